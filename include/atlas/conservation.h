@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * atlas/conservation.h - Layer 2 (Conservation) of the Atlas-12288 model.
+ *
+ * The law: the bytes of a domain sum to 0 mod 96. The residue of a region is the sum of its bytes
+ * mod 96 (the empty sum is 0); a region with residue 0 is conserved. A domain attaches one region,
+ * holds a budget in 0..95, and moves once from OPEN to COMMITTED, which makes a SHA-256 witness.
+ *
+ * The residue is a law, not a security check: it misses swapped bytes, +k/-k pairs and changes by
+ * 96 or 192. What proves integrity is the digest of a witness.
+ *
+ * Conventions that hold for every function:
+ *   - Lengths are in bytes. Any alignment is accepted. Regions are never copied, kept past the call
+ *     (but by attach) or freed: the caller owns them and synchronises access to their bytes.
+ *   - A NULL handle gives false, NULL, 0 or ATLAS_E_MEMORY; destroy functions accept NULL.
+ *   - A refused call changes nothing. It says why in atlas_get_last_error() of the calling thread;
+ *     a call that succeeds resets that text to "". Destroy functions and the functions that read the
+ *     error leave it alone, so that a clean-up does not hide its cause.
+ *   - Thread safety: every function may be called from any thread on any handle, except that
+ *     destroy must be the last use of its handle and that one stream is used by one thread at a
+ *     time. Nothing takes a lock; no call on one domain waits for another.
+ *   - With ATLAS_SINGLE_THREAD the library has no atomics and no thread-local storage; the
+ *     signatures are the same, and all calls must come from one thread.
+ */
+#ifndef ATLAS_CONSERVATION_H
+#define ATLAS_CONSERVATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Every number of the model, written here and read from here by the kernels and the binding. */
+#define ATLAS_API_VERSION 1        /* raised when a declaration of this header changes            */
+#define ATLAS_MODULUS 96           /* the law: sum of bytes mod 96 == 0                           */
+#define ATLAS_PAGE_BYTES 256       /* a page                                                      */
+#define ATLAS_WINDOW_BYTES 12288   /* a window: 48 pages; 12288 = 48 * 256 = 128 * 96             */
+#define ATLAS_DIGEST_BYTES 32      /* SHA-256, FIPS 180-4                                         */
+#define ATLAS_WITNESS_BYTES 56     /* the byte form of a witness, see atlas_witness_to_bytes()    */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
+/* ------------------------------------------------------------------------------------------------
+ * The contract. Names, types and values are those of the contract, letter for letter.
+ * --------------------------------------------------------------------------------------------- */
+
+typedef enum {
+    ATLAS_OK = 0,               // Success
+    ATLAS_E_CONSERVATION = 1,   // Conservation law violated
+    ATLAS_E_WITNESS = 2,        // Witness verification failed
+    ATLAS_E_BUDGET = 3,         // Budget constraint violated
+    ATLAS_E_MEMORY = 4,         // Memory allocation failed
+    ATLAS_E_STATE = 5           // Invalid state transition
+} atlas_error_t;
+
+typedef struct atlas_domain atlas_domain_t;
+typedef struct atlas_witness atlas_witness_t;
+
+/* A new OPEN domain that can attach up to `bytes` bytes (its capacity) and holds `budget_class`.
+ * NULL: bytes == 0 or no memory (ATLAS_E_MEMORY); budget_class > 95 (ATLAS_E_BUDGET). */
+atlas_domain_t* atlas_domain_create(size_t bytes, uint8_t budget_class);
+
+/* Puts the region [base, base + len) under the law of the domain. Non-owning: the region must
+ * outlive the domain. ATLAS_E_MEMORY: base is NULL, len is 0 or larger than the capacity.
+ * ATLAS_E_STATE: a region is attached already (it stays), or the domain is COMMITTED. */
+int atlas_domain_attach(atlas_domain_t* domain, void* base, size_t len);
+
+/* OPEN: is the region conserved? COMMITTED: is it conserved, and does it match the witness?
+ * False: ATLAS_E_STATE nothing attached; ATLAS_E_CONSERVATION residue not 0; ATLAS_E_WITNESS the
+ * bytes changed after the commit and the residue did not. O(len). */
+bool atlas_domain_verify(const atlas_domain_t* domain);
+
+/* OPEN -> COMMITTED, once: makes the witness of the region. Of racing commits exactly one returns
+ * ATLAS_OK; publishing the witness is the transition, so there is no state between.
+ * ATLAS_E_STATE: nothing attached, or COMMITTED already. ATLAS_E_CONSERVATION: residue not 0.
+ * ATLAS_E_MEMORY: no memory for the witness. On any error the state is unchanged. O(len). */
+int atlas_domain_commit(atlas_domain_t* domain);
+
+/* Frees the domain and its witness, never the attached region. NULL is a no-op. */
+void atlas_domain_destroy(atlas_domain_t* domain);
+
+/* Takes `amt` from the budget, atomically. False, budget unchanged: amt is larger than the budget
+ * or than 95 (ATLAS_E_BUDGET). Works in both states. */
+bool atlas_budget_alloc(atlas_domain_t* domain, uint8_t amt);
+
+/* Gives `amt` back, atomically: budget = (budget + amt) mod 96. False: amt > 95 (ATLAS_E_BUDGET). */
+bool atlas_budget_release(atlas_domain_t* domain, uint8_t amt);
+
+/* The witness of a region: length, residue, SHA-256 digest, time. Immutable. The caller destroys
+ * it. Length 0 with a base that is not NULL is the witness of the empty region. NULL: base is
+ * NULL or no memory (ATLAS_E_MEMORY). O(len), reads memory once. */
+atlas_witness_t* atlas_witness_generate(const void* base, size_t len);
+
+/* True when length, residue and digest are those of the region. False: any differs
+ * (ATLAS_E_WITNESS); w or base is NULL (ATLAS_E_MEMORY). The digest is compared in constant time. */
+bool atlas_witness_verify(const atlas_witness_t* w, const void* base, size_t len);
+
+/* Frees the witness. NULL is a no-op. Not for the witness that a domain lends. */
+void atlas_witness_destroy(atlas_witness_t* w);
+
+/* (residue(after) - residue(before)) mod 96, in 0..95. NULL with len > 0: 0 and ATLAS_E_MEMORY. */
+uint8_t atlas_conserved_delta(const void* before, const void* after, size_t len);
+
+/* The calling thread's last error as a sentence that names the function, the values and the law;
+ * "" after a success. Valid until this thread's next call into the library. */
+const char* atlas_get_last_error(void);
+
+/* ------------------------------------------------------------------------------------------------
+ * The kernels of the contract are symbols of this library as well, for callers in LLVM IR. C has
+ * no i7; declare them in IR, with these types (conservation.ll and .bc define them too):
+ *
+ *   declare i7   @atlas.conserved.delta(ptr before, ptr after, i64 len)
+ *   declare i1   @atlas.conserved.window.check(ptr data, i64 len)
+ *   declare void @atlas.conserved.update(ptr state, ptr chunk, i64 n)   ; state: i64, the residue
+ * --------------------------------------------------------------------------------------------- */
+
+/* ------------------------------------------------------------------------------------------------
+ * Extensions: not in the contract.
+ * --------------------------------------------------------------------------------------------- */
+
+/* Version of this API as compiled into the library, and the release, "major.minor.patch". */
+uint32_t atlas_api_version(void);
+const char* atlas_version(void);
+
+/* Code of the last error of this thread (ATLAS_OK after a success), and the text of a code
+ * ("unknown error code" where there is no such code). */
+atlas_error_t atlas_get_last_error_code(void);
+const char* atlas_error_string(int code);
+
+/* --- Domains --- */
+
+typedef enum {
+    ATLAS_STATE_OPEN = 0,
+    ATLAS_STATE_COMMITTED = 1
+} atlas_state_t;
+
+/* Writes the state, or the budget left (0..95), to *out. ATLAS_E_MEMORY: domain or out is NULL. */
+int atlas_domain_state(const atlas_domain_t* domain, atlas_state_t* out);
+int atlas_budget_available(const atlas_domain_t* domain, uint8_t* out);
+
+/* The witness that the commit made, borrowed: it lives as long as the domain.
+ * NULL: the domain is OPEN (ATLAS_E_STATE) or NULL (ATLAS_E_MEMORY). */
+const atlas_witness_t* atlas_domain_witness(const atlas_domain_t* domain);
+
+/* --- Witnesses --- */
+
+/* The fields. NULL gives 0 or NULL and ATLAS_E_MEMORY. Pointers live as long as the witness.
+ * digest: ATLAS_DIGEST_BYTES bytes. timestamp: nanoseconds since 1970-01-01T00:00:00Z.
+ * algorithm: "sha256". */
+const char* atlas_witness_algorithm(const atlas_witness_t* w);
+uint64_t atlas_witness_length(const atlas_witness_t* w);
+uint8_t atlas_witness_residue(const atlas_witness_t* w);
+const uint8_t* atlas_witness_digest(const atlas_witness_t* w);
+uint64_t atlas_witness_timestamp_ns(const atlas_witness_t* w);
+
+/* Byte form, ATLAS_WITNESS_BYTES long, the same on every machine; integers little-endian:
+ *
+ *   offset  size  field
+ *        0     4  magic, "ATLW"
+ *        4     1  version of the form, 1
+ *        5     1  algorithm, 1 = sha256
+ *        6     1  residue, 0..95
+ *        7     1  reserved, 0
+ *        8     8  length
+ *       16     8  timestamp, ns
+ *       24    32  digest
+ *
+ * from_bytes refuses any other size (ATLAS_E_WITNESS) and any field out of its range, a length of
+ * 0 with a residue that is not 0 included, so that bytes -> witness -> bytes is the identity. */
+int atlas_witness_to_bytes(const atlas_witness_t* w, uint8_t out[ATLAS_WITNESS_BYTES]);
+atlas_witness_t* atlas_witness_from_bytes(const void* bytes, size_t len);
+
+/* A witness of data that comes in chunks of any size, in constant memory. update takes the next
+ * n bytes (NULL only with n == 0); witness makes the witness of all bytes so far and leaves the
+ * stream as it is, so that more may follow. */
+typedef struct atlas_witness_stream atlas_witness_stream_t;
+atlas_witness_stream_t* atlas_witness_stream_create(void);
+int atlas_witness_stream_update(atlas_witness_stream_t* stream, const void* chunk, size_t n);
+atlas_witness_t* atlas_witness_stream_witness(const atlas_witness_stream_t* stream);
+void atlas_witness_stream_destroy(atlas_witness_stream_t* stream);
+
+/* --- Conservation utilities --- */
+
+/* Residue of a region, in 0..95, and whether it is 0. NULL with len > 0: 0 / false and
+ * ATLAS_E_MEMORY. check is false without an error (ATLAS_OK) when the region is not conserved. */
+uint8_t atlas_conserved_residue(const void* base, size_t len);
+bool atlas_conserved_check(const void* base, size_t len);
+
+/* Residue of every window of a region, one byte each, to out[0 .. ceil(len / 12288) - 1]; the last
+ * window may be shorter. ATLAS_E_MEMORY: NULL with len > 0. */
+int atlas_conserved_window_residues(const void* base, size_t len, uint8_t* out);
+
+/* Streaming residue: *state = (*state + sum of the chunk) mod 96. Start with *state = 0.
+ * ATLAS_E_MEMORY: state is NULL, or chunk is NULL with n > 0. */
+int atlas_conserved_update(uint64_t* state, const void* chunk, size_t n);
+
+/* Copies a conserved region, all or nothing: the source is checked before the first byte is
+ * written. ATLAS_E_CONSERVATION: residue of src not 0. ATLAS_E_MEMORY: NULL with len > 0, or the
+ * regions overlap. */
+int atlas_conserved_memcpy(void* dst, const void* src, size_t len);
+
+/* Fills a region with `value`, then applies the fixup, so that the region is conserved.
+ * ATLAS_E_MEMORY: NULL with len > 0. */
+int atlas_conserved_memset(void* dst, uint8_t value, size_t len);
+
+/* Fixup: replaces the last byte by the byte nearest to it (the smaller on a tie) that makes the
+ * region conserved. ATLAS_E_MEMORY: NULL with len > 0. Length 0 is conserved already. */
+int atlas_conserved_fixup(void* base, size_t len);
+
+/* --- Kernel sets: the same functions for several instruction sets, chosen when the library is
+ * loaded by what the CPU has. For tests and benchmarks, another one can be chosen. --- */
+
+/* Name of the set in use, for example "x86-64-v3+sha". */
+const char* atlas_kernel_set(void);
+
+/* Names of the sets compiled into the library, best first; NULL from their count on. */
+const char* atlas_kernel_set_name(size_t index);
+
+/* Can this CPU run the set? False for a name that is not compiled in. Sets no error. */
+bool atlas_kernel_set_supported(const char* name);
+
+/* Uses another set from now on, in all threads; results are the same, the speed is not.
+ * ATLAS_E_MEMORY: name is NULL. ATLAS_E_STATE: not compiled in, or this CPU cannot run it. */
+int atlas_kernel_set_select(const char* name);
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* ATLAS_CONSERVATION_H */
