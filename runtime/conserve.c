@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Conservation utilities: the law on regions that belong to no domain.
+ */
+#include "internal.h"
+
+#include <inttypes.h>
+
+/* From here on, stores go past the caches. A plain store first reads the line that it overwrites,
+ * which costs a third of the traffic; past the caches it does not, but the copy is then not in the
+ * cache for its reader. So: larger than any cache that would keep it. Source and copy together are
+ * then 2 * 16 MiB, the last-level cache of common server parts (32 MiB per group of cores). */
+#define STREAM_BYTES ((size_t)16 << 20)
+
+uint8_t atlas_conserved_delta(const void* before, const void* after, size_t len)
+{
+    if (len > 0 && (before == NULL || after == NULL)) {
+        atlas_error_null(__func__, before == NULL ? "before" : "after");
+        return 0;
+    }
+    atlas_error_clear();
+    return atlas_kernel_conserved_delta(before, after, len) & 0x7f; /* i7: the rest is undefined */
+}
+
+uint8_t atlas_conserved_residue(const void* base, size_t len)
+{
+    if (base == NULL && len > 0) {
+        atlas_error_null(__func__, "base");
+        return 0;
+    }
+    atlas_error_clear();
+    return atlas_residue_of(base, len);
+}
+
+bool atlas_conserved_check(const void* base, size_t len)
+{
+    if (base == NULL && len > 0) {
+        atlas_error_null(__func__, "base");
+        return false;
+    }
+    atlas_error_clear();
+    return atlas_is_conserved(base, len);
+}
+
+int atlas_conserved_window_residues(const void* base, size_t len, uint8_t* out)
+{
+    if (base == NULL && len > 0)
+        return atlas_error_null(__func__, "base");
+    if (out == NULL && len > 0)
+        return atlas_error_null(__func__, "out");
+    const uint8_t* bytes = base;
+    for (; len > ATLAS_WINDOW_BYTES; len -= ATLAS_WINDOW_BYTES) {
+        *out++ = atlas_residue_of(bytes, ATLAS_WINDOW_BYTES);
+        bytes += ATLAS_WINDOW_BYTES;
+    }
+    if (len > 0)
+        *out = atlas_residue_of(bytes, len);
+    return atlas_error_clear();
+}
+
+int atlas_conserved_update(uint64_t* state, const void* chunk, size_t n)
+{
+    if (state == NULL)
+        return atlas_error_null(__func__, "state");
+    if (chunk == NULL && n > 0)
+        return atlas_error_null(__func__, "chunk");
+    atlas_kernel_conserved_update(state, chunk, n);
+    return atlas_error_clear();
+}
+
+int atlas_conserved_memcpy(void* dst, const void* src, size_t len)
+{
+    if (len == 0)
+        return atlas_error_clear();
+    if (dst == NULL)
+        return atlas_error_null(__func__, "dst");
+    if (src == NULL)
+        return atlas_error_null(__func__, "src");
+    /* Unsigned distances: of the two directions, one wraps around to a huge number. */
+    uintptr_t ahead = (uintptr_t)dst - (uintptr_t)src;
+    uintptr_t behind = (uintptr_t)src - (uintptr_t)dst;
+    uintptr_t apart = ahead < behind ? ahead : behind;
+    if (apart < len)
+        return atlas_error_set(ATLAS_E_MEMORY, __func__,
+                               "dst and src are %" PRIuPTR " bytes apart, must be at least %zu, "
+                               "the length",
+                               apart, len);
+    if (!atlas_is_conserved(src, len))
+        return atlas_error_residue(__func__, "source", len, atlas_residue_of(src, len));
+    if (len < STREAM_BYTES)
+        atlas_kernels()->copy(dst, src, len);
+    else
+        atlas_kernels()->copy_stream(dst, src, len);
+    return atlas_error_clear();
+}
+
+/* The byte nearest to `value`, the smaller on a tie, that makes a region conserved whose other
+ * bytes have the residue `others`. At least two of the 256 bytes do. */
+static uint8_t fixup_byte(uint64_t others, uint8_t value)
+{
+    int first = (int)((ATLAS_MODULUS - others) % ATLAS_MODULUS);
+    int nearest = first;
+    for (int byte = first; byte <= UINT8_MAX; byte += ATLAS_MODULUS) {
+        int distance = byte > value ? byte - value : value - byte;
+        int shortest = nearest > value ? nearest - value : value - nearest;
+        if (distance < shortest)
+            nearest = byte;
+    }
+    return (uint8_t)nearest;
+}
+
+int atlas_conserved_memset(void* dst, uint8_t value, size_t len)
+{
+    if (len == 0)
+        return atlas_error_clear();
+    if (dst == NULL)
+        return atlas_error_null(__func__, "dst");
+    if (len < STREAM_BYTES)
+        atlas_kernels()->fill(dst, value, len);
+    else
+        atlas_kernels()->fill_stream(dst, value, len);
+    uint64_t others = (uint64_t)((len - 1) % ATLAS_MODULUS) * value % ATLAS_MODULUS;
+    ((uint8_t*)dst)[len - 1] = fixup_byte(others, value);
+    return atlas_error_clear();
+}
+
+int atlas_conserved_fixup(void* base, size_t len)
+{
+    if (len == 0)
+        return atlas_error_clear();
+    if (base == NULL)
+        return atlas_error_null(__func__, "base");
+    uint8_t* last = (uint8_t*)base + (len - 1);
+    *last = fixup_byte(atlas_residue_of(base, len - 1), *last);
+    return atlas_error_clear();
+}

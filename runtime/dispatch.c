@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The kernel set in use, and the only CPU detection. What a set needs is said by its row in
+ * kernelgen/targets.py; each need is a flag ATLAS_CPU_* here.
+ */
+#include "internal.h"
+
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+typedef struct {
+    const atlas_kernels_t* kernels;
+    uint32_t needs;
+} kernel_set_t;
+
+#define ROW(table, needs) {&table, needs},
+static const kernel_set_t SETS[] = {ATLAS_KERNEL_SETS(ROW)};
+#undef ROW
+#define SET_COUNT (sizeof SETS / sizeof SETS[0])
+
+/* Any CPU runs the portable set, so a call from a constructor that runs before ours is safe.
+ * The kernels in LLVM IR read this pointer too, as a relaxed atomic. */
+ATLAS_ATOMIC(const atlas_kernels_t*) ATLAS_KERNELS_ACTIVE = &atlas_kernels_portable;
+
+#if defined(__x86_64__)
+/* The levels are those of the x86-64 psABI. __builtin_cpu_supports also asks whether the system
+ * saves the vector registers; cpuid alone tells of the features that older compilers cannot name. */
+static uint32_t cpu_features(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    unsigned leaf_1_ecx = 0, leaf_7_ebx = 0, extended_ecx = 0;
+    if (__get_cpuid(1, &eax, &ebx, &ecx, &edx))
+        leaf_1_ecx = ecx;
+    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
+        leaf_7_ebx = ebx;
+    if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx))
+        extended_ecx = ecx;
+    const unsigned f16c = 1U << 29, movbe = 1U << 22; /* leaf 1, ecx */
+    const unsigned sha = 1U << 29;                    /* leaf 7, ebx */
+    const unsigned lzcnt = 1U << 5;                   /* leaf 0x80000001, ecx */
+
+    __builtin_cpu_init();
+    uint32_t features = 0;
+    if (__builtin_cpu_supports("ssse3") && __builtin_cpu_supports("sse4.1") && (leaf_7_ebx & sha))
+        features |= ATLAS_CPU_SHA;
+    if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt") &&
+        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && (leaf_1_ecx & f16c) &&
+        (leaf_1_ecx & movbe) && (extended_ecx & lzcnt))
+        features |= ATLAS_CPU_X86_64_V3;
+    if ((features & ATLAS_CPU_X86_64_V3) && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        features |= ATLAS_CPU_X86_64_V4;
+    return features;
+}
+#elif defined(__aarch64__) && defined(__linux__)
+static uint32_t cpu_features(void)
+{
+    return (getauxval(AT_HWCAP) & HWCAP_SHA2) != 0 ? ATLAS_CPU_SHA2 : 0;
+}
+#elif defined(__aarch64__) && defined(__APPLE__)
+static uint32_t cpu_features(void)
+{
+    return ATLAS_CPU_SHA2; /* every Arm Mac has it */
+}
+#else
+static uint32_t cpu_features(void)
+{
+    return 0;
+}
+#endif
+
+/* The set of that name; NULL where it is not compiled in. */
+static const kernel_set_t* find(const char* name)
+{
+    for (size_t i = 0; i < SET_COUNT; i++)
+        if (strcmp(SETS[i].kernels->name, name) == 0)
+            return &SETS[i];
+    return NULL;
+}
+
+static bool runs(const kernel_set_t* set, uint32_t features)
+{
+    return (set->needs & ~features) == 0;
+}
+
+#if defined(__GNUC__)
+__attribute__((constructor))
+static void select_best(void)
+{
+    uint32_t features = cpu_features();
+    size_t best = 0; /* the last set needs nothing, so there is one that runs */
+    while (!runs(&SETS[best], features))
+        best++;
+    atlas_atomic_store(&ATLAS_KERNELS_ACTIVE, SETS[best].kernels);
+}
+#endif
+
+const char* atlas_kernel_set(void)
+{
+    return atlas_kernels()->name;
+}
+
+const char* atlas_kernel_set_name(size_t index)
+{
+    return index < SET_COUNT ? SETS[index].kernels->name : NULL;
+}
+
+bool atlas_kernel_set_supported(const char* name)
+{
+    const kernel_set_t* set = name == NULL ? NULL : find(name);
+    return set != NULL && runs(set, cpu_features());
+}
+
+int atlas_kernel_set_select(const char* name)
+{
+    if (name == NULL)
+        return atlas_error_null(__func__, "name");
+    const kernel_set_t* set = find(name);
+    if (set == NULL)
+        return atlas_error_set(ATLAS_E_STATE, __func__,
+                               "name is \"%.64s\", must be a kernel set of this library", name);
+    if (!runs(set, cpu_features()))
+        return atlas_error_set(ATLAS_E_STATE, __func__,
+                               "name is \"%s\", must be a kernel set that this CPU can run", name);
+    atlas_atomic_store(&ATLAS_KERNELS_ACTIVE, set->kernels);
+    return atlas_error_clear();
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Domains, without locks. Two steps change a domain, each once:
+ *   attach  base: NULL -> region claims, then len: 0 -> length publishes the region
+ *   commit  witness: NULL -> witness; a domain is COMMITTED exactly when it has a witness
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+
+atlas_domain_t* atlas_domain_create(size_t bytes, uint8_t budget_class)
+{
+    if (bytes == 0) {
+        atlas_error_set(ATLAS_E_MEMORY, __func__, "bytes is 0, must be at least 1");
+        return NULL;
+    }
+    if (budget_class >= ATLAS_MODULUS) {
+        atlas_error_set(ATLAS_E_BUDGET, __func__, "budget_class is %u, must be in 0..%d",
+                        (unsigned)budget_class, ATLAS_MODULUS - 1);
+        return NULL;
+    }
+    atlas_domain_t* domain = calloc(1, sizeof *domain);
+    if (domain == NULL) {
+        atlas_error_no_memory(__func__, "domain");
+        return NULL;
+    }
+    domain->capacity = bytes;
+    atlas_atomic_store(&domain->budget, budget_class);
+    atlas_error_clear();
+    return domain;
+}
+
+static int committed_already(const char* function)
+{
+    return atlas_error_set(ATLAS_E_STATE, function, "the domain is COMMITTED, must be OPEN");
+}
+
+int atlas_domain_attach(atlas_domain_t* domain, void* base, size_t len)
+{
+    if (domain == NULL)
+        return atlas_error_null(__func__, "domain");
+    if (base == NULL)
+        return atlas_error_null(__func__, "base");
+    if (len == 0 || len > domain->capacity)
+        return atlas_error_set(ATLAS_E_MEMORY, __func__,
+                               "len is %zu, must be in 1..%zu, the capacity of the domain", len,
+                               domain->capacity);
+    if (atlas_atomic_load(&domain->witness) != NULL)
+        return committed_already(__func__);
+    void* none = NULL;
+    if (!atlas_atomic_exchange(&domain->base, &none, base))
+        return atlas_error_set(ATLAS_E_STATE, __func__,
+                               "the domain has a region already, must have none");
+    atlas_atomic_store(&domain->len, len);
+    return atlas_error_clear();
+}
+
+/* The attached region to *base and *len; ATLAS_E_STATE where there is none. */
+static int attached(const char* function, const atlas_domain_t* domain, const void** base,
+                    size_t* len)
+{
+    *len = atlas_atomic_load(&domain->len); /* before base: len publishes it */
+    *base = atlas_atomic_load(&domain->base);
+    if (*len == 0)
+        return atlas_error_set(ATLAS_E_STATE, function,
+                               "the domain has no region, must have one attached");
+    return ATLAS_OK;
+}
+
+static int verify(const char* function, const atlas_domain_t* domain)
+{
+    const void* base;
+    size_t len;
+    if (domain == NULL)
+        return atlas_error_null(function, "domain");
+    if (attached(function, domain, &base, &len) != ATLAS_OK)
+        return ATLAS_E_STATE;
+    const atlas_witness_t* witness = atlas_atomic_load(&domain->witness);
+    if (witness == NULL) {
+        if (!atlas_is_conserved(base, len))
+            return atlas_error_residue(function, "attached", len, atlas_residue_of(base, len));
+        return atlas_error_clear();
+    }
+    atlas_witness_t found;
+    atlas_witness_measure(&found, base, len);
+    if (found.residue != 0)
+        return atlas_error_residue(function, "attached", len, found.residue);
+    return atlas_witness_compare(function, witness, &found);
+}
+
+bool atlas_domain_verify(const atlas_domain_t* domain)
+{
+    return verify(__func__, domain) == ATLAS_OK;
+}
+
+int atlas_domain_commit(atlas_domain_t* domain)
+{
+    const void* base;
+    size_t len;
+    if (domain == NULL)
+        return atlas_error_null(__func__, "domain");
+    if (attached(__func__, domain, &base, &len) != ATLAS_OK)
+        return ATLAS_E_STATE;
+    if (atlas_atomic_load(&domain->witness) != NULL)
+        return committed_already(__func__);
+    atlas_witness_t measured;
+    atlas_witness_measure(&measured, base, len);
+    if (measured.residue != 0)
+        return atlas_error_residue(__func__, "attached", len, measured.residue);
+    atlas_witness_t* witness = atlas_witness_keep(__func__, &measured);
+    if (witness == NULL)
+        return ATLAS_E_MEMORY;
+    atlas_witness_t* none = NULL;
+    if (!atlas_atomic_exchange(&domain->witness, &none, witness)) {
+        atlas_witness_destroy(witness);
+        return committed_already(__func__);
+    }
+    return atlas_error_clear();
+}
+
+void atlas_domain_destroy(atlas_domain_t* domain)
+{
+    if (domain == NULL)
+        return;
+    atlas_witness_destroy(atlas_atomic_load(&domain->witness));
+    free(domain);
+}
+
+int atlas_domain_state(const atlas_domain_t* domain, atlas_state_t* out)
+{
+    if (domain == NULL)
+        return atlas_error_null(__func__, "domain");
+    if (out == NULL)
+        return atlas_error_null(__func__, "out");
+    *out = atlas_atomic_load(&domain->witness) == NULL ? ATLAS_STATE_OPEN : ATLAS_STATE_COMMITTED;
+    return atlas_error_clear();
+}
+
+const atlas_witness_t* atlas_domain_witness(const atlas_domain_t* domain)
+{
+    if (domain == NULL) {
+        atlas_error_null(__func__, "domain");
+        return NULL;
+    }
+    const atlas_witness_t* witness = atlas_atomic_load(&domain->witness);
+    if (witness == NULL)
+        atlas_error_set(ATLAS_E_STATE, __func__, "the domain is OPEN, must be COMMITTED");
+    else
+        atlas_error_clear();
+    return witness;
+}

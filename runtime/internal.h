@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the runtime share: the private types, errors, atomics, and the kernels in use.
+ */
+#ifndef ATLAS_INTERNAL_H
+#define ATLAS_INTERNAL_H
+
+#include "atlas/conservation.h"
+#include "atlas_kernels.h"
+
+/* ------------------------------------------------------------------------------------------------
+ * Atomics: plain operations with ATLAS_SINGLE_THREAD. Nothing else in the runtime is atomic.
+ *   load      acquire: what was written before the store that is seen, is seen too
+ *   store     release
+ *   exchange  if *object == *expected: *object = desired, true; else *expected = *object, false
+ * --------------------------------------------------------------------------------------------- */
+#ifdef ATLAS_SINGLE_THREAD
+#define ATLAS_ATOMIC(type) type
+#define ATLAS_THREAD_LOCAL
+#define atlas_atomic_load(object) (*(object))
+#define atlas_atomic_store(object, desired) ((void)(*(object) = (desired)))
+#define atlas_atomic_exchange(object, expected, desired)                                           \
+    (*(object) == *(expected) ? (*(object) = (desired), true)                                      \
+                              : (*(expected) = *(object), false))
+#else
+#include <stdatomic.h>
+#define ATLAS_ATOMIC(type) _Atomic(type)
+#define ATLAS_THREAD_LOCAL _Thread_local
+#define atlas_atomic_load(object) atomic_load_explicit(object, memory_order_acquire)
+#define atlas_atomic_store(object, desired)                                                        \
+    atomic_store_explicit(object, desired, memory_order_release)
+#define atlas_atomic_exchange(object, expected, desired)                                           \
+    atomic_compare_exchange_strong_explicit(object, expected, desired, memory_order_acq_rel,       \
+                                            memory_order_acquire)
+#endif
+
+/* ------------------------------------------------------------------------------------------------
+ * Types.
+ * --------------------------------------------------------------------------------------------- */
+
+struct atlas_witness {
+    uint64_t length;
+    uint64_t timestamp_ns;
+    uint8_t residue;
+    uint8_t digest[ATLAS_DIGEST_BYTES];
+};
+
+struct atlas_domain {
+    size_t capacity;
+    ATLAS_ATOMIC(void*) base;               /* NULL until an attach claims the domain           */
+    ATLAS_ATOMIC(size_t) len;               /* not 0: base and len are the attached region      */
+    ATLAS_ATOMIC(atlas_witness_t*) witness; /* not NULL: COMMITTED                              */
+    ATLAS_ATOMIC(uint32_t) budget; /* 0..95; a word, since not every CPU has atomics on bytes   */
+};
+
+/* ------------------------------------------------------------------------------------------------
+ * Errors, error.c. Every refusal ends in atlas_error_set(), every success in atlas_error_clear().
+ * --------------------------------------------------------------------------------------------- */
+
+#if defined(__GNUC__)
+#define ATLAS_PRINTF_LIKE __attribute__((format(printf, 3, 4)))
+#else
+#define ATLAS_PRINTF_LIKE
+#endif
+
+/* Makes "function: <text>" the last error of this thread. Returns the code. */
+int atlas_error_set(atlas_error_t code, const char* function, const char* format, ...)
+    ATLAS_PRINTF_LIKE;
+
+/* The same, for the causes that many functions share: an argument that must not be NULL, no memory
+ * for an object, a region that is not conserved (`region` says which bytes: "attached"). */
+int atlas_error_null(const char* function, const char* argument);
+int atlas_error_no_memory(const char* function, const char* object);
+int atlas_error_residue(const char* function, const char* region, size_t len,
+                        unsigned residue);
+
+/* No error. Returns ATLAS_OK. */
+int atlas_error_clear(void);
+
+/* ------------------------------------------------------------------------------------------------
+ * Witnesses, witness.c, as domains use them.
+ * --------------------------------------------------------------------------------------------- */
+
+/* Length, residue, digest and time of a region, from one pass over memory. */
+void atlas_witness_measure(atlas_witness_t* out, const void* base, size_t len);
+
+/* A copy on the heap for the caller to own; NULL and ATLAS_E_MEMORY where there is no memory. */
+atlas_witness_t* atlas_witness_keep(const char* function, const atlas_witness_t* measured);
+
+/* ATLAS_OK where residue and digest are equal, else ATLAS_E_WITNESS. The lengths are equal. */
+int atlas_witness_compare(const char* function, const atlas_witness_t* expected,
+                          const atlas_witness_t* found);
+
+/* ------------------------------------------------------------------------------------------------
+ * Kernels, dispatch.c and the generated atlas_kernels.h.
+ * --------------------------------------------------------------------------------------------- */
+
+extern ATLAS_ATOMIC(const atlas_kernels_t*) ATLAS_KERNELS_ACTIVE;
+
+/* The kernel set in use; another thread may choose another one at any time. */
+static inline const atlas_kernels_t* atlas_kernels(void)
+{
+    return atlas_atomic_load(&ATLAS_KERNELS_ACTIVE);
+}
+
+static inline uint8_t atlas_residue_of(const void* base, size_t len)
+{
+    uint64_t state = 0;
+    atlas_kernel_conserved_update(&state, base, len);
+    return (uint8_t)state;
+}
+
+static inline bool atlas_is_conserved(const void* base, size_t len)
+{
+    return (atlas_kernel_conserved_window_check(base, len) & 1) != 0; /* i1: the rest is undefined */
+}
+
+#endif /* ATLAS_INTERNAL_H */
