@@ -52,5 +52,5 @@ def kernel_set_module(kernel_set: KernelSet) -> ir.Module:
     members = [member.bitcast(POINTER) for member in members]
     table = ir.GlobalVariable(module, TABLE_TYPE, kernel_set.table_symbol)
     table.global_constant = True
-    table.initializer = ir.Constant(TABLE_TYPE, members)
+    table.initializer = ir.Constant(TABLE_TYPE, [*members, I64(low.lanes)])
     return module

@@ -12,7 +12,7 @@ from llvmlite import ir
 
 from .facts import MODULUS
 from .flow import at, i64, loop
-from .kernels import I8, I32, I64
+from .kernels import I8, I32, I64, POINTER
 from .lower import Lowering, Portable
 
 
@@ -260,6 +260,15 @@ def sha256_(
     b.ret_void()
 
 
+def sha256_lanes(
+    b: ir.IRBuilder, low: Lowering, state: ir.Value, blocks: ir.Value, count: ir.Value
+) -> None:
+    slots = [b.gep(blocks, [i64(k)], source_etype=POINTER) for k in range(low.lanes)]
+    pointers = [b.load(slot, typ=POINTER) for slot in slots]
+    low.sha256_lanes_blocks(b, state, pointers, count)
+    b.ret_void()
+
+
 # The writer of each kernel's body, by the kernel's name in the table.
 BODIES: dict[str, Callable[..., None]] = {
     "sum": sum_,
@@ -270,4 +279,5 @@ BODIES: dict[str, Callable[..., None]] = {
     "fill_stream": fill_stream,
     "equal": equal,
     "sha256": sha256_,
+    "sha256_lanes": sha256_lanes,
 }

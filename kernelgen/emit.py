@@ -75,7 +75,9 @@ _HEADER = """\
 typedef struct atlas_kernels {{
     const char *name; /* of the set */
 {members}
+    uint64_t lanes; /* of sha256_lanes, at most ATLAS_LANES_MAX */
 }} atlas_kernels_t;
+#define ATLAS_LANES_MAX {lanes_max}
 
 /* What a CPU has; runtime/dispatch.c finds out. */
 {flags}
@@ -126,6 +128,7 @@ def header(family: str) -> str:
         delta=DELTA,
         check=WINDOW_CHECK,
         update=UPDATE,
+        lanes_max=max(s.lowering().lanes for s in sets),
         initial=", ".join(f"0x{word:08x}u" for word in sha256.INITIAL),
         block=sha256.BLOCK_BYTES,
     )

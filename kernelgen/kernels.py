@@ -66,10 +66,16 @@ KERNELS = (
         (("uint32_t *", "state"), ("const void *", "blocks"), ("uint64_t", "count")),
         "SHA-256 compression (FIPS 180-4, 6.2.2) of count blocks of 64 bytes into state[8]",
     ),
+    Kernel(
+        "sha256_lanes",
+        "void",
+        (("uint32_t *", "state"), ("const void *const *", "blocks"), ("uint64_t", "count")),
+        "the same of count blocks at each of `lanes` pointers into state[8][lanes]",
+    ),
 )
 
-# The C struct of kernels as IR sees it: the set's name, then a pointer for each kernel.
-TABLE_TYPE = ir.LiteralStructType([POINTER] * (1 + len(KERNELS)))
+# The C struct of kernels as IR sees it: the set's name, a pointer for each kernel, and `lanes`.
+TABLE_TYPE = ir.LiteralStructType([*[POINTER] * (1 + len(KERNELS)), I64])
 
 
 def table_index(name: str) -> int:

@@ -86,6 +86,17 @@ class Lowering(ABC):
         """Compresses blocks into state[8]; by default in scalar form."""
         sha256.scalar_blocks(b, state, blocks, count)
 
+    @property
+    def lanes(self) -> int:
+        """How many messages sha256_lanes_blocks takes at once."""
+        return 1
+
+    def sha256_lanes_blocks(
+        self, b: ir.IRBuilder, state: ir.Value, pointers: Sequence[ir.Value], count: ir.Value
+    ) -> None:
+        """Compresses count blocks at each of the `lanes` pointers into state[8][lanes]."""
+        sha256.scalar_blocks(b, state, pointers[0], count)
+
 
 class Portable(Lowering):
     """Words of 8 bytes, summed within the register; knows neither the CPU nor its byte order."""
@@ -127,6 +138,15 @@ class VectorLowering(Lowering):
     Lane 0 is the lowest address, so these are for little-endian targets."""
 
     masks_tails = True
+
+    @property
+    def lanes(self) -> int:
+        return self.vector_bytes // 4  # a 32-bit word each
+
+    def sha256_lanes_blocks(
+        self, b: ir.IRBuilder, state: ir.Value, pointers: Sequence[ir.Value], count: ir.Value
+    ) -> None:
+        sha256.vector_blocks(b, state, pointers, count)
 
     def _lanes(self) -> ir.VectorType:
         return ir.VectorType(I64, self.vector_bytes // 8)

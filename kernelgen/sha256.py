@@ -4,7 +4,7 @@
 The scalar form takes one message; vectors of i32 take one message a lane with the same rounds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from math import isqrt
 
 from llvmlite import ir
@@ -65,10 +65,31 @@ def _small_sigma(b: ir.IRBuilder, x: ir.Value, r1: int, r2: int, shift: int) -> 
     return b.xor(once, b.lshr(x, constant(x.type, shift)))
 
 
-def compress(
-    b: ir.IRBuilder, state: Sequence[ir.Value], message: Sequence[ir.Value]
-) -> list[ir.Value]:
-    """One compression (6.2.2): 8 working variables, 16 message words -> the next 8."""
+# One compression as it is being written: yields after each step, so that several can be written
+# step by step in turn, and returns the next state.
+Steps = Generator[None, None, list[ir.Value]]
+
+
+def write(*runs: tuple[Steps, int]) -> list[list[ir.Value]]:
+    """Writes compressions (steps, how many steps they have) at once, each at an even pace, so that
+    they overlap in the CPU. Returns their states."""
+    states: list[list[ir.Value]] = [[] for _ in runs]
+    turns = sorted((turn / count, k) for k, (_, count) in enumerate(runs) for turn in range(count))
+    for _, k in turns:
+        next(runs[k][0])
+    for k, (steps, _) in enumerate(runs):
+        try:
+            next(steps)
+        except StopIteration as stop:
+            states[k] = stop.value
+        else:
+            raise ValueError(f"run {k} has more than {runs[k][1]} steps")
+    return states
+
+
+def rounds(b: ir.IRBuilder, state: Sequence[ir.Value], message: Sequence[ir.Value]) -> Steps:
+    """One compression (6.2.2): 8 working variables, 16 message words -> the next 8. Yields after
+    each round."""
     kind = state[0].type
     w = list(message)
     a, bb, c, d, e, f, g, h = state
@@ -91,6 +112,7 @@ def compress(
         t2 = b.add(_big_sigma(b, a, 2, 13, 22), majority)
         b_xor_c = a_xor_b
         h, g, f, e, d, c, bb, a = g, f, e, b.add(d, t1), c, bb, a, b.add(t1, t2)
+        yield
     return [b.add(old, new) for old, new in zip(state, (a, bb, c, d, e, f, g, h), strict=True)]
 
 
@@ -111,6 +133,88 @@ def scalar_blocks(b: ir.IRBuilder, state: ir.Value, blocks: ir.Value, count: ir.
     with loop(b, "block", i64(0), size, BLOCK_BYTES, start) as run:
         block = at(b, blocks, run.index)
         message = [_load_big_endian(b, at(b, block, 4 * k)) for k in range(16)]
-        run.next(compress(b, run.values, message))
+        run.next(write((rounds(b, run.values, message), ROUNDS))[0])
+    for pointer, value in zip(words, run.values, strict=True):
+        b.store(value, pointer, align=4)
+
+
+# --- many messages at once ---
+
+
+def shuffle(b: ir.IRBuilder, x: ir.Value, y: ir.Value, lanes: Sequence[int]) -> ir.Value:
+    mask = ir.Constant(ir.VectorType(I32, len(lanes)), [I32(lane) for lane in lanes])
+    return b.shuffle_vector(x, y, mask)
+
+
+def _swap_bytes(b: ir.IRBuilder, words: ir.Value) -> ir.Value:
+    """Every 32-bit word of a vector, from big-endian memory on a little-endian CPU."""
+    suffix = f"v{words.type.count}i32"
+    return intrinsic(b, f"llvm.bswap.{suffix}", words.type, [words])
+
+
+def _interleave_masks(width: int, unit: int) -> tuple[list[int], list[int]]:
+    """Masks that interleave the low (high) halves of each 128-bit part of two vectors of i32, in
+    units of `unit` words: what x86 calls unpack, one instruction on every vector width."""
+    low: list[int] = []
+    high: list[int] = []
+    for part in range(0, width, 4):
+        for mask, start in (low, part), (high, part + 2):
+            for offset in range(0, 2, unit):
+                mask += [start + offset + i for i in range(unit)]
+                mask += [width + start + offset + i for i in range(unit)]
+    return low, high
+
+
+def _transpose(b: ir.IRBuilder, rows: Sequence[ir.Value]) -> list[ir.Value]:
+    """A square of words: rows[i][j] -> result[j][i], by log2(n) * n shuffles of one instruction."""
+    n = len(rows)
+    low1, high1 = _interleave_masks(n, 1)
+    low2, high2 = _interleave_masks(n, 2)
+    result: list[ir.Value] = []
+    # 4 x 4 squares within the 128-bit parts
+    for i in range(0, n, 4):
+        r0, r1, r2, r3 = rows[i : i + 4]
+        a0, a1 = shuffle(b, r0, r1, low1), shuffle(b, r0, r1, high1)
+        a2, a3 = shuffle(b, r2, r3, low1), shuffle(b, r2, r3, high1)
+        result += [shuffle(b, a0, a2, low2), shuffle(b, a0, a2, high2)]
+        result += [shuffle(b, a1, a3, low2), shuffle(b, a1, a3, high2)]
+    # then squares of 128-bit parts: exchange between vectors that are 4, 8, ... apart
+    apart = 4
+    while apart < n:
+        keep = [c if not c & apart else n + c - apart for c in range(n)]
+        cross = [c + apart if not c & apart else n + c for c in range(n)]
+        following = list(result)
+        for i in range(n):
+            if not i & apart:
+                x, y = result[i], result[i + apart]
+                following[i], following[i + apart] = shuffle(b, x, y, keep), shuffle(b, x, y, cross)
+        result = following
+        apart *= 2
+    return result
+
+
+def _load_lanes(b: ir.IRBuilder, blocks: Sequence[ir.Value]) -> list[ir.Value]:
+    """The 16 message words of one block of each lane, a vector a word, one lane an element."""
+    n = len(blocks)
+    kind = ir.VectorType(I32, n)
+    words: list[ir.Value] = []
+    for first in range(0, 16, n):
+        rows = [b.load(at(b, block, 4 * first), align=1, typ=kind) for block in blocks]
+        words += [_swap_bytes(b, w) for w in _transpose(b, rows)]
+    return words
+
+
+def vector_blocks(
+    b: ir.IRBuilder, state: ir.Value, pointers: Sequence[ir.Value], count: ir.Value
+) -> None:
+    """Compresses count blocks at each pointer into state[8][lanes], a lane of a vector each."""
+    n = len(pointers)
+    kind = ir.VectorType(I32, n)
+    words = [at(b, state, 4 * n * k) for k in range(8)]
+    start = [b.load(pointer, align=4, typ=kind) for pointer in words]
+    size = b.mul(count, i64(BLOCK_BYTES))
+    with loop(b, "block", i64(0), size, BLOCK_BYTES, start) as run:
+        message = _load_lanes(b, [at(b, pointer, run.index) for pointer in pointers])
+        run.next(write((rounds(b, run.values, message), ROUNDS))[0])
     for pointer, value in zip(words, run.values, strict=True):
         b.store(value, pointer, align=4)

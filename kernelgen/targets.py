@@ -11,8 +11,8 @@ from . import lower_arm, lower_x86
 from .kernels import KERNELS
 from .lower import Lowering, Portable
 
-BYTE_KERNELS = tuple(k.name for k in KERNELS if k.name != "sha256")
-HASH_KERNELS = ("sha256",)
+HASH_KERNELS = ("sha256", "sha256_lanes")
+BYTE_KERNELS = tuple(k.name for k in KERNELS if k.name not in HASH_KERNELS)
 
 
 class Avx512Sha(lower_x86.ShaExtensions, lower_x86.Avx512): ...
