@@ -6,11 +6,11 @@
 
 #include <inttypes.h>
 
-/* From here on, stores go past the caches. A plain store first reads the line that it overwrites,
- * which costs a third of the traffic; past the caches it does not, but the copy is then not in the
- * cache for its reader. So: larger than any cache that would keep it. Source and copy together are
- * then 2 * 16 MiB, the last-level cache of common server parts (32 MiB per group of cores). */
-#define STREAM_BYTES ((size_t)16 << 20)
+/* Work that touches this much or more stores past the caches. A plain store first reads the line
+ * that it overwrites, a third of the traffic of a copy; one past the caches does not, but then the
+ * next reader does not find the result in the cache. So the bound is where that reader would not
+ * find it anyway: the last-level cache of common server parts, 32 MiB for a group of cores. */
+#define STREAM_BYTES ((size_t)32 << 20)
 
 uint8_t atlas_conserved_delta(const void* before, const void* after, size_t len)
 {
@@ -87,7 +87,7 @@ int atlas_conserved_memcpy(void* dst, const void* src, size_t len)
                                apart, len);
     if (!atlas_is_conserved(src, len))
         return atlas_error_residue(__func__, "source", len, atlas_residue_of(src, len));
-    if (len < STREAM_BYTES)
+    if (len < STREAM_BYTES / 2) /* it touches source and copy */
         atlas_kernels()->copy(dst, src, len);
     else
         atlas_kernels()->copy_stream(dst, src, len);

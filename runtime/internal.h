@@ -78,6 +78,32 @@ int atlas_error_residue(const char* function, const char* region, size_t len,
 int atlas_error_clear(void);
 
 /* ------------------------------------------------------------------------------------------------
+ * SHA-256, sha256.c.
+ * --------------------------------------------------------------------------------------------- */
+
+#define ATLAS_SHA256_WORDS 8
+
+typedef struct {
+    uint64_t length;                    /* bytes so far                               */
+    uint32_t state[ATLAS_SHA256_WORDS]; /* after the whole blocks so far              */
+    uint8_t held[ATLAS_SHA256_BLOCK_BYTES]; /* the length % 64 bytes behind them      */
+} atlas_sha256_t;
+
+#define ATLAS_SHA256_EMPTY {.state = ATLAS_SHA256_INITIAL}
+
+void atlas_sha256_update(atlas_sha256_t* sha, const void* data, size_t len);
+
+/* The digest of all bytes so far; more may follow. */
+void atlas_sha256_final(const atlas_sha256_t* sha, uint8_t* digest);
+
+/* FIPS 180-4, 5.1.1: completes the last block, which holds `held` bytes of a message of `length`
+ * bytes, by the bit 1, zeros and the length. Returns the number of blocks that `last` is now. */
+size_t atlas_sha256_pad(uint8_t* last, size_t held, uint64_t length);
+
+/* The digest of a state whose words are `stride` apart. */
+void atlas_sha256_digest(const uint32_t* state, size_t stride, uint8_t* digest);
+
+/* ------------------------------------------------------------------------------------------------
  * Witnesses, witness.c, as domains use them.
  * --------------------------------------------------------------------------------------------- */
 

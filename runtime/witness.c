@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Witnesses, their byte form, and streams. A witness of a region is that of a stream with one
- * chunk. SHA-256 is FIPS 180-4: the kernel compresses whole blocks where they lie; this file holds
- * back what does not fill one, and pads.
+ * chunk.
  */
 #include "internal.h"
 
@@ -10,10 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#define BLOCK_BYTES ATLAS_SHA256_BLOCK_BYTES
-#define BIT_LENGTH_BYTES 8 /* the message's length in bits, at the end of the padding */
-#define STATE_WORDS 8
 
 static const char MAGIC[4] = {'A', 'T', 'L', 'W'};
 enum { FORM_VERSION = 1, ALGORITHM_SHA256 = 1 };
@@ -31,13 +26,11 @@ enum {
 };
 
 struct atlas_witness_stream {
-    uint64_t length; /* bytes so far */
+    atlas_sha256_t sha;
     uint64_t residue;
-    uint32_t state[STATE_WORDS]; /* after the whole blocks so far */
-    uint8_t held[BLOCK_BYTES];   /* the length % 64 bytes behind them */
 };
 
-static const atlas_witness_stream_t EMPTY_STREAM = {.state = ATLAS_SHA256_INITIAL};
+static const atlas_witness_stream_t EMPTY_STREAM = {.sha = ATLAS_SHA256_EMPTY};
 
 /* The one place that reads a clock. */
 static uint64_t now_ns(void)
@@ -47,27 +40,6 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 }
 
-static void hash(atlas_witness_stream_t* stream, const uint8_t* bytes, size_t len)
-{
-    const atlas_kernels_t* kernels = atlas_kernels();
-    size_t held = (size_t)(stream->length % BLOCK_BYTES);
-    stream->length += len;
-    if (held > 0) {
-        size_t missing = BLOCK_BYTES - held;
-        if (len < missing) {
-            memcpy(stream->held + held, bytes, len);
-            return;
-        }
-        memcpy(stream->held + held, bytes, missing);
-        kernels->sha256(stream->state, stream->held, 1);
-        bytes += missing;
-        len -= missing;
-    }
-    size_t rest = len % BLOCK_BYTES;
-    kernels->sha256(stream->state, bytes, len / BLOCK_BYTES);
-    memcpy(stream->held, bytes + len - rest, rest);
-}
-
 /* Window by window, so that the residue reads from the cache what the hash brought there. The hash
  * goes first: it is the slower one, and the CPU fetches ahead while it runs. */
 static void absorb(atlas_witness_stream_t* stream, const void* chunk, size_t n)
@@ -75,7 +47,7 @@ static void absorb(atlas_witness_stream_t* stream, const void* chunk, size_t n)
     const uint8_t* bytes = chunk;
     while (n > 0) {
         size_t len = n < ATLAS_WINDOW_BYTES ? n : ATLAS_WINDOW_BYTES;
-        hash(stream, bytes, len);
+        atlas_sha256_update(&stream->sha, bytes, len);
         atlas_kernel_conserved_update(&stream->residue, bytes, len);
         bytes += len;
         n -= len;
@@ -84,25 +56,10 @@ static void absorb(atlas_witness_stream_t* stream, const void* chunk, size_t n)
 
 static void finish(const atlas_witness_stream_t* stream, atlas_witness_t* out)
 {
-    /* FIPS 180-4, 5.1.1: the bit 1, zeros, and the length fill one block or two. */
-    uint8_t last[2 * BLOCK_BYTES] = {0};
-    size_t held = (size_t)(stream->length % BLOCK_BYTES);
-    size_t blocks = held + 1 + BIT_LENGTH_BYTES <= BLOCK_BYTES ? 1 : 2;
-    uint64_t bits = stream->length * 8;
-    memcpy(last, stream->held, held);
-    last[held] = 0x80;
-    for (size_t i = 0; i < BIT_LENGTH_BYTES; i++)
-        last[blocks * BLOCK_BYTES - 1 - i] = (uint8_t)(bits >> (8 * i));
-
-    uint32_t state[STATE_WORDS];
-    memcpy(state, stream->state, sizeof state);
-    atlas_kernels()->sha256(state, last, blocks);
-
-    out->length = stream->length;
+    out->length = stream->sha.length;
     out->timestamp_ns = now_ns();
     out->residue = (uint8_t)stream->residue;
-    for (size_t i = 0; i < ATLAS_DIGEST_BYTES; i++)
-        out->digest[i] = (uint8_t)(state[i / 4] >> (24 - 8 * (i % 4)));
+    atlas_sha256_final(&stream->sha, out->digest);
 }
 
 void atlas_witness_measure(atlas_witness_t* out, const void* base, size_t len)

@@ -211,6 +211,39 @@ int atlas_conserved_memset(void* dst, uint8_t value, size_t len);
  * region conserved. ATLAS_E_MEMORY: NULL with len > 0. Length 0 is conserved already. */
 int atlas_conserved_fixup(void* base, size_t len);
 
+/* --- Trees: the Merkle Tree Hash of RFC 9162, section 2.1, over windows. A leaf is the SHA-256 of
+ * 0x00 and a window, a node that of 0x01 and its two children. The last window may be shorter; the
+ * empty region has no leaf, and its root is the SHA-256 of no bytes. --- */
+
+/* The leaf hashes of a region, ATLAS_DIGEST_BYTES each, to out[0 .. ceil(len / 12288) - 1], and, in
+ * the same pass, *residue = (*residue + sum of the region) mod 96 (residue may be NULL).
+ * ATLAS_E_MEMORY: base or out is NULL with len > 0. Regions that follow one another, all but the
+ * last a multiple of a window long, may be hashed by several threads. O(len). */
+int atlas_tree_leaves(const void* base, size_t len, uint8_t* out, uint64_t* residue);
+
+/* The node above two hashes; out may be one of them. ATLAS_E_MEMORY: NULL. */
+int atlas_tree_node(const uint8_t* left, const uint8_t* right, uint8_t* out);
+
+/* The root over `count` leaf hashes (or nodes of one height, in a perfect left part of a tree).
+ * ATLAS_E_MEMORY: out is NULL, or leaves is NULL with count > 0. O(count), O(log count) memory. */
+int atlas_tree_root(const uint8_t* leaves, size_t count, uint8_t* out);
+
+/* The root of data that comes in chunks of any size, in constant memory. update takes the next n
+ * bytes (NULL only with n == 0). append takes whole windows by their leaf hashes and the residue of
+ * their bytes, as atlas_tree_leaves() gives them, so that they can be hashed elsewhere; it is
+ * refused between windows (ATLAS_E_STATE) and with residue > 95 (ATLAS_E_CONSERVATION). root writes
+ * the root, and where they are not NULL the length and the residue, of all bytes so far; more may
+ * follow. copy is a stream of its own (NULL: no memory, ATLAS_E_MEMORY). */
+typedef struct atlas_tree_stream atlas_tree_stream_t;
+atlas_tree_stream_t* atlas_tree_stream_create(void);
+atlas_tree_stream_t* atlas_tree_stream_copy(const atlas_tree_stream_t* stream);
+int atlas_tree_stream_update(atlas_tree_stream_t* stream, const void* chunk, size_t n);
+int atlas_tree_stream_append(atlas_tree_stream_t* stream, const uint8_t* leaves, size_t count,
+                             uint8_t residue);
+int atlas_tree_stream_root(const atlas_tree_stream_t* stream, uint8_t* out, uint64_t* length,
+                           uint8_t* residue);
+void atlas_tree_stream_destroy(atlas_tree_stream_t* stream);
+
 /* --- Kernel sets: the same functions for several instruction sets, chosen when the library is
  * loaded by what the CPU has. For tests and benchmarks, another one can be chosen. --- */
 

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Trees: RFC 9162, section 2.1.1. Leaves and nodes are hashed on as many lanes as the kernel set
+ * has. The prefix byte of a leaf shifts its message by one byte against the window; the blocks are
+ * still read where they lie, one byte earlier, and only the first and last block of each window are
+ * built beside it.
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_BYTES ATLAS_SHA256_BLOCK_BYTES
+#define WORDS ATLAS_SHA256_WORDS
+#define HASH ATLAS_DIGEST_BYTES
+
+enum { LEAF_PREFIX = 0, NODE_PREFIX = 1 };
+
+/* The message of a leaf: prefix and 63 bytes; blocks of the window; the rest and the padding. */
+#define HEAD (BLOCK_BYTES - 1)
+#define BODY_BLOCKS ((ATLAS_WINDOW_BYTES - HEAD) / BLOCK_BYTES)
+#define REST (ATLAS_WINDOW_BYTES - HEAD - BODY_BLOCKS * BLOCK_BYTES)
+_Static_assert(REST + 1 + 8 <= BLOCK_BYTES, "the rest of a window and its padding fill one block");
+
+/* Leaves are made and merged in runs of at most this many, a power of two: 3 MiB of windows, 8 KiB
+ * of hashes on the stack, and all but one node in 256 hashed on full lanes. */
+#define RUN 256
+
+static const uint32_t INITIAL[WORDS] = ATLAS_SHA256_INITIAL;
+
+typedef struct {
+    uint32_t words[WORDS * ATLAS_LANES_MAX]; /* [word][lane] */
+    uint64_t lanes;
+} lane_states_t;
+
+static void lanes_init(lane_states_t* states, uint64_t lanes)
+{
+    states->lanes = lanes;
+    for (size_t i = 0; i < WORDS * lanes; i++)
+        states->words[i] = INITIAL[i / lanes];
+}
+
+static void lanes_digest(const lane_states_t* states, size_t count, uint8_t* out)
+{
+    for (size_t lane = 0; lane < count; lane++)
+        atlas_sha256_digest(states->words + lane, states->lanes, out + HASH * lane);
+}
+
+/* --- Leaves and nodes --- */
+
+static void hash_leaf(const uint8_t* window, size_t len, uint8_t* out)
+{
+    static const uint8_t prefix = LEAF_PREFIX;
+    atlas_sha256_t sha = ATLAS_SHA256_EMPTY;
+    atlas_sha256_update(&sha, &prefix, 1);
+    atlas_sha256_update(&sha, window, len);
+    atlas_sha256_final(&sha, out);
+}
+
+/* The leaves of up to `lanes` whole windows; lanes to spare repeat the last window. */
+static void leaves_in_lanes(const atlas_kernels_t* kernels, const uint8_t* windows, size_t count,
+                            uint8_t* out)
+{
+    lane_states_t states;
+    uint8_t ends[ATLAS_LANES_MAX][2 * BLOCK_BYTES]; /* the first and last block of each message */
+    const void *first[ATLAS_LANES_MAX], *body[ATLAS_LANES_MAX], *last[ATLAS_LANES_MAX];
+    lanes_init(&states, kernels->lanes);
+    for (size_t lane = 0; lane < kernels->lanes; lane++) {
+        size_t number = lane < count ? lane : count - 1;
+        const uint8_t* window = windows + number * ATLAS_WINDOW_BYTES;
+        uint8_t *head = ends[number], *tail = ends[number] + BLOCK_BYTES;
+        if (lane == number) {
+            head[0] = LEAF_PREFIX;
+            memcpy(head + 1, window, HEAD);
+            memcpy(tail, window + ATLAS_WINDOW_BYTES - REST, REST);
+            atlas_sha256_pad(tail, REST, 1 + ATLAS_WINDOW_BYTES);
+        }
+        first[lane] = head;
+        body[lane] = window + HEAD;
+        last[lane] = tail;
+    }
+    kernels->sha256_lanes(states.words, first, 1);
+    kernels->sha256_lanes(states.words, body, BODY_BLOCKS);
+    kernels->sha256_lanes(states.words, last, 1);
+    lanes_digest(&states, count, out);
+}
+
+/* The leaves of a region; group by group the residue too, while the windows are in the cache. */
+static void hash_leaves(const uint8_t* bytes, size_t len, uint8_t* out, uint64_t* residue)
+{
+    const atlas_kernels_t* kernels = atlas_kernels();
+    while (len > 0) {
+        size_t windows = len / ATLAS_WINDOW_BYTES;
+        size_t count = windows < kernels->lanes ? windows : (size_t)kernels->lanes;
+        size_t taken;
+        if (count > 1) {
+            taken = count * ATLAS_WINDOW_BYTES;
+            leaves_in_lanes(kernels, bytes, count, out);
+        } else {
+            taken = len < ATLAS_WINDOW_BYTES ? len : ATLAS_WINDOW_BYTES;
+            count = 1;
+            hash_leaf(bytes, taken, out);
+        }
+        if (residue != NULL)
+            atlas_kernel_conserved_update(residue, bytes, taken);
+        bytes += taken;
+        len -= taken;
+        out += HASH * count;
+    }
+}
+
+/* The nodes above `count` pairs of hashes; out may be where the pairs are. */
+static void hash_nodes(const uint8_t* pairs, size_t count, uint8_t* out)
+{
+    const atlas_kernels_t* kernels = atlas_kernels();
+    while (count > 0) {
+        size_t some = count < kernels->lanes ? count : (size_t)kernels->lanes;
+        lane_states_t states;
+        uint8_t messages[ATLAS_LANES_MAX][2 * BLOCK_BYTES];
+        const void* pointers[ATLAS_LANES_MAX];
+        lanes_init(&states, kernels->lanes);
+        for (size_t lane = 0; lane < kernels->lanes; lane++) {
+            size_t number = lane < some ? lane : some - 1;
+            pointers[lane] = messages[number];
+            if (lane == number) {
+                messages[lane][0] = NODE_PREFIX;
+                memcpy(messages[lane] + 1, pairs + 2 * HASH * lane, 2 * HASH);
+                atlas_sha256_pad(messages[lane] + BLOCK_BYTES, 1 + 2 * HASH - BLOCK_BYTES,
+                                 1 + 2 * HASH);
+            }
+        }
+        kernels->sha256_lanes(states.words, pointers, 2);
+        lanes_digest(&states, some, out);
+        pairs += 2 * HASH * some;
+        out += HASH * some;
+        count -= some;
+    }
+}
+
+static void hash_node(const uint8_t* left, const uint8_t* right, uint8_t* out)
+{
+    uint8_t message[2 * BLOCK_BYTES] = {NODE_PREFIX};
+    uint32_t state[WORDS];
+    memcpy(state, INITIAL, sizeof state);
+    memcpy(message + 1, left, HASH);
+    memcpy(message + 1 + HASH, right, HASH);
+    atlas_sha256_pad(message + BLOCK_BYTES, 1 + 2 * HASH - BLOCK_BYTES, 1 + 2 * HASH);
+    atlas_kernels()->sha256(state, message, 2);
+    atlas_sha256_digest(state, 1, out);
+}
+
+/* --- The frontier: roots of the perfect subtrees that the leaves so far make up, one for each bit
+ * of their count. RFC 9162 splits n leaves after the largest power of two below n, so its tree is
+ * these subtrees, joined from the smallest up. --- */
+
+typedef struct {
+    uint64_t count;
+    uint8_t roots[64][HASH]; /* roots[k]: of 2^k leaves, where bit k of count is set */
+} frontier_t;
+
+/* Adds a perfect subtree of 2^height leaves; 2^height divides the count so far. */
+static void frontier_push(frontier_t* frontier, unsigned height, const uint8_t* root)
+{
+    uint8_t hash[HASH];
+    unsigned at = height;
+    memcpy(hash, root, HASH);
+    for (; (frontier->count >> at & 1) != 0; at++)
+        hash_node(frontier->roots[at], hash, hash);
+    memcpy(frontier->roots[at], hash, HASH);
+    frontier->count += (uint64_t)1 << height;
+}
+
+static void frontier_append(frontier_t* frontier, const uint8_t* hashes, size_t count)
+{
+    uint8_t level[RUN / 2 * HASH];
+    while (count > 0) {
+        unsigned height = 0; /* the largest perfect subtree that fits here */
+        while (((uint64_t)2 << height) <= RUN && ((uint64_t)2 << height) <= count &&
+               (frontier->count >> height & 1) == 0)
+            height++;
+        size_t run = (size_t)1 << height;
+        const uint8_t* root = hashes;
+        for (size_t left = run; left > 1; left /= 2) {
+            hash_nodes(root, left / 2, level);
+            root = level;
+        }
+        frontier_push(frontier, height, root);
+        hashes += HASH * run;
+        count -= run;
+    }
+}
+
+static void frontier_root(const frontier_t* frontier, uint8_t* out)
+{
+    bool found = false;
+    for (unsigned height = 0; height < 64; height++) {
+        if ((frontier->count >> height & 1) == 0)
+            continue;
+        if (found)
+            hash_node(frontier->roots[height], out, out);
+        else
+            memcpy(out, frontier->roots[height], HASH);
+        found = true;
+    }
+    if (!found) {
+        const atlas_sha256_t empty = ATLAS_SHA256_EMPTY;
+        atlas_sha256_final(&empty, out);
+    }
+}
+
+int atlas_tree_leaves(const void* base, size_t len, uint8_t* out, uint64_t* residue)
+{
+    if (base == NULL && len > 0)
+        return atlas_error_null(__func__, "base");
+    if (out == NULL && len > 0)
+        return atlas_error_null(__func__, "out");
+    hash_leaves(base, len, out, residue);
+    return atlas_error_clear();
+}
+
+int atlas_tree_node(const uint8_t* left, const uint8_t* right, uint8_t* out)
+{
+    if (left == NULL || right == NULL)
+        return atlas_error_null(__func__, left == NULL ? "left" : "right");
+    if (out == NULL)
+        return atlas_error_null(__func__, "out");
+    hash_node(left, right, out);
+    return atlas_error_clear();
+}
+
+int atlas_tree_root(const uint8_t* leaves, size_t count, uint8_t* out)
+{
+    if (leaves == NULL && count > 0)
+        return atlas_error_null(__func__, "leaves");
+    if (out == NULL)
+        return atlas_error_null(__func__, "out");
+    frontier_t frontier;
+    frontier.count = 0;
+    frontier_append(&frontier, leaves, count);
+    frontier_root(&frontier, out);
+    return atlas_error_clear();
+}
+
+/* --- Streams --- */
+
+struct atlas_tree_stream {
+    frontier_t frontier;
+    uint64_t length;
+    uint64_t residue;
+    uint8_t window[ATLAS_WINDOW_BYTES]; /* the length % 12288 bytes behind the leaves */
+};
+
+atlas_tree_stream_t* atlas_tree_stream_create(void)
+{
+    atlas_tree_stream_t* stream = calloc(1, sizeof *stream);
+    if (stream == NULL) {
+        atlas_error_no_memory(__func__, "stream");
+        return NULL;
+    }
+    atlas_error_clear();
+    return stream;
+}
+
+atlas_tree_stream_t* atlas_tree_stream_copy(const atlas_tree_stream_t* stream)
+{
+    if (stream == NULL) {
+        atlas_error_null(__func__, "stream");
+        return NULL;
+    }
+    atlas_tree_stream_t* copy = malloc(sizeof *copy);
+    if (copy == NULL) {
+        atlas_error_no_memory(__func__, "stream");
+        return NULL;
+    }
+    *copy = *stream;
+    atlas_error_clear();
+    return copy;
+}
+
+int atlas_tree_stream_update(atlas_tree_stream_t* stream, const void* chunk, size_t n)
+{
+    if (stream == NULL)
+        return atlas_error_null(__func__, "stream");
+    if (chunk == NULL && n > 0)
+        return atlas_error_null(__func__, "chunk");
+    const uint8_t* bytes = chunk;
+    uint8_t hashes[RUN * HASH];
+    size_t held = (size_t)(stream->length % ATLAS_WINDOW_BYTES);
+    stream->length += n;
+    if (held > 0) {
+        size_t missing = ATLAS_WINDOW_BYTES - held;
+        size_t some = n < missing ? n : missing;
+        memcpy(stream->window + held, bytes, some);
+        bytes += some;
+        n -= some;
+        if (some < missing)
+            return atlas_error_clear();
+        hash_leaves(stream->window, ATLAS_WINDOW_BYTES, hashes, &stream->residue);
+        frontier_append(&stream->frontier, hashes, 1);
+    }
+    while (n >= ATLAS_WINDOW_BYTES) {
+        size_t windows = n / ATLAS_WINDOW_BYTES;
+        if (windows > RUN)
+            windows = RUN;
+        size_t taken = windows * ATLAS_WINDOW_BYTES;
+        hash_leaves(bytes, taken, hashes, &stream->residue);
+        frontier_append(&stream->frontier, hashes, windows);
+        bytes += taken;
+        n -= taken;
+    }
+    if (n > 0)
+        memcpy(stream->window, bytes, n);
+    return atlas_error_clear();
+}
+
+int atlas_tree_stream_append(atlas_tree_stream_t* stream, const uint8_t* leaves, size_t count,
+                             uint8_t residue)
+{
+    if (stream == NULL)
+        return atlas_error_null(__func__, "stream");
+    if (leaves == NULL && count > 0)
+        return atlas_error_null(__func__, "leaves");
+    if (residue >= ATLAS_MODULUS)
+        return atlas_error_set(ATLAS_E_CONSERVATION, __func__, "residue is %d, must be in 0..%d",
+                               residue, ATLAS_MODULUS - 1);
+    if (stream->length % ATLAS_WINDOW_BYTES != 0)
+        return atlas_error_set(ATLAS_E_STATE, __func__,
+                               "%d bytes of a window are held, must be 0",
+                               (int)(stream->length % ATLAS_WINDOW_BYTES));
+    frontier_append(&stream->frontier, leaves, count);
+    stream->length += (uint64_t)count * ATLAS_WINDOW_BYTES;
+    stream->residue = (stream->residue + residue) % ATLAS_MODULUS;
+    return atlas_error_clear();
+}
+
+int atlas_tree_stream_root(const atlas_tree_stream_t* stream, uint8_t* out, uint64_t* length,
+                           uint8_t* residue)
+{
+    if (stream == NULL)
+        return atlas_error_null(__func__, "stream");
+    if (out == NULL)
+        return atlas_error_null(__func__, "out");
+    frontier_t frontier = stream->frontier;
+    uint64_t sum = stream->residue;
+    size_t held = (size_t)(stream->length % ATLAS_WINDOW_BYTES);
+    if (held > 0) {
+        uint8_t hash[HASH];
+        hash_leaves(stream->window, held, hash, &sum);
+        frontier_append(&frontier, hash, 1);
+    }
+    frontier_root(&frontier, out);
+    if (length != NULL)
+        *length = stream->length;
+    if (residue != NULL)
+        *residue = (uint8_t)sum;
+    return atlas_error_clear();
+}
+
+void atlas_tree_stream_destroy(atlas_tree_stream_t* stream)
+{
+    free(stream);
+}
