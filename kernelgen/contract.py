@@ -53,14 +53,14 @@ def _define_all(module: ir.Module, call: CallKernel) -> None:
     b.ret_void()
 
 
-def entry_module() -> ir.Module:
+def entry_module(pointer_bytes: int) -> ir.Module:
     """The library's own: each goes to the kernel set in use."""
     module = ir.Module("atlas12288.entry")
     active = ir.GlobalVariable(module, POINTER, ACTIVE_TABLE)
 
     def through_table(b: ir.IRBuilder, name: str, arguments: Sequence[ir.Value]) -> ir.Value:
         # Relaxed, as in C: any set gives the same results, and the tables never change.
-        table = b.load_atomic(active, "monotonic", 8, typ=POINTER)
+        table = b.load_atomic(active, "monotonic", pointer_bytes, typ=POINTER)
         slot = b.gep(table, [i64(0), ir.IntType(32)(table_index(name))], source_etype=TABLE_TYPE)
         function = b.load(slot, typ=kernel(name).ir_type().as_pointer())
         return b.call(function, arguments)

@@ -6,7 +6,7 @@ from llvmlite import binding, ir
 from . import sha256
 from .build import kernel_set_module
 from .contract import ACTIVE_TABLE, DELTA, UPDATE, WINDOW_CHECK, entry_module, standalone_module
-from .kernels import KERNELS
+from .kernels import KERNELS, POINTER
 from .targets import KernelSet, for_family, triple
 
 
@@ -49,7 +49,10 @@ def kernel_set_object(kernel_set: KernelSet, family: str, system: str) -> bytes:
 
 def entry_object(family: str, system: str) -> bytes:
     """The object file of the contract's kernels, public under the contract's names."""
-    return _object(entry_module(), triple(family, system), "", "", {DELTA, WINDOW_CHECK, UPDATE})
+    target_triple = triple(family, system)
+    pointer_bytes = POINTER.get_abi_size(_machine(target_triple, "", "").target_data)
+    module = entry_module(pointer_bytes)
+    return _object(module, target_triple, "", "", {DELTA, WINDOW_CHECK, UPDATE})
 
 
 def standalone(binary: bool) -> bytes:

@@ -49,7 +49,7 @@ int atlas_conserved_window_residues(const void* base, size_t len, uint8_t* out)
     if (out == NULL && len > 0)
         return atlas_error_null(__func__, "out");
     const uint8_t* bytes = base;
-    for (; len > ATLAS_WINDOW_BYTES; len -= ATLAS_WINDOW_BYTES) {
+    for (; len >= ATLAS_WINDOW_BYTES; len -= ATLAS_WINDOW_BYTES) {
         *out++ = atlas_residue_of(bytes, ATLAS_WINDOW_BYTES);
         bytes += ATLAS_WINDOW_BYTES;
     }

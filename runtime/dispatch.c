@@ -30,7 +30,7 @@ ATLAS_ATOMIC(const atlas_kernels_t*) ATLAS_KERNELS_ACTIVE = &atlas_kernels_porta
 
 #if defined(__x86_64__)
 /* The levels are those of the x86-64 psABI. __builtin_cpu_supports also asks whether the system
- * saves the vector registers; cpuid alone tells of the features that older compilers cannot name. */
+ * saves the vector registers; cpuid alone tells of features that older compilers cannot name. */
 static uint32_t cpu_features(void)
 {
     unsigned eax, ebx, ecx, edx;

@@ -138,7 +138,7 @@ static inline uint8_t atlas_residue_of(const void* base, size_t len)
 
 static inline bool atlas_is_conserved(const void* base, size_t len)
 {
-    return (atlas_kernel_conserved_window_check(base, len) & 1) != 0; /* i1: the rest is undefined */
+    return (atlas_kernel_conserved_window_check(base, len) & 1) != 0; /* i1: its bit alone */
 }
 
 #endif /* ATLAS_INTERNAL_H */

@@ -30,10 +30,10 @@ static const uint32_t INITIAL[WORDS] = ATLAS_SHA256_INITIAL;
 
 typedef struct {
     uint32_t words[WORDS * ATLAS_LANES_MAX]; /* [word][lane] */
-    uint64_t lanes;
+    size_t lanes;
 } lane_states_t;
 
-static void lanes_init(lane_states_t* states, uint64_t lanes)
+static void lanes_init(lane_states_t* states, size_t lanes)
 {
     states->lanes = lanes;
     for (size_t i = 0; i < WORDS * lanes; i++)
@@ -64,7 +64,7 @@ static void leaves_in_lanes(const atlas_kernels_t* kernels, const uint8_t* windo
     lane_states_t states;
     uint8_t ends[ATLAS_LANES_MAX][2 * BLOCK_BYTES]; /* the first and last block of each message */
     const void *first[ATLAS_LANES_MAX], *body[ATLAS_LANES_MAX], *last[ATLAS_LANES_MAX];
-    lanes_init(&states, kernels->lanes);
+    lanes_init(&states, (size_t)kernels->lanes);
     for (size_t lane = 0; lane < kernels->lanes; lane++) {
         size_t number = lane < count ? lane : count - 1;
         const uint8_t* window = windows + number * ATLAS_WINDOW_BYTES;
@@ -118,7 +118,7 @@ static void hash_nodes(const uint8_t* pairs, size_t count, uint8_t* out)
         lane_states_t states;
         uint8_t messages[ATLAS_LANES_MAX][2 * BLOCK_BYTES];
         const void* pointers[ATLAS_LANES_MAX];
-        lanes_init(&states, kernels->lanes);
+        lanes_init(&states, (size_t)kernels->lanes);
         for (size_t lane = 0; lane < kernels->lanes; lane++) {
             size_t number = lane < some ? lane : some - 1;
             pointers[lane] = messages[number];
@@ -323,6 +323,9 @@ int atlas_tree_stream_append(atlas_tree_stream_t* stream, const uint8_t* leaves,
     if (residue >= ATLAS_MODULUS)
         return atlas_error_set(ATLAS_E_CONSERVATION, __func__, "residue is %d, must be in 0..%d",
                                residue, ATLAS_MODULUS - 1);
+    if (count == 0 && residue != 0)
+        return atlas_error_set(ATLAS_E_CONSERVATION, __func__,
+                               "residue is %d, must be 0 where count is 0", residue);
     if (stream->length % ATLAS_WINDOW_BYTES != 0)
         return atlas_error_set(ATLAS_E_STATE, __func__,
                                "%d bytes of a window are held, must be 0",

@@ -14,8 +14,9 @@
  *     (but by attach) or freed: the caller owns them and synchronises access to their bytes.
  *   - A NULL handle gives false, NULL, 0 or ATLAS_E_MEMORY; destroy functions accept NULL.
  *   - A refused call changes nothing. It says why in atlas_get_last_error() of the calling thread;
- *     a call that succeeds resets that text to "". Destroy functions and the functions that read the
- *     error leave it alone, so that a clean-up does not hide its cause.
+ *     a call that succeeds resets that text to "". Functions that cannot fail (destroy, those that
+ *     read the error, versions, names of kernel sets) leave it alone, so that a clean-up does not
+ *     hide its cause.
  *   - Thread safety: every function may be called from any thread on any handle, except that
  *     destroy must be the last use of its handle and that one stream is used by one thread at a
  *     time. Nothing takes a lock; no call on one domain waits for another.
@@ -87,7 +88,8 @@ void atlas_domain_destroy(atlas_domain_t* domain);
  * or than 95 (ATLAS_E_BUDGET). Works in both states. */
 bool atlas_budget_alloc(atlas_domain_t* domain, uint8_t amt);
 
-/* Gives `amt` back, atomically: budget = (budget + amt) mod 96. False: amt > 95 (ATLAS_E_BUDGET). */
+/* Gives `amt` back, atomically: budget = (budget + amt) mod 96.
+ * False: amt is larger than 95 (ATLAS_E_BUDGET). Works in both states. */
 bool atlas_budget_release(atlas_domain_t* domain, uint8_t amt);
 
 /* The witness of a region: length, residue, SHA-256 digest, time. Immutable. The caller destroys
@@ -96,7 +98,7 @@ bool atlas_budget_release(atlas_domain_t* domain, uint8_t amt);
 atlas_witness_t* atlas_witness_generate(const void* base, size_t len);
 
 /* True when length, residue and digest are those of the region. False: any differs
- * (ATLAS_E_WITNESS); w or base is NULL (ATLAS_E_MEMORY). The digest is compared in constant time. */
+ * (ATLAS_E_WITNESS); w or base is NULL (ATLAS_E_MEMORY). Digests are compared in constant time. */
 bool atlas_witness_verify(const atlas_witness_t* w, const void* base, size_t len);
 
 /* Frees the witness. NULL is a no-op. Not for the witness that a domain lends. */
@@ -231,9 +233,10 @@ int atlas_tree_root(const uint8_t* leaves, size_t count, uint8_t* out);
 /* The root of data that comes in chunks of any size, in constant memory. update takes the next n
  * bytes (NULL only with n == 0). append takes whole windows by their leaf hashes and the residue of
  * their bytes, as atlas_tree_leaves() gives them, so that they can be hashed elsewhere; it is
- * refused between windows (ATLAS_E_STATE) and with residue > 95 (ATLAS_E_CONSERVATION). root writes
- * the root, and where they are not NULL the length and the residue, of all bytes so far; more may
- * follow. copy is a stream of its own (NULL: no memory, ATLAS_E_MEMORY). */
+ * refused within a window (ATLAS_E_STATE), and with a residue that is above 95, or is not 0 where
+ * count is 0 (ATLAS_E_CONSERVATION). root writes the root, and where they are not NULL the length
+ * and the residue, of all bytes so far; more may follow. copy is a stream of its own (NULL: no
+ * memory, ATLAS_E_MEMORY). */
 typedef struct atlas_tree_stream atlas_tree_stream_t;
 atlas_tree_stream_t* atlas_tree_stream_create(void);
 atlas_tree_stream_t* atlas_tree_stream_copy(const atlas_tree_stream_t* stream);

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C library as a C user has it: built and installed by meson, once a session."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+C_PROGRAMS = ROOT / "tests" / "c"
+STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
+
+
+def run(*command: str | Path, path: Path | None = None) -> str:
+    """Runs a command that must exit 0, with `path` in front of PATH; returns what it printed."""
+    environment = dict(os.environ)
+    if path is not None:
+        environment["PATH"] = f"{path}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: exit code {done.returncode}, must be 0\n{done.stdout}"
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class CInstall:
+    """An installed library."""
+
+    prefix: Path
+
+    @property
+    def include_dir(self) -> Path:
+        return self.prefix / "include"
+
+    @property
+    def library_dir(self) -> Path:
+        return self.prefix / "lib"
+
+    @property
+    def pkgconfig_dir(self) -> Path:
+        return self.library_dir / "pkgconfig"
+
+    @property
+    def shared_library(self) -> Path:
+        suffix = "dylib" if sys.platform == "darwin" else "so"
+        return self.library_dir / f"libatlas12288.{suffix}"
+
+    @property
+    def static_library(self) -> Path:
+        return self.library_dir / "libatlas12288.a"
+
+    def compile_static(
+        self, program: Path, source: Path, *flags: str | Path, compiler: str = "cc"
+    ) -> Path:
+        """Builds a C11 program with the static library."""
+        inputs = source, self.static_library
+        return self._compile(program, compiler, "-std=c11", *flags, *inputs)
+
+    def compile_shared(
+        self,
+        program: Path,
+        source: Path,
+        *flags: str | Path,
+        compiler: str = "cc",
+        standard: str = "c11",
+    ) -> Path:
+        """Builds a program that loads the shared library from where it is."""
+        search = f"-L{self.library_dir}", f"-Wl,-rpath,{self.library_dir}"
+        standard = f"-std={standard}"
+        return self._compile(program, compiler, standard, *flags, source, *search, "-latlas12288")
+
+    def _compile(self, program: Path, compiler: str, *flags: str | Path) -> Path:
+        run(
+            compiler,
+            *STRICT,
+            "-O1",
+            "-g",
+            f"-I{self.include_dir}",
+            *flags,
+            "-pthread",
+            "-o",
+            program,
+        )
+        return program
+
+
+def install(directory: Path, *options: str) -> CInstall:
+    """Builds the library with meson options, and installs it below the directory."""
+    meson = sys.executable, "-m", "mesonbuild.mesonmain"
+    build, prefix = directory / "build", directory / "prefix"
+    tools = Path(sys.executable).parent  # ninja, where it is a package of this environment
+    run(*meson, "setup", build, ROOT, f"--prefix={prefix}", "--libdir=lib", *options, path=tools)
+    run(*meson, "install", "-C", build, path=tools)
+    return CInstall(prefix)
+
+
+@pytest.fixture(scope="session")
+def c_install(tmp_path_factory: pytest.TempPathFactory) -> CInstall:
+    """The library; ATLAS12288_PREFIX names one that is installed already."""
+    prefix = os.environ.get("ATLAS12288_PREFIX")
+    return CInstall(Path(prefix)) if prefix else install(tmp_path_factory.mktemp("c_install"))
+
+
+@pytest.fixture(scope="session")
+def c_program(
+    c_install: CInstall, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The program of a file in tests/c, by its name; built once, with the shared library."""
+    directory = tmp_path_factory.mktemp("c_programs")
+
+    def build(name: str) -> Path:
+        program = directory / name
+        if not program.exists():
+            c_install.compile_shared(program, C_PROGRAMS / f"{name}.c")
+        return program
+
+    return build
