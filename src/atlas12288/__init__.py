@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conservation-checked memory: residues, witnesses, domains and budgets over any buffer.
+
+The residue of a region is the sum of its bytes mod 96; a region is conserved when that is 0. The
+residue is a law, not a security check: what proves integrity is the digest of a `Witness`.
+
+>>> import atlas12288 as atlas
+>>> buffer = bytearray(b"any bytes at all")
+>>> atlas.fixup(buffer)
+>>> with atlas.Domain(bytes=len(buffer), budget_class=50) as domain:
+...     domain.attach(buffer)
+...     witness = domain.commit()
+>>> witness.verify(buffer)
+True
+>>> buffer[0] ^= 1
+>>> witness.verify(buffer)
+False
+"""
+
+import os as _os
+
+from . import _native
+from ._native import (
+    API_VERSION,
+    MODULUS,
+    PAGE_BYTES,
+    WINDOW_BYTES,
+    Budget,
+    Lease,
+    Residue,
+    Transaction,
+    conserved_copy,
+    conserved_fill,
+    delta,
+    fixup,
+    is_conserved,
+    kernel_set,
+    kernel_set_supported,
+    kernel_sets,
+    residue,
+    select_kernel_set,
+    window_residues,
+)
+from .domain import Domain, State
+from .errors import (
+    AtlasError,
+    BudgetError,
+    ConservationError,
+    DomainMemoryError,
+    ErrorCode,
+    StateError,
+    WitnessError,
+)
+from .witness import Witness, WitnessStream
+
+__all__ = [
+    "API_VERSION",
+    "MODULUS",
+    "PAGE_BYTES",
+    "WINDOW_BYTES",
+    "AtlasError",
+    "Budget",
+    "BudgetError",
+    "ConservationError",
+    "Domain",
+    "DomainMemoryError",
+    "ErrorCode",
+    "Lease",
+    "Residue",
+    "State",
+    "StateError",
+    "Transaction",
+    "Witness",
+    "WitnessError",
+    "WitnessStream",
+    "__version__",
+    "conserved_copy",
+    "conserved_fill",
+    "delta",
+    "fixup",
+    "is_conserved",
+    "kernel_set",
+    "kernel_set_supported",
+    "kernel_sets",
+    "residue",
+    "select_kernel_set",
+    "window_residues",
+]
+
+__version__ = _native.VERSION
+
+# For tests: the kernel set to use instead of the best one.
+_kernels = _os.environ.get("ATLAS12288_KERNELS")
+if _kernels and not kernel_set_supported(_kernels):
+    _choices = ", ".join(name for name in kernel_sets() if kernel_set_supported(name))
+    raise ImportError(f"ATLAS12288_KERNELS is {_kernels!r}, must be one of {_choices}")
+if _kernels:
+    select_kernel_set(_kernels)

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures and hypothesis profiles of all tests."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import atlas12288
+
+pytest_plugins = ["c_fixtures"]
+
+# A fixture such as kernel_set holds for all examples of a test, as intended; a deadline would only
+# measure the machine.
+_COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile("default", _COMMON, max_examples=40)
+settings.register_profile("ci", _COMMON, max_examples=100, derandomize=True)
+settings.register_profile("thorough", _COMMON, max_examples=2000)
+settings.load_profile("ci" if os.environ.get("CI") else "default")  # or --hypothesis-profile
+
+RUNNABLE_KERNEL_SETS = tuple(
+    name for name in atlas12288.kernel_sets() if atlas12288.kernel_set_supported(name)
+)
+
+
+@pytest.fixture(params=RUNNABLE_KERNEL_SETS)
+def kernel_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test once with every kernel set that this CPU can run."""
+    before = atlas12288.kernel_set()
+    name: str = request.param
+    atlas12288.select_kernel_set(name)
+    assert atlas12288.kernel_set() == name
+    yield name
+    atlas12288.select_kernel_set(before)

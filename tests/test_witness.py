@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Witnesses from Python: fields, verdicts, streams, byte form, JSON."""
+
+import copy
+import hashlib
+import json
+import pickle
+import time
+from datetime import UTC, datetime
+
+import model
+import pytest
+import strategies
+from hypothesis import given
+from hypothesis import strategies as st
+
+import atlas12288 as atlas
+
+DATA = strategies.noise(1000)
+MAX_TIMESTAMP_NS = 2**64 - 1
+DIGEST = "039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81"  # of 1, 2, 3
+FIELDS: dict[str, object] = {
+    "type": "atlas12288/witness/v1",
+    "algorithm": "sha256",
+    "length": 3,
+    "residue": 6,
+    "digest": DIGEST,
+    "timestamp": "2025-01-31T12:00:00.000000007Z",
+}
+
+
+def with_timestamp(timestamp_ns: int) -> atlas.Witness:
+    form = bytearray(bytes(atlas.Witness.generate(b"")))
+    form[16:24] = timestamp_ns.to_bytes(8, "little")
+    return atlas.Witness.from_bytes(form)
+
+
+# --- Fields ---
+
+
+@given(strategies.buffers())
+def test_a_witness_records_length_residue_and_plain_sha256(data: bytes) -> None:
+    witness = atlas.Witness.generate(data)
+    assert witness.algorithm == "sha256"
+    assert witness.length == len(data)
+    assert witness.residue == model.residue(data)
+    assert witness.digest == hashlib.sha256(data).digest()
+    assert witness.hexdigest() == hashlib.sha256(data).hexdigest()
+
+
+def test_the_timestamp_is_the_time_of_generation_in_utc() -> None:
+    before = time.time_ns()
+    witness = atlas.Witness.generate(DATA)
+    assert before <= witness.timestamp_ns <= time.time_ns()
+    since_1970 = datetime.fromisoformat(witness.timestamp) - datetime(1970, 1, 1, tzinfo=UTC)
+    microseconds = witness.timestamp_ns // 1000
+    assert since_1970.total_seconds() == pytest.approx(microseconds / 1e6, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("timestamp_ns", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000000000Z"),
+        (1, "1970-01-01T00:00:00.000000001Z"),
+        (951_782_400 * 10**9, "2000-02-29T00:00:00.000000000Z"),
+        (1_700_000_000_123_456_789, "2023-11-14T22:13:20.123456789Z"),
+        (MAX_TIMESTAMP_NS, "2554-07-21T23:34:33.709551615Z"),
+    ],
+)
+def test_the_timestamp_is_rfc_3339_with_nanoseconds(timestamp_ns: int, text: str) -> None:
+    witness = with_timestamp(timestamp_ns)
+    assert witness.timestamp == text
+    assert atlas.Witness.from_json(witness.to_json()) == witness
+
+
+def test_the_empty_region_has_a_witness() -> None:
+    witness = atlas.Witness.generate(b"")
+    assert (witness.length, witness.residue) == (0, 0)
+    assert witness.verify(b"")
+    assert not witness.verify(b"\0")
+
+
+# --- A value ---
+
+
+@pytest.mark.parametrize(
+    "name", ["algorithm", "length", "residue", "digest", "timestamp", "timestamp_ns", "note"]
+)
+def test_no_attribute_of_a_witness_can_be_set_or_deleted(name: str) -> None:
+    witness = atlas.Witness.generate(DATA)
+    before = bytes(witness)
+    with pytest.raises(AttributeError):
+        setattr(witness, name, 0)
+    with pytest.raises(AttributeError):
+        delattr(witness, name)
+    assert bytes(witness) == before
+
+
+def test_witnesses_are_equal_when_all_fields_are() -> None:
+    witness = atlas.Witness.generate(DATA)
+    same = atlas.Witness.from_bytes(bytes(witness))
+    assert witness == same
+    assert hash(witness) == hash(same)
+    assert len({witness, same}) == 1
+    assert witness != with_timestamp(witness.timestamp_ns)
+    assert with_timestamp(5) == with_timestamp(5) != with_timestamp(6)
+    assert witness != bytes(witness)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_witness_can_be_pickled(protocol: int) -> None:
+    witness = atlas.Witness.generate(DATA)
+    again = pickle.loads(pickle.dumps(witness, protocol))
+    assert again == witness
+    assert type(again) is atlas.Witness
+
+
+def test_a_witness_can_be_copied() -> None:
+    witness = atlas.Witness.generate(DATA)
+    assert copy.copy(witness) == copy.deepcopy(witness) == witness
+
+
+def test_a_subclass_makes_witnesses_of_the_subclass() -> None:
+    class Signed(atlas.Witness):
+        pass
+
+    assert type(Signed.generate(DATA)) is Signed
+    assert type(Signed.from_json(Signed.generate(DATA).to_json())) is Signed
+
+
+def test_a_witness_is_not_made_by_its_class() -> None:
+    with pytest.raises(TypeError, match=r"Witness\.generate\(\)"):
+        atlas.Witness()
+    with pytest.raises(TypeError, match=r"Witness\.generate\(\)"):
+        atlas.Witness.__new__(atlas.Witness).digest  # noqa: B018
+
+
+def test_repr_tells_what_is_witnessed() -> None:
+    text = repr(atlas.Witness.from_json(json.dumps(FIELDS)))
+    assert text == (
+        "<Witness sha256 039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81 "
+        "length 3 residue 6 at 2025-01-31T12:00:00.000000007Z>"
+    )
+
+
+# --- Verdicts ---
+
+
+@given(strategies.buffers().filter(len), st.data())
+def test_verify_holds_for_the_same_bytes_only(data: bytes, choice: st.DataObject) -> None:
+    witness = atlas.Witness.generate(data)
+    assert witness.verify(bytearray(data))
+    changed = bytearray(data)
+    changed[choice.draw(st.integers(0, len(data) - 1))] ^= choice.draw(st.integers(1, 255))
+    assert not witness.verify(changed)
+    assert not witness.verify(data[:-1])
+    assert not witness.verify(data + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("other", "differences"),
+    [
+        (b"\x01\x02\x03", ()),
+        (b"\x02\x01\x03", ("digest",)),
+        (b"\x01\x02\x04", ("residue", "digest")),
+        (b"\x01\x02\x03\x00", ("length", "digest")),
+        (b"\x01\x02", ("length", "residue", "digest")),
+    ],
+)
+def test_differences_names_the_fields_that_differ(
+    other: bytes, differences: tuple[str, ...]
+) -> None:
+    one, two = atlas.Witness.generate(b"\x01\x02\x03"), atlas.Witness.generate(other)
+    assert one.differences(two) == two.differences(one) == differences
+
+
+# --- Streams ---
+
+
+@given(strategies.splits())
+def test_the_witness_of_chunks_is_that_of_the_whole(chunks: list[bytes]) -> None:
+    stream = atlas.WitnessStream()
+    for chunk in chunks:
+        stream.update(chunk)
+    witness = stream.witness()
+    assert type(witness) is atlas.Witness
+    assert witness.differences(atlas.Witness.generate(b"".join(chunks))) == ()
+
+
+def test_a_stream_goes_on_after_its_witness() -> None:
+    stream = atlas.WitnessStream()
+    stream.update(DATA)
+    assert stream.witness().verify(DATA)
+    stream.update(DATA)
+    assert stream.witness().verify(DATA + DATA)
+
+
+# --- Byte form ---
+
+
+@given(strategies.buffers(), st.integers(0, MAX_TIMESTAMP_NS))
+def test_bytes_and_json_give_the_witness_back(data: bytes, timestamp_ns: int) -> None:
+    form = bytearray(bytes(atlas.Witness.generate(data)))
+    form[16:24] = timestamp_ns.to_bytes(8, "little")
+    witness = atlas.Witness.from_bytes(form)
+    assert bytes(witness) == form
+    assert bytes(atlas.Witness.from_json(witness.to_json())) == form
+    assert atlas.Witness.from_json(witness.to_json().encode()).to_json() == witness.to_json()
+
+
+@given(st.binary(max_size=80))
+def test_bytes_that_are_no_witness_are_refused(data: bytes) -> None:
+    with pytest.raises(atlas.WitnessError):
+        atlas.Witness.from_bytes(data)
+
+
+# --- JSON ---
+
+
+def test_the_json_form_is_one_line_with_the_keys_in_their_order() -> None:
+    text = json.dumps(FIELDS)
+    assert atlas.Witness.from_json(text).to_json() == text
+    assert text == (
+        '{"type": "atlas12288/witness/v1", "algorithm": "sha256", "length": 3, "residue": 6, '
+        '"digest": "039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81", '
+        '"timestamp": "2025-01-31T12:00:00.000000007Z"}'
+    )
+
+
+def test_the_json_of_a_witness_verifies_its_bytes() -> None:
+    assert atlas.Witness.from_json(json.dumps(FIELDS)).verify(b"\x01\x02\x03")
+
+
+def test_json_is_read_in_any_order_and_spacing() -> None:
+    text = json.dumps(dict(reversed(FIELDS.items())), indent=3)
+    assert atlas.Witness.from_json(text).to_json() == json.dumps(FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("type", "atlas12288/witness/v2"),
+        ("type", None),
+        ("type", ["atlas12288/witness/v1"]),
+        ("algorithm", "SHA256"),
+        ("algorithm", "sha256-merkle-12288"),
+        ("length", -1),
+        ("length", 2**64),
+        ("length", 10**4000),
+        ("length", 3.0),
+        ("length", True),
+        ("length", "3"),
+        ("length", None),
+        ("length", 0),  # with residue 6
+        ("residue", -1),
+        ("residue", 96),
+        ("residue", False),
+        ("residue", 6.0),
+        ("digest", DIGEST.upper()),
+        ("digest", DIGEST[:-1]),
+        ("digest", DIGEST + "00"),
+        ("digest", "g" * 64),
+        ("digest", "\u0661" * 64),  # a digit, not one of hex
+        ("digest", " 0" * 32),
+        ("digest", 0),
+        ("digest", ["0"] * 64),
+        ("timestamp", ""),
+        ("timestamp", 0),
+        ("timestamp", None),
+        ("timestamp", "2025-01-31T12:00:00Z"),
+        ("timestamp", "2025-01-31T12:00:00.000000Z"),
+        ("timestamp", "2025-01-31t12:00:00.000000000z"),
+        ("timestamp", "2025-01-31 12:00:00.000000000Z"),
+        ("timestamp", "2025-01-31T12:00:00.000000000+00:00"),
+        ("timestamp", "2025-01-31T12:00:00.0000000000Z"),
+        ("timestamp", "2025-01-31T12:00:00.0000_0000Z"),
+        ("timestamp", "2025-01-31T12:00:00.00000000\u0661Z"),
+        ("timestamp", "2025-02-30T12:00:00.000000000Z"),
+        ("timestamp", "2025-01-31T24:00:00.000000000Z"),
+        ("timestamp", "2025-01-31T12:00:60.000000000Z"),
+        ("timestamp", "2025-W05-5T12:00:00.000000000Z"),
+        ("timestamp", "1969-12-31T23:59:59.999999999Z"),
+        ("timestamp", "2554-07-21T23:34:33.709551616Z"),
+        ("timestamp", "9999-12-31T23:59:59.999999999Z"),
+    ],
+)
+def test_json_with_a_wrong_value_is_refused_by_the_name_of_its_key(key: str, value: object) -> None:
+    named = "residue" if (key, value) == ("length", 0) else key  # no bytes have residue 0
+    with pytest.raises(atlas.WitnessError, match=rf"^{named} is .+, must be "):
+        atlas.Witness.from_json(json.dumps(FIELDS | {key: value}))
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_json_without_a_key_is_refused_by_its_name(key: str) -> None:
+    fields = {name: value for name, value in FIELDS.items() if name != key}
+    with pytest.raises(atlas.WitnessError, match=f"key '{key}' is missing"):
+        atlas.Witness.from_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_json_with_a_key_twice_is_refused_by_its_name(key: str) -> None:
+    text = json.dumps(FIELDS)[:-1] + f', "{key}": {json.dumps(FIELDS[key])}}}'
+    with pytest.raises(atlas.WitnessError, match=f"key '{key}' occurs twice"):
+        atlas.Witness.from_json(text)
+
+
+@pytest.mark.parametrize("key", ["note", "", "Length", "length ", "\ud800"])
+def test_json_with_an_unknown_key_is_refused_by_its_name(key: str) -> None:
+    with pytest.raises(atlas.WitnessError, match=r"^key '.*' is unknown"):
+        atlas.Witness.from_json(json.dumps(FIELDS | {key: 1}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "NaN",
+        "7",
+        '"type"',
+        json.dumps(FIELDS) + "{}",
+        "\ufeff" + json.dumps(FIELDS),
+        json.dumps(FIELDS).replace("3,", "NaN,"),
+        json.dumps(FIELDS).replace("3,", "1e999,"),
+        json.dumps(FIELDS).replace("3,", "9" * 5000 + ","),
+        json.dumps(FIELDS).replace("3,", "[" * 100_000 + "]" * 100_000 + ","),
+        '{"a":' * 100_000,
+        "[" * 100_000 + "]" * 100_000,
+        b"\xff\xfe",
+        json.dumps(FIELDS).encode("utf-16"),
+        json.dumps(FIELDS).encode() + b"\0",
+    ],
+    ids=lambda text: repr(text)[:40],
+)
+def test_text_that_is_no_json_object_of_a_witness_is_refused(text: str | bytes) -> None:
+    with pytest.raises(atlas.WitnessError):
+        atlas.Witness.from_json(text)
+
+
+@given(st.text() | st.binary() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps))
+def test_any_text_is_read_or_refused_with_a_witness_error(text: str | bytes) -> None:
+    with pytest.raises(atlas.WitnessError):
+        atlas.Witness.from_json(text)
+
+
+@given(st.data())
+def test_json_with_one_character_changed_is_refused_or_another_value(choice: st.DataObject) -> None:
+    text = json.dumps(FIELDS)
+    at = choice.draw(st.integers(0, len(text) - 1))
+    other = choice.draw(st.characters().filter(lambda character: character != text[at]))
+    try:
+        witness = atlas.Witness.from_json(text[:at] + other + text[at + 1 :])
+    except atlas.WitnessError:
+        return
+    # What differs is a value, or white space.
+    assert witness.to_json() != text or text[at].isspace()
+
+
+@pytest.mark.parametrize("text", [None, 5, bytearray(b"{}"), FIELDS])
+def test_text_of_another_type_is_a_type_error(text: object) -> None:
+    with pytest.raises(TypeError, match=f"text is of type {type(text).__name__}, must be str"):
+        atlas.Witness.from_json(text)  # type: ignore[arg-type]
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    with pytest.raises(atlas.WitnessError) as caught:
+        atlas.Witness.from_json(json.dumps(FIELDS | {"digest": "0" * 10_000}))
+    assert len(str(caught.value)) < 200

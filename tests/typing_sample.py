@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user's program for `mypy --strict`, see test_typing.py; it runs, too."""
+
+import atlas12288 as atlas
+
+
+def shares(budget: atlas.Budget, amounts: list[int]) -> int:
+    for amt in amounts:
+        budget.alloc(amt)
+    left: int = budget.available
+    return left
+
+
+def witnessed(region: bytearray) -> atlas.Witness:
+    with atlas.Domain(bytes=len(region), budget_class=50) as domain:
+        domain.attach(region)
+        with domain.transaction(), domain.budget.lease(10) as lease:
+            region[0] = lease.amt
+            atlas.fixup(region)
+        if not domain.verify():
+            raise AssertionError
+        state: atlas.State = domain.state
+        witness: atlas.Witness = domain.commit()
+        kept: atlas.Witness | None = domain.witness
+        if state is not atlas.State.OPEN or kept != witness:
+            raise AssertionError
+        return witness
+
+
+def residues(chunks: list[bytes]) -> tuple[int, list[int]]:
+    stream, witness_stream = atlas.Residue(), atlas.WitnessStream()
+    for chunk in chunks:
+        stream.update(memoryview(chunk))
+        witness_stream.update(chunk)
+    witness = witness_stream.witness()
+    again: atlas.Witness = atlas.Witness.from_json(witness.to_json())
+    names: tuple[str, ...] = again.differences(witness)
+    return stream.copy().value, [*atlas.window_residues(b"".join(chunks)), len(names)]
+
+
+def code_of(error: atlas.AtlasError) -> str:
+    code: atlas.ErrorCode = error.code
+    return code.text
+
+
+if __name__ == "__main__":
+    window = bytearray(atlas.WINDOW_BYTES)
+    digest: bytes = witnessed(window).digest
+    copied = bytearray(len(window))
+    atlas.conserved_copy(copied, window)
+    delta: int = atlas.delta(window, copied)
+    try:
+        shares(atlas.Domain(bytes=1).budget, [1])
+    except atlas.BudgetError as error:
+        print(code_of(error), delta, len(digest), *residues([b"\x01", b"\x5f"])[1])
