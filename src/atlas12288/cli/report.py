@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every command shares: verdicts, errors, JSON, progress and the exit code of one run."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+PROGRAM: Final = "atlas12288"
+# Exit codes. A greater one wins over a smaller one.
+HOLDS: Final = 0
+DOES_NOT_HOLD: Final = 1
+COULD_NOT_CHECK: Final = 2
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
+
+PROGRESS_AFTER_S: Final = 1.0
+
+
+# The name of a file. Judged when it is read: click would refuse the whole command for one bad file.
+file_name = click.Path(readable=False)
+files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=file_name)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def shown(name: str) -> str:
+    r"""A file name for people: one line, and no two names look the same.
+
+    Args:
+        name: a name as Python gives it; bytes that are not UTF-8 are lone surrogates.
+
+    Returns:
+        The name, with a backslash as `\\`, a byte that is not UTF-8 as `\xNN`, and other characters
+        that cannot be printed as in Python's string literals.
+    """
+
+    def escape(character: str) -> str:
+        if character == "\\":
+            return "\\\\"
+        if character.isprintable():
+            return character
+        if 0xDC80 <= ord(character) <= 0xDCFF:  # PEP 383
+            return f"\\x{ord(character) - 0xDC00:02x}"
+        return character.encode("unicode_escape").decode("ascii")
+
+    return "".join(map(escape, name))
+
+
+def complain(subject: str, reason: str) -> None:
+    """One line on standard error."""
+    click.echo(f"{PROGRAM}: {shown(subject)}: {reason}", err=True)
+
+
+def _has_colour(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class Report:
+    """The output of one run of a command.
+
+    Verdicts go to standard output, as lines or as one JSON array; errors and the progress bar to
+    standard error. `code` is the exit code so far.
+
+    Args:
+        as_json: print a JSON array of items instead of lines.
+        total: the bytes that will be read, None where that is unknown; for the progress bar.
+    """
+
+    def __init__(self, as_json: bool, total: int | None) -> None:
+        self.code = HOLDS
+        self.colour = _has_colour(sys.stdout)
+        self._as_json = as_json
+        self._items = 0
+        self._list_separator = ""
+        self._bar = _ProgressBar(total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.hide()
+        if self._items and kind is None:
+            sys.stdout.write("\n]\n")
+
+    def advance(self, count: int) -> None:
+        """`count` more bytes were read."""
+        self._bar.advance(count)
+
+    def verdict(self, holds: bool) -> None:
+        """Counts a verdict for the exit code."""
+        if not holds:
+            self.code = max(self.code, DOES_NOT_HOLD)
+
+    def error(self, name: str, reason: str) -> None:
+        """Something could not be checked: says so, and counts for the exit code."""
+        self._bar.make_way(sys.stderr)
+        sys.stdout.flush()  # keeps the order where both streams are one
+        complain(name, reason)
+        self.code = COULD_NOT_CHECK
+
+    def line(self, text: str, good: bool | None = None, verdict: str = "", more: str = "") -> None:
+        """One line of text (not with `as_json`).
+
+        Args:
+            text: the start of the line.
+            good: colour of the verdict on a terminal: green, red, or none where None.
+            verdict: the middle of the line.
+            more: the end of the line.
+        """
+        if not self._as_json:
+            if verdict and good is not None and self.colour:
+                verdict = click.style(verdict, fg="green" if good else "red")
+            self._bar.make_way(sys.stdout)
+            sys.stdout.write(f"{text}{verdict}{more}\n")
+
+    def raw_line(self, line: bytes) -> None:
+        """One line of bytes that must not be escaped (not with `as_json`)."""
+        if not self._as_json:
+            self._bar.make_way(sys.stdout)
+            sys.stdout.buffer.write(line + b"\n")
+
+    def item(self, fields: Mapping[str, object]) -> None:
+        """One element of the JSON array (only with `as_json`)."""
+        if self._as_json:
+            self._write_separator()
+            sys.stdout.write(json.dumps(fields))
+
+    def document(self, fields: Mapping[str, object]) -> None:
+        """A JSON object that stands alone, not in an array (only with `as_json`)."""
+        if self._as_json:
+            sys.stdout.write(json.dumps(fields) + "\n")
+
+    def begin_item(self, name: str, list_key: str) -> None:
+        """Begins an element that has a list of integers too long to hold (only with `as_json`)."""
+        if self._as_json:
+            self._write_separator()
+            sys.stdout.write(f'{{"file": {json.dumps(name)}, "{list_key}": [')
+            self._list_separator = ""
+
+    def extend_item(self, values: Iterable[int]) -> None:
+        """Adds to the list of the element that `begin_item` began."""
+        if self._as_json:
+            sys.stdout.write(self._list_separator + ", ".join(map(str, values)))
+            self._list_separator = ", "
+
+    def end_item(self, fields: Mapping[str, object]) -> None:
+        """Ends the element that `begin_item` began, with its other fields."""
+        if self._as_json:
+            sys.stdout.write("], " + json.dumps(fields).removeprefix("{"))
+
+    def _write_separator(self) -> None:
+        self._bar.make_way(sys.stdout)
+        sys.stdout.write(",\n" if self._items else "[\n")
+        self._items += 1
+
+
+class _ProgressBar:
+    """A bar with bytes per second on standard error, when that is a terminal.
+
+    It appears when work has gone on for a second without a line on the same terminal: where lines
+    come quickly, they are the progress.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        self._total = total
+        self._done = 0
+        self._wanted = sys.stderr is not None and sys.stderr.isatty()
+        self._appear_at = time.monotonic() + PROGRESS_AFTER_S
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        if not self._wanted:
+            return
+        if self._progress is None and time.monotonic() >= self._appear_at:
+            self._show()
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=self._done)
+
+    def make_way(self, stream: TextIO | None) -> None:
+        """Called before a line is written: it must not run into the bar."""
+        if self._wanted and stream is not None and stream.isatty():
+            self.hide()
+            self._appear_at = time.monotonic() + PROGRESS_AFTER_S
+
+    def hide(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self._progress = Progress(
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            # Standard output is a channel of its own, whatever the bar does.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task("", total=self._total, completed=self._done)
+        self._progress.start()

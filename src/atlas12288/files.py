@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files as a source of chunks in constant memory, and files that are written whole or not at all.
+
+Files are read, not mapped: a mapped file that another process shortens kills the reader.
+"""
+
+import errno
+import io
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from ._native import WINDOW_BYTES
+from .witness import Witness, WitnessStream
+
+STDIN = "-"
+# 64 windows: small enough for a second-level cache, large enough that system calls do not count.
+# A whole number of windows, so that a window never spans two chunks.
+CHUNK_BYTES = 64 * WINDOW_BYTES
+
+_KINDS = (
+    (stat.S_ISDIR, "is a directory"),
+    (stat.S_ISFIFO, "is a FIFO"),
+    (stat.S_ISCHR, "is a character device"),
+    (stat.S_ISBLK, "is a block device"),
+    (stat.S_ISSOCK, "is a socket"),
+)
+_CHANGED = "changed while it was read"
+
+
+class FileError(Exception):
+    """A file could not be read or written as a whole; `str()` is the reason, without the name."""
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _require_regular(mode: int) -> None:
+    for is_kind, text in _KINDS:
+        if is_kind(mode):
+            raise FileError(f"{text}; only regular files and standard input ({STDIN}) are read")
+
+
+def _open_without_waiting(name: str, flags: int) -> int:
+    # O_NONBLOCK: to open a FIFO without a writer would hang.
+    return os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _open_regular(name: str) -> io.FileIO:
+    # Judged before it is opened, because opening a device can act on it, and again after, because
+    # the name may by then be another file.
+    _require_regular(Path(name).stat().st_mode)
+    file = io.FileIO(name, "rb", opener=_open_without_waiting)
+    try:
+        _require_regular(os.fstat(file.fileno()).st_mode)
+        os.set_blocking(file.fileno(), True)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _open_stdin() -> io.FileIO:
+    if sys.stdin is None:
+        raise FileError("standard input is closed")
+    return io.FileIO(sys.stdin.fileno(), "rb", closefd=False)
+
+
+def _fill(file: io.FileIO, buffer: memoryview) -> int:
+    """Reads until the buffer is full or the file ends: a pipe gives a few KiB at a time."""
+    filled = 0
+    while filled < len(buffer):
+        # None: a pipe that another process made non-blocking, and that has nothing to read now.
+        count = file.readinto(buffer[filled:])
+        if count is None:
+            raise FileError(os.strerror(errno.EAGAIN))
+        if count == 0:
+            break
+        filled += count
+    return filled
+
+
+def read_chunks(name: str, advance: Callable[[int], None] | None = None) -> Iterator[memoryview]:
+    """The bytes of a file, chunk by chunk, in constant memory.
+
+    Args:
+        name: a path, or `-` for standard input. A path must be a regular file.
+        advance: called with the number of bytes after each chunk.
+
+    Yields:
+        Chunks of `CHUNK_BYTES`, the last one shorter. A chunk is valid until the next one is taken.
+
+    Raises:
+        FileError: not a regular file, not readable, or changed while it was read.
+    """
+    try:
+        with _open_stdin() if name == STDIN else _open_regular(name) as file:
+            before = os.fstat(file.fileno())
+            # Standard input may start anywhere in its file, or be a pipe: its size says nothing.
+            size = None if name == STDIN else before.st_size
+            buffer = memoryview(bytearray(CHUNK_BYTES))
+            total = 0
+            while count := _fill(file, buffer):
+                total += count
+                if size is not None and total > size:
+                    raise FileError(f"{_CHANGED}: it had {size} bytes, and there are more")
+                yield buffer[:count]
+                if advance is not None:
+                    advance(count)
+            if size is not None and total < size:
+                raise FileError(f"{_CHANGED}: it had {size} bytes, and ended after {total}")
+            after = os.fstat(file.fileno())
+            if stat.S_ISREG(before.st_mode) and (
+                (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+            ):
+                raise FileError(_CHANGED)
+    except OSError as error:
+        raise FileError(_reason(error)) from error
+    except ValueError as error:  # a name that holds a NUL
+        raise FileError(str(error)) from error
+
+
+def expected_bytes(names: list[str]) -> int | None:
+    """The bytes that reading all `names` will give, None where that cannot be known beforehand."""
+    total = 0
+    for name in names:
+        if name == STDIN:
+            return None
+        with suppress(OSError, ValueError):  # reading it will report it
+            status = Path(name).stat()
+            if stat.S_ISREG(status.st_mode):
+                total += status.st_size
+    return total
+
+
+def require_writable(name: str, inputs: list[str]) -> None:
+    """Refuses an output file that `atomic_write` could not write, before any work is done.
+
+    Args:
+        name: the file to be written.
+        inputs: files that are read; none of them may be replaced.
+
+    Raises:
+        FileError: not a regular file, one of the inputs, or in a folder that cannot be written.
+    """
+    try:
+        target = Path(name).resolve()
+        if not target.parent.is_dir():
+            raise FileError(f"the folder {target.parent} does not exist")
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise FileError(f"the folder {target.parent} is not writable")
+        if not target.exists():
+            return
+        if not target.is_file():
+            raise FileError("is not a regular file, and is not replaced")
+        for source in map(Path, inputs):
+            if str(source) != STDIN and source.exists() and source.samefile(target):
+                raise FileError("is also read, and is not replaced")
+    except OSError as error:
+        raise FileError(_reason(error)) from error
+    except (ValueError, RuntimeError) as error:  # a name that holds a NUL, a loop of links
+        raise FileError(str(error)) from error
+
+
+@contextmanager
+def atomic_write(name: str) -> Iterator[BinaryIO]:
+    """A file to write that gets its name only when it is complete and on the disk.
+
+    Until then, and after any failure or Ctrl-C, the name is what it was before. A symbolic link
+    is followed, so that its target is replaced.
+
+    Args:
+        name: the file to write or replace.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    require_writable(name, [])
+    target = Path(name).resolve()
+    temporary = target.with_name(f".atlas12288-{os.urandom(8).hex()}.tmp")
+    try:
+        try:
+            # Not tempfile: its files are private, and this one is to have the mode of any new file.
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise FileError(_reason(error)) from error
+
+
+def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:
+    """The witness of a file, in constant memory.
+
+    Args:
+        name: a path, or `-` for standard input.
+        advance: called with the number of bytes after each chunk.
+
+    Raises:
+        FileError: as `read_chunks`.
+    """
+    stream = WitnessStream()
+    for chunk in read_chunks(name, advance):
+        stream.update(chunk)
+    return stream.witness()

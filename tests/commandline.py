@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the installed command line in processes of its own, as a user does."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+PROGRAM = (sys.executable, "-m", "atlas12288")
+HOLDS, DOES_NOT_HOLD, COULD_NOT_CHECK, INTERRUPTED = 0, 1, 2, 130
+TIMEOUT_S = 60
+
+
+def run(
+    *arguments: str | bytes | Path,
+    input: bytes | None = None,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    umask: int = -1,
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs a command to its end; the options are those of subprocess.run."""
+    return subprocess.run(
+        (*PROGRAM, *arguments),
+        input=input,
+        stdin=None if input is not None else stdin,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=env,
+        cwd=cwd,
+        umask=umask,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+    """Starts a command that a test disturbs while it runs."""
+    # SIGINT is ignored in what a shell runs in the background, and that is inherited.
+    return subprocess.Popen(
+        (*PROGRAM, *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 no threads
+        **options,
+    )
+
+
+def wait_until_read(process: subprocess.Popen[bytes], count: int) -> None:
+    """Waits until the process has read `count` bytes: then it is at work on its file."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "it ended before it could be disturbed"
+        counters = Path(f"/proc/{process.pid}/io").read_text()
+        match = re.search(r"rchar: (\d+)", counters)
+        assert match is not None
+        if int(match[1]) >= count:
+            return
+        time.sleep(0.001)
+    raise AssertionError(f"{count} bytes were not read in {TIMEOUT_S} s")
+
+
+def run_on_terminal(
+    *arguments: str | Path,
+    streams: tuple[str, ...] = ("stdout", "stderr"),
+    feed: Callable[[subprocess.Popen[bytes]], None] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[int, str, subprocess.CompletedProcess[bytes]]:
+    """Runs a command with some of its streams on a terminal.
+
+    Returns:
+        Exit code, what the terminal got, and what the other streams got.
+    """
+    master, slave = pty.openpty()
+    pipes = {name: slave if name in streams else subprocess.PIPE for name in ("stdout", "stderr")}
+    clean = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "TERM")}
+    process = subprocess.Popen(
+        (*PROGRAM, *arguments),
+        stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+        env=clean | {"TERM": "xterm-256color", "COLUMNS": "80"} | dict(environment or {}),
+        **pipes,  # type: ignore[call-overload]
+    )
+    os.close(slave)
+    if feed is not None:
+        feed(process)
+    text = bytearray()
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # EIO: the last user of the terminal has gone
+            break
+        if not part:
+            break
+        text += part
+    os.close(master)
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    done = subprocess.CompletedProcess(arguments, process.returncode, out, err)
+    return process.returncode, text.decode().replace("\r\n", "\n"), done
+
+
+def without_colour(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def sparse_file(path: Path, size: int) -> Path:
+    """A file of zeros that needs no disk."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path

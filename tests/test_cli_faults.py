@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line when the outside world misbehaves."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from commandline import (
+    COULD_NOT_CHECK,
+    HOLDS,
+    INTERRUPTED,
+    TIMEOUT_S,
+    run,
+    run_on_terminal,
+    sparse_file,
+    start,
+    wait_until_read,
+)
+
+GIB = 2**30
+READERS = (("check",), ("check", "--windows"), ("witness",), ("sum",))  # verify, delta: see below
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good"
+    path.write_bytes(b"\0" * 96)
+    return path
+
+
+@pytest.mark.parametrize("command", READERS, ids=" ".join)
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("directory", "is a directory"),
+        ("missing", "No such file or directory"),
+        ("fifo", "is a FIFO"),
+        ("device", "is a character device"),
+        ("loop", "Too many levels of symbolic links"),
+    ],
+)
+def test_bad_files_are_named_and_the_others_done(
+    tmp_path: Path, good: Path, command: tuple[str, ...], kind: str, reason: str
+) -> None:
+    bad = tmp_path / "bad"
+    if kind == "directory":
+        bad.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(bad)
+    elif kind == "device":
+        bad.symlink_to("/dev/zero")
+    elif kind == "loop":
+        bad.symlink_to(bad)
+    done = run(*command, bad, good)
+    assert done.returncode == COULD_NOT_CHECK
+    errors = done.stderr.decode().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith(f"atlas12288: {bad}: {reason}")
+    alone = run(*command, good)
+    assert alone.returncode == HOLDS
+    alone_text, text = (
+        re.sub(r'"timestamp": "[^"]*"', "", each.stdout.decode()) for each in (alone, done)
+    )
+    assert text.endswith(alone_text)
+
+
+def test_bad_files_in_verify_and_delta(tmp_path: Path, good: Path) -> None:
+    witness = run("witness", good).stdout
+    done = run("verify", "-", tmp_path, good, "/dev/zero", input=witness * 3)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr.count(b"\n") == 2
+    assert done.stdout.decode() == f"{good}: matches its witness\n"
+    assert run("verify", tmp_path, good).returncode == COULD_NOT_CHECK
+    done = run("delta", "/dev/zero", tmp_path)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr.count(b"\n") == 2
+    assert done.stdout == b""
+
+
+def test_an_unreadable_file(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o755)
+    (folder / "secret").write_bytes(b"secret")
+    (folder / "secret").chmod(0)
+    (folder / "open").write_bytes(b"\0")
+    (folder / "open").chmod(0o644)
+    # root may read everything: the process gives up its rights, once a run has imported all.
+    code = (
+        "import os, sys, atlas12288.cli\n"
+        f"os.chdir({str(folder)!r})\n"
+        "atlas12288.cli.main(['check', 'open'])\n"
+        "if os.getuid() == 0:\n"
+        "    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "sys.exit(atlas12288.cli.main(['check', 'secret', 'open']))\n"
+    )
+    done = subprocess.run((sys.executable, "-c", code), capture_output=True, check=False)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr == b"atlas12288: secret: Permission denied\n"
+    assert done.stdout == 2 * b"open: 1 bytes, residue 0, conserved\n"
+
+
+@pytest.mark.parametrize("change", ["shrinks", "grows"])
+def test_a_file_that_changes_size_under_a_running_read(
+    tmp_path: Path, good: Path, change: str
+) -> None:
+    big = sparse_file(tmp_path / "big", 2 * GIB)
+    process = start("witness", big, good)
+    wait_until_read(process, 2**26)
+    os.truncate(big, GIB if change == "shrinks" else 2 * GIB + 1)
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == COULD_NOT_CHECK
+    assert err.decode().startswith(f"atlas12288: {big}: changed while it was read")
+    first, second = out.decode().splitlines()
+    assert first == "null"
+    assert '"length":96' in second.replace(" ", "")
+
+
+@pytest.mark.parametrize("command", [("sum",), ("check", "--windows")], ids=" ".join)
+def test_memory_is_constant(tmp_path: Path, command: tuple[str, ...]) -> None:
+    big = sparse_file(tmp_path / "big", 2 * GIB)
+
+    def peak_kib(*arguments: str) -> int:
+        # VmHWM, not ru_maxrss: that one begins with the memory of the parent.
+        code = (
+            "import sys\n"
+            "if sys.argv[1:]:\n"
+            "    import atlas12288.cli\n"
+            "    atlas12288.cli.main(sys.argv[1:])\n"
+            "status = open('/proc/self/status').read()\n"
+            "sys.stderr.write(status.split('VmHWM:')[1].split()[0])\n"
+        )
+        done = subprocess.run(
+            (sys.executable, "-c", code, *arguments),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=True,
+        )
+        return int(done.stderr)
+
+    assert peak_kib(*command, str(big)) - peak_kib() <= 64 * 1024
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path, good: Path) -> None:
+    big = sparse_file(tmp_path / "big", 64 * GIB)
+    output = tmp_path / "out"
+    output.write_text("before")
+    process = start("witness", good, big, "-o", output)
+    wait_until_read(process, 2**26)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == INTERRUPTED
+    assert out == b""
+    assert b"Traceback" not in err
+    assert output.read_text() == "before"
+    assert sorted(tmp_path.iterdir()) == sorted([good, big, output])
+
+
+@pytest.mark.parametrize("command", ["check", "sum"])
+def test_ctrl_c_while_waiting_for_input(command: str) -> None:
+    process = start(command, "-", stdin=subprocess.PIPE)
+    time.sleep(0.5)  # until it waits in read()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == INTERRUPTED
+    assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("delay_ms", [0, 1, 3, 10, 30])
+def test_ctrl_c_in_the_middle_of_the_output(good: Path, delay_ms: int) -> None:
+    process = start("sum", *[good] * 20_000)
+    assert process.stdout is not None
+    assert process.stdout.readline().endswith(b"good\n")
+    time.sleep(delay_ms / 1000)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == INTERRUPTED
+    assert b"Traceback" not in err
+
+
+# --- Progress ---
+
+
+def feed_slowly(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    for _ in range(3):
+        process.stdin.write(bytes([1]) * 2**21)
+        process.stdin.flush()
+        time.sleep(0.7)
+    process.stdin.close()
+    process.stdin = None  # communicate() would flush it
+
+
+def test_work_over_a_second_shows_a_bar_on_a_terminal_and_nowhere_else() -> None:
+    code, terminal, done = run_on_terminal("check", "-", streams=("stderr",), feed=feed_slowly)
+    assert code == HOLDS
+    assert "/s" in terminal  # bytes per second
+    assert terminal.rindex("\x1b[?25h") > terminal.rindex("\x1b[?25l")  # the cursor is back
+    assert done.stdout == b"-: 6291456 bytes, residue 0, conserved\n"
+    code, terminal, done = run_on_terminal("check", "-", streams=("stdout",), feed=feed_slowly)
+    assert done.stderr == b""
+    code, terminal, done = run_on_terminal("check", "-", feed=feed_slowly)
+    assert terminal.endswith("-: 6291456 bytes, residue 0, \x1b[32mconserved\x1b[0m\n")
+
+
+def test_quick_work_shows_no_bar(good: Path) -> None:
+    code, terminal, _ = run_on_terminal("check", good, streams=("stderr",))
+    assert (code, terminal) == (HOLDS, "")

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 witness`, `verify` and `sum`."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run
+
+from atlas12288 import Witness
+
+DATA = bytes(range(256)) * 100
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / name for name in ("first", "second", "third")]
+    for index, path in enumerate(paths):
+        path.write_bytes(DATA[index:])
+    return paths
+
+
+# --- witness ---
+
+
+def test_a_witness_is_one_line_of_canonical_json(files: list[Path]) -> None:
+    done = run("witness", files[0])
+    assert done.returncode == HOLDS
+    assert done.stdout.endswith(b"\n")
+    text = done.stdout.decode().removesuffix("\n")
+    assert "\n" not in text
+    assert Witness.from_json(text).to_json() == text
+    assert Witness.from_json(text).verify(DATA)
+    fields = json.loads(text)
+    assert fields["digest"] == hashlib.sha256(DATA).hexdigest()
+    assert fields["length"] == len(DATA)
+    assert fields["residue"] == sum(DATA) % 96
+
+
+def test_witness_of_standard_input() -> None:
+    assert Witness.from_json(run("witness", "-", input=DATA).stdout.decode()).verify(DATA)
+    assert Witness.from_json(run("witness", "-").stdout.decode()).verify(b"")
+
+
+def test_lines_and_files_stay_paired(files: list[Path], tmp_path: Path) -> None:
+    done = run("witness", files[0], tmp_path, files[2])
+    assert done.returncode == COULD_NOT_CHECK
+    first, second, third = done.stdout.decode().splitlines()
+    assert Witness.from_json(first).verify(DATA)
+    assert second == "null"
+    assert Witness.from_json(third).verify(DATA[2:])
+
+
+def test_witness_json(files: list[Path], tmp_path: Path) -> None:
+    done = run("witness", "--json", files[0], tmp_path)
+    first, second = json.loads(done.stdout)
+    assert first.keys() == second.keys() == {"file", "witness", "error"}
+    assert first["file"] == str(files[0])
+    assert Witness.from_json(json.dumps(first["witness"], separators=(",", ":"))).verify(DATA)
+    assert first["error"] is None
+    assert second["witness"] is None
+    assert second["error"].startswith("is a directory")
+
+
+def test_output_file_is_written_like_any_new_file(files: list[Path], tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    done = run("witness", "-o", output, *files, umask=0o027)
+    assert (done.returncode, done.stdout, done.stderr) == (HOLDS, b"", b"")
+    assert len(output.read_text().splitlines()) == 3
+    assert stat.S_IMODE(output.stat().st_mode) == 0o640
+    assert sorted(tmp_path.iterdir()) == sorted([*files, output])
+
+
+def test_output_file_stays_as_it_was_unless_all_is_well(files: list[Path], tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.write_text("before")
+    done = run("witness", "-o", output, files[0], tmp_path / "missing")
+    assert done.returncode == COULD_NOT_CHECK
+    assert b"out: not written" in done.stderr
+    assert output.read_text() == "before"
+    assert sorted(tmp_path.iterdir()) == sorted([*files, output])
+
+
+def test_output_that_cannot_be_written_is_refused_before_any_work(
+    files: list[Path], tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(files[0])
+    for output, reason in (
+        (tmp_path / "no" / "out", "does not exist"),
+        (tmp_path, "is not a regular file"),
+        (Path("/dev/null"), "is not a regular file"),
+        (files[0], "is also read"),
+        (link, "is also read"),
+    ):
+        done = run("witness", files[0], "-o", output)
+        assert done.returncode == COULD_NOT_CHECK
+        assert reason in done.stderr.decode()
+        assert files[0].read_bytes() == DATA
+    assert Path("/dev/null").is_char_device()
+
+
+# --- verify ---
+
+
+def test_verify_holds(files: list[Path], tmp_path: Path) -> None:
+    witnesses = tmp_path / "witnesses"
+    witnesses.write_bytes(run("witness", *files).stdout)
+    done = run("verify", witnesses, *files)
+    assert done.returncode == HOLDS
+    assert done.stdout.decode().splitlines() == [f"{path}: matches its witness" for path in files]
+    assert run("verify", "-", *files, input=witnesses.read_bytes()).returncode == HOLDS
+    assert run("verify", witnesses, *files[:2], "-", input=DATA[2:]).returncode == HOLDS
+
+
+@pytest.mark.parametrize(
+    ("damaged", "differences"),
+    [
+        (DATA[:-1] + b"\x00", ["residue", "digest"]),
+        (DATA[1:], ["length", "digest"]),  # the byte that is missing is 0
+        (DATA[:-1], ["length", "residue", "digest"]),
+        (DATA[:1000] + bytes([DATA[1001], DATA[1000]]) + DATA[1002:], ["digest"]),  # swapped
+        (bytes([DATA[0] + 96]) + DATA[1:], ["digest"]),  # the residue cannot see 96
+        (b"", ["length", "digest"]),
+    ],
+    ids=["last byte", "first byte lost", "last byte lost", "swapped", "96 more", "emptied"],
+)
+def test_verify_says_what_differs(
+    files: list[Path], damaged: bytes, differences: list[str]
+) -> None:
+    witness = run("witness", files[0]).stdout
+    files[0].write_bytes(damaged)
+    done = run("verify", "-", files[0], input=witness)
+    assert done.returncode == DOES_NOT_HOLD
+    lines = done.stdout.decode().splitlines()
+    assert lines[0] == f"{files[0]}: does not match its witness"
+    values = {
+        "length": (len(DATA), len(damaged)),
+        "residue": (sum(DATA) % 96, sum(damaged) % 96),
+        "digest": (hashlib.sha256(DATA).hexdigest(), hashlib.sha256(damaged).hexdigest()),
+    }
+    expected = []
+    for name in differences:
+        expected += [[name, "witnessed", str(values[name][0])], ["found", str(values[name][1])]]
+    assert [line.split() for line in lines[1:]] == expected
+    (item,) = json.loads(run("verify", "--json", "-", files[0], input=witness).stdout)
+    assert item["holds"] is False
+    assert item["differences"] == differences
+    assert item["witness"] == json.loads(witness)
+    assert item["found"]["digest"] == values["digest"][1]
+
+
+def test_verify_of_a_file_that_had_no_witness(files: list[Path]) -> None:
+    lines = run("witness", files[0]).stdout + b"null\n"
+    done = run("verify", "-", *files[:2], input=lines)
+    assert done.returncode == COULD_NOT_CHECK
+    assert b"matches" in done.stdout
+    assert b"second: has no witness" in done.stderr
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_verify_needs_a_witness_for_each_file(files: list[Path], count: int) -> None:
+    witness = run("witness", files[0]).stdout
+    done = run("verify", "-", files[0], files[0], input=witness * count)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stdout == b""
+    assert f"atlas12288: -: has {count} witnesses for 2 files" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"{}\n", b"hello\n", b"\xff\xfe\n", b"[]\n", b"\0" * 100_000_000, b'{"type": 1}\n', b"1\n"],
+    ids=lambda text: repr(text[:10]),
+)
+def test_verify_refuses_what_is_not_a_witness(files: list[Path], text: bytes) -> None:
+    done = run("verify", "-", files[0], input=text)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stdout == b""
+    assert done.stderr.count(b"\n") == 1
+    assert b"Traceback" not in done.stderr
+
+
+def test_verify_when_a_file_is_missing_does_the_others(files: list[Path]) -> None:
+    witness = run("witness", files[0]).stdout
+    done = run("verify", "--json", "-", "/nonexistent", files[0], input=witness * 2)
+    assert done.returncode == COULD_NOT_CHECK
+    first, second = json.loads(done.stdout)
+    assert first["holds"] is None
+    assert first["error"] == "No such file or directory"
+    assert second["holds"] is True
+
+
+# --- sum ---
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed")
+def test_sum_prints_what_sha256sum_prints(tmp_path: Path) -> None:
+    names = [b"plain", b"two  words", b"-", b"back\\slash", b"\\", b"new\nline", b"c\rr", b"\\n\n"]
+    names += [b"bad\xffutf8", b"tab\t", b"esc\x1b", b"quote'\"", "漢".encode(), b"*star", b" blank"]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(name)
+    arguments = [b"./" + name for name in names] + [b"-", b"-"] + names
+    ours = run("sum", "--", *arguments, cwd=tmp_path, input=DATA)
+    theirs = subprocess.run(
+        ["sha256sum", "--", *arguments], cwd=tmp_path, input=DATA, capture_output=True, check=True
+    )
+    assert ours.stdout == theirs.stdout
+    assert ours.returncode == HOLDS
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", "--status"],
+        cwd=tmp_path,
+        input=run("sum", *[b"./" + name for name in names], cwd=tmp_path).stdout,
+        check=False,
+    )
+    assert checked.returncode == 0
+
+
+def test_sum_json(files: list[Path]) -> None:
+    done = run("sum", "--json", files[0], "/nonexistent")
+    assert done.returncode == COULD_NOT_CHECK
+    assert json.loads(done.stdout) == [
+        {
+            "file": str(files[0]),
+            "sha256": hashlib.sha256(DATA).hexdigest(),
+            "length": len(DATA),
+            "error": None,
+        },
+        {
+            "file": "/nonexistent",
+            "sha256": None,
+            "length": None,
+            "error": "No such file or directory",
+        },
+    ]
+    assert re.fullmatch(rb"atlas12288: /nonexistent: .*\n", done.stderr)

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading in chunks and writing atomically."""
+
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from atlas12288 import WINDOW_BYTES
+from atlas12288.files import CHUNK_BYTES, FileError, atomic_write, expected_bytes, read_chunks
+
+DATA = bytes(i % 251 for i in range(2 * CHUNK_BYTES + 12345))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "data"
+    path.write_bytes(DATA)
+    return path
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def shorten(path: Path) -> None:
+    os.truncate(path, CHUNK_BYTES + 1)
+
+
+def overwrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"other")
+    os.utime(path, ns=(1, 1))  # a time that differs, whatever the file system's resolution
+
+
+def grow_and_hide(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(DATA)
+
+
+# --- read_chunks ---
+
+
+def test_chunks_are_whole_windows_and_make_up_the_file(path: Path) -> None:
+    counts: list[int] = []
+    chunks = [bytes(chunk) for chunk in read_chunks(str(path), counts.append)]
+    assert b"".join(chunks) == DATA
+    assert counts == [len(chunk) for chunk in chunks] == [CHUNK_BYTES, CHUNK_BYTES, 12345]
+    assert CHUNK_BYTES % WINDOW_BYTES == 0
+
+
+@pytest.mark.parametrize("length", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1])
+def test_lengths_around_a_chunk(path: Path, length: int) -> None:
+    path.write_bytes(DATA[:length])
+    assert b"".join(map(bytes, read_chunks(str(path)))) == DATA[:length]
+
+
+def test_the_descriptor_is_closed(path: Path) -> None:
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
+    list(read_chunks(str(path)))
+    stopped = read_chunks(str(path))
+    next(stopped)
+    del stopped  # a reader that does not go on to the end
+    assert len(list(descriptors.iterdir())) == before
+
+
+@pytest.mark.parametrize("change", [append, shorten, overwrite, grow_and_hide])
+def test_a_file_that_changes_while_it_is_read(path: Path, change: Callable[[Path], None]) -> None:
+    chunks = read_chunks(str(path))
+    next(chunks)
+    change(path)
+    with pytest.raises(FileError, match="changed while it was read"):
+        list(chunks)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_as_it_was(path: Path) -> None:
+    chunks = read_chunks(str(path))
+    start = bytes(next(chunks))
+    path.unlink()
+    path.write_bytes(b"new")
+    assert start + b"".join(map(bytes, chunks)) == DATA
+
+
+def test_a_file_without_a_size_is_not_taken_for_empty() -> None:
+    with pytest.raises(FileError, match="it had 0 bytes, and there are more"):
+        list(read_chunks("/proc/self/status"))
+
+
+def make_directory(path: Path) -> None:
+    path.mkdir()
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(path))
+
+
+def link_to_zero(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def link_to_itself(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (make_directory, "is a directory"),
+        (make_fifo, "is a FIFO"),
+        (make_socket, "is a socket"),
+        (link_to_zero, "is a character device"),
+        (link_to_itself, "Too many levels of symbolic links"),
+        (lambda path: None, "No such file or directory"),
+    ],
+)
+def test_what_is_not_a_file_is_refused(
+    tmp_path: Path, make: Callable[[Path], None], reason: str
+) -> None:
+    make(tmp_path / "it")
+    with pytest.raises(FileError, match=reason):
+        list(read_chunks(str(tmp_path / "it")))
+
+
+def test_a_name_that_holds_a_nul_is_refused() -> None:
+    with pytest.raises(FileError, match="null"):
+        list(read_chunks("a\0b"))
+
+
+def test_expected_bytes(path: Path, tmp_path: Path) -> None:
+    names = [str(path), str(tmp_path), str(tmp_path / "missing"), str(path), "a\0b"]
+    assert expected_bytes(names) == 2 * len(DATA)
+    assert expected_bytes([*names, "-"]) is None
+
+
+# --- atomic_write ---
+
+
+def test_a_name_appears_with_the_whole_content(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with atomic_write(str(target)) as file:
+        file.write(b"first")
+        file.flush()
+        assert not target.exists()
+    assert target.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, OSError, SystemExit])
+def test_nothing_is_left_after_a_failure(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "out"
+    target.write_bytes(b"before")
+
+    def fail() -> None:
+        with atomic_write(str(target)) as file:
+            file.write(b"part")
+            raise error
+
+    with pytest.raises(FileError if error is OSError else error):
+        fail()
+    assert target.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    import resource
+    import signal
+
+    target = tmp_path / "out"
+    target.write_bytes(b"before")
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old_limit[1]))
+    try:
+        with pytest.raises(FileError, match="File too large"), atomic_write(str(target)) as file:
+            file.write(DATA)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+    assert target.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_mode_follows_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o037)
+    try:
+        with atomic_write(str(tmp_path / "out")):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o640
+
+
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "folder" / "target")
+    with atomic_write(str(link)) as file:
+        file.write(b"x")
+    assert link.is_symlink()
+    assert (tmp_path / "folder" / "target").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("name", ["", "missing/out", ".", "/dev/null", "a\0b"])
+def test_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileError), atomic_write(name):
+        raise AssertionError("not reached")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every example of README.md runs and prints what README.md says."""
+
+import doctest
+import os
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+from c_fixtures import ROOT, CInstall, run
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    assert found, f"README.md has no {language} example"
+    return found
+
+
+def test_python_example() -> None:
+    for block in blocks("python"):
+        test = doctest.DocTestParser().get_doctest(block, {}, "README.md", "README.md", 0)
+        assert len(test.examples) > 5
+        results = doctest.DocTestRunner().run(test)
+        assert results.failed == 0
+
+
+def test_command_line_example(tmp_path: Path) -> None:
+    path = sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]
+    for block in blocks("console"):
+        commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+        assert len(commands) > 3
+        for command, expected in commands:
+            done = subprocess.run(
+                ("bash", "-c", command),
+                cwd=tmp_path,
+                env=os.environ | {"PATH": path},
+                capture_output=True,
+                check=False,
+            )
+            assert (done.stdout.decode(), done.stderr) == (expected, b""), command
+
+
+def test_c_example(c_install: CInstall, tmp_path: Path) -> None:
+    (block,) = blocks("c")
+    source = tmp_path / "example.c"
+    source.write_text(block, encoding="utf-8")
+    # The command line that README.md gives.
+    (command,) = (block for block in blocks("sh") if block.startswith("cc "))
+    subprocess.run(
+        ("sh", "-c", command),
+        cwd=tmp_path,
+        env=os.environ | {"PKG_CONFIG_PATH": str(c_install.pkgconfig_dir)},
+        check=True,
+    )
+    environment = {"LD_LIBRARY_PATH": str(c_install.library_dir)}
+    done = subprocess.run(
+        (tmp_path / "example",), env=environment, capture_output=True, check=True, text=True
+    )
+    first, second = done.stdout.splitlines()
+    assert "residue" in first
+    assert second == "commit: success"
+    # And with every warning.
+    c_install.compile_shared(tmp_path / "strict", source)
+
+
+def test_paths_that_readme_names_exist() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r"^\| `([^`]+)` \|", README, re.M)
+    assert len(links) > 8
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_two_commands_exist(target: str) -> None:
+    assert f"make {target}" in README
+    run("make", "-n", "-C", ROOT, target)
