@@ -47,9 +47,9 @@ def _define_all(module: ir.Module, call: CallKernel) -> None:
         module, UPDATE, ir.FunctionType(VOID, [POINTER, POINTER, I64]), ("state", "chunk", "n")
     )
     # Reduced before it is added to: any i64 is a valid state, and no sum can wrap.
-    residue = describe.residue_of(b, b.load(state, typ=I64, align=8))
+    residue = describe.residue_of(b, b.load(state, typ=I64, align=1))
     total = b.add(residue, call(b, "sum", [chunk, length]))
-    b.store(describe.residue_of(b, total), state, align=8)
+    b.store(describe.residue_of(b, total), state, align=1)
     b.ret_void()
 
 

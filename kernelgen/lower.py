@@ -139,6 +139,11 @@ class VectorLowering(Lowering):
 
     masks_tails = True
 
+    def sha256_blocks(
+        self, b: ir.IRBuilder, state: ir.Value, blocks: ir.Value, count: ir.Value
+    ) -> None:
+        sha256.vector_schedule_blocks(b, state, blocks, count)
+
     @property
     def lanes(self) -> int:
         return self.vector_bytes // 4  # a 32-bit word each

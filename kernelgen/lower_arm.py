@@ -51,7 +51,7 @@ class Sha2Extension(HashInstructions):
         abcd, efgh = state
         w = list(message)
         for four in range(sha256.ROUNDS // 4):
-            wk = b.add(w[four], self.constants(four))
+            wk = b.add(w[four], sha256.quad_constants(four))
             if len(w) < sha256.ROUNDS // 4:
                 partial = sha("sha256su0", w[four], w[four + 1])
                 w.append(sha("sha256su1", partial, w[four + 2], w[four + 3]))

@@ -12,7 +12,7 @@ from .flow import at, i64, loop
 from .kernels import I8, I32
 from .lower import Lowering
 
-QUAD = ir.VectorType(I32, 4)
+QUAD = sha256.QUAD
 _BYTES = ir.VectorType(I8, 16)
 
 
@@ -35,11 +35,6 @@ class HashInstructions(Lowering):
         self, b: ir.IRBuilder, state: Sequence[ir.Value], message: Sequence[ir.Value]
     ) -> sha256.Steps:
         """One compression, in steps_count steps that are worth interleaving."""
-
-    @staticmethod
-    def constants(four: int) -> ir.Constant:
-        """K of the four rounds from 4 * four on."""
-        return ir.Constant(QUAD, [I32(k) for k in sha256.K[4 * four : 4 * four + 4]])
 
     def sha256_blocks(
         self, b: ir.IRBuilder, state: ir.Value, blocks: ir.Value, count: ir.Value

@@ -65,7 +65,7 @@ class ShaExtensions(HashInstructions):
         abef, cdgh = state
         w = list(message)
         for four in range(sha256.ROUNDS // 4):
-            wk = b.add(w[four], self.constants(four))
+            wk = b.add(w[four], sha256.quad_constants(four))
             cdgh = intrinsic(b, "llvm.x86.sha256rnds2", QUAD, [cdgh, abef, wk])
             yield
             # W[t] = sigma1(W[t-2]) + W[t-7] + sigma0(W[t-15]) + W[t-16], four words at a time

@@ -10,7 +10,7 @@ from math import isqrt
 from llvmlite import ir
 
 from .flow import at, i64, intrinsic, loop
-from .kernels import I8, I32
+from .kernels import I8, I32, POINTER
 
 BLOCK_BYTES = 64
 ROUNDS = 64
@@ -87,33 +87,40 @@ def write(*runs: tuple[Steps, int]) -> list[list[ir.Value]]:
     return states
 
 
+def _round(
+    b: ir.IRBuilder, variables: list[ir.Value], b_xor_c: ir.Value, k_plus_w: ir.Value
+) -> tuple[list[ir.Value], ir.Value]:
+    """One round on a..h; b ^ c is handed from round to round."""
+    a, bb, c, d, e, f, g, h = variables
+    # T1 = h + Sigma1(e) + Ch(e, f, g) + K + W;  Ch = g ^ (e & (f ^ g))
+    choose = b.xor(g, b.and_(e, b.xor(f, g)))
+    t1 = b.add(b.add(h, k_plus_w), choose)
+    t1 = b.add(t1, _big_sigma(b, e, 6, 11, 25))
+    # T2 = Sigma0(a) + Maj(a, b, c);  Maj = b ^ ((a ^ b) & (b ^ c)), a ^ b is the next b ^ c
+    a_xor_b = b.xor(a, bb)
+    majority = b.xor(bb, b.and_(a_xor_b, b_xor_c))
+    t2 = b.add(_big_sigma(b, a, 2, 13, 22), majority)
+    return [b.add(t1, t2), a, bb, c, b.add(d, t1), e, f, g], a_xor_b
+
+
 def rounds(b: ir.IRBuilder, state: Sequence[ir.Value], message: Sequence[ir.Value]) -> Steps:
     """One compression (6.2.2): 8 working variables, 16 message words -> the next 8. Yields after
     each round."""
     kind = state[0].type
     w = list(message)
-    a, bb, c, d, e, f, g, h = state
-    b_xor_c = b.xor(bb, c)
+    variables, b_xor_c = list(state), b.xor(state[1], state[2])
     for t in range(ROUNDS):
-        if t >= 16:
+        if t >= len(message):
             w.append(
                 b.add(
                     b.add(_small_sigma(b, w[t - 2], 17, 19, 10), w[t - 7]),
                     b.add(_small_sigma(b, w[t - 15], 7, 18, 3), w[t - 16]),
                 )
             )
-        # T1 = h + Sigma1(e) + Ch(e, f, g) + K + W;  Ch = g ^ (e & (f ^ g))
-        choose = b.xor(g, b.and_(e, b.xor(f, g)))
-        t1 = b.add(b.add(h, b.add(constant(kind, K[t]), w[t])), choose)
-        t1 = b.add(t1, _big_sigma(b, e, 6, 11, 25))
-        # T2 = Sigma0(a) + Maj(a, b, c);  Maj = b ^ ((a ^ b) & (b ^ c)), a ^ b is the next b ^ c
-        a_xor_b = b.xor(a, bb)
-        majority = b.xor(bb, b.and_(a_xor_b, b_xor_c))
-        t2 = b.add(_big_sigma(b, a, 2, 13, 22), majority)
-        b_xor_c = a_xor_b
-        h, g, f, e, d, c, bb, a = g, f, e, b.add(d, t1), c, bb, a, b.add(t1, t2)
+        k_plus_w = b.add(constant(kind, K[t]), w[t])
+        variables, b_xor_c = _round(b, variables, b_xor_c, k_plus_w)
         yield
-    return [b.add(old, new) for old, new in zip(state, (a, bb, c, d, e, f, g, h), strict=True)]
+    return [b.add(old, new) for old, new in zip(state, variables, strict=True)]
 
 
 def _load_big_endian(b: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
@@ -134,6 +141,86 @@ def scalar_blocks(b: ir.IRBuilder, state: ir.Value, blocks: ir.Value, count: ir.
         block = at(b, blocks, run.index)
         message = [_load_big_endian(b, at(b, block, 4 * k)) for k in range(16)]
         run.next(write((rounds(b, run.values, message), ROUNDS))[0])
+    for pointer, value in zip(words, run.values, strict=True):
+        b.store(value, pointer, align=4)
+
+
+# --- one message, its schedule in a vector unit ---
+
+QUAD = ir.VectorType(I32, 4)
+_MESSAGE_QUADS = 4
+
+# How many quads the schedule is written ahead of the rounds. Its own chain of dependences is as long
+# as a third of the rounds: written whole before them, it would not overlap with them (measured: 2
+# ahead 0.52 GB/s, 4 ahead 0.51, all ahead 0.39).
+_AHEAD = 2
+
+
+def quad_constants(four: int) -> ir.Constant:
+    """K of the four rounds from 4 * four on."""
+    return ir.Constant(QUAD, [I32(k) for k in K[4 * four : 4 * four + 4]])
+
+
+_PAIR = ir.VectorType(ir.IntType(64), 2)
+
+
+def _sigma1_of_pair(b: ir.IRBuilder, words: ir.Value, lanes: tuple[int, int]) -> ir.Value:
+    """sigma1 of two words of a quad, in the lanes (0, 1) for words (2, 3), else (2, 3); 0 elsewhere.
+
+    A word beside itself in 64 bits is rotated by a plain shift, in its low half.
+    """
+    first, second = lanes
+    twice = b.bitcast(shuffle(b, words, words, (first, first, second, second)), _PAIR)
+    rotated = [
+        b.bitcast(b.lshr(twice, ir.Constant(_PAIR, [ir.IntType(64)(r)] * 2)), QUAD)
+        for r in (17, 19)
+    ]
+    shifted = b.lshr(b.bitcast(twice, QUAD), constant(QUAD, 10))
+    sigma = b.xor(b.xor(rotated[0], rotated[1]), shifted)
+    zero = ir.Constant(QUAD, None)
+    return shuffle(b, sigma, zero, (0, 2, 4, 4) if first else (4, 4, 0, 2))
+
+
+def _next_quad(b: ir.IRBuilder, w: Sequence[ir.Value]) -> ir.Value:
+    """W[t .. t+3] from the four quads before: sigma1 comes in two steps, because the last two words
+    need the first two."""
+    w16, w12, w8, w4 = w
+    fifteenth = shuffle(b, w16, w12, (1, 2, 3, 4))
+    seventh = shuffle(b, w8, w4, (1, 2, 3, 4))
+    partial = b.add(b.add(w16, seventh), _small_sigma(b, fifteenth, 7, 18, 3))
+    partial = b.add(partial, _sigma1_of_pair(b, w4, (2, 3)))
+    return b.add(partial, _sigma1_of_pair(b, partial, (0, 1)))
+
+
+def vector_schedule_blocks(
+    b: ir.IRBuilder, state: ir.Value, blocks: ir.Value, count: ir.Value
+) -> None:
+    """As scalar_blocks, on a little-endian CPU with a vector unit: the message schedule is made four
+    words at a time beside the scalar rounds, which read K + W from memory. So the rounds have the
+    scalar registers for themselves."""
+    words = [at(b, state, 4 * k) for k in range(8)]
+    start = [b.load(pointer, align=4, typ=I32) for pointer in words]
+    scratch = b.alloca(ir.ArrayType(QUAD, ROUNDS // 4))
+    scratch.align = 16
+    scratch.type = POINTER  # a plain one, as all others here
+    size = b.mul(count, i64(BLOCK_BYTES))
+    with loop(b, "block", i64(0), size, BLOCK_BYTES, start) as run:
+        w: list[ir.Value] = []
+        variables, b_xor_c = list(run.values), b.xor(run.values[1], run.values[2])
+        for four in range(ROUNDS // 4 + _AHEAD):
+            if four < ROUNDS // 4:
+                pointer = at(b, blocks, run.index, 16 * four)
+                w.append(
+                    _swap_bytes(b, b.load(pointer, align=1, typ=QUAD))
+                    if four < _MESSAGE_QUADS
+                    else _next_quad(b, w[-4:])
+                )
+                k_plus_w = b.add(w[four], quad_constants(four))
+                b.store(k_plus_w, at(b, scratch, 16 * four), align=16)
+            for t in range(max(0, 4 * (four - _AHEAD)), 4 * (four - _AHEAD + 1)):
+                k_plus_w = b.load(at(b, scratch, 4 * t), align=4, typ=I32)
+                variables, b_xor_c = _round(b, variables, b_xor_c, k_plus_w)
+        run.next([b.add(old, new) for old, new in zip(run.values, variables, strict=True)])
     for pointer, value in zip(words, run.values, strict=True):
         b.store(value, pointer, align=4)
 

@@ -115,9 +115,9 @@ const char* atlas_get_last_error(void);
  * The kernels of the contract are symbols of this library as well, for callers in LLVM IR. C has
  * no i7; declare them in IR, with these types (conservation.ll and .bc define them too):
  *
- *   declare i7   @atlas.conserved.delta(ptr before, ptr after, i64 len)
- *   declare i1   @atlas.conserved.window.check(ptr data, i64 len)
- *   declare void @atlas.conserved.update(ptr state, ptr chunk, i64 n)   ; state: i64, the residue
+ *   declare i7   @atlas.conserved.delta(ptr %before, ptr %after, i64 %len)
+ *   declare i1   @atlas.conserved.window.check(ptr %data, i64 %len)
+ *   declare void @atlas.conserved.update(ptr %state, ptr %chunk, i64 %n)  ; state: i64, the residue
  * --------------------------------------------------------------------------------------------- */
 
 /* ------------------------------------------------------------------------------------------------
