@@ -26,6 +26,10 @@ def difference_mod(b: ir.IRBuilder, after: ir.Value, before: ir.Value) -> ir.Val
     return residue_of(b, b.sub(up, residue_of(b, before)))
 
 
+# From this length on a region is taken to come from memory: larger than a second-level cache.
+_FAR_BYTES = 2 << 20
+
+
 def sums(
     b: ir.IRBuilder, low: Lowering, regions: Sequence[ir.Value], length: ir.Value
 ) -> list[ir.Value]:
@@ -33,20 +37,33 @@ def sums(
     width, group = low.vector_bytes, low.group
     count = max(1, low.accumulators // len(regions))  # the registers are shared
 
-    # for each block of accumulators * group vectors: every accumulator takes one group
-    zeros = [low.sum_zero()] * (count * len(regions))
-    with loop(b, "block", i64(0), length, width * count * group, zeros) as blocks:
-        following = []
-        for number, accumulator in enumerate(blocks.values):
-            region, first = regions[number // count], number % count * group
-            vectors = [
-                low.load(b, at(b, region, blocks.index, width * (first + k))) for k in range(group)
-            ]
-            following.append(low.sum_add(b, accumulator, vectors))
-        blocks.next(following)
+    # For each block of accumulators * group vectors: every accumulator takes one group. Regions that
+    # come from memory are fetched ahead, all but their end.
+    block = width * count * group
+    index: ir.Value = i64(0)
+    accumulators = [low.sum_zero()] * (count * len(regions))
+    ahead = low.prefetch_bytes
+    far = b.select(
+        b.icmp_unsigned(">=", length, i64(_FAR_BYTES)), b.sub(length, i64(ahead)), i64(0)
+    )
+    loops = ("far", far, ahead), ("block", length, 0)
+    for name, limit, prefetch in loops if ahead else loops[1:]:
+        with loop(b, name, index, limit, block, accumulators) as blocks:
+            following = []
+            for number, accumulator in enumerate(blocks.values):
+                region, first = regions[number // count], number % count * group
+                pointers = [at(b, region, blocks.index, width * (first + k)) for k in range(group)]
+                following.append(
+                    low.sum_add(b, accumulator, [low.load(b, pointer) for pointer in pointers])
+                )
+                if prefetch:
+                    for pointer in pointers:
+                        low.prefetch(b, at(b, pointer, prefetch))
+            blocks.next(following)
+        index, accumulators = blocks.index, blocks.values
 
     # for each vector that is left
-    with loop(b, "vector", blocks.index, length, width, blocks.values[::count]) as vectors_left:
+    with loop(b, "vector", index, length, width, accumulators[::count]) as vectors_left:
         vectors_left.next(
             [
                 low.sum_add(b, accumulator, [low.load(b, at(b, region, vectors_left.index))])
@@ -54,7 +71,6 @@ def sums(
             ]
         )
 
-    accumulators = list(blocks.values)
     accumulators[::count] = vectors_left.values
     totals = [
         low.sum_total(b, accumulators[k * count : (k + 1) * count]) for k in range(len(regions))

@@ -9,7 +9,7 @@ from llvmlite import ir
 
 from . import sha256
 from .flow import i64, intrinsic
-from .kernels import I8, I64
+from .kernels import I8, I64, VOID
 
 
 def chunk_type(width: int) -> ir.Type:
@@ -22,13 +22,14 @@ class Lowering(ABC):
 
     vector_bytes: bytes that one load moves. accumulators: independent sums in the main loop, so
     that additions overlap. group: vectors that one step adds to one accumulator. masks_tails:
-    whether keep_last is there.
+    whether keep_last is there. prefetch_bytes: how far ahead sums of long regions fetch; 0: not.
     """
 
     vector_bytes: ClassVar[int]
     accumulators: ClassVar[int]
     group: ClassVar[int]
     masks_tails: ClassVar[bool]
+    prefetch_bytes: ClassVar[int] = 0
 
     @property
     def vector_type(self) -> ir.Type:
@@ -40,6 +41,11 @@ class Lowering(ABC):
         """The `width` bytes at pointer (default: a vector), at any alignment."""
         kind = chunk_type(width or self.vector_bytes)
         return b.load(pointer, align=1, typ=kind)
+
+    def prefetch(self, b: ir.IRBuilder, pointer: ir.Value) -> None:
+        """Asks for the cache line of pointer in the second-level cache; never faults."""
+        read, locality, data = (ir.Constant(ir.IntType(32), value) for value in (0, 2, 1))
+        intrinsic(b, "llvm.prefetch.p0", VOID, [pointer, read, locality, data])
 
     def store_streaming(self, b: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
         """Stores a vector to an aligned address past the cache, where the CPU can do so."""

@@ -18,6 +18,8 @@ class X86(VectorLowering):
 
     psadbw: ClassVar[str]
     group = 1
+    # Measured on Zen 4: 5 to 13 % more from memory; 1 KiB does a little less, 4 KiB harms.
+    prefetch_bytes = 2048
 
     def sum_add(self, b: ir.IRBuilder, sums: ir.Value, vectors: Sequence[ir.Value]) -> ir.Value:
         zero = ir.Constant(self.vector_type, None)
