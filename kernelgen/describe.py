@@ -30,18 +30,15 @@ def difference_mod(b: ir.IRBuilder, after: ir.Value, before: ir.Value) -> ir.Val
 _FAR_BYTES = 2 << 20
 
 
-def sums(
-    b: ir.IRBuilder, low: Lowering, regions: Sequence[ir.Value], length: ir.Value
-) -> list[ir.Value]:
-    """The sums (i64) of the bytes of each region; all regions have the same length."""
+def sum_of(b: ir.IRBuilder, low: Lowering, region: ir.Value, length: ir.Value) -> ir.Value:
+    """The sum (i64) of the bytes of a region."""
     width, group = low.vector_bytes, low.group
-    count = max(1, low.accumulators // len(regions))  # the registers are shared
 
-    # For each block of accumulators * group vectors: every accumulator takes one group. Regions that
-    # come from memory are fetched ahead, all but their end.
-    block = width * count * group
+    # For each block of accumulators * group vectors: every accumulator takes one group. A region
+    # that comes from memory is fetched ahead, all but its end.
+    block = width * low.accumulators * group
     index: ir.Value = i64(0)
-    accumulators = [low.sum_zero()] * (count * len(regions))
+    accumulators = [low.sum_zero()] * low.accumulators
     ahead = low.prefetch_bytes
     far = b.select(
         b.icmp_unsigned(">=", length, i64(_FAR_BYTES)), b.sub(length, i64(ahead)), i64(0)
@@ -51,11 +48,10 @@ def sums(
         with loop(b, name, index, limit, block, accumulators) as blocks:
             following = []
             for number, accumulator in enumerate(blocks.values):
-                region, first = regions[number // count], number % count * group
-                pointers = [at(b, region, blocks.index, width * (first + k)) for k in range(group)]
-                following.append(
-                    low.sum_add(b, accumulator, [low.load(b, pointer) for pointer in pointers])
-                )
+                first = width * group * number
+                pointers = [at(b, region, blocks.index, first + width * k) for k in range(group)]
+                vectors = [low.load(b, pointer) for pointer in pointers]
+                following.append(low.sum_add(b, accumulator, vectors))
                 if prefetch:
                     for pointer in pointers:
                         low.prefetch(b, at(b, pointer, prefetch))
@@ -63,77 +59,64 @@ def sums(
         index, accumulators = blocks.index, blocks.values
 
     # for each vector that is left
-    with loop(b, "vector", index, length, width, accumulators[::count]) as vectors_left:
-        vectors_left.next(
-            [
-                low.sum_add(b, accumulator, [low.load(b, at(b, region, vectors_left.index))])
-                for accumulator, region in zip(vectors_left.values, regions, strict=True)
-            ]
-        )
+    with loop(b, "vector", index, length, width, accumulators[:1]) as vectors_left:
+        vector = low.load(b, at(b, region, vectors_left.index))
+        vectors_left.next([low.sum_add(b, vectors_left.values[0], [vector])])
 
-    accumulators[::count] = vectors_left.values
-    totals = [
-        low.sum_total(b, accumulators[k * count : (k + 1) * count]) for k in range(len(regions))
-    ]
-    return _sum_tails(b, low, regions, length, vectors_left.index, totals)
+    total = low.sum_total(b, [*vectors_left.values, *accumulators[1:]])
+    return _sum_tail(b, low, region, length, (vectors_left.index, total))
 
 
-def _sum_tails(
+def _sum_tail(
     b: ir.IRBuilder,
     low: Lowering,
-    regions: Sequence[ir.Value],
+    region: ir.Value,
     length: ir.Value,
-    index: ir.Value,
-    totals: list[ir.Value],
-) -> list[ir.Value]:
-    """The totals plus the last length - index bytes (less than a vector) of each region."""
+    so_far: tuple[ir.Value, ir.Value],
+) -> ir.Value:
+    """The sum of a region, of which the bytes before an index, all but less than a vector, are
+    summed: so_far is this index and this sum."""
+    index, total = so_far
     width = low.vector_bytes
     if low.masks_tails:
         # A whole vector that ends where the region ends, its counted bytes cleared.
         before = b.block
         with b.if_then(b.icmp_unsigned(">=", length, i64(width))):
-            masked = []
-            for region, total in zip(regions, totals, strict=True):
-                last = low.load(b, at(b, region, b.sub(length, i64(width))))
-                last = low.keep_last(b, last, b.sub(length, index))
-                add = low.sum_total(b, [low.sum_add(b, low.sum_zero(), [last])])
-                masked.append(b.add(total, add))
+            last = low.load(b, at(b, region, b.sub(length, i64(width))))
+            last = low.keep_last(b, last, b.sub(length, index))
+            add = low.sum_total(b, [low.sum_add(b, low.sum_zero(), [last])])
+            masked = b.add(total, add)
             inside = b.block
         merged = []
-        for total, more in zip([index, *totals], [length, *masked], strict=True):
+        for value, after in (index, length), (total, masked):
             phi = b.phi(I64, name="tail.result")
-            phi.add_incoming(total, before)
-            phi.add_incoming(more, inside)
+            phi.add_incoming(value, before)
+            phi.add_incoming(after, inside)
             merged.append(phi)
-        index, totals = merged[0], merged[1:]
+        index, total = merged
 
     # Regions shorter than a vector: words, then bytes.
     word = Portable()
-    with loop(b, "word", index, length, word.vector_bytes, totals) as words:
-        words.next(
-            [
-                word.sum_add(b, total, [word.load(b, at(b, region, words.index))])
-                for total, region in zip(words.values, regions, strict=True)
-            ]
-        )
+    with loop(b, "word", index, length, word.vector_bytes, [total]) as words:
+        value = word.load(b, at(b, region, words.index))
+        words.next([word.sum_add(b, words.values[0], [value])])
     with loop(b, "byte", words.index, length, 1, words.values) as single:
-        single.next(
-            [
-                b.add(total, b.zext(b.load(at(b, region, single.index), typ=I8), I64))
-                for total, region in zip(single.values, regions, strict=True)
-            ]
-        )
-    return single.values
+        byte = b.load(at(b, region, single.index), typ=I8)
+        single.next([b.add(single.values[0], b.zext(byte, I64))])
+    return single.values[0]
 
 
 def sum_(b: ir.IRBuilder, low: Lowering, data: ir.Value, length: ir.Value) -> None:
-    b.ret(sums(b, low, [data], length)[0])
+    b.ret(sum_of(b, low, data, length))
 
 
 def delta(
     b: ir.IRBuilder, low: Lowering, before: ir.Value, after: ir.Value, length: ir.Value
 ) -> None:
-    sum_before, sum_after = sums(b, low, [before, after], length)
+    # One region after the other: both in one loop would share the registers, and memory is slower
+    # when two regions are read line by line in turn.
+    sum_before = sum_of(b, low, before, length)
+    sum_after = sum_of(b, low, after, length)
     b.ret(difference_mod(b, sum_after, sum_before))
 
 
