@@ -5,6 +5,7 @@
 #   make test            all tests of the core
 #   make lint            ruff, mypy
 #   make bench           the benchmark, side by side with what people use today
+#   make docs-performance  measure, and write the tables and the picture of docs/performance.md
 #   make clean           remove what these targets made
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ DATA ?=
 SOURCES := pyproject.toml meson.build meson.options \
 	$(shell find include kernelgen runtime src -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs-performance clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
@@ -30,6 +31,9 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.bench
 	$(BIN)/atlas12288 bench $(BENCH_ARGS)
+
+docs-performance: $(VENV)/.bench
+	$(BIN)/python benchmarks/performance_docs.py
 
 clean:
 	rm -rf $(VENV)
@@ -52,5 +56,5 @@ $(VENV)/.lint: $(VENV)/.test
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.package
-	$(BIN)/python -m pip install --quiet '.[bench]'
+	$(BIN)/python -m pip install --quiet '.[bench,plot]'
 	touch $@

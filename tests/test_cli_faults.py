@@ -23,7 +23,9 @@ from commandline import (
 )
 
 GIB = 2**30
-READERS = (("check",), ("check", "--windows"), ("witness",), ("sum",))  # verify, delta: see below
+READERS = (  # verify, delta: see below
+    *(("check",), ("check", "--windows"), ("witness",), ("witness", "--tree"), ("sum",)),
+)
 
 
 @pytest.fixture

@@ -222,6 +222,10 @@ def update_stream() -> None:
     atlas.WitnessStream().update(DATA)
 
 
+def update_tree_hash() -> None:
+    atlas.TreeHash().update(DATA)
+
+
 @pytest.mark.parametrize(
     "work",
     [
@@ -234,7 +238,9 @@ def update_stream() -> None:
         lambda: atlas.fixup(TARGET),
         lambda: atlas.Residue(DATA),
         lambda: atlas.Witness.generate(DATA),
+        lambda: atlas.TreeWitness.generate(DATA, threads=1),
         update_stream,
+        update_tree_hash,
         verify_attached,
         commit_attached,
     ],

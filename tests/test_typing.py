@@ -63,6 +63,10 @@ WRONG = {
     "text: str = atlas.Domain(bytes=1).witness.to_json()": "union-attr",
     "failed: bool = atlas.Domain(bytes=1).budget.alloc(1)": "assignment",
     "atlas.Witness.from_json(None)": "arg-type",
+    "atlas.TreeWitness.generate('text')": "arg-type",
+    "atlas.TreeWitness.generate(b'').root = b''": "misc",
+    "atlas.TreeWitness.generate(b'').update(b'', ['0'])": "list-item",
+    "atlas.TreeWitness()": "call-arg",
     "print(atlas.no_such_name)": "attr-defined",
 }
 

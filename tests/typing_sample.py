@@ -38,6 +38,23 @@ def residues(chunks: list[bytes]) -> tuple[int, list[int]]:
     return stream.copy().value, [*atlas.window_residues(b"".join(chunks)), len(names)]
 
 
+def proven(region: bytes) -> bool:
+    tree: atlas.TreeWitness = atlas.TreeWitness.generate(region, threads=1)
+    changed: list[int] = tree.changed(region)
+    newer = tree.update(region, changed)
+    leaves: bytes | None = newer.leaves
+    stored: atlas.Witness | atlas.TreeWitness = atlas.witness_from_json(newer.to_json())
+    proof: atlas.InclusionProof = newer.prove(0)
+    consistency: atlas.ConsistencyProof = newer.prove_consistency(tree)
+    digest: bytes = atlas.TreeHash(region).digest()
+    return (
+        leaves is not None
+        and stored.verify(region)
+        and proof.verify(region[: atlas.WINDOW_BYTES], digest)
+        and consistency.verify(tree.root, newer.root)
+    )
+
+
 def code_of(error: atlas.AtlasError) -> str:
     code: atlas.ErrorCode = error.code
     return code.text
@@ -46,6 +63,8 @@ def code_of(error: atlas.AtlasError) -> str:
 if __name__ == "__main__":
     window = bytearray(atlas.WINDOW_BYTES)
     digest: bytes = witnessed(window).digest
+    if not proven(bytes(window)):
+        raise AssertionError
     copied = bytearray(len(window))
     atlas.conserved_copy(copied, window)
     delta: int = atlas.delta(window, copied)

@@ -51,6 +51,8 @@ from .errors import (
     StateError,
     WitnessError,
 )
+from .proofs import ConsistencyProof, InclusionProof
+from .tree import TreeHash, TreeWitness, witness_from_json
 from .witness import Witness, WitnessStream
 
 __all__ = [
@@ -62,14 +64,18 @@ __all__ = [
     "Budget",
     "BudgetError",
     "ConservationError",
+    "ConsistencyProof",
     "Domain",
     "DomainMemoryError",
     "ErrorCode",
+    "InclusionProof",
     "Lease",
     "Residue",
     "State",
     "StateError",
     "Transaction",
+    "TreeHash",
+    "TreeWitness",
     "Witness",
     "WitnessError",
     "WitnessStream",
@@ -85,6 +91,7 @@ __all__ = [
     "residue",
     "select_kernel_set",
     "window_residues",
+    "witness_from_json",
 ]
 
 __version__ = _native.VERSION

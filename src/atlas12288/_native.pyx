@@ -697,6 +697,11 @@ cdef class WitnessStream:
             atlas_witness_destroy(witness)
 
 
+# --- Trees ---
+
+include "_native_tree.pxi"
+
+
 # --- Domains ---
 
 cdef class Domain:

@@ -11,6 +11,7 @@
 
 #define FILL_VALUE 0x5A
 #define BUDGET_AMOUNT 10
+#define LINE_BYTES 64 /* a cache line */
 
 /* What one run of an operation may use. The domain and the witness are made before the clock starts. */
 typedef struct {
@@ -36,6 +37,27 @@ static bool run_memcpy(const operands_t *on) {
 
 static bool run_memset(const operands_t *on) {
     call_memset(on->dst, FILL_VALUE, on->len);
+    return true;
+}
+
+/* What memory can give: one byte of each line. The whole line comes to the core for it, and what
+ * bounds this is how fast lines come, not how wide a load is. */
+static uint8_t read_lines(const uint8_t *bytes, size_t len) {
+    uint64_t bits = 0; /* a whole register: parts of one are slower to change */
+    for (size_t i = 0; i < len; i += LINE_BYTES) {
+        bits |= bytes[i];
+    }
+    return (uint8_t)bits;
+}
+
+static bool run_read(const operands_t *on) {
+    sink = read_lines(on->src, on->len);
+    return true;
+}
+
+/* One after the other, which is faster than in turns, line by line. */
+static bool run_read_both(const operands_t *on) {
+    sink = read_lines(on->dst, on->len) | read_lines(on->src, on->len);
     return true;
 }
 
@@ -67,6 +89,15 @@ static bool run_witness_verify(const operands_t *on) {
     return atlas_witness_verify(on->witness, on->src, on->len);
 }
 
+static bool run_tree(const operands_t *on) {
+    uint8_t root[ATLAS_DIGEST_BYTES];
+    atlas_tree_stream_t *stream = atlas_tree_stream_create();
+    const bool done = atlas_tree_stream_update(stream, on->src, on->len) == ATLAS_OK &&
+                      atlas_tree_stream_root(stream, root, NULL, NULL) == ATLAS_OK;
+    atlas_tree_stream_destroy(stream);
+    return done;
+}
+
 static bool run_budget(const operands_t *on) {
     return atlas_budget_alloc(on->domain, BUDGET_AMOUNT) &&
            atlas_budget_release(on->domain, BUDGET_AMOUNT);
@@ -78,12 +109,15 @@ static const struct {
 } operations[] = {
     {"memcpy", run_memcpy},
     {"memset", run_memset},
+    {"read", run_read},
+    {"read_both", run_read_both},
     {"conserved_memcpy", run_conserved_memcpy},
     {"conserved_memset", run_conserved_memset},
     {"residue", run_residue},
     {"delta", run_delta},
     {"witness_generate", run_witness_generate},
     {"witness_verify", run_witness_verify},
+    {"tree", run_tree},
     {"budget", run_budget},
 };
 #define OPERATION_COUNT (sizeof operations / sizeof operations[0])

@@ -9,10 +9,12 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import BinaryIO, Self
 
 from ._native import WINDOW_BYTES
 from .witness import Witness, WitnessStream
@@ -36,8 +38,15 @@ class FileError(Exception):
     """A file could not be read or written as a whole; `str()` is the reason, without the name."""
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+@contextmanager
+def _file_errors() -> Iterator[None]:
+    """Turns what the system says of a file into FileError."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(error.strerror or str(error)) from error
+    except (ValueError, RuntimeError) as error:  # a name that holds a NUL, a loop of links
+        raise FileError(str(error)) from error
 
 
 def _require_regular(mode: int) -> None:
@@ -85,44 +94,87 @@ def _fill(file: io.FileIO, buffer: memoryview) -> int:
     return filled
 
 
-def read_chunks(name: str, advance: Callable[[int], None] | None = None) -> Iterator[memoryview]:
+def read_chunks(
+    name: str,
+    advance: Callable[[int], None] | None = None,
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+    buffers: int = 1,
+) -> Generator[memoryview, None, None]:
     """The bytes of a file, chunk by chunk, in constant memory.
 
     Args:
         name: a path, or `-` for standard input. A path must be a regular file.
         advance: called with the number of bytes after each chunk.
+        chunk_bytes: of each chunk but the last one, which is shorter.
+        buffers: a chunk is valid until this many later ones are taken.
 
     Yields:
-        Chunks of `CHUNK_BYTES`, the last one shorter. A chunk is valid until the next one is taken.
+        The chunks, in order.
 
     Raises:
         FileError: not a regular file, not readable, or changed while it was read.
     """
-    try:
-        with _open_stdin() if name == STDIN else _open_regular(name) as file:
-            before = os.fstat(file.fileno())
-            # Standard input may start anywhere in its file, or be a pipe: its size says nothing.
-            size = None if name == STDIN else before.st_size
-            buffer = memoryview(bytearray(CHUNK_BYTES))
-            total = 0
-            while count := _fill(file, buffer):
-                total += count
-                if size is not None and total > size:
-                    raise FileError(f"{_CHANGED}: it had {size} bytes, and there are more")
-                yield buffer[:count]
-                if advance is not None:
-                    advance(count)
-            if size is not None and total < size:
-                raise FileError(f"{_CHANGED}: it had {size} bytes, and ended after {total}")
-            after = os.fstat(file.fileno())
-            if stat.S_ISREG(before.st_mode) and (
-                (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
-            ):
-                raise FileError(_CHANGED)
-    except OSError as error:
-        raise FileError(_reason(error)) from error
-    except ValueError as error:  # a name that holds a NUL
-        raise FileError(str(error)) from error
+    with _file_errors(), _open_stdin() if name == STDIN else _open_regular(name) as file:
+        before = os.fstat(file.fileno())
+        # Standard input may start anywhere in its file, or be a pipe: its size says nothing.
+        size = None if name == STDIN else before.st_size
+        total = 0
+        for buffer in cycle([memoryview(bytearray(chunk_bytes)) for _ in range(buffers)]):
+            count = _fill(file, buffer)
+            if count == 0:
+                break
+            total += count
+            if size is not None and total > size:
+                raise FileError(f"{_CHANGED}: it had {size} bytes, and there are more")
+            yield buffer[:count]
+            if advance is not None:
+                advance(count)
+        if size is not None and total < size:
+            raise FileError(f"{_CHANGED}: it had {size} bytes, and ended after {total}")
+        after = os.fstat(file.fileno())
+        if stat.S_ISREG(before.st_mode) and (
+            (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+        ):
+            raise FileError(_CHANGED)
+
+
+class RegularFile:
+    """A regular file of which any part can be read; a context manager that closes it.
+
+    Args:
+        name: its path.
+
+    Attributes:
+        size: its bytes when it was opened.
+
+    Raises:
+        FileError: not a regular file, or not readable; also from `read`.
+    """
+
+    def __init__(self, name: str) -> None:
+        with _file_errors():
+            self._file = _open_regular(name)
+            self.size = os.fstat(self._file.fileno()).st_size
+
+    def read(self, start: int, count: int) -> bytes:
+        """The bytes from `start` on, `count` of them or those up to the end of the file."""
+        data = bytearray()
+        with _file_errors():
+            while part := os.pread(self._file.fileno(), count - len(data), start + len(data)):
+                data += part
+        return bytes(data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
 
 
 def expected_bytes(names: list[str]) -> int | None:
@@ -148,7 +200,7 @@ def require_writable(name: str, inputs: list[str]) -> None:
     Raises:
         FileError: not a regular file, one of the inputs, or in a folder that cannot be written.
     """
-    try:
+    with _file_errors():
         target = Path(name).resolve()
         if not target.parent.is_dir():
             raise FileError(f"the folder {target.parent} does not exist")
@@ -161,10 +213,6 @@ def require_writable(name: str, inputs: list[str]) -> None:
         for source in map(Path, inputs):
             if str(source) != STDIN and source.exists() and source.samefile(target):
                 raise FileError("is also read, and is not replaced")
-    except OSError as error:
-        raise FileError(_reason(error)) from error
-    except (ValueError, RuntimeError) as error:  # a name that holds a NUL, a loop of links
-        raise FileError(str(error)) from error
 
 
 @contextmanager
@@ -180,22 +228,35 @@ def atomic_write(name: str) -> Iterator[BinaryIO]:
     Raises:
         FileError: the file cannot be written.
     """
-    require_writable(name, [])
-    target = Path(name).resolve()
-    temporary = target.with_name(f".atlas12288-{os.urandom(8).hex()}.tmp")
+    with atomic_write_all(name) as (file,):
+        yield file
+
+
+@contextmanager
+def atomic_write_all(*names: str) -> Iterator[tuple[BinaryIO, ...]]:
+    """Files to write as by `atomic_write`. None gets its name before all are on the disk; then they
+    get them in their order."""
+    for name in names:
+        require_writable(name, [])
+    targets = [Path(name).resolve() for name in names]
+    # Not tempfile: its files are private, and these are to have the mode of any new file.
+    parts = [target.with_name(f".atlas12288-{os.urandom(8).hex()}.tmp") for target in targets]
     try:
-        try:
-            # Not tempfile: its files are private, and this one is to have the mode of any new file.
-            with temporary.open("xb") as file:
-                yield file
+        with ExitStack() as stack:
+            files = tuple(stack.enter_context(part.open("xb")) for part in parts)
+            yield files
+            for file in files:
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise FileError(_reason(error)) from error
+        for part, target in zip(parts, targets, strict=True):
+            part.replace(target)
+    except BaseException as error:
+        for part in parts:
+            part.unlink(missing_ok=True)
+        # A regular file is no pipe: a broken one is the caller's, standard output for example.
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            raise FileError(error.strerror or str(error)) from error
+        raise
 
 
 def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:

@@ -13,7 +13,7 @@ import traceback
 import click
 
 from .. import __version__
-from . import bench, check, delta, info, sum, verify, witness
+from . import bench, check, delta, info, locate, prove, sum, verify, verify_proof, witness
 from .report import COULD_NOT_CHECK, INTERRUPTED, PROGRAM, complain
 
 
@@ -23,6 +23,7 @@ from .report import COULD_NOT_CHECK, INTERRUPTED, PROGRAM, complain
 Examples:
   atlas12288 witness model.bin > model.witness.json
   atlas12288 verify model.witness.json model.bin
+
 \b
 Exit codes of every command:
   0    it holds
@@ -40,7 +41,8 @@ def cli() -> None:
     """
 
 
-for module in (check, witness, verify, delta, sum, info, bench):
+_COMMANDS = (check, witness, verify, locate, prove, verify_proof, delta, sum, info, bench)
+for module in _COMMANDS:
     cli.add_command(module.command)
 
 

@@ -1,61 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """`atlas12288 check`."""
 
-import importlib.util
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from .._native import WINDOW_BYTES, Residue, window_residues
-from ..files import FileError, atomic_write, expected_bytes, read_chunks, require_writable
+from ..files import FileError, expected_bytes, read_chunks
+from .plotting import SKETCH, PlotCommand, require_plot, write_plot
 from .report import Report, files_argument, json_option, shown
 
 if TYPE_CHECKING:
     from ..plot import ResidueMap
-
-_IMAGE_SUFFIXES: Final = (".png", ".svg", ".pdf")
-_SKETCH: Final = "-"  # the value of --plot without a file name
-
-
-class _CheckCommand(click.Command):
-    """Takes what follows `--plot` for its file name only when it is the name of an image.
-
-    `check --plot data.bin` asks for a sketch of data.bin. Click alone would write over data.bin.
-    """
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        end = args.index("--") if "--" in args else len(args)
-        for i, arg in enumerate(args[:end]):
-            following = args[i + 1] if i + 1 < end else ""
-            if arg == "--plot" and not following.lower().endswith(_IMAGE_SUFFIXES):
-                args[i] = f"--plot={_SKETCH}"
-        return super().parse_args(ctx, args)
-
-
-def _require_plot(plot: str, files: tuple[str, ...], as_json: bool) -> None:
-    """Refuses a plot that cannot be made, before any work is done."""
-    if plot == _SKETCH:
-        if as_json:
-            raise click.UsageError("--plot without a file name and --json exclude each other")
-        if not sys.stdout.isatty():
-            raise click.UsageError(
-                "--plot without a file name needs a terminal; name a .png, .svg or .pdf file"
-            )
-        return
-    if not plot.lower().endswith(_IMAGE_SUFFIXES):
-        raise click.UsageError(f"--plot {shown(plot)}: must end in .png, .svg or .pdf")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise click.UsageError("--plot needs matplotlib: pip install 'atlas12288[plot]'")
-    from ..plot import MAX_PANELS
-
-    if len(files) > MAX_PANELS:
-        raise click.UsageError(f"--plot draws at most {MAX_PANELS} files, not {len(files)}")
-    try:
-        require_writable(plot, list(files))
-    except FileError as error:
-        raise click.UsageError(f"--plot {shown(plot)}: {error}") from error
 
 
 class _WindowList:
@@ -122,12 +79,13 @@ def _check_file(
 
 @click.command(
     "check",
-    cls=_CheckCommand,
+    cls=PlotCommand,
     short_help="Say whether files are conserved.",
     epilog="""\b
 Examples:
   atlas12288 check --windows weights.bin
   atlas12288 check --plot map.png weights.bin
+
 \b
 Exit codes: 0 conserved, with --windows in every window; 1 not; 2 a file could not be checked.""",
 )
@@ -142,7 +100,7 @@ Exit codes: 0 conserved, with --windows in every window; 1 not; 2 a file could n
 def command(files: tuple[str, ...], windows: bool, plot: str | None, as_json: bool) -> int:
     """Say of each FILE whether its bytes are conserved: whether they sum to 0 mod 96."""
     if plot is not None:
-        _require_plot(plot, files, as_json)
+        require_plot(plot, files, list(files), as_json)
     maps: list[ResidueMap] = []
     with Report(as_json, expected_bytes(list(files))) as report:
         for name in files:
@@ -151,11 +109,13 @@ def command(files: tuple[str, ...], windows: bool, plot: str | None, as_json: bo
             done = _check_file(name, report, window_list, residue_map)
             if done and residue_map is not None:
                 maps.append(residue_map)
-                if plot == _SKETCH:
+                if plot == SKETCH:
                     for line in residue_map.sketch(report.colour):
                         report.line(line)
-        if maps and plot is not None and plot != _SKETCH:
-            _draw(maps, plot, report)
+        if maps and plot is not None and plot != SKETCH:
+            from ..plot import draw
+
+            write_plot(plot, partial(draw, maps), report)
     return report.code
 
 
@@ -163,13 +123,3 @@ def _new_map(name: str) -> "ResidueMap":
     from ..plot import ResidueMap
 
     return ResidueMap(shown(name))
-
-
-def _draw(maps: "list[ResidueMap]", plot: str, report: Report) -> None:
-    from ..plot import draw
-
-    try:
-        with atomic_write(plot) as file:
-            draw(maps, file, Path(plot).suffix.lower().removeprefix("."))
-    except FileError as error:
-        report.error(plot, str(error))

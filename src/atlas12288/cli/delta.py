@@ -23,6 +23,7 @@ def _measure(name: str, report: Report) -> tuple[int, int]:
     epilog="""\b
 Example:
   atlas12288 delta yesterday.bin today.bin
+
 \b
 Exit codes: 0 the delta is 0; 1 it is not; 2 a file could not be read, or the lengths differ.""",
 )

@@ -24,6 +24,7 @@ def _cpu_features(supported: list[str]) -> list[str]:
     epilog="""\b
 Example:
   atlas12288 info --json
+
 \b
 Exit codes: 0.""",
 )

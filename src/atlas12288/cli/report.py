@@ -143,14 +143,14 @@ class Report:
             sys.stdout.write(json.dumps(fields) + "\n")
 
     def begin_item(self, name: str, list_key: str) -> None:
-        """Begins an element that has a list of integers too long to hold (only with `as_json`)."""
+        """Begins an element that has a list too long to hold (only with `as_json`)."""
         if self._as_json:
             self._write_separator()
             sys.stdout.write(f'{{"file": {json.dumps(name)}, "{list_key}": [')
             self._list_separator = ""
 
-    def extend_item(self, values: Iterable[int]) -> None:
-        """Adds to the list of the element that `begin_item` began."""
+    def extend_item(self, values: Iterable[int | list[int]]) -> None:
+        """Adds integers, or lists of them, to the list of the element that `begin_item` began."""
         if self._as_json:
             sys.stdout.write(self._list_separator + ", ".join(map(str, values)))
             self._list_separator = ", "

@@ -22,6 +22,7 @@ def _sha256sum_line(digest: str, name: str) -> bytes:
     epilog="""\b
 Example:
   atlas12288 sum *.iso > SHA256SUMS && sha256sum -c SHA256SUMS
+
 \b
 Exit codes: 0 all files summed; 2 a file could not be read.""",
 )

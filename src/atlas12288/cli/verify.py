@@ -2,98 +2,258 @@
 """`atlas12288 verify`."""
 
 import json
-from typing import Final
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from ..errors import WitnessError
-from ..files import STDIN, FileError, expected_bytes, read_chunks, witness_file
+from ..file_tree import Leaves, Run, compare_file, tree_witness_file
+from ..files import STDIN, FileError, expected_bytes, witness_file
+from ..tree import TreeWitness
 from ..witness import Witness
+from .plotting import SKETCH, PlotCommand, require_plot, write_plot
 from .report import COULD_NOT_CHECK, Report, complain, file_name, files_argument, json_option, shown
+from .witnesses import (
+    InputError,
+    check_leaves,
+    find_sidecar,
+    leaves_option,
+    open_sidecar,
+    read_witnesses,
+    threads_option,
+)
 
-# A canonical witness has less than 300 bytes; a file with more for each FILE is something else.
-_MAX_LINE_BYTES: Final = 1024
+if TYPE_CHECKING:
+    from ..damage_map import DamageMap
+
+_RUNS_SHOWN: Final = 20
 
 
-def _read_witnesses(name: str, count: int) -> list[str]:
-    """The lines of a witness file.
+class _Changes:
+    """The windows of one file that differ: counted, shown up to a number, all in JSON."""
 
-    Raises:
-        FileError: not readable, or not `count` lines of text.
+    def __init__(self, name: str, report: Report, damage_map: "DamageMap | None") -> None:
+        self.windows = 0
+        self._runs = 0
+        self._first_runs: list[Run] = []
+        self._report = report
+        self._map = damage_map
+        report.begin_item(name, "changed")
+
+    def add(self, run: Run) -> None:
+        self.windows += run.stop - run.first
+        self._runs += 1
+        if self._runs <= _RUNS_SHOWN:
+            self._first_runs.append(run)
+        self._report.extend_item([[run.start, run.end]])
+        if self._map is not None:
+            self._map.update(run.first, run.stop)
+
+    def show(self, of: int) -> None:
+        """The lines for people; `of` is how many windows there are."""
+        self._report.line(f"  windows  {self.windows} of {of} differ:")
+        for first, stop, start, end in self._first_runs:
+            which = f"window {first}" if stop == first + 1 else f"windows {first} to {stop - 1}"
+            self._report.line(f"           bytes [{start}, {end})  {which}")
+        if self._runs > _RUNS_SHOWN:
+            more = self._runs - _RUNS_SHOWN
+            self._report.line(f"           and {more} more ranges; locate prints them all")
+
+
+class _Verifier:
+    """Verifies files one by one.
+
+    Args:
+        report: where the verdicts go.
+        sidecar: name of the sidecar of the witnesses, None where there is none.
+        threads: those of the tree, None for one a core.
+        plot: the value of --plot.
     """
-    data = bytearray()
-    for chunk in read_chunks(name):
-        data += chunk
-        if len(data) > count * _MAX_LINE_BYTES:
-            raise FileError(f"is not a witness file of {count} lines, one for each FILE: too long")
-    try:
-        lines = data.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise FileError(f"is not a witness file: {error}") from error
-    if len(lines) != count:
-        raise FileError(f"has {len(lines)} witnesses for {count} files, must have one for each")
-    return lines
 
+    def __init__(
+        self, report: Report, sidecar: str | None, threads: int | None, plot: str | None
+    ) -> None:
+        self._report = report
+        self._sidecar = sidecar
+        self._threads = threads
+        self._plot = plot
+        self.maps: list[DamageMap] = []
 
-def _verify_file(name: str, line: str, report: Report) -> None:
-    fields: dict[str, object] = {"file": name, "holds": None, "differences": None}
-    fields |= {"witness": None, "found": None, "error": None}
-    try:
-        if line.strip() == "null":
-            raise FileError("has no witness: it could not be read when the witnesses were made")
-        expected = Witness.from_json(line)
-        fields["witness"] = json.loads(expected.to_json())
-        found = witness_file(name, report.advance)
-        fields["found"] = json.loads(found.to_json())
-    except (FileError, WitnessError) as error:
-        report.error(name, str(error))
-        fields["error"] = str(error)
-    else:
+    def verify(
+        self, name: str, expected: Witness | TreeWitness | str, leaves: Leaves | None
+    ) -> None:
+        """Reports on a file.
+
+        Args:
+            name: the file.
+            expected: its witness, or the reason why there is none.
+            leaves: those of a tree witness, not checked yet.
+        """
+        report = self._report
+        fields: dict[str, object] = {"holds": None, "differences": None}
+        fields |= {"witness": None, "found": None, "error": None}
+        damage_map: DamageMap | None = None
+        changes: _Changes | None = None
+        try:
+            if isinstance(expected, str):
+                raise FileError(expected)
+            fields["witness"] = json.loads(expected.to_json())
+            try:
+                if leaves is not None:
+                    check_leaves(str(self._sidecar), leaves)
+            except InputError as error:  # the root still gives a verdict
+                report.error(error.name, str(error))
+                fields["error"] = f"{error.name}: {error}"
+                leaves = None
+            if leaves is not None:
+                damage_map = None if self._plot is None else _new_map(name)
+                changes = _Changes(name, report, damage_map)
+            found = self._witness(name, expected, leaves, changes)
+        except FileError as error:
+            report.error(name, str(error))
+            fields["error"] = str(error)
+        else:
+            differences = expected.differences(found)
+            holds = not differences and (changes is None or changes.windows == 0)
+            fields["found"] = json.loads(found.to_json())
+            fields |= {"holds": holds, "differences": list(differences)}
+            report.verdict(holds)
+            self._show(name, expected, found, changes)
+            if damage_map is not None:
+                self._draw(damage_map, expected, found)
+        if changes is not None:
+            report.end_item(fields)
+        else:
+            report.item({"file": name, "changed": None} | fields)
+
+    def _witness(
+        self,
+        name: str,
+        expected: Witness | TreeWitness,
+        leaves: Leaves | None,
+        changes: _Changes | None,
+    ) -> Witness | TreeWitness:
+        """The witness of the file as it is."""
+        advance = self._report.advance
+        if isinstance(expected, Witness):
+            return witness_file(name, advance)
+        if leaves is None or changes is None:
+            return tree_witness_file(name, threads=self._threads, advance=advance)
+        return compare_file(name, leaves, changes.add, threads=self._threads, advance=advance)
+
+    def _show(
+        self,
+        name: str,
+        expected: Witness | TreeWitness,
+        found: Witness | TreeWitness,
+        changes: _Changes | None,
+    ) -> None:
+        report = self._report
         differences = expected.differences(found)
-        fields |= {"holds": not differences, "differences": list(differences)}
-        report.verdict(not differences)
         if not differences:
             report.line(f"{shown(name)}: ", good=True, verdict="matches its witness")
-        else:
-            report.line(f"{shown(name)}: ", good=False, verdict="does not match its witness")
-            for difference in differences:
-                report.line(f"  {difference:8} witnessed {_field(expected, difference)}")
-                report.line(f"  {'':8} found     {_field(found, difference)}")
-    report.item(fields)
+            return
+        report.line(f"{shown(name)}: ", good=False, verdict="does not match its witness")
+        if isinstance(expected, TreeWitness) and isinstance(found, TreeWitness):
+            if changes is not None:
+                changes.show(max(expected.windows, found.windows))
+            else:
+                report.line("  windows  not known without the leaves of the witness")
+        for difference in differences:
+            report.line(f"  {difference:8} witnessed {_field(expected, difference)}")
+            report.line(f"  {'':8} found     {_field(found, difference)}")
+
+    def _draw(
+        self,
+        damage_map: "DamageMap",
+        expected: Witness | TreeWitness,
+        found: Witness | TreeWitness,
+    ) -> None:
+        damage_map.finish(expected.length, found.length)
+        if self._plot != SKETCH:
+            self.maps.append(damage_map)
+            return
+        for line in damage_map.sketch(self._report.colour):
+            self._report.line(line)
 
 
-def _field(witness: Witness, difference: str) -> str:
-    if difference == "digest":
-        return witness.hexdigest()
-    return str({"length": witness.length, "residue": witness.residue}[difference])
+def _new_map(name: str) -> "DamageMap":
+    from ..damage_map import DamageMap
+
+    return DamageMap(shown(name))
+
+
+def _field(witness: Witness | TreeWitness, difference: str) -> str:
+    value = getattr(witness, difference)
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 @click.command(
     "verify",
+    cls=PlotCommand,
     short_help="Say whether files match their witnesses, and what differs.",
     epilog="""\b
 Examples:
   atlas12288 verify model.witness.json model.bin
+  atlas12288 verify --plot damage.png model.witness.json model.bin
   atlas12288 verify tables.witnesses *.parquet
+
 \b
-Exit codes: 0 every file matches; 1 a file differs; 2 a file or WITNESS could not be read.""",
+Exit codes: 0 every file matches; 1 a file differs; 2 a file, WITNESS or its leaves could not be
+read.""",
 )
 @click.argument("witnesses", metavar="WITNESS", type=file_name)
 @files_argument
+@leaves_option
+@threads_option
+@click.option(
+    "--plot",
+    metavar="[OUT.png]",
+    help="Draw a map of the windows that differ, to a .png, .svg or .pdf, or here on the terminal.",
+)
 @json_option
-def command(witnesses: str, files: tuple[str, ...], as_json: bool) -> int:
+def command(
+    witnesses: str,
+    files: tuple[str, ...],
+    sidecar: str | None,
+    threads: int | None,
+    plot: str | None,
+    as_json: bool,
+) -> int:
     """Say of each FILE whether it is what WITNESS says, and if not, what differs.
 
-    WITNESS is what the witness command printed; its k-th line is the witness of the k-th FILE.
+    WITNESS is what the witness command printed; its k-th line is the witness of the k-th FILE. For
+    tree witnesses whose leaves are beside WITNESS, also the windows that differ.
     """
     if witnesses == STDIN and STDIN in files:
         raise click.UsageError("WITNESS and FILE cannot both be standard input (-)")
     try:
-        lines = _read_witnesses(witnesses, len(files))
+        expected = read_witnesses(witnesses, len(files))
     except FileError as error:
         complain(witnesses, str(error))
         return COULD_NOT_CHECK
-    with Report(as_json, expected_bytes(list(files))) as report:
-        for name, line in zip(files, lines, strict=True):
-            _verify_file(name, line, report)
+    trees = [witness for witness in expected if isinstance(witness, TreeWitness)]
+    if sidecar is not None and not trees:
+        raise click.UsageError("--leaves: WITNESS has no tree witness, which alone has leaves")
+    if sidecar is None and trees:
+        sidecar = find_sidecar(witnesses)
+    if plot is not None:
+        if sidecar is None or len(trees) < len(files):
+            raise click.UsageError("--plot needs tree witnesses with leaves: witness --tree -o")
+        require_plot(plot, files, [*files, witnesses, sidecar], as_json)
+    with Report(as_json, expected_bytes(list(files))) as report, ExitStack() as stack:
+        leaves: list[Leaves | None] = [None] * len(files)
+        if sidecar is not None:
+            try:
+                leaves = stack.enter_context(open_sidecar(sidecar, expected))
+            except InputError as error:
+                report.error(error.name, str(error))
+        verifier = _Verifier(report, sidecar, threads, plot)
+        for name, witness, its_leaves in zip(files, expected, leaves, strict=True):
+            verifier.verify(name, witness, its_leaves)
+        if verifier.maps and plot is not None:
+            from ..damage_map import draw
+
+            write_plot(plot, partial(draw, verifier.maps), report)
     return report.code

@@ -2,13 +2,19 @@
 """`atlas12288 witness`."""
 
 import json
+from collections.abc import Callable
 
 import click
 
-from ..files import FileError, atomic_write, expected_bytes, require_writable, witness_file
+from ..file_tree import tree_witness_file
+from ..files import FileError, atomic_write_all, expected_bytes, require_writable, witness_file
+from ..tree import TreeWitness
+from ..witness import Witness
 from .report import COULD_NOT_CHECK, Report, file_name, files_argument, json_option, shown
+from .witnesses import sidecar_name, threads_option, witness_line
 
-_UNREADABLE = "null"  # stands for a file that could not be read: lines and files stay paired
+# Makes the witness of a file; the callable is told of each part that was read.
+_Make = Callable[[str, Callable[[int], None]], Witness | TreeWitness]
 
 
 @click.command(
@@ -17,12 +23,20 @@ _UNREADABLE = "null"  # stands for a file that could not be read: lines and file
     epilog="""\b
 Examples:
   atlas12288 witness model.bin -o model.witness.json
+  atlas12288 witness --tree model.bin -o model.witness.json
   atlas12288 witness *.parquet > tables.witnesses
   tar c folder | atlas12288 witness -
+
 \b
 Exit codes: 0 all files witnessed; 2 a file could not be read.""",
 )
 @files_argument
+@click.option(
+    "--tree",
+    is_flag=True,
+    help="Tree witnesses; with -o NAME.json their leaves go to NAME.atlas.leaves.",
+)
+@threads_option
 @click.option(
     "-o",
     "output",
@@ -31,42 +45,59 @@ Exit codes: 0 all files witnessed; 2 a file could not be read.""",
     help="Write the witnesses to this file, whole or not at all.",
 )
 @json_option
-def command(files: tuple[str, ...], output: str | None, as_json: bool) -> int:
+def command(
+    files: tuple[str, ...], tree: bool, threads: int | None, output: str | None, as_json: bool
+) -> int:
     """Print the witness of each FILE: one line of JSON with length, residue, SHA-256 digest, time.
+
+    With --tree the digest is the root of a Merkle tree over windows of 12,288 bytes: with its
+    leaves beside the witness, verify and locate find what changed, and prove proves a window.
 
     Where a file cannot be read its line is null, so that lines and files stay paired; with -o
     nothing is written then.
     """
-    if output is not None:
+    if threads is not None and not tree:
+        raise click.UsageError("--threads needs --tree: a flat witness is one chain of hashes")
+    outputs = [] if output is None else [output]
+    if output is not None and tree:
+        outputs.insert(0, sidecar_name(output))  # no new witness without its leaves
+    for name in outputs:
         try:
-            require_writable(output, list(files))
+            require_writable(name, list(files))
         except FileError as error:
-            raise click.UsageError(f"-o {shown(output)}: {error}") from error
-    witnesses: list[str] = []
+            raise click.UsageError(f"-o {shown(name)}: {error}") from error
+
+    def make_tree(leaves: Callable[[bytes], object] | None) -> _Make:
+        return lambda name, advance: tree_witness_file(
+            name, threads=threads, leaves=leaves, advance=advance
+        )
+
     with Report(as_json, expected_bytes(list(files))) as report:
-        for name in files:
-            text, reason = _UNREADABLE, None
-            try:
-                text = witness_file(name, report.advance).to_json()
-            except FileError as error:
-                reason = str(error)
-                report.error(name, reason)
-            if output is not None:
-                witnesses.append(text)
-            else:
-                report.line(text)
-            report.item({"file": name, "witness": json.loads(text), "error": reason})
-        if output is not None:
-            _write(output, witnesses, report)
+        if output is None:
+            _witness_all(files, make_tree(None) if tree else witness_file, report.line, report)
+            return report.code
+        try:
+            with atomic_write_all(*outputs) as written:
+                make = make_tree(written[0].write) if tree else witness_file
+                write = written[-1].write
+                _witness_all(files, make, lambda line: write(f"{line}\n".encode()), report)
+                if report.code == COULD_NOT_CHECK:
+                    raise FileError("not written, because a file could not be read")
+        except FileError as error:
+            report.error(output, str(error))
     return report.code
 
 
-def _write(output: str, witnesses: list[str], report: Report) -> None:
-    if report.code == COULD_NOT_CHECK:
-        report.error(output, "not written, because a file could not be read")
-        return
-    try:
-        with atomic_write(output) as file:
-            file.writelines(f"{text}\n".encode() for text in witnesses)
-    except FileError as error:
-        report.error(output, str(error))
+def _witness_all(
+    files: tuple[str, ...], make: _Make, write_line: Callable[[str], object], report: Report
+) -> None:
+    for name in files:
+        witness, reason = None, None
+        try:
+            witness = make(name, report.advance)
+        except FileError as error:
+            reason = str(error)
+            report.error(name, reason)
+        line = witness_line(witness)
+        write_line(line)
+        report.item({"file": name, "witness": json.loads(line), "error": reason})

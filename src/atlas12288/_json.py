@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Strict JSON objects: the keys of a kind and no others, each once, each value in one form.
+
+Texts are written on one line, with the keys in their order, so that equal objects give equal text.
+Other order and white space are read.
+"""
+
+from __future__ import annotations
+
+from . import _native
+from .errors import WitnessError
+
+TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
+if TYPE_CHECKING:
+    from typing import Any
+
+_HEX_DIGITS = frozenset("0123456789abcdef")
+_DIGEST_DIGITS = 2 * _native.DIGEST_BYTES
+
+
+def write(fields: dict[str, Any]) -> str:
+    """The object as JSON, on one line without its end."""
+    import json  # here, so that `import atlas12288` stays light
+
+    return json.dumps(fields)
+
+
+class Fields:
+    """The fields of a JSON object, each to be checked when it is taken.
+
+    Args:
+        text: the JSON text; bytes are UTF-8.
+        keys: the keys that the object has.
+
+    Raises:
+        WitnessError: here and from every method; the message names the key, its value and the rule.
+        TypeError: text is neither str nor bytes.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, text: str | bytes, keys: tuple[str, ...]) -> None:
+        if not isinstance(text, str | bytes):
+            raise TypeError(f"text is of type {type(text).__name__}, must be str or bytes")
+        try:
+            self._fields = _read_object(text, keys)
+        except RecursionError:
+            raise WitnessError("text is nested too deeply, must be one JSON object") from None
+
+    def check(self, key: str, holds: bool, rule: str) -> None:
+        """Refuses the field where the rule does not hold."""
+        if not holds:
+            raise WitnessError(f"{key} is {_shown(self._fields[key])}, must be {rule}")
+
+    def choice(self, key: str, *choices: str) -> str:
+        """The field, one of the choices."""
+        value = self._fields[key]
+        rule = " or ".join(map(repr, choices))
+        self.check(key, isinstance(value, str) and value in choices, rule)
+        return str(value)
+
+    def integer(self, key: str, most: int, least: int = 0) -> int:
+        value = self._fields[key]
+        # By type, not isinstance: true is no number.
+        holds = type(value) is int and least <= value <= most
+        self.check(key, holds, f"an integer in {least}..{most}")
+        return int(value)
+
+    def text(self, key: str) -> str:
+        """The field where it is a text, "" otherwise."""
+        value = self._fields[key]
+        return value if isinstance(value, str) else ""
+
+    def digest(self, key: str) -> bytes:
+        value = self._fields[key]
+        self.check(key, _is_digest(value), f"{_DIGEST_DIGITS} lowercase hex digits")
+        return bytes.fromhex(value)
+
+    def digests(self, key: str) -> tuple[bytes, ...]:
+        """The field, a list of digests."""
+        values = self._fields[key]
+        holds = isinstance(values, list) and all(map(_is_digest, values))
+        self.check(key, holds, f"a list of texts of {_DIGEST_DIGITS} lowercase hex digits")
+        return tuple(map(bytes.fromhex, values))
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and len(value) == _DIGEST_DIGITS and _HEX_DIGITS.issuperset(value)
+
+
+def _read_object(text: str | bytes, keys: tuple[str, ...]) -> dict[str, Any]:
+    import json
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise WitnessError(f"key {_shown(key)} occurs twice, must occur once")
+            found[key] = value
+        return found
+
+    try:
+        value = json.loads(
+            text if isinstance(text, str) else text.decode(), object_pairs_hook=unique
+        )
+    except WitnessError:
+        raise
+    except ValueError as error:  # not UTF-8, not JSON, or a number of too many digits
+        raise WitnessError(f"text must be JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise WitnessError(f"text is {_shown(value)}, must be a JSON object")
+    for key in value:
+        if key not in keys:
+            raise WitnessError(f"key {_shown(key)} is unknown, must be one of {', '.join(keys)}")
+    for key in keys:
+        if key not in value:
+            raise WitnessError(f"key {key!r} is missing, must be there")
+    return value
+
+
+def _shown(value: object) -> str:
+    """A value for a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "nested too deeply"
+    return text if len(text) <= 80 else f"{text[:77]}..."

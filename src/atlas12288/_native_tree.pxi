@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+# The section "Trees" of atlas/conservation.h; a part of _native.pyx, which includes it.
+
+cdef extern from "atlas/conservation.h" nogil:
+    ctypedef struct atlas_tree_stream_t
+
+    int atlas_tree_leaves(const void *base, size_t len, uint8_t *out, uint64_t *residue)
+    int atlas_tree_node(const uint8_t *left, const uint8_t *right, uint8_t *out)
+    int atlas_tree_root(const uint8_t *leaves, size_t count, uint8_t *out)
+
+    atlas_tree_stream_t *atlas_tree_stream_create()
+    atlas_tree_stream_t *atlas_tree_stream_copy(const atlas_tree_stream_t *stream)
+    int atlas_tree_stream_update(atlas_tree_stream_t *stream, const void *chunk, size_t n)
+    int atlas_tree_stream_append(
+        atlas_tree_stream_t *stream, const uint8_t *leaves, size_t count, uint8_t residue)
+    int atlas_tree_stream_root(
+        const atlas_tree_stream_t *stream, uint8_t *out, uint64_t *length, uint8_t *residue)
+    void atlas_tree_stream_destroy(atlas_tree_stream_t *stream)
+
+cdef enum:
+    # Leaves and residues are made group by group, so that the residues find the windows in the
+    # cache; a multiple of every number of lanes.
+    GROUP_WINDOWS = 64
+    GROUP_BYTES = GROUP_WINDOWS * ATLAS_WINDOW_BYTES
+
+
+def int_in(value, str name not None, least, most, /):
+    """`value` as an int; ValueError where it is not in least..most (None: no bound).
+
+    Raises TypeError for all that is not an integer, bool included. Messages have `name`.
+    """
+    number = index_of(value, name)
+    if number < least or (most is not None and number > most):
+        rule = f"at least {least}" if most is None else f"in {least}..{most}"
+        raise ValueError(f"{name} is {shown(number)}, must be {rule}")
+    return number
+
+
+def bytes_of(buf, /):
+    """A memoryview of the bytes of `buf`, whatever its items are; it keeps them exported.
+
+    Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
+    """
+    return PyMemoryView_FromObject(_Region(buf))
+
+
+cdef int hold_hashes(object buf, str name, Span *span) except -1:
+    """Holds the bytes of whole hashes."""
+    hold(buf, name, 0, span)
+    if span.len % <size_t>ATLAS_DIGEST_BYTES != 0:
+        size = span.len
+        release(span)
+        raise ValueError(f"{name} has {size} bytes, must have {ATLAS_DIGEST_BYTES} for each hash")
+    return 0
+
+
+cdef int hold_hash(object buf, str name, Span *span) except -1:
+    hold(buf, name, 0, span)
+    if span.len != <size_t>ATLAS_DIGEST_BYTES:
+        size = span.len
+        release(span)
+        raise ValueError(f"{name} has {size} bytes, must have {ATLAS_DIGEST_BYTES}")
+    return 0
+
+
+cdef void hash_windows(
+    const uint8_t *windows, size_t len, uint8_t *leaves, uint8_t *residues
+) noexcept nogil:
+    cdef size_t some
+    while len > 0:
+        some = len if len < <size_t>GROUP_BYTES else <size_t>GROUP_BYTES
+        atlas_tree_leaves(windows, some, leaves, NULL)
+        atlas_conserved_window_residues(windows, some, residues)
+        windows += some
+        len -= some
+        leaves += GROUP_WINDOWS * ATLAS_DIGEST_BYTES
+        residues += GROUP_WINDOWS
+
+
+def tree_leaves(buf, /):
+    """The leaf hash of every window of `buf`, joined, and the residue of every window, as bytes.
+
+    Raises TypeError or BufferError where `buf` is not a C-contiguous buffer. Header: Trees.
+    """
+    cdef Span span
+    hold(buf, "buf", 0, &span)
+    cdef size_t windows = (
+        span.len // <size_t>ATLAS_WINDOW_BYTES + (span.len % <size_t>ATLAS_WINDOW_BYTES != 0)
+    )
+    try:
+        leaves = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows * ATLAS_DIGEST_BYTES)
+        residues = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows)
+        to_leaves = <uint8_t *>PyBytes_AsString(leaves)
+        to_residues = <uint8_t *>PyBytes_AsString(residues)
+        state = release_gil(span.len, HASH_GIL_BYTES)
+        hash_windows(span.data, span.len, to_leaves, to_residues)
+        restore_gil(state)
+    finally:
+        release(&span)
+    return leaves, residues
+
+
+def tree_root(hashes, /):
+    """The root over leaf hashes, joined (or over nodes of one height, but for the last one).
+
+    Raises ValueError where `hashes` is not a whole number of hashes; TypeError or BufferError where
+    it is not a C-contiguous buffer. Header: Trees.
+    """
+    cdef Span span
+    hold_hashes(hashes, "hashes", &span)
+    try:
+        root = PyBytes_FromStringAndSize(NULL, ATLAS_DIGEST_BYTES)
+        out = <uint8_t *>PyBytes_AsString(root)
+        state = release_gil(span.len, HASH_GIL_BYTES)
+        atlas_tree_root(span.data, span.len // <size_t>ATLAS_DIGEST_BYTES, out)
+        restore_gil(state)
+    finally:
+        release(&span)
+    return root
+
+
+def tree_node(left, right, /):
+    """The node above two hashes.
+
+    Raises ValueError where an argument has not 32 bytes; TypeError or BufferError where it is not a
+    C-contiguous buffer. Header: Trees.
+    """
+    cdef Span one, two
+    hold_hash(left, "left", &one)
+    try:
+        hold_hash(right, "right", &two)
+        try:
+            node = PyBytes_FromStringAndSize(NULL, ATLAS_DIGEST_BYTES)
+            atlas_tree_node(one.data, two.data, <uint8_t *>PyBytes_AsString(node))
+        finally:
+            release(&two)
+    finally:
+        release(&one)
+    return node
+
+
+cdef class TreeStream:
+    """The root of data that comes in chunks of any size, in constant memory (atlas_tree_stream_t).
+
+    One stream is used by one thread at a time; StateError for the second one. Users see
+    `atlas12288.TreeHash`. Header: Trees.
+    """
+
+    cdef atlas_tree_stream_t *handle
+    cdef bint in_use
+
+    def __cinit__(self):
+        self.handle = atlas_tree_stream_create()
+        if self.handle is NULL:
+            raise_last_error()
+
+    def __dealloc__(self):
+        atlas_tree_stream_destroy(self.handle)
+
+    def __reduce__(self):
+        raise TypeError(f"a {type(self).__name__} cannot be pickled, its state is in the library")
+
+    cdef int enter(self) except -1:
+        with cython.critical_section(self):
+            if self.in_use:
+                raise_error(ATLAS_E_STATE, "the stream is in use by another thread, must not be")
+            self.in_use = True
+        return 0
+
+    def update(self, chunk, /):
+        """Takes the next bytes, those of `chunk`.
+
+        Raises TypeError or BufferError where `chunk` is not a C-contiguous buffer.
+        """
+        cdef Span span
+        hold(chunk, "chunk", 0, &span)
+        try:
+            self.enter()
+            state = release_gil(span.len, HASH_GIL_BYTES)
+            atlas_tree_stream_update(self.handle, span.data, span.len)
+            restore_gil(state)
+            self.in_use = False
+        finally:
+            release(&span)
+
+    def append(self, leaves, residue, /):
+        """Takes whole windows by their leaf hashes, joined, and the residue of their bytes.
+
+        Raises StateError where the bytes so far are not whole windows; ConservationError where
+        `residue` is not in 0..95; ValueError where `leaves` is not a whole number of hashes;
+        TypeError or BufferError where it is not a C-contiguous buffer.
+        """
+        cdef Span span
+        cdef int part = byte_of(residue, "residue", ATLAS_MODULUS - 1, ATLAS_E_CONSERVATION)
+        cdef int code
+        hold_hashes(leaves, "leaves", &span)
+        try:
+            self.enter()
+            state = release_gil(span.len, HASH_GIL_BYTES)
+            code = atlas_tree_stream_append(
+                self.handle, span.data, span.len // <size_t>ATLAS_DIGEST_BYTES, <uint8_t>part
+            )
+            restore_gil(state)
+            self.in_use = False
+            if code != ATLAS_OK:
+                raise_last_error()
+        finally:
+            release(&span)
+
+    def result(self):
+        """Root, length and residue of all bytes so far; more may follow."""
+        cdef uint64_t length = 0
+        cdef uint8_t residue = 0
+        root = PyBytes_FromStringAndSize(NULL, ATLAS_DIGEST_BYTES)
+        out = <uint8_t *>PyBytes_AsString(root)
+        self.enter()
+        atlas_tree_stream_root(self.handle, out, &length, &residue)
+        self.in_use = False
+        return root, length, residue
+
+    def copy(self):
+        """Another stream of the same bytes, to go on from here in two ways."""
+        cdef TreeStream other = type(self).__new__(type(self))
+        self.enter()
+        handle = atlas_tree_stream_copy(self.handle)
+        self.in_use = False
+        if handle is NULL:
+            raise_last_error()
+        atlas_tree_stream_destroy(other.handle)
+        other.handle = handle
+        return other

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tree in memory: immutable subtrees of fan-out 256, so that two trees share what is equal.
+
+A block is the lowest subtree: the leaves of up to 256 windows. A subtree above holds up to 256
+subtrees, all full but the last one. RFC 9162 splits a tree after a power of two, so the root over
+the roots of such subtrees is that over their leaves, and each of its subtrees is found in one of
+ours. The levels between are not kept: to hash 256 nodes again takes some microseconds.
+"""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+from . import _native
+
+TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+FANOUT = 256
+BLOCK_BYTES = FANOUT * _native.WINDOW_BYTES
+_HASH = _native.DIGEST_BYTES
+
+
+class Subtree:
+    """A block, or a subtree over others.
+
+    Attributes:
+        hashes: the leaves of a block, or the roots of the children, joined.
+        children: none for a block.
+        residues: of each window of a block, b"" above; None where they are not known.
+        residue: of all its windows; None where it is not known.
+        span: how many windows each of the hashes stands for, also how many blocks fit in.
+        root: over the hashes.
+    """
+
+    __slots__ = ("children", "hashes", "residue", "residues", "root", "span")
+
+    def __init__(
+        self, hashes: bytes, residues: bytes | None, children: tuple[Subtree, ...] = ()
+    ) -> None:
+        self.hashes = hashes
+        self.residues = residues
+        self.children = children
+        self.root = _native.tree_root(hashes)
+        self.span: int = FANOUT * children[0].span if children else 1
+        self.residue: int | None = None
+        if residues is not None:
+            parts = bytes(child.residue or 0 for child in children) if children else residues
+            self.residue = _native.residue(parts)
+
+    def __reduce__(self) -> tuple[type[Subtree], tuple[object, ...]]:
+        return Subtree, (self.hashes, self.residues, self.children)
+
+    @classmethod
+    def above(cls, children: tuple[Subtree, ...]) -> Subtree:
+        known = children[0].residue is not None
+        hashes = b"".join(child.root for child in children)
+        return cls(hashes, b"" if known else None, children)
+
+    def blocks(self) -> Iterator[Subtree]:
+        """Its blocks, from left to right."""
+        if not self.children:
+            yield self
+        for child in self.children:
+            yield from child.blocks()
+
+    def block(self, index: int) -> Subtree | None:
+        """Its block of an index, None behind its end. O(log n)."""
+        tree = self
+        while tree.children:
+            child, index = divmod(index, tree.children[0].span)
+            if child >= len(tree.children):
+                return None
+            tree = tree.children[child]
+        return None if index > 0 else tree
+
+
+def blocks_of(windows: memoryview) -> list[Subtree]:
+    """The blocks of windows, the last one possibly shorter."""
+    starts = range(0, len(windows), BLOCK_BYTES)
+    runs = (windows[start : start + BLOCK_BYTES] for start in starts)
+    return [Subtree(*_native.tree_leaves(run)) for run in runs]
+
+
+def changed_block(
+    block: Subtree | None, content: memoryview, first: int, windows: Sequence[int]
+) -> Subtree:
+    """The block of `content` that begins at window `first`, of which only `windows` are hashed.
+
+    They are in order, and hold all that are not in `block` or have another length now.
+    """
+    size = min(FANOUT, window_count(len(content)) - first)
+    hashes, residues = bytearray(_HASH * size), bytearray(size)
+    if block is not None:
+        known = min(size, len(block.hashes) // _HASH)
+        hashes[: _HASH * known] = block.hashes[: _HASH * known]
+        residues[:known] = (block.residues or b"")[:known]
+    start = 0
+    while start < len(windows):
+        stop = start + 1
+        while stop < len(windows) and windows[stop] == windows[stop - 1] + 1:
+            stop += 1
+        begin, end = windows[start], windows[stop - 1] + 1
+        run = content[_native.WINDOW_BYTES * begin : _native.WINDOW_BYTES * end]
+        new_hashes, new_residues = _native.tree_leaves(run)
+        hashes[_HASH * (begin - first) : _HASH * (end - first)] = new_hashes
+        residues[begin - first : end - first] = new_residues
+        start = stop
+    return Subtree(bytes(hashes), bytes(residues))
+
+
+def with_residues(tree: Subtree, residues: bytes) -> Subtree:
+    """The tree with the residue of each window."""
+    blocks = {
+        index: Subtree(block.hashes, residues[FANOUT * index : FANOUT * (index + 1)])
+        for index, block in enumerate(tree.blocks())
+    }
+    return with_blocks(None, len(blocks), blocks)
+
+
+def window_count(length: int) -> int:
+    return -(-length // _native.WINDOW_BYTES)
+
+
+def block_count(windows: int) -> int:
+    """How many blocks a tree has; that of the empty region has one, which is empty."""
+    return max(1, -(-windows // FANOUT))
+
+
+def with_blocks(tree: Subtree | None, count: int, blocks: Mapping[int, Subtree]) -> Subtree:
+    """The tree of `count` blocks: those of `tree`, but for `blocks` (by index). O(changes x log n).
+
+    `blocks` has at least those that `tree` has not, and the last one where `tree` has more.
+    """
+    if tree is not None and not blocks:
+        return tree
+    span = 1
+    while span < count:
+        span *= FANOUT
+    while tree is not None and tree.span > span:
+        tree = tree.children[0]
+    while tree is not None and tree.span < span:
+        tree = Subtree.above((tree,))
+    return _with_blocks(tree, span, count, blocks)
+
+
+def _with_blocks(
+    tree: Subtree | None, span: int, count: int, blocks: Mapping[int, Subtree]
+) -> Subtree:
+    if span == 1:
+        return blocks[0]
+    span //= FANOUT
+    children = [] if tree is None else list(tree.children[: -(-count // span)])
+    groups: dict[int, dict[int, Subtree]] = {}
+    for index in sorted(blocks):
+        groups.setdefault(index // span, {})[index % span] = blocks[index]
+    for index, group in groups.items():
+        old = children[index] if index < len(children) else None
+        new = _with_blocks(old, span, min(span, count - index * span), group)
+        children[index : index + 1] = [new]
+    return Subtree.above(tuple(children))
+
+
+def range_root(tree: Subtree, start: int, stop: int) -> bytes:
+    """The root over the windows start..stop-1, which are a subtree as RFC 9162 splits trees."""
+    while stop - start < tree.span:
+        child, first = divmod(start, tree.span)
+        stop -= start - first
+        start = first
+        tree = tree.children[child]
+    return _native.tree_root(
+        tree.hashes[_HASH * (start // tree.span) : _HASH * -(-stop // tree.span)]
+    )
+
+
+def left_part(windows: int) -> int:
+    """After how many of at least two windows RFC 9162 splits: the largest power of two below."""
+    return 1 << (windows - 1).bit_length() - 1
+
+
+def changed_windows(one: Subtree, two: Subtree) -> Iterator[int]:
+    """The indices of the windows that are not in both trees with the same leaf, in order."""
+    for index, blocks in enumerate(zip_longest(one.blocks(), two.blocks())):
+        some, others = (b"" if block is None else block.hashes for block in blocks)
+        if some != others:
+            for at in range(0, max(len(some), len(others)), _HASH):
+                if some[at : at + _HASH] != others[at : at + _HASH]:
+                    yield FANOUT * index + at // _HASH
+
+
+def prefix_root(tree: Subtree, windows: int) -> bytes:
+    """The root of the tree of the first `windows` (at least one) windows alone."""
+    perfect = []  # subtrees, from left to right
+    start = 0
+    while start < windows:
+        stop = start + (1 << (windows - start).bit_length() - 1)
+        perfect.append(range_root(tree, start, stop))
+        start = stop
+    root = perfect.pop()
+    while perfect:
+        root = _native.tree_node(perfect.pop(), root)
+    return root

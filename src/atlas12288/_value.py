@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Immutable values: what a frozen dataclass is, without its import, which costs more than ours."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, ClassVar, NoReturn, Self, dataclass_transform
+else:
+
+    def dataclass_transform(**_: object) -> Callable[[type], type]:
+        return lambda cls: cls
+
+
+@dataclass_transform(frozen_default=True)
+class Value:
+    """Fields that cannot be set or deleted. Two values are equal when all `_FIELDS` are.
+
+    Subclasses keep the fields, and what follows from them in `_DERIVED`, in slots, and have methods
+    that make them by `_of`. They can be pickled.
+    """
+
+    __slots__ = ()
+    _FIELDS: ClassVar[tuple[str, ...]] = ()
+    _DERIVED: ClassVar[tuple[str, ...]] = ()
+    _MADE_BY: ClassVar[str]
+
+    def __init__(self, *_: object, **__: object) -> None:
+        name = type(self).__name__
+        raise TypeError(f"a {name} is made by {self._MADE_BY}, not by {name}()")
+
+    @classmethod
+    def _of(cls, **slots: Any) -> Self:
+        value = cls.__new__(cls)
+        for name, content in slots.items():
+            object.__setattr__(value, name, content)
+        return value
+
+    def __setattr__(self, name: str, _: object) -> NoReturn:
+        raise AttributeError(f"a {type(self).__name__} is immutable, {name} cannot be set")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a {type(self).__name__} is immutable, {name} cannot be deleted")
+
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self._FIELDS)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Value) or other._FIELDS != self._FIELDS:
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        slots = {name: getattr(self, name) for name in (*self._FIELDS, *self._DERIVED)}
+        return _restored, (type(self), slots)
+
+
+def _restored(cls: type[Value], slots: dict[str, Any]) -> Value:
+    return cls._of(**slots)

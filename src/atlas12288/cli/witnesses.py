@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands about witnesses share: witness files, the leaves beside them, options."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+
+from ..errors import WitnessError
+from ..file_tree import Leaves, leaves_of
+from ..files import STDIN, FileError, RegularFile, read_chunks
+from ..tree import TreeWitness, witness_from_json
+from ..witness import Witness
+from .report import file_name
+
+# A canonical witness has less than 300 bytes; a file with more for each FILE is something else.
+_MAX_LINE_BYTES: Final = 1024
+_NO_WITNESS: Final = "null"  # stands for a file that could not be read: lines and files stay paired
+
+threads_option = click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="How many threads hash the windows; one for each core if not given.",
+)
+leaves_option = click.option(
+    "--leaves",
+    "sidecar",
+    metavar="LEAVES",
+    type=file_name,
+    help="The leaves of WITNESS, where they are not beside it.",
+)
+
+
+def sidecar_name(witnesses: str) -> str:
+    """The file with the leaves of a witness file: beside it, `NAME.atlas.leaves` for `NAME.json`,
+    and for `NAME` as well."""
+    return witnesses.removesuffix(".json") + ".atlas.leaves"
+
+
+def witness_line(witness: Witness | TreeWitness | None) -> str:
+    """The line of a witness file, without its end; None stands for a file that was not read."""
+    return _NO_WITNESS if witness is None else witness.to_json()
+
+
+def read_text(name: str, most: int, rule: str) -> str:
+    """The text of a file of at most `most` bytes.
+
+    Raises:
+        FileError: not readable, longer, or no text; then it says that it must be what `rule` says.
+    """
+    data = bytearray()
+    for chunk in read_chunks(name):
+        data += chunk
+        if len(data) > most:
+            raise FileError(f"is not {rule}: too long")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileError(f"is not {rule}: {error}") from error
+
+
+def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | str]:
+    """The witnesses of a witness file, or the reason why a line holds none.
+
+    Raises:
+        FileError: not readable, or not `count` lines of text.
+    """
+    rule = f"a witness file of {count} lines, one for each FILE"
+    lines = read_text(name, count * _MAX_LINE_BYTES, rule).splitlines()
+    if len(lines) != count:
+        raise FileError(f"has {len(lines)} witnesses for {count} files, must have one for each")
+    return [_read_line(line) for line in lines]
+
+
+def _read_line(line: str) -> Witness | TreeWitness | str:
+    if line.strip() == _NO_WITNESS:
+        return "has no witness: it could not be read when the witnesses were made"
+    try:
+        return witness_from_json(line)
+    except WitnessError as error:
+        return str(error)
+
+
+class InputError(Exception):
+    """A file of witnesses, leaves or a proof that cannot be used.
+
+    Args:
+        name: the file.
+        reason: why.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+
+
+def read_tree_witness(name: str) -> TreeWitness:
+    """The only witness of a witness file.
+
+    Raises:
+        InputError: not readable, or not a single tree witness.
+    """
+    try:
+        (witness,) = read_witnesses(name, 1)
+    except FileError as error:
+        raise InputError(name, str(error)) from error
+    if isinstance(witness, str):
+        raise InputError(name, witness)
+    if not isinstance(witness, TreeWitness):
+        raise InputError(
+            name, f"is a {witness.algorithm} witness, which knows no windows; --tree makes one"
+        )
+    return witness
+
+
+def find_sidecar(witnesses: str) -> str | None:
+    """The sidecar beside a witness file, None where there is none."""
+    name = sidecar_name(witnesses)
+    return name if witnesses != STDIN and Path(name).exists() else None
+
+
+@contextmanager
+def open_sidecar(
+    name: str, witnesses: Sequence[Witness | TreeWitness | str]
+) -> Iterator[list[Leaves | None]]:
+    """The leaves of each witness of a witness file, None for what is no tree witness.
+
+    Raises:
+        InputError: not readable, or of another size; the leaves themselves are not read yet.
+    """
+    trees = [witness for witness in witnesses if isinstance(witness, TreeWitness)]
+    try:
+        sidecar = RegularFile(name)
+    except FileError as error:
+        raise InputError(name, str(error)) from error
+    with sidecar:
+        try:
+            found = iter(leaves_of(sidecar, trees))
+        except FileError as error:
+            raise InputError(name, str(error)) from error
+        yield [next(found) if isinstance(each, TreeWitness) else None for each in witnesses]
+
+
+@contextmanager
+def open_only_leaves(witness_name: str, sidecar: str | None) -> Iterator[Leaves]:
+    """The leaves of the only witness of a witness file, checked.
+
+    Args:
+        witness_name: the witness file.
+        sidecar: their file; None for the one beside the witness file.
+
+    Raises:
+        InputError: not a single tree witness, or no leaves, or not its leaves.
+    """
+    witness = read_tree_witness(witness_name)
+    sidecar = sidecar or find_sidecar(witness_name)
+    if sidecar is None:
+        raise InputError(
+            witness_name,
+            "has no leaves: witness --tree -o writes them beside it, --leaves names them elsewhere",
+        )
+    with open_sidecar(sidecar, [witness]) as (leaves,):
+        assert leaves is not None
+        check_leaves(sidecar, leaves)
+        yield leaves
+
+
+def check_leaves(sidecar: str, leaves: Leaves) -> None:
+    """Reads leaves whole.
+
+    Raises:
+        InputError: not readable, or not those of the witness.
+    """
+    try:
+        leaves.check()
+    except FileError as error:
+        raise InputError(sidecar, str(error)) from error

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/witness-format.md: its example runs, and its tables are what the code does."""
+
+import doctest
+import re
+from pathlib import Path
+
+import atlas12288 as atlas
+
+TEXT = (Path(__file__).parent.parent / "docs" / "witness-format.md").read_text(encoding="utf-8")
+
+
+def keys_of_table(type_name: str) -> list[str]:
+    """The keys of the table that has this type, in its order."""
+    table = next(part for part in TEXT.split("\n\n") if f'`"{type_name}"`' in part)
+    first_cells = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    return re.findall(r"`(\w+)`", " ".join(first_cells))
+
+
+def test_the_worked_example() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    example = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "format", None, 0)
+    assert len(example.examples) > 15
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_the_tables_have_the_keys_in_their_order() -> None:
+    witness = atlas.TreeWitness.generate(bytes(5 * atlas.WINDOW_BYTES))
+    for value in (
+        atlas.Witness.generate(b""),
+        witness,
+        witness.prove(3),
+        witness.prove_consistency(3),
+    ):
+        text = value.to_json()
+        type_name = re.findall(r'"type": "(.*?)"', text)[0]
+        assert keys_of_table(type_name) == re.findall(r'"(\w+)": ', text)
+
+
+def test_the_byte_form_has_the_fields_of_the_table() -> None:
+    form = bytes(atlas.Witness.generate(b"\x05"))
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| (.*?) \|$", TEXT, re.MULTILINE)
+    ends = [int(offset) + int(size) for offset, size, _ in rows]
+    assert [int(offset) for offset, _, _ in rows] == [0, *ends[:-1]]
+    assert ends[-1] == len(form) == atlas._native.WITNESS_BYTES
+    assert form[:16] == b"ATLW\x01\x01\x05\x00" + (1).to_bytes(8, "little")
