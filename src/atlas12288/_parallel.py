@@ -8,13 +8,13 @@ would not survive a fork.
 from __future__ import annotations
 
 import os
-from itertools import chain, islice
+from itertools import chain, cycle, islice
 
 from ._native import int_in
 
 TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from concurrent.futures import Future
     from typing import TypeVar
 
@@ -43,6 +43,15 @@ def thread_count(threads: int | None) -> int:
 def most_under_way(threads: int) -> int:
     """The most items that `in_order` has taken of which it has not given the result."""
     return threads + _WAITING
+
+
+def ring(size: int, count: int) -> Iterator[memoryview]:
+    """Buffers of `size` bytes without end: the same `count` ones around, made when first needed."""
+    made = []
+    for _ in range(count):
+        made.append(memoryview(bytearray(size)))
+        yield made[-1]
+    yield from cycle(made)
 
 
 def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R, None, None]:

@@ -2,8 +2,9 @@
 """The benchmark: what this library does beside what people use today, side by side in one process.
 
 `FAMILIES` is the whole of it as data: add a row, a peer or a goal there. Operations of C are timed
-by loops in C (`_timing.c`), everything else by `timeit`. The rows of a family and their peers take
-turns, A B A B, so that a machine that changes its speed changes all of them; figures are medians.
+by loops in C (`timing.c` of the binding), everything else by `timeit`. The rows of a family and
+their peers take turns, A B A B, so that a machine that changes its speed changes all of them;
+figures are medians.
 """
 
 import hashlib
@@ -111,7 +112,7 @@ class Timed(Protocol):
 
 @dataclass(frozen=True)
 class InC:
-    """An operation of `_timing.c`."""
+    """An operation of `timing.c` of the binding."""
 
     operation: str
 

@@ -11,12 +11,12 @@ import stat
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from ._native import WINDOW_BYTES
+from ._parallel import ring
 from .witness import Witness, WitnessStream
 
 STDIN = "-"
@@ -120,7 +120,9 @@ def read_chunks(
         # Standard input may start anywhere in its file, or be a pipe: its size says nothing.
         size = None if name == STDIN else before.st_size
         total = 0
-        for buffer in cycle([memoryview(bytearray(chunk_bytes)) for _ in range(buffers)]):
+        if size is not None:
+            chunk_bytes = min(chunk_bytes, size + 1)  # one more, to see that it has grown
+        for buffer in ring(chunk_bytes, buffers):
             count = _fill(file, buffer)
             if count == 0:
                 break

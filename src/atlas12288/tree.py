@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import errno
 import time
-from itertools import cycle
+from contextlib import closing
 
 from . import _native
 from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, int_in
-from ._parallel import in_order, most_under_way, thread_count
+from ._parallel import in_order, most_under_way, ring, thread_count
 from ._subtree import (
     BLOCK_BYTES,
     FANOUT,
@@ -122,13 +122,15 @@ class TreeWitness(Record, Value):
         blocks: dict[int, Subtree] = {}
         # Without leaves, what is left of 3 MiB is 33 bytes: blocks are nodes of one height.
         roots, residues = bytearray(), bytearray()
-        for size, made in in_order(lambda run: (len(run), blocks_of(run)), runs, threads):
-            length += size
-            for block in made:
-                if leaves:
-                    blocks[len(blocks)] = block
-                roots += block.root
-                residues.append(block.residue or 0)
+        results = in_order(lambda run: (len(run), blocks_of(run)), runs, threads)
+        with closing(results):  # whatever happens, no thread is left
+            for size, made in results:
+                length += size
+                for block in made:
+                    if leaves:
+                        blocks[len(blocks)] = block
+                    roots += block.root
+                    residues.append(block.residue or 0)
         if leaves:
             blocks = blocks or {0: Subtree(b"", b"")}
             return cls._of_tree(with_blocks(None, len(blocks), blocks), length)
@@ -411,8 +413,7 @@ def _index(window: int, windows: int) -> int:
 
 def _runs_of(file: Readable, buffers: int) -> Iterator[memoryview]:
     """The bytes of a file as runs of whole blocks. A run is valid until that many later ones."""
-    ring = [memoryview(bytearray(BLOCK_BYTES)) for _ in range(buffers)]
-    for buffer in cycle(ring):
+    for buffer in ring(BLOCK_BYTES, buffers):
         filled = 0
         while filled < BLOCK_BYTES:
             count = file.readinto(buffer[filled:])

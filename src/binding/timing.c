@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime */
 
-#include "_timing.h"
+#include "timing.h"
 
 #include <stdbool.h>
 #include <string.h>

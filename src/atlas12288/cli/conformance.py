@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 conformance`."""
+
+import json
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ..files import FileError, atomic_write, require_writable
+from .report import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, complain, file_name, json_option, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..conformance import Clause, Outcome
+
+_WIDTH: Final = 120  # where there is no terminal
+_SPEED: Final = "Performance Characteristics"
+
+Row = tuple["Clause", "Outcome"]
+
+
+def _counts(clause: "Clause", performance: bool) -> bool:
+    """Must this clause pass?"""
+    targets = performance and clause.section == _SPEED
+    return clause.required or targets
+
+
+def _broken(rows: Sequence[Row], performance: bool) -> list[str]:
+    """Ids of the clauses that fail and must not."""
+    from ..conformance import Status
+
+    return [
+        clause.id
+        for clause, outcome in rows
+        if outcome.status is Status.FAIL and _counts(clause, performance)
+    ]
+
+
+# --- Output ---
+
+
+def _row_json(clause: "Clause", outcome: "Outcome", performance: bool) -> dict[str, object]:
+    return {
+        "id": clause.id,
+        "section": clause.section,
+        "words": clause.words,
+        "shows": clause.shows,
+        "required": _counts(clause, performance),
+        "status": outcome.status,
+        "evidence": outcome.evidence,
+        "seconds": round(outcome.seconds, 3),
+    }
+
+
+def _junit(library: str, rows: Sequence[Row], performance: bool) -> bytes:
+    """The report as JUnit's XML. A clause that need not pass and fails is a skipped test there."""
+    from ..conformance import Status
+
+    suite = ET.Element("testsuite", name=f"atlas12288 conformance {shown(library)}")
+    failures = skipped = 0
+    for clause, outcome in rows:
+        seconds = f"{outcome.seconds:.3f}"
+        case = ET.SubElement(
+            suite, "testcase", classname=clause.section, name=clause.id, time=seconds
+        )
+        message = shown(outcome.evidence)  # XML has no control characters
+        if outcome.status is Status.FAIL and _counts(clause, performance):
+            failures += 1
+            ET.SubElement(case, "failure", message=message).text = clause.words
+        elif outcome.status is not Status.PASS:
+            skipped += 1
+            ET.SubElement(case, "skipped", message=f"{outcome.status}: {message}")
+        else:
+            ET.SubElement(case, "system-out").text = message
+    suite.set("tests", str(len(rows)))
+    suite.set("failures", str(failures))
+    suite.set("skipped", str(skipped))
+    ET.indent(suite)
+    return ET.tostring(suite, encoding="utf-8", xml_declaration=True) + b"\n"
+
+
+def _print_table(library: str, rows: Sequence[Row], performance: bool) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..conformance import Status
+
+    colours = {Status.PASS: "green", Status.FAIL: "red", Status.NOT_OFFERED: "yellow"}
+    width = None if sys.stdout.isatty() else _WIDTH
+    console = Console(file=sys.stdout, width=width, highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("clause", no_wrap=True)
+    table.add_column("the contract", ratio=2)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("evidence", ratio=3)
+    section = ""
+    for clause, outcome in rows:
+        if clause.section != section:
+            section = clause.section
+            table.add_section()
+            table.add_row(Text(section, style="bold"))
+        verdict = Text(outcome.status, style=colours[outcome.status])
+        if not _counts(clause, performance):
+            verdict.append("\noptional", style="dim")
+        words = Text(f"{clause.words}\n{clause.shows}")
+        table.add_row(clause.id, words, verdict, Text(shown(outcome.evidence)))
+    console.print(f"library: {shown(library)}", markup=False, soft_wrap=True)
+    console.print(table)
+    counts = [
+        f"{sum(outcome.status is status for _, outcome in rows)} {status}" for status in Status
+    ]
+    broken = _broken(rows, performance)
+    verdict = f"not conformant: {', '.join(broken)}" if broken else "conformant"
+    console.print(f"{len(rows)} clauses: {', '.join(counts)}", markup=False)
+    console.print(verdict, style="red" if broken else "green", markup=False, soft_wrap=True)
+
+
+def _print_list() -> None:
+    from ..conformance import CLAUSES
+
+    for clause in CLAUSES:
+        need = "required" if clause.required else "optional"
+        click.echo(f"{clause.id:36} {need}  {clause.words}: {clause.shows}")
+
+
+# --- The command ---
+
+
+@contextmanager
+def _progress(total: int) -> "Iterator[Callable[[str], None]]":
+    """What to call with the clause that is done; a bar where standard error is a terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    progress = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with progress:
+        task = progress.add_task("", total=total)
+        yield lambda id: progress.update(task, description=id, advance=1)
+
+
+def _check_usage(chosen: Sequence[str], time_limit: float, junit: str | None) -> None:
+    from ..conformance.clauses import BY_ID
+
+    for id in chosen:
+        if id not in BY_ID:
+            raise click.UsageError(f"--clause {shown(id)}: there is none; --list shows them all")
+    if not time_limit > 0:
+        raise click.UsageError(f"--time-limit {time_limit:g}: must be above 0")
+    if junit is not None:
+        try:
+            require_writable(junit, [])
+        except FileError as error:
+            raise click.UsageError(f"--junit {shown(junit)}: {error}") from error
+
+
+@click.command(
+    "conformance",
+    short_help="Prove the contract against a library.",
+    epilog="""\b
+Examples:
+  atlas12288 conformance
+  atlas12288 conformance --library ./libother.so --junit report.xml
+  atlas12288 conformance --library ./libother.so --clause thread-budget
+\b
+Exit codes: 0 conformant, 1 not conformant, 2 the library cannot be loaded.
+docs/conformance.md says how to read the table, and what it cannot show.""",
+)
+@click.option(
+    "--library",
+    metavar="PATH",
+    type=file_name,
+    help="The shared library to judge.  [default: the one of this program]",
+)
+@click.option(
+    "--clause",
+    "chosen",
+    metavar="ID",
+    multiple=True,
+    help="Run only this clause and those that decide it; may be given several times.",
+)
+@click.option("--list", "as_list", is_flag=True, help="Print all clauses, and run none.")
+@click.option("--performance", is_flag=True, help="Require the contract's table of speeds as well.")
+@click.option(
+    "--time-limit",
+    metavar="SECONDS",
+    type=float,
+    default=60.0,
+    show_default=True,
+    help="A clause that has no verdict after this time fails.",
+)
+@click.option(
+    "--junit", metavar="OUT.xml", type=file_name, help="Write the report as JUnit XML as well."
+)
+@json_option
+def command(
+    library: str | None,
+    chosen: tuple[str, ...],
+    as_list: bool,
+    performance: bool,
+    time_limit: float,
+    junit: str | None,
+    as_json: bool,
+) -> int:
+    """Run the clauses of the Layer 2 contract against any shared library.
+
+    Each clause runs in a process of its own, so that a crash or a hang is a failed row. Only the
+    contract's functions are needed; where the library has none of this program's extensions, what
+    they would show is "not offered".
+    """
+    if as_list:
+        _print_list()
+        return HOLDS
+    _check_usage(chosen, time_limit, junit)
+
+    from .. import conformance
+
+    name = conformance.own_library() if library is None else library
+    clauses = conformance.with_parts(chosen) if chosen else list(conformance.CLAUSES)
+    rows: list[Row] = []
+    error: str | None = None
+    try:
+        with _progress(len(clauses)) as on_done:
+            outcomes = conformance.run(str(Path(name).resolve()), clauses, time_limit)
+            for clause, outcome in zip(clauses, outcomes, strict=True):
+                rows.append((clause, outcome))
+                on_done(clause.id)
+    except conformance.LoadError as load_error:
+        error = str(load_error)
+        complain(name, error)
+    broken = _broken(rows, performance)
+    if as_json:
+        fields = {"library": name, "conformant": None if error else not broken, "error": error}
+        cells = [_row_json(clause, outcome, performance) for clause, outcome in rows]
+        click.echo(json.dumps(fields | {"clauses": cells}, indent=2))
+    elif error is None:
+        _print_table(name, rows, performance)
+    if error is not None:
+        return COULD_NOT_CHECK
+    if junit is not None:
+        try:
+            with atomic_write(junit) as file:
+                file.write(_junit(name, rows, performance))
+        except FileError as write_error:
+            complain(junit, str(write_error))
+            return COULD_NOT_CHECK
+    return DOES_NOT_HOLD if broken else HOLDS

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conformance kit: runs the clauses of the contract against any shared library.
+
+`clauses` says what is tried, `kit.run` tries it; `atlas12288 conformance` is both on the command
+line. docs/conformance.md says how to read the result.
+"""
+
+from .clauses import CLAUSES, Clause
+from .kit import LoadError, own_library, run, with_parts
+from .outcome import Outcome, Status
+
+__all__ = [
+    "CLAUSES",
+    "Clause",
+    "LoadError",
+    "Outcome",
+    "Status",
+    "own_library",
+    "run",
+    "with_parts",
+]

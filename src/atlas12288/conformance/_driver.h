@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Loops and threads that drive the functions of any library, given as pointers, for
+ * `atlas12288 conformance`. In C, since threads of Python take turns and a race needs two that run
+ * at once. Compiled into the binding, not into libatlas12288.
+ */
+#ifndef ATLAS_CONFORMANCE_DRIVER_H
+#define ATLAS_CONFORMANCE_DRIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ATLAS_DRIVE_THREADS_MAX 64
+
+/* The functions of the contract, with handles as void*. */
+typedef int (*atlas_drive_commit_t)(void* domain);
+typedef bool (*atlas_drive_budget_t)(void* domain, uint8_t amt);
+typedef void* (*atlas_drive_generate_t)(const void* base, size_t len);
+typedef bool (*atlas_drive_verify_t)(const void* w, const void* base, size_t len);
+typedef void (*atlas_drive_destroy_t)(void* w);
+typedef int (*atlas_drive_copy_t)(void* dst, const void* src, size_t len);
+typedef int (*atlas_drive_fill_t)(void* dst, uint8_t value, size_t len);
+
+/* The functions with threads return false when a thread cannot be started, or threads is above
+ * ATLAS_DRIVE_THREADS_MAX. All threads wait for the last one, then go on together. */
+
+/* Each thread commits the domain once; codes[i] is what thread i was given. */
+bool atlas_drive_commits(atlas_drive_commit_t commit, void* domain, int* codes, size_t threads);
+
+typedef struct {
+    uint64_t taken;     /* allocs that succeeded                                    */
+    uint64_t refused;   /* releases that failed                                     */
+    uint64_t overdrawn; /* how often more than `budget` was taken at the same time  */
+} atlas_drive_budget_result_t;
+
+/* Each thread takes `amt` and gives it back where it was given, `rounds` times. */
+bool atlas_drive_budget(atlas_drive_budget_t alloc, atlas_drive_budget_t release, void* domain,
+                        uint8_t amt, uint32_t budget, size_t threads, uint64_t rounds,
+                        atlas_drive_budget_result_t* result);
+
+typedef struct {
+    uint64_t missing; /* generate gave NULL                                      */
+    uint64_t refused; /* verify was false for the region that was witnessed      */
+    uint64_t missed;  /* verify was true for the region of another thread        */
+} atlas_drive_witness_result_t;
+
+/* Thread i makes the witness of regions[i * len .. (i + 1) * len), verifies it with that region and
+ * with the next thread's, and destroys it, `rounds` times. */
+bool atlas_drive_witnesses(atlas_drive_generate_t generate, atlas_drive_verify_t verify,
+                           atlas_drive_destroy_t destroy, const uint8_t* regions, size_t len,
+                           size_t threads, uint64_t rounds, atlas_drive_witness_result_t* result);
+
+/* Nanoseconds of `repeats` calls; 0 when a call refused. */
+uint64_t atlas_drive_copy_ns(atlas_drive_copy_t copy, void* dst, const void* src, size_t len,
+                             uint64_t repeats);
+uint64_t atlas_drive_fill_ns(atlas_drive_fill_t fill, void* dst, uint8_t value, size_t len,
+                             uint64_t repeats);
+
+#endif /* ATLAS_CONFORMANCE_DRIVER_H */

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Domains: life, commits, isolation."""
+
+from .library import E_CONSERVATION, E_STATE, OK, Library, Region, conserved, noise
+from .outcome import NotOfferedError, require
+
+
+def create(library: Library) -> str:
+    sizes = (1, 96, 12288, 2**20)
+    for size in sizes:
+        library.destroy(library.new_domain(size, 50))
+    others = [library.new_domain(96, 1) for _ in range(1000)]
+    require(len(set(others)) == len(others), "two of 1000 domains are the same")
+    for domain in others:
+        library.destroy(domain)
+    return f"domains of {', '.join(map(str, sizes))} bytes; 1000 at once are all different"
+
+
+def attach(library: Library) -> str:
+    region, other = Region(conserved(noise(500))), Region(b"\x01" * 500)
+    with library.domain(region) as domain:
+        require(library.verify(domain), "atlas_domain_verify is false for the attached bytes")
+        region.bytes[7] ^= 1  # in place: the domain has no copy
+        require(not library.verify(domain), "a change of the attached bytes is not seen")
+        region.bytes[7] ^= 1
+        require(library.verify(domain), "a change of the attached bytes back is not seen")
+        other.bytes[0] = 2
+        require(library.verify(domain), "a change of other bytes changed the domain")
+    return "gives 0; the domain judges these bytes where they lie"
+
+
+def verify(library: Library) -> str:
+    region = Region(conserved(noise(1000)))
+    with library.domain(region) as domain:
+        for _ in range(3):
+            require(library.verify(domain), "false for conserved bytes, must be true")
+        region.bytes[-1] += 1
+        for _ in range(3):
+            require(not library.verify(domain), "true for bytes of residue 1, must be false")
+    return "true for residue 0, false for residue 1, each time that it is asked"
+
+
+def code_ok(library: Library) -> str:
+    region = Region(conserved(noise(96)))
+    with library.domain(region) as domain:
+        code = library.commit(domain)
+        require(code == OK, f"atlas_domain_commit of a conserved domain gives {code}, must give 0")
+    return "attach and commit give 0"
+
+
+def commit_verifies(library: Library) -> str:
+    for residue in range(1, 96):
+        region = Region(bytes([residue, 0]))
+        with library.domain(region) as domain:
+            code = library.commit(domain)
+        require(
+            code == E_CONSERVATION,
+            f"atlas_domain_commit of bytes with residue {residue} gives {code}, must give "
+            f"{E_CONSERVATION}, ATLAS_E_CONSERVATION",
+        )
+    return "residues 1 to 95: each gives ATLAS_E_CONSERVATION, 1"
+
+
+def commit_once(library: Library) -> str:
+    region = Region(conserved(noise(96)))
+    with library.domain(region) as domain:
+        code = library.commit(domain)
+        require(code == OK, f"the first commit gives {code}, must give 0")
+        for _ in range(3):
+            code = library.commit(domain)
+            require(
+                code == E_STATE,
+                f"a commit after a commit gives {code}, must give {E_STATE}, ATLAS_E_STATE",
+            )
+        require(library.verify(domain), "a COMMITTED domain whose bytes did not change is false")
+    return "the first commit gives 0, each later one ATLAS_E_STATE, 5"
+
+
+def commit_refused(library: Library) -> str:
+    region = Region(conserved(noise(96)))
+    with library.domain(region, 5) as domain:
+        for _ in range(3):
+            region.bytes[0] ^= 1
+            code = library.commit(domain)
+            require(code != OK, "a domain that is not conserved is committed")
+            region.bytes[0] ^= 1
+        code = library.commit(domain)
+        require(
+            code == OK,
+            f"after 3 refused commits the domain is mended, and commit gives {code}, must give 0",
+        )
+    return "after refused commits the domain is OPEN: mended, it commits"
+
+
+def commit_witness(library: Library) -> str:
+    witness_of = library.extension("atlas_domain_witness")
+    region = Region(conserved(noise(1000)))
+    with library.domain(region) as domain:
+        require(witness_of(domain) is None, "an OPEN domain has a witness")
+        library.commit(domain)
+        witness = witness_of(domain)
+        require(witness is not None, "a COMMITTED domain has no witness")
+        require(
+            library.matches(witness, region.address, region.size),
+            "the witness of the commit does not match the committed bytes",
+        )
+        region.bytes[0] ^= 1
+        require(
+            not library.matches(witness, region.address, region.size),
+            "the witness of the commit matches changed bytes",
+        )
+    return "the commit made a witness that matches the bytes, and no others"
+
+
+def destroy(library: Library) -> str:
+    region = Region(conserved(noise(96)))
+    library.destroy(library.new_domain(96, 5))
+    with library.domain(region):
+        pass
+    with library.domain(region) as domain:
+        library.commit(domain)
+    with library.domain(region) as domain:
+        require(library.verify(domain), "a region cannot be attached after its domain is gone")
+    return "fresh, attached and COMMITTED domains; the region can be attached again"
+
+
+def isolation(library: Library) -> str:
+    first_region, second_region = Region(conserved(noise(96, 1))), Region(conserved(noise(96, 2)))
+    with library.domain(first_region, 10) as first, library.domain(second_region, 20) as second:
+        library.alloc(first, 10)
+        code = library.commit(first)
+        require(code == OK, f"commit gives {code}, must give 0")
+        first_region.bytes[0] ^= 1
+        require(library.verify(second), "bytes of one domain changed the verdict on another")
+        code = library.commit(second)
+        require(code == OK, f"the commit of one domain made that of another give {code}")
+        found = library.drain(second)
+        require(found == 20, f"taking 10 from one domain left {found} of 20 in another")
+    return "state, budget and verdict of a domain do not change with another one"
+
+
+def refusals_change_nothing(library: Library) -> str:
+    region = Region(conserved(noise(96)))
+    before = bytes(region.bytes)
+    witness = library.witness(region)
+    with library.domain(region, 5) as domain:
+        library.alloc(domain, 6)
+        library.alloc(domain, 255)
+        library.attach(domain, None, 96)
+        library.matches(witness, region.address, region.size - 1)
+        library.generate(None, 96)
+        region.bytes[0] ^= 1
+        library.commit(domain)
+        library.matches(witness, region.address, region.size)
+        region.bytes[0] ^= 1
+        require(bytes(region.bytes) == before, "refused calls changed the bytes of the caller")
+        require(library.verify(domain), "refused calls changed the verdict on the domain")
+        require(
+            library.matches(witness, region.address, region.size),
+            "refused calls changed a witness",
+        )
+        code = library.commit(domain)
+        require(code == OK, f"after refused calls commit gives {code}, must give 0")
+        left = library.drain(domain)
+        require(left == 5, f"refused calls changed a budget of 5 to {left}")
+    library.forget(witness)
+    return "after 7 refused calls: bytes, budget, state and witness are what they were"
+
+
+def example_lifecycle(library: Library) -> str:
+    domain = library.new_domain(12288, 50)
+    region = Region(12288)
+    library.attach(domain, region.address, 12288)
+    require(library.verify(domain), "atlas_domain_verify of 12,288 zeros is false")
+    code = library.commit(domain)
+    require(code == OK, f"atlas_domain_commit gives {code}, must give 0")
+    library.destroy(domain)
+    return "create, attach, verify, commit, destroy as in the example"
+
+
+def example_budget(library: Library) -> str:
+    domain = library.new_domain(12288, 50)
+    require(library.alloc(domain, 10), "taking 10 from 50 is false")
+    require(library.release(domain, 5), "giving 5 back is false")
+    left = library.drain(domain)
+    require(left == 45, f"50 - 10 + 5 is {left}, must be 45")
+    library.destroy(domain)
+    return "50 - 10 + 5 left 45"
+
+
+def example_witness(library: Library) -> str:
+    region = Region(noise(12288))
+    witness = library.witness(region)
+    require(
+        library.matches(witness, region.address, 12288), "atlas_witness_verify is false: unchanged"
+    )
+    library.forget(witness)
+    return "generate, verify, destroy as in the example"
+
+
+def code_of(library: Library, code: int, provoke: str) -> str:
+    """The code that a refused call leaves, where the library can tell."""
+    try:
+        last_code = library.extension("atlas_get_last_error_code")
+    except NotOfferedError as reason:
+        raise NotOfferedError(f"no function of the contract returns it, and {reason}") from None
+    found = last_code()
+    require(found == code, f"after {provoke} the code is {found}, must be {code}")
+    return f"after {provoke} the code is {code}"
+
+
+def code_witness(library: Library) -> str:
+    region = Region(noise(96))
+    witness = library.witness(region)
+    region.bytes[0] ^= 1
+    library.matches(witness, region.address, region.size)
+    return code_of(library, 2, "a witness that does not match")
+
+
+def code_budget(library: Library) -> str:
+    library.alloc(library.new_domain(96, 5), 6)
+    return code_of(library, 3, "taking 6 from a budget of 5")

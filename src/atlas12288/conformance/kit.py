@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs clauses against a library: in worker processes, so that nothing it does can hurt here."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from .clauses import BY_ID, CLAUSES, Clause
+from .outcome import Outcome, Status
+
+TIME_LIMIT_S: Final = 60.0
+
+
+class LoadError(Exception):
+    """The library cannot be loaded, or has no function of the contract; `str()` is the reason."""
+
+
+def own_library() -> str:
+    """The library of this package: the binding holds all of it, and exports its C API."""
+    from .. import _native
+
+    return str(_native.__file__)
+
+
+def with_parts(ids: Iterable[str]) -> list[Clause]:
+    """The clauses of these ids and all that decide them, in the order of `CLAUSES`."""
+    wanted: set[str] = set()
+    for id in ids:
+        wanted |= {id, *BY_ID[id].parts}
+    return [clause for clause in CLAUSES if clause.id in wanted]
+
+
+def run(
+    library: str, clauses: Sequence[Clause] = CLAUSES, time_limit: float = TIME_LIMIT_S
+) -> Iterator[Outcome]:
+    """Runs clauses.
+
+    Args:
+        library: the path of a shared library.
+        clauses: those to run, with their parts.
+        time_limit: seconds for each check; one that takes longer fails.
+
+    Yields:
+        An outcome for each clause, in their order, each as soon as it is there.
+
+    Raises:
+        LoadError: the library cannot be loaded.
+    """
+    command = [sys.executable, "-P", "-m", f"{__package__}.worker", library, str(time_limit)]
+    command += [clause.id for clause in clauses if clause.check is not None]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as worker:
+        assert worker.stdout is not None
+        try:
+            answers = map(_outcome, worker.stdout)
+            loaded = next(answers, None)  # LOAD
+            if loaded is None:
+                raise LoadError("the worker process ended without an answer")
+            if loaded.status is not Status.PASS:
+                raise LoadError(loaded.evidence)
+            done: dict[str, Outcome] = {}
+            for clause in clauses:
+                if clause.check is None:
+                    outcome = _from_parts(clause, done)
+                else:
+                    outcome = next(answers, Outcome(clause.id, Status.FAIL, "not run", 0.0))
+                done[clause.id] = outcome
+                yield outcome
+        finally:
+            worker.kill()
+
+
+def _outcome(line: str) -> Outcome:
+    id, status, evidence, seconds = json.loads(line)
+    return Outcome(id, Status(status), evidence, seconds)
+
+
+def _from_parts(clause: Clause, done: dict[str, Outcome]) -> Outcome:
+    """A clause holds when all its parts do."""
+    failed = [id for id in clause.parts if done[id].status is Status.FAIL]
+    shown = [id for id in clause.parts if done[id].status is Status.PASS]
+    if failed:
+        return Outcome(clause.id, Status.FAIL, f"broken by {', '.join(failed)}", 0.0)
+    if not shown:
+        return Outcome(clause.id, Status.NOT_OFFERED, "none of its clauses could be tried", 0.0)
+    return Outcome(clause.id, Status.PASS, f"{len(shown)} clauses hold", 0.0)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a check can say, and the values that the parts of the kit exchange."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+LOAD: Final = "load"  # id of the outcome that says whether the library could be loaded
+
+MODULUS: Final = 96
+WINDOW_BYTES: Final = 12288
+
+
+class Status(StrEnum):
+    """The verdict on a clause."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    NOT_OFFERED = "not offered"
+
+
+class BrokenClauseError(Exception):
+    """The library breaks the clause; `str()` is the evidence."""
+
+
+class NotOfferedError(Exception):
+    """The library cannot be asked; `str()` is the reason."""
+
+
+def require(condition: object, evidence: str) -> None:
+    """Raises `BrokenClauseError` with the evidence unless the condition holds."""
+    if not condition:
+        raise BrokenClauseError(evidence)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out for one clause.
+
+    Args:
+        id: of the clause.
+        status: the verdict.
+        evidence: a sentence with the values.
+        seconds: how long it took.
+    """
+
+    id: str
+    status: Status
+    evidence: str
+    seconds: float

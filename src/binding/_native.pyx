@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+# cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+"""The C API of atlas/conservation.h for Python, one to one, over any buffer, without copying.
+
+This module knows nothing above it: `errors` hands its classes down by `register_errors`. Functions
+are not bound (binding=False) because in the limited API of 3.11 only builtin ones take their
+arguments without a tuple.
+"""
+
+cimport cython
+from cpython.buffer cimport (
+    Py_buffer, PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo,
+    PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_Size
+from cpython.long cimport PyLong_AsLongAndOverflow
+from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.number cimport PyNumber_Index
+from cpython.pystate cimport PyThreadState
+from libc.stdint cimport SIZE_MAX, uint8_t, uint64_t
+from libc.string cimport memcpy
+
+include "c_api.pxi"
+include "arguments.pxi"
+include "conserve.pxi"
+include "witnesses.pxi"
+include "trees.pxi"
+include "domains.pxi"
+include "kernel_sets.pxi"
+include "timing.pxi"

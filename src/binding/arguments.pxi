@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+# What every function needs: the GIL, errors, integers and buffers.
+
+# --- The GIL ---
+# To release and take it costs about 0.1 us, and much more when other threads want it, so that it
+# pays from about 10 us of work on: sums, copies and fills run at about 25 GB/s (memory, one core),
+# 10 us are 250 KB; SHA-256 without SHA instructions runs at about 0.4 GB/s, 10 us are 4 KB.
+cdef enum:
+    SUM_GIL_BYTES = 256 * 1024
+    HASH_GIL_BYTES = 4 * 1024
+
+
+cdef inline PyThreadState *release_gil(size_t len, size_t enough) noexcept:
+    """Releases the GIL for work on `len` bytes where that is enough work. For `restore_gil`."""
+    return PyEval_SaveThread() if len >= enough else NULL
+
+
+cdef inline void restore_gil(PyThreadState *state) noexcept:
+    if state is not NULL:
+        PyEval_RestoreThread(state)
+
+
+# --- Errors ---
+
+cdef dict error_classes = {}
+
+
+def register_errors(classes, /):
+    """Makes the library's errors instances of `classes`, a mapping from E_* codes to classes."""
+    error_classes.update(classes)
+
+
+cdef int raise_error(int code, str message) except -1:
+    raise error_classes.get(code, RuntimeError)(message)
+
+
+cdef int raise_last_error() except -1:
+    """Raises the C library's last error of this thread, without the C function's name."""
+    cdef str text = atlas_get_last_error().decode()
+    raise_error(atlas_get_last_error_code(), text.partition(": ")[2])
+
+
+def error_string(code, /):
+    """The text of an error code, "unknown error code" where there is no such code."""
+    cdef int overflow
+    cdef long number = PyLong_AsLongAndOverflow(index_of(code, "code"), &overflow)
+    return atlas_error_string(<int>number if number == <int>number else -1).decode()
+
+
+# --- Integers ---
+
+cdef object index_of(object value, str name):
+    """`value` as an int; TypeError for all that is not an integer, bool included."""
+    if type(value) is int:
+        return value
+    if not isinstance(value, bool):
+        try:
+            return PyNumber_Index(value)
+        except TypeError:
+            pass
+    raise TypeError(f"{name} is of type {type(value).__name__}, must be an int")
+
+
+cdef str shown(object value):
+    """An int for a message; str() refuses those of more than 4300 digits."""
+    if value.bit_length() <= 128:
+        return str(value)
+    return f"an int of {value.bit_length()} bits"
+
+
+cdef int byte_of(object value, str name, int most, int code) except -1:
+    """`value` as an int in 0..most; otherwise the error of `code`, ValueError for ATLAS_OK."""
+    cdef int overflow = 0
+    value = index_of(value, name)
+    cdef long number = PyLong_AsLongAndOverflow(value, &overflow)
+    if overflow == 0 and 0 <= number <= most:
+        return <int>number
+    message = f"{name} is {shown(value)}, must be in 0..{most}"
+    if code == ATLAS_OK:
+        raise ValueError(message)
+    raise_error(code, message)
+
+
+# --- Buffers ---
+
+cdef struct Span:
+    # The bytes of an argument, until release(); a bytes object is held by the argument itself.
+    uint8_t *data
+    size_t len
+    bint held
+    Py_buffer view
+
+# What stands for a region without bytes where the exporter gives NULL.
+cdef uint8_t nothing = 0
+
+
+cdef bint has_objects(const char *format) noexcept:
+    """Does a buffer format (PEP 3118) hold object pointers? Names of fields stand in colons."""
+    cdef bint in_name = False
+    while format[0] != 0:
+        if format[0] == b":":
+            in_name = not in_name
+        elif format[0] == b"O" and not in_name:
+            return True
+        format += 1
+    return False
+
+
+cdef bint get_usual_buffer(object buf, int writable, Py_buffer *view) noexcept:
+    """Fills `view` with the C-contiguous bytes of `buf`; False, without an error, if it cannot."""
+    if try_get_buffer(buf, view, PyBUF_ND | PyBUF_FORMAT | writable) != 0:
+        PyErr_Clear()
+        return False
+    if has_objects(view.format):
+        PyBuffer_Release(view)
+        return False
+    return True
+
+
+cdef int get_odd_buffer(object buf, str name, int writable, Py_buffer *view) except -1:
+    """What get_usual_buffer could not do: another way to the buffer, or the error that says why."""
+    cdef str kind = type(buf).__name__
+    if not PyObject_CheckBuffer(buf):
+        raise TypeError(f"{name} is of type {kind}, must be a buffer such as bytes or an array")
+    try:
+        try:
+            PyObject_GetBuffer(buf, view, PyBUF_ND | PyBUF_FORMAT | writable)
+            objects = has_objects(view.format)
+        except ValueError:
+            # NumPy has no format for some dtypes, such as datetime64, and gives them without one.
+            PyObject_GetBuffer(buf, view, PyBUF_SIMPLE | writable)
+            objects = getattr(getattr(buf, "dtype", None), "hasobject", False)
+    except (BufferError, ValueError) as error:
+        rule = "writable and C-contiguous" if writable else "C-contiguous"
+        raise BufferError(f"{name} is of type {kind}, must be {rule}: {error}") from error
+    if objects:
+        PyBuffer_Release(view)
+        raise TypeError(f"{name} is of type {kind} and holds pointers to objects, must hold bytes")
+
+
+cdef inline bint hold_usual(object buf, int writable, Span *span) noexcept:
+    if type(buf) is bytes and not writable:
+        span.data = <uint8_t *>PyBytes_AsString(buf)
+        span.len = <size_t>PyBytes_Size(buf)
+        span.held = False
+        return True
+    span.held = get_usual_buffer(buf, writable, &span.view)
+    if span.held:
+        set_bytes(span)
+    return span.held
+
+
+cdef int hold_odd(object buf, str name, int writable, Span *span) except -1:
+    get_odd_buffer(buf, name, writable, &span.view)
+    span.held = True
+    set_bytes(span)
+    return 0
+
+
+cdef inline void set_bytes(Span *span) noexcept:
+    span.data = <uint8_t *>span.view.buf if span.view.buf is not NULL else &nothing
+    span.len = <size_t>span.view.len
+
+
+cdef inline int hold(object buf, str name, int writable, Span *span) except -1:
+    """The bytes of `buf` to `span`; `writable` is PyBUF_WRITABLE or 0."""
+    if not hold_usual(buf, writable, span):
+        hold_odd(buf, name, writable, span)
+    return 0
+
+
+cdef inline void release(Span *span) noexcept:
+    if span.held:
+        PyBuffer_Release(&span.view)
+
+
+cdef int hold_pair(
+    object one, str one_name, int writable, Span *one_span, object two, str two_name, Span *two_span
+) except -1:
+    """Holds two buffers of equal length; `writable` is that of the first, the second is read."""
+    hold(one, one_name, writable, one_span)
+    if not hold_usual(two, 0, two_span):
+        try:  # costs 40 ns, so not around the usual case
+            hold_odd(two, two_name, 0, two_span)
+        except BaseException:
+            release(one_span)
+            raise
+    if one_span.len != two_span.len:
+        message = (
+            f"{one_name} has {one_span.len} bytes and {two_name} has {two_span.len}, "
+            "must be of equal length"
+        )
+        release(one_span)
+        release(two_span)
+        raise ValueError(message)
+    return 0
+
+
+@cython.final
+@cython.no_gc_clear  # tp_clear would drop the buffer without PyBuffer_Release
+cdef class _Region:
+    """The bytes of a domain. They stay exported as long as this object lives."""
+
+    # Not used: the collector is shown the object of a Py_buffer only in a class that has this, too.
+    cdef object unused
+    cdef Py_buffer view
+    cdef bint held
+
+    def __cinit__(self, buf):
+        if not get_usual_buffer(buf, 0, &self.view):
+            get_odd_buffer(buf, "buf", 0, &self.view)
+        self.held = True
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.view.buf, self.view.len, self.view.readonly, flags)
+
+    cdef inline uint8_t *data(self) noexcept:
+        return <uint8_t *>self.view.buf if self.view.buf is not NULL else &nothing
+
+    cdef inline size_t len(self) noexcept:
+        return <size_t>self.view.len

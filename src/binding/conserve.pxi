@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+# Conservation utilities.
+
+def residue(buf, /):
+    """The residue of `buf`: the sum of its bytes mod 96, in 0..95. Of no bytes it is 0.
+
+    Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
+    Header: Conservation utilities.
+    """
+    cdef Span span
+    hold(buf, "buf", 0, &span)
+    state = release_gil(span.len, SUM_GIL_BYTES)
+    cdef uint8_t result = atlas_conserved_residue(span.data, span.len)
+    restore_gil(state)
+    release(&span)
+    return result
+
+
+def is_conserved(buf, /):
+    """Is the residue of `buf` 0?
+
+    Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
+    Header: Conservation utilities.
+    """
+    cdef Span span
+    hold(buf, "buf", 0, &span)
+    state = release_gil(span.len, SUM_GIL_BYTES)
+    cdef bint result = atlas_conserved_check(span.data, span.len)
+    restore_gil(state)
+    release(&span)
+    return result
+
+
+def window_residues(buf, /):
+    """The residue of every window of `buf`, as bytes: one item a window, the last may be shorter.
+
+    Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
+    Header: Conservation utilities.
+    """
+    cdef Span span
+    hold(buf, "buf", 0, &span)
+    cdef size_t windows = (
+        span.len // <size_t>ATLAS_WINDOW_BYTES + (span.len % <size_t>ATLAS_WINDOW_BYTES != 0)
+    )
+    try:
+        result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows)
+        out = <uint8_t *>PyBytes_AsString(result)
+        state = release_gil(span.len, SUM_GIL_BYTES)
+        atlas_conserved_window_residues(span.data, span.len, out)
+        restore_gil(state)
+    finally:
+        release(&span)
+    return result
+
+
+def delta(before, after, /):
+    """(residue(after) - residue(before)) mod 96, in 0..95.
+
+    Raises ValueError where the lengths differ; TypeError or BufferError where an argument is not a
+    C-contiguous buffer. Contract: Conservation Utilities.
+    """
+    cdef Span one, two
+    hold_pair(before, "before", 0, &one, after, "after", &two)
+    state = release_gil(one.len, SUM_GIL_BYTES)
+    cdef uint8_t result = atlas_conserved_delta(one.data, two.data, one.len)
+    restore_gil(state)
+    release(&one)
+    release(&two)
+    return result
+
+
+def conserved_copy(dst, src, /):
+    """Copies `src`, which must be conserved, to `dst`, of equal length, all or nothing.
+
+    Raises ConservationError where `src` is not conserved, DomainMemoryError where the two overlap,
+    ValueError where the lengths differ; then `dst` is unchanged. TypeError or BufferError where
+    `src` is not a C-contiguous buffer or `dst` not a writable one. Header: Conservation utilities.
+    """
+    cdef Span to, source
+    hold_pair(dst, "dst", PyBUF_WRITABLE, &to, src, "src", &source)
+    state = release_gil(to.len, SUM_GIL_BYTES)
+    cdef int code = atlas_conserved_memcpy(to.data, source.data, to.len)
+    restore_gil(state)
+    release(&to)
+    release(&source)
+    if code != ATLAS_OK:
+        raise_last_error()
+
+
+def conserved_fill(dst, value, /):
+    """Makes every byte of `dst` `value`, but the last, which makes `dst` conserved (see `fixup`).
+
+    Raises ValueError where `value` is not in 0..255; TypeError or BufferError where `dst` is not a
+    writable C-contiguous buffer. Header: Conservation utilities.
+    """
+    cdef uint8_t byte = <uint8_t>byte_of(value, "value", 255, ATLAS_OK)
+    cdef Span span
+    hold(dst, "dst", PyBUF_WRITABLE, &span)
+    state = release_gil(span.len, SUM_GIL_BYTES)
+    atlas_conserved_memset(span.data, byte, span.len)
+    restore_gil(state)
+    release(&span)
+
+
+def fixup(buf, /):
+    """Makes `buf` conserved: its last byte becomes the nearest that does so, the smaller on a tie.
+
+    Raises TypeError or BufferError where `buf` is not a writable C-contiguous buffer.
+    Header: Conservation utilities.
+    """
+    cdef Span span
+    hold(buf, "buf", PyBUF_WRITABLE, &span)
+    state = release_gil(span.len, SUM_GIL_BYTES)
+    atlas_conserved_fixup(span.data, span.len)
+    restore_gil(state)
+    release(&span)
+
+
+cdef class Residue:
+    """Residue(data=b"")\n--\n
+    The residue of data that comes in chunks.
+
+    Args: data, the first chunk. Any number of threads may update one Residue: sums commute.
+    Raises TypeError or BufferError where a chunk is not a C-contiguous buffer.
+    Header: Conservation utilities.
+    """
+
+    cdef uint64_t total
+
+    def __init__(self, data=b""):
+        self.update(data)
+
+    def update(self, chunk, /):
+        """Adds the bytes of `chunk`."""
+        cdef Span span
+        cdef uint64_t part = 0
+        hold(chunk, "chunk", 0, &span)
+        state = release_gil(span.len, SUM_GIL_BYTES)
+        atlas_conserved_update(&part, span.data, span.len)
+        restore_gil(state)
+        release(&span)
+        with cython.critical_section(self):
+            self.total = (self.total + part) % <uint64_t>ATLAS_MODULUS
+
+    def copy(self):
+        """Another Residue of the same chunks, to go on from here in two ways."""
+        cdef Residue other = type(self).__new__(type(self))
+        other.total = self.total
+        return other
+
+    @property
+    def value(self):
+        """The residue of all chunks so far, in 0..95."""
+        return self.total
+
+    def __repr__(self):
+        return f"<{type(self).__name__} {self.total}>"

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+# Domains.
+
+cdef class Domain:
+    """Domain(bytes, budget_class=0)\n--\n
+    The handle of a domain (atlas_domain_t) and its attached buffer. Users see `atlas12288.Domain`.
+    """
+
+    # The handle lives as long as this object, so that a call of another thread never loses it.
+    # What close() gives back is the region; whoever works on it has a reference to it.
+    cdef atlas_domain_t *handle
+    cdef _Region region
+    cdef size_t capacity
+    cdef bint is_closed
+    cdef int open_transactions
+
+    def __init__(self, bytes, budget_class=0):
+        size = index_of(bytes, "bytes")
+        if not 1 <= size <= SIZE_MAX:
+            raise_error(ATLAS_E_MEMORY, f"bytes is {shown(size)}, must be in 1..{SIZE_MAX}")
+        cdef uint8_t budget = <uint8_t>byte_of(
+            budget_class, "budget_class", ATLAS_MODULUS - 1, ATLAS_E_BUDGET
+        )
+        with cython.critical_section(self):
+            if self.handle is not NULL:
+                raise_error(ATLAS_E_STATE, "the domain is made already, must be made once")
+            self.capacity = size
+            self.handle = atlas_domain_create(self.capacity, budget)
+        if self.handle is NULL:
+            raise_last_error()
+
+    def __dealloc__(self):
+        atlas_domain_destroy(self.handle)
+
+    def __reduce__(self):
+        raise TypeError("a Domain cannot be pickled, its memory belongs to this process")
+
+    cdef inline int check(self) except -1:
+        if self.is_closed or self.handle is NULL:
+            raise_error(ATLAS_E_STATE, "the domain is closed, must be open for calls")
+        return 0
+
+    cdef _Region attached_region(self):
+        """The region, held by the reference; StateError where there is none."""
+        with cython.critical_section(self):
+            self.check()
+            if self.region is None:
+                raise_error(ATLAS_E_STATE, "the domain has no region, must have one attached")
+            return self.region
+
+    @property
+    def bytes(self):
+        """The capacity: the most bytes that can be attached."""
+        return self.capacity
+
+    @property
+    def closed(self):
+        """Was the domain closed?"""
+        return self.is_closed
+
+    @property
+    def budget(self):
+        """The budget of the domain."""
+        self.check()
+        cdef Budget budget = Budget.__new__(Budget)
+        budget.domain = self
+        return budget
+
+    @property
+    def state(self):
+        """STATE_OPEN or STATE_COMMITTED."""
+        self.check()
+        return <int>self.present_state()
+
+    cdef inline atlas_state_t present_state(self) noexcept:
+        cdef atlas_state_t state = ATLAS_STATE_OPEN
+        atlas_domain_state(self.handle, &state)
+        return state
+
+    @property
+    def attached(self):
+        """The attached bytes, None where there are none. The view keeps them exported, too."""
+        with cython.critical_section(self):
+            self.check()
+            return None if self.region is None else PyMemoryView_FromObject(self.region)
+
+    def attach(self, buf, /):
+        """Puts the bytes of `buf` under the law. They stay exported until the domain is closed.
+
+        Raises DomainMemoryError where `buf` is empty or larger than the capacity, StateError where
+        a region is attached or the domain is COMMITTED, TypeError or BufferError where `buf` is not
+        a C-contiguous buffer.
+        """
+        self.check()
+        cdef _Region region = _Region(buf)
+        with cython.critical_section(self):
+            self.check()
+            if atlas_domain_attach(self.handle, region.data(), region.len()) != ATLAS_OK:
+                raise_last_error()
+            self.region = region
+
+    def verify(self):
+        """OPEN: is the region conserved? COMMITTED: is it, and is it what the witness says?
+
+        Raises StateError where nothing is attached.
+        """
+        cdef _Region region = self.attached_region()
+        state = release_gil(region.len(), HASH_GIL_BYTES)
+        cdef bint result = atlas_domain_verify(self.handle)
+        restore_gil(state)
+        return result
+
+    def _commit(self):
+        """OPEN -> COMMITTED, once; the byte form of the witness."""
+        cdef _Region region
+        with cython.critical_section(self):
+            region = self.attached_region()
+            if self.open_transactions != 0:
+                raise_error(ATLAS_E_STATE, "a transaction is open, must be closed before a commit")
+        state = release_gil(region.len(), HASH_GIL_BYTES)
+        cdef int code = atlas_domain_commit(self.handle)
+        restore_gil(state)
+        if code != ATLAS_OK:
+            raise_last_error()
+        return byte_form(atlas_domain_witness(self.handle))
+
+    def _witness_bytes(self):
+        """The byte form of the witness, None while OPEN."""
+        self.check()
+        witness = atlas_domain_witness(self.handle)
+        return None if witness is NULL else byte_form(witness)
+
+    def transaction(self):
+        """A context manager for changes that must keep the law.
+
+        Where the body raises, or leaves bytes that are not conserved, the bytes are restored to
+        what they were at the start; the latter raises ConservationError. Transactions nest; a
+        commit inside one is a StateError. Entering raises StateError where nothing is attached or
+        the domain is COMMITTED, BufferError where the bytes are read-only.
+        """
+        self.check()
+        cdef Transaction transaction = Transaction.__new__(Transaction)
+        transaction.domain = self
+        return transaction
+
+    def close(self):
+        """Gives the attached buffer back. A call of another thread on it ends first. Idempotent."""
+        cdef _Region region
+        with cython.critical_section(self):
+            region = self.region
+            self.is_closed = True
+            self.region = None
+        del region  # with the last reference the buffer goes, which may run code of its exporter
+
+    def __enter__(self):
+        self.check()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+
+@cython.final
+cdef class Budget:
+    """The budget of a domain, an integer in 0..95; got from `Domain.budget`. Thread-safe.
+
+    Contract: Budget Operations.
+    """
+
+    cdef Domain domain
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError("a Budget is got from Domain.budget")
+
+    @property
+    def available(self):
+        """What is left, in 0..95. Raises StateError when the domain is closed."""
+        cdef uint8_t left = 0
+        self.domain.check()
+        atlas_budget_available(self.domain.handle, &left)
+        return left
+
+    def alloc(self, amt, /):
+        """Takes `amt` from the budget.
+
+        Raises BudgetError where `amt` is larger than what is left, or not in 0..95; then the budget
+        is unchanged. TypeError where it is not an int. StateError when the domain is closed.
+        """
+        self.domain.check()
+        cdef int amount = byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)
+        if not atlas_budget_alloc(self.domain.handle, <uint8_t>amount):
+            raise_last_error()
+
+    def release(self, amt, /):
+        """Gives `amt` back: the budget becomes (budget + amt) mod 96.
+
+        Raises BudgetError where `amt` is not in 0..95; then the budget is unchanged. TypeError
+        where it is not an int. StateError when the domain is closed.
+        """
+        self.domain.check()
+        cdef int amount = byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)
+        if not atlas_budget_release(self.domain.handle, <uint8_t>amount):
+            raise_last_error()
+
+    def lease(self, amt, /):
+        """A context manager that takes `amt` at the start and gives exactly that back at the end.
+
+        Raises BudgetError where `amt` is not in 0..95, and on entering where that is not left;
+        StateError when the domain is closed.
+        """
+        self.domain.check()
+        cdef Lease lease = Lease.__new__(Lease)
+        lease.domain = self.domain
+        lease.amount = <uint8_t>byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)
+        return lease
+
+
+@cython.final
+cdef class Lease:
+    """What `Budget.lease` gives. May be entered again after it was left, not while it is held."""
+
+    cdef Domain domain
+    cdef uint8_t amount
+    cdef bint held
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError("a Lease is got from Budget.lease()")
+
+    @property
+    def amt(self):
+        """What the lease takes, in 0..95."""
+        return self.amount
+
+    def __enter__(self):
+        with cython.critical_section(self):
+            if self.held:
+                raise_error(ATLAS_E_STATE, "the lease is held, must be left before it is entered")
+            self.domain.check()
+            if not atlas_budget_alloc(self.domain.handle, self.amount):
+                raise_last_error()
+            self.held = True
+        return self
+
+    def __exit__(self, *exc_info):
+        with cython.critical_section(self):
+            if self.held:
+                # The handle outlives close(): to a closed domain this is harmless, and no error
+                # of it masks that of the body.
+                atlas_budget_release(self.domain.handle, self.amount)
+                self.held = False
+
+
+@cython.final
+cdef class Transaction:
+    """What `Domain.transaction` gives. It holds the region itself: a body may close the domain."""
+
+    cdef Domain domain
+    cdef _Region region
+    cdef object before  # bytes
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError("a Transaction is got from Domain.transaction()")
+
+    def __enter__(self):
+        cdef _Region region = self.domain.attached_region()
+        if region.view.readonly:
+            raise BufferError("the attached buffer is read-only, must be writable in a transaction")
+        before = PyBytes_FromStringAndSize(NULL, region.view.len)
+        with cython.critical_section(self):
+            if self.region is not None:
+                raise_error(
+                    ATLAS_E_STATE, "the transaction is open, must be closed before it is entered"
+                )
+            with cython.critical_section(self.domain):
+                if self.domain.present_state() != ATLAS_STATE_OPEN:
+                    raise_error(ATLAS_E_STATE, "the domain is COMMITTED, must be OPEN")
+                self.domain.open_transactions += 1
+            self.region = region
+            self.before = before
+        copy(<uint8_t *>PyBytes_AsString(before), region.data(), region.len())
+        return self
+
+    def __exit__(self, exc_type, exc, traceback):
+        cdef _Region region
+        with cython.critical_section(self):
+            region = self.region
+            before = self.before
+            self.region = None
+            self.before = None
+        if region is None:
+            raise_error(ATLAS_E_STATE, "the transaction is not open, must be entered first")
+        state = release_gil(region.len(), SUM_GIL_BYTES)
+        cdef uint8_t left = atlas_conserved_residue(region.data(), region.len())
+        restore_gil(state)
+        if exc_type is not None or left != 0:
+            copy(region.data(), <const uint8_t *>PyBytes_AsString(before), region.len())
+        with cython.critical_section(self.domain):
+            self.domain.open_transactions -= 1
+        if exc_type is None and left != 0:
+            raise_error(
+                ATLAS_E_CONSERVATION,
+                f"residue of the {region.len()} attached bytes is {left} after the transaction, "
+                f"must be 0 (mod {ATLAS_MODULUS}); they are restored",
+            )
+        return False
+
+
+cdef void copy(uint8_t *dst, const uint8_t *src, size_t len) noexcept:
+    state = release_gil(len, SUM_GIL_BYTES)
+    memcpy(dst, src, len)
+    restore_gil(state)

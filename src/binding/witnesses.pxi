@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+# Witnesses.
+
+cdef object byte_form(const atlas_witness_t *witness):
+    cdef object form = PyBytes_FromStringAndSize(NULL, ATLAS_WITNESS_BYTES)
+    if atlas_witness_to_bytes(witness, <uint8_t *>PyBytes_AsString(form)) != ATLAS_OK:
+        raise_last_error()
+    return form
+
+
+cdef class Witness:
+    """Immutable record of a region: algorithm, length, residue, digest, time.
+
+    The handle of a witness (atlas_witness_t). Users see `atlas12288.Witness`.
+    """
+
+    cdef atlas_witness_t *handle
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError("a Witness is made by Witness.generate() or from_bytes(), not by Witness()")
+
+    def __dealloc__(self):
+        atlas_witness_destroy(self.handle)
+
+    @staticmethod
+    cdef Witness adopt(object cls, atlas_witness_t *handle):
+        """A `cls` that owns `handle`; raises the last error where that is NULL."""
+        if handle is NULL:
+            raise_last_error()
+        cdef Witness witness
+        try:
+            witness = cls.__new__(cls)
+        except BaseException:
+            atlas_witness_destroy(handle)
+            raise
+        witness.handle = handle
+        return witness
+
+    @classmethod
+    @cython.binding(True)  # without it, none in the limited API
+    def generate(cls, buf, /):
+        """The witness of the bytes of `buf`, which may be empty, with the present time.
+
+        Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
+        """
+        cdef Span span
+        hold(buf, "buf", 0, &span)
+        state = release_gil(span.len, HASH_GIL_BYTES)
+        handle = atlas_witness_generate(span.data, span.len)
+        restore_gil(state)
+        release(&span)
+        return Witness.adopt(cls, handle)
+
+    @classmethod
+    @cython.binding(True)  # without it, none in the limited API
+    def from_bytes(cls, data, /):
+        """The witness of a byte form, as `bytes(witness)` gives it.
+
+        Raises WitnessError where `data` is not the byte form of a witness; TypeError or BufferError
+        where it is not a C-contiguous buffer. Header: Witnesses.
+        """
+        cdef Span span
+        hold(data, "data", 0, &span)
+        handle = atlas_witness_from_bytes(span.data, span.len)
+        release(&span)
+        return Witness.adopt(cls, handle)
+
+    def verify(self, buf, /):
+        """Are length, residue and digest those of `buf`? The digest is compared in constant time.
+
+        Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
+        """
+        cdef Span span
+        self.check()
+        hold(buf, "buf", 0, &span)
+        state = release_gil(span.len, HASH_GIL_BYTES)
+        cdef bint result = atlas_witness_verify(self.handle, span.data, span.len)
+        restore_gil(state)
+        release(&span)
+        if not result and atlas_get_last_error_code() != ATLAS_E_WITNESS:
+            raise_last_error()
+        return result
+
+    cdef inline int check(self) except -1:
+        # Witness.__new__ alone makes an object without a witness.
+        if self.handle is NULL:
+            raise TypeError("this Witness was made by __new__() alone, use Witness.generate()")
+        return 0
+
+    @property
+    def algorithm(self):
+        """Name of the digest's algorithm, "sha256"."""
+        self.check()
+        return atlas_witness_algorithm(self.handle).decode()
+
+    @property
+    def length(self):
+        """Length of the region in bytes."""
+        self.check()
+        return atlas_witness_length(self.handle)
+
+    @property
+    def residue(self):
+        """Residue of the region, in 0..95."""
+        self.check()
+        return atlas_witness_residue(self.handle)
+
+    @property
+    def digest(self):
+        """Digest of the region, 32 bytes."""
+        self.check()
+        return (<const char *>atlas_witness_digest(self.handle))[:ATLAS_DIGEST_BYTES]
+
+    def hexdigest(self):
+        """The digest in lowercase hex, as `sha256sum` prints it."""
+        return self.digest.hex()
+
+    @property
+    def timestamp_ns(self):
+        """When the witness was made, in nanoseconds since 1970-01-01T00:00:00Z."""
+        self.check()
+        return atlas_witness_timestamp_ns(self.handle)
+
+    def __bytes__(self):
+        self.check()
+        return byte_form(self.handle)
+
+    def __eq__(self, other):
+        if not isinstance(other, Witness):
+            return NotImplemented
+        return bytes(self) == bytes(other)
+
+    def __hash__(self):
+        return hash(bytes(self))
+
+    def __reduce__(self):
+        return type(self).from_bytes, (bytes(self),)
+
+
+cdef class WitnessStream:
+    """The witness of data that comes in chunks of any size, in constant memory.
+
+    One stream is used by one thread at a time; StateError for the second one. Header: Witnesses.
+    """
+
+    cdef atlas_witness_stream_t *handle
+    cdef bint in_use
+
+    def __cinit__(self):
+        self.handle = atlas_witness_stream_create()
+        if self.handle is NULL:
+            raise_last_error()
+
+    def __dealloc__(self):
+        atlas_witness_stream_destroy(self.handle)
+
+    cdef int enter(self) except -1:
+        with cython.critical_section(self):
+            if self.in_use:
+                raise_error(ATLAS_E_STATE, "the stream is in use by another thread, must not be")
+            self.in_use = True
+        return 0
+
+    def update(self, chunk, /):
+        """Takes the next bytes, those of `chunk`.
+
+        Raises TypeError or BufferError where `chunk` is not a C-contiguous buffer.
+        """
+        cdef Span span
+        hold(chunk, "chunk", 0, &span)
+        try:
+            self.enter()
+            state = release_gil(span.len, HASH_GIL_BYTES)
+            atlas_witness_stream_update(self.handle, span.data, span.len)
+            restore_gil(state)
+            self.in_use = False
+        finally:
+            release(&span)
+
+    def _witness_bytes(self):
+        """The byte form of the witness of all bytes so far; more may follow."""
+        self.enter()
+        cdef atlas_witness_t *witness = atlas_witness_stream_witness(self.handle)
+        self.in_use = False
+        if witness is NULL:
+            raise_last_error()
+        try:
+            return byte_form(witness)
+        finally:
+            atlas_witness_destroy(witness)
