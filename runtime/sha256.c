@@ -47,8 +47,14 @@ size_t atlas_sha256_pad(uint8_t* last, size_t held, uint64_t length)
 
 void atlas_sha256_digest(const uint32_t* state, size_t stride, uint8_t* digest)
 {
-    for (size_t i = 0; i < ATLAS_DIGEST_BYTES; i++)
-        digest[i] = (uint8_t)(state[i / 4 * stride] >> (24 - 8 * (i % 4)));
+    for (size_t i = 0; i < ATLAS_SHA256_WORDS; i++) {
+        /* Four stores in a row: compilers make one of them. */
+        uint32_t word = state[i * stride];
+        digest[4 * i] = (uint8_t)(word >> 24);
+        digest[4 * i + 1] = (uint8_t)(word >> 16);
+        digest[4 * i + 2] = (uint8_t)(word >> 8);
+        digest[4 * i + 3] = (uint8_t)word;
+    }
 }
 
 void atlas_sha256_final(const atlas_sha256_t* sha, uint8_t* digest)
