@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 C_PROGRAMS = ROOT / "tests" / "c"
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
+ALLOCATORS = "-Wl," + ",".join(f"--wrap={f}" for f in ("malloc", "calloc", "realloc", "free"))
 
 
 def run(*command: str | Path, path: Path | None = None) -> str:
@@ -35,13 +36,20 @@ def run(*command: str | Path, path: Path | None = None) -> str:
 
 @dataclass(frozen=True)
 class CInstall:
-    """An installed library."""
+    """An installed library. build: where it was built, if it was built here."""
 
     prefix: Path
+    build: Path | None = None
 
     @property
     def include_dir(self) -> Path:
         return self.prefix / "include"
+
+    @property
+    def private_includes(self) -> tuple[str, str]:
+        """Flags for a program that looks inside: internal.h, and the header of the kernels."""
+        assert self.build is not None
+        return f"-I{ROOT / 'runtime'}", f"-I{self.build}"
 
     @property
     def library_dir(self) -> Path:
@@ -102,7 +110,7 @@ def install(directory: Path, *options: str) -> CInstall:
     tools = Path(sys.executable).parent  # ninja, where it is a package of this environment
     run(*meson, "setup", build, ROOT, f"--prefix={prefix}", "--libdir=lib", *options, path=tools)
     run(*meson, "install", "-C", build, path=tools)
-    return CInstall(prefix)
+    return CInstall(prefix, build)
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,10 @@
 import random
 from functools import lru_cache
 
+from hypothesis import strategies as st
+
 import model
 from guarded import ALIGNMENTS, region_at
-from hypothesis import strategies as st
 
 
 @lru_cache(maxsize=64)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Budgets and leases from Python."""
 
-import model
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
+import model
 
 AMOUNTS = st.integers(0, model.MODULUS - 1)
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from multiprocessing import shared_memory
 from typing import Any
 
-import model
 import pytest
 
 import atlas12288 as atlas
+import model
 
 numpy = pytest.importorskip("numpy")
 CONTENT = bytes(range(1, 121))  # divisible by every item size, not conserved

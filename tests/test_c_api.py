@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The C API: builds the programs in tests/c against the installed library, and runs them.
 
-What each program proves stands at its top; it prints its cases and the rule of each.
+What each program proves stands at its top; it prints its cases and the rule of each. The same
+programs under sanitizers, under valgrind and on other CPUs: tests/native.
 """
 
 import platform
@@ -12,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from c_fixtures import C_PROGRAMS, ROOT, STRICT, CInstall, install, run
+
+from c_fixtures import ALLOCATORS, C_PROGRAMS, ROOT, STRICT, CInstall, run
 
 CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
 HEADER = ROOT / "include" / "atlas" / "conservation.h"
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 CXX_COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)]
-ALLOCATORS = "-Wl," + ",".join(f"--wrap={f}" for f in ("malloc", "calloc", "realloc", "free"))
 
 
 def needs(tool: str) -> pytest.MarkDecorator:
@@ -54,54 +55,11 @@ def test_out_of_memory(c_install: CInstall, tmp_path: Path) -> None:
     run(c_install.compile_static(tmp_path / "out_of_memory", source, ALLOCATORS))
 
 
-@needs("valgrind")
-@pytest.mark.parametrize("name", ["rows", "extensions"])
-@pytest.mark.parametrize("chosen", [(), ("portable",)], ids=["best", "portable"])
-def test_memcheck(name: str, chosen: tuple[str, ...], c_program: Callable[[str], Path]) -> None:
-    """The best set here is that of the CPU which valgrind emulates."""
-    leaks = "--leak-check=full", "--errors-for-leak-kinds=all"
-    run("valgrind", "--quiet", "--error-exitcode=9", *leaks, c_program(name), *chosen)
-
-
-# --- The library built otherwise -----------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def single_thread(tmp_path_factory: pytest.TempPathFactory) -> CInstall:
-    """With ATLAS_SINGLE_THREAD; also with the sanitizers for memory and undefined behaviour."""
-    return install(
-        tmp_path_factory.mktemp("single_thread"),
-        "-Dsingle_thread=true",
-        "-Db_sanitize=address,undefined",
-        "-Db_lundef=false",
-    )
-
-
-@pytest.mark.parametrize("name", ["rows", "extensions", "tree"])
-def test_single_thread(name: str, single_thread: CInstall, tmp_path: Path) -> None:
-    sanitize = "-fsanitize=address,undefined", "-fno-sanitize-recover=all"
-    run(single_thread.compile_static(tmp_path / name, C_PROGRAMS / f"{name}.c", *sanitize))
-
-
-def test_single_thread_has_no_thread_local_storage(
-    c_install: CInstall, single_thread: CInstall
-) -> None:
-    def thread_local(library: Path) -> list[str]:
-        return re.findall(r"\bTLS\b.*", run("readelf", "--symbols", "--wide", library))
-
-    assert thread_local(c_install.static_library)  # so that the search is known to find it
-    assert not thread_local(single_thread.static_library)
-
-
-def test_thread_sanitizer(tmp_path: Path) -> None:
-    library = install(tmp_path, "-Db_sanitize=thread", "-Db_lundef=false")
-    source = C_PROGRAMS / "threads.c"
-    run(library.compile_static(tmp_path / "threads", source, "-fsanitize=thread"))
-
-
 @pytest.mark.parametrize("mode", ["threads", "single_thread"])
 @pytest.mark.parametrize("compiler", COMPILERS)
-def test_runtime_compiles_without_a_warning(compiler: str, mode: str, tmp_path: Path) -> None:
+def test_runtime_compiles_without_a_warning_and_only_threads_have_storage_of_their_own(
+    compiler: str, mode: str, tmp_path: Path
+) -> None:
     kernelgen = sys.executable, "-B", "-m", "kernelgen", "header", "--family", platform.machine()
     header = tmp_path / "atlas_kernels.h"
     run("env", "-C", ROOT, *kernelgen, "--output", header)
@@ -111,9 +69,13 @@ def test_runtime_compiles_without_a_warning(compiler: str, mode: str, tmp_path: 
     includes = f"-I{HEADER.parent.parent}", f"-I{tmp_path}"
     sources = sorted((ROOT / "runtime").glob("*.c"))
     assert sources
+    thread_local = []
     for source in sources:
-        output = "-c", "-o", tmp_path / "object.o"
-        run(compiler, *flags, '-DATLAS_VERSION="0.0.0"', "-O2", *includes, source, *output)
+        output = tmp_path / f"{source.stem}.o"
+        options = '-DATLAS_VERSION="0.0.0"', "-O2", *includes
+        run(compiler, *flags, *options, "-c", source, "-o", output)
+        thread_local += re.findall(r"\bTLS\b.*", run("readelf", "--symbols", "--wide", output))
+    assert bool(thread_local) == (mode == "threads")
 
 
 # --- What the contract says ----------------------------------------------------------------------

@@ -9,6 +9,9 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+
+import atlas12288
+from atlas12288.cli.report import shown
 from commandline import (
     COULD_NOT_CHECK,
     DOES_NOT_HOLD,
@@ -18,9 +21,6 @@ from commandline import (
     run_on_terminal,
     without_colour,
 )
-
-import atlas12288
-from atlas12288.cli.report import shown
 
 COMMANDS = ("bench", "check", "delta", "info", "sum", "verify", "witness")
 ODD_NAMES = (

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from commandline import (
     COULD_NOT_CHECK,
     HOLDS,

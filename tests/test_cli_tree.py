@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from atlas12288 import WINDOW_BYTES, InclusionProof, TreeWitness, Witness
 from commandline import (
     COULD_NOT_CHECK,
     DOES_NOT_HOLD,
@@ -26,8 +28,6 @@ from commandline import (
     without_colour,
 )
 from strategies import noise
-
-from atlas12288 import WINDOW_BYTES, InclusionProof, TreeWitness, Witness
 
 GIB = 2**30
 DATA = noise(300 * WINDOW_BYTES + 1000)

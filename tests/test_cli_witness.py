@@ -11,9 +11,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run
 
 from atlas12288 import Witness
+from commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run
 
 DATA = bytes(range(256)) * 100
 

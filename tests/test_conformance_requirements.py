@@ -11,9 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint8, c_uint64, c_void_p
 
-import model
 import pytest
-import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,6 +23,8 @@ from hypothesis.stateful import (
 )
 
 import atlas12288 as atlas
+import model
+import strategies
 from atlas12288 import _native
 
 OK, CONSERVATION, WITNESS, BUDGET, MEMORY, STATE = range(6)  # atlas_error_t of the contract

@@ -8,13 +8,13 @@ import mmap
 import pickle
 from collections.abc import Callable
 
-import model
 import pytest
-import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
+import model
+import strategies
 
 CONSERVED = strategies.conserved_everywhere(model.WINDOW_BYTES)
 

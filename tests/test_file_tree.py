@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rfc9162 import mth
-from strategies import noise
 
 from atlas12288 import MODULUS, WINDOW_BYTES, TreeWitness, WitnessStream, file_tree
 from atlas12288.file_tree import (
@@ -25,6 +23,8 @@ from atlas12288.file_tree import (
     tree_witness_file,
 )
 from atlas12288.files import FileError, RegularFile
+from rfc9162 import mth
+from strategies import noise
 
 THREADS = (1, 2, 5)
 LENGTHS = (0, 1, WINDOW_BYTES - 1, WINDOW_BYTES, WINDOW_BYTES + 1, TREE_CHUNK_BYTES - 1)

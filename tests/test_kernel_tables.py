@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import model
 import pytest
-import strategies
-from guarded import ALIGNMENTS, Guarded, address_of, region_at, repeated, run_in_child
 from llvmlite import binding
 
 import atlas12288 as atlas
+import model
+import strategies
+from guarded import ALIGNMENTS, Guarded, address_of, region_at, repeated, run_in_child
 from kernelgen import build, emit, kernels, sha256, targets
 
 FAMILY = {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())

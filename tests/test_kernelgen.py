@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import model
 import pytest
+from llvmlite import binding, ir
+
+import model
 import strategies
 from c_fixtures import ROOT, CInstall
 from guarded import address_of, region_at
-from llvmlite import binding, ir
-
 from kernelgen import build, contract, emit, facts, lower, sha256, targets
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"

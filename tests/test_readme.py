@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+
 from c_fixtures import ROOT, CInstall, run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

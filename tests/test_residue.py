@@ -3,13 +3,13 @@
 
 import copy
 
-import model
 import pytest
-import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
+import model
+import strategies
 
 
 @given(strategies.buffers())

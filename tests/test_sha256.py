@@ -5,13 +5,13 @@ set, at every alignment, in any split."""
 import hashlib
 from importlib.resources import files
 
-import model
 import pytest
-import strategies
-from guarded import ALIGNMENTS, Guarded, region_at, repeated, run_in_child
 from hypothesis import given
 
 import atlas12288 as atlas
+import model
+import strategies
+from guarded import ALIGNMENTS, Guarded, region_at, repeated, run_in_child
 
 EXHAUSTIVE = 4096  # bytes: 64 blocks, more than any kernel unrolls
 # All 64 * 4097 pairs of alignment and length take seconds in the portable set; with every 7th

@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-import model
 import pytest
 
 import atlas12288 as atlas
+import model
 
 LARGE = 64 << 20  # several milliseconds of work for sums, tens for hashes
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vectors import make_vectors
 
 import atlas12288 as atlas
+from vectors import make_vectors
 
 FILE = Path(__file__).parent / "vectors" / "witness.json"
 VECTORS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))

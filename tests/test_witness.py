@@ -8,13 +8,13 @@ import pickle
 import time
 from datetime import UTC, datetime
 
-import model
 import pytest
-import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
+import model
+import strategies
 
 DATA = strategies.noise(1000)
 MAX_TIMESTAMP_NS = 2**64 - 1

@@ -2,7 +2,7 @@
 target triple = "unknown-unknown-unknown"
 target datalayout = ""
 
-define i32 @"atlas.kernel.equal"(ptr %"a", ptr %"b", i64 %"len") nounwind
+define zeroext i32 @"atlas.kernel.equal"(ptr %"a", ptr %"b", i64 %"len") nounwind
 {
 entry:
   %"word.last" = sub i64 %"len", 8

@@ -13,7 +13,19 @@ import traceback
 import click
 
 from .. import __version__
-from . import bench, check, delta, info, locate, prove, sum, verify, verify_proof, witness
+from . import (
+    bench,
+    check,
+    conformance,
+    delta,
+    info,
+    locate,
+    prove,
+    sum,
+    verify,
+    verify_proof,
+    witness,
+)
 from .report import COULD_NOT_CHECK, INTERRUPTED, PROGRAM, complain
 
 
@@ -41,7 +53,10 @@ def cli() -> None:
     """
 
 
-_COMMANDS = (check, witness, verify, locate, prove, verify_proof, delta, sum, info, bench)
+_COMMANDS = (
+    *(check, witness, verify, locate, prove, verify_proof, delta, sum, info, bench),
+    conformance,
+)
 for module in _COMMANDS:
     cli.add_command(module.command)
 

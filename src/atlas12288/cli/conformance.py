@@ -82,7 +82,19 @@ def _junit(library: str, rows: Sequence[Row], performance: bool) -> bytes:
     suite.set("failures", str(failures))
     suite.set("skipped", str(skipped))
     ET.indent(suite)
-    return ET.tostring(suite, encoding="utf-8", xml_declaration=True) + b"\n"
+    document: bytes = ET.tostring(suite, encoding="utf-8", xml_declaration=True)
+    return document + b"\n"
+
+
+def _write_junit(junit: str, library: str, rows: Sequence[Row], performance: bool) -> bool:
+    """Writes the report to a file; False, with a message, where it cannot be written."""
+    try:
+        with atomic_write(junit) as file:
+            file.write(_junit(library, rows, performance))
+    except FileError as error:
+        complain(junit, str(error))
+        return False
+    return True
 
 
 def _print_table(library: str, rows: Sequence[Row], performance: bool) -> None:
@@ -98,10 +110,10 @@ def _print_table(library: str, rows: Sequence[Row], performance: bool) -> None:
     console = Console(file=sys.stdout, width=width, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("clause", no_wrap=True)
-    table.add_column("the contract", ratio=2)
+    table.add_column("the contract", ratio=4, overflow="fold")
     table.add_column("verdict", no_wrap=True)
-    table.add_column("evidence", ratio=3)
-    section = ""
+    table.add_column("evidence", ratio=5, overflow="fold")
+    section = words = ""
     for clause, outcome in rows:
         if clause.section != section:
             section = clause.section
@@ -110,17 +122,18 @@ def _print_table(library: str, rows: Sequence[Row], performance: bool) -> None:
         verdict = Text(outcome.status, style=colours[outcome.status])
         if not _counts(clause, performance):
             verdict.append("\noptional", style="dim")
-        words = Text(f"{clause.words}\n{clause.shows}")
-        table.add_row(clause.id, words, verdict, Text(shown(outcome.evidence)))
+        said = "" if clause.words == words else clause.words  # once for all rows that try it
+        words = clause.words
+        table.add_row(clause.id, Text(said), verdict, Text(shown(outcome.evidence)))
     console.print(f"library: {shown(library)}", markup=False, soft_wrap=True)
     console.print(table)
     counts = [
         f"{sum(outcome.status is status for _, outcome in rows)} {status}" for status in Status
     ]
     broken = _broken(rows, performance)
-    verdict = f"not conformant: {', '.join(broken)}" if broken else "conformant"
+    end = f"not conformant: {', '.join(broken)}" if broken else "conformant"
     console.print(f"{len(rows)} clauses: {', '.join(counts)}", markup=False)
-    console.print(verdict, style="red" if broken else "green", markup=False, soft_wrap=True)
+    console.print(end, style="red" if broken else "green", markup=False, soft_wrap=True)
 
 
 def _print_list() -> None:
@@ -246,6 +259,8 @@ def command(
     except conformance.LoadError as load_error:
         error = str(load_error)
         complain(name, error)
+    if junit is not None and error is None and not _write_junit(junit, name, rows, performance):
+        return COULD_NOT_CHECK
     broken = _broken(rows, performance)
     if as_json:
         fields = {"library": name, "conformant": None if error else not broken, "error": error}
@@ -255,11 +270,4 @@ def command(
         _print_table(name, rows, performance)
     if error is not None:
         return COULD_NOT_CHECK
-    if junit is not None:
-        try:
-            with atomic_write(junit) as file:
-                file.write(_junit(name, rows, performance))
-        except FileError as write_error:
-            complain(junit, str(write_error))
-            return COULD_NOT_CHECK
     return DOES_NOT_HOLD if broken else HOLDS

@@ -413,7 +413,7 @@ def _ids(*prefixes: str) -> tuple[str, ...]:
 
 def _requirement(number: int, words: str, *prefixes: str) -> Clause:
     parts = _ids(*prefixes)
-    shows = "all of: " + ", ".join(prefixes)
+    shows = "all of: " + ", ".join(f"{p}*" if p.endswith("-") else p for p in prefixes)
     return Clause(f"requirement-{number}", _CONFORMANCE, words, shows, parts=parts)
 
 

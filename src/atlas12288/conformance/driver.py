@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`_driver.c` from Python: threads that run at once, and loops short enough to time."""
+"""`src/binding/driver.c` from Python: threads that run at once, and loops short enough to time."""
 
 import ctypes
 from ctypes import POINTER, c_bool, c_int, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
@@ -66,13 +66,13 @@ def commits(library: Library, domain: int | None, threads: int) -> list[int]:
 
 
 def budget(
-    library: Library, domain: int, amount: int, budget: int, threads: int, rounds: int
+    library: Library, domain: int, amount: int, budget: int, threads: int, ns: int
 ) -> BudgetResult:
-    """Threads that take an amount and give it back; `budget` is what the domain holds."""
+    """Threads that for `ns` take an amount and give it back; `budget` is what the domain holds."""
     result = BudgetResult()
     functions = map(library.pointer, ("atlas_budget_alloc", "atlas_budget_release"))
     library.note(f"atlas_budget_alloc and atlas_budget_release in {threads} threads")
-    ran = _driver().atlas_drive_budget(*functions, domain, amount, budget, threads, rounds, result)
+    ran = _driver().atlas_drive_budget(*functions, domain, amount, budget, threads, ns, result)
     _require_threads(ran, threads)
     return result
 

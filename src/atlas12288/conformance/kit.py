@@ -2,9 +2,12 @@
 """Runs clauses against a library: in worker processes, so that nothing it does can hurt here."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from .clauses import BY_ID, CLAUSES, Clause
@@ -50,7 +53,9 @@ def run(
     """
     command = [sys.executable, "-P", "-m", f"{__package__}.worker", library, str(time_limit)]
     command += [clause.id for clause in clauses if clause.check is not None]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as worker:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
+    ) as worker:
         assert worker.stdout is not None
         try:
             answers = map(_outcome, worker.stdout)
@@ -68,7 +73,9 @@ def run(
                 done[clause.id] = outcome
                 yield outcome
         finally:
-            worker.kill()
+            # With what it started; Ctrl-C does not reach them, nor does a closed pipe.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(worker.pid, signal.SIGKILL)
 
 
 def _outcome(line: str) -> Outcome:

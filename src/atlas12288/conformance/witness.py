@@ -246,7 +246,7 @@ def length(library: Library) -> str:
         f"the witness of {size} bytes does not match them",
     )
     library.forget(witness)
-    return f"the witness of {size} bytes matches 9 other lengths of them, shorter and longer, not"
+    return f"the witness of {size} bytes matches none of 9 other lengths, shorter and longer"
 
 
 def own_record(library: Library) -> str:

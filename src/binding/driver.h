@@ -4,8 +4,8 @@
  * `atlas12288 conformance`. In C, since threads of Python take turns and a race needs two that run
  * at once. Compiled into the binding, not into libatlas12288.
  */
-#ifndef ATLAS_CONFORMANCE_DRIVER_H
-#define ATLAS_CONFORMANCE_DRIVER_H
+#ifndef ATLAS_DRIVER_H
+#define ATLAS_DRIVER_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,7 +23,8 @@ typedef int (*atlas_drive_copy_t)(void* dst, const void* src, size_t len);
 typedef int (*atlas_drive_fill_t)(void* dst, uint8_t value, size_t len);
 
 /* The functions with threads return false when a thread cannot be started, or threads is above
- * ATLAS_DRIVE_THREADS_MAX. All threads wait for the last one, then go on together. */
+ * ATLAS_DRIVE_THREADS_MAX. All threads wait for the last one, then go on together; again and again
+ * each is stopped for a moment, wherever it is. */
 
 /* Each thread commits the domain once; codes[i] is what thread i was given. */
 bool atlas_drive_commits(atlas_drive_commit_t commit, void* domain, int* codes, size_t threads);
@@ -34,9 +35,9 @@ typedef struct {
     uint64_t overdrawn; /* how often more than `budget` was taken at the same time  */
 } atlas_drive_budget_result_t;
 
-/* Each thread takes `amt` and gives it back where it was given, `rounds` times. */
+/* For `ns` nanoseconds, each thread takes `amt` and gives it back where it was given. */
 bool atlas_drive_budget(atlas_drive_budget_t alloc, atlas_drive_budget_t release, void* domain,
-                        uint8_t amt, uint32_t budget, size_t threads, uint64_t rounds,
+                        uint8_t amt, uint32_t budget, size_t threads, uint64_t ns,
                         atlas_drive_budget_result_t* result);
 
 typedef struct {
@@ -57,4 +58,4 @@ uint64_t atlas_drive_copy_ns(atlas_drive_copy_t copy, void* dst, const void* src
 uint64_t atlas_drive_fill_ns(atlas_drive_fill_t fill, void* dst, uint8_t value, size_t len,
                              uint64_t repeats);
 
-#endif /* ATLAS_CONFORMANCE_DRIVER_H */
+#endif /* ATLAS_DRIVER_H */

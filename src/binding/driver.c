@@ -1,16 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _POSIX_C_SOURCE 200809L /* clock_gettime */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime, sigaction */
 
-#include "_driver.h"
+#include "driver.h"
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 
 #define EXPORTED __attribute__((visibility("default")))
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
 /* --- Threads that start together --- */
+
+/* A thread that meets this signal stops for STALL_NS wherever it is. Between a check and what depends
+ * on it, that is what a race needs: without, two threads would have to be in the same nanoseconds,
+ * and on one core it would take days. */
+#define STALL_SIGNAL SIGUSR2
+#define STALL_NS 50000
+#define BETWEEN_STALLS_NS 20000
 
 typedef struct team team_t;
 
@@ -23,9 +38,20 @@ struct team {
     void (*work)(size_t index, void* job);
     void* job;
     size_t threads;
-    atomic_size_t ready;
+    atomic_size_t ready, done;
     atomic_bool cancelled;
 };
+
+static void sleep_ns(long ns)
+{
+    nanosleep(&(struct timespec){.tv_nsec = ns}, NULL);
+}
+
+static void stall(int signal)
+{
+    (void)signal;
+    sleep_ns(STALL_NS);
+}
 
 static void* member(void* argument)
 {
@@ -38,6 +64,7 @@ static void* member(void* argument)
         sched_yield();
     if (!atomic_load(&team->cancelled))
         team->work(self->index, team->job);
+    atomic_fetch_add(&team->done, 1);
     return NULL;
 }
 
@@ -46,7 +73,8 @@ static bool together(size_t threads, void (*work)(size_t index, void* job), void
     pthread_t handles[ATLAS_DRIVE_THREADS_MAX];
     member_t members[ATLAS_DRIVE_THREADS_MAX];
     team_t team = {.work = work, .job = job, .threads = threads};
-    if (threads > ATLAS_DRIVE_THREADS_MAX)
+    struct sigaction stalling = {.sa_handler = stall, .sa_flags = SA_RESTART}, before;
+    if (threads > ATLAS_DRIVE_THREADS_MAX || sigaction(STALL_SIGNAL, &stalling, &before) != 0)
         return false;
     size_t started = 0;
     while (started < threads) {
@@ -59,8 +87,13 @@ static bool together(size_t threads, void (*work)(size_t index, void* job), void
         atomic_store(&team.cancelled, true);
         atomic_fetch_add(&team.ready, threads - started);
     }
+    for (size_t next = 0; atomic_load(&team.done) < started; next++) {
+        pthread_kill(handles[next % started], STALL_SIGNAL);
+        sleep_ns(BETWEEN_STALLS_NS);
+    }
     for (size_t i = 0; i < started; i++)
         pthread_join(handles[i], NULL);
+    sigaction(STALL_SIGNAL, &before, NULL);
     return started == threads;
 }
 
@@ -87,12 +120,14 @@ EXPORTED bool atlas_drive_commits(atlas_drive_commit_t commit, void* domain, int
 
 /* --- Budgets --- */
 
+#define ROUNDS_A_LOOK 64 /* at the clock, which costs more than a round */
+
 typedef struct {
     atlas_drive_budget_t alloc, release;
     void* domain;
     uint8_t amt;
     uint32_t budget;
-    uint64_t rounds;
+    uint64_t end_ns;
     atomic_uint_fast32_t held; /* never more than what is taken: added after, removed before */
     atomic_uint_fast64_t taken, refused, overdrawn;
 } budget_t;
@@ -102,7 +137,7 @@ static void take_and_give(size_t index, void* job)
     (void)index;
     budget_t* on = job;
     uint64_t taken = 0, refused = 0, overdrawn = 0;
-    for (uint64_t i = 0; i < on->rounds; i++) {
+    for (uint64_t i = 0; i % ROUNDS_A_LOOK != 0 || now_ns() < on->end_ns; i++) {
         if (!on->alloc(on->domain, on->amt))
             continue;
         taken++;
@@ -119,14 +154,14 @@ static void take_and_give(size_t index, void* job)
 
 EXPORTED bool atlas_drive_budget(atlas_drive_budget_t alloc, atlas_drive_budget_t release,
                                  void* domain, uint8_t amt, uint32_t budget, size_t threads,
-                                 uint64_t rounds, atlas_drive_budget_result_t* result)
+                                 uint64_t ns, atlas_drive_budget_result_t* result)
 {
     budget_t job = {.alloc = alloc,
                     .release = release,
                     .domain = domain,
                     .amt = amt,
                     .budget = budget,
-                    .rounds = rounds};
+                    .end_ns = now_ns() + ns};
     bool ran = together(threads, take_and_give, &job);
     *result = (atlas_drive_budget_result_t){job.taken, job.refused, job.overdrawn};
     return ran;
@@ -181,13 +216,6 @@ EXPORTED bool atlas_drive_witnesses(atlas_drive_generate_t generate, atlas_drive
 }
 
 /* --- Time --- */
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
 
 EXPORTED uint64_t atlas_drive_copy_ns(atlas_drive_copy_t copy, void* dst, const void* src,
                                       size_t len, uint64_t repeats)

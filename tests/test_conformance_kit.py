@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conformance kit: it passes what is right, and fails each fault in the row that names it.
+
+tests/faulty/faulty.c holds the faults, one a switch; the table below says which row must fail.
+"""
+
+import json
+import re
+import signal
+import subprocess
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from atlas12288 import conformance
+from atlas12288.conformance import CLAUSES, LoadError, Outcome, Status, kit, own_library
+from c_fixtures import ROOT
+from commandline import (
+    COULD_NOT_CHECK,
+    DOES_NOT_HOLD,
+    HOLDS,
+    INTERRUPTED,
+    TIMEOUT_S,
+    run,
+    run_on_terminal,
+    start,
+)
+
+FAULTY = ROOT / "tests" / "faulty"
+CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
+RUNTIME = ("budget", "conserve", "domain", "sha256", "witness")
+IDS = {clause.id for clause in CLAUSES}
+
+FAULTS = {
+    "MODULUS_97": "law-modulus",
+    "SUM_16_BITS": "law-wide-16",
+    "SUM_32_BITS": "law-wide-32",
+    "LAST_BYTE_SKIPPED": "law-every-byte",
+    "TAIL_SKIPPED": "law-every-byte",
+    "FIRST_WINDOW_ONLY": "law-every-window",
+    "SIGNED_BYTES": "law-unsigned",
+    "READS_PAST_THE_END": "memory-bounds",
+    "DELTA_SIGN_TURNED": "delta-direction",
+    "DELTA_OF_WRAPPED_SUM": "delta-negative",
+    "ATTACH_COPIES": "domain-attach",
+    "COMMIT_DOES_NOT_VERIFY": "code-conservation",
+    "WRONG_CODE": "code-conservation",
+    "SECOND_COMMIT_SUCCEEDS": "code-state",
+    "REFUSED_COMMIT_CLOSES": "commit-transition",
+    "COMMIT_CHECK_THEN_SET": "thread-commit",
+    "DESTROY_FREES_THE_REGION": "memory-ownership",
+    "CLASS_NOT_CHECKED": "budget-range",
+    "BUDGET_NOT_REDUCED": "budget-mod-96",
+    "BUDGET_CLAMPS": "budget-mod-96",
+    "ALLOC_BELOW_ZERO_WRAPS": "budget-insufficient",
+    "BUDGET_LARGE_AMOUNTS": "budget-amount",
+    "BUDGET_NOT_ATOMIC": "thread-budget",
+    "VERIFY_ALWAYS_TRUE": "witness-verify",
+    "WITNESS_IS_XOR": "witness-not-xor",
+    "WITNESS_IS_RESIDUE": "witness-not-residue",
+    "WITNESS_IS_CRC32": "witness-not-crc",
+    "WITNESS_OF_FIRST_4_KIB": "witness-whole-region",
+    "WITNESS_IGNORES_A_BIT": "witness-every-bit",
+    "WITNESS_KEEPS_A_POINTER": "witness-record",
+    "WITNESS_CHANGES_THE_REGION": "witness-generate",
+    "LENGTH_IGNORED": "witness-length",
+    "HASH_STATE_SHARED": "thread-witness",
+    "LEAK_PER_WITNESS": "leak-witnesses",
+    "LEAK_PER_REFUSED_COMMIT": "leak-refusals",
+    "NULL_CRASHES": "error-null",
+    "NULL_DESTROY_CRASHES": "error-null-destroy",
+    "NO_MEMORY_CRASHES": "code-memory",
+    "NO_ERROR_TEXT": "error-text",
+    "ERROR_SHARED": "thread-error",
+    "FUNCTION_MISSING": "signature-atlas_get_last_error",
+}
+# The row of these says so in the words of the process that was lost.
+EVIDENCE = {
+    "READS_PAST_THE_END": "killed by SIGSEGV in atlas_",
+    "NULL_CRASHES": "killed by SIGSEGV in atlas_domain_verify, as atlas_domain_verify(NULL)",
+    "NULL_DESTROY_CRASHES": "killed by SIGSEGV in atlas_domain_destroy(NULL)",
+    "NO_MEMORY_CRASHES": "killed by SIGSEGV in atlas_domain_create without memory",
+    "SUM_32_BITS": "16843011 bytes",
+    "ALLOC_BELOW_ZERO_WRAPS": "taking 1 from a budget of 0 is true, must be false",
+    "BUDGET_CLAMPS": "must be 0 (mod 96)",
+}
+
+Build = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Builds the library with a fault, or none; once for each."""
+    directory = tmp_path_factory.mktemp("faulty")
+    compiler = ("cc", "-std=gnu11", "-O2", "-fPIC", f"-I{ROOT / 'include'}", f"-I{FAULTY}")
+    objects: list[Path] = []
+
+    def compile_runtime() -> Sequence[Path]:
+        for name in () if objects else RUNTIME:
+            target = directory / f"{name}.o"
+            source = ROOT / "runtime" / f"{name}.c"
+            right = "-include", FAULTY / "right.h"
+            subprocess.run((*compiler, *right, "-c", source, "-o", target), check=True)
+            objects.append(target)
+        return objects
+
+    def build(fault: str | None, *flags: str) -> Path:
+        library = directory / f"{fault}{''.join(flags).replace('/', '_')}.so"
+        if not library.exists():
+            defines = ('-DATLAS_VERSION="0"', *([f"-DFAULT_{fault}"] if fault else []))
+            sources = (*compile_runtime(), FAULTY / "faulty.c")
+            command = (*compiler, *defines, "-shared", *flags, *sources, "-o", library, "-pthread")
+            subprocess.run(command, check=True)
+        return library
+
+    return build
+
+
+# Plain C misses the targets, and a busy machine may.
+NOT_SPEED = tuple(clause for clause in CLAUSES if not clause.id.startswith("speed-"))
+
+
+def outcomes(
+    library: Path | str,
+    clauses: Sequence[conformance.Clause] = NOT_SPEED,
+    time_limit: float = kit.TIME_LIMIT_S,
+) -> dict[str, Outcome]:
+    return {outcome.id: outcome for outcome in kit.run(str(library), clauses, time_limit)}
+
+
+def failed(found: dict[str, Outcome]) -> list[str]:
+    return [
+        f"{outcome.id}: {outcome.evidence}"
+        for outcome in found.values()
+        if outcome.status is Status.FAIL
+    ]
+
+
+# --- The clauses ---
+
+
+def test_the_words_of_each_clause_are_in_the_contract_letter_for_letter() -> None:
+    flat = " ".join(CONTRACT.split())
+    for clause in CLAUSES:
+        assert " ".join(clause.words.split()) in flat, clause.id
+        assert f"# {clause.section}\n" in CONTRACT, clause.id
+
+
+def test_ids_are_unique_and_parts_come_before_what_they_decide() -> None:
+    seen: set[str] = set()
+    for clause in CLAUSES:
+        assert clause.id not in seen
+        assert set(clause.parts) <= seen, clause.id
+        assert (clause.check is None) == bool(clause.parts), clause.id
+        seen.add(clause.id)
+
+
+def test_all_declarations_invariants_and_requirements_of_the_contract_have_a_clause() -> None:
+    words = {clause.words for clause in CLAUSES}
+    signatures = CONTRACT.split("## API Signatures")[1].split("## Memory Model")[0]
+    declarations = re.findall(r"^(?:declare .*|.*\);)$", signatures, re.MULTILINE)
+    assert len(declarations) == 11 + 3
+    assert set(declarations) <= words
+    codes = re.findall(r"ATLAS_\w+ = \d", signatures)
+    assert len(codes) == 6
+    assert set(codes) <= words
+    for heading, count in (("Core Invariants", 5), ("Conformance Requirements", 6)):
+        section = CONTRACT.split(f"## {heading}\n")[1].split("\n## ")[0]
+        listed = re.findall(r"^\d\. (?:\*\*.*?\*\*: )?(.*)$", section, re.MULTILINE)
+        assert len(listed) == count
+        assert set(listed) <= words
+
+
+# --- What is right passes ---
+
+
+def test_our_library_passes_every_clause() -> None:
+    found = outcomes(own_library(), CLAUSES)
+    assert list(found) == [clause.id for clause in CLAUSES]
+    found = {id: outcome for id, outcome in found.items() if not id.startswith("speed-")}
+    assert {outcome.status for outcome in found.values()} == {Status.PASS}, failed(found)
+
+
+def test_the_library_without_a_fault_passes(build: Build) -> None:
+    assert not failed(outcomes(build(None)))
+
+
+def test_a_library_with_the_contracts_functions_alone_passes(build: Build) -> None:
+    library = build(None, f"-Wl,--version-script={FAULTY / 'contract.map'}")
+    found = outcomes(library)
+    assert not failed(found)
+    assert {id for id, outcome in found.items() if outcome.status is Status.NOT_OFFERED} == {
+        *("code-witness", "code-budget", "commit-witness", "witness-timestamp", "witness-sha256"),
+        *("kernel-delta", "kernel-window-check", "kernel-update"),
+    }
+
+
+# --- What is wrong fails ---
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault(fault: str, build: Build) -> None:
+    # Its row alone: no clause sees what another one did.
+    row = FAULTS[fault]
+    found = outcomes(build(fault), conformance.with_parts([row]))[row]
+    assert found.status is Status.FAIL, found.evidence
+    assert EVIDENCE.get(fault, "") in found.evidence
+    assert not found.evidence.startswith(("the kit itself failed", "not run"))
+
+
+def test_every_switch_is_in_the_table() -> None:
+    source = (FAULTY / "faulty.c").read_text()
+    switches = {
+        word.removeprefix("FAULT_").rstrip(")")
+        for line in source.splitlines()
+        if line.startswith(("#if", "#elif"))
+        for word in line.split()
+        if word.startswith("FAULT_")
+    }
+    assert switches == {*FAULTS, "HANGS", "CRASHES_AT_LOAD"}
+
+
+def test_a_library_that_hangs_is_given_up(build: Build) -> None:
+    found = outcomes(build("HANGS"), time_limit=0.3)
+    assert found["law-modulus"].evidence == "no answer after 0.3 s in atlas_domain_verify"
+    assert found["budget-mod-96"].evidence.startswith("not run: 3 checks")
+    assert found["signature-atlas_domain_verify"].status is Status.PASS
+
+
+def test_a_library_that_crashes_when_it_is_loaded_is_not_judged(build: Build) -> None:
+    with pytest.raises(LoadError, match="killed by SIGSEGV"):
+        outcomes(build("CRASHES_AT_LOAD"))
+
+
+# --- The command line ---
+
+
+def test_command_passes_ours(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    done = run("conformance", "--junit", report)
+    text = done.stdout.decode()
+    assert done.returncode == HOLDS, text
+    assert done.stderr == b""
+    for clause in CLAUSES:
+        assert clause.id in text
+    suite = ET.parse(report).getroot()
+    assert suite.tag == "testsuite"
+    assert suite.attrib["tests"] == str(len(CLAUSES))
+    assert suite.attrib["failures"] == "0"
+    assert {case.attrib["name"] for case in suite.iter("testcase")} == IDS
+
+
+def test_command_fails_a_fault(build: Build, tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    done = run("conformance", "--library", build("NULL_CRASHES"), "--junit", report)
+    assert done.returncode == DOES_NOT_HOLD
+    assert b"not conformant" in done.stdout
+    suite = ET.parse(report).getroot()
+    broken = {
+        case.attrib["name"]: failure.attrib["message"]
+        for case in suite.iter("testcase")
+        for failure in case.iter("failure")
+    }
+    assert set(broken) == {"error-null", "requirement-5"}
+    assert "SIGSEGV" in broken["error-null"]
+
+
+def test_command_json_and_chosen_clauses(build: Build) -> None:
+    chosen = ("--clause", "requirement-6", "--clause", "law-modulus")
+    library = build("LEAK_PER_WITNESS")
+    done = run("conformance", "--library", library, "--json", *chosen)
+    assert done.returncode == DOES_NOT_HOLD
+    report = json.loads(done.stdout)
+    assert report["library"] == str(library)
+    assert report["conformant"] is False
+    assert report["error"] is None
+    status = {row["id"]: row["status"] for row in report["clauses"]}
+    assert status["law-modulus"] == "pass"
+    assert status["leak-witnesses"] == status["requirement-6"] == "fail"
+    assert set(report["clauses"][0]) == {
+        *("id", "section", "words", "shows", "required", "status", "evidence", "seconds")
+    }
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "other library", "crash"])
+def test_command_cannot_check(kind: str, build: Build, tmp_path: Path) -> None:
+    text = tmp_path / "text.so"
+    text.write_text("no library")
+    path = {
+        "missing": tmp_path / "none.so",
+        "text": text,
+        "other library": tmp_path / "other.so",
+        "crash": build("CRASHES_AT_LOAD"),
+    }[kind]
+    if kind == "other library":
+        source = tmp_path / "other.c"
+        source.write_text("int other(void) { return 0; }\n")
+        subprocess.run(("cc", "-shared", "-fPIC", source, "-o", path), check=True)
+    done = run("conformance", "--library", path, "--json")
+    assert done.returncode == COULD_NOT_CHECK
+    report = json.loads(done.stdout)
+    assert report["conformant"] is None
+    assert report["error"]
+    assert report["clauses"] == []
+    assert done.stderr.startswith(b"atlas12288: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_command_lists_clauses() -> None:
+    done = run("conformance", "--list")
+    assert done.returncode == HOLDS
+    assert all(id.encode() in done.stdout for id in IDS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--clause", "no-such-clause"), ("--time-limit", "0"), ("--junit", "/nowhere/report.xml")],
+)
+def test_command_usage(arguments: tuple[str, ...]) -> None:
+    done = run("conformance", *arguments)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stdout == b""
+    assert arguments[0].encode() in done.stderr
+
+
+def test_ctrl_c_ends_the_library_with_the_command(build: Build) -> None:
+    library = build("HANGS")
+    process = start("conformance", "--library", library, "--clause", "domain-verify")
+    started = time.monotonic()
+
+    def users() -> list[str]:
+        """The processes that have the library loaded."""
+        found = []
+        for maps in Path("/proc").glob("[0-9]*/maps"):
+            with suppress(OSError):
+                if str(library) in maps.read_text():
+                    found.append(maps.parent.name)
+        return found
+
+    while not users():
+        assert time.monotonic() < started + TIMEOUT_S
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, out, err.strip()) == (INTERRUPTED, b"", b"")
+    while users():
+        assert time.monotonic() < started + TIMEOUT_S / 2, "the library still hangs, after 30 s"
+        time.sleep(0.01)
+
+
+def test_command_on_a_terminal_fits_it() -> None:
+    code, text, _ = run_on_terminal("conformance", "--clause", "law-modulus")
+    assert code == HOLDS
+    assert "law-modulus" in text
+
+
+def test_python_api_says_what_it_exports() -> None:
+    assert all(hasattr(conformance, name) for name in conformance.__all__)
