@@ -3,9 +3,14 @@
 #
 #   make demo            build, install, then witness, verify and damage real files (DATA=folder)
 #   make test            all tests of the core
+#   make check-native    the C library under sanitizers and valgrind, and on older CPUs
+#   make check-aarch64   the C library on aarch64, under qemu
+#   make check-s390x     the same on a big-endian CPU
 #   make lint            ruff, mypy
 #   make bench           the benchmark, side by side with what people use today
 #   make docs-performance  measure, and write the tables and the picture of docs/performance.md
+#   make wasm            the WebAssembly modules, in build/wasm and for the package in js
+#   make test-wasm       all tests of the package in js, and of its page in Chromium
 #   make clean           remove what these targets made
 
 PYTHON ?= python3
@@ -16,13 +21,19 @@ DATA ?=
 SOURCES := pyproject.toml meson.build meson.options \
 	$(shell find include kernelgen runtime src -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test lint bench docs-performance clean
+.PHONY: demo test check-native check-aarch64 check-s390x lint bench docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check-native: $(VENV)/.test
+	$(BIN)/python -m pytest tests/native --ignore=tests/native/test_targets.py $(PYTEST_ARGS)
+
+check-aarch64 check-s390x: check-%: $(VENV)/.test
+	$(BIN)/python -m pytest tests/native/test_targets.py -k $* $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -35,8 +46,26 @@ bench: $(VENV)/.bench
 docs-performance: $(VENV)/.bench
 	$(BIN)/python benchmarks/performance_docs.py
 
+wasm: js/lib/atlas12288.wasm
+
+js/lib/atlas12288.wasm: $(VENV)/.wasm $(shell find js/wasm include kernelgen runtime -name '*.[chp]*')
+	$(BIN)/python -B js/wasm/build.py --output build/wasm
+	cp build/wasm/*.wasm js/lib/
+
+# The page test drives the command line too. As root, Debian's Chromium is installed for it.
+test-wasm: js/lib/atlas12288.wasm js/node_modules/.package-lock.json $(VENV)/.package
+	command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update && apt-get install -y chromium; } || \
+	  { echo 'make test-wasm needs chromium (Debian: apt-get install chromium)' >&2; exit 1; }
+	cd js && ATLAS12288_WASM=plain npm test
+	cd js && ATLAS12288_WASM=simd npm test
+	cd js && ATLAS12288=$(abspath $(BIN))/atlas12288 npm run test-page
+
+js/node_modules/.package-lock.json: js/package.json js/package-lock.json
+	cd js && npm ci --no-audit --no-fund
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build/wasm js/lib/*.wasm js/node_modules
 
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
@@ -53,6 +82,10 @@ $(VENV)/.test: $(VENV)/.package
 
 $(VENV)/.lint: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --group lint
+	touch $@
+
+$(VENV)/.wasm: $(VENV)/.venv
+	$(BIN)/python -m pip install --quiet --group wasm
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.package

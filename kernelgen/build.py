@@ -17,6 +17,9 @@ def define(
     """A function with an empty entry block: its builder and its arguments."""
     function = ir.Function(module, kind, name=symbol)
     function.attributes.add("nounwind")
+    if isinstance(kind.return_type, ir.IntType) and kind.return_type.width < 64:
+        # Some CPUs' callers read the whole register, and it is the callee that must clear the rest.
+        function.return_value.add_attribute("zeroext")
     for argument, name in zip(function.args, names, strict=True):
         argument.name = name
     return ir.IRBuilder(function.append_basic_block("entry")), *function.args

@@ -20,9 +20,11 @@ def _parse(module: ir.Module) -> binding.ModuleRef:
 def _machine(target_triple: str, cpu: str, features: str) -> binding.TargetMachine:
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
-    # For a file that is linked later: position-independent, the platform's usual code model.
+    # For a file that is linked later: position-independent, the platform's usual code model. A
+    # WebAssembly module has an address space for itself, and there it would cost a table.
+    reloc = "static" if target_triple.startswith("wasm") else "pic"
     return binding.Target.from_triple(target_triple).create_target_machine(
-        cpu=cpu, features=features, opt=3, reloc="pic", codemodel="default"
+        cpu=cpu, features=features, opt=3, reloc=reloc, codemodel="default"
     )
 
 

@@ -7,7 +7,7 @@ runtime/dispatch.c. A test runs every kernel for every row.
 
 from dataclasses import dataclass
 
-from . import lower_arm, lower_x86
+from . import lower_arm, lower_wasm, lower_x86
 from .kernels import KERNELS
 from .lower import Lowering, Portable
 
@@ -84,6 +84,7 @@ KERNEL_SETS = (
     KernelSet("x86-64", "x86_64", lower_x86.Sse2, "x86-64"),
     KernelSet("aarch64+sha2", "aarch64", NeonSha, "generic", "+sha2", ("SHA2",), "aarch64"),
     KernelSet("aarch64", "aarch64", lower_arm.Neon, "generic"),
+    KernelSet("wasm32+simd128", "wasm32", lower_wasm.Simd128, "generic", "+simd128"),
     KernelSet("portable", "", Portable),
 )  # fmt: skip
 

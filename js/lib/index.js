@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * @file Conservation-checked memory: residues, witnesses, domains and budgets over any bytes.
+ *
+ *     import * as atlas from "atlas12288";
+ *     await atlas.load();
+ *     const witness = atlas.Witness.generate(bytes);
+ *     witness.verify(bytes);                            // true
+ *
+ * The residue of bytes is their sum mod 96; they are conserved when that is 0. The residue is a
+ * law, not a security check: what proves integrity is the digest of a Witness.
+ */
+
+export * from "./constants.js";
+export { Budget, Domain, Lease } from "./domain.js";
+export {
+  AtlasError,
+  BudgetError,
+  ConservationError,
+  DomainMemoryError,
+  ErrorCode,
+  StateError,
+  WitnessError,
+} from "./errors.js";
+export {
+  conservedCopy,
+  conservedFill,
+  delta,
+  fixup,
+  isConserved,
+  Residue,
+  residue,
+  windowResidues,
+} from "./residue.js";
+export { RUN_BYTES } from "./source.js";
+export { TreeHash, TreeWitness, witnessFromJson } from "./tree.js";
+export {
+  kernelSet,
+  kernelSets,
+  load,
+  Region,
+  selectKernelSet,
+  simdSupported,
+  version,
+} from "./wasm.js";
+export { Witness, WitnessStream } from "./witness.js";

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+/** @file Conservation utilities: the law on bytes that belong to no domain. */
+
+import { MODULUS, WINDOW_BYTES } from "./constants.js";
+import { ConservationError, DomainMemoryError } from "./errors.js";
+import { bytesOf, check, heap, inPieces, integer, isInside } from "./wasm.js";
+import { outPointer, PIECE_BYTES, staged, wasm } from "./wasm.js";
+
+/** @import { Bytes } from "./wasm.js" */
+
+/** @param {Uint8Array} bytes */
+function residueOf(bytes) {
+  let total = 0;
+  inPieces(bytes, (pointer, length) => {
+    total += wasm().atlas_conserved_residue(pointer, length);
+  });
+  return total % MODULUS;
+}
+
+/**
+ * @param {Bytes} one
+ * @param {string} oneName
+ * @param {Bytes} two
+ * @param {string} twoName
+ */
+function pairOf(one, oneName, two, twoName) {
+  const [first, second] = [bytesOf(one, oneName), bytesOf(two, twoName)];
+  if (first.length !== second.length) {
+    throw new RangeError(
+      `${oneName} has ${first.length} bytes and ${twoName} has ${second.length}, ` +
+        "must be of equal length",
+    );
+  }
+  return [first, second];
+}
+
+/**
+ * The residue: the sum of the bytes mod 96, in 0..95. Of no bytes it is 0.
+ * @param {Bytes} buf
+ * @returns {number}
+ * @throws {TypeError} `buf` has no bytes to read
+ */
+export function residue(buf) {
+  return residueOf(bytesOf(buf, "buf"));
+}
+
+/**
+ * Is the residue 0?
+ * @param {Bytes} buf
+ * @returns {boolean}
+ * @throws {TypeError} `buf` has no bytes to read
+ */
+export function isConserved(buf) {
+  return residue(buf) === 0;
+}
+
+/**
+ * The residue of every window, one item each; the last window may be shorter.
+ * @param {Bytes} buf
+ * @returns {Uint8Array<ArrayBuffer>}
+ * @throws {TypeError} `buf` has no bytes to read
+ */
+export function windowResidues(buf) {
+  const bytes = bytesOf(buf, "buf");
+  const residues = new Uint8Array(Math.ceil(bytes.length / WINDOW_BYTES));
+  const out = outPointer();
+  inPieces(bytes, takePiece, true);
+  return residues;
+
+  /** @type {Parameters<typeof inPieces>[1]} */
+  function takePiece(pointer, length, offset) {
+    check(wasm().atlas_conserved_window_residues(pointer, length, out));
+    const count = Math.ceil(length / WINDOW_BYTES);
+    residues.set(heap().subarray(out, out + count), offset / WINDOW_BYTES);
+  }
+}
+
+/**
+ * (residue(after) - residue(before)) mod 96, in 0..95.
+ * @param {Bytes} before
+ * @param {Bytes} after
+ * @returns {number}
+ * @throws {RangeError} the lengths differ
+ * @throws {TypeError} an argument has no bytes to read
+ */
+export function delta(before, after) {
+  const [one, two] = pairOf(before, "before", after, "after");
+  if (isInside(one) && isInside(two)) {
+    return wasm().atlas_conserved_delta(one.byteOffset, two.byteOffset, one.length);
+  }
+  const half = PIECE_BYTES / 2;
+  let total = 0;
+  for (let offset = 0; offset < one.length; offset += half) {
+    const first = staged(one.subarray(offset, offset + half));
+    const second = staged(two.subarray(offset, offset + half), half);
+    const length = Math.min(half, one.length - offset);
+    total += wasm().atlas_conserved_delta(first, second, length);
+  }
+  return total % MODULUS;
+}
+
+/**
+ * Copies `src`, which must be conserved, to `dst`, of equal length, all or nothing.
+ * @param {Bytes} dst
+ * @param {Bytes} src
+ * @throws {ConservationError} `src` is not conserved; `dst` is unchanged, here and below
+ * @throws {DomainMemoryError} the two overlap
+ * @throws {RangeError} the lengths differ
+ * @throws {TypeError} an argument has no bytes to read
+ */
+export function conservedCopy(dst, src) {
+  const [to, from] = pairOf(dst, "dst", src, "src");
+  const length = from.length;
+  if (isInside(to) && isInside(from)) {
+    check(wasm().atlas_conserved_memcpy(to.byteOffset, from.byteOffset, length));
+    return;
+  }
+  // From here, atlas_conserved_memcpy for bytes that are not in the module's memory.
+  const apart = Math.abs(to.byteOffset - from.byteOffset);
+  if (to.buffer === from.buffer && apart < length) {
+    throw new DomainMemoryError(
+      `dst and src are ${apart} bytes apart, must be at least ${length}, the length`,
+    );
+  }
+  const left = residueOf(from);
+  if (left !== 0) {
+    throw new ConservationError(
+      `residue of the ${length} source bytes is ${left}, must be 0 (mod ${MODULUS})`,
+    );
+  }
+  to.set(from);
+}
+
+/**
+ * Makes every byte `value`, but the last, which makes the bytes conserved (see {@link fixup}).
+ * @param {Bytes} dst
+ * @param {number} value
+ * @throws {RangeError} `value` is not in 0..255
+ * @throws {TypeError} `value` is not an integer, or `dst` has no bytes
+ */
+export function conservedFill(dst, value) {
+  if (integer(value, "value") < 0 || value > 255) {
+    throw new RangeError(`value is ${value}, must be in 0..255`);
+  }
+  const bytes = bytesOf(dst, "dst");
+  const length = bytes.length;
+  if (isInside(bytes)) {
+    check(wasm().atlas_conserved_memset(bytes.byteOffset, value, length));
+  } else if (length > 0) {
+    // The last byte is that of a shorter fill: 96 times a byte is 0 mod 96.
+    const short = ((length - 1) % MODULUS) + 1;
+    check(wasm().atlas_conserved_memset(outPointer(), value, short));
+    bytes.fill(value);
+    bytes[length - 1] = heap()[outPointer() + short - 1];
+  }
+}
+
+/**
+ * Makes the bytes conserved: the last becomes the nearest that does so, the smaller on a tie.
+ * @param {Bytes} buf
+ * @throws {TypeError} `buf` has no bytes
+ */
+export function fixup(buf) {
+  const bytes = bytesOf(buf, "buf");
+  const last = bytes.length - 1;
+  if (isInside(bytes)) {
+    check(wasm().atlas_conserved_fixup(bytes.byteOffset, bytes.length));
+  } else if (last >= 0) {
+    // That of two bytes: one that has the residue of all the others, and the last.
+    const others = residueOf(bytes.subarray(0, last));
+    const pair = outPointer();
+    heap().set([others, bytes[last]], pair);
+    check(wasm().atlas_conserved_fixup(pair, 2));
+    bytes[last] = heap()[pair + 1];
+  }
+}
+
+/** The residue of data that comes in chunks. */
+export class Residue {
+  #value = 0;
+
+  /**
+   * @param {Bytes} [data] the first chunk
+   * @throws {TypeError} `data` has no bytes to read
+   */
+  constructor(data) {
+    if (data !== undefined) this.update(data);
+  }
+
+  /**
+   * Adds the bytes of a chunk.
+   * @param {Bytes} chunk
+   * @throws {TypeError} `chunk` has no bytes to read
+   */
+  update(chunk) {
+    this.#value = (this.#value + residueOf(bytesOf(chunk, "chunk"))) % MODULUS;
+  }
+
+  /**
+   * Another Residue of the same chunks, to go on from here in two ways.
+   * @returns {Residue}
+   */
+  copy() {
+    const other = new Residue();
+    other.#value = this.#value;
+    return other;
+  }
+
+  /** The residue of all chunks so far, in 0..95. */
+  get value() {
+    return this.#value;
+  }
+}

@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * @file Tree witnesses: the Merkle Tree Hash of RFC 9162, section 2.1.1, over windows of 12,288
+ * bytes. They say which windows changed. Their JSON form is that of all witnesses.
+ */
+
+import { DIGEST_BYTES, MODULUS, WINDOW_BYTES } from "./constants.js";
+import { ConservationError, StateError, WitnessError } from "./errors.js";
+import { toHex } from "./json.js";
+import { residue as residueOf, windowResidues } from "./residue.js";
+import { runs } from "./source.js";
+import { bytesOf, check, Handle, heap, inPieces, integer, made } from "./wasm.js";
+import { outPointer, staged, wasm, PIECE_BYTES } from "./wasm.js";
+import { ALGORITHM, nowNs, readRecord, TREE_ALGORITHM, Witness, WitnessRecord } from "./witness.js";
+
+/** @import { Bytes } from "./wasm.js" */
+/** @import { Data, ReadOptions } from "./source.js" */
+/** @import { RecordFields } from "./witness.js" */
+
+/**
+ * @typedef {object} Leaves
+ * @property {Uint8Array<ArrayBuffer>} hashes 32 bytes a window
+ * @property {Uint8Array<ArrayBuffer> | undefined} residues of each window, where they are known
+ */
+
+/**
+ * Immutable record of a region: algorithm, length, residue, root, time; and its leaves.
+ *
+ * Made by `generate(buf)`, `generateFrom(data)`, `fromJson` and `TreeHash.witness()`.
+ */
+export class TreeWitness extends WitnessRecord {
+  /** @type {Leaves | undefined} */
+  #leaves;
+
+  /**
+   * @param {RecordFields} fields
+   * @param {Leaves} [leaves]
+   */
+  constructor(fields, leaves) {
+    super(fields);
+    this.#leaves = leaves;
+    Object.freeze(this);
+  }
+
+  /**
+   * The witness of the bytes of `buf`, which may be empty, with the present time.
+   * @param {Bytes} buf
+   * @returns {TreeWitness}
+   * @throws {TypeError} `buf` has no bytes to read
+   */
+  static generate(buf) {
+    const builder = new Builder();
+    builder.add(bytesOf(buf, "buf"));
+    return builder.witness();
+  }
+
+  /**
+   * The witness of data of any size, in constant memory but for the leaves, 33 bytes a window.
+   * @param {Data} data
+   * @param {ReadOptions} [options]
+   * @returns {Promise<TreeWitness>}
+   * @throws {TypeError} `data` is nothing that can be read; and what reading it throws
+   */
+  static async generateFrom(data, options) {
+    const builder = new Builder();
+    for await (const run of runs(data, options)) builder.add(run);
+    return builder.witness();
+  }
+
+  /**
+   * The witness of a JSON text, as `toJson` gives it, without leaves; bytes are UTF-8.
+   * @param {string | Uint8Array} text
+   * @returns {TreeWitness}
+   * @throws {WitnessError} not such a text; the message names the key, its value and the rule
+   * @throws {TypeError} neither a string nor bytes
+   */
+  static fromJson(text) {
+    return new TreeWitness(readRecord(text, TREE_ALGORITHM));
+  }
+
+  /** The root of the tree, 32 bytes; the same as `digest`. */
+  get root() {
+    return this.digest;
+  }
+
+  /** How many windows the region has, the last one possibly shorter. */
+  get windows() {
+    return windowCount(this.length);
+  }
+
+  /**
+   * The leaf hashes, 32 bytes a window, where the witness has them; a copy.
+   * @returns {Uint8Array<ArrayBuffer> | undefined}
+   */
+  get leaves() {
+    return this.#leaves?.hashes.slice();
+  }
+
+  /**
+   * The residue of each window, where the witness was made from the bytes; a copy.
+   * @returns {Uint8Array<ArrayBuffer> | undefined}
+   */
+  get windowResidues() {
+    return this.#leaves?.residues?.slice();
+  }
+
+  /**
+   * The same witness with leaves, for example those of a sidecar (`NAME.atlas.leaves`).
+   * @param {Bytes} leaves
+   * @returns {TreeWitness}
+   * @throws {WitnessError} there are not 32 bytes a window, or the root over them is another one
+   * @throws {TypeError} `leaves` has no bytes to read
+   */
+  withLeaves(leaves) {
+    const hashes = bytesOf(leaves, "leaves").slice();
+    const size = this.windows * DIGEST_BYTES;
+    if (hashes.length !== size) {
+      throw new WitnessError(
+        `leaves has ${hashes.length} bytes, must have ${size}, ` +
+          `${DIGEST_BYTES} for each of ${this.windows} windows`,
+      );
+    }
+    const root = toHex(rootOf(hashes));
+    if (root !== this.hexdigest()) {
+      throw new WitnessError(
+        `leaves have the root ${root}, must have that of the witness, ${this.hexdigest()}`,
+      );
+    }
+    return new TreeWitness(this, { hashes, residues: undefined });
+  }
+
+  /** @param {string} purpose */
+  #known(purpose) {
+    if (this.#leaves === undefined) {
+      throw new StateError(
+        `the witness has no leaves, must have them for ${purpose}; withLeaves() adds them`,
+      );
+    }
+    return this.#leaves;
+  }
+
+  /**
+   * Are length, residue and root those of `buf`? The root is compared in constant time.
+   * @param {Bytes} buf
+   * @returns {boolean}
+   * @throws {TypeError} `buf` has no bytes to read
+   */
+  verify(buf) {
+    const bytes = bytesOf(buf, "buf");
+    if (bytes.length !== this.length) return false;
+    return this.differences(TreeWitness.generate(bytes)).length === 0;
+  }
+
+  /**
+   * The same for data of any size.
+   * @param {Data} data
+   * @param {ReadOptions} [options]
+   * @returns {Promise<boolean>}
+   * @throws {TypeError} `data` is nothing that can be read; and what reading it throws
+   */
+  async verifyFrom(data, options) {
+    return this.differences(await TreeWitness.generateFrom(data, options)).length === 0;
+  }
+
+  /**
+   * The indices of the windows in which `buf` differs; as {@link changedWindows}.
+   * @param {Bytes} buf
+   * @returns {number[]}
+   * @throws {StateError} the witness has no leaves
+   * @throws {TypeError} `buf` has no bytes to read
+   */
+  changed(buf) {
+    this.#known("changed()");
+    return this.changedWindows(TreeWitness.generate(buf));
+  }
+
+  /**
+   * The indices of the windows in which the regions of two witnesses differ, in order.
+   *
+   * A window that only one has differs, and so does a last window of another length.
+   * @param {TreeWitness} other
+   * @returns {number[]}
+   * @throws {StateError} one of the witnesses has no leaves
+   */
+  changedWindows(other) {
+    const one = this.#known("changedWindows()").hashes;
+    const two = other.#known("changedWindows()").hashes;
+    const changed = [];
+    for (let at = 0; at < Math.max(one.length, two.length); at += DIGEST_BYTES) {
+      for (let i = at; i < at + DIGEST_BYTES; i++) {
+        if (one[i] !== two[i]) {
+          changed.push(at / DIGEST_BYTES);
+          break;
+        }
+      }
+    }
+    return changed;
+  }
+
+  /**
+   * The witness of the region after a change of some windows, with the present time.
+   *
+   * No more than these windows are read; but all of `buf` for its residues where the leaves came
+   * from `withLeaves`. The nodes above the leaves, 1 in 384 of the bytes, are all made anew. The
+   * region may have grown or shrunk: the windows from the first length on that is not that of both
+   * are hashed or dropped without being named.
+   * @param {Bytes} buf the whole region as it is now
+   * @param {Iterable<number>} windows indices, in any order, of all windows that changed
+   * @returns {TreeWitness}
+   * @throws {StateError} the witness has no leaves
+   * @throws {RangeError} an index is not that of a window before or now
+   * @throws {TypeError} `buf` has no bytes to read, or an index is not an integer
+   */
+  update(buf, windows) {
+    const known = this.#known("update()");
+    const bytes = bytesOf(buf, "buf");
+    const count = windowCount(bytes.length);
+    const most = Math.max(count, this.windows) - 1;
+    const changed = new Set();
+    for (const window of windows) {
+      if (integer(window, "window") < 0 || window > most) {
+        throw new RangeError(
+          most < 0
+            ? "window must be that of a region, the region is empty"
+            : `window is ${window}, must be in 0..${most}`,
+        );
+      }
+      changed.add(window);
+    }
+    if (bytes.length !== this.length) {
+      const same = Math.floor(Math.min(bytes.length, this.length) / WINDOW_BYTES);
+      for (let window = same; window < count; window++) changed.add(window);
+    }
+    const hashes = resized(known.hashes, count * DIGEST_BYTES);
+    const residues = resized(known.residues ?? windowResidues(bytes), count);
+    for (const window of changed) {
+      if (window >= count) continue;
+      const part = new Builder();
+      part.add(bytes.subarray(window * WINDOW_BYTES, (window + 1) * WINDOW_BYTES));
+      hashes.set(part.hashes, window * DIGEST_BYTES);
+      residues.set(part.residues, window);
+    }
+    return treeOf(bytes.length, hashes, residues);
+  }
+}
+
+/** Collects leaves and residues of a region that comes in runs of whole windows. */
+class Builder {
+  #length = 0;
+  #hashes = new Uint8Array(DIGEST_BYTES);
+  #residues = new Uint8Array(1);
+
+  /** @param {Uint8Array} run all but the last a multiple of a window long */
+  add(run) {
+    const count = windowCount(this.#length + run.length);
+    if (count > this.#residues.length) {
+      const room = Math.max(count, 2 * this.#residues.length);
+      this.#hashes = resized(this.#hashes, room * DIGEST_BYTES);
+      this.#residues = resized(this.#residues, room);
+    }
+    const first = this.#length / WINDOW_BYTES;
+    this.#residues.set(windowResidues(run), first);
+    const out = outPointer();
+    const keep = (/** @type {number} */ size, /** @type {number} */ offset) => {
+      const at = (first + offset / WINDOW_BYTES) * DIGEST_BYTES;
+      this.#hashes.set(heap().subarray(out, out + size), at);
+    };
+    inPieces(
+      run,
+      (pointer, length, offset) => {
+        check(wasm().atlas_tree_leaves(pointer, length, out, 0));
+        keep(windowCount(length) * DIGEST_BYTES, offset);
+      },
+      true,
+    );
+    this.#length += run.length;
+  }
+
+  get hashes() {
+    return this.#hashes.slice(0, windowCount(this.#length) * DIGEST_BYTES);
+  }
+
+  get residues() {
+    return this.#residues.slice(0, windowCount(this.#length));
+  }
+
+  witness() {
+    return treeOf(this.#length, this.hashes, this.residues);
+  }
+}
+
+/**
+ * @param {number} length
+ * @param {Uint8Array<ArrayBuffer>} hashes
+ * @param {Uint8Array<ArrayBuffer>} residues
+ */
+function treeOf(length, hashes, residues) {
+  const fields = {
+    algorithm: TREE_ALGORITHM,
+    length,
+    residue: residueOf(residues), // sums mod 96 add up
+    digest: rootOf(hashes),
+    timestampNs: nowNs(),
+  };
+  return new TreeWitness(fields, { hashes, residues });
+}
+
+/**
+ * The root over leaf hashes.
+ * @param {Uint8Array} hashes
+ */
+function rootOf(hashes) {
+  const tree = new TreeHash();
+  try {
+    tree.append(hashes, 0);
+    return tree.digest();
+  } finally {
+    tree.close();
+  }
+}
+
+/** @param {number} length */
+function windowCount(length) {
+  return Math.ceil(length / WINDOW_BYTES);
+}
+
+/**
+ * A copy with another length: cut, or with zeros behind.
+ * @param {Uint8Array} bytes
+ * @param {number} length
+ */
+function resized(bytes, length) {
+  const copy = new Uint8Array(length);
+  copy.set(bytes.subarray(0, length));
+  return copy;
+}
+
+/** The root of data that comes in chunks of any size, in constant memory. */
+export class TreeHash extends Handle {
+  /**
+   * @param {Bytes} [data] the first chunk
+   * @param {TreeHash} [before] another object, whose bytes come before it; see {@link copy}
+   * @throws {TypeError} `data` has no bytes to read
+   */
+  constructor(data, before) {
+    const pointer =
+      before === undefined
+        ? wasm().atlas_tree_stream_create()
+        : wasm().atlas_tree_stream_copy(before.pointer);
+    super(made(pointer), "atlas_tree_stream_destroy");
+    if (data !== undefined) this.update(data);
+  }
+
+  /**
+   * Takes the next bytes.
+   * @param {Bytes} chunk
+   * @throws {TypeError} `chunk` has no bytes to read
+   * @throws {StateError} the object is closed
+   */
+  update(chunk) {
+    const stream = this.pointer;
+    inPieces(bytesOf(chunk, "chunk"), (pointer, length) => {
+      check(wasm().atlas_tree_stream_update(stream, pointer, length));
+    });
+  }
+
+  /**
+   * Takes whole windows by their leaf hashes and the residue of their bytes, so that they can be
+   * hashed elsewhere, for example in workers.
+   * @param {Bytes} leaves 32 bytes a window
+   * @param {number} residue of all their bytes, in 0..95
+   * @throws {RangeError} `leaves` is not a multiple of 32 bytes long
+   * @throws {ConservationError} `residue` is not in 0..95, or not 0 where there are no leaves
+   * @throws {StateError} the bytes so far are not whole windows, or the object is closed
+   * @throws {TypeError} `leaves` has no bytes to read, or `residue` is not an integer
+   */
+  append(leaves, residue) {
+    const stream = this.pointer;
+    const bytes = bytesOf(leaves, "leaves");
+    if (bytes.length % DIGEST_BYTES !== 0) {
+      throw new RangeError(
+        `leaves has ${bytes.length} bytes, must have a multiple of ${DIGEST_BYTES}`,
+      );
+    }
+    if (integer(residue, "residue") < 0 || residue >= MODULUS) {
+      throw new ConservationError(`residue is ${residue}, must be in 0..${MODULUS - 1}`);
+    }
+    let left = residue;
+    const most = PIECE_BYTES;
+    for (let at = 0; at === 0 || at < bytes.length; at += most) {
+      const piece = bytes.subarray(at, at + most);
+      const count = piece.length / DIGEST_BYTES;
+      check(wasm().atlas_tree_stream_append(stream, staged(piece), count, left));
+      left = 0;
+    }
+  }
+
+  /**
+   * Another object with the same bytes so far, to go on from here in two ways.
+   * @returns {TreeHash}
+   */
+  copy() {
+    return new TreeHash(undefined, this);
+  }
+
+  #result() {
+    const out = outPointer();
+    const [lengthAt, residueAt] = [out + DIGEST_BYTES, out + DIGEST_BYTES + 8];
+    check(wasm().atlas_tree_stream_root(this.pointer, out, lengthAt, residueAt));
+    const memory = heap();
+    const length = new DataView(memory.buffer).getBigUint64(lengthAt, true);
+    return {
+      root: memory.slice(out, out + DIGEST_BYTES),
+      length: Number(length),
+      residue: memory[residueAt],
+    };
+  }
+
+  /**
+   * The root of all bytes so far, 32 bytes; more may follow.
+   * @returns {Uint8Array<ArrayBuffer>}
+   * @throws {StateError} the object is closed
+   */
+  digest() {
+    return this.#result().root;
+  }
+
+  /**
+   * The root in lowercase hex.
+   * @returns {string}
+   * @throws {StateError} the object is closed
+   */
+  hexdigest() {
+    return toHex(this.digest());
+  }
+
+  /** How many bytes came so far. */
+  get length() {
+    return this.#result().length;
+  }
+
+  /** The residue of all bytes so far, in 0..95. */
+  get residue() {
+    return this.#result().residue;
+  }
+
+  /**
+   * The witness of all bytes so far, without leaves, with the present time.
+   * @returns {TreeWitness}
+   * @throws {StateError} the object is closed
+   */
+  witness() {
+    const { root, length, residue } = this.#result();
+    return new TreeWitness({
+      algorithm: TREE_ALGORITHM,
+      length,
+      residue,
+      digest: root,
+      timestampNs: nowNs(),
+    });
+  }
+}
+
+/**
+ * The witness of a JSON text, of the class that its algorithm says; bytes are UTF-8.
+ * @param {string | Uint8Array} text
+ * @returns {Witness | TreeWitness}
+ * @throws {WitnessError} not such a text; the message names the key, its value and the rule
+ * @throws {TypeError} neither a string nor bytes
+ */
+export function witnessFromJson(text) {
+  const { algorithm } = readRecord(text, ALGORITHM, TREE_ALGORITHM);
+  return algorithm === ALGORITHM ? Witness.fromJson(text) : TreeWitness.fromJson(text);
+}

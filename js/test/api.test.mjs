@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+// The package as a user calls it: verdicts, errors, domains, budgets, handles.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { atlas, inputBytes, MODULE, residueOf } from "./loaded.mjs";
+
+const LENGTHS = [0, 1, 2, 15, 16, 95, 96, 97, 256, 12288, 12289, 196608, 196609, 500_000];
+
+/** @param {number} length */
+function conserved(length) {
+  const bytes = inputBytes(length);
+  atlas.fixup(bytes);
+  return bytes;
+}
+
+for (const set of atlas.kernelSets()) {
+  test(`${set}: residue, delta, copy and fill agree with plain JavaScript`, () => {
+    atlas.selectKernelSet(set);
+    for (const length of LENGTHS) {
+      const one = inputBytes(length);
+      const two = one.map((byte, i) => byte ^ (i * 7));
+      const delta = (residueOf(two) - residueOf(one) + 96) % 96;
+      assert.equal(atlas.residue(one), residueOf(one));
+      assert.equal(atlas.isConserved(one), residueOf(one) === 0);
+      assert.equal(atlas.delta(one, two), delta);
+      for (const value of [0, 1, 47, 48, 95, 96, 255]) {
+        atlas.conservedFill(two, value);
+        const region = new atlas.Region(length);
+        atlas.conservedFill(region, value);
+        assert.deepEqual(region.bytes, two);
+        region.close();
+        assert.ok(two.subarray(0, -1).every((byte) => byte === value));
+        assert.equal(residueOf(two), 0);
+        if (length > 0) assert.ok(Math.abs(two[length - 1] - value) <= 95);
+      }
+      const source = conserved(length);
+      const copy = new Uint8Array(length);
+      atlas.conservedCopy(copy, source);
+      assert.deepEqual(copy, source);
+      const [from, to] = [new atlas.Region(length), new atlas.Region(length)];
+      from.bytes.set(source);
+      atlas.conservedCopy(to, from);
+      assert.deepEqual(to.bytes, source);
+      assert.equal(atlas.delta(from, to), 0);
+      from.close();
+      to.close();
+    }
+  });
+}
+
+test("any bytes are taken: buffers, views at an offset, shared memory; nothing else", () => {
+  const bytes = conserved(4096);
+  const shared = new SharedArrayBuffer(4096);
+  new Uint8Array(shared).set(bytes);
+  const inner = new Uint8Array(bytes.buffer, 100, 1000);
+  assert.equal(atlas.residue(bytes.buffer), 0);
+  assert.equal(atlas.residue(shared), 0);
+  assert.equal(atlas.residue(new DataView(bytes.buffer, 100, 1000)), residueOf(inner));
+  assert.equal(atlas.residue(new Float64Array(bytes.buffer)), 0);
+  for (const wrong of ["text", 12, null, undefined, [1, 2], {}]) {
+    assert.throws(() => atlas.residue(/** @type {any} */ (wrong)), {
+      name: "TypeError",
+      message: /^buf is of type \w+, must be an ArrayBuffer, a view of one or a Region$/,
+    });
+  }
+  structuredClone(bytes, { transfer: [bytes.buffer] });
+  assert.throws(() => atlas.residue(bytes), { message: "buf is detached, must have its bytes" });
+});
+
+test("a refused copy changes nothing", () => {
+  const source = conserved(300);
+  source[3] += 1;
+  const target = new Uint8Array(300).fill(9);
+  const same = (/** @type {Uint8Array} */ bytes) => assert.ok(bytes.every((byte) => byte === 9));
+  assert.throws(() => atlas.conservedCopy(target, source), {
+    name: "ConservationError",
+    code: 1,
+    message: "residue of the 300 source bytes is 1, must be 0 (mod 96)",
+  });
+  same(target);
+  assert.throws(() => atlas.conservedCopy(target, source.subarray(1)), RangeError);
+  const overlapping = conserved(300);
+  assert.throws(
+    () => atlas.conservedCopy(overlapping.subarray(10, 110), overlapping.subarray(0, 100)),
+    { name: "DomainMemoryError", code: 4, message: /are 10 bytes apart, must be at least 100/ },
+  );
+  atlas.conservedCopy(target.subarray(0, 0), source.subarray(0, 0));
+  const region = new atlas.Region(400);
+  region.bytes.fill(9);
+  const [to, from] = [region.bytes.subarray(0, 100), region.bytes.subarray(50, 150)];
+  assert.throws(() => atlas.conservedCopy(to, from), { name: "DomainMemoryError", code: 4 });
+  same(region.bytes);
+  region.close();
+});
+
+test("a witness tells changes, is immutable and refuses what is none", () => {
+  const bytes = inputBytes(30_000);
+  const witness = atlas.Witness.generate(bytes);
+  assert.ok(witness instanceof atlas.Witness && witness.algorithm === "sha256");
+  assert.ok(witness.verify(bytes));
+  assert.ok(!witness.verify(bytes.subarray(1)));
+  bytes[5] += 96; // a change that the residue misses
+  assert.equal(atlas.residue(bytes), witness.residue);
+  assert.deepEqual(witness.differences(atlas.Witness.generate(bytes)), ["digest"]);
+  assert.ok(!witness.verify(bytes));
+  assert.throws(() => Object.assign(witness, { length: 1 }), TypeError);
+  witness.digest.fill(0);
+  assert.notEqual(witness.hexdigest(), "00".repeat(32));
+  assert.ok(Math.abs(Number(witness.timestampNs / 1_000_000n) - Date.now()) < 60_000);
+  assert.throws(() => witness.differences(atlas.TreeWitness.generate(bytes)), RangeError);
+
+  const form = witness.toBytes();
+  assert.deepEqual(atlas.Witness.fromBytes(form), witness);
+  for (const length of [0, 55, 57, 10_000_000]) {
+    assert.throws(() => atlas.Witness.fromBytes(new Uint8Array(length)), {
+      name: "WitnessError",
+      code: 2,
+      message: `atlas_witness_from_bytes: len is ${length}, must be 56`,
+    });
+  }
+  form[6] = 96;
+  assert.throws(() => atlas.Witness.fromBytes(form), /residue is 96, must be in 0\.\.95/);
+  form[6] = 95;
+  form.fill(255, 8, 16);
+  assert.throws(() => atlas.Witness.fromBytes(form), {
+    name: "WitnessError",
+    message: "length is 18446744073709551615, must be an integer in 0..9007199254740991",
+  });
+});
+
+test("a tree says which windows changed, and follows changes", () => {
+  const bytes = inputBytes(40 * 12288 + 77);
+  const tree = atlas.TreeWitness.generate(bytes);
+  assert.deepEqual(tree.changed(bytes), []);
+  assert.deepEqual(tree.windowResidues, atlas.windowResidues(bytes));
+  for (const at of [0, 12288 * 7 + 5, bytes.length - 1]) bytes[at] ^= 0x80;
+  assert.deepEqual(tree.changed(bytes), [0, 7, 40]);
+  assert.ok(!tree.verify(bytes));
+  const bare = atlas.TreeWitness.fromJson(tree.toJson());
+  assert.throws(() => bare.changed(bytes), { name: "StateError", code: 5 });
+  assert.throws(() => bare.withLeaves(new Uint8Array(32)), { name: "WitnessError", code: 2 });
+  assert.throws(() => bare.withLeaves(new Uint8Array(41 * 32)), /leaves have the root/);
+  const now = atlas.TreeWitness.generate(bytes);
+  for (const old of [tree, bare.withLeaves(tree.leaves ?? new Uint8Array())]) {
+    assert.deepEqual(old.update(bytes, [40, 0, 7]).differences(now), []);
+    assert.deepEqual(old.update(bytes, [40, 0]).differences(now).includes("digest"), true);
+  }
+  for (const length of [0, 1, 12288, 20 * 12288, 40 * 12288 + 78, 55 * 12288]) {
+    const other = inputBytes(length);
+    const all = Array.from({ length: Math.min(41, Math.ceil(length / 12288)) }, (_, i) => i);
+    const expected = atlas.TreeWitness.generate(other);
+    assert.deepEqual(tree.update(other, all).differences(expected), []);
+    assert.equal(expected.windows, Math.ceil(length / 12288));
+  }
+  for (const window of [-1, 41]) assert.throws(() => tree.update(bytes, [window]), RangeError);
+  assert.throws(() => tree.update(bytes, [0.5]), TypeError);
+});
+
+test("a tree hash takes leaves that were hashed elsewhere", () => {
+  const bytes = inputBytes(30 * 12288 + 9);
+  const tree = atlas.TreeWitness.generate(bytes);
+  const hash = new atlas.TreeHash(bytes.subarray(0, 4 * 12288));
+  const before = hash.copy();
+  const middle = bytes.subarray(4 * 12288, 30 * 12288);
+  hash.append(atlas.TreeWitness.generate(middle).leaves ?? new Uint8Array(), atlas.residue(middle));
+  hash.update(bytes.subarray(30 * 12288));
+  assert.deepEqual(hash.witness().differences(tree), []);
+  assert.equal(before.length, 4 * 12288);
+  assert.throws(() => hash.append(new Uint8Array(32), 0), { name: "StateError", code: 5 });
+  assert.throws(() => before.append(new Uint8Array(32), 96), { name: "ConservationError", code: 1 });
+  assert.throws(() => before.append(new Uint8Array(0), 1), { name: "ConservationError", code: 1 });
+  assert.throws(() => before.append(new Uint8Array(33), 1), RangeError);
+  hash.close();
+  before.close();
+});
+
+/** @type {[string, (bytes: Uint8Array) => Uint8Array | import("atlas12288").Region][]} */
+const KINDS = [
+  ["bytes of JavaScript", (bytes) => bytes],
+  ["a Region", (bytes) => {
+    const region = new atlas.Region(bytes.length);
+    region.bytes.set(bytes);
+    return region;
+  }],
+];
+for (const [kind, made] of KINDS) {
+  test(`a domain over ${kind}: attach, verify, commit`, () => {
+    const attached = made(conserved(12288));
+    const set = (/** @type {number} */ at, /** @type {number} */ change) => {
+      const bytes = attached instanceof atlas.Region ? attached.bytes : attached;
+      bytes[at] += change;
+    };
+    const domain = new atlas.Domain({ bytes: 12288, budgetClass: 50 });
+    const refused = (/** @type {() => void} */ call, /** @type {string} */ name, /** @type {number} */ code) =>
+      assert.throws(call, { name, code });
+    assert.equal(domain.state, "OPEN");
+    assert.equal(domain.witness, undefined);
+    refused(() => domain.verify(), "StateError", 5);
+    refused(() => domain.commit(), "StateError", 5);
+    refused(() => domain.attach(new Uint8Array(0)), "DomainMemoryError", 4);
+    refused(() => domain.attach(new Uint8Array(12289)), "DomainMemoryError", 4);
+    domain.attach(attached);
+    refused(() => domain.attach(new Uint8Array(96)), "StateError", 5);
+    assert.equal(domain.attached, attached);
+    assert.ok(domain.verify());
+    set(3, 5);
+    assert.ok(!domain.verify());
+    assert.throws(() => domain.commit(), {
+      name: "ConservationError",
+      code: 1,
+      message: "atlas_domain_commit: residue of the 12288 attached bytes is 5, must be 0 (mod 96)",
+    });
+    assert.equal(domain.state, "OPEN");
+    set(3, -5);
+    const witness = domain.commit();
+    assert.equal(domain.state, "COMMITTED");
+    assert.ok(witness.verify(attached) && witness.residue === 0);
+    assert.deepEqual(domain.witness, witness);
+    refused(() => domain.commit(), "StateError", 5);
+    refused(() => domain.transaction(() => 1), "StateError", 5);
+    assert.ok(domain.verify());
+    set(3, 1);
+    set(4, -1); // conserved still, but other bytes
+    assert.ok(!domain.verify());
+    domain.budget.alloc(50);
+    domain.close();
+    domain.close();
+    for (const call of [() => domain.verify(), () => domain.state, () => domain.budget, () => domain.attach(attached)]) {
+      refused(call, "StateError", 5);
+    }
+    if (attached instanceof atlas.Region) attached.close();
+  });
+
+  test(`a transaction over ${kind} restores what broke the law`, () => {
+    const start = conserved(1000);
+    const attached = made(start.slice());
+    const bytes = () => (attached instanceof atlas.Region ? attached.bytes : attached);
+    const domain = new atlas.Domain({ bytes: 1000 });
+    domain.attach(attached);
+    assert.throws(() => domain.transaction(() => void (bytes()[0] += 7)), {
+      name: "ConservationError",
+      message: /^residue of the 1000 attached bytes is 7 after the transaction/,
+    });
+    assert.deepEqual(bytes(), start);
+    const failed = () => {
+      bytes()[0] += 96;
+      throw new Error("stop");
+    };
+    assert.throws(() => domain.transaction(failed), /^Error: stop$/);
+    assert.deepEqual(bytes(), start);
+    assert.throws(() => domain.transaction(async () => bytes().fill(0)), TypeError);
+    assert.deepEqual(bytes(), start);
+    assert.throws(() => domain.transaction(() => domain.commit()), /a transaction is open/);
+    assert.equal(domain.transaction(() => ((bytes()[0] += 96), "done")), "done");
+    assert.equal(bytes()[0], start[0] + 96);
+    domain.close();
+    if (attached instanceof atlas.Region) attached.close();
+  });
+}
+
+test("what a domain cannot be, and a buffer that goes away under it", () => {
+  for (const bytes of [0, -1, 2 ** 32]) {
+    assert.throws(() => new atlas.Domain({ bytes }), { name: "DomainMemoryError", code: 4 });
+  }
+  for (const budgetClass of [-1, 96]) {
+    assert.throws(() => new atlas.Domain({ bytes: 1, budgetClass }), { name: "BudgetError", code: 3 });
+  }
+  const text = /** @type {any} */ ("1");
+  assert.throws(() => new atlas.Domain({ bytes: text }), /^TypeError: bytes is of type string, must be an integer/);
+  const domain = new atlas.Domain({ bytes: 4096 });
+  const bytes = new Uint8Array(96);
+  const region = new atlas.Region(96);
+  assert.throws(() => domain.attach(region.bytes), /must be the Region/);
+  domain.attach(bytes);
+  structuredClone(bytes, { transfer: [bytes.buffer] });
+  assert.throws(() => domain.verify(), /the attached buffer is detached/);
+  const other = new atlas.Domain({ bytes: 96 });
+  other.attach(region);
+  region.close();
+  assert.throws(() => other.verify(), { name: "StateError", message: /Region is closed/ });
+  domain.close();
+  other.close();
+});
+
+test("budgets: alloc, release mod 96, leases", () => {
+  const domain = new atlas.Domain({ bytes: 96, budgetClass: 50 });
+  const { budget } = domain;
+  budget.alloc(50);
+  assert.equal(budget.available, 0);
+  assert.throws(() => budget.alloc(1), { name: "BudgetError", code: 3 });
+  budget.release(95);
+  budget.release(2);
+  assert.equal(budget.available, 1);
+  for (const amt of [-1, 96]) {
+    assert.throws(() => budget.alloc(amt), { name: "BudgetError", code: 3 });
+    assert.throws(() => budget.release(amt), { name: "BudgetError", code: 3 });
+  }
+  const lease = budget.lease(1);
+  assert.equal(budget.available, 0);
+  lease[Symbol.dispose]();
+  lease.close();
+  assert.equal(budget.available, 1);
+  assert.throws(() => budget.lease(2), { name: "BudgetError" });
+  const open = budget.lease(1);
+  domain[Symbol.dispose]();
+  open.close();
+  assert.throws(() => budget.available, { name: "StateError", code: 5 });
+});
+
+test("no memory is an error of its own, and leaves all as it was", () => {
+  for (const length of [2 ** 31, 2 ** 32 - 1, 2 ** 32, -1, 2 ** 53]) {
+    assert.throws(() => new atlas.Region(length), { name: "DomainMemoryError", code: 4 });
+  }
+  const region = new atlas.Region(100);
+  region.bytes.fill(1);
+  assert.equal(atlas.residue(region), 4);
+  region.close();
+  assert.throws(() => region.bytes, { name: "StateError", code: 5 });
+});
+
+test("views of regions are found again after the memory grew", () => {
+  const region = new atlas.Region(12288);
+  atlas.conservedFill(region, 3);
+  const domain = new atlas.Domain({ bytes: 12288 });
+  domain.attach(region);
+  const large = new atlas.Region(200 << 20);
+  assert.equal(large.bytes.length, 200 << 20);
+  assert.ok(domain.verify());
+  assert.equal(region.bytes[0], 3);
+  large.close();
+  domain.close();
+  region.close();
+});
+
+test("what nobody closes is freed when nobody has it any more", { timeout: 60_000 }, async () => {
+  assert.ok(globalThis.gc, "run with --expose-gc");
+  const size = 64 << 20; // three of them and no more would be 6 GiB without the finalizer
+  for (let i = 0; i < 96; i++) {
+    (() => new atlas.Domain({ bytes: size }).attach(new Uint8Array(size)))();
+    if (i % 4 === 3) {
+      globalThis.gc?.();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+});
+
+test("closed handles say so, whatever is called", () => {
+  const stream = new atlas.WitnessStream();
+  stream.update(inputBytes(10));
+  assert.equal(stream.witness().length, 10);
+  stream.close();
+  assert.ok(stream.closed);
+  for (const call of [() => stream.update(new Uint8Array(1)), () => stream.witness()]) {
+    assert.throws(call, { name: "StateError", message: "the WitnessStream is closed, must be open for calls" });
+  }
+  const hash = new atlas.TreeHash();
+  hash.close();
+  for (const call of [() => hash.update(new Uint8Array(1)), () => hash.digest(), () => hash.copy()]) {
+    assert.throws(call, { name: "StateError" });
+  }
+  const residue = new atlas.Residue(Uint8Array.of(90));
+  const copy = residue.copy();
+  residue.update(Uint8Array.of(10));
+  assert.deepEqual([residue.value, copy.value], [4, 90]);
+});
+
+test("every error is an AtlasError with the contract's code", () => {
+  const { AtlasError, ErrorCode } = atlas;
+  const classes = { CONSERVATION: atlas.ConservationError, WITNESS: atlas.WitnessError };
+  const more = { BUDGET: atlas.BudgetError, MEMORY: atlas.DomainMemoryError, STATE: atlas.StateError };
+  for (const [name, Class] of Object.entries({ ...classes, ...more })) {
+    const error = new Class("text");
+    assert.ok(error instanceof AtlasError && error instanceof Error);
+    assert.equal(error.code, Reflect.get(ErrorCode, name));
+    assert.equal(error.name, Class.name);
+  }
+});
+
+test("load: once, and again without a source", async () => {
+  await atlas.load();
+  await assert.rejects(atlas.load(MODULE), { name: "StateError", code: 5 });
+});

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// The WebAssembly modules themselves: what they import, export and are made of.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import openWabt from "wabt";
+
+import { atlas, fileOfProject, inputBytes, residueOf, SIMD } from "./loaded.mjs";
+
+const HEADER = fileOfProject("include/atlas/conservation.h");
+const NAMES = ["atlas12288.wasm", "atlas12288-simd.wasm"];
+const wabt = await openWabt();
+
+/** @param {string} name */
+function opened(name) {
+  const bytes = readFileSync(new URL(`../lib/${name}`, import.meta.url));
+  const text = wabt.readWasm(bytes, { simd: true, threads: true }).toText({});
+  return { bytes, text, module: new WebAssembly.Module(bytes) };
+}
+
+for (const name of NAMES) {
+  const { bytes, text, module } = opened(name);
+
+  test(`${name}: the clock is all it imports`, () => {
+    const imports = WebAssembly.Module.imports(module);
+    assert.deepEqual(imports, [{ module: "atlas", name: "now_ns", kind: "function" }]);
+  });
+
+  test(`${name}: every function of the header and the three kernels are exported`, () => {
+    const declared = HEADER.matchAll(/^[a-z].*?\b(atlas_\w+)\(/gm);
+    const expected = new Set([...declared].map(([, name]) => name));
+    assert.ok(expected.size > 45 && expected.has("atlas_domain_create"));
+    for (const name of ["delta", "window.check", "update"]) expected.add(`atlas.conserved.${name}`);
+    for (const name of ["alloc", "free"]) expected.add(`atlas_host_${name}`);
+    for (const name of ["memory", "_initialize"]) expected.add(name);
+    const exported = WebAssembly.Module.exports(module).map(({ name }) => name);
+    assert.deepEqual(exported.sort(), [...expected].sort());
+  });
+
+  test(`${name}: no atomics, and vectors only where the name says so`, () => {
+    assert.ok(text.length > 100_000);
+    assert.doesNotMatch(text, /\batomic\b|\.atomic\.|shared/);
+    assert.equal(/\bv128\b/.test(text), name.includes("simd"));
+  });
+
+  test(`${name}: is small and has no custom sections`, () => {
+    assert.ok(bytes.length < 100 * 1024, `${bytes.length} bytes`);
+    for (const section of ["name", "producers", "target_features"]) {
+      assert.deepEqual(WebAssembly.Module.customSections(module, section), []);
+    }
+  });
+
+  test(`${name}: the contract's kernels and functions by their own types`, async () => {
+    let now = 1_767_225_600_123_456_789n;
+    const { exports } = await WebAssembly.instantiate(module, { atlas: { now_ns: () => now } });
+    const c = /** @type {any} */ (exports);
+    c._initialize();
+    const data = inputBytes(12289);
+    const at = c.atlas_host_alloc(2 * data.length);
+    const other = at + data.length;
+    const memory = new Uint8Array(c.memory.buffer);
+    memory.set(data, at);
+    memory.set(data, other);
+    memory[other + 7] += 5;
+    const length = BigInt(data.length);
+    assert.equal(c["atlas.conserved.delta"](at, other, length) & 0x7f, 5);
+    assert.equal(c["atlas.conserved.delta"](other, at, length) & 0x7f, 91);
+    assert.equal(c["atlas.conserved.window.check"](at, length) & 1, 0);
+    assert.equal(c.atlas_conserved_fixup(at, data.length), 0);
+    assert.equal(c["atlas.conserved.window.check"](at, length) & 1, 1);
+    const state = c.atlas_host_alloc(8);
+    new DataView(c.memory.buffer).setBigUint64(state, 95n, true);
+    c["atlas.conserved.update"](state, other, length);
+    const expected = (95 + residueOf(data) + 5) % 96;
+    assert.equal(Number(new DataView(c.memory.buffer).getBigUint64(state, true)), expected);
+
+    // The contract's example, with sizes as i32 and the time from the host.
+    const domain = c.atlas_domain_create(12289, 50);
+    assert.equal(c.atlas_domain_attach(domain, at, data.length), 0);
+    assert.equal(c.atlas_domain_verify(domain), 1);
+    assert.equal(c.atlas_domain_commit(domain), 0);
+    assert.equal(c.atlas_domain_commit(domain), 5);
+    assert.equal(c.atlas_budget_alloc(domain, 51), 0);
+    assert.equal(c.atlas_get_last_error_code(), 3);
+    const witness = c.atlas_domain_witness(domain);
+    assert.equal(c.atlas_witness_timestamp_ns(witness), now);
+    assert.equal(c.atlas_witness_length(witness), length);
+    assert.equal(c.atlas_witness_verify(witness, at, data.length), 1);
+    c.atlas_domain_destroy(domain);
+    c.atlas_domain_destroy(0);
+  });
+}
+
+test("the kernel sets of the module in use, best first", () => {
+  const sets = SIMD ? ["wasm32+simd128", "portable"] : ["portable"];
+  assert.deepEqual(atlas.kernelSets(), sets);
+  assert.equal(atlas.kernelSet(), sets[0]);
+  assert.throws(() => atlas.selectKernelSet("x86-64-v4"), {
+    name: "StateError",
+    message: `kernel set is 'x86-64-v4', must be one of ${sets.join(", ")}`,
+  });
+});
+
+test("the numbers are those of the header, the version that of the project", () => {
+  const names = ["API_VERSION", "MODULUS", "PAGE_BYTES", "WINDOW_BYTES", "DIGEST_BYTES"];
+  for (const name of [...names, "WITNESS_BYTES"]) {
+    const [, value] = HEADER.match(new RegExp(`^#define ATLAS_${name} (\\d+)`, "m")) ?? [];
+    assert.equal(Reflect.get(atlas, name), Number(value), name);
+  }
+  for (const [name, value] of Object.entries(atlas.ErrorCode)) {
+    const constant = name === "OK" ? "ATLAS_OK" : `ATLAS_E_${name}`;
+    assert.match(HEADER, new RegExp(`${constant} = ${value}\\b`));
+  }
+  const [, version] = fileOfProject("meson.build").match(/version: '([^']+)'/) ?? [];
+  assert.equal(atlas.version(), version);
+  assert.equal(JSON.parse(fileOfProject("js/package.json")).version, version);
+});
