@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The matrix of Pythons, and the wheel as users get it. `nox` runs what is installed here.
 
-    nox -s tests            the whole suite on every CPython below that this machine has
-    nox -s wheel            the wheel: platform tag, ABI, and a run where there is no compiler
+- ``nox -s tests``: the whole suite on every CPython below that this machine has
+- ``nox -s wheel``: the wheel: platform tag, ABI, and a run where there is no compiler
 """
 
 from pathlib import Path
