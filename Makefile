@@ -6,6 +6,8 @@
 #   make check-native    the C library under sanitizers and valgrind, and on older CPUs
 #   make check-aarch64   the C library on aarch64, under qemu
 #   make check-s390x     the same on a big-endian CPU
+#   make check-faults    kills, full and failing disks, a million files
+#   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each of six targets
 #   make lint            ruff, mypy
 #   make bench           the benchmark, side by side with what people use today
 #   make docs-performance  measure, and write the tables and the picture of docs/performance.md
@@ -17,11 +19,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?=
+FUZZ_SECONDS ?= 60
 
 SOURCES := pyproject.toml meson.build meson.options \
 	$(shell find include kernelgen runtime src -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test check-native check-aarch64 check-s390x lint bench docs-performance wasm test-wasm clean
+.PHONY: demo test check-native check-aarch64 check-s390x check-faults fuzz lint bench docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
@@ -34,6 +37,12 @@ check-native: $(VENV)/.test
 
 check-aarch64 check-s390x: check-%: $(VENV)/.test
 	$(BIN)/python -m pytest tests/native/test_targets.py -k $* $(PYTEST_ARGS)
+
+check-faults: $(VENV)/.test
+	$(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -B fuzz/run.py $(FUZZ_SECONDS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -82,6 +91,10 @@ $(VENV)/.test: $(VENV)/.package
 
 $(VENV)/.lint: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --group lint
+	touch $@
+
+$(VENV)/.fuzz: $(VENV)/.package
+	$(BIN)/python -m pip install --quiet --group fuzz
 	touch $@
 
 $(VENV)/.wasm: $(VENV)/.venv

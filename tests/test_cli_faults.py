@@ -185,6 +185,63 @@ def test_ctrl_c_in_the_middle_of_the_output(good: Path, delay_ms: int) -> None:
     assert b"Traceback" not in err
 
 
+def test_a_kill_leaves_the_old_file_and_no_obstacle(tmp_path: Path, good: Path) -> None:
+    """tests/faults does it at many moments."""
+    big = sparse_file(tmp_path / "big", 64 * GIB)
+    output = tmp_path / "out"
+    output.write_text("before")
+    process = start("witness", good, big, "-o", output)
+    wait_until_read(process, 2**26)
+    process.kill()
+    process.communicate(timeout=TIMEOUT_S)
+    assert output.read_text() == "before"
+    (left,) = set(tmp_path.iterdir()) - {good, big, output}
+    assert re.fullmatch(r"\.atlas12288-[0-9a-f]{16}\.tmp", left.name)
+    assert run("witness", good, "-o", output).returncode == HOLDS
+    assert run("verify", output, good).returncode == HOLDS
+    assert left.exists()
+
+
+def test_a_read_that_fails_is_an_error(good: Path) -> None:
+    # A regular file whose first byte nobody can read; tests/faults has failures at other places.
+    done = run("sum", "/proc/self/mem", good)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr == b"atlas12288: /proc/self/mem: Input/output error\n"
+    assert done.stdout.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("name", [b"new\nline", b"bad\xffutf8", b"a\\b", b" "], ids=repr)
+def test_an_output_with_a_name_of_any_bytes(tmp_path: Path, good: Path, name: bytes) -> None:
+    output = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    assert run("witness", "--tree", good, "-o", output).returncode == HOLDS
+    assert run("locate", output, good).returncode == HOLDS
+    leaves = os.fsencode(output) + b".atlas.leaves"
+    assert set(tmp_path.iterdir()) == {good, output, Path(os.fsdecode(leaves))}
+
+
+def test_an_output_in_a_loop_of_links_is_refused(tmp_path: Path, good: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for output in loop, loop / "out":
+        done = run("witness", good, "-o", output)
+        assert done.returncode == COULD_NOT_CHECK
+        assert b"Traceback" not in done.stderr
+    assert loop.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [good, loop]
+
+
+def test_thousands_of_files(tmp_path: Path) -> None:
+    """As many as a command line takes without more ado; tests/faults has a million."""
+    names = [f"{index}" for index in range(5000)]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    done = run("witness", *names, "-o", "out", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (HOLDS, b"")
+    done = run("verify", "out", *names, cwd=tmp_path)
+    assert done.returncode == HOLDS
+    assert done.stdout.decode().splitlines() == [f"{name}: matches its witness" for name in names]
+
+
 # --- Progress ---
 
 

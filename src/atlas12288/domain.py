@@ -58,8 +58,10 @@ class Domain(_native.Domain):
         Raises:
             ConservationError: the residue is not 0; the state is unchanged.
             StateError: nothing is attached, the domain is COMMITTED, or a transaction is open.
+            MemoryError: there is no memory; the state is unchanged. Only where the C library has
+                it for one witness and not for the second, the caller's, the domain is COMMITTED.
         """
-        return Witness.from_bytes(self._commit())
+        return self._commit(Witness)
 
     def __repr__(self) -> str:
         name = type(self).__name__

@@ -22,6 +22,14 @@ cdef inline void restore_gil(PyThreadState *state) noexcept:
 
 # --- Errors ---
 
+cdef extern from *:
+    """
+    /* To put lines of this module into a traceback, Cython in the limited API runs Python's
+     * compiler for each error. That one crashes when memory runs out; so, no such lines. */
+    #undef Py_CompileString
+    #define Py_CompileString(text, filename, start) NULL
+    """
+
 cdef dict error_classes = {}
 
 
@@ -128,8 +136,8 @@ cdef int get_odd_buffer(object buf, str name, int writable, Py_buffer *view) exc
             objects = has_objects(view.format)
         except ValueError:
             # NumPy has no format for some dtypes, such as datetime64, and gives them without one.
-            PyObject_GetBuffer(buf, view, PyBUF_SIMPLE | writable)
             objects = getattr(getattr(buf, "dtype", None), "hasobject", False)
+            PyObject_GetBuffer(buf, view, PyBUF_SIMPLE | writable)
     except (BufferError, ValueError) as error:
         rule = "writable and C-contiguous" if writable else "C-contiguous"
         raise BufferError(f"{name} is of type {kind}, must be {rule}: {error}") from error
@@ -178,6 +186,7 @@ cdef int hold_pair(
     object one, str one_name, int writable, Span *one_span, object two, str two_name, Span *two_span
 ) except -1:
     """Holds two buffers of equal length; `writable` is that of the first, the second is read."""
+    cdef size_t one_len, two_len
     hold(one, one_name, writable, one_span)
     if not hold_usual(two, 0, two_span):
         try:  # costs 40 ns, so not around the usual case
@@ -185,14 +194,13 @@ cdef int hold_pair(
         except BaseException:
             release(one_span)
             raise
-    if one_span.len != two_span.len:
-        message = (
-            f"{one_name} has {one_span.len} bytes and {two_name} has {two_span.len}, "
-            "must be of equal length"
-        )
-        release(one_span)
+    one_len, two_len = one_span.len, two_span.len
+    if one_len != two_len:
+        release(one_span)  # first, because there may be no memory for the message
         release(two_span)
-        raise ValueError(message)
+        raise ValueError(
+            f"{one_name} has {one_len} bytes and {two_name} has {two_len}, must be of equal length"
+        )
     return 0
 
 

@@ -110,9 +110,11 @@ cdef class Domain:
         restore_gil(state)
         return result
 
-    def _commit(self):
-        """OPEN -> COMMITTED, once; the byte form of the witness."""
+    def _commit(self, cls, /):
+        """OPEN -> COMMITTED, once; the witness, a `cls`."""
         cdef _Region region
+        # Made before: where Python has no memory for it, the domain must still be OPEN.
+        cdef Witness witness = cls.__new__(cls)
         with cython.critical_section(self):
             region = self.attached_region()
             if self.open_transactions != 0:
@@ -122,7 +124,8 @@ cdef class Domain:
         restore_gil(state)
         if code != ATLAS_OK:
             raise_last_error()
-        return byte_form(atlas_domain_witness(self.handle))
+        witness.copy_of(atlas_domain_witness(self.handle))
+        return witness
 
     def _witness_bytes(self):
         """The byte form of the witness, None while OPEN."""

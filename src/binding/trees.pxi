@@ -46,6 +46,7 @@ def bytes_of(buf, /):
 
 cdef int hold_hashes(object buf, str name, Span *span) except -1:
     """Holds the bytes of whole hashes."""
+    cdef size_t size
     hold(buf, name, 0, span)
     if span.len % <size_t>ATLAS_DIGEST_BYTES != 0:
         size = span.len
@@ -55,6 +56,7 @@ cdef int hold_hashes(object buf, str name, Span *span) except -1:
 
 
 cdef int hold_hash(object buf, str name, Span *span) except -1:
+    cdef size_t size
     hold(buf, name, 0, span)
     if span.len != <size_t>ATLAS_DIGEST_BYTES:
         size = span.len

@@ -36,6 +36,16 @@ cdef class Witness:
         witness.handle = handle
         return witness
 
+    cdef int copy_of(self, const atlas_witness_t *witness) except -1:
+        """Makes this, fresh from __new__, a copy of `witness`."""
+        cdef uint8_t[ATLAS_WITNESS_BYTES] form
+        if atlas_witness_to_bytes(witness, form) != ATLAS_OK:
+            raise_last_error()
+        self.handle = atlas_witness_from_bytes(form, ATLAS_WITNESS_BYTES)
+        if self.handle is NULL:
+            raise_last_error()
+        return 0
+
     @classmethod
     @cython.binding(True)  # without it, none in the limited API
     def generate(cls, buf, /):

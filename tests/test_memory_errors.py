@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The binding when Python finds no memory: MemoryError, nothing leaked, objects as they were.
+
+tests/c/out_of_memory.c does the same to the allocations of the C library.
+"""
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+import atlas12288 as atlas
+from atlas12288 import _native
+
+_testcapi = pytest.importorskip("_testcapi", reason="this Python has no _testcapi")
+
+MOST_ALLOCATIONS = 400  # of one call; more means that the search does not end
+ROUNDS = 30
+BROKEN_96 = bytes([1, *bytes(95)])
+
+
+class Things:
+    """One object of each kind, and what of them a refused call must leave as it was."""
+
+    def __init__(self) -> None:
+        self.region = bytearray(96)
+        self.domain = atlas.Domain(bytes=96, budget_class=50)
+        self.domain.attach(self.region)
+        self.empty = atlas.Domain(bytes=96, budget_class=50)
+        self.committed = atlas.Domain(bytes=96, budget_class=50)
+        self.committed.attach(bytearray(96))
+        self.committed.commit()
+        self.closed = atlas.Domain(bytes=96, budget_class=50)
+        self.closed.close()
+        self.lease = self.domain.budget.lease(5)
+        self.transaction = self.domain.transaction()
+        self.witness = atlas.Witness.generate(self.region)
+        self.form = bytes(self.witness)
+        self.json = self.witness.to_json()
+        self.residue = atlas.Residue(b"abc")
+        self.stream = atlas.WitnessStream()
+        self.stream.update(b"abc")
+        self.tree = atlas.TreeHash(b"abc")
+        self.tree_witness = atlas.TreeWitness.generate(bytes(3 * 12288 + 1), threads=1)
+        self.tree_json = self.tree_witness.to_json()
+        self.leaves = self.tree_witness.leaves or b""
+        self.proof = self.tree_witness.prove(1)
+        self.proof_json = self.proof.to_json()
+
+    def state(self) -> tuple[object, ...]:
+        return (
+            bytes(self.region),
+            *((d.state, d.budget.available) for d in (self.domain, self.empty, self.committed)),
+            self.empty.attached is None,
+            bytes(self.witness),
+            self.residue.value,
+            self.stream.witness().differences(atlas.Witness.generate(b"abc")),
+            self.tree.digest(),
+            self.tree_witness.leaves,
+            self.proof,
+        )
+
+
+def commit(t: Things) -> object:
+    return t.domain.commit()
+
+
+def transaction(t: Things) -> None:
+    with t.transaction:
+        pass
+
+
+def leased(t: Things) -> None:
+    with t.lease:
+        pass
+
+
+# Those "in Python" run code of the package that is not in the binding, and no leak is looked for in
+# them: CPython 3.11 itself leaks the argument of a function for whose closure it has no memory.
+CALLS: dict[str, Callable[[Things], object]] = {
+    "residue": lambda t: atlas.residue(t.region),
+    "is_conserved": lambda t: atlas.is_conserved(t.region),
+    "window_residues": lambda t: atlas.window_residues(t.region),
+    "delta": lambda t: atlas.delta(t.region, t.region),
+    "delta refused": lambda t: refused(ValueError, atlas.delta, t.region, b""),
+    "conserved_copy": lambda t: atlas.conserved_copy(t.region, bytes(96)),
+    "conserved_copy refused": lambda t: refused(
+        atlas.ConservationError, atlas.conserved_copy, t.region, BROKEN_96
+    ),
+    "conserved_fill": lambda t: atlas.conserved_fill(t.region, 0),
+    "fixup": lambda t: atlas.fixup(t.region),
+    "no buffer": lambda t: refused(TypeError, atlas.residue, "text"),
+    "read-only": lambda t: refused(BufferError, atlas.fixup, b"a"),
+    "Residue": lambda t: atlas.Residue(b"a"),
+    "Residue.update": lambda t: t.residue.update(bytes(96)),
+    "Residue.copy": lambda t: t.residue.copy(),
+    "Domain": lambda t: atlas.Domain(bytes=96, budget_class=50),
+    "Domain refused": lambda t: refused(atlas.BudgetError, atlas.Domain, 1, 96),
+    "attach": lambda t: t.empty.attach(t.region),
+    "attach refused": lambda t: refused(atlas.StateError, t.domain.attach, b"a"),
+    "attached": lambda t: t.domain.attached,
+    "verify": lambda t: t.domain.verify(),
+    "commit": commit,
+    "commit refused": lambda t: refused(atlas.StateError, t.empty.commit),
+    "commit twice": lambda t: refused(atlas.StateError, t.committed.commit),
+    "witness": lambda t: t.committed.witness,
+    "closed": lambda t: refused(atlas.StateError, t.closed.verify),
+    "budget.alloc": lambda t: t.domain.budget.alloc(1),
+    "budget.alloc refused": lambda t: refused(atlas.BudgetError, t.domain.budget.alloc, 51),
+    "budget.release": lambda t: t.domain.budget.release(1),
+    "lease": leased,
+    "transaction": transaction,
+    "Witness.generate": lambda t: atlas.Witness.generate(t.region),
+    "Witness.from_bytes": lambda t: atlas.Witness.from_bytes(t.form),
+    "Witness.from_bytes refused": lambda t: refused(
+        atlas.WitnessError, atlas.Witness.from_bytes, b""
+    ),
+    "in Python: Witness.from_json": lambda t: atlas.Witness.from_json(t.json),
+    "in Python: Witness.from_json refused": lambda t: refused(
+        atlas.WitnessError, atlas.Witness.from_json, "{}"
+    ),
+    "in Python: Witness.to_json": lambda t: t.witness.to_json(),
+    "Witness.verify": lambda t: t.witness.verify(t.region),
+    "in Python: Witness fields": lambda t: (
+        t.witness.digest,
+        t.witness.length,
+        t.witness.timestamp,
+    ),
+    "WitnessStream": lambda t: atlas.WitnessStream(),
+    "WitnessStream.witness": lambda t: t.stream.witness(),
+    "TreeHash": lambda t: atlas.TreeHash(b"a"),
+    "TreeHash.copy": lambda t: t.tree.copy(),
+    "in Python: TreeHash.digest": lambda t: t.tree.digest(),
+    "in Python: TreeWitness.generate": lambda t: atlas.TreeWitness.generate(t.region, threads=1),
+    "in Python: TreeWitness.from_json": lambda t: atlas.TreeWitness.from_json(t.tree_json),
+    "in Python: with_leaves": lambda t: t.tree_witness.with_leaves(t.leaves),
+    "in Python: changed": lambda t: t.tree_witness.changed(t.region, threads=1),
+    "in Python: prove": lambda t: t.tree_witness.prove(2),
+    "in Python: InclusionProof.from_json": lambda t: atlas.InclusionProof.from_json(t.proof_json),
+    "in Python: InclusionProof.verify": lambda t: t.proof.verify(bytes(12288), t.tree_witness.root),
+    "in Python: prove_consistency": lambda t: t.tree_witness.prove_consistency(2),
+    "tree_leaves": lambda t: _native.tree_leaves(t.region),
+    "tree_root": lambda t: _native.tree_root(t.leaves),
+    "tree_node": lambda t: _native.tree_node(t.leaves[:32], t.leaves[32:64]),
+    "tree_node refused": lambda t: refused(ValueError, _native.tree_node, t.leaves[:32], b""),
+    "tree_root refused": lambda t: refused(ValueError, _native.tree_root, b"a"),
+    "kernel_sets": lambda t: atlas.kernel_sets(),
+}
+
+
+# The results of these are small numbers or None.
+WITHOUT_ALLOCATION = (
+    *("residue", "is_conserved", "delta", "conserved_fill", "fixup"),
+    *("verify", "Witness.verify"),
+)
+
+
+def refused(kind: type[Exception], call: Callable[..., object], *arguments: object) -> None:
+    """Without memory for it, the refusal may be a MemoryError of its own."""
+    try:
+        call(*arguments)
+    except kind as error:
+        if isinstance(error, MemoryError):
+            raise
+    else:
+        raise AssertionError("not refused")
+
+
+def fails_from(nth: int, call: Callable[[Things], object], things: Things) -> BaseException | None:
+    """What the call raises when its allocations from the nth on fail."""
+    raised: BaseException | None = None
+    _testcapi.set_nomemory(nth, 0)
+    try:
+        call(things)
+    except BaseException as error:
+        raised = error
+    finally:
+        _testcapi.remove_mem_hooks()
+    return raised
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """The collector would allocate, and free what other calls left, at any time."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_each_failed_allocation_is_a_memory_error_and_changes_nothing(name: str) -> None:
+    call = CALLS[name]
+    call(Things())  # imports, caches
+    things = Things()
+    before = things.state()
+    with without_collector():
+        for nth in range(MOST_ALLOCATIONS):
+            raised = fails_from(nth, call, things)
+            if raised is None:
+                break
+            kind = type(raised)
+            del raised
+            assert kind is MemoryError, (nth, kind)
+            assert things.state() == before, nth
+        else:
+            pytest.fail(f"it still fails after {MOST_ALLOCATIONS} allocations")
+    assert nth > 0 or name in WITHOUT_ALLOCATION
+
+
+def blocks_after(rounds: int, call: Callable[[Things], object]) -> int:
+    things = Things()
+    for _ in range(rounds):
+        for nth in range(MOST_ALLOCATIONS):
+            if fails_from(nth, call, things) is None:
+                things = Things()
+                break
+    del things
+    gc.collect()
+    return sys.getallocatedblocks()
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if not name.startswith("in Python: ")])
+def test_failed_allocations_leak_nothing(name: str) -> None:
+    call: Any = CALLS[name]
+    blocks_after(3, call)
+    before = blocks_after(3, call)
+    grown = blocks_after(ROUNDS, call) - before
+    assert grown < ROUNDS - 3, f"{grown} blocks in {ROUNDS - 3} rounds"
+
+
+def test_what_measures_leaks_finds_one_block_a_round() -> None:
+    leaked: list[object] = []
+
+    def leak(_: Things) -> None:
+        leaked.append(bytearray(1))
+
+    before = blocks_after(3, leak)
+    assert blocks_after(ROUNDS, leak) - before >= ROUNDS - 3
