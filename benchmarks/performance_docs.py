@@ -2,7 +2,8 @@
 """Measures, and writes the tables and the picture of docs/performance.md.
 
 A table stands between `<!-- NAME -->` and `<!-- end of NAME -->`, NAME as in `TABLES`; the rest of
-the document is left as it is. Takes about six minutes; leave the machine alone meanwhile.
+the document is left as it is. Arguments are the names of the tables to make; without any, all are
+made, and the picture. That takes about six minutes; leave the machine alone meanwhile.
 """
 
 import re
@@ -50,9 +51,11 @@ def main() -> None:
     document = DOCUMENT.read_text()
     for name in TABLES:  # before minutes of measuring
         replace_table(document, name, "")
-    for name, arguments in TABLES.items():
-        document = replace_table(document, name, run(arguments))
-    run(PICTURE)
+    chosen = sys.argv[1:] or list(TABLES)
+    for name in chosen:
+        document = replace_table(document, name, run(TABLES[name]))
+    if chosen == list(TABLES):
+        run(PICTURE)
     DOCUMENT.write_text(document)
 
 

@@ -132,6 +132,8 @@ def read_chunks(
             yield buffer[:count]
             if advance is not None:
                 advance(count)
+            if count < len(buffer):
+                break  # the end; another buffer to see it again would cost more than its reading
         if size is not None and total < size:
             raise FileError(f"{_CHANGED}: it had {size} bytes, and ended after {total}")
         after = os.fstat(file.fileno())
