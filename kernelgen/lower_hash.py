@@ -19,8 +19,9 @@ _BYTES = ir.VectorType(I8, 16)
 class HashInstructions(Lowering):
     """SHA-256 four rounds at a time, on a state in two registers of four words.
 
-    One message waits for the latency of each instruction; a second one fills the wait, and with
-    two the instructions' throughput is reached. Mixed into a lowering in place of its hash.
+    One message waits for the latency of each instruction, and a second one uses the wait. More do
+    not fit into the registers: measured, three and four are slower than two. Mixed into a lowering
+    in place of its hash.
     """
 
     state_words: ClassVar[tuple[Sequence[int], Sequence[int]]]  # a..h as 0..7, lowest lane first
