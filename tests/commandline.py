@@ -114,3 +114,23 @@ def sparse_file(path: Path, size: int) -> Path:
     with path.open("wb") as file:
         file.truncate(size)
     return path
+
+
+def peak_kib(*arguments: str) -> int:
+    """The most memory that a run of the command line had, or that of Python alone without one."""
+    # VmHWM, not ru_maxrss: that one begins with the memory of the parent.
+    code = (
+        "import sys\n"
+        "if sys.argv[1:]:\n"
+        "    import atlas12288.cli\n"
+        "    atlas12288.cli.main(sys.argv[1:])\n"
+        "status = open('/proc/self/status').read()\n"
+        "sys.stderr.write(status.split('VmHWM:')[1].split()[0])\n"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", code, *arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=True,
+    )
+    return int(done.stderr)

@@ -16,6 +16,7 @@ from commandline import (
     HOLDS,
     INTERRUPTED,
     TIMEOUT_S,
+    peak_kib,
     run,
     run_on_terminal,
     sparse_file,
@@ -126,24 +127,6 @@ def test_a_file_that_changes_size_under_a_running_read(
 @pytest.mark.parametrize("command", [("sum",), ("check", "--windows")], ids=" ".join)
 def test_memory_is_constant(tmp_path: Path, command: tuple[str, ...]) -> None:
     big = sparse_file(tmp_path / "big", 2 * GIB)
-
-    def peak_kib(*arguments: str) -> int:
-        # VmHWM, not ru_maxrss: that one begins with the memory of the parent.
-        code = (
-            "import sys\n"
-            "if sys.argv[1:]:\n"
-            "    import atlas12288.cli\n"
-            "    atlas12288.cli.main(sys.argv[1:])\n"
-            "status = open('/proc/self/status').read()\n"
-            "sys.stderr.write(status.split('VmHWM:')[1].split()[0])\n"
-        )
-        done = subprocess.run(
-            (sys.executable, "-c", code, *arguments),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            check=True,
-        )
-        return int(done.stderr)
 
     assert peak_kib(*command, str(big)) - peak_kib() <= 64 * 1024
 

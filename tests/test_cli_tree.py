@@ -20,6 +20,7 @@ from commandline import (
     HOLDS,
     INTERRUPTED,
     TIMEOUT_S,
+    peak_kib,
     run,
     run_on_terminal,
     sparse_file,
@@ -175,24 +176,6 @@ def test_a_file_that_changes_size_under_a_running_read(folder: Path, change: str
 
 def test_memory_is_constant_with_leaves_too(folder: Path) -> None:
     sparse_file(folder / "big", 2 * GIB)
-
-    def peak_kib(*arguments: str) -> int:
-        # VmHWM, not ru_maxrss: that one begins with the memory of the parent.
-        code = (
-            "import sys\n"
-            "if sys.argv[1:]:\n"
-            "    import atlas12288.cli\n"
-            "    atlas12288.cli.main(sys.argv[1:])\n"
-            "status = open('/proc/self/status').read()\n"
-            "sys.stderr.write(status.split('VmHWM:')[1].split()[0])\n"
-        )
-        done = subprocess.run(
-            (sys.executable, "-c", code, *arguments),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            check=True,
-        )
-        return int(done.stderr)
 
     base = peak_kib()
     assert peak_kib("witness", "--tree", "--threads=16", "big", "-o", "b.json") - base <= 64 * 1024
