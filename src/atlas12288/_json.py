@@ -40,12 +40,28 @@ class Fields:
     __slots__ = ("_fields",)
 
     def __init__(self, text: str | bytes, keys: tuple[str, ...]) -> None:
-        if not isinstance(text, str | bytes):
-            raise TypeError(f"text is of type {type(text).__name__}, must be str or bytes")
-        try:
-            self._fields = _read_object(text, keys)
-        except RecursionError:
-            raise WitnessError("text is nested too deeply, must be one JSON object") from None
+        self._fields = _checked(read(text), "text", keys, ())
+
+    @classmethod
+    def of(cls, value: object, name: str, keys: tuple[str, ...], *optional: str) -> Fields:
+        """The fields of an object inside another one.
+
+        Args:
+            value: what `read` or `value` gave.
+            name: what the messages call it.
+            keys: the keys that the object has.
+            optional: those that it may have beside them.
+        """
+        fields = cls.__new__(cls)
+        fields._fields = _checked(value, name, keys, optional)
+        return fields
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._fields
+
+    def value(self, key: str) -> Any:
+        """The field, whatever it is."""
+        return self._fields[key]
 
     def check(self, key: str, holds: bool, rule: str) -> None:
         """Refuses the field where the rule does not hold."""
@@ -88,30 +104,48 @@ def _is_digest(value: object) -> bool:
     return isinstance(value, str) and len(value) == _DIGEST_DIGITS and _HEX_DIGITS.issuperset(value)
 
 
-def _read_object(text: str | bytes, keys: tuple[str, ...]) -> dict[str, Any]:
+def read(text: str | bytes) -> Any:
+    """The value of a JSON text; bytes are UTF-8.
+
+    Raises:
+        WitnessError: not JSON, or an object that has a key twice.
+        TypeError: text is neither str nor bytes.
+    """
     import json
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise WitnessError(f"key {_shown(key)} occurs twice, must occur once")
-            found[key] = value
-        return found
-
+    if not isinstance(text, str | bytes):
+        raise TypeError(f"text is of type {type(text).__name__}, must be str or bytes")
     try:
-        value = json.loads(
-            text if isinstance(text, str) else text.decode(), object_pairs_hook=unique
+        return json.loads(
+            text if isinstance(text, str) else text.decode(), object_pairs_hook=_unique
         )
     except WitnessError:
         raise
+    except RecursionError:
+        raise WitnessError("text is nested too deeply, must be one JSON object") from None
     except ValueError as error:  # not UTF-8, not JSON, or a number of too many digits
         raise WitnessError(f"text must be JSON: {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [key for key, _ in pairs]
+        twice = next(key for key in names if names.count(key) > 1)
+        raise WitnessError(f"key {_shown(twice)} occurs twice, must occur once")
+    return found
+
+
+def _checked(
+    value: object, name: str, keys: tuple[str, ...], optional: tuple[str, ...]
+) -> dict[str, Any]:
+    """The value, an object that has the keys."""
     if not isinstance(value, dict):
-        raise WitnessError(f"text is {_shown(value)}, must be a JSON object")
+        raise WitnessError(f"{name} is {_shown(value)}, must be a JSON object")
     for key in value:
-        if key not in keys:
-            raise WitnessError(f"key {_shown(key)} is unknown, must be one of {', '.join(keys)}")
+        if key not in keys and key not in optional:
+            known = ", ".join((*keys, *optional))
+            raise WitnessError(f"key {_shown(key)} is unknown, must be one of {known}")
     for key in keys:
         if key not in value:
             raise WitnessError(f"key {key!r} is missing, must be there")

@@ -31,7 +31,7 @@ _KINDS = (
     (stat.S_ISBLK, "is a block device"),
     (stat.S_ISSOCK, "is a socket"),
 )
-_CHANGED = "changed while it was read"
+CHANGED = "changed while it was read"
 
 
 class FileError(Exception):
@@ -39,7 +39,7 @@ class FileError(Exception):
 
 
 @contextmanager
-def _file_errors() -> Iterator[None]:
+def file_errors() -> Iterator[None]:
     """Turns what the system says of a file into FileError."""
     try:
         yield
@@ -49,24 +49,31 @@ def _file_errors() -> Iterator[None]:
         raise FileError(str(error)) from error
 
 
-def _require_regular(mode: int) -> None:
+def require_regular(mode: int) -> None:
+    """Refuses, with FileError, the `st_mode` of what is not a regular file."""
     for is_kind, text in _KINDS:
         if is_kind(mode):
             raise FileError(f"{text}; only regular files and standard input ({STDIN}) are read")
 
 
-def _open_without_waiting(name: str, flags: int) -> int:
+def _open_without_waiting(name: str | bytes, flags: int) -> int:
     # O_NONBLOCK: to open a FIFO without a writer would hang.
     return os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
-def _open_regular(name: str) -> io.FileIO:
+def open_regular(name: str | bytes) -> io.FileIO:
+    """A regular file, open for reading.
+
+    Raises:
+        OSError: it cannot be opened.
+        FileError: it is not a regular file.
+    """
     # Judged before it is opened, because opening a device can act on it, and again after, because
     # the name may by then be another file.
-    _require_regular(Path(name).stat().st_mode)
+    require_regular(os.stat(name).st_mode)  # noqa: PTH116 - a name of bytes is no Path
     file = io.FileIO(name, "rb", opener=_open_without_waiting)
     try:
-        _require_regular(os.fstat(file.fileno()).st_mode)
+        require_regular(os.fstat(file.fileno()).st_mode)
         os.set_blocking(file.fileno(), True)
     except BaseException:
         file.close()
@@ -115,7 +122,7 @@ def read_chunks(
     Raises:
         FileError: not a regular file, not readable, or changed while it was read.
     """
-    with _file_errors(), _open_stdin() if name == STDIN else _open_regular(name) as file:
+    with file_errors(), _open_stdin() if name == STDIN else open_regular(name) as file:
         before = os.fstat(file.fileno())
         # Standard input may start anywhere in its file, or be a pipe: its size says nothing.
         size = None if name == STDIN else before.st_size
@@ -128,19 +135,19 @@ def read_chunks(
                 break
             total += count
             if size is not None and total > size:
-                raise FileError(f"{_CHANGED}: it had {size} bytes, and there are more")
+                raise FileError(f"{CHANGED}: it had {size} bytes, and there are more")
             yield buffer[:count]
             if advance is not None:
                 advance(count)
             if count < len(buffer):
                 break  # the end; another buffer to see it again would cost more than its reading
         if size is not None and total < size:
-            raise FileError(f"{_CHANGED}: it had {size} bytes, and ended after {total}")
+            raise FileError(f"{CHANGED}: it had {size} bytes, and ended after {total}")
         after = os.fstat(file.fileno())
         if stat.S_ISREG(before.st_mode) and (
             (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
         ):
-            raise FileError(_CHANGED)
+            raise FileError(CHANGED)
 
 
 class RegularFile:
@@ -157,14 +164,14 @@ class RegularFile:
     """
 
     def __init__(self, name: str) -> None:
-        with _file_errors():
-            self._file = _open_regular(name)
+        with file_errors():
+            self._file = open_regular(name)
             self.size = os.fstat(self._file.fileno()).st_size
 
     def read(self, start: int, count: int) -> bytes:
         """The bytes from `start` on, `count` of them or those up to the end of the file."""
         data = bytearray()
-        with _file_errors():
+        with file_errors():
             while part := os.pread(self._file.fileno(), count - len(data), start + len(data)):
                 data += part
         return bytes(data)
@@ -204,7 +211,7 @@ def require_writable(name: str, inputs: list[str]) -> None:
     Raises:
         FileError: not a regular file, one of the inputs, or in a folder that cannot be written.
     """
-    with _file_errors():
+    with file_errors():
         target = Path(name).resolve()
         if not target.parent.is_dir():
             raise FileError(f"the folder {target.parent} does not exist")

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The entries of a manifest: one for each file and symbolic link, and the root over them.
+
+    {"path":"a.bin","residue":3,"sha256":"<64 hex>","sha256-merkle-12288":"<64 hex>","size":12288}
+    {"path":"latest","symlink":"a.bin"}
+
+An entry has one form: the canonical JSON of RFC 8785. A path or target that is not UTF-8 stands as
+`pathHex` or `symlinkHex`, in lowercase hex. Entries are sorted by the bytes of their paths. The
+root is the Merkle Tree Hash of RFC 9162, section 2.1, over the bytes of the entries.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+from .. import _json
+from .._native import DIGEST_BYTES, MODULUS, TreeStream
+from ..errors import WitnessError
+from ..witness import ALGORITHM, TREE_ALGORITHM
+from . import paths
+
+DIGESTS: Final = (ALGORITHM, TREE_ALGORITHM)
+# JSON numbers above are not the same everywhere (RFC 8785, section 3.2.2.3).
+SIZE_MOST: Final = 2**53 - 1
+_SYMLINK_KEYS: Final = (*paths.keys("path"), *paths.keys("symlink"))
+_KEYS: Final = (*_SYMLINK_KEYS, "residue", "size", *DIGESTS)
+_LEAF_PREFIX: Final = b"\x00"  # RFC 9162, section 2.1.1
+_LEAVES_AT_ONCE: Final = 1024
+
+
+class Entry(NamedTuple):
+    """A file or a symbolic link.
+
+    Attributes:
+        path: relative to the folder, its parts joined by slashes; any bytes but NUL.
+        size: of a file, in bytes.
+        residue: of a file, in 0..95.
+        sha256: the flat digest of a file; None where it was not wanted.
+        root: the tree root of a file; None where it was not wanted.
+        target: what a symbolic link holds; None for a file.
+    """
+
+    path: bytes
+    size: int = 0
+    residue: int = 0
+    sha256: bytes | None = None
+    root: bytes | None = None
+    target: bytes | None = None
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The algorithms of its digests."""
+        values = (self.sha256, self.root)
+        return tuple(name for name, value in zip(DIGESTS, values, strict=True) if value is not None)
+
+    def to_json(self) -> bytes:
+        """The canonical JSON, in UTF-8."""
+        fields: dict[str, object] = dict([paths.to_json("path", self.path)])
+        if self.target is not None:
+            fields |= [paths.to_json("symlink", self.target)]
+        else:
+            fields["residue"] = self.residue
+            for name, digest in zip(DIGESTS, (self.sha256, self.root), strict=True):
+                if digest is not None:
+                    fields[name] = digest.hex()
+            fields["size"] = self.size
+        # For these keys and values that is RFC 8785: the keys are in its order already.
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def of_json(cls, value: object, digests: tuple[str, ...]) -> Entry:
+        """The entry of a JSON object.
+
+        Args:
+            value: the object, as `_json.read` gives it.
+            digests: the algorithms that each file must have.
+
+        Raises:
+            WitnessError: no such object; the message names the key, its value and the rule.
+        """
+        fields = _json.Fields.of(value, "entry", (), *_KEYS)
+        path = paths.from_json(fields, "path")
+        if path is None:
+            raise WitnessError("key 'path' is missing, must be there")
+        paths.check_path(path, "path")
+        target = paths.from_json(fields, "symlink")
+        if target is not None:
+            _json.Fields.of(value, "entry", (), *_SYMLINK_KEYS)
+            if not target or b"\0" in target:
+                raise WitnessError(f"symlink is {target!r}, must have a character, and no NUL")
+            return cls(path, target=target)
+        fields = _json.Fields.of(value, "entry", ("residue", "size", *digests), *paths.keys("path"))
+        found = {name: fields.digest(name) for name in digests}
+        size = fields.integer("size", SIZE_MOST)
+        residue = fields.integer("residue", MODULUS - 1)
+        fields.check("residue", residue == 0 or size > 0, "0 where size is 0")
+        return cls(path, size, residue, found.get(ALGORITHM), found.get(TREE_ALGORITHM))
+
+
+def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries as they come.
+
+    Raises:
+        WitnessError: they are not sorted by path, each path once.
+    """
+    last: bytes | None = None
+    for entry in entries:
+        if last is not None and entry.path <= last:
+            raise WitnessError(f"path {entry.path!r} follows {last!r}, must be sorted, each once")
+        last = entry.path
+        yield entry
+
+
+class EntriesRoot:
+    """The root over entries that pass by in order, in constant memory."""
+
+    def __init__(self) -> None:
+        self._stream = TreeStream()
+        self._leaves = bytearray()
+
+    def add(self, entry: bytes) -> None:
+        """Takes the canonical JSON of the next entry."""
+        self._leaves += sha256(_LEAF_PREFIX + entry).digest()
+        if len(self._leaves) == _LEAVES_AT_ONCE * DIGEST_BYTES:
+            self._flush()
+
+    def digest(self) -> bytes:
+        """The root over all entries so far; more may follow."""
+        self._flush()
+        root, _, _ = self._stream.result()
+        return root
+
+    def _flush(self) -> None:
+        self._stream.append(self._leaves, 0)
+        self._leaves.clear()

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of this machine as the source of a manifest."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from ..files import CHANGED, FileError, file_errors, open_regular, require_regular
+from .paths import check_path
+from .rules import Rules
+from .sources import Found, Problem
+
+
+class Folder:
+    """A folder. Links are listed or followed as the rules say, and never out of it.
+
+    Args:
+        root: its path.
+        paths: list these alone, files and folders below the root; all of it where empty.
+
+    Raises:
+        FileError: the root is not a folder.
+        WitnessError: one of the paths leads out of it.
+    """
+
+    def __init__(self, root: str | bytes | os.PathLike[str], paths: Sequence[bytes] = ()) -> None:
+        self._root = os.fsencode(root)
+        self._paths = tuple(check_path(path, "path") for path in paths)
+        with file_errors():
+            if not stat.S_ISDIR(os.stat(self._root).st_mode):
+                raise FileError("is not a folder")
+            self._real_root = os.path.realpath(self._root)
+
+    @property
+    def name(self) -> str:
+        """The path of the folder."""
+        return os.fsdecode(self._root)
+
+    def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+        """Its files and symbolic links, in any order. See `Source.list`."""
+        if not self._paths:
+            yield from self._list_folder(b"", rules, problem, (self._real_root,))
+        for path in self._paths:
+            yield from self._list_path(path, rules, problem)
+
+    def _list_path(self, path: bytes, rules: Rules, problem: Problem) -> Iterator[Found]:
+        parents = path.split(b"/")[:-1]
+        for count in range(1, len(parents) + 1):
+            if os.path.islink(self._at(b"/".join(parents[:count]))):
+                problem(path, "is below a symbolic link, which is not followed")
+                return
+        try:
+            with file_errors():
+                status = os.lstat(self._at(path))
+        except FileError as error:
+            problem(path, str(error))
+            return
+        yield from self._list_one(path, status, rules, problem, (self._real_root,))
+
+    def _list_folder(
+        self, folder: bytes, rules: Rules, problem: Problem, above: tuple[bytes, ...]
+    ) -> Iterator[Found]:
+        """What is in a folder; `above` are the real paths of the folders that lead to it."""
+        # A stack, not recursion: folders may be nested deeper than Python calls.
+        waiting = [(folder, above)]
+        while waiting:
+            folder, above = waiting.pop()
+            try:
+                with file_errors(), os.scandir(self._at(folder)) as entries:
+                    for entry in entries:
+                        path = folder + b"/" + entry.name if folder else entry.name
+                        is_folder = entry.is_dir(follow_symlinks=False)
+                        if rules.excludes(path, is_folder):
+                            continue
+                        if is_folder:
+                            waiting.append((path, above))
+                            continue
+                        try:
+                            status = entry.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue  # gone since the folder was read: no part of it
+                        yield from self._list_one(path, status, rules, problem, above)
+            except FileError as error:
+                problem(folder or b".", str(error))
+
+    def _list_one(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        rules: Rules,
+        problem: Problem,
+        above: tuple[bytes, ...],
+    ) -> Iterator[Found]:
+        try:
+            if stat.S_ISLNK(status.st_mode):
+                yield from self._list_link(path, rules, problem, above)
+            elif stat.S_ISDIR(status.st_mode):
+                yield from self._list_folder(path, rules, problem, above)
+            else:
+                require_regular(status.st_mode)
+                yield Found(path, status.st_size, _identity(status))
+        except FileError as error:
+            problem(path, str(error))
+
+    def _list_link(
+        self, path: bytes, rules: Rules, problem: Problem, above: tuple[bytes, ...]
+    ) -> Iterator[Found]:
+        with file_errors():
+            target = os.readlink(self._at(path))
+        if rules.symlinks == "record":
+            yield Found(path, 0, "", target)
+            return
+        if rules.symlinks == "error":
+            raise FileError(f"is a symbolic link to {os.fsdecode(target)!r}, must not be one")
+        real = self._inside(path)
+        with file_errors():
+            status = os.stat(real)
+            around = os.path.realpath(os.path.dirname(self._at(path)))
+        if not stat.S_ISDIR(status.st_mode):
+            yield from self._list_one(path, status, rules, problem, above)
+        elif real in above or (around + b"/").startswith(real + b"/"):
+            raise FileError(f"is a symbolic link to {os.fsdecode(target)!r}, a folder around it")
+        else:
+            yield from self._list_folder(path, rules, problem, (*above, real))
+
+    def _inside(self, path: bytes) -> bytes:
+        """The real path of what a link leads to."""
+        with file_errors():
+            real = os.path.realpath(self._at(path), strict=True)
+        if real != self._real_root and not real.startswith(self._real_root.rstrip(b"/") + b"/"):
+            raise FileError(f"is a symbolic link to {os.fsdecode(real)!r}, out of the folder")
+        return real
+
+    @contextmanager
+    def open(self, found: Found) -> Iterator[FolderReader]:
+        """A file that `list` gave. See `Source.open`."""
+        path = self._at(found.path)
+        with suppress(OSError):
+            if os.path.islink(path):
+                path = self._inside(found.path)
+        with file_errors():
+            file = open_regular(path)
+        with file:
+            reader = FolderReader(file.fileno(), found)
+            reader.check()
+            yield reader
+
+    def _at(self, path: bytes) -> bytes:
+        return os.path.join(self._root, path) if path else self._root
+
+
+class FolderReader:
+    """An open file of a folder; see `Reader`."""
+
+    def __init__(self, descriptor: int, found: Found) -> None:
+        self._descriptor = descriptor
+        self._found = found
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fills the buffer from `offset` on. See `Reader.read_into`."""
+        filled = 0
+        with file_errors():
+            while filled < len(buffer):
+                count = os.preadv(self._descriptor, [buffer[filled:]], offset + filled)
+                if count == 0:
+                    break
+                filled += count
+        return filled
+
+    def finish(self) -> None:
+        """The file was read to its listed end. See `Reader.finish`."""
+        self.check()
+
+    def check(self) -> None:
+        """Raises FileError where the file is not what was listed."""
+        with file_errors():
+            status = os.fstat(self._descriptor)
+        if (status.st_size, _identity(status)) != (self._found.size, self._found.identity):
+            raise FileError(CHANGED)
+
+
+def _identity(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns} {status.st_ino}"
