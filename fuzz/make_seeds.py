@@ -5,7 +5,7 @@ from pathlib import Path
 
 import targets
 
-from atlas12288 import TreeWitness, Witness
+from atlas12288 import TreeWitness, Witness, WitnessStream
 
 TIME = b"\x00" * 8
 FLAT = Witness.from_bytes(
@@ -19,12 +19,15 @@ TREE = TreeWitness.from_json(
     .replace('"sha256"', '"sha256-merkle-12288"')
     .replace(FLAT.hexdigest(), targets.TREE.hexdigest())
 )
+STREAM = WitnessStream()
+STREAM.update(targets.DATA)
 PROOF = targets.TREE.prove(2).to_json()
 LEAVES = targets.TREE.leaves or b""
 
 SEEDS = {
     "witness_json": [FLAT.to_json(), EMPTY.to_json(), TREE.to_json()],
     "witness_bytes": [bytes(FLAT), bytes(EMPTY)],
+    "stream_bytes": [bytes(STREAM), bytes(WitnessStream())],
     "inclusion_json": [targets.TREE.prove(window).to_json() for window in (0, 2)],
     "consistency_json": [targets.TREE.prove_consistency(old).to_json() for old in (1, 2, 3)],
     "leaves": [LEAVES, LEAVES[:32]],

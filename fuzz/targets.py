@@ -16,6 +16,7 @@ from atlas12288 import (
     TreeWitness,
     Witness,
     WitnessError,
+    WitnessStream,
     cli,
     witness_from_json,
 )
@@ -56,6 +57,16 @@ def witness_bytes(data: bytes) -> None:
         return
     assert bytes(value) == data
     assert Witness.from_json(value.to_json()) == value
+
+
+def stream_bytes(data: bytes) -> None:
+    """The byte form of a stream."""
+    try:
+        stream = WitnessStream.from_bytes(data)
+    except WitnessError:
+        return
+    assert bytes(stream) == data
+    assert stream.witness().length == int.from_bytes(data[8:16], "little")
 
 
 def inclusion_json(data: bytes) -> None:
@@ -127,6 +138,7 @@ def command_line(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
-        *(witness_json, witness_bytes, inclusion_json, consistency_json, leaves, command_line),
+        *(witness_json, witness_bytes, stream_bytes, inclusion_json, consistency_json, leaves),
+        command_line,
     )
 }

@@ -82,6 +82,7 @@ int atlas_error_clear(void);
  * --------------------------------------------------------------------------------------------- */
 
 #define ATLAS_SHA256_WORDS 8
+#define ATLAS_SHA256_MOST_BYTES (UINT64_MAX / 8) /* FIPS 180-4: fewer than 2^64 bits */
 
 typedef struct {
     uint64_t length;                    /* bytes so far                               */

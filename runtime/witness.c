@@ -10,19 +10,25 @@
 #include <string.h>
 #include <time.h>
 
-static const char MAGIC[4] = {'A', 'T', 'L', 'W'};
-enum { FORM_VERSION = 1, ALGORITHM_SHA256 = 1 };
+enum { MAGIC_BYTES = 4, FORM_VERSION = 1, ALGORITHM_SHA256 = 1 };
+static const char WITNESS_MAGIC[MAGIC_BYTES] = {'A', 'T', 'L', 'W'};
+static const char STREAM_MAGIC[MAGIC_BYTES] = {'A', 'T', 'L', 'S'};
 
-/* Offsets of the byte form; the table is in the header. */
+/* Offsets of the byte forms; the tables are in the header. */
 enum {
+    /* the head of both */
     AT_MAGIC = 0,
     AT_VERSION = 4,
     AT_ALGORITHM = 5,
     AT_RESIDUE = 6,
     AT_RESERVED = 7,
     AT_LENGTH = 8,
+    /* of a witness */
     AT_TIMESTAMP = 16,
-    AT_DIGEST = 24
+    AT_DIGEST = 24,
+    /* of a stream */
+    AT_STATE = 16,
+    AT_HELD = 48
 };
 
 struct atlas_witness_stream {
@@ -166,49 +172,42 @@ uint64_t atlas_witness_timestamp_ns(const atlas_witness_t* w)
     return readable(__func__, w) ? w->timestamp_ns : 0;
 }
 
-/* --- Byte form --- */
+/* --- Byte forms --- */
 
-static void store_le64(uint8_t* at, uint64_t value)
+static void store_le(uint8_t* at, uint64_t value, int size)
 {
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < size; i++)
         at[i] = (uint8_t)(value >> (8 * i));
 }
 
-static uint64_t load_le64(const uint8_t* at)
+static uint64_t load_le(const uint8_t* at, int size)
 {
     uint64_t value = 0;
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < size; i++)
         value |= (uint64_t)at[i] << (8 * i);
     return value;
 }
 
-int atlas_witness_to_bytes(const atlas_witness_t* w, uint8_t out[ATLAS_WITNESS_BYTES])
+static void store_head(uint8_t* form, const char* magic, uint8_t residue, uint64_t length)
 {
-    if (w == NULL)
-        return atlas_error_null(__func__, "w");
-    if (out == NULL)
-        return atlas_error_null(__func__, "out");
-    memcpy(out + AT_MAGIC, MAGIC, sizeof MAGIC);
-    out[AT_VERSION] = FORM_VERSION;
-    out[AT_ALGORITHM] = ALGORITHM_SHA256;
-    out[AT_RESIDUE] = w->residue;
-    out[AT_RESERVED] = 0;
-    store_le64(out + AT_LENGTH, w->length);
-    store_le64(out + AT_TIMESTAMP, w->timestamp_ns);
-    memcpy(out + AT_DIGEST, w->digest, ATLAS_DIGEST_BYTES);
-    return atlas_error_clear();
+    memcpy(form + AT_MAGIC, magic, MAGIC_BYTES);
+    form[AT_VERSION] = FORM_VERSION;
+    form[AT_ALGORITHM] = ALGORITHM_SHA256;
+    form[AT_RESIDUE] = residue;
+    form[AT_RESERVED] = 0;
+    store_le(form + AT_LENGTH, length, 8);
 }
 
-static int parse(const char* function, const uint8_t* form, size_t len,
-                 atlas_witness_t* out)
+/* What both forms have: `size` bytes, and the fields up to the length. */
+static int parse_head(const char* function, const uint8_t* form, size_t len, int size,
+                      const char* magic, uint8_t* residue, uint64_t* length)
 {
     if (form == NULL)
         return atlas_error_null(function, "bytes");
-    if (len != ATLAS_WITNESS_BYTES)
-        return atlas_error_set(ATLAS_E_WITNESS, function, "len is %zu, must be %d", len,
-                               ATLAS_WITNESS_BYTES);
-    if (memcmp(form + AT_MAGIC, MAGIC, sizeof MAGIC) != 0)
-        return atlas_error_set(ATLAS_E_WITNESS, function, "magic must be \"%.4s\"", MAGIC);
+    if (len != (size_t)size)
+        return atlas_error_set(ATLAS_E_WITNESS, function, "len is %zu, must be %d", len, size);
+    if (memcmp(form + AT_MAGIC, magic, MAGIC_BYTES) != 0)
+        return atlas_error_set(ATLAS_E_WITNESS, function, "magic must be \"%.4s\"", magic);
     const struct {
         const char* name;
         int at;
@@ -220,39 +219,59 @@ static int parse(const char* function, const uint8_t* form, size_t len,
         if (form[fixed[i].at] != fixed[i].value)
             return atlas_error_set(ATLAS_E_WITNESS, function, "%s is %d, must be %d",
                                    fixed[i].name, form[fixed[i].at], fixed[i].value);
-    out->residue = form[AT_RESIDUE];
-    out->length = load_le64(form + AT_LENGTH);
-    out->timestamp_ns = load_le64(form + AT_TIMESTAMP);
-    memcpy(out->digest, form + AT_DIGEST, ATLAS_DIGEST_BYTES);
-    if (out->residue >= ATLAS_MODULUS)
+    *residue = form[AT_RESIDUE];
+    *length = load_le(form + AT_LENGTH, 8);
+    if (*residue >= ATLAS_MODULUS)
         return atlas_error_set(ATLAS_E_WITNESS, function, "residue is %d, must be in 0..%d",
-                               out->residue, ATLAS_MODULUS - 1);
-    if (out->length == 0 && out->residue != 0)
+                               *residue, ATLAS_MODULUS - 1);
+    if (*length == 0 && *residue != 0)
         return atlas_error_set(ATLAS_E_WITNESS, function,
-                               "residue is %d, must be 0 where length is 0", out->residue);
+                               "residue is %d, must be 0 where length is 0", *residue);
     return ATLAS_OK;
+}
+
+int atlas_witness_to_bytes(const atlas_witness_t* w, uint8_t out[ATLAS_WITNESS_BYTES])
+{
+    if (w == NULL)
+        return atlas_error_null(__func__, "w");
+    if (out == NULL)
+        return atlas_error_null(__func__, "out");
+    store_head(out, WITNESS_MAGIC, w->residue, w->length);
+    store_le(out + AT_TIMESTAMP, w->timestamp_ns, 8);
+    memcpy(out + AT_DIGEST, w->digest, ATLAS_DIGEST_BYTES);
+    return atlas_error_clear();
 }
 
 atlas_witness_t* atlas_witness_from_bytes(const void* bytes, size_t len)
 {
+    const uint8_t* form = bytes;
     atlas_witness_t parsed;
-    if (parse(__func__, bytes, len, &parsed) != ATLAS_OK)
+    if (parse_head(__func__, form, len, ATLAS_WITNESS_BYTES, WITNESS_MAGIC, &parsed.residue,
+                   &parsed.length) != ATLAS_OK)
         return NULL;
+    parsed.timestamp_ns = load_le(form + AT_TIMESTAMP, 8);
+    memcpy(parsed.digest, form + AT_DIGEST, ATLAS_DIGEST_BYTES);
     return atlas_witness_keep(__func__, &parsed);
 }
 
 /* --- Streams --- */
 
-atlas_witness_stream_t* atlas_witness_stream_create(void)
+static atlas_witness_stream_t* keep_stream(const char* function,
+                                           const atlas_witness_stream_t* value)
 {
     atlas_witness_stream_t* stream = malloc(sizeof *stream);
     if (stream == NULL) {
-        atlas_error_no_memory(__func__, "stream");
+        atlas_error_no_memory(function, "stream");
         return NULL;
     }
-    *stream = EMPTY_STREAM;
+    *stream = *value;
     atlas_error_clear();
     return stream;
+}
+
+atlas_witness_stream_t* atlas_witness_stream_create(void)
+{
+    return keep_stream(__func__, &EMPTY_STREAM);
 }
 
 int atlas_witness_stream_update(atlas_witness_stream_t* stream, const void* chunk, size_t n)
@@ -261,6 +280,11 @@ int atlas_witness_stream_update(atlas_witness_stream_t* stream, const void* chun
         return atlas_error_null(__func__, "stream");
     if (chunk == NULL && n > 0)
         return atlas_error_null(__func__, "chunk");
+    /* No one can feed so much, but a byte form can say that someone did. */
+    if (n > ATLAS_SHA256_MOST_BYTES - stream->sha.length)
+        return atlas_error_set(ATLAS_E_STATE, __func__,
+                               "n is %zu, must be at most %" PRIu64 " behind %" PRIu64 " bytes", n,
+                               ATLAS_SHA256_MOST_BYTES - stream->sha.length, stream->sha.length);
     absorb(stream, chunk, n);
     return atlas_error_clear();
 }
@@ -279,4 +303,76 @@ atlas_witness_t* atlas_witness_stream_witness(const atlas_witness_stream_t* stre
 void atlas_witness_stream_destroy(atlas_witness_stream_t* stream)
 {
     free(stream);
+}
+
+int atlas_witness_stream_to_bytes(const atlas_witness_stream_t* stream,
+                                  uint8_t out[ATLAS_WITNESS_STREAM_BYTES])
+{
+    if (stream == NULL)
+        return atlas_error_null(__func__, "stream");
+    if (out == NULL)
+        return atlas_error_null(__func__, "out");
+    const atlas_sha256_t* sha = &stream->sha;
+    size_t held = (size_t)(sha->length % ATLAS_SHA256_BLOCK_BYTES);
+    store_head(out, STREAM_MAGIC, (uint8_t)stream->residue, sha->length);
+    for (int i = 0; i < ATLAS_SHA256_WORDS; i++)
+        store_le(out + AT_STATE + 4 * i, sha->state[i], 4);
+    /* What an earlier block left behind them is no part of the state. */
+    memset(out + AT_HELD, 0, ATLAS_SHA256_BLOCK_BYTES);
+    memcpy(out + AT_HELD, sha->held, held);
+    return atlas_error_clear();
+}
+
+/* Of a stream that has not filled a block, the form has all bytes; they decide all other fields. */
+static int check_beginning(const char* function, const atlas_witness_stream_t* stream)
+{
+    for (int i = 0; i < ATLAS_SHA256_WORDS; i++) {
+        uint32_t found = stream->sha.state[i], first = EMPTY_STREAM.sha.state[i];
+        if (found != first)
+            return atlas_error_set(ATLAS_E_WITNESS, function,
+                                   "word %d of the hash is %08" PRIx32 ", must be %08" PRIx32
+                                   " where length is below %d",
+                                   i, found, first, ATLAS_SHA256_BLOCK_BYTES);
+    }
+    uint8_t residue = atlas_residue_of(stream->sha.held, (size_t)stream->sha.length);
+    if (stream->residue != residue)
+        return atlas_error_set(ATLAS_E_WITNESS, function,
+                               "residue is %d, must be %d as of the bytes where length is below %d",
+                               (int)stream->residue, residue, ATLAS_SHA256_BLOCK_BYTES);
+    return ATLAS_OK;
+}
+
+static int parse_stream(const char* function, const uint8_t* form, size_t len,
+                        atlas_witness_stream_t* out)
+{
+    atlas_sha256_t* sha = &out->sha;
+    uint8_t residue;
+    int code = parse_head(function, form, len, ATLAS_WITNESS_STREAM_BYTES, STREAM_MAGIC, &residue,
+                          &sha->length);
+    if (code != ATLAS_OK)
+        return code;
+    out->residue = residue;
+    if (sha->length > ATLAS_SHA256_MOST_BYTES)
+        return atlas_error_set(ATLAS_E_WITNESS, function,
+                               "length is %" PRIu64 ", must be at most %" PRIu64, sha->length,
+                               ATLAS_SHA256_MOST_BYTES);
+    for (int i = 0; i < ATLAS_SHA256_WORDS; i++)
+        sha->state[i] = (uint32_t)load_le(form + AT_STATE + 4 * i, 4);
+    memcpy(sha->held, form + AT_HELD, ATLAS_SHA256_BLOCK_BYTES);
+    size_t held = (size_t)(sha->length % ATLAS_SHA256_BLOCK_BYTES);
+    for (size_t i = held; i < ATLAS_SHA256_BLOCK_BYTES; i++)
+        if (sha->held[i] != 0)
+            return atlas_error_set(ATLAS_E_WITNESS, function,
+                                   "byte %zu of the block is %d, must be 0 behind the %zu that it "
+                                   "holds",
+                                   i, sha->held[i], held);
+    return sha->length < ATLAS_SHA256_BLOCK_BYTES ? check_beginning(function, out) : ATLAS_OK;
+}
+
+atlas_witness_stream_t* atlas_witness_stream_from_bytes(const void* bytes, size_t len)
+{
+    atlas_witness_stream_t parsed;
+    if (parse_stream(__func__, bytes, len, &parsed) != ATLAS_OK)
+        return NULL;
+    return keep_stream(__func__, &parsed);
 }

@@ -173,6 +173,7 @@ READERS: dict[str, Callable[[Any], object]] = {
     "buf Witness.generate": atlas.Witness.generate,
     "buf Witness.verify": lambda b: atlas.Witness.generate(b"").verify(b),
     "data Witness.from_bytes": atlas.Witness.from_bytes,
+    "data WitnessStream.from_bytes": atlas.WitnessStream.from_bytes,
     "buf Domain.attach": lambda b: atlas.Domain(bytes=9999).attach(b),
 }
 WRITERS: dict[str, Callable[[Any], object]] = {

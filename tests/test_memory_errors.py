@@ -46,6 +46,7 @@ class Things:
         self.residue = atlas.Residue(b"abc")
         self.stream = atlas.WitnessStream()
         self.stream.update(b"abc")
+        self.stream_form = bytes(self.stream)
         self.tree = atlas.TreeHash(b"abc")
         self.tree_witness = atlas.TreeWitness.generate(bytes(3 * 12288 + 1), threads=1)
         self.tree_json = self.tree_witness.to_json()
@@ -60,7 +61,7 @@ class Things:
             self.empty.attached is None,
             bytes(self.witness),
             self.residue.value,
-            self.stream.witness().differences(atlas.Witness.generate(b"abc")),
+            bytes(self.stream),
             self.tree.digest(),
             self.tree_witness.leaves,
             self.proof,
@@ -133,6 +134,11 @@ CALLS: dict[str, Callable[[Things], object]] = {
         t.witness.timestamp,
     ),
     "WitnessStream": lambda t: atlas.WitnessStream(),
+    "bytes of WitnessStream": lambda t: bytes(t.stream),
+    "WitnessStream.from_bytes": lambda t: atlas.WitnessStream.from_bytes(t.stream_form),
+    "WitnessStream.from_bytes refused": lambda t: refused(
+        atlas.WitnessError, atlas.WitnessStream.from_bytes, b""
+    ),
     "WitnessStream.witness": lambda t: t.stream.witness(),
     "TreeHash": lambda t: atlas.TreeHash(b"a"),
     "TreeHash.copy": lambda t: t.tree.copy(),

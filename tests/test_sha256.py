@@ -7,10 +7,12 @@ from importlib.resources import files
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 import atlas12288 as atlas
 import model
 import strategies
+from conftest import RUNNABLE_KERNEL_SETS
 from guarded import ALIGNMENTS, Guarded, region_at, repeated, run_in_child
 
 EXHAUSTIVE = 4096  # bytes: 64 blocks, more than any kernel unrolls
@@ -161,6 +163,42 @@ def test_a_stream_of_single_bytes_is_the_witness_of_the_whole(
     for n in range(1, 300):
         stream.update(data[n - 1 : n])
         assert stream.witness().digest == expected[n], n
+
+
+@given(chunks=strategies.splits(), choice=st.data())
+def test_a_stream_saved_and_restored_between_any_chunks_under_any_kernel_set_agrees_with_hashlib(
+    kernel_set: str, chunks: list[bytes], choice: st.DataObject
+) -> None:
+    atlas.select_kernel_set(kernel_set)  # the example before this one ended with another
+    stream = atlas.WitnessStream()
+    peer = hashlib.sha256()
+    so_far = b""
+    for chunk in chunks:
+        stream.update(chunk)
+        peer.update(chunk)
+        so_far += chunk
+        form = bytes(stream)
+        atlas.select_kernel_set(choice.draw(st.sampled_from(RUNNABLE_KERNEL_SETS)))
+        stream = atlas.WitnessStream.from_bytes(form)
+        assert bytes(stream) == form
+        witness = stream.witness()
+        assert witness.digest == peer.digest()
+        assert (witness.length, witness.residue) == (len(so_far), model.residue(so_far))
+
+
+def test_a_stream_saved_at_every_place_goes_on_from_there(
+    kernel_set: str, data: bytes, expected: list[bytes]
+) -> None:
+    forms = []
+    stream = atlas.WitnessStream()
+    for n in range(300):
+        forms.append(bytes(stream))
+        stream.update(data[n : n + 1])
+    for n, form in enumerate(forms):
+        for chunk in (data[n:300], data[n:]):
+            resumed = atlas.WitnessStream.from_bytes(form)
+            resumed.update(chunk)
+            assert resumed.witness().digest == expected[n + len(chunk)], n
 
 
 # --- guard pages ---------------------------------------------------------------------------------

@@ -62,6 +62,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "witness_stream_create": (_H, ()),
     "witness_stream_update": (c_int, (_H, _P, _N)),
     "witness_stream_witness": (_H, (_H,)),
+    "witness_stream_to_bytes": (c_int, (_H, _P)),
+    "witness_stream_from_bytes": (_H, (_P, _N)),
     "witness_stream_destroy": (None, (_H,)),
     "tree_leaves": (c_int, (_P, _N, _P, POINTER(c_uint64))),
     "tree_node": (c_int, (_P, _P, _P)),
@@ -84,7 +86,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "get_last_error": (c_char_p, ()),
     "get_last_error_code": (c_int, ()),
 }
-_DIGEST_BYTES, _WITNESS_BYTES = 32, 56
+_DIGEST_BYTES, _WITNESS_BYTES, _STREAM_BYTES = 32, 56, 112
 
 
 def _abi() -> dict[str, Any]:
@@ -199,6 +201,14 @@ class Native:
 
     def stream_witness(self, stream: Any) -> Outcome:
         return self._handle(self.call["witness_stream_witness"](stream))
+
+    def save(self, stream: Any) -> bytes:
+        out = ctypes.create_string_buffer(_STREAM_BYTES)
+        assert self.call["witness_stream_to_bytes"](stream, out) == OK
+        return out.raw
+
+    def resume(self, form: bytes) -> Outcome:
+        return self._handle(self.call["witness_stream_from_bytes"](*_span(form)))
 
     def end(self, stream: Any) -> None:
         self.call["witness_stream_destroy"](stream)
@@ -347,6 +357,12 @@ class Package:
 
     def stream_witness(self, stream: Any) -> Outcome:
         return self._call(stream.witness)
+
+    def save(self, stream: Any) -> bytes:
+        return bytes(stream)
+
+    def resume(self, form: bytes) -> Outcome:
+        return self._call(lambda: atlas.WitnessStream.from_bytes(form))
 
     def end(self, stream: Any) -> None:
         pass
@@ -602,6 +618,22 @@ class AnyCalls(RuleBasedStateMachine):
     def feed(self, stream: Stream, chunk: bytes) -> None:
         assert self.calls.feed(stream.handle, chunk) == (OK, None)
         stream.data += chunk
+
+    @rule(target=streams, stream=streams)
+    def save_and_resume(self, stream: Stream) -> Stream:
+        form = self.calls.save(stream.handle)
+        code, handle = self.calls.resume(form)
+        assert code == OK
+        assert self.calls.save(handle) == form
+        self.ends.append(lambda: self.calls.end(handle))
+        return Stream(handle, stream.data)
+
+    @rule(stream=streams, index=st.integers(0, 7), byte=st.integers(96, 255))
+    def bad_state(self, stream: Stream, index: int, byte: int) -> None:
+        form = bytearray(self.calls.save(stream.handle))
+        form[index] = byte  # no field there may be that
+        assert self.calls.resume(bytes(form)) == (WITNESS, None)
+        assert self.calls.resume(bytes(form[:-1])) == (WITNESS, None)
 
     @rule(target=witnesses, stream=streams)
     def witness_of_stream(self, stream: Stream) -> Record:

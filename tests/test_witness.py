@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import atlas12288 as atlas
 import model
 import strategies
+from atlas12288 import _native
 
 DATA = strategies.noise(1000)
 MAX_TIMESTAMP_NS = 2**64 - 1
@@ -212,6 +213,155 @@ def test_bytes_and_json_give_the_witness_back(data: bytes, timestamp_ns: int) ->
 def test_bytes_that_are_no_witness_are_refused(data: bytes) -> None:
     with pytest.raises(atlas.WitnessError):
         atlas.Witness.from_bytes(data)
+
+
+# --- Byte form of a stream ---
+
+# Magic to reserved byte, length, words, block: by an implementation of FIPS 180-4 in plain Python.
+FIRST_WORDS = "67e6096a85ae67bb72f36e3c3af54fa57f520e518c68059babd9831f19cde05b"
+STREAM_FORMS = {
+    b"": "41544c5301010000" + "0000000000000000" + FIRST_WORDS + "00" * 64,
+    b"abc": "41544c5301010600" + "0300000000000000" + FIRST_WORDS + "616263" + "00" * 61,
+    bytes(range(67)): "41544c5301010300"
+    + "4300000000000000"
+    + "dfa299fc7a2af48880d1b97ba2c6cd335f755602509a5b9d31cca944a784be5a"
+    + "404142"
+    + "00" * 61,
+    bytes(range(200)) * 5: "41544c5301012c00"
+    + "e803000000000000"
+    + "9dedb502f5e864ea226695968632cd3daee742bd01b5db94ebd799f83005f705"
+    + bytes(range(160, 200)).hex()
+    + "00" * 24,
+}
+
+
+def streamed(*chunks: bytes) -> atlas.WitnessStream:
+    stream = atlas.WitnessStream()
+    for chunk in chunks:
+        stream.update(chunk)
+    return stream
+
+
+@pytest.mark.parametrize("data", STREAM_FORMS, ids=len)
+def test_the_byte_form_of_a_stream_is_the_documented_one(data: bytes) -> None:
+    expected = bytes.fromhex(STREAM_FORMS[data])
+    assert len(expected) == _native.WITNESS_STREAM_BYTES
+    for cut in (0, 1, len(data) // 2, len(data)):
+        assert bytes(streamed(data[:cut], data[cut:])) == expected
+    resumed = atlas.WitnessStream.from_bytes(expected)
+    assert resumed.witness().verify(data)
+
+
+@given(strategies.buffers(), strategies.buffers(), st.integers(0, pickle.HIGHEST_PROTOCOL))
+def test_a_stream_can_be_pickled_and_copied_at_any_place(
+    data: bytes, more: bytes, protocol: int
+) -> None:
+    stream = streamed(data)
+    form = bytes(stream)
+    others = [pickle.loads(pickle.dumps(stream, protocol)), copy.copy(stream)]
+    stream.update(more)
+    assert stream.witness().verify(data + more)
+    for other in others:
+        assert type(other) is atlas.WitnessStream
+        assert bytes(other) == form
+        other.update(more)
+        assert bytes(other) == bytes(stream)
+
+
+def test_a_subclass_of_a_stream_goes_on_as_the_subclass() -> None:
+    class Named(atlas.WitnessStream):
+        pass
+
+    assert type(Named.from_bytes(bytes(Named()))) is Named
+    assert type(_native.WitnessStream.from_bytes(bytes(Named()))) is _native.WitnessStream
+    assert type(pickle.loads(pickle.dumps(_native.WitnessStream()))) is _native.WitnessStream
+
+
+@pytest.mark.parametrize(
+    ("data", "at", "value", "message"),
+    [
+        (b"abc", 0, b"a", 'magic must be "ATLS"'),
+        (b"abc", 3, b"W", 'magic must be "ATLS"'),
+        (b"abc", 4, b"\2", "version is 2, must be 1"),
+        (b"abc", 5, b"\0", "algorithm is 0, must be 1"),
+        (b"abc", 6, b"\x60", "residue is 96, must be in 0..95"),
+        (b"abc", 7, b"\1", "reserved byte is 1, must be 0"),
+        (b"abc", 6, b"\7", "residue is 7, must be 6 as of the bytes where length is below 64"),
+        (b"abc", 8, b"\0", "residue is 6, must be 0 where length is 0"),
+        (b"abc", 8, b"\2", "byte 2 of the block is 99, must be 0 behind the 2 that it holds"),
+        (b"abc", 51, b"d", "byte 3 of the block is 100, must be 0 behind the 3 that it holds"),
+        (b"abc", 111, b"d", "byte 63 of the block is 100, must be 0 behind the 3 that it holds"),
+        (
+            b"abc",
+            20,
+            b"\0",
+            "word 1 of the hash is bb67ae00, must be bb67ae85 where length is below 64",
+        ),
+        (bytes(64), 48, b"\1", "byte 0 of the block is 1, must be 0 behind the 0 that it holds"),
+        (
+            bytes(64),
+            8,
+            (2**61).to_bytes(8, "little"),
+            "length is 2305843009213693952, must be at most 2305843009213693951",
+        ),
+    ],
+)
+def test_a_malformed_state_of_a_stream_is_refused(
+    data: bytes, at: int, value: bytes, message: str
+) -> None:
+    form = bytearray(bytes(streamed(data)))
+    form[at : at + len(value)] = value
+    with pytest.raises(atlas.WitnessError) as refusal:
+        atlas.WitnessStream.from_bytes(form)
+    assert str(refusal.value) == message
+
+
+@given(st.binary(max_size=160))
+def test_bytes_that_are_no_stream_are_refused(data: bytes) -> None:
+    with pytest.raises(atlas.WitnessError):
+        atlas.WitnessStream.from_bytes(data)
+
+
+def test_a_witness_is_no_stream_and_a_stream_no_witness() -> None:
+    with pytest.raises(atlas.WitnessError, match="len is 56, must be 112"):
+        atlas.WitnessStream.from_bytes(bytes(atlas.Witness.generate(DATA)))
+    with pytest.raises(atlas.WitnessError, match="len is 112, must be 56"):
+        atlas.Witness.from_bytes(bytes(streamed(DATA)))
+
+
+@given(strategies.buffers(300), st.data())
+def test_a_changed_state_is_refused_or_says_again_what_was_read(
+    data: bytes, choice: st.DataObject
+) -> None:
+    form = bytearray(bytes(streamed(data)))
+    for _ in range(choice.draw(st.integers(1, 3))):
+        form[choice.draw(st.integers(0, len(form) - 1))] = choice.draw(st.integers(0, 255))
+    length, block = int.from_bytes(form[8:16], "little"), form[48:]
+    if length < len(block):
+        # It has all bytes of its data, so that one form is right.
+        right = form == bytes(streamed(block[:length]))
+    else:
+        head = b"ATLS\1\1" + bytes([min(form[6], 95), 0])
+        right = form[:8] == head and length < 2**61 and not any(block[length % len(block) :])
+    if not right:
+        with pytest.raises(atlas.WitnessError):
+            atlas.WitnessStream.from_bytes(form)
+        return
+    stream = atlas.WitnessStream.from_bytes(form)
+    assert bytes(stream) == form
+    assert stream.witness().length == length
+
+
+def test_a_stream_takes_no_more_than_sha_256_is_defined_for() -> None:
+    form = bytearray(bytes(streamed(bytes(64))))
+    form[8:16] = (2**61 - 64).to_bytes(8, "little")
+    stream = atlas.WitnessStream.from_bytes(form)
+    with pytest.raises(atlas.StateError) as refusal:
+        stream.update(bytes(64))
+    assert str(refusal.value) == "n is 64, must be at most 63 behind 2305843009213693888 bytes"
+    assert bytes(stream) == form
+    stream.update(bytes(63))
+    assert stream.witness().length == 2**61 - 1
 
 
 # --- JSON ---

@@ -37,10 +37,30 @@ def test_the_tables_have_the_keys_in_their_order() -> None:
         assert keys_of_table(type_name) == re.findall(r'"(\w+)": ', text)
 
 
+def fields_of_table(heading: str) -> list[tuple[int, int]]:
+    """Offset and size of each row of the table below this heading."""
+    section = TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| .*? \|$", section, re.MULTILINE)
+    return [(int(offset), int(size)) for offset, size in rows]
+
+
 def test_the_byte_form_has_the_fields_of_the_table() -> None:
     form = bytes(atlas.Witness.generate(b"\x05"))
-    rows = re.findall(r"^\| (\d+) \| (\d+) \| (.*?) \|$", TEXT, re.MULTILINE)
-    ends = [int(offset) + int(size) for offset, size, _ in rows]
-    assert [int(offset) for offset, _, _ in rows] == [0, *ends[:-1]]
+    fields = fields_of_table("A witness as bytes")
+    ends = [offset + size for offset, size in fields]
+    assert [offset for offset, _ in fields] == [0, *ends[:-1]]
     assert ends[-1] == len(form) == atlas._native.WITNESS_BYTES
     assert form[:16] == b"ATLW\x01\x01\x05\x00" + (1).to_bytes(8, "little")
+
+
+def test_the_state_of_a_stream_has_the_fields_of_the_table() -> None:
+    stream = atlas.WitnessStream()
+    stream.update(b"\x05" * 65)
+    form = bytes(stream)
+    fields = fields_of_table("A stream as bytes")
+    ends = [offset + size for offset, size in fields]
+    assert [offset for offset, _ in fields] == [0, *ends[:-1]]
+    assert ends[-1] == len(form) == atlas._native.WITNESS_STREAM_BYTES
+    assert form[:16] == b"ATLS\x01\x01\x25\x00" + (65).to_bytes(8, "little")
+    offset, size = fields[-1]
+    assert form[offset:] == b"\x05" + bytes(size - 1)

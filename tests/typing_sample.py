@@ -32,7 +32,9 @@ def residues(chunks: list[bytes]) -> tuple[int, list[int]]:
     for chunk in chunks:
         stream.update(memoryview(chunk))
         witness_stream.update(chunk)
-    witness = witness_stream.witness()
+    saved: bytes = bytes(witness_stream)
+    resumed: atlas.WitnessStream = atlas.WitnessStream.from_bytes(saved)
+    witness = resumed.witness()
     again: atlas.Witness = atlas.Witness.from_json(witness.to_json())
     names: tuple[str, ...] = again.differences(witness)
     return stream.copy().value, [*atlas.window_residues(b"".join(chunks)), len(names)]

@@ -37,6 +37,7 @@
 #define ATLAS_WINDOW_BYTES 12288   /* a window: 48 pages; 12288 = 48 * 256 = 128 * 96             */
 #define ATLAS_DIGEST_BYTES 32      /* SHA-256, FIPS 180-4                                         */
 #define ATLAS_WITNESS_BYTES 56     /* the byte form of a witness, see atlas_witness_to_bytes()    */
+#define ATLAS_WITNESS_STREAM_BYTES 112 /* that of a stream, see atlas_witness_stream_to_bytes()   */
 
 #ifdef __cplusplus
 extern "C" {
@@ -177,13 +178,36 @@ int atlas_witness_to_bytes(const atlas_witness_t* w, uint8_t out[ATLAS_WITNESS_B
 atlas_witness_t* atlas_witness_from_bytes(const void* bytes, size_t len);
 
 /* A witness of data that comes in chunks of any size, in constant memory. update takes the next
- * n bytes (NULL only with n == 0); witness makes the witness of all bytes so far and leaves the
- * stream as it is, so that more may follow. */
+ * n bytes (NULL only with n == 0), ATLAS_E_STATE: they would be more than 2^61 - 1, the most that
+ * SHA-256 is defined for; witness makes the witness of all bytes so far and leaves the stream as it
+ * is, so that more may follow. */
 typedef struct atlas_witness_stream atlas_witness_stream_t;
 atlas_witness_stream_t* atlas_witness_stream_create(void);
 int atlas_witness_stream_update(atlas_witness_stream_t* stream, const void* chunk, size_t n);
 atlas_witness_t* atlas_witness_stream_witness(const atlas_witness_stream_t* stream);
 void atlas_witness_stream_destroy(atlas_witness_stream_t* stream);
+
+/* Byte form of a stream, ATLAS_WITNESS_STREAM_BYTES long, the same on every machine and for every
+ * kernel set, to go on later or elsewhere; integers little-endian:
+ *
+ *   offset  size  field
+ *        0     4  magic, "ATLS"
+ *        4     1  version of the form, 1
+ *        5     1  algorithm, 1 = sha256
+ *        6     1  residue, 0..95
+ *        7     1  reserved, 0
+ *        8     8  length, 0..2^61 - 1
+ *       16    32  the eight words of the hash after the whole blocks of 64 bytes, 4 bytes each
+ *       48    64  the length mod 64 bytes behind those blocks, then zeros
+ *
+ * from_bytes makes a stream of its own. It refuses any other size (ATLAS_E_WITNESS) and any field
+ * out of its range; below a length of 64, where the form has all bytes, also words that are not the
+ * first ones of SHA-256 and a residue that is not that of the bytes, so that bytes -> stream ->
+ * bytes is the identity. The form holds no secret but what the data is (its last bytes, up to 63,
+ * stand in it), and is not authenticated: whoever can write it decides what is witnessed. */
+int atlas_witness_stream_to_bytes(const atlas_witness_stream_t* stream,
+                                  uint8_t out[ATLAS_WITNESS_STREAM_BYTES]);
+atlas_witness_stream_t* atlas_witness_stream_from_bytes(const void* bytes, size_t len);
 
 /* --- Conservation utilities --- */
 

@@ -47,7 +47,7 @@ class Record:
     @property
     def timestamp(self) -> str:
         """When the witness was made: RFC 3339, UTC, nanoseconds."""
-        return _format_timestamp(self.timestamp_ns)
+        return format_timestamp(self.timestamp_ns)
 
     def hexdigest(self) -> str:
         """The digest in lowercase hex."""
@@ -121,6 +121,9 @@ class WitnessStream(_native.WitnessStream):
 
     `update(chunk)` takes the next bytes. One stream is used by one thread at a time; StateError for
     the second one. Header: Witnesses.
+
+    bytes() gives its state, from which `from_bytes` goes on, in another process and on another
+    machine too; it can be pickled. The state is not authenticated.
     """
 
     __slots__ = ()
@@ -144,19 +147,29 @@ def read_record(text: str | bytes, *algorithms: str) -> tuple[str, int, int, byt
     residue = fields.integer("residue", _native.MODULUS - 1)
     fields.check("residue", residue == 0 or length > 0, "0 where length is 0")
     digest = fields.digest("digest")
+    return algorithm, length, residue, digest, read_timestamp(fields)
+
+
+def read_timestamp(fields: _json.Fields) -> int:
+    """The field "timestamp" in nanoseconds since 1970.
+
+    Raises:
+        WitnessError: not as `format_timestamp` gives it.
+    """
     timestamp_ns = _parse_timestamp(fields.text("timestamp"))
     rule = "like 2025-01-31T12:00:00.000000000Z, from 1970 to 2554"
     fields.check("timestamp", timestamp_ns >= 0, rule)
-    return algorithm, length, residue, digest, timestamp_ns
+    return timestamp_ns
 
 
-def _format_timestamp(timestamp_ns: int) -> str:
+def format_timestamp(timestamp_ns: int) -> str:
+    """Nanoseconds since 1970 as RFC 3339, UTC."""
     seconds, nanoseconds = divmod(timestamp_ns, _NS_PER_S)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09}Z"
 
 
 def _parse_timestamp(text: str) -> int:
-    """Nanoseconds since 1970, -1 for all that `_format_timestamp` does not give."""
+    """Nanoseconds since 1970, -1 for all that `format_timestamp` does not give."""
     from datetime import UTC, datetime, timedelta
 
     try:
@@ -164,6 +177,6 @@ def _parse_timestamp(text: str) -> int:
         timestamp_ns = since // timedelta(seconds=1) * _NS_PER_S + int(text[20:29])
     except ValueError:
         return -1
-    if not 0 <= timestamp_ns <= UINT64_MAX or _format_timestamp(timestamp_ns) != text:
+    if not 0 <= timestamp_ns <= UINT64_MAX or format_timestamp(timestamp_ns) != text:
         return -1
     return timestamp_ns

@@ -16,6 +16,7 @@ cdef extern from "atlas/conservation.h" nogil:
         ATLAS_WINDOW_BYTES
         ATLAS_DIGEST_BYTES
         ATLAS_WITNESS_BYTES
+        ATLAS_WITNESS_STREAM_BYTES
 
     ctypedef enum atlas_error_t:
         ATLAS_OK
@@ -60,6 +61,8 @@ cdef extern from "atlas/conservation.h" nogil:
     int atlas_witness_stream_update(atlas_witness_stream_t *stream, const void *chunk, size_t n)
     atlas_witness_t *atlas_witness_stream_witness(const atlas_witness_stream_t *stream)
     void atlas_witness_stream_destroy(atlas_witness_stream_t *stream)
+    int atlas_witness_stream_to_bytes(const atlas_witness_stream_t *stream, uint8_t *out)
+    atlas_witness_stream_t *atlas_witness_stream_from_bytes(const void *bytes, size_t len)
 
     uint8_t atlas_conserved_delta(const void *before, const void *after, size_t len)
     uint8_t atlas_conserved_residue(const void *base, size_t len)
@@ -91,6 +94,7 @@ PAGE_BYTES = ATLAS_PAGE_BYTES
 WINDOW_BYTES = ATLAS_WINDOW_BYTES
 DIGEST_BYTES = ATLAS_DIGEST_BYTES
 WITNESS_BYTES = ATLAS_WITNESS_BYTES
+WITNESS_STREAM_BYTES = ATLAS_WITNESS_STREAM_BYTES
 BUDGET_MAX = ATLAS_MODULUS - 1
 
 OK = <int>ATLAS_OK

@@ -150,7 +150,8 @@ cdef class Witness:
 cdef class WitnessStream:
     """The witness of data that comes in chunks of any size, in constant memory.
 
-    One stream is used by one thread at a time; StateError for the second one. Header: Witnesses.
+    One stream is used by one thread at a time; StateError for the second one. bytes() gives its
+    state, from which `from_bytes` goes on; it can be pickled. Header: Witnesses.
     """
 
     cdef atlas_witness_stream_t *handle
@@ -164,6 +165,26 @@ cdef class WitnessStream:
     def __dealloc__(self):
         atlas_witness_stream_destroy(self.handle)
 
+    @classmethod
+    @cython.binding(True)  # without it, none in the limited API
+    def from_bytes(cls, data, /):
+        """A stream that goes on from a saved state, as `bytes(stream)` gives it.
+
+        Whoever can write the state decides what the stream witnesses: it is not authenticated.
+        Raises WitnessError where `data` is not the byte form of a stream; TypeError or BufferError
+        where it is not a C-contiguous buffer. Header: Witnesses.
+        """
+        cdef WitnessStream stream = cls.__new__(cls)
+        cdef Span span
+        hold(data, "data", 0, &span)
+        handle = atlas_witness_stream_from_bytes(span.data, span.len)
+        release(&span)
+        if handle is NULL:
+            raise_last_error()
+        atlas_witness_stream_destroy(stream.handle)
+        stream.handle = handle
+        return stream
+
     cdef int enter(self) except -1:
         with cython.critical_section(self):
             if self.in_use:
@@ -174,16 +195,19 @@ cdef class WitnessStream:
     def update(self, chunk, /):
         """Takes the next bytes, those of `chunk`.
 
-        Raises TypeError or BufferError where `chunk` is not a C-contiguous buffer.
+        Raises StateError where they would be more than 2^61 - 1 bytes, the most that SHA-256 is
+        defined for; TypeError or BufferError where `chunk` is not a C-contiguous buffer.
         """
         cdef Span span
         hold(chunk, "chunk", 0, &span)
         try:
             self.enter()
             state = release_gil(span.len, HASH_GIL_BYTES)
-            atlas_witness_stream_update(self.handle, span.data, span.len)
+            code = atlas_witness_stream_update(self.handle, span.data, span.len)
             restore_gil(state)
             self.in_use = False
+            if code != ATLAS_OK:
+                raise_last_error()
         finally:
             release(&span)
 
@@ -198,3 +222,14 @@ cdef class WitnessStream:
             return byte_form(witness)
         finally:
             atlas_witness_destroy(witness)
+
+    def __bytes__(self):
+        form = PyBytes_FromStringAndSize(NULL, ATLAS_WITNESS_STREAM_BYTES)
+        out = <uint8_t *>PyBytes_AsString(form)
+        self.enter()
+        atlas_witness_stream_to_bytes(self.handle, out)
+        self.in_use = False
+        return form
+
+    def __reduce__(self):
+        return type(self).from_bytes, (bytes(self),)

@@ -165,6 +165,142 @@ static void case_witness_stream_goes_on(void)
     atlas_witness_stream_destroy(stream);
 }
 
+/* The bytes 0..66: one whole block, and three bytes behind it. The words are those of FIPS 180-4, by
+ * an implementation in plain Python. */
+static const uint8_t STREAM_OF_67[ATLAS_WITNESS_STREAM_BYTES] = {
+    'A',  'T',  'L',  'S',  1,    1,    3,    0,    67,   0,    0,    0,    0,    0,    0,    0,
+    0xdf, 0xa2, 0x99, 0xfc, 0x7a, 0x2a, 0xf4, 0x88, 0x80, 0xd1, 0xb9, 0x7b, 0xa2, 0xc6, 0xcd, 0x33,
+    0x5f, 0x75, 0x56, 0x02, 0x50, 0x9a, 0x5b, 0x9d, 0x31, 0xcc, 0xa9, 0x44, 0xa7, 0x84, 0xbe, 0x5a,
+    64,   65,   66};
+
+static void case_stream_bytes(void)
+{
+    for (size_t i = 0; i < 67; i++)
+        data[i] = (uint8_t)i;
+    uint8_t form[ATLAS_WITNESS_STREAM_BYTES];
+    atlas_witness_stream_t* stream = atlas_witness_stream_create();
+    /* In two chunks, so that the whole block was held, and left its bytes behind. */
+    CHECK(atlas_witness_stream_update(stream, data, 60) == ATLAS_OK);
+    CHECK(atlas_witness_stream_update(stream, data + 60, 7) == ATLAS_OK);
+    memset(form, 0xee, sizeof form);
+    CHECK_OK(atlas_witness_stream_to_bytes(stream, form) == ATLAS_OK);
+    CHECK(memcmp(form, STREAM_OF_67, sizeof form) == 0);
+    CHECK_REFUSED(atlas_witness_stream_to_bytes(NULL, form) == ATLAS_E_MEMORY, ATLAS_E_MEMORY,
+                  "atlas_witness_stream_to_bytes", "stream is NULL");
+    uint8_t* nowhere = NULL;
+    CHECK_REFUSED(atlas_witness_stream_to_bytes(stream, nowhere) == ATLAS_E_MEMORY, ATLAS_E_MEMORY,
+                  "atlas_witness_stream_to_bytes", "out is NULL");
+    atlas_witness_stream_destroy(stream);
+
+    CHECK_OK((stream = atlas_witness_stream_from_bytes(form, sizeof form)) != NULL);
+    uint8_t back[ATLAS_WITNESS_STREAM_BYTES];
+    CHECK_OK(atlas_witness_stream_to_bytes(stream, back) == ATLAS_OK);
+    CHECK(memcmp(form, back, sizeof form) == 0);
+    atlas_witness_t* w = atlas_witness_stream_witness(stream);
+    CHECK_OK(atlas_witness_verify(w, data, 67));
+    atlas_witness_destroy(w);
+    atlas_witness_stream_destroy(stream);
+}
+
+/* Saved with each kernel set, and gone on from with each. */
+static void case_stream_bytes_go_on(void)
+{
+    char before[64];
+    CHECK(strlen(atlas_kernel_set()) < sizeof before);
+    strcpy(before, atlas_kernel_set());
+    fill_data();
+    const char *one, *other;
+    for (size_t i = 0; (one = atlas_kernel_set_name(i)) != NULL; i++)
+        for (size_t j = 0; (other = atlas_kernel_set_name(j)) != NULL; j++) {
+            if (!atlas_kernel_set_supported(one) || !atlas_kernel_set_supported(other))
+                continue;
+            for (size_t cut = 0; cut <= 200; cut++) {
+                uint8_t form[ATLAS_WITNESS_STREAM_BYTES];
+                atlas_witness_stream_t* stream = atlas_witness_stream_create();
+                CHECK(atlas_kernel_set_select(one) == ATLAS_OK);
+                CHECK(atlas_witness_stream_update(stream, data, cut) == ATLAS_OK);
+                CHECK(atlas_witness_stream_to_bytes(stream, form) == ATLAS_OK);
+                atlas_witness_stream_destroy(stream);
+                CHECK(atlas_kernel_set_select(other) == ATLAS_OK);
+                CHECK_OK((stream = atlas_witness_stream_from_bytes(form, sizeof form)) != NULL);
+                CHECK(atlas_witness_stream_update(stream, data + cut, 500 - cut) == ATLAS_OK);
+                atlas_witness_t* w = atlas_witness_stream_witness(stream);
+                CHECK_OK(atlas_witness_verify(w, data, 500));
+                atlas_witness_destroy(w);
+                atlas_witness_stream_destroy(stream);
+            }
+        }
+    CHECK(atlas_kernel_set_select(before) == ATLAS_OK);
+}
+
+static void case_stream_bytes_malformed(void)
+{
+    static const struct {
+        bool short_one; /* change the form of the bytes 1, 2, 3, else that of 67 bytes */
+        size_t at;
+        uint8_t value;
+        const char* why;
+    } wrong[] = {
+        {false, 3, 'W', "magic must be \"ATLS\""},
+        {false, 4, 0, "version is 0, must be 1"},
+        {false, 5, 2, "algorithm is 2, must be 1"},
+        {false, 6, 96, "residue is 96, must be in 0..95"},
+        {false, 7, 1, "reserved byte is 1, must be 0"},
+        {false, 15, 0x20, "length is 2305843009213694019, must be at most 2305843009213693951"},
+        {false, 8, 66, "byte 2 of the block is 66, must be 0 behind the 2 that it holds"},
+        {false, 51, 1, "byte 3 of the block is 1, must be 0 behind the 3 that it holds"},
+        {false, 111, 5, "byte 63 of the block is 5, must be 0 behind the 3 that it holds"},
+        {true, 16, 0, "word 0 of the hash is 6a09e600, must be 6a09e667 where length is below 64"},
+        {true, 47, 0, "word 7 of the hash is 00e0cd19, must be 5be0cd19 where length is below 64"},
+        {true, 6, 7, "residue is 7, must be 6 as of the bytes where length is below 64"},
+        {true, 48, 9, "residue is 6, must be 14 as of the bytes where length is below 64"},
+        {true, 8, 0, "residue is 6, must be 0 where length is 0"},
+    };
+    uint8_t form[ATLAS_WITNESS_STREAM_BYTES];
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        atlas_witness_stream_t* stream = atlas_witness_stream_create();
+        CHECK(atlas_witness_stream_update(stream, "\1\2\3", 3) == ATLAS_OK);
+        CHECK(atlas_witness_stream_to_bytes(stream, form) == ATLAS_OK);
+        atlas_witness_stream_destroy(stream);
+        if (!wrong[i].short_one)
+            memcpy(form, STREAM_OF_67, sizeof form);
+        form[wrong[i].at] = wrong[i].value;
+        CHECK_REFUSED(atlas_witness_stream_from_bytes(form, sizeof form) == NULL, ATLAS_E_WITNESS,
+                      "atlas_witness_stream_from_bytes", wrong[i].why);
+    }
+    CHECK_REFUSED(atlas_witness_stream_from_bytes(form, sizeof form - 1) == NULL, ATLAS_E_WITNESS,
+                  "atlas_witness_stream_from_bytes", "len is 111, must be 112");
+    CHECK_REFUSED(atlas_witness_stream_from_bytes(form, SIZE_MAX) == NULL, ATLAS_E_WITNESS,
+                  "atlas_witness_stream_from_bytes", ", must be 112");
+    CHECK_REFUSED(atlas_witness_stream_from_bytes(NULL, sizeof form) == NULL, ATLAS_E_MEMORY,
+                  "atlas_witness_stream_from_bytes", "bytes is NULL");
+}
+
+/* No test can feed so many bytes; a byte form says that they were fed. */
+static void case_stream_of_most_bytes(void)
+{
+    uint8_t form[ATLAS_WITNESS_STREAM_BYTES], back[ATLAS_WITNESS_STREAM_BYTES];
+    memcpy(form, STREAM_OF_67, sizeof form);
+    memset(form + 8, 0xff, 7); /* 2^61 - 2 */
+    form[8] = 0xfe;
+    form[15] = 0x1f;
+    atlas_witness_stream_t* stream = NULL;
+    CHECK_OK((stream = atlas_witness_stream_from_bytes(form, sizeof form)) != NULL);
+    CHECK_REFUSED(atlas_witness_stream_update(stream, data, 2) == ATLAS_E_STATE, ATLAS_E_STATE,
+                  "atlas_witness_stream_update",
+                  "n is 2, must be at most 1 behind 2305843009213693950 bytes");
+    CHECK_OK(atlas_witness_stream_to_bytes(stream, back) == ATLAS_OK);
+    CHECK(memcmp(form, back, sizeof form) == 0);
+    CHECK_OK(atlas_witness_stream_update(stream, data, 1) == ATLAS_OK);
+    CHECK_REFUSED(atlas_witness_stream_update(stream, data, 1) == ATLAS_E_STATE, ATLAS_E_STATE,
+                  "atlas_witness_stream_update", "n is 1, must be at most 0");
+    CHECK_OK(atlas_witness_stream_update(stream, NULL, 0) == ATLAS_OK);
+    CHECK_OK(atlas_witness_stream_to_bytes(stream, back) == ATLAS_OK);
+    atlas_witness_stream_destroy(stream);
+    CHECK_OK((stream = atlas_witness_stream_from_bytes(back, sizeof back)) != NULL);
+    atlas_witness_stream_destroy(stream);
+}
+
 static void case_residue_and_check(void)
 {
     fill_data();
@@ -377,6 +513,10 @@ static void case_kernel_sets(void)
     X(witness_bytes_malformed, "malformed bytes are refused, and the field is named")              \
     X(witness_stream, "a stream in any chunks gives the witness of the whole")                     \
     X(witness_stream_goes_on, "a witness leaves its stream as it is")                              \
+    X(stream_bytes, "stream -> bytes -> stream is the identity, little-endian")                    \
+    X(stream_bytes_go_on, "saved anywhere with any kernel set, a stream goes on with any other")   \
+    X(stream_bytes_malformed, "malformed bytes of a stream are refused, and the rule is named")    \
+    X(stream_of_most_bytes, "a stream takes no more than SHA-256 is defined for")                  \
     X(residue_and_check, "residue and check are the sum mod 96; not conserved is no error")        \
     X(window_residues, "one residue for each window, the last may be shorter")                     \
     X(update, "a streamed residue is that of the whole; no state makes it wrap")                   \

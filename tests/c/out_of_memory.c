@@ -70,6 +70,7 @@ static uint8_t region[ATLAS_WINDOW_BYTES]; /* zeros: conserved */
 static atlas_witness_stream_t* stream;
 static atlas_tree_stream_t* tree;
 static uint8_t form[ATLAS_WITNESS_BYTES];
+static uint8_t stream_form[ATLAS_WITNESS_STREAM_BYTES];
 
 /* Each makes one object, and gives it back or NULL. */
 static void* make_domain(void)
@@ -90,6 +91,11 @@ static void* make_witness_of_bytes(void)
 static void* make_stream(void)
 {
     return atlas_witness_stream_create();
+}
+
+static void* make_stream_of_bytes(void)
+{
+    return atlas_witness_stream_from_bytes(stream_form, sizeof stream_form);
 }
 
 static void* make_witness_of_stream(void)
@@ -137,6 +143,7 @@ static const struct {
     {"atlas_witness_generate", make_witness, destroy_witness},
     {"atlas_witness_from_bytes", make_witness_of_bytes, destroy_witness},
     {"atlas_witness_stream_create", make_stream, destroy_stream},
+    {"atlas_witness_stream_from_bytes", make_stream_of_bytes, destroy_stream},
     {"atlas_witness_stream_witness", make_witness_of_stream, destroy_witness},
     {"atlas_tree_stream_create", make_tree, destroy_tree},
     {"atlas_tree_stream_copy", make_copy_of_tree, destroy_tree},
@@ -156,6 +163,7 @@ static void case_makers(void)
     atlas_witness_t* w = atlas_witness_generate(region, sizeof region);
     CHECK(tree != NULL);
     CHECK(stream != NULL && atlas_witness_to_bytes(w, form) == ATLAS_OK);
+    CHECK(atlas_witness_stream_to_bytes(stream, stream_form) == ATLAS_OK);
     atlas_witness_destroy(w);
     for (size_t i = 0; i < sizeof MAKERS / sizeof MAKERS[0]; i++) {
         void* object = NULL;
@@ -243,6 +251,7 @@ static void case_no_allocation(void)
     CHECK(atlas_budget_alloc(domain, 1) && atlas_budget_release(domain, 1));
     CHECK(atlas_witness_verify(w, region, sizeof region));
     CHECK(atlas_witness_stream_update(stream, region, sizeof region) == ATLAS_OK);
+    CHECK(atlas_witness_stream_to_bytes(stream, stream_form) == ATLAS_OK);
     CHECK(atlas_tree_leaves(region, sizeof region, hashes, &state) == ATLAS_OK);
     CHECK(atlas_tree_node(hashes, hashes, hashes) == ATLAS_OK);
     CHECK(atlas_tree_root(hashes, 1, hashes) == ATLAS_OK);
