@@ -159,7 +159,7 @@ cdef class Domain:
         self.check()
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, exc_type, exc, traceback):
         self.close()
 
 
@@ -244,7 +244,7 @@ cdef class Lease:
             self.held = True
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, exc_type, exc, traceback):
         with cython.critical_section(self):
             if self.held:
                 # The handle outlives close(): to a closed domain this is harmless, and no error
