@@ -133,4 +133,4 @@ def peak_kib(*arguments: str) -> int:
         stderr=subprocess.PIPE,
         check=True,
     )
-    return int(done.stderr)
+    return int(done.stderr.split()[-1])  # after what the command says

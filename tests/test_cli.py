@@ -22,7 +22,7 @@ from commandline import (
     without_colour,
 )
 
-COMMANDS = ("bench", "check", "delta", "info", "sum", "verify", "witness")
+COMMANDS = ("bench", "check", "check-sums", "delta", "info", "sum", "verify", "witness")
 ODD_NAMES = (
     b"plain",
     b"two words",
@@ -94,6 +94,7 @@ def test_help_and_the_package_load_no_heavy_module() -> None:
         ("check",),
         ("witness",),
         ("sum",),
+        ("check-sums",),
         ("verify",),
         ("verify", "only-a-witness"),
         ("verify", "-", "-"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Python threads: budgets, commits, close during a call, and who holds the GIL."""
 
+import pickle
 import random
 import sys
 import threading
@@ -200,6 +201,26 @@ def test_a_witness_stream_refuses_a_second_thread() -> None:
     assert refused + taken == 4
     assert refused >= 1
     assert stream.witness().length == taken * LARGE
+
+
+def test_the_state_of_a_stream_in_use_is_refused_and_never_one_in_between() -> None:
+    stream = atlas.WitnessStream()
+    chunk = bytes(LARGE)
+    saved: list[bytes] = []
+    refusals = set()
+    thread = threading.Thread(target=stream.update, args=(chunk,))
+    thread.start()
+    while thread.is_alive():
+        for save in (bytes, pickle.dumps):
+            try:
+                saved.append(save(stream))
+            except atlas.StateError as error:
+                refusals.add(str(error))
+    thread.join()
+    assert refusals == {"the stream is in use by another thread, must not be"}
+    ends = [save(atlas.WitnessStream()) for save in (bytes, pickle.dumps)]
+    ends += [save(stream) for save in (bytes, pickle.dumps)]
+    assert set(saved) <= set(ends)
 
 
 DATA = bytes(LARGE)

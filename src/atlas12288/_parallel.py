@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 # Items that wait beside those that are worked on, so that no thread waits for the next one.
 _WAITING = 2
+# The same where the calling thread only hands out: each time it wakes it takes the interpreter from
+# the others, which small files feel.
+_QUEUED = 64
 
 
 def thread_count(threads: int | None) -> int:
@@ -101,3 +104,88 @@ def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Genera
         finally:
             for future, _ in pending:
                 future.cancel()
+
+
+def in_order_ahead(
+    work: Callable[[T], R],
+    items: Iterable[T],
+    threads: int,
+    *,
+    weight: Callable[[T], int],
+    ahead: int,
+    stop: Callable[[], object],
+) -> Generator[R, None, None]:
+    """As `in_order`, for items of which one may take a million times as long as another: while it
+    is worked on, the others go on, and their results wait.
+
+    The calling thread alone takes the items, and works on none, so that it can give each result as
+    soon as its turn has come. With one thread none is started, and it does all.
+
+    Args:
+        work, items, threads: as for `in_order`.
+        weight: the bytes that an item and its result hold until the result is given.
+        ahead: no item is taken while results that are not given hold more than this.
+        stop: called when no more results are wanted, before what has begun is waited for: from then
+            on `work` may raise at any time.
+    """
+    if threads == 1:
+        yield from map(work, items)
+        return
+    from collections import deque
+    from contextlib import suppress
+    from queue import Empty, SimpleQueue
+    from threading import Thread
+
+    tasks: SimpleQueue[tuple[int, T] | None] = SimpleQueue()
+    done: SimpleQueue[tuple[int, R] | BaseException] = SimpleQueue()
+    workers: list[Thread] = []
+    results: dict[int, R] = {}
+    weights: deque[int] = deque()  # of the items from `given` on
+    given = under_way = waiting = 0
+
+    def run() -> None:
+        while (task := tasks.get()) is not None:
+            index, item = task
+            try:
+                done.put((index, work(item)))
+            except BaseException as error:
+                done.put(error)
+
+    try:
+        items = iter(items)
+        more = True
+        while True:
+            while more and under_way < threads + _QUEUED and waiting <= ahead:
+                try:
+                    item = next(items)
+                except StopIteration:
+                    more = False
+                    break
+                if under_way >= len(workers) < threads:
+                    workers.append(Thread(target=run))
+                    workers[-1].start()
+                tasks.put((given + len(weights), item))
+                under_way += 1
+                weights.append(weight(item))
+                waiting += weights[-1]
+            if not weights:
+                return
+            outcome = done.get()
+            under_way -= 1
+            if isinstance(outcome, BaseException):
+                raise outcome
+            index, result = outcome
+            results[index] = result
+            while given in results:
+                yield results.pop(given)
+                given += 1
+                waiting -= weights.popleft()
+    finally:
+        stop()
+        with suppress(Empty):
+            while True:
+                tasks.get_nowait()
+        for _ in workers:
+            tasks.put(None)
+        for worker in workers:
+            worker.join()

@@ -16,6 +16,7 @@ from .. import __version__
 from . import (
     bench,
     check,
+    check_sums,
     conformance,
     delta,
     info,
@@ -54,8 +55,8 @@ def cli() -> None:
 
 
 _COMMANDS = (
-    *(check, witness, verify, locate, prove, verify_proof, delta, sum, info, bench),
-    conformance,
+    *(check, witness, verify, locate, prove, verify_proof, delta, sum, check_sums),
+    *(info, bench, conformance),
 )
 for module in _COMMANDS:
     cli.add_command(module.command)

@@ -4,6 +4,7 @@
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -58,6 +59,11 @@ def complain(subject: str, reason: str) -> None:
     click.echo(f"{PROGRAM}: {shown(subject)}: {reason}", err=True)
 
 
+def shows_progress() -> bool:
+    """Whether the progress bar has a terminal to appear on."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def _has_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
@@ -95,8 +101,16 @@ class Report:
             sys.stdout.write("\n]\n")
 
     def advance(self, count: int) -> None:
-        """`count` more bytes were read."""
+        """`count` more bytes were read; any thread may say so."""
         self._bar.advance(count)
+
+    def listed(self, files: int) -> None:
+        """So many files were found so far; what is read is not known yet."""
+        self._bar.listed(files)
+
+    def expect(self, total: int) -> None:
+        """All files were found: `total` bytes will be read."""
+        self._bar.expect(total)
 
     def verdict(self, holds: bool) -> None:
         """Counts a verdict for the exit code."""
@@ -105,10 +119,14 @@ class Report:
 
     def error(self, name: str, reason: str) -> None:
         """Something could not be checked: says so, and counts for the exit code."""
+        self.warning(name, reason)
+        self.code = COULD_NOT_CHECK
+
+    def warning(self, name: str, reason: str) -> None:
+        """Says something as `error` does; it does not count for the exit code."""
         self._bar.make_way(sys.stderr)
         sys.stdout.flush()  # keeps the order where both streams are one
         complain(name, reason)
-        self.code = COULD_NOT_CHECK
 
     def line(self, text: str, good: bool | None = None, verdict: str = "", more: str = "") -> None:
         """One line of text (not with `as_json`).
@@ -176,15 +194,36 @@ class _ProgressBar:
     def __init__(self, total: int | None) -> None:
         self._total = total
         self._done = 0
-        self._wanted = sys.stderr is not None and sys.stderr.isatty()
+        self._listing = False  # are files counted, not bytes?
+        self._wanted = shows_progress()
+        self._lock = threading.RLock()  # bytes are counted by the threads that read them
         self._appear_at = time.monotonic() + PROGRESS_AFTER_S
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def advance(self, count: int) -> None:
-        self._done += count
         if not self._wanted:
             return
+        with self._lock:
+            self._done += count
+            self._update()
+
+    def listed(self, files: int) -> None:
+        if not self._wanted:
+            return
+        with self._lock:
+            self._listing = True
+            self._done = files
+            self._update()
+
+    def expect(self, total: int) -> None:
+        with self._lock:
+            self.hide()
+            self._listing = False
+            self._total = total
+            self._done = 0
+
+    def _update(self) -> None:
         if self._progress is None and time.monotonic() >= self._appear_at:
             self._show()
         if self._progress is not None and self._task is not None:
@@ -193,13 +232,15 @@ class _ProgressBar:
     def make_way(self, stream: TextIO | None) -> None:
         """Called before a line is written: it must not run into the bar."""
         if self._wanted and stream is not None and stream.isatty():
-            self.hide()
-            self._appear_at = time.monotonic() + PROGRESS_AFTER_S
+            with self._lock:
+                self.hide()
+                self._appear_at = time.monotonic() + PROGRESS_AFTER_S
 
     def hide(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        with self._lock:
+            if self._progress is not None:
+                self._progress.stop()
+                self._progress = None
 
     def _show(self) -> None:
         from rich.console import Console
@@ -207,20 +248,27 @@ class _ProgressBar:
             BarColumn,
             DownloadColumn,
             Progress,
+            ProgressColumn,
+            SpinnerColumn,
+            TextColumn,
             TimeRemainingColumn,
             TransferSpeedColumn,
         )
 
+        columns: tuple[ProgressColumn, ...] = (
+            (SpinnerColumn(), TextColumn("{task.completed:,} files found"))
+            if self._listing
+            else (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        )
         self._progress = Progress(
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
+            *columns,
             console=Console(stderr=True),
             transient=True,
             # Standard output is a channel of its own, whatever the bar does.
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._progress.add_task("", total=self._total, completed=self._done)
+        self._task = self._progress.add_task(
+            "", total=None if self._listing else self._total, completed=self._done
+        )
         self._progress.start()

@@ -6,14 +6,8 @@ import os
 import click
 
 from ..files import FileError, expected_bytes, witness_file
+from ..sums import sums_line
 from .report import Report, files_argument, json_option
-
-
-def _sha256sum_line(digest: str, name: str) -> bytes:
-    """The line of GNU sha256sum, which marks an escaped name by a backslash before the digest."""
-    raw = os.fsencode(name)
-    escaped = raw.replace(b"\\", rb"\\").replace(b"\n", rb"\n").replace(b"\r", rb"\r")
-    return (b"\\" if escaped != raw else b"") + digest.encode("ascii") + b"  " + escaped
 
 
 @click.command(
@@ -40,8 +34,7 @@ def command(files: tuple[str, ...], as_json: bool) -> int:
                 report.error(name, str(error))
                 fields["error"] = str(error)
             else:
-                digest = witness.hexdigest()
-                report.raw_line(_sha256sum_line(digest, name))
-                fields |= {"sha256": digest, "length": witness.length}
+                report.raw_line(sums_line(witness.digest, os.fsencode(name)))
+                fields |= {"sha256": witness.hexdigest(), "length": witness.length}
             report.item(fields)
     return report.code

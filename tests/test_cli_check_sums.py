@@ -1,0 +1,524 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 check-sums`, against GNU `sha256sum -c`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gnu
+import strategies
+from commandline import (
+    COULD_NOT_CHECK,
+    DOES_NOT_HOLD,
+    HOLDS,
+    INTERRUPTED,
+    PROGRAM,
+    TIMEOUT_S,
+    peak_kib,
+    run,
+    run_on_terminal,
+    sparse_file,
+    start,
+    wait_until_read,
+    without_colour,
+)
+
+GIB = 2**30
+KEYS = ["list", "line", "file", "sha256", "found", "holds", "error"]
+MALFORMED = "improperly formatted SHA256 checksum line"
+
+GOOD = f"{gnu.digest_of(b'plain')}  plain\n"
+WRONG = f"{gnu.digest_of(b'other')}  1\n"
+MISSING = f"{gnu.digest_of(b'missing')}  missing\n"
+BAD = "no sum\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of gnu.NAMES, and LIST, which each test writes anew."""
+    folder = tmp_path_factory.mktemp("sums")
+    gnu.make_files(folder)
+    return folder
+
+
+def verdicts_of(output: bytes) -> list[tuple[bytes, str]]:
+    """The names and verdicts of text: unlike that of older versions of GNU it has one meaning."""
+    verdicts = []
+    for line in output.splitlines(keepends=True):
+        name, _, verdict = line.removesuffix(b"\n").rpartition(b": ")
+        if name.startswith(b"\\"):
+            name = name[1:].replace(rb"\\", b"\0").replace(rb"\n", b"\n").replace(rb"\r", b"\r")
+            name = name.replace(b"\0", b"\\")
+        verdicts.append((name, verdict.decode()))
+    return verdicts
+
+
+# --- beside GNU ---
+
+
+@gnu.needed
+@given(
+    strategies.sum_lists(),
+    st.lists(st.sampled_from(("--strict", "--ignore-missing")), unique=True),
+    st.sampled_from(((), ("--quiet",), ("--status",), ("--warn",))),
+    st.sampled_from(((), ("--threads", "1"), ("--threads", "3"))),
+)
+def test_the_same_verdicts_and_zero_where_gnu_has_zero(
+    folder: Path,
+    sums: bytes,
+    rules: list[str],
+    output: tuple[str, ...],
+    threads: tuple[str, ...],
+) -> None:
+    (folder / "LIST").write_bytes(sums)
+    theirs = gnu.sha256sum("-c", *rules, *output, "LIST", cwd=folder)
+    ours = run("check-sums", *rules, *output, *threads, "LIST", cwd=folder)
+    assert gnu.says(theirs.stdout, verdicts_of(ours.stdout))
+    assert (ours.returncode == HOLDS) == (theirs.returncode == 0)
+    assert b"Traceback" not in ours.stderr
+
+
+def test_what_sum_writes_holds_for_names_of_any_bytes(folder: Path) -> None:
+    sums = run("sum", "--", *gnu.NAMES, cwd=folder).stdout
+    done = run("check-sums", "-", input=sums, cwd=folder)
+    assert (done.returncode, done.stderr) == (HOLDS, b"")
+    assert verdicts_of(done.stdout) == [(name, "OK") for name in gnu.NAMES]
+
+
+@gnu.needed
+@pytest.mark.parametrize("option", ["--tag", "--binary"])
+def test_other_forms_that_gnu_writes_are_read(folder: Path, option: str) -> None:
+    sums = gnu.sha256sum(option, "--", *gnu.NAMES, cwd=folder).stdout
+    done = run("check-sums", "-", input=sums, cwd=folder)
+    assert (done.returncode, done.stderr) == (HOLDS, b"")
+    assert verdicts_of(done.stdout) == [(name, "OK") for name in gnu.NAMES]
+
+
+@gnu.needed
+def test_a_list_of_zero_is_refused_where_gnu_checks_its_first_file_alone(folder: Path) -> None:
+    sums = gnu.sha256sum("--zero", "plain", "1", cwd=folder).stdout.replace(b"6", b"7")
+    done = run("check-sums", "-", input=sums, cwd=folder)
+    assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"")
+
+
+# --- exit codes ---
+
+
+@pytest.mark.parametrize(
+    ("sums", "options", "code"),
+    [
+        (GOOD, "", HOLDS),
+        (GOOD + WRONG, "", DOES_NOT_HOLD),
+        (GOOD + MISSING, "", COULD_NOT_CHECK),
+        (WRONG + MISSING, "", COULD_NOT_CHECK),
+        (GOOD + BAD, "", HOLDS),
+        (GOOD + BAD, "--warn", HOLDS),
+        (GOOD + BAD, "--strict", COULD_NOT_CHECK),
+        (GOOD + BAD, "--strict --status", COULD_NOT_CHECK),
+        (WRONG + BAD, "", DOES_NOT_HOLD),
+        (BAD, "", COULD_NOT_CHECK),
+        ("", "", COULD_NOT_CHECK),
+        ("# nothing\n\n", "", COULD_NOT_CHECK),
+        (GOOD + MISSING, "--ignore-missing", HOLDS),
+        (WRONG + MISSING, "--ignore-missing", DOES_NOT_HOLD),
+        (MISSING, "--ignore-missing", COULD_NOT_CHECK),
+        (GOOD[:-8], "", COULD_NOT_CHECK),  # cut off in the name: the file has another name
+        (GOOD + WRONG[:30], "", HOLDS),  # cut off in the digest: as any line that is no sum
+        (GOOD + WRONG[:30], "--strict", COULD_NOT_CHECK),
+    ],
+)
+def test_exit_codes(folder: Path, sums: str, options: str, code: int) -> None:
+    for form in ((), ("--json",)) if "--status" not in options else ((),):
+        done = run("check-sums", *options.split(), *form, "-", input=sums.encode(), cwd=folder)
+        assert done.returncode == code
+
+
+def test_each_list_must_have_a_sum_and_a_file(folder: Path) -> None:
+    (folder / "LIST").write_text(GOOD)
+    done = run("check-sums", "LIST", "-", input=BAD.encode(), cwd=folder)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stdout == b"plain: OK\n"
+    assert done.stderr == b"atlas12288: -: no properly formatted SHA256 checksum lines found\n"
+    done = run("check-sums", "--ignore-missing", "LIST", "-", input=MISSING.encode(), cwd=folder)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr == b"atlas12288: -: no file was verified\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), b"Missing argument"),
+        (("--threads", "0", "-"), b"not in the range"),
+        (("--json", "--quiet", "-"), b"--json prints every verdict"),
+        (("--json", "--status", "-"), b"--json prints every verdict"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], words: bytes) -> None:
+    done = run("check-sums", *arguments)
+    assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"")
+    assert words in done.stderr
+
+
+# --- what is printed ---
+
+
+def test_verdicts_errors_and_the_sums_of_them(folder: Path) -> None:
+    sums = GOOD + WRONG + MISSING + BAD + BAD + MISSING
+    done = run("check-sums", "--warn", "-", input=sums.encode(), cwd=folder)
+    assert done.stdout.decode().splitlines() == [
+        "plain: OK",
+        "1: FAILED",
+        "missing: FAILED open or read",
+        "missing: FAILED open or read",
+    ]
+    assert done.stderr.decode().splitlines() == [
+        "atlas12288: missing: No such file or directory",
+        f"atlas12288: -: 4: {MALFORMED}",
+        f"atlas12288: -: 5: {MALFORMED}",
+        "atlas12288: missing: No such file or directory",
+        "atlas12288: -: WARNING: 2 lines are improperly formatted",
+        "atlas12288: -: WARNING: 2 listed files could not be read",
+        "atlas12288: -: WARNING: 1 computed checksum did NOT match",
+    ]
+
+
+def test_quiet_prints_what_does_not_match(folder: Path) -> None:
+    sums = (GOOD + WRONG + BAD).encode()
+    done = run("check-sums", "--quiet", "-", input=sums, cwd=folder)
+    assert done.stdout == b"1: FAILED\n"
+    assert done.stderr.count(b"WARNING") == 2
+
+
+def test_status_prints_errors_alone(folder: Path) -> None:
+    sums = (GOOD + WRONG + BAD).encode()
+    done = run("check-sums", "--status", "--warn", "-", input=sums, cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (DOES_NOT_HOLD, b"", b"")
+    done = run("check-sums", "--status", "-", input=MISSING.encode(), cwd=folder)
+    assert done.returncode == COULD_NOT_CHECK
+    assert (done.stdout, done.stderr) == (
+        b"",
+        b"atlas12288: missing: No such file or directory\n",
+    )
+
+
+def test_json_has_an_element_for_each_line_and_each_failed_list(folder: Path) -> None:
+    sums = "# comment\n" + GOOD + WRONG + MISSING + BAD
+    done = run("check-sums", "--json", "-", "nolist", input=sums.encode(), cwd=folder)
+    assert done.returncode == COULD_NOT_CHECK
+    items = json.loads(done.stdout)
+    assert all(list(item) == KEYS for item in items)
+    plain, one, other, missing = map(gnu.digest_of, (b"plain", b"1", b"other", b"missing"))
+    enoent = "No such file or directory"
+    assert [tuple(item.values()) for item in items] == [
+        ("-", 2, "plain", plain, plain, True, None),
+        ("-", 3, "1", other, one, False, None),
+        ("-", 4, "missing", missing, None, None, enoent),
+        ("-", 5, None, None, None, None, MALFORMED),
+        ("nolist", None, None, None, None, None, enoent),
+    ]
+
+
+def test_json_names_are_of_any_bytes(folder: Path) -> None:
+    sums = run("sum", "--", *gnu.NAMES, cwd=folder).stdout
+    items = json.loads(run("check-sums", "--json", "-", input=sums, cwd=folder).stdout)
+    assert [os.fsencode(item["file"]) for item in items] == list(gnu.NAMES)
+
+
+def test_json_of_missing_files_that_are_ignored(folder: Path) -> None:
+    sums = (MISSING + GOOD).encode()
+    options = ("--json", "--ignore-missing")
+    (item,) = json.loads(run("check-sums", *options, "-", input=sums, cwd=folder).stdout)
+    assert (item["line"], item["holds"]) == (2, True)
+    (item,) = json.loads(
+        run("check-sums", *options, "-", input=MISSING.encode(), cwd=folder).stdout
+    )
+    assert (item["line"], item["error"]) == (None, "no file was verified")
+
+
+def test_a_terminal_gets_colours_and_no_control_characters_of_a_list(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "LIST").write_text(GOOD + WRONG + f"{gnu.digest_of(b'x')}  \x1b[2J\n")
+    monkeypatch.chdir(folder)
+    code, text, done = run_on_terminal("check-sums", "LIST", streams=("stdout",))
+    assert code == COULD_NOT_CHECK
+    assert "\x1b[2J" not in text
+    assert b"\x1b" not in done.stderr
+    assert "plain: \x1b[32mOK" in text
+    assert "1: \x1b[31mFAILED" in text
+    assert without_colour(text).splitlines() == [
+        "plain: OK",
+        "1: FAILED",
+        "\\x1b[2J: FAILED open or read",
+    ]
+
+
+# --- order, memory, progress, Ctrl-C ---
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "7"])
+def test_verdicts_come_in_the_order_of_the_list(tmp_path: Path, threads: str) -> None:
+    lines = []
+    for index in range(300):
+        path = tmp_path / f"{index}"
+        path.write_bytes(bytes(index % 7 * 50_000))
+        digest = gnu.digest_of(path.read_bytes() + b"!" * (index % 5 == 0))
+        lines.append(f"{digest}  {index}\n")
+    sums = "".join(lines).encode()
+    done = run("check-sums", "--threads", threads, "-", input=sums, cwd=tmp_path)
+    assert done.stdout.decode().splitlines() == [
+        f"{index}: {'OK' if index % 5 else 'FAILED'}" for index in range(300)
+    ]
+
+
+def test_small_files_are_checked_while_a_large_one_is_read(folder: Path) -> None:
+    (folder / "LIST").write_text(GOOD + GOOD.replace("plain", "./plain") * 10_000 + WRONG)
+    # The first file is not done before the last one is.
+    code = (
+        "import sys, threading, atlas12288.cli\n"
+        "from atlas12288.cli import check_sums\n"
+        "find, done = check_sums._find, threading.Event()\n"
+        "def ordered(path, advance):\n"
+        "    if path == b'1':\n"
+        "        done.set()\n"
+        f"    if path == b'plain' and not done.wait({TIMEOUT_S}):\n"
+        "        sys.exit('it waits for itself')\n"
+        "    return find(path, advance)\n"
+        "check_sums._find = ordered\n"
+        "sys.exit(atlas12288.cli.main(['check-sums', '--threads', '2', 'LIST']))\n"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", code), cwd=folder, capture_output=True, check=False
+    )
+    assert done.returncode == DOES_NOT_HOLD
+    assert done.stdout.count(b": OK\n") == 10_001
+    assert done.stdout.startswith(b"plain: OK\n")
+    assert done.stdout.endswith(b"\n1: FAILED\n")
+
+
+def test_memory_is_constant(folder: Path, tmp_path: Path) -> None:
+    sparse_file(tmp_path / "big", 2 * GIB)
+    big = run("sum", tmp_path / "big").stdout.decode()
+    plain = f"{gnu.digest_of(b'plain')}  {folder / 'plain'}\n"
+    (tmp_path / "LIST").write_text(big + plain * 50_000 + big)
+    used = peak_kib("check-sums", "--threads", "8", str(tmp_path / "LIST")) - peak_kib()
+    assert used <= 64 * 1024
+
+
+def test_memory_is_constant_for_a_list_without_lines(tmp_path: Path) -> None:
+    sums = sparse_file(tmp_path / "LIST", GIB // 4)
+    assert peak_kib("check-sums", "--warn", str(sums)) - peak_kib() <= 64 * 1024
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_ctrl_c_ends_the_reading_of_large_files(tmp_path: Path, threads: str) -> None:
+    for name in ("big", "large"):
+        sparse_file(tmp_path / name, 1024 * GIB)
+    digest = gnu.digest_of(b"")
+    (tmp_path / "LIST").write_text(f"{digest}  big\n{digest}  large\n")
+    process = start("check-sums", "--threads", threads, "LIST", cwd=tmp_path)
+    wait_until_read(process, 2**26)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, out) == (INTERRUPTED, b"")
+    assert b"Traceback" not in err
+
+
+def test_the_bar_knows_how_much_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sparse_file(tmp_path / "big", 2 * GIB)
+    (tmp_path / "LIST").write_text(f"{gnu.digest_of(b'')}  big\n" * 2)
+    monkeypatch.chdir(tmp_path)
+    arguments = ("check-sums", "--threads", "1", "--status", "LIST")
+    code, text, done = run_on_terminal(*arguments, streams=("stderr",))
+    assert code == DOES_NOT_HOLD
+    assert "/4.3 GB" in without_colour(text)
+    assert done.stdout == b""
+
+
+# --- when the outside world misbehaves ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("missing", "No such file or directory"),
+        ("directory", "is a directory"),
+        ("fifo", "is a FIFO"),  # GNU waits for a writer
+        ("device", "is a character device"),  # GNU reads /dev/zero for ever
+        ("loop", "Too many levels of symbolic links"),
+        ("nofolder", "Not a directory"),
+        ("long", "File name too long"),
+    ],
+)
+@pytest.mark.parametrize("place", ["list", "listed"])
+def test_what_cannot_be_read_is_named_and_the_rest_done(
+    folder: Path, tmp_path: Path, kind: str, reason: str, place: str
+) -> None:
+    bad = tmp_path / "bad"
+    if kind == "directory":
+        bad.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(bad)
+    elif kind == "device":
+        bad.symlink_to("/dev/zero")
+    elif kind == "loop":
+        bad.symlink_to(bad)
+    elif kind == "nofolder":
+        bad = folder / "plain" / "x"
+    elif kind == "long":
+        bad = tmp_path / ("x" * 300)
+    good = f"{gnu.digest_of(b'plain')}  plain\n"
+    if place == "list":
+        done = run("check-sums", bad, "-", input=good.encode(), cwd=folder)
+        assert done.stdout == b"plain: OK\n"
+    else:
+        sums = f"{gnu.digest_of(b'')}  {bad}\n{good}"
+        done = run("check-sums", "-", input=sums.encode(), cwd=folder)
+        assert done.stdout.decode() == f"{bad}: FAILED open or read\nplain: OK\n"
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr.decode().startswith(f"atlas12288: {bad}: {reason}")
+    # Only what is not there is passed over.
+    if place == "listed":
+        done = run("check-sums", "--ignore-missing", "-", input=sums.encode(), cwd=folder)
+        assert done.returncode == (HOLDS if kind == "missing" else COULD_NOT_CHECK)
+
+
+def test_a_file_without_permission(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o755)
+    tmp_path.chmod(0o755)
+    for name, mode in (("secret", 0), ("open", 0o644)):
+        (folder / name).write_bytes(b"plain")
+        (folder / name).chmod(mode)
+    digest = gnu.digest_of(b"plain")
+    (folder / "LIST").write_text(f"{digest}  secret\n{digest}  open\n")
+    (folder / "LIST").chmod(0o644)
+    # root may read everything: the process gives up its rights, once a run has imported all.
+    code = (
+        "import os, sys, atlas12288.cli\n"
+        f"os.chdir({str(folder)!r})\n"
+        "atlas12288.cli.main(['check-sums', '--status', 'LIST'])\n"
+        "if os.getuid() == 0:\n"
+        "    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "sys.exit(atlas12288.cli.main(['check-sums', 'LIST', 'secret']))\n"
+    )
+    done = subprocess.run((sys.executable, "-c", code), capture_output=True, check=False)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stdout == b"secret: FAILED open or read\nopen: OK\n"
+    assert done.stderr.count(b"atlas12288: secret: Permission denied\n") >= 2
+
+
+@pytest.mark.parametrize("change", ["vanishes", "shrinks", "grows"])
+def test_a_file_that_changes_while_it_is_read(folder: Path, tmp_path: Path, change: str) -> None:
+    big = sparse_file(tmp_path / "big", 2 * GIB)
+    (tmp_path / "LIST").write_text(f"{gnu.digest_of(b'')}  {big}\n{GOOD}")
+    process = start("check-sums", tmp_path / "LIST", cwd=folder)
+    wait_until_read(process, 2**26)
+    if change == "vanishes":
+        big.unlink()
+    else:
+        os.truncate(big, GIB if change == "shrinks" else 2 * GIB + 1)
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    if change == "vanishes":  # the name only: what was opened is read to its end
+        assert process.returncode == DOES_NOT_HOLD
+        assert out.decode() == f"{big}: FAILED\nplain: OK\n"
+    else:
+        assert process.returncode == COULD_NOT_CHECK
+        assert out.decode() == f"{big}: FAILED open or read\nplain: OK\n"
+        assert err.decode().startswith(f"atlas12288: {big}: changed while it was read")
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_list_that_changes_while_it_is_read_is_an_error(folder: Path, threads: str) -> None:
+    code = (
+        "import os, sys, atlas12288.cli\n"
+        "from atlas12288.cli import check_sums\n"
+        "find = check_sums._find\n"
+        "def cut(path, advance):\n"
+        "    os.truncate('LIST', 1000)\n"
+        "    return find(path, advance)\n"
+        "check_sums._find = cut\n"
+        f"sys.exit(atlas12288.cli.main(['check-sums', '--threads', {threads!r}, 'LIST']))\n"
+    )
+    (folder / "LIST").write_text(GOOD * 10_000)
+    done = subprocess.run(
+        (sys.executable, "-c", code), cwd=folder, capture_output=True, check=False
+    )
+    assert done.returncode == COULD_NOT_CHECK
+    assert set(done.stdout.splitlines()) == {b"plain: OK"}
+    assert done.stderr.startswith(b"atlas12288: LIST: changed while it was read")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [strategies.noise(2**20), GOOD.encode("utf-16"), b"\0" * 2**20, b"{}\n", b"\x1b[2J\n"],
+    ids=["noise", "utf-16", "zeros", "json", "escape"],
+)
+def test_a_file_that_is_no_list(folder: Path, data: bytes) -> None:
+    done = run("check-sums", "-", input=data, cwd=folder)
+    assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"")
+    assert done.stderr == b"atlas12288: -: no properly formatted SHA256 checksum lines found\n"
+
+
+def test_standard_input_as_a_listed_file(folder: Path) -> None:
+    (folder / "LIST").write_text(f"{gnu.digest_of(b'data')}  -\n{GOOD}{gnu.digest_of(b'')}  -\n")
+    done = run("check-sums", "LIST", input=b"data", cwd=folder)
+    assert (done.returncode, done.stdout) == (HOLDS, b"-: OK\nplain: OK\n-: OK\n")
+    # As a list and in it at once it is refused, as by GNU.
+    sums = (GOOD + f"{gnu.digest_of(b'')}  -\n").encode()
+    done = run("check-sums", "--warn", "-", input=sums, cwd=folder)
+    assert done.stdout == b"plain: OK\n"
+    assert f"-: 2: {MALFORMED}".encode() in done.stderr
+
+
+def test_closed_standard_streams(folder: Path) -> None:
+    (folder / "LIST").write_text(GOOD)
+
+    def shell(redirection: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            ("sh", "-c", f'exec "$0" -m atlas12288 check-sums LIST - {redirection}', PROGRAM[0]),
+            cwd=folder,
+            input=GOOD.encode(),
+            capture_output=True,
+            check=False,
+        )
+
+    assert shell("").returncode == HOLDS
+    assert shell("2>&-").returncode == HOLDS
+    done = shell(">&-")
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr == b"atlas12288: standard output: is closed\n"
+    done = shell("<&-")
+    assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"plain: OK\n")
+    assert done.stderr == b"atlas12288: -: standard input is closed\n"
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_closed_reader_of_the_output_ends_the_work(tmp_path: Path, threads: str) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    sparse_file(tmp_path / "big", 1024 * GIB)
+    digest = gnu.digest_of(b"")
+    (tmp_path / "LIST").write_text(f"{digest}  empty\n" * 20_000 + f"{digest}  big\n" * 2)
+    process = start("check-sums", "--threads", threads, "LIST", cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"empty: OK\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(TIMEOUT_S) == COULD_NOT_CHECK
+
+
+def test_a_full_disk_behind_the_output(folder: Path) -> None:
+    (folder / "LIST").write_text(GOOD)
+    with Path("/dev/full").open("wb") as full:
+        done = run("check-sums", "LIST", stdout=full, cwd=folder)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr == b"atlas12288: standard output: No space left on device\n"
