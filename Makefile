@@ -6,13 +6,14 @@
 #   make check-native    the C library under sanitizers and valgrind, and on older CPUs
 #   make check-aarch64   the C library on aarch64, under qemu
 #   make check-s390x     the same on a big-endian CPU
+#   make check-kernels   all tests, once with each kernel set that this CPU can run
 #   make check-faults    kills, full and failing disks, a million files
-#   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each of six targets
+#   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each of seven targets
 #   make lint            ruff, mypy
 #   make bench           the benchmark, side by side with what people use today
 #   make docs-performance  measure, and write the tables and the picture of docs/performance.md
 #   make wasm            the WebAssembly modules, in build/wasm and for the package in js
-#   make test-wasm       all tests of the package in js, and of its page in Chromium
+#   make test-wasm       the package in js under Node, the modules under wasmtime, the page in Chromium
 #   make clean           remove what these targets made
 
 PYTHON ?= python3
@@ -24,7 +25,7 @@ FUZZ_SECONDS ?= 60
 SOURCES := pyproject.toml meson.build meson.options \
 	$(shell find include kernelgen runtime src -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test check-native check-aarch64 check-s390x check-faults fuzz lint bench docs-performance wasm test-wasm clean
+.PHONY: demo test check-native check-aarch64 check-s390x check-kernels check-faults fuzz lint bench docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
@@ -38,6 +39,12 @@ check-native: $(VENV)/.test
 check-aarch64 check-s390x: check-%: $(VENV)/.test
 	$(BIN)/python -m pytest tests/native/test_targets.py -k $* $(PYTEST_ARGS)
 
+check-kernels: $(VENV)/.test
+	for name in $$($(BIN)/python -c \
+	  'import atlas12288 as a; print(*filter(a.kernel_set_supported, a.kernel_sets()))'); do \
+	  echo "== $$name"; ATLAS12288_KERNELS=$$name $(BIN)/python -m pytest -q $(PYTEST_ARGS) || exit 1; \
+	done
+
 check-faults: $(VENV)/.test
 	$(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
 
@@ -50,9 +57,9 @@ lint: $(VENV)/.lint
 	$(BIN)/mypy
 
 bench: $(VENV)/.bench
-	$(BIN)/atlas12288 bench $(BENCH_ARGS)
+	$(BIN)/atlas12288 bench --js js $(BENCH_ARGS)
 
-docs-performance: $(VENV)/.bench
+docs-performance: $(VENV)/.bench js/lib/atlas12288.wasm
 	$(BIN)/python benchmarks/performance_docs.py
 
 wasm: js/lib/atlas12288.wasm
@@ -61,13 +68,15 @@ js/lib/atlas12288.wasm: $(VENV)/.wasm $(shell find js/wasm include kernelgen run
 	$(BIN)/python -B js/wasm/build.py --output build/wasm
 	cp build/wasm/*.wasm js/lib/
 
-# The page test drives the command line too. As root, Debian's Chromium is installed for it.
-test-wasm: js/lib/atlas12288.wasm js/node_modules/.package-lock.json $(VENV)/.package
+# The page test drives Python's hashlib and command line too. As root, Debian's Chromium is installed
+# for it.
+test-wasm: js/lib/atlas12288.wasm js/node_modules/.package-lock.json $(VENV)/.test-wasm
 	command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update && apt-get install -y chromium; } || \
 	  { echo 'make test-wasm needs chromium (Debian: apt-get install chromium)' >&2; exit 1; }
 	cd js && ATLAS12288_WASM=plain npm test
 	cd js && ATLAS12288_WASM=simd npm test
-	cd js && ATLAS12288=$(abspath $(BIN))/atlas12288 npm run test-page
+	$(BIN)/python -m pytest tests/wasm $(PYTEST_ARGS)
+	cd js && ATLAS12288=$(abspath $(BIN))/atlas12288 PYTHON=$(abspath $(BIN))/python npm run test-page
 
 js/node_modules/.package-lock.json: js/package.json js/package-lock.json
 	cd js && npm ci --no-audit --no-fund
@@ -98,7 +107,11 @@ $(VENV)/.fuzz: $(VENV)/.package
 	touch $@
 
 $(VENV)/.wasm: $(VENV)/.venv
-	$(BIN)/python -m pip install --quiet --group wasm
+	$(BIN)/python -m pip install --quiet --group build-wasm
+	touch $@
+
+$(VENV)/.test-wasm: $(VENV)/.test $(VENV)/.wasm
+	$(BIN)/python -m pip install --quiet '.[wasm]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.package

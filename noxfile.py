@@ -2,9 +2,11 @@
 """The matrix of Pythons, and the wheel as users get it. `nox` runs what is installed here.
 
 - ``nox -s tests``: the whole suite on every CPython below that this machine has
+- ``nox -s free_threaded``: the same on those without the GIL
 - ``nox -s wheel``: the wheel: platform tag, ABI, and a run where there is no compiler
 """
 
+import sys
 from pathlib import Path
 
 import nox
@@ -12,19 +14,39 @@ import nox
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 
-# Free-threaded builds (3.13t, 3.14t) take the full API in place of the limited one.
-PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t")
-WHEEL_PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
+FREE_THREADED = ("3.13t", "3.14t", "3.15t")
+WHEEL_PYTHONS = PYTHONS
+
+
+def test_group() -> list[str]:
+    """The dependency group of the tests."""
+    return list(nox.project.dependency_groups(nox.project.load_toml(), "test"))
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """The whole suite, on the package as it is installed from here."""
-    session.install(*nox.project.dependency_groups(nox.project.load_toml(), "test"))
-    # A free-threaded build has no limited API, and the build says so.
-    full_api = "--config-settings=setup-args=-Dpython.allow_limited_api=false"
-    session.install(*([full_api] if str(session.python).endswith("t") else []), ".")
+    session.install(*test_group(), ".")
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=FREE_THREADED)
+def free_threaded(session: nox.Session) -> None:
+    """The whole suite without the GIL. llvmlite has no such build: this Python's makes the kernels,
+    and the tests of kernelgen itself are left out."""
+    kernelgen = Path(session.cache_dir) / "kernelgen"
+    kernelgen_python = str(kernelgen / "bin" / "python")
+    session.run(sys.executable, "-m", "venv", str(kernelgen), external=True)
+    session.run(kernelgen_python, "-m", "pip", "install", "-q", "llvmlite", external=True)
+    needs = [need for need in test_group() if not need.startswith("llvmlite")]
+    session.install("--prefer-binary", "meson-python", *needs)
+    # A free-threaded build has no limited API, and the build says so.
+    arguments = ("-Dpython.allow_limited_api=false", f"-Dkernelgen_python={kernelgen_python}")
+    settings = [f"--config-settings=setup-args={argument}" for argument in arguments]
+    session.install("--no-build-isolation", *settings, ".")
+    environment = {"PYTHON_GIL": "0", "ATLAS12288_KERNELGEN_PYTHON": kernelgen_python}
+    session.run("python", "-m", "pytest", *session.posargs, env=environment)
 
 
 @nox.session

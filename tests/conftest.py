@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +11,15 @@ from hypothesis import HealthCheck, settings
 import atlas12288
 
 pytest_plugins = ["c_fixtures"]
+
+# llvmlite is not there for every Python, and these tests are about what is built with it.
+NEED_LLVMLITE = ("test_interleavings.py", "test_kernel_tables.py", "test_kernelgen.py")
+collect_ignore = [] if find_spec("llvmlite") else list(NEED_LLVMLITE)
+
+
+def pytest_report_header() -> str:
+    return f"left out, without llvmlite: {', '.join(collect_ignore)}" if collect_ignore else ""
+
 
 # A fixture such as kernel_set holds for all examples of a test, as intended; a deadline would only
 # measure the machine.

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of real files, witnessed by this project and hashed by what people use today.
+
+Prints a table in Markdown. The folder holds copies of the installed packages of this Python, and an
+archive of them as one large file, until it has `--gigabytes`. Everything is read once before, so
+that all read from memory. Each command runs `--repeat` times, in turns with the others, and its
+median counts.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_GB: Final = 10**9
+
+_BLAKE3: Final = """
+import sys
+from pathlib import Path
+from blake3 import blake3
+threads = blake3.AUTO if sys.argv[2] == "0" else int(sys.argv[2])
+for path in Path(sys.argv[1]).rglob("*"):
+    if path.is_file():
+        blake3(max_threads=threads).update_mmap(path).hexdigest()
+"""
+_MODEL_SIGNING: Final = """
+import sys
+from model_signing import hashing
+hashing.Config().use_file_serialization(max_workers=int(sys.argv[2])).hash(sys.argv[1])
+"""
+_DVC: Final = """
+import sys, tempfile
+from dvc_data.hashfile.build import build
+from dvc_data.hashfile.db import HashFileDB
+from dvc_objects.fs.local import LocalFileSystem
+with tempfile.TemporaryDirectory() as cache:
+    fs = LocalFileSystem()
+    build(HashFileDB(fs, cache), sys.argv[1], fs, "md5", dry_run=True,
+          checksum_jobs=int(sys.argv[2]))
+"""
+_SHA256SUM: Final = 'find "$1" -type f -print0 | xargs -0 -n 64 -P "$2" sha256sum > /dev/null'
+
+
+class Row(NamedTuple):
+    """A command that reads the whole folder.
+
+    Attributes:
+        name: what the table calls it.
+        digest: what it makes of each file.
+        threads: how many it may use.
+        command: with the folder to be put at the place of None.
+    """
+
+    name: str
+    digest: str
+    threads: int
+    command: tuple[str | None, ...]
+
+
+def _python(program: str, threads: int) -> tuple[str | None, ...]:
+    return (sys.executable, "-c", program, None, str(threads))
+
+
+def rows(output: str) -> list[Row]:
+    """All commands; ours write a manifest to `output`."""
+    found = []
+    for threads in (1, 2):
+        for name, digest, options in (
+            ("atlas12288 witness", "SHA-256", ()),
+            ("atlas12288 witness --tree --no-flat", "tree", ("--tree", "--no-flat")),
+            ("atlas12288 witness --tree", "SHA-256 and tree", ("--tree",)),
+        ):
+            ours = (sys.executable, "-m", "atlas12288", "witness", None, "-o", output, *options)
+            found.append(Row(name, digest, threads, (*ours, "--threads", str(threads))))
+        sha256sum = ("sh", "-c", _SHA256SUM, "sh", None, str(threads))
+        found += [
+            Row("`sha256sum` by `xargs -P`", "SHA-256", threads, sha256sum),
+            Row("model-signing", "SHA-256", threads, _python(_MODEL_SIGNING, threads)),
+            Row("blake3", "BLAKE3", threads, _python(_BLAKE3, 1 if threads == 1 else 0)),
+            Row("dvc-data", "MD5", threads, _python(_DVC, threads)),
+        ]
+    return found
+
+
+def make_folder(folder: Path, size: int) -> int:
+    """Fills the folder with real files.
+
+    Returns:
+        How many bytes they have, at least `size`.
+    """
+    packages = Path(sysconfig.get_path("purelib"))
+    total, copy = 0, 0
+    while total < size:
+        target = folder / f"packages-{copy}"
+        shutil.copytree(packages, target, ignore=shutil.ignore_patterns("__pycache__"))
+        if copy == 0:
+            with tarfile.open(folder / "packages.tar", "w") as archive:
+                archive.add(target, arcname="packages")
+        copy += 1
+        total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return total
+
+
+def run(row: Row, folder: Path) -> float:
+    """Seconds that the command takes."""
+    command = [str(folder) if part is None else part for part in row.command]
+    begin = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def table(measured: Sequence[tuple[Row, float]], size: int, files: int) -> str:
+    """The table in Markdown."""
+    base = {row.threads: seconds for row, seconds in measured if row.name.startswith("`sha256sum`")}
+    lines = [
+        f"{files:,} files, {size / _GB:.2f} GB.",
+        "",
+        "| command | digest of each file | threads | s | GB/s | against `sha256sum` |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for row, seconds in measured:
+        lines.append(
+            f"| {row.name} | {row.digest} | {row.threads} | {seconds:.2f} "
+            f"| {size / seconds / _GB:.2f} | {base[row.threads] / seconds:.2f}x |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gigabytes", type=float, default=2.0)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print the seconds of every run")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "data"
+        folder.mkdir()
+        size = make_folder(folder, int(arguments.gigabytes * _GB))
+        files = sum(path.is_file() for path in folder.rglob("*"))
+        commands = rows(str(Path(place) / "data.atlas.json"))
+        seconds: dict[Row, list[float]] = {row: [] for row in commands}
+        run(commands[0], folder)  # brings the files into memory
+        for _ in range(arguments.repeat):
+            for row in commands:
+                seconds[row].append(run(row, folder))
+                print(f"{row.threads} {row.name}: {seconds[row][-1]:.2f} s", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps([{**row._asdict(), "seconds": seconds[row]} for row in commands]))
+    else:
+        medians = [(row, statistics.median(seconds[row])) for row in commands]
+        print(table(medians, size, files))
+
+
+if __name__ == "__main__":
+    main()
