@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The names of element types: one vocabulary for NumPy, ml_dtypes and safetensors.
+
+A name says the type, not how it lies in memory: byte order and padding are not in it. Structured
+types are the JSON list of their fields, `[["x", "float32"], ["y", "int16", [2]]]`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy
+
+# Name in the header of a safetensors file -> name here. float4 and float6 lie packed in the file.
+SAFETENSORS: Final = {
+    "BOOL": "bool",
+    "F4": "float4_e2m1fn",
+    "F6_E2M3": "float6_e2m3fn",
+    "F6_E3M2": "float6_e3m2fn",
+    "U8": "uint8",
+    "I8": "int8",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "I16": "int16",
+    "U16": "uint16",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I32": "int32",
+    "U32": "uint32",
+    "F32": "float32",
+    "C64": "complex64",
+    "F64": "float64",
+    "I64": "int64",
+    "U64": "uint64",
+}
+# The types of ml_dtypes that fill their bytes. In the others (int4, float6 and their like) an
+# element has a byte of which only some bits count.
+_ML_BITS: Final[dict[str, int]] = {
+    "bfloat16": 16,
+    "float8_e3m4": 8,
+    "float8_e4m3": 8,
+    "float8_e4m3b11fnuz": 8,
+    "float8_e4m3fn": 8,
+    "float8_e4m3fnuz": 8,
+    "float8_e5m2": 8,
+    "float8_e5m2fnuz": 8,
+    "float8_e8m0fnu": 8,
+}
+_NUMBER_BITS: Final[dict[str, int]] = {
+    "bool": 8,
+    **{f"int{bits}": bits for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": bits for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": bits for bits in (16, 32, 64)},
+    **{f"complex{bits}": bits for bits in (64, 128)},
+}
+_PACKED_BITS: Final = {"float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
+_BITS: Final = _NUMBER_BITS | _ML_BITS | _PACKED_BITS
+_NUMBER_KINDS: Final = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
+_TEXT_KINDS: Final = {"S": ("bytes", 1), "U": ("str", 4), "V": ("void", 1)}
+_TEXT_NAME: Final = re.compile(r"(bytes|str|void)(0|[1-9][0-9]{0,9})")
+_TIME_NAME: Final = re.compile(
+    r"(datetime64|timedelta64)(\[([2-9]|[1-9][0-9]{1,9})?(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
+)
+
+
+class Form(NamedTuple):
+    """How an array's elements are named and written.
+
+    Attributes:
+        name: of the type.
+        layout: the type as it lies in memory, with the types of ml_dtypes as unsigned integers,
+            which NumPy can swap.
+        canonical: the same packed and little-endian, as it is hashed.
+    """
+
+    name: str
+    layout: numpy.dtype[Any]
+    canonical: numpy.dtype[Any]
+
+
+def form_of(dtype: numpy.dtype[Any], what: str) -> Form:
+    """The form of a NumPy type.
+
+    Raises:
+        TypeError: its bytes are not, or not only, its values; the message calls it `what`.
+    """
+    name, layout, canonical = _parts(dtype, what)
+    return Form(name if isinstance(name, str) else json.dumps(name), layout, canonical)
+
+
+def _parts(
+    dtype: numpy.dtype[Any], what: str
+) -> tuple[str | list[Any], numpy.dtype[Any], numpy.dtype[Any]]:
+    import numpy
+
+    if dtype.names is not None:
+        return _fields(dtype, what)
+    bits = 8 * dtype.itemsize
+    if dtype.type.__module__.split(".")[0] == "ml_dtypes":
+        if _ML_BITS.get(dtype.name) == bits:
+            layout = numpy.dtype(f"u{dtype.itemsize}")
+            return dtype.name, layout, layout.newbyteorder("<")
+    elif dtype.kind in _NUMBER_KINDS:
+        name = _NUMBER_KINDS[dtype.kind] + ("" if dtype.kind == "b" else str(bits))
+        if name in _NUMBER_BITS:
+            return name, dtype, dtype.newbyteorder("<")
+    elif dtype.kind in "mM":
+        return dtype.name, dtype, dtype.newbyteorder("<")
+    elif dtype.kind in _TEXT_KINDS:
+        text, unit = _TEXT_KINDS[dtype.kind]
+        return f"{text}{dtype.itemsize // unit}", dtype, dtype.newbyteorder("<")
+    raise TypeError(
+        f"{what} has the type {dtype}, must have one whose bytes are its value: bool, int8 to "
+        "int64, uint8 to uint64, float16 to float64, complex64, complex128, bfloat16, float8, "
+        "bytes, str, void, datetime64, timedelta64, or a structure of them"
+    )
+
+
+def _fields(
+    dtype: numpy.dtype[Any], what: str
+) -> tuple[list[Any], numpy.dtype[Any], numpy.dtype[Any]]:
+    import numpy
+
+    names, layouts, offsets, canonicals = [], [], [], []
+    fields: Any = dtype.fields
+    for field in dtype.names or ():
+        of_field, offset = fields[field][:2]
+        name, layout, canonical = _parts(of_field.base, f"field {field!r} of {what}")
+        shape = of_field.shape
+        names.append([field, name, list(shape)] if shape else [field, name])
+        layouts.append(numpy.dtype((layout, shape)))
+        canonicals.append((field, canonical, shape))
+        offsets.append(offset)
+    layout = numpy.dtype(
+        {
+            "names": list(dtype.names or ()),
+            "formats": layouts,
+            "offsets": offsets,
+            "itemsize": dtype.itemsize,
+        }
+    )
+    return names, layout, numpy.dtype(canonicals)
+
+
+def bits_of(name: str) -> int | None:
+    """The bits of an element of a type; None for what is not such a name."""
+    if name in _BITS:
+        return _BITS[name]
+    if match := _TEXT_NAME.fullmatch(name):
+        return int(match[2]) * (32 if match[1] == "str" else 8)
+    if _TIME_NAME.fullmatch(name):
+        return 64
+    if not name.startswith("["):
+        return None
+    try:
+        fields = json.loads(name)
+        return _bits_of_fields(fields) if json.dumps(fields) == name else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _bits_of_fields(fields: object) -> int | None:
+    if not isinstance(fields, list):
+        return None
+    total = 0
+    seen = set()
+    for field in fields:
+        if not isinstance(field, list) or len(field) not in (2, 3):
+            return None
+        name, kind, shape = (*field, [1])[:3]
+        if not isinstance(name, str) or name == "" or name in seen:
+            return None
+        seen.add(name)
+        if isinstance(kind, str):
+            bits = None if kind.startswith("[") or kind in _PACKED_BITS else bits_of(kind)
+        else:
+            bits = _bits_of_fields(kind)
+        if bits is None or not is_shape(shape) or shape == []:
+            return None
+        for size in shape:
+            bits *= size
+        total += bits
+    return total
+
+
+def is_shape(value: object) -> bool:
+    """A list of sizes, as JSON gives it?"""
+    # By type, not isinstance: true is no number.
+    return isinstance(value, list) and all(
+        type(size) is int and 0 <= size < 2**64 for size in value
+    )
+
+
+def length_of(shape: tuple[int, ...], bits: int) -> int | None:
+    """The bytes of that many elements; None where they do not fill their last byte."""
+    for size in shape:
+        bits *= size
+    return None if bits % 8 else bits // 8

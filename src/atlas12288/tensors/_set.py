@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The witness of named arrays, and its JSON form.
+
+    {"type": "atlas12288/tensors/v1", "algorithm": "sha256", "metadata": {"format": "pt"},
+     "tensors": [{"name": "bias", "dtype": "bfloat16", "shape": [3], "length": 6, "residue": 0,
+     "digest": "<64 hex>"}], "timestamp": "2025-01-31T12:00:00.000000000Z"}
+
+on one line, tensors in the order of their names; as strict as that of a witness.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from .. import _json
+from .._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of
+from .._parallel import in_order, thread_count
+from .._value import Value
+from ..errors import StateError, WitnessError
+from ..file_tree import Run
+from ..witness import ALGORITHM, TREE_ALGORITHM, format_timestamp, read_timestamp
+from . import _npz, _safetensors
+from ._content import How
+from ._report import Change, Report
+from ._source import Source, TensorFile
+from ._witness import ArrayWitness
+
+if TYPE_CHECKING:
+    import numpy
+    from typing_extensions import Buffer
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+JSON_TYPE = "atlas12288/tensors/v1"
+_KEYS = ("type", "algorithm", "metadata", "tensors", "timestamp")
+_TENSOR_KEYS = ("name", "dtype", "shape", "length", "residue", "digest")
+_OPENERS: dict[str, Callable[[str], AbstractContextManager[TensorFile]]] = {
+    ".safetensors": _safetensors.opened,
+    ".npz": _npz.opened,
+}
+
+
+class TensorsWitness(Value):
+    """Immutable record of a set of named arrays: an `ArrayWitness` for each, and metadata.
+
+    Made by `generate(arrays)`, `from_file(path)` and `from_json`. The order of the arrays is not a
+    part of it. Two are equal when all fields are, the time included.
+
+    Attributes:
+        algorithm: "sha256" or "sha256-merkle-12288", of all of them.
+        timestamp_ns: when it was made, in nanoseconds since 1970-01-01T00:00:00Z; also that of
+            each array.
+    """
+
+    __slots__ = _FIELDS = ("algorithm", "_metadata", "_arrays", "timestamp_ns")
+    _MADE_BY = "TensorsWitness.generate(), from_file() or from_json()"
+
+    algorithm: str
+    _metadata: tuple[tuple[str, str], ...]
+    _arrays: tuple[tuple[str, ArrayWitness], ...]
+    timestamp_ns: int
+
+    @classmethod
+    def generate(
+        cls,
+        arrays: Mapping[str, numpy.ndarray[Any, Any]],
+        /,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        tree: bool = False,
+        leaves: bool = True,
+        threads: int | None = None,
+    ) -> Self:
+        """The witness of arrays in memory, with the present time.
+
+        Args:
+            arrays: by name; nobody may change them meanwhile.
+            metadata: texts that belong to the set, as in a .safetensors file.
+            tree: make tree witnesses, which say which windows changed.
+            leaves: keep those of trees for that, 33 bytes a window.
+            threads: how many hash; None for one for each core that this process may use. Flat
+                witnesses are made of several arrays at once, tree witnesses of several parts of
+                an array.
+
+        Raises:
+            TypeError: an array that `ArrayWitness.generate` refuses, a name or metadata that is not
+                a text, or `threads` is not an int.
+            ValueError: `threads` is less than 1.
+            ImportError: NumPy is not installed.
+        """
+        sources = _sources_of(arrays)
+        return cls._of_sources(sources, _metadata_of(metadata or {}), tree, leaves, threads)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        /,
+        *,
+        tree: bool = False,
+        leaves: bool = True,
+        threads: int | None = None,
+    ) -> Self:
+        """The witness of a .safetensors or .npz file, tensor by tensor.
+
+        The file is read, not mapped, in less than 1 MiB a thread (trees: less than 64 MiB, and
+        their leaves); only a Fortran-ordered array of an .npz file is held in memory as a whole. No
+        code in the file is run: an array of pickled objects is refused.
+
+        Args:
+            path: its name ends in .safetensors or .npz.
+            tree, leaves, threads: as in `generate`.
+
+        Raises:
+            ValueError: the name has another end, the file is damaged or changes while it is read,
+                or `threads` is less than 1; the message names the tensor.
+            OSError: the file cannot be read.
+            TypeError: `threads` is not an int.
+            ImportError: NumPy, which .npz files need, is not installed.
+        """
+        with _opened(path) as file:
+            for problem in file.problems:
+                raise ValueError(f"{file.name} {problem}")
+            return cls._of_sources(file.sources, file.metadata or {}, tree, leaves, threads)
+
+    @classmethod
+    def _of_sources(
+        cls,
+        sources: list[Source],
+        metadata: Mapping[str, str],
+        tree: bool,
+        leaves: bool,
+        threads: int | None,
+    ) -> Self:
+        how = How(tree, leaves, thread_count(threads))
+        made = list(_in_parallel(lambda s, how: (s.name, s.witness(how)), sources, how))
+        algorithm = TREE_ALGORITHM if tree else ALGORITHM
+        return cls._of_parts(algorithm, metadata, made, time.time_ns())
+
+    @classmethod
+    def _of_parts(
+        cls,
+        algorithm: str,
+        metadata: Mapping[str, str],
+        arrays: Iterable[tuple[str, ArrayWitness]],
+        timestamp_ns: int,
+    ) -> Self:
+        timed = ((name, array._with(timestamp_ns=timestamp_ns)) for name, array in arrays)
+        return cls._of(
+            algorithm=algorithm,
+            _metadata=tuple(sorted(metadata.items())),
+            _arrays=tuple(sorted(timed, key=lambda item: item[0])),
+            timestamp_ns=timestamp_ns,
+        )
+
+    @property
+    def arrays(self) -> dict[str, ArrayWitness]:
+        """The witness of each array, in the order of their names."""
+        return dict(self._arrays)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The texts that belong to the set, in the order of their keys."""
+        return dict(self._metadata)
+
+    @property
+    def timestamp(self) -> str:
+        """When the witness was made: RFC 3339, UTC, nanoseconds."""
+        return format_timestamp(self.timestamp_ns)
+
+    @property
+    def leaves(self) -> bytes | None:
+        """The leaf hashes of all arrays, in the order of their names, 32 bytes a window: what a
+        sidecar holds. None where they are not known."""
+        trees = [array._as_tree() for _, array in self._arrays]
+        known = [leaves for tree in trees if (leaves := tree.leaves) is not None]
+        whole = self.algorithm == TREE_ALGORITHM and len(known) == len(trees)
+        return b"".join(known) if whole else None
+
+    def with_leaves(self, leaves: Buffer, /) -> Self:
+        """The same witness with leaves, for example those of a sidecar.
+
+        Raises:
+            StateError: it is not of trees.
+            WitnessError: there are not 32 bytes a window, or they are not those of the witness; the
+                message names the tensor.
+            TypeError, BufferError: `leaves` is not a C-contiguous buffer.
+        """
+        if self.algorithm != TREE_ALGORITHM:
+            raise StateError(f"algorithm is {self.algorithm}, must be {TREE_ALGORITHM} for leaves")
+        content = bytes_of(leaves)
+        trees = {name: array._as_tree() for name, array in self._arrays}
+        windows = sum(tree.windows for tree in trees.values())
+        if len(content) != windows * DIGEST_BYTES:
+            raise WitnessError(
+                f"leaves has {len(content)} bytes, must have {windows * DIGEST_BYTES}, "
+                f"{DIGEST_BYTES} for each of {windows} windows"
+            )
+        arrays = []
+        for name, array in self._arrays:
+            own = content[: trees[name].windows * DIGEST_BYTES]
+            content = content[len(own) :]
+            try:
+                arrays.append((name, array._with(tree=trees[name].with_leaves(own))))
+            except WitnessError as error:
+                raise WitnessError(f"tensor {name!r}: {error}") from None
+        return self._of_parts(self.algorithm, dict(self._metadata), arrays, self.timestamp_ns)
+
+    def verify(
+        self,
+        arrays: Mapping[str, numpy.ndarray[Any, Any]],
+        /,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        threads: int | None = None,
+    ) -> Report:
+        """What differs in arrays in memory. An array that `generate` refuses is unreadable.
+
+        Args:
+            arrays: by name.
+            metadata: None where it is not known; it is not compared then.
+            threads: as in `generate`.
+
+        Raises:
+            TypeError: a name or metadata that is not a text, or `threads` is not an int.
+            ValueError: `threads` is less than 1.
+            ImportError: NumPy is not installed.
+        """
+        known = None if metadata is None else _metadata_of(metadata)
+        return self._report(_sources_of(arrays), known, (), threads)
+
+    def verify_file(self, path: str | os.PathLike[str], /, *, threads: int | None = None) -> Report:
+        """What differs in a .safetensors or .npz file.
+
+        A tensor that is cut off or damaged is unreadable, and the others are still compared. The
+        metadata is compared where the file's kind has some.
+
+        Args, Raises: as `from_file`; ValueError where it cannot be known which tensors there are.
+        """
+        with _opened(path) as file:
+            return self._report(file.sources, file.metadata, file.problems, threads)
+
+    def _report(
+        self,
+        sources: list[Source],
+        metadata: Mapping[str, str] | None,
+        problems: Iterable[str],
+        threads: int | None,
+    ) -> Report:
+        tree = self.algorithm == TREE_ALGORITHM
+        witnessed = self.arrays
+        leaves = any(array.tree is not None for array in witnessed.values())
+
+        def found(source: Source, how: How) -> Change | tuple[str, str] | None:
+            if source.name not in witnessed:
+                return None
+            try:
+                return _change(source.name, witnessed[source.name], source.witness(how))
+            except (OSError, TypeError, ValueError) as error:
+                return source.name, str(error)
+
+        how = How(tree, leaves, thread_count(threads))
+        judged = list(_in_parallel(found, sources, how))
+        names = {source.name for source in sources}
+        other = list(problems)
+        if metadata is not None:
+            other += _metadata_differences(dict(self._metadata), metadata)
+        return Report(
+            kind="tensor",
+            changed=tuple(sorted(_of_type(judged, Change), key=lambda change: change.name)),
+            missing=tuple(name for name in witnessed if name not in names),
+            added=tuple(sorted(names - witnessed.keys())),
+            unreadable=tuple(sorted(_of_type(judged, tuple))),
+            other=tuple(other),
+        )
+
+    def to_json(self) -> str:
+        """The witness as JSON, on one line without its end; equal witnesses give equal text."""
+        values = (
+            JSON_TYPE,
+            self.algorithm,
+            dict(self._metadata),
+            [{"name": name} | array._facts() for name, array in self._arrays],
+            self.timestamp,
+        )
+        return _json.write(dict(zip(_KEYS, values, strict=True)))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The witness of a JSON text, as `to_json` gives it, without leaves; bytes are UTF-8.
+
+        Raises:
+            WitnessError: not such a text; the message names the tensor, the key, its value and the
+                rule.
+            TypeError: neither str nor bytes.
+        """
+        fields = _json.Fields(text, _KEYS)
+        fields.choice("type", JSON_TYPE)
+        algorithm = fields.choice("algorithm", ALGORITHM, TREE_ALGORITHM)
+        metadata = fields.value("metadata")
+        fields.check("metadata", _are_texts(metadata), "an object of texts")
+        timestamp_ns = read_timestamp(fields)
+        tensors = fields.value("tensors")
+        fields.check("tensors", isinstance(tensors, list), "a list")
+        arrays: list[tuple[str, ArrayWitness]] = []
+        for index, tensor in enumerate(tensors):
+            try:
+                facts = _json.Fields.of(tensor, "it", _TENSOR_KEYS)
+                facts.check("name", isinstance(facts.value("name"), str), "a text")
+                name = facts.text("name")
+                last = arrays[-1][0] if arrays else None
+                facts.check("name", last is None or last < name, f"after {last!r}, in order")
+                arrays.append((name, ArrayWitness._of_facts(facts, algorithm, timestamp_ns)))
+            except WitnessError as error:
+                raise WitnessError(f"tensor {index}: {error}") from None
+        return cls._of_parts(algorithm, metadata, arrays, timestamp_ns)
+
+    def __repr__(self) -> str:
+        count = len(self._arrays)
+        return f"<{type(self).__name__} {self.algorithm} of {count} tensors at {self.timestamp}>"
+
+
+def _sources_of(arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> list[Source]:
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays is of type {type(arrays).__name__}, must be a mapping")
+    return [_source_of(name, array) for name, array in arrays.items()]
+
+
+def _source_of(name: object, array: object) -> Source:
+    if not isinstance(name, str):
+        raise TypeError(f"name {name!r} is of type {type(name).__name__}, must be str")
+
+    def witness(how: How) -> ArrayWitness:
+        return ArrayWitness._of_array(array, f"tensor {name!r}", how)
+
+    return Source(name, witness)
+
+
+def _are_texts(metadata: object) -> bool:
+    return isinstance(metadata, Mapping) and all(
+        isinstance(text, str) for item in metadata.items() for text in item
+    )
+
+
+def _metadata_of(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    if not _are_texts(metadata):
+        raise TypeError(f"metadata is {metadata!r}, must be a mapping of texts to texts")
+    return metadata
+
+
+def _metadata_differences(witnessed: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    lines = []
+    for key in sorted(witnessed.keys() | found.keys()):
+        if key not in found:
+            lines.append(f"metadata {key!r} is missing")
+        elif key not in witnessed:
+            lines.append(f"metadata {key!r} was added")
+        elif witnessed[key] != found[key]:
+            lines.append(f"metadata {key!r} differs")
+    return lines
+
+
+def _opened(path: str | os.PathLike[str]) -> AbstractContextManager[TensorFile]:
+    name = os.fspath(path)
+    if not isinstance(name, str):
+        raise TypeError(f"path is of type {type(name).__name__}, must be str or os.PathLike[str]")
+    end = Path(name).suffix.lower()
+    if end not in _OPENERS:
+        raise ValueError(f"path is {name!r}, must end in {' or '.join(_OPENERS)}")
+    return _OPENERS[end](name)
+
+
+def _in_parallel(work: Callable[[Source, How], R], sources: list[Source], how: How) -> Iterator[R]:
+    """Yields work(source, how) of each source in order; a tree takes all threads for itself."""
+    across, within = (1, how) if how.tree else (how.threads, how._replace(threads=1))
+    with closing(in_order(lambda source: work(source, within), sources, across)) as results:
+        yield from results
+
+
+def _of_type(values: Iterable[object], kind: type[T]) -> list[T]:
+    return [value for value in values if type(value) is kind]
+
+
+def _change(name: str, witnessed: ArrayWitness, found: ArrayWitness) -> Change | None:
+    differences = witnessed.differences(found)
+    if not differences:
+        return None
+    runs = None
+    if witnessed.tree is not None and found.tree is not None:
+        windows = witnessed.tree.changed_windows(found.tree)
+        runs = tuple(_runs_of(windows, max(witnessed.length, found.length)))
+    return Change(name, differences, runs)
+
+
+def _runs_of(windows: list[int], length: int) -> Iterator[Run]:
+    """Neighbours together."""
+    # Within a run, window and place grow alike.
+    for _, group in groupby(enumerate(windows), lambda item: item[1] - item[0]):
+        run = [window for _, window in group]
+        first, stop = run[0], run[-1] + 1
+        yield Run(first, stop, first * WINDOW_BYTES, min(stop * WINDOW_BYTES, length))

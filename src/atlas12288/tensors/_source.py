@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where tensors come from: files that are opened, and what is in them."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from ._content import How
+from ._witness import ArrayWitness
+
+
+class Source(NamedTuple):
+    """A tensor that has not been read.
+
+    Attributes:
+        name: its name.
+        witness: makes its witness. Raises ValueError, OSError or TypeError where it cannot; the
+            message does not hold the name of the file.
+    """
+
+    name: str
+    witness: Callable[[How], ArrayWitness]
+
+
+class TensorFile(NamedTuple):
+    """An open file of tensors.
+
+    Attributes:
+        name: of the file.
+        sources: its tensors.
+        metadata: its texts; None where files of its kind have none.
+        problems: what is wrong with the file and with none of its tensors.
+    """
+
+    name: str
+    sources: list[Source]
+    metadata: Mapping[str, str] | None
+    problems: list[str]
+
+
+@contextmanager
+def opened_regular(name: str) -> Iterator[io.FileIO]:
+    """A regular file that may not change until it is closed.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: not a regular file, or it changed meanwhile.
+    """
+
+    def without_waiting(path: str, flags: int) -> int:
+        return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)  # a FIFO would hang
+
+    with io.FileIO(name, "rb", opener=without_waiting) as file:
+        before = os.fstat(file.fileno())
+        if not stat.S_ISREG(before.st_mode):
+            raise ValueError(f"{name} must be a regular file")
+        yield file
+        after = os.fstat(file.fileno())
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise ValueError(f"{name} changed while it was read")

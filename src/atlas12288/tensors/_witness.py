@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The witness of one array, and its JSON form.
+
+    {"type": "atlas12288/array/v1", "algorithm": "sha256", "dtype": "float32", "shape": [2, 3],
+     "length": 24, "residue": 90, "digest": "<64 lowercase hex digits>",
+     "timestamp": "2025-01-31T12:00:00.000000000Z"}
+
+on one line; as strict as that of a witness.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Any, Self
+
+from .. import _json
+from .._native import MODULUS
+from .._parallel import thread_count
+from .._value import Value
+from ..tree import TreeWitness
+from ..witness import ALGORITHM, TREE_ALGORITHM, UINT64_MAX, Record, Witness, read_timestamp
+from ._content import How, content_of, require_numpy, witness_of
+from ._dtypes import bits_of, form_of, is_shape, length_of
+
+if TYPE_CHECKING:
+    import numpy
+
+JSON_TYPE = "atlas12288/array/v1"
+_KEYS = (*("type", "algorithm", "dtype", "shape", "length", "residue", "digest", "timestamp"),)
+
+
+class ArrayWitness(Record, Value):
+    """Immutable record of an array: type of its elements, shape, and the witness of its content.
+
+    Made by `generate(array)` and `from_json`, and by `TensorsWitness`. The content is the elements
+    in C order, little-endian and without padding. Two are equal when all fields are, the time
+    included.
+
+    Attributes:
+        algorithm: "sha256" or "sha256-merkle-12288".
+        dtype: name of the element type, such as "float32", "bfloat16", "datetime64[ns]".
+        shape: sizes of the dimensions.
+        length: of the content in bytes.
+        residue: of the content, in 0..95.
+        digest: of the content, 32 bytes; the root where the algorithm is a tree.
+        timestamp_ns: when it was made, in nanoseconds since 1970-01-01T00:00:00Z.
+        tree: the tree witness with its leaves, where they are here; else None.
+    """
+
+    _FIELDS = (*("algorithm", "dtype", "shape", "length", "residue", "digest", "timestamp_ns"),)
+    _DERIVED = ("tree",)
+    __slots__ = (*_FIELDS, *_DERIVED)
+    _MADE_BY = "ArrayWitness.generate() or from_json()"
+
+    algorithm: str
+    dtype: str
+    shape: tuple[int, ...]
+    length: int
+    residue: int
+    digest: bytes
+    timestamp_ns: int
+    tree: TreeWitness | None
+
+    @classmethod
+    def generate(
+        cls,
+        array: numpy.ndarray[Any, Any],
+        /,
+        *,
+        tree: bool = False,
+        leaves: bool = True,
+        threads: int | None = None,
+    ) -> Self:
+        """The witness of an array, with the present time.
+
+        Without a copy where the array lies in C order, little-endian and packed; else with copies
+        of less than 1 MiB at a time.
+
+        Args:
+            array: of any shape and strides; nobody may change it meanwhile.
+            tree: make a tree witness, which says which windows changed, in place of a flat one.
+            leaves: keep those of the tree, 33 bytes a window.
+            threads: how many hash a tree; None for one for each core that this process may use.
+
+        Raises:
+            TypeError: not a numpy.ndarray, a masked one, or of a type whose bytes are not its value
+                (objects, long double, int4 and their like); or `threads` is not an int.
+            ValueError: `threads` is less than 1.
+            ImportError: NumPy is not installed.
+        """
+        return cls._of_array(array, "array", How(tree, leaves, thread_count(threads)))
+
+    @classmethod
+    def _of_array(cls, array: object, what: str, how: How) -> Self:
+        numpy = require_numpy("arrays")
+        if not isinstance(array, numpy.ndarray):
+            raise TypeError(f"{what} is of type {type(array).__name__}, must be a numpy.ndarray")
+        if isinstance(array, numpy.ma.MaskedArray):
+            raise TypeError(
+                f"{what} is a masked array, must have no mask: "
+                "its data and its mask can have a witness each"
+            )
+        form = form_of(array.dtype, what)
+        found = witness_of(content_of(array, form), how)
+        return cls._made(form.name, array.shape, found)
+
+    @classmethod
+    def _made(cls, dtype: str, shape: tuple[int, ...], content: Witness | TreeWitness) -> Self:
+        """Of a content that was just hashed."""
+        return cls._of(
+            algorithm=content.algorithm,
+            dtype=dtype,
+            shape=shape,
+            length=content.length,
+            residue=content.residue,
+            digest=content.digest,
+            timestamp_ns=content.timestamp_ns,
+            tree=content if isinstance(content, TreeWitness) and content._tree else None,
+        )
+
+    def _with(self, *, timestamp_ns: int | None = None, tree: TreeWitness | None = None) -> Self:
+        slots = {name: getattr(self, name) for name in (*self._FIELDS, *self._DERIVED)}
+        if timestamp_ns is not None:
+            slots["timestamp_ns"] = timestamp_ns
+        if tree is not None:
+            slots["tree"] = tree
+        return self._of(**slots)
+
+    def differences(self, other: Record | numpy.ndarray[Any, Any], /) -> tuple[str, ...]:
+        """Which of "dtype", "shape", "length", "residue" and "digest" differ, in this order.
+
+        Args:
+            other: an array, or its witness. Of another witness than that of an array, dtype and
+                shape are not compared.
+
+        Raises:
+            ValueError: the algorithms of two witnesses differ.
+            TypeError, ImportError: as `generate`.
+        """
+        if not isinstance(other, Record):
+            other = self.generate(other, tree=self.algorithm == TREE_ALGORITHM, leaves=False)
+        own = ("dtype", "shape") if isinstance(other, ArrayWitness) else ()
+        found = tuple(name for name in own if getattr(self, name) != getattr(other, name))
+        return found + super().differences(other)
+
+    def verify(self, array: numpy.ndarray[Any, Any], /, *, threads: int | None = None) -> bool:
+        """Are type, shape, residue and digest those of the array? The digest is compared in
+        constant time.
+
+        Args, Raises: as `generate`.
+        """
+        tree = self.algorithm == TREE_ALGORITHM
+        found = self.generate(array, tree=tree, leaves=False, threads=threads)
+        return compare_digest(found.digest, self.digest) and not self.differences(found)
+
+    def to_json(self) -> str:
+        """The witness as JSON, on one line without its end; equal witnesses give equal text."""
+        facts = self._facts()
+        values = (JSON_TYPE, self.algorithm, *facts.values(), self.timestamp)
+        return _json.write(dict(zip(_KEYS, values, strict=True)))
+
+    def _facts(self) -> dict[str, object]:
+        """What its form in JSON has alone and in a set, in this order."""
+        return {
+            "dtype": self.dtype,
+            "shape": list(self.shape),
+            "length": self.length,
+            "residue": self.residue,
+            "digest": self.hexdigest(),
+        }
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The witness of a JSON text, as `to_json` gives it, without leaves; bytes are UTF-8.
+
+        Raises:
+            WitnessError: not such a text; the message names the key, its value and the rule.
+            TypeError: neither str nor bytes.
+        """
+        fields = _json.Fields(text, _KEYS)
+        fields.choice("type", JSON_TYPE)
+        algorithm = fields.choice("algorithm", ALGORITHM, TREE_ALGORITHM)
+        return cls._of_facts(fields, algorithm, read_timestamp(fields))
+
+    @classmethod
+    def _of_facts(cls, fields: _json.Fields, algorithm: str, timestamp_ns: int) -> Self:
+        dtype = fields.text("dtype")
+        bits = bits_of(dtype)
+        fields.check("dtype", bits is not None, "the name of an element type")
+        shape = fields.value("shape")
+        fields.check("shape", is_shape(shape), f"a list of integers in 0..{UINT64_MAX}")
+        length = fields.integer("length", UINT64_MAX)
+        size = length_of(tuple(shape), bits or 0)
+        fields.check("length", length == size, f"that of shape and dtype, {size}")
+        residue = fields.integer("residue", MODULUS - 1)
+        fields.check("residue", residue == 0 or length > 0, "0 where length is 0")
+        return cls._of(
+            algorithm=algorithm,
+            dtype=dtype,
+            shape=tuple(shape),
+            length=length,
+            residue=residue,
+            digest=fields.digest("digest"),
+            timestamp_ns=timestamp_ns,
+            tree=None,
+        )
+
+    def _as_tree(self) -> TreeWitness:
+        """The tree witness of the content, without leaves if they are not here."""
+        return self.tree or TreeWitness._of_parts(
+            self.length, self.residue, self.digest, self.timestamp_ns, None
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.dtype} {list(self.shape)} {self.algorithm} "
+            f"{self.hexdigest()} residue {self.residue} at {self.timestamp}>"
+        )
