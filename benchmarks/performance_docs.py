@@ -15,11 +15,12 @@ from typing import Final
 ROOT: Final = Path(__file__).parent.parent
 DOCUMENT: Final = ROOT / "docs" / "performance.md"
 _BENCH: Final = ("-m", "atlas12288", "bench")
+_JS: Final = ("--js", "js")  # with the rows of the WebAssembly module
 # Arguments of this Python, started in the project's root.
 TABLES: Final = {
-    "this machine": (*_BENCH, "--markdown"),
-    "avx2": (*_BENCH, "--kernels", "avx2", "--markdown"),
-    "avx2 without sha": (*_BENCH, "--kernels", "avx2", "--no-sha-ni", "--markdown"),
+    "this machine": (*_BENCH, *_JS, "--markdown"),
+    "avx2": (*_BENCH, *_JS, "--kernels", "avx2", "--markdown"),
+    "avx2 without sha": (*_BENCH, *_JS, "--kernels", "avx2", "--no-sha-ni", "--markdown"),
     "growth": ("benchmarks/growth.py",),
 }
 PICTURE: Final = (*_BENCH, "--plot", "docs/throughput.png")

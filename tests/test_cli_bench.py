@@ -104,6 +104,8 @@ GOALS = [
     ("residue", "Python", AT_WINDOW, "> 1", "zlib.crc32"),
     ("residue", "Python", AT_WINDOW, "> 1", "xxhash.xxh3_64_intdigest"),
     ("residue", "Python", AT_WINDOW, "> 1", "numpy.sum"),
+    ("WASM conserved copy", "Node", AT_WINDOW, ">= 5", None),
+    ("WASM residue", "Node", AT_WINDOW, ">= 10", None),
     ("memory to witness a file of 256 MiB", "command line", None, "<= 64", None),
     ("memory to tree-witness a file of 256 MiB", "command line", None, "<= 64", None),
 ]
@@ -143,6 +145,8 @@ def test_every_peer_of_the_design() -> None:
     assert peers == {
         *("memcpy", "memset", "memory read", SHA256, "blake3, 1 core", "blake3, all cores"),
         *("xxhash.xxh3_64_intdigest", "zlib.crc32", "google_crc32c.value", "numpy.sum"),
+        *("crypto.subtle.digest", "native conserved copy", "native residue"),
+        *("native witness generate", "native tree root"),
     }
 
 
@@ -263,10 +267,17 @@ def test_table_has_every_row_and_peer(
     missing = bench.left_out()
     for family in bench.FAMILIES:
         for row in family.rows:
-            assert row.name in text
+            (line, *_) = [
+                line for line in text.splitlines() if line.strip("| ").startswith(row.name)
+            ]
+            if row.name in missing:
+                assert "not measured" in line
+                assert missing[row.name] in line
+                continue
+            assert "not measured" not in line
             assert all(peer in text for peer in row.peers if peer not in missing)
     for name, reason in missing.items():
-        assert f"left out: {name}: {reason}" in text
+        assert re.search(rf"left out: .*{re.escape(name)}.*: {re.escape(reason)}\n", text)
     assert "…" not in text.replace("(…)", "")  # nothing is cut
     assert f"kernel set: {atlas12288.kernel_set()}" in text
     if markdown:
@@ -364,6 +375,7 @@ def test_a_command_that_fails_is_an_error(
         ("--size", "96", "--all-sizes"),
         ("--plot", "throughput.gif"),
         ("--plot", "-"),
+        ("--js", "no/such/folder"),
         ("--plot", "no/such/folder/throughput.png"),
     ],
 )
@@ -443,6 +455,101 @@ def test_an_unknown_kernel_set_is_refused_with_a_list() -> None:
         assert name.encode() in done.stderr
 
 
+# --- Under Node ---
+
+# Answers as js/bench.mjs does, when it is run as `node SCRIPT --serve`; a window takes 1 us.
+NODE = """#!{python}
+import json, sys
+if sys.argv[1:] == ["--version"]:
+    print("v99")
+    sys.exit()
+assert sys.argv[2:] == ["--serve"]
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["work"] == {refused!r}:
+        sys.exit("no such work")
+    print(json.dumps({{"ns": request["repeats"] * request["size"] / 12.288}}), flush=True)
+"""
+JS_FILES = ("bench.mjs", "lib/atlas12288-simd.wasm")
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Puts a node in PATH that has its own idea of time; gives a folder with the package."""
+
+    def make(refused: str = "") -> Path:
+        programs, js = tmp_path / "bin", tmp_path / "js"
+        for name in JS_FILES:
+            (js / name).parent.mkdir(parents=True, exist_ok=True)
+            (js / name).touch()
+        programs.mkdir()
+        (programs / "node").write_text(NODE.format(python=sys.executable, refused=refused))
+        (programs / "node").chmod(0o755)
+        monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+        return js
+
+    return make
+
+
+UNDER_NODE = tuple(family for family in FAMILIES if family.name == "WebAssembly")
+
+
+def test_rows_under_node_have_their_figures_beside_native_ones(
+    quick: Callable[..., int], node: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--size", WINDOW_BYTES, "--size", "256MiB", "--js", node(), "--json")
+    assert quick(*arguments, families=UNDER_NODE) == HOLDS
+    report = json.loads(capsys.readouterr().out)
+    assert report["left_out"] == {}
+    assert report["versions"]["node"] == "v99"
+    assert {row["size"] for row in report["rows"]} == {WINDOW_BYTES}  # not that of 256 MiB
+    for row in report["rows"]:
+        assert (row["kernel_set"], row["caller"]) == ("wasm32+simd128", "Node")
+        assert row["ours"]["median"] == pytest.approx(12.288)
+        for peer in row["peers"]:
+            ours = peer["name"] == "crypto.subtle.digest"
+            assert (peer["median"] == pytest.approx(12.288)) is ours
+            assert ours or peer["name"].startswith("native ")
+    reached = {row["work"]: [goal["holds"] for goal in row["goals"]] for row in report["rows"]}
+    assert reached["WASM conserved copy"] == reached["WASM residue"] == [True]
+
+
+def test_a_node_that_fails_is_an_error(
+    quick: Callable[..., int], node: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    js = node(refused="residue")
+    assert quick("--size", "96", "--js", js, families=UNDER_NODE) == COULD_NOT_CHECK
+    said = capsys.readouterr().err
+    assert (
+        said == "atlas12288: bench: node bench.mjs ended while it measured residue: no such work\n"
+    )
+
+
+@pytest.mark.parametrize("missing", [*JS_FILES, "node", "--js"])
+def test_rows_under_node_say_what_they_need(
+    missing: str,
+    quick: Callable[..., int],
+    node: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    js = node()
+    if missing in JS_FILES:
+        (js / missing).unlink()
+        reason = f"needs make wasm: there is no {js / missing}"
+    elif missing == "node":
+        monkeypatch.setenv("PATH", str(js))
+        reason = "needs node"
+    else:
+        reason = "needs node, make wasm and --js FOLDER"
+    folder = () if missing == "--js" else ("--js", js)
+    assert quick("--size", "96", *folder, families=UNDER_NODE) == HOLDS
+    lines = capsys.readouterr().out.splitlines()
+    for row in UNDER_NODE[0].rows:
+        (line,) = [line for line in lines if line.strip().startswith(row.name)]
+        assert re.search(rf"  not measured  .*  {re.escape(reason)}\s*$", line)
+
+
 # --- The picture ---
 
 
@@ -458,10 +565,10 @@ def test_plot_draws_every_family_on_buffers(
     if suffix == "svg":  # has its text as comments
         missing = bench.left_out()
         for family in bench.FAMILIES:
+            drawn = family.sized and any(row.name not in missing for row in family.rows)
             for name in (family.name, *(row.name for row in family.rows), *family.peers):
-                assert (f"<!-- {name} -->".encode() in data) is (
-                    family.sized and name not in missing
-                ), name
+                expected = drawn and name not in missing
+                assert (f"<!-- {name} -->".encode() in data) is expected, name
 
 
 def test_plot_without_a_size_measures_all_sizes(

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -44,6 +44,34 @@ def project_version() -> str:
     return found.group(1)
 
 
+def compile_and_link(
+    sources: Sequence[Path], exports: Iterable[str], output: Path, *arguments: str
+) -> None:
+    """Makes a module of C sources and objects, single-threaded, with names of functions.
+
+    Args:
+        sources: beside the module's host functions.
+        exports: functions to export, all of which must be there.
+        output: the module.
+        arguments: more ones of the compiler.
+    """
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "ziglang", "cc", "-target", f"wasm32-{SYSTEM}"),
+            *("-std=c11", "-O3", "-g0", "-mexec-model=reactor"),
+            *("-DATLAS_SINGLE_THREAD", f'-DATLAS_VERSION="{project_version()}"'),
+            *("-I", str(ROOT / "include"), *arguments),
+            # First, so that the linker takes its timespec_get before that of the C library.
+            str(ROOT / "js" / "wasm" / "host.c"),
+            *map(str, sources),
+            *(f"-Wl,--export={name}" for name in exports),
+            f"-Wl,-z,stack-size={STACK_BYTES}",  # first in memory: one that is too deep traps
+            *("-o", str(output)),
+        ],
+        check=True,
+    )
+
+
 def link(family: str, output: Path, scratch: Path) -> None:
     """Compiles and links the module with the kernel sets of a family, with names of functions."""
     (scratch / "atlas_kernels.h").write_text(emit.header(family), encoding="utf-8")
@@ -52,22 +80,12 @@ def link(family: str, output: Path, scratch: Path) -> None:
         objects[kernel_set.identifier] = emit.kernel_set_object(kernel_set, "wasm32", SYSTEM)
     for name, code in objects.items():
         (scratch / f"{name}.o").write_bytes(code)
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "ziglang", "cc", "-target", f"wasm32-{SYSTEM}"),
-            *("-std=c11", "-O3", "-g0", "-mexec-model=reactor"),
-            *("-DATLAS_SINGLE_THREAD", f'-DATLAS_VERSION="{project_version()}"'),
-            *("-I", str(ROOT / "include"), "-I", str(scratch)),
-            # First, so that the linker takes its timespec_get before that of the C library.
-            str(ROOT / "js" / "wasm" / "host.c"),
-            *sorted(str(path) for path in (ROOT / "runtime").glob("*.c")),
-            *(str(scratch / f"{name}.o") for name in objects),
-            *(f"-Wl,--export={name}" for name in (*contract_functions(), *KERNELS, *HOST)),
-            f"-Wl,-z,stack-size={STACK_BYTES}",  # first in memory: one that is too deep traps
-            *("-o", str(output)),
-        ],
-        check=True,
-    )
+    sources = [
+        *sorted((ROOT / "runtime").glob("*.c")),
+        *(scratch / f"{name}.o" for name in objects),
+    ]
+    exports = (*contract_functions(), *KERNELS, *HOST)
+    compile_and_link(sources, exports, output, "-I", str(scratch))
 
 
 def _leb128(data: bytes, at: int) -> tuple[int, int]:

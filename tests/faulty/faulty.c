@@ -1,21 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Deliberately wrong implementations of the contract, for tests/test_conformance_kit.py: each
- * -DFAULT_... is one mistake that somebody could make. Without any it is right.
+ * Deliberately wrong implementations of the contract, for tests/test_conformance_kit.py and, as
+ * WebAssembly, tests/wasm: each -DFAULT_... is one mistake that somebody could make. Without any it
+ * is right.
  *
  * Built with the files of the runtime, whose functions of the contract right.h renames to right_...,
  * and with kernels in plain C.
  */
-#define _DEFAULT_SOURCE /* usleep */
-
 #include "right.h"
 
 #include "../../runtime/internal.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define WINDOW ATLAS_WINDOW_BYTES
 
@@ -229,8 +226,9 @@ EXPORTED int atlas_domain_attach(atlas_domain_t* domain, void* base, size_t len)
 EXPORTED bool atlas_domain_verify(const atlas_domain_t* domain)
 {
 #if defined FAULT_HANGS
-    for (;;)
-        pause();
+    for (volatile bool waiting = true; waiting;)
+        ;
+    return false;
 #elif defined FAULT_NULL_CRASHES
     return domain->len > 0 && right_domain_verify(domain);
 #else
@@ -441,6 +439,6 @@ EXPORTED const char* atlas_get_last_error(void)
 #if defined FAULT_CRASHES_AT_LOAD
 __attribute__((constructor)) static void crash(void)
 {
-    raise(SIGSEGV);
+    abort();
 }
 #endif

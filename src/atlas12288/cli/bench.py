@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`atlas12288 bench`."""
 
-import itertools
 import json
 import platform
 import re
@@ -22,7 +21,7 @@ from .report import COULD_NOT_CHECK, Report, complain, file_name, shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..bench import Figure, Judged, Measurement
+    from ..bench import Family, Figure, Judged, Measurement
 
 _SIZE_SUFFIXES: Final = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _KERNEL_NAMES: Final = {
@@ -85,9 +84,9 @@ def _cpu() -> str:
     return match[1] if match else platform.processor() or platform.machine()
 
 
-def _environment() -> dict[str, Any]:
+def _environment(families: "Sequence[Family]") -> dict[str, Any]:
     from .._parallel import thread_count
-    from ..bench import FAMILIES, left_out, versions
+    from ..bench import left_out, versions
 
     return {
         "version": __version__,
@@ -96,8 +95,8 @@ def _environment() -> dict[str, Any]:
         "cores": thread_count(None),
         "system": platform.platform(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "versions": versions(),
-        "left_out": left_out(FAMILIES),
+        "versions": versions(families),
+        "left_out": left_out(families),
     }
 
 
@@ -199,6 +198,24 @@ def _lines(measured: "Measurement") -> Iterator[tuple[str, ...]]:
         start = ("",) * len(start)
 
 
+def _sections(
+    measurements: "Sequence[Measurement]",
+    families: "Sequence[Family]",
+    environment: dict[str, Any],
+) -> Iterator[list[tuple[str, ...]]]:
+    """The lines of each family: its measured rows, then those that were not, with the reason."""
+    for family in families:
+        measured_here = [each for each in measurements if each.family.name == family.name]
+        lines = [line for measured in measured_here for line in _lines(measured)]
+        names = {measured.row.name for measured in measured_here}
+        for row in family.rows:
+            if row.name not in names:
+                why = environment["left_out"].get(row.name, "not at these sizes")
+                # The reason in the last column, where its length widens no other one.
+                lines.append((row.name, "", "", "not measured", *[""] * 5, why))
+        yield lines
+
+
 def _summary(measurements: "Sequence[Measurement]") -> str:
     """How many bounds hold."""
 
@@ -220,11 +237,18 @@ def _heads(environment: dict[str, Any]) -> Iterator[str]:
     yield f"kernel set: {environment['kernel_set']}"
     versions = ", ".join(f"{name} {text}" for name, text in environment["versions"].items())
     yield f"python: {environment['python']}; {versions}"
+    by_reason: dict[str, list[str]] = {}
     for name, reason in environment["left_out"].items():
-        yield f"left out: {name}: {reason}"
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        yield f"left out: {'; '.join(names)}: {reason}"
 
 
-def _print_table(measurements: "Sequence[Measurement]", environment: dict[str, Any]) -> None:
+def _print_table(
+    measurements: "Sequence[Measurement]",
+    families: "Sequence[Family]",
+    environment: dict[str, Any],
+) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -243,17 +267,20 @@ def _print_table(measurements: "Sequence[Measurement]", environment: dict[str, A
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in _HEADINGS:
         table.add_column(heading, justify="right" if heading in _RIGHT else "left", no_wrap=True)
-    for _, family in itertools.groupby(measurements, lambda measured: measured.family.name):
-        for measured in family:
-            for line in _lines(measured):
-                table.add_row(*map(text, line))
+    for lines in _sections(measurements, families, environment):
+        for line in lines:
+            table.add_row(*map(text, line))
         table.add_section()
     console.print(table)
     for text_line in (*_LEGEND, _summary(measurements)):
         console.print(text_line, markup=False)
 
 
-def _print_markdown(measurements: "Sequence[Measurement]", environment: dict[str, Any]) -> None:
+def _print_markdown(
+    measurements: "Sequence[Measurement]",
+    families: "Sequence[Family]",
+    environment: dict[str, Any],
+) -> None:
     def row(cells: Sequence[str]) -> str:
         return f"| {' | '.join(cells)} |"
 
@@ -262,8 +289,8 @@ def _print_markdown(measurements: "Sequence[Measurement]", environment: dict[str
     click.echo()
     click.echo(row(_HEADINGS))
     click.echo(row(["---:" if heading in _RIGHT else "---" for heading in _HEADINGS]))
-    for measured in measurements:
-        for line in _lines(measured):
+    for lines in _sections(measurements, families, environment):
+        for line in lines:
             click.echo(row([cell.replace("miss", "**miss**") for cell in line]))
     click.echo()
     click.echo(f"{' '.join(_LEGEND)} {_summary(measurements)}.")
@@ -308,6 +335,7 @@ Examples:
   atlas12288 bench --quick
   atlas12288 bench --plot throughput.png
   atlas12288 bench --kernels avx2 --no-sha-ni --size 12288 --size 1GiB
+  atlas12288 bench --js js
 \b
 Exit codes: 0 every target of the contract that counts for these sizes is reached; 1 one is missed;
 2 could not measure. Goals, which are this library's own, do not change the code.""",
@@ -327,6 +355,13 @@ Exit codes: 0 every target of the contract that counts for these sizes is reache
     help="Use this kernel set: a name that `info` lists, or avx512, avx2, sse2, neon.",
 )
 @click.option("--no-sha-ni", is_flag=True, help="Without the SHA instructions of the CPU.")
+@click.option(
+    "--js",
+    metavar="FOLDER",
+    type=file_name,
+    help="Run the WebAssembly rows too, with node and the package in this folder: js, in the "
+    "repository, after make wasm.",
+)
 @click.option("--quick", is_flag=True, help="Fewer rounds: rougher figures in 20 seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
@@ -341,6 +376,7 @@ def command(
     all_sizes: bool,
     kernels: str | None,
     no_sha_ni: bool,
+    js: str | None,
     quick: bool,
     as_json: bool,
     markdown: bool,
@@ -362,25 +398,30 @@ def command(
 
     from .. import bench
 
+    families = bench.FAMILIES
+    if js is not None:
+        if not Path(js).is_dir():
+            raise click.UsageError(f"--js {shown(js)}: must be a folder")
+        families = bench.with_package(families, Path(js).resolve())
     wanted = sizes or (bench.ALL_SIZES if all_sizes or plot is not None else bench.GOAL_SIZES)
     effort = bench.QUICK if quick else bench.FULL
     try:
         with _progress() as on_step:
-            measurements = list(bench.measure(wanted, effort, bench.FAMILIES, on_step))
+            measurements = list(bench.measure(wanted, effort, families, on_step))
     except (MemoryError, OverflowError) as error:
         complain("bench", f"no memory for two buffers of {max(wanted)} bytes: {error}")
         return COULD_NOT_CHECK
     except bench.BenchError as error:
         complain("bench", str(error))
         return COULD_NOT_CHECK
-    environment = _environment()
+    environment = _environment(families)
     if as_json:
         rows = [_row_json(measured) for measured in measurements]
         click.echo(json.dumps(environment | {"rows": rows}, indent=2))
     elif markdown:
-        _print_markdown(measurements, environment)
+        _print_markdown(measurements, families, environment)
     else:
-        _print_table(measurements, environment)
+        _print_table(measurements, families, environment)
     report = Report(as_json=False, total=None)
     report.verdict(bench.targets_hold(measurements))
     if plot is not None:

@@ -17,7 +17,7 @@ from .report import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, complain, file_name, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..conformance import Clause, Outcome
+    from ..conformance import Clause, Kind, Outcome
 
 _WIDTH: Final = 120  # where there is no terminal
 _SPEED: Final = "Performance Characteristics"
@@ -97,7 +97,7 @@ def _write_junit(junit: str, library: str, rows: Sequence[Row], performance: boo
     return True
 
 
-def _print_table(library: str, rows: Sequence[Row], performance: bool) -> None:
+def _print_table(kind: "Kind", name: str, rows: Sequence[Row], performance: bool) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -105,7 +105,7 @@ def _print_table(library: str, rows: Sequence[Row], performance: bool) -> None:
 
     from ..conformance import Status
 
-    colours = {Status.PASS: "green", Status.FAIL: "red", Status.NOT_OFFERED: "yellow"}
+    colours = {Status.PASS: "green", Status.FAIL: "red"}
     width = None if sys.stdout.isatty() else _WIDTH
     console = Console(file=sys.stdout, width=width, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
@@ -119,13 +119,13 @@ def _print_table(library: str, rows: Sequence[Row], performance: bool) -> None:
             section = clause.section
             table.add_section()
             table.add_row(Text(section, style="bold"))
-        verdict = Text(outcome.status, style=colours[outcome.status])
+        verdict = Text(outcome.status, style=colours.get(outcome.status, "yellow"))
         if not _counts(clause, performance):
             verdict.append("\noptional", style="dim")
         said = "" if clause.words == words else clause.words  # once for all rows that try it
         words = clause.words
         table.add_row(clause.id, Text(said), verdict, Text(shown(outcome.evidence)))
-    console.print(f"library: {shown(library)}", markup=False, soft_wrap=True)
+    console.print(f"{kind}: {shown(name)}", markup=False, soft_wrap=True)
     console.print(table)
     counts = [
         f"{sum(outcome.status is status for _, outcome in rows)} {status}" for status in Status
@@ -193,8 +193,9 @@ Examples:
   atlas12288 conformance
   atlas12288 conformance --library ./libother.so --junit report.xml
   atlas12288 conformance --library ./libother.so --clause thread-budget
+  atlas12288 conformance --wasm atlas12288.wasm
 \b
-Exit codes: 0 conformant, 1 not conformant, 2 the library cannot be loaded.
+Exit codes: 0 conformant, 1 not conformant, 2 the library or module cannot be loaded.
 docs/conformance.md says how to read the table, and what it cannot show.""",
 )
 @click.option(
@@ -202,6 +203,12 @@ docs/conformance.md says how to read the table, and what it cannot show.""",
     metavar="PATH",
     type=file_name,
     help="The shared library to judge.  [default: the one of this program]",
+)
+@click.option(
+    "--wasm",
+    metavar="PATH",
+    type=file_name,
+    help="Judge a WebAssembly module instead; needs wasmtime.",
 )
 @click.option(
     "--clause",
@@ -226,6 +233,7 @@ docs/conformance.md says how to read the table, and what it cannot show.""",
 @json_option
 def command(
     library: str | None,
+    wasm: str | None,
     chosen: tuple[str, ...],
     as_list: bool,
     performance: bool,
@@ -233,26 +241,31 @@ def command(
     junit: str | None,
     as_json: bool,
 ) -> int:
-    """Run the clauses of the Layer 2 contract against any shared library.
+    """Run the clauses of the Layer 2 contract against any shared library or WebAssembly module.
 
     Each clause runs in a process of its own, so that a crash or a hang is a failed row. Only the
     contract's functions are needed; where the library has none of this program's extensions, what
-    they would show is "not offered".
+    they would show is "not offered". A module has one thread: what the contract says of several is
+    "not applicable" to it. pip install 'atlas12288[wasm]' has what runs modules.
     """
     if as_list:
         _print_list()
         return HOLDS
+    if library is not None and wasm is not None:
+        raise click.UsageError("--library and --wasm exclude each other")
     _check_usage(chosen, time_limit, junit)
 
     from .. import conformance
 
-    name = conformance.own_library() if library is None else library
+    kind = conformance.Kind.LIBRARY if wasm is None else conformance.Kind.WASM
+    named = library if wasm is None else wasm
+    name = conformance.own_library() if named is None else named
     clauses = conformance.with_parts(chosen) if chosen else list(conformance.CLAUSES)
     rows: list[Row] = []
     error: str | None = None
     try:
         with _progress(len(clauses)) as on_done:
-            outcomes = conformance.run(str(Path(name).resolve()), clauses, time_limit)
+            outcomes = conformance.run(str(Path(name).resolve()), clauses, time_limit, kind)
             for clause, outcome in zip(clauses, outcomes, strict=True):
                 rows.append((clause, outcome))
                 on_done(clause.id)
@@ -263,11 +276,16 @@ def command(
         return COULD_NOT_CHECK
     broken = _broken(rows, performance)
     if as_json:
-        fields = {"library": name, "conformant": None if error else not broken, "error": error}
+        fields = {
+            "library": name,
+            "kind": kind,
+            "conformant": None if error else not broken,
+            "error": error,
+        }
         cells = [_row_json(clause, outcome, performance) for clause, outcome in rows]
         click.echo(json.dumps(fields | {"clauses": cells}, indent=2))
     elif error is None:
-        _print_table(name, rows, performance)
+        _print_table(kind, name, rows, performance)
     if error is not None:
         return COULD_NOT_CHECK
     return DOES_NOT_HOLD if broken else HOLDS

@@ -7,8 +7,7 @@ from functools import partial
 from typing import Final
 
 from . import budget, domain, law, safety, speed, threads, witness
-from .library import CONTRACT, Library
-from .outcome import require
+from .library import CONTRACT, Library, Need
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,7 @@ class Clause:
             `parts` decide.
         required: must it pass for the library to be conformant?
         parts: ids of the clauses that together decide this one.
+        needs: what a build must have for the clause to say something about it.
     """
 
     id: str
@@ -33,10 +33,11 @@ class Clause:
     check: Callable[[Library], str] | None = None
     required: bool = True
     parts: tuple[str, ...] = ()
+    needs: Need | None = None
 
 
 def _exported(name: str, library: Library) -> str:
-    require(library.offers(name), f"{name} is not exported")
+    library.symbol(name)
     return "exported"
 
 
@@ -50,9 +51,20 @@ def _signatures() -> Iterator[Clause]:
 
 
 def _optional(
+    id: str,
+    section: str,
+    words: str,
+    shows: str,
+    check: Callable[[Library], str],
+    needs: Need | None = None,
+) -> Clause:
+    return Clause(id, section, words, shows, check, required=False, needs=needs)
+
+
+def _threaded(
     id: str, section: str, words: str, shows: str, check: Callable[[Library], str]
 ) -> Clause:
-    return Clause(id, section, words, shows, check, required=False)
+    return Clause(id, section, words, shows, check, needs=Need.THREADS)
 
 
 _LAW: Final = "The sum of all bytes in a domain modulo 96 must equal 0"
@@ -282,10 +294,20 @@ _MEMORY: Final = (
 _TABLE: Final = "Performance Characteristics"
 _SPEED: Final = (
     _optional(
-        "speed-memcpy", _TABLE, "Conserved memcpy | ≥25 GB/s (AVX2)", "extension", speed.copy
+        "speed-memcpy",
+        _TABLE,
+        "Conserved memcpy | ≥25 GB/s (AVX2)",
+        "extension",
+        speed.copy,
+        Need.AVX2,
     ),
     _optional(
-        "speed-memset", _TABLE, "Conserved memset | ≥30 GB/s (AVX2)", "extension", speed.fill
+        "speed-memset",
+        _TABLE,
+        "Conserved memset | ≥30 GB/s (AVX2)",
+        "extension",
+        speed.fill,
+        Need.AVX2,
     ),
     _optional("speed-generate", _TABLE, "Witness generate | ≥1 GB/s", "1 MiB", speed.generate),
     _optional("speed-verify", _TABLE, "Witness verify | ≥1 GB/s", "1 MiB", speed.verify),
@@ -342,35 +364,35 @@ _ERRORS: Final = (
 )
 
 _THREADS: Final = (
-    Clause(
+    _threaded(
         "thread-commit",
         "Thread Safety",
         "Atomic transitions, one successful commit per domain",
         "racing commits",
         threads.commit,
     ),
-    Clause(
+    _threaded(
         "thread-budget",
         "Thread Safety",
         "Thread-safe via atomic compare-and-swap",
         "nothing lost, nothing overdrawn",
         threads.budget,
     ),
-    Clause(
+    _threaded(
         "thread-witness",
         "Thread Safety",
         "Thread-safe, can generate multiple witnesses",
         "many at once",
         threads.witness,
     ),
-    Clause(
+    _threaded(
         "thread-domains",
         "Thread Safety",
         "Atomic transitions",
         "one domain each",
         threads.domains,
     ),
-    Clause(
+    _threaded(
         "thread-error",
         "Thread Safety",
         "Use `atlas_get_last_error()` for detailed error messages",
@@ -395,8 +417,8 @@ _DETECTION: Final = (
     Clause("leak-domains", _CONFORMANCE, _LEAK, "domains", safety.leak_domains),
     Clause("leak-witnesses", _CONFORMANCE, _LEAK, "witnesses", safety.leak_witnesses),
     Clause("leak-refusals", _CONFORMANCE, _LEAK, "refused calls", safety.leak_refusals),
-    Clause("leak-commits", _CONFORMANCE, _LEAK, "racing commits", safety.leak_commits),
-    Clause("leak-threads", _CONFORMANCE, _LEAK, "threads", safety.leak_threads),
+    _threaded("leak-commits", _CONFORMANCE, _LEAK, "racing commits", safety.leak_commits),
+    _threaded("leak-threads", _CONFORMANCE, _LEAK, "threads", safety.leak_threads),
 )
 
 

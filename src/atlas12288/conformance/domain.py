@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Domains: life, commits, isolation."""
 
-from .library import E_CONSERVATION, E_STATE, OK, Library, Region, conserved, noise
+from .library import E_CONSERVATION, E_STATE, OK, Library, conserved, noise
 from .outcome import NotOfferedError, require
 
 
@@ -17,7 +17,7 @@ def create(library: Library) -> str:
 
 
 def attach(library: Library) -> str:
-    region, other = Region(conserved(noise(500))), Region(b"\x01" * 500)
+    region, other = library.region(conserved(noise(500))), library.region(b"\x01" * 500)
     with library.domain(region) as domain:
         require(library.verify(domain), "atlas_domain_verify is false for the attached bytes")
         region.bytes[7] ^= 1  # in place: the domain has no copy
@@ -30,7 +30,7 @@ def attach(library: Library) -> str:
 
 
 def verify(library: Library) -> str:
-    region = Region(conserved(noise(1000)))
+    region = library.region(conserved(noise(1000)))
     with library.domain(region) as domain:
         for _ in range(3):
             require(library.verify(domain), "false for conserved bytes, must be true")
@@ -41,7 +41,7 @@ def verify(library: Library) -> str:
 
 
 def code_ok(library: Library) -> str:
-    region = Region(conserved(noise(96)))
+    region = library.region(conserved(noise(96)))
     with library.domain(region) as domain:
         code = library.commit(domain)
         require(code == OK, f"atlas_domain_commit of a conserved domain gives {code}, must give 0")
@@ -50,7 +50,7 @@ def code_ok(library: Library) -> str:
 
 def commit_verifies(library: Library) -> str:
     for residue in range(1, 96):
-        region = Region(bytes([residue, 0]))
+        region = library.region(bytes([residue, 0]))
         with library.domain(region) as domain:
             code = library.commit(domain)
         require(
@@ -62,7 +62,7 @@ def commit_verifies(library: Library) -> str:
 
 
 def commit_once(library: Library) -> str:
-    region = Region(conserved(noise(96)))
+    region = library.region(conserved(noise(96)))
     with library.domain(region) as domain:
         code = library.commit(domain)
         require(code == OK, f"the first commit gives {code}, must give 0")
@@ -77,7 +77,7 @@ def commit_once(library: Library) -> str:
 
 
 def commit_refused(library: Library) -> str:
-    region = Region(conserved(noise(96)))
+    region = library.region(conserved(noise(96)))
     with library.domain(region, 5) as domain:
         for _ in range(3):
             region.bytes[0] ^= 1
@@ -94,7 +94,7 @@ def commit_refused(library: Library) -> str:
 
 def commit_witness(library: Library) -> str:
     witness_of = library.extension("atlas_domain_witness")
-    region = Region(conserved(noise(1000)))
+    region = library.region(conserved(noise(1000)))
     with library.domain(region) as domain:
         require(witness_of(domain) is None, "an OPEN domain has a witness")
         library.commit(domain)
@@ -113,7 +113,7 @@ def commit_witness(library: Library) -> str:
 
 
 def destroy(library: Library) -> str:
-    region = Region(conserved(noise(96)))
+    region = library.region(conserved(noise(96)))
     library.destroy(library.new_domain(96, 5))
     with library.domain(region):
         pass
@@ -125,7 +125,10 @@ def destroy(library: Library) -> str:
 
 
 def isolation(library: Library) -> str:
-    first_region, second_region = Region(conserved(noise(96, 1))), Region(conserved(noise(96, 2)))
+    first_region, second_region = (
+        library.region(conserved(noise(96, 1))),
+        library.region(conserved(noise(96, 2))),
+    )
     with library.domain(first_region, 10) as first, library.domain(second_region, 20) as second:
         library.alloc(first, 10)
         code = library.commit(first)
@@ -140,7 +143,7 @@ def isolation(library: Library) -> str:
 
 
 def refusals_change_nothing(library: Library) -> str:
-    region = Region(conserved(noise(96)))
+    region = library.region(conserved(noise(96)))
     before = bytes(region.bytes)
     witness = library.witness(region)
     with library.domain(region, 5) as domain:
@@ -169,7 +172,7 @@ def refusals_change_nothing(library: Library) -> str:
 
 def example_lifecycle(library: Library) -> str:
     domain = library.new_domain(12288, 50)
-    region = Region(12288)
+    region = library.region(12288)
     library.attach(domain, region.address, 12288)
     require(library.verify(domain), "atlas_domain_verify of 12,288 zeros is false")
     code = library.commit(domain)
@@ -189,7 +192,7 @@ def example_budget(library: Library) -> str:
 
 
 def example_witness(library: Library) -> str:
-    region = Region(noise(12288))
+    region = library.region(noise(12288))
     witness = library.witness(region)
     require(
         library.matches(witness, region.address, 12288), "atlas_witness_verify is false: unchanged"
@@ -210,7 +213,7 @@ def code_of(library: Library, code: int, provoke: str) -> str:
 
 
 def code_witness(library: Library) -> str:
-    region = Region(noise(96))
+    region = library.region(noise(96))
     witness = library.witness(region)
     region.bytes[0] ^= 1
     library.matches(witness, region.address, region.size)

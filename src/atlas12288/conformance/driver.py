@@ -7,6 +7,7 @@ from functools import cache
 
 from .. import _native
 from .library import Library, Region
+from .native import NativeLibrary
 from .outcome import NotOfferedError
 
 
@@ -56,10 +57,16 @@ def _require_threads(ran: bool, threads: int) -> None:
         raise NotOfferedError(f"{threads} threads cannot be started here")
 
 
+def _pointer(library: Library, name: str) -> int:
+    """The address of a function. Only clauses that need threads or AVX2 come here."""
+    assert isinstance(library, NativeLibrary)
+    return library.pointer(name)
+
+
 def commits(library: Library, domain: int | None, threads: int) -> list[int]:
     """What each of the threads was given for one commit of the domain."""
     codes = (c_int * threads)()
-    commit = library.pointer("atlas_domain_commit")
+    commit = _pointer(library, "atlas_domain_commit")
     library.note(f"atlas_domain_commit in {threads} threads")
     _require_threads(_driver().atlas_drive_commits(commit, domain, codes, threads), threads)
     return list(codes)
@@ -70,7 +77,7 @@ def budget(
 ) -> BudgetResult:
     """Threads that for `ns` take an amount and give it back; `budget` is what the domain holds."""
     result = BudgetResult()
-    functions = map(library.pointer, ("atlas_budget_alloc", "atlas_budget_release"))
+    functions = (_pointer(library, name) for name in ("atlas_budget_alloc", "atlas_budget_release"))
     library.note(f"atlas_budget_alloc and atlas_budget_release in {threads} threads")
     ran = _driver().atlas_drive_budget(*functions, domain, amount, budget, threads, ns, result)
     _require_threads(ran, threads)
@@ -81,7 +88,7 @@ def witnesses(library: Library, regions: Region, threads: int, rounds: int) -> W
     """Threads that make, verify and destroy witnesses, each of its part of the regions."""
     result = WitnessResult()
     names = ("atlas_witness_generate", "atlas_witness_verify", "atlas_witness_destroy")
-    functions = map(library.pointer, names)
+    functions = (_pointer(library, name) for name in names)
     library.note(f"atlas_witness_generate and atlas_witness_verify in {threads} threads")
     ran = _driver().atlas_drive_witnesses(
         *functions, regions.address, regions.size // threads, threads, rounds, result
@@ -92,11 +99,11 @@ def witnesses(library: Library, regions: Region, threads: int, rounds: int) -> W
 
 def copy_ns(library: Library, dst: Region, src: Region, repeats: int) -> int:
     """Nanoseconds of `repeats` conserved copies; 0 when one was refused."""
-    copy = library.pointer("atlas_conserved_memcpy")
+    copy = _pointer(library, "atlas_conserved_memcpy")
     return int(_driver().atlas_drive_copy_ns(copy, dst.address, src.address, src.size, repeats))
 
 
 def fill_ns(library: Library, dst: Region, value: int, repeats: int) -> int:
     """Nanoseconds of `repeats` conserved fills; 0 when one was refused."""
-    fill = library.pointer("atlas_conserved_memset")
+    fill = _pointer(library, "atlas_conserved_memset")
     return int(_driver().atlas_drive_fill_ns(fill, dst.address, value, dst.size, repeats))

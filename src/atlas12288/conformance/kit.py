@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs clauses against a library: in worker processes, so that nothing it does can hurt here."""
+"""Runs clauses against a library or a module: in processes of their own, so that none can hurt."""
 
 import json
 import os
@@ -11,13 +11,13 @@ from contextlib import suppress
 from typing import Final
 
 from .clauses import BY_ID, CLAUSES, Clause
-from .outcome import Outcome, Status
+from .outcome import Kind, Outcome, Status
 
 TIME_LIMIT_S: Final = 60.0
 
 
 class LoadError(Exception):
-    """The library cannot be loaded, or has no function of the contract; `str()` is the reason."""
+    """It cannot be loaded, or has no function of the contract; `str()` is the reason."""
 
 
 def own_library() -> str:
@@ -36,22 +36,26 @@ def with_parts(ids: Iterable[str]) -> list[Clause]:
 
 
 def run(
-    library: str, clauses: Sequence[Clause] = CLAUSES, time_limit: float = TIME_LIMIT_S
+    path: str,
+    clauses: Sequence[Clause] = CLAUSES,
+    time_limit: float = TIME_LIMIT_S,
+    kind: Kind = Kind.LIBRARY,
 ) -> Iterator[Outcome]:
     """Runs clauses.
 
     Args:
-        library: the path of a shared library.
+        path: of what is judged.
         clauses: those to run, with their parts.
         time_limit: seconds for each check; one that takes longer fails.
+        kind: of the file; for a WebAssembly module the package `wasmtime` must be installed.
 
     Yields:
         An outcome for each clause, in their order, each as soon as it is there.
 
     Raises:
-        LoadError: the library cannot be loaded.
+        LoadError: it cannot be loaded.
     """
-    command = [sys.executable, "-P", "-m", f"{__package__}.worker", library, str(time_limit)]
+    command = [sys.executable, "-P", "-m", f"{__package__}.worker", kind, path, str(time_limit)]
     command += [clause.id for clause in clauses if clause.check is not None]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
@@ -91,4 +95,6 @@ def _from_parts(clause: Clause, done: dict[str, Outcome]) -> Outcome:
         return Outcome(clause.id, Status.FAIL, f"broken by {', '.join(failed)}", 0.0)
     if not shown:
         return Outcome(clause.id, Status.NOT_OFFERED, "none of its clauses could be tried", 0.0)
-    return Outcome(clause.id, Status.PASS, f"{len(shown)} clauses hold", 0.0)
+    left = [id for id in clause.parts if done[id].status is Status.NOT_APPLICABLE]
+    others = f"; {len(left)} not applicable: {', '.join(left)}" if left else ""
+    return Outcome(clause.id, Status.PASS, f"{len(shown)} clauses hold{others}", 0.0)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The conservation law: what domains verify, and deltas."""
 
-import ctypes
 from typing import Final
 
 from .library import Library, Region, conserved, noise
@@ -22,7 +21,7 @@ def _judge(library: Library, region: Region, expected: bool, what: str) -> None:
 
 
 def modulus(library: Library) -> str:
-    region = Region(4)
+    region = library.region(4)
     sums = range(4 * 255 + 1)
     for total in sums:
         whole, rest = divmod(total, 255)
@@ -30,10 +29,10 @@ def modulus(library: Library) -> str:
         _judge(library, region, total % MODULUS == 0, f"four bytes with sum {total}")
     for length in LENGTHS:
         data = conserved(noise(length))
-        _judge(library, Region(data), True, f"{length} bytes with residue 0")
+        _judge(library, library.region(data), True, f"{length} bytes with residue 0")
         for residue in (1, 95):
             off = bytes([*data[:-1], data[-1] + residue])
-            _judge(library, Region(off), False, f"{length} bytes with residue {residue}")
+            _judge(library, library.region(off), False, f"{length} bytes with residue {residue}")
     return (
         f"sums 0 to {sums[-1]}: verified exactly where divisible by {MODULUS}; "
         f"so are {len(LENGTHS)} lengths up to {LENGTHS[-1]}"
@@ -43,7 +42,7 @@ def modulus(library: Library) -> str:
 def every_byte(library: Library) -> str:
     most = 300
     for length in (*range(1, most + 1), *LENGTHS):
-        region = Region(conserved(noise(length)))
+        region = library.region(conserved(noise(length)))
         positions = range(length) if length == most else {0, length // 2, length - 1}
         with library.domain(region) as domain:
             for position in positions:
@@ -60,7 +59,7 @@ def every_byte(library: Library) -> str:
 
 def every_window(library: Library) -> str:
     windows = 5
-    region = Region(conserved(noise(windows * WINDOW_BYTES + 7)))
+    region = library.region(conserved(noise(windows * WINDOW_BYTES + 7)))
     with library.domain(region) as domain:
         require(library.verify(domain), f"false for {windows} conserved windows and 7 bytes")
         for start in range(0, region.size, WINDOW_BYTES):
@@ -76,16 +75,16 @@ def every_window(library: Library) -> str:
     # Each window breaks the law, all of them together keep it.
     data = bytearray(2 * WINDOW_BYTES)
     data[0], data[WINDOW_BYTES] = 1, MODULUS - 1
-    _judge(library, Region(bytes(data)), True, "two windows with residues 1 and 95")
+    _judge(library, library.region(bytes(data)), True, "two windows with residues 1 and 95")
     return f"a change by 1 was seen in each of {windows + 1} windows"
 
 
 def unsigned(library: Library) -> str:
     for byte in range(128, 256):
         data = conserved(bytes([byte, 0]))
-        _judge(library, Region(data), True, f"the bytes {data[0]} and {data[1]}")
+        _judge(library, library.region(data), True, f"the bytes {data[0]} and {data[1]}")
         data = bytes([byte, 256 - byte])  # 256 is 64 mod 96; as signed bytes their sum is 0
-        _judge(library, Region(data), False, f"the bytes {data[0]} and {data[1]}")
+        _judge(library, library.region(data), False, f"the bytes {data[0]} and {data[1]}")
     return "bytes 128 to 255 count as 128 to 255"
 
 
@@ -93,8 +92,8 @@ def _wide(library: Library, bits: int) -> str:
     """Sums around 2^bits, of bytes 0xFF but for the last: 2^bits is 64 mod 96, not 0."""
     bound = 2**bits
     length = bound // 255 + 2
-    region = Region(length)
-    ctypes.memset(region.address, 255, length)
+    region = library.region(length)
+    region.fill(255)
     others = 255 * (length - 1)
     for wrapped in (False, True):
         residue = (others - (bound if wrapped else 0)) % MODULUS
@@ -125,14 +124,14 @@ def _delta(library: Library, before: Region, after: Region, what: str) -> None:
 
 def delta_value(library: Library) -> str:
     for length in LENGTHS:
-        before, after = Region(noise(length, 1)), Region(noise(length, 2))
+        before, after = library.region(noise(length, 1)), library.region(noise(length, 2))
         _delta(library, before, after, f"{length} random bytes")
         _delta(library, before, before, f"{length} bytes and themselves")
     return f"(residue after - residue before) mod 96 for {len(LENGTHS)} lengths"
 
 
 def delta_direction(library: Library) -> str:
-    before, after = Region(1), Region(1)
+    before, after = library.region(1), library.region(1)
     for value in range(256):
         after.bytes[0] = value
         _delta(library, before, after, f"before 0, after {value}")
@@ -140,7 +139,7 @@ def delta_direction(library: Library) -> str:
 
 
 def delta_negative(library: Library) -> str:
-    before, after = Region(4), Region(4)
+    before, after = library.region(4), library.region(4)
     for value in range(1, 256):
         before.bytes[:] = bytes([value] * 4)
         _delta(library, before, after, f"before four times {value}, after 0")
@@ -150,8 +149,8 @@ def delta_negative(library: Library) -> str:
 def delta_wide(library: Library) -> str:
     for bits in (16, 32):
         length = 2**bits // 255 + 2
-        full, empty = Region(length), Region(length)
-        ctypes.memset(full.address, 255, length)
+        full, empty = library.region(length), library.region(length)
+        full.fill(255)
         expected = 255 * length % MODULUS
         for before, after, delta in (
             (empty, full, expected),
@@ -172,7 +171,7 @@ def delta_wide(library: Library) -> str:
 def kernel_delta(library: Library) -> str:
     kernel = library.extension("atlas.conserved.delta")
     for length in LENGTHS:
-        before, after = Region(noise(length, 1)), Region(noise(length, 2))
+        before, after = library.region(noise(length, 1)), library.region(noise(length, 2))
         expected = (after.residue() - before.residue()) % MODULUS
         found = kernel(before.address, after.address, length) & 0x7F  # i7: the rest is undefined
         require(found == expected, f"is {found} for {length} bytes, must be {expected}")
@@ -182,7 +181,7 @@ def kernel_delta(library: Library) -> str:
 def kernel_check(library: Library) -> str:
     kernel = library.extension("atlas.conserved.window.check")
     for length in LENGTHS:
-        region = Region(conserved(noise(length)))
+        region = library.region(conserved(noise(length)))
         for residue in (0, 1):
             region.bytes[-1] += residue
             found = kernel(region.address, length) & 1  # i1
@@ -193,8 +192,8 @@ def kernel_check(library: Library) -> str:
 def kernel_update(library: Library) -> str:
     kernel = library.extension("atlas.conserved.update")
     # The contract does not say what the state holds, nor how long it is: this is enough for any.
-    state = Region(4096)
-    whole = Region(noise(1000))
+    state = library.region(4096)
+    whole = library.region(noise(1000))
     for start, end in ((0, 1), (1, 97), (97, 97), (97, 1000)):
         kernel(state.address, whole.address + start, end - start)
     first = int.from_bytes(state.bytes[:8], "little")

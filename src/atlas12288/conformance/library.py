@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A library under test: its functions by name, and memory to give them.
+"""What is under test: its functions by name, and memory to give them.
 
-The numbers of the model are written here once more, on purpose: the kit judges the contract's
-numbers, not those of the library that it comes with.
+A clause speaks to `Library` and `Region` alone, so that it is written once; `native` and `wasm` say
+what these are for a shared library and for a WebAssembly module. The numbers of the model are
+written here once more, on purpose: the kit judges the contract's numbers, not those of the library
+that it comes with.
 """
 
-import ctypes
-import mmap
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint8, c_void_p
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 from .outcome import MODULUS, BrokenClauseError, NotOfferedError
@@ -23,97 +24,129 @@ E_BUDGET: Final = 3
 E_MEMORY: Final = 4
 E_STATE: Final = 5
 
-_NO_ACCESS: Final = 0  # PROT_NONE, which mmap does not name
+Note = Callable[[str], None]
+
+
+class CType(Enum):
+    """The types of the contract's functions."""
+
+    BOOL = "bool"
+    INT = "int"
+    POINTER = "void*"
+    SIZE = "size_t"
+    TEXT = "const char*"
+    UINT8 = "uint8_t"
+    UINT64 = "uint64_t"
 
 
 @dataclass(frozen=True)
 class Prototype:
-    """A function: its declaration in the contract, and the same for ctypes."""
+    """A function: its declaration in the contract, and the same as data; no result is void."""
 
     declaration: str
-    result: Any
-    arguments: tuple[Any, ...] = ()
+    result: CType | None
+    arguments: tuple[CType, ...] = ()
 
 
 CONTRACT: Final[Mapping[str, Prototype]] = {
     "atlas_domain_create": Prototype(
         "atlas_domain_t* atlas_domain_create(size_t bytes, uint8_t budget_class);",
-        c_void_p,
-        (c_size_t, c_uint8),
+        CType.POINTER,
+        (CType.SIZE, CType.UINT8),
     ),
     "atlas_domain_attach": Prototype(
         "int atlas_domain_attach(atlas_domain_t* domain, void* base, size_t len);",
-        c_int,
-        (c_void_p, c_void_p, c_size_t),
+        CType.INT,
+        (CType.POINTER, CType.POINTER, CType.SIZE),
     ),
     "atlas_domain_verify": Prototype(
-        "bool atlas_domain_verify(const atlas_domain_t* domain);", c_bool, (c_void_p,)
+        "bool atlas_domain_verify(const atlas_domain_t* domain);", CType.BOOL, (CType.POINTER,)
     ),
     "atlas_domain_commit": Prototype(
-        "int atlas_domain_commit(atlas_domain_t* domain);", c_int, (c_void_p,)
+        "int atlas_domain_commit(atlas_domain_t* domain);", CType.INT, (CType.POINTER,)
     ),
     "atlas_domain_destroy": Prototype(
-        "void atlas_domain_destroy(atlas_domain_t* domain);", None, (c_void_p,)
+        "void atlas_domain_destroy(atlas_domain_t* domain);", None, (CType.POINTER,)
     ),
     "atlas_budget_alloc": Prototype(
         "bool atlas_budget_alloc(atlas_domain_t* domain, uint8_t amt);",
-        c_bool,
-        (c_void_p, c_uint8),
+        CType.BOOL,
+        (CType.POINTER, CType.UINT8),
     ),
     "atlas_budget_release": Prototype(
         "bool atlas_budget_release(atlas_domain_t* domain, uint8_t amt);",
-        c_bool,
-        (c_void_p, c_uint8),
+        CType.BOOL,
+        (CType.POINTER, CType.UINT8),
     ),
     "atlas_witness_generate": Prototype(
         "atlas_witness_t* atlas_witness_generate(const void* base, size_t len);",
-        c_void_p,
-        (c_void_p, c_size_t),
+        CType.POINTER,
+        (CType.POINTER, CType.SIZE),
     ),
     "atlas_witness_verify": Prototype(
         "bool atlas_witness_verify(const atlas_witness_t* w, const void* base, size_t len);",
-        c_bool,
-        (c_void_p, c_void_p, c_size_t),
+        CType.BOOL,
+        (CType.POINTER, CType.POINTER, CType.SIZE),
     ),
     "atlas_witness_destroy": Prototype(
-        "void atlas_witness_destroy(atlas_witness_t* w);", None, (c_void_p,)
+        "void atlas_witness_destroy(atlas_witness_t* w);", None, (CType.POINTER,)
     ),
     "atlas_conserved_delta": Prototype(
         "uint8_t atlas_conserved_delta(const void* before, const void* after, size_t len);",
-        c_uint8,
-        (c_void_p, c_void_p, c_size_t),
+        CType.UINT8,
+        (CType.POINTER, CType.POINTER, CType.SIZE),
     ),
     # Of this one the contract gives the name alone.
-    "atlas_get_last_error": Prototype("atlas_get_last_error()", c_char_p),
+    "atlas_get_last_error": Prototype("atlas_get_last_error()", CType.TEXT),
 }
 
 # Functions that the contract does not have; used where they are there.
 EXTENSIONS: Final[Mapping[str, Prototype]] = {
-    "atlas_get_last_error_code": Prototype("", c_int),
-    "atlas_witness_digest": Prototype("", c_void_p, (c_void_p,)),
-    "atlas_witness_timestamp_ns": Prototype("", ctypes.c_uint64, (c_void_p,)),
-    "atlas_domain_witness": Prototype("", c_void_p, (c_void_p,)),
-    "atlas_conserved_memcpy": Prototype("", c_int, (c_void_p, c_void_p, c_size_t)),
-    "atlas_conserved_memset": Prototype("", c_int, (c_void_p, c_uint8, c_size_t)),
-    "atlas.conserved.delta": Prototype("", c_uint8, (c_void_p, c_void_p, ctypes.c_uint64)),
-    "atlas.conserved.window.check": Prototype("", c_uint8, (c_void_p, ctypes.c_uint64)),
-    "atlas.conserved.update": Prototype("", None, (c_void_p, c_void_p, ctypes.c_uint64)),
+    "atlas_get_last_error_code": Prototype("", CType.INT),
+    "atlas_witness_digest": Prototype("", CType.POINTER, (CType.POINTER,)),
+    "atlas_witness_timestamp_ns": Prototype("", CType.UINT64, (CType.POINTER,)),
+    "atlas_domain_witness": Prototype("", CType.POINTER, (CType.POINTER,)),
+    "atlas_conserved_memcpy": Prototype("", CType.INT, (CType.POINTER, CType.POINTER, CType.SIZE)),
+    "atlas_conserved_memset": Prototype("", CType.INT, (CType.POINTER, CType.UINT8, CType.SIZE)),
+    "atlas.conserved.delta": Prototype(
+        "", CType.UINT8, (CType.POINTER, CType.POINTER, CType.UINT64)
+    ),
+    "atlas.conserved.window.check": Prototype("", CType.UINT8, (CType.POINTER, CType.UINT64)),
+    "atlas.conserved.update": Prototype("", None, (CType.POINTER, CType.POINTER, CType.UINT64)),
 }
+PROTOTYPES: Final[Mapping[str, Prototype]] = {**CONTRACT, **EXTENSIONS}
 
 
-class Library:
-    """A loaded library.
+class Need(Enum):
+    """What a clause is about that not every build of the contract has."""
+
+    THREADS = "threads"
+    AVX2 = "AVX2"
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """Memory in use.
 
     Args:
-        path: of the shared library.
-        note: called with what is being done before each call, so that a crash can be placed.
-
-    Raises:
-        OSError: it cannot be loaded.
+        read: bytes in use now.
+        least: growth below is noise,
+        least_a_round: as is growth below so many bytes for each round of work.
     """
 
-    def __init__(self, path: str, note: Callable[[str], None]) -> None:
-        self._library = ctypes.CDLL(path)
+    read: Callable[[], int]
+    least: int
+    least_a_round: int = 0
+
+
+class Library(ABC):
+    """A loaded library. An address is an integer, as its functions take and give it.
+
+    Args:
+        note: called with what is being done before each call, so that a crash can be placed.
+    """
+
+    def __init__(self, note: Note) -> None:
         self._note = note
         self._circumstances = ""
         self.create = self._function("atlas_domain_create")
@@ -137,18 +170,59 @@ class Library:
         """Says under which circumstances the next calls are made, where a name is not enough."""
         self._circumstances = circumstances
 
-    def offers(self, name: str) -> bool:
-        """Does the library export this name?"""
-        return hasattr(self._library, name)
+    # --- What a kind of library must say ---
 
-    def pointer(self, name: str) -> int:
-        """The address of a function, for the driver in C.
+    @abstractmethod
+    def offers(self, name: str) -> bool:
+        """Does the library export a function of this name?"""
+
+    @abstractmethod
+    def symbol(self, name: str) -> Callable[..., Any]:
+        """A function of `CONTRACT` or `EXTENSIONS`.
 
         Raises:
-            BrokenClauseError: the library does not export it.
+            BrokenClauseError: it is not exported, or visibly has another type.
         """
-        prototype = CONTRACT.get(name) or EXTENSIONS[name]
-        return ctypes.cast(self._symbol(name, prototype), c_void_p).value or 0
+
+    @abstractmethod
+    def region(self, content: bytes | int, offset: int = 0, at_end: bool = False) -> "Region":
+        """Bytes of the caller that no allocator knows.
+
+        Args:
+            content: the bytes, or how many zeros.
+            offset: how far behind the beginning of a page it begins.
+            at_end: it ends at the end of memory that can be read instead.
+        """
+
+    @abstractmethod
+    def read(self, address: int, size: int) -> bytes:
+        """A copy of bytes that the library has memory for."""
+
+    @abstractmethod
+    def write(self, address: int, data: bytes) -> None:
+        """Copies bytes to where the library has memory for them."""
+
+    @abstractmethod
+    def allocate(self, size: int) -> int:
+        """The address of memory of malloc().
+
+        Raises:
+            NotOfferedError: the kit cannot get such memory.
+        """
+
+    @abstractmethod
+    def without_memory(self) -> AbstractContextManager[None]:
+        """In this context the library cannot get more memory than it has.
+
+        Raises:
+            NotOfferedError: memory cannot be limited here.
+        """
+
+    @abstractmethod
+    def gauges(self) -> Sequence[Gauge]:
+        """What shows that memory is lost; at least one. The first call may prepare for it."""
+
+    # --- Functions ---
 
     def extension(self, name: str) -> Callable[..., Any]:
         """A function that the contract does not have.
@@ -158,21 +232,11 @@ class Library:
         """
         if not self.offers(name):
             raise NotOfferedError(f"{name} is not exported")
-        symbol = self._symbol(name, EXTENSIONS[name])
-        return self._noted(name, symbol)
-
-    def _symbol(self, name: str, prototype: Prototype) -> Any:
-        try:
-            symbol = self._library[name]
-        except AttributeError:
-            raise BrokenClauseError(f"{name} is not exported") from None
-        symbol.restype = prototype.result
-        symbol.argtypes = prototype.arguments
-        return symbol
+        return self._noted(name, self.symbol(name))
 
     def _function(self, name: str) -> Callable[..., Any]:
         try:
-            return self._noted(name, self._symbol(name, CONTRACT[name]))
+            return self._noted(name, self.symbol(name))
         except BrokenClauseError as error:
             evidence = str(error)
 
@@ -247,49 +311,33 @@ class Library:
         return taken
 
 
-class Region:
-    """Bytes of the caller: pages of their own, that no allocator knows.
+class Region(ABC):
+    """Bytes of the caller, at an address of the library's memory."""
 
-    Args:
-        content: the bytes, or how many zeros.
-        offset: where in its first page it begins.
-        at_end: it ends at the end of a page instead, and the next page cannot be read.
-    """
+    def __init__(self, address: int, size: int) -> None:
+        self.address = address
+        self.size = size
 
-    def __init__(self, content: bytes | int, offset: int = 0, at_end: bool = False) -> None:
-        self.size = content if isinstance(content, int) else len(content)
-        pages = -(-(offset + self.size) // mmap.PAGESIZE) + at_end
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        self._map = mmap.mmap(-1, max(pages, 1) * mmap.PAGESIZE, flags=flags)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        if at_end:
-            offset = (pages - 1) * mmap.PAGESIZE - self.size
-            _protect(start + offset + self.size, mmap.PAGESIZE, _NO_ACCESS)
-        self._start = start
-        self.address = start + offset
-        self.bytes = memoryview(self._map)[offset : offset + self.size]
-        if isinstance(content, bytes):
-            self.bytes[:] = content
+    @abstractmethod
+    def read_only(self) -> AbstractContextManager[None]:
+        """In this context a write to it, and a read behind one `at_end`, does not go unseen."""
 
-    def make_read_only(self) -> None:
-        """From now on a write to it is a crash."""
-        end = self.address + self.size
-        _protect(self._start, end - self._start, mmap.PROT_READ)
+    @abstractmethod
+    def take_away(self) -> None:
+        """From now on it is no memory of the caller: nothing finds its bytes there."""
 
-    def make_unreadable(self) -> None:
-        """From now on any access to it is a crash, as after munmap; the pages stay taken."""
-        end = self.address + self.size
-        _protect(self._start, end - self._start, _NO_ACCESS)
+    def fill(self, value: int) -> None:
+        """Makes each byte `value`."""
+        self.bytes[:] = bytes([value]) * self.size
 
     def residue(self) -> int:
         """Sum of the bytes mod 96, by Python."""
         return sum(self.bytes) % MODULUS
 
-
-def _protect(address: int, size: int, protection: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mprotect(c_void_p(address), c_size_t(size), c_int(protection)) != 0:
-        raise OSError(ctypes.get_errno(), "mprotect")
+    @property
+    @abstractmethod
+    def bytes(self) -> memoryview:
+        """The bytes, to read and write; a view is good until the next call of the library."""
 
 
 def noise(size: int, seed: int = 0) -> bytes:

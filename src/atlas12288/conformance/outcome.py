@@ -17,6 +17,14 @@ class Status(StrEnum):
     PASS = "pass"
     FAIL = "fail"
     NOT_OFFERED = "not offered"
+    NOT_APPLICABLE = "not applicable"
+
+
+class Kind(StrEnum):
+    """What can be judged."""
+
+    LIBRARY = "library"
+    WASM = "wasm"
 
 
 class BrokenClauseError(Exception):

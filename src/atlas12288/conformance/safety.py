@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors and memory: NULL, messages, failed allocation, alignment, bounds, ownership, leaks."""
 
-import ctypes
-import resource
 from collections.abc import Callable
-from ctypes import c_size_t, c_void_p, memmove, string_at
-from pathlib import Path
+from ctypes import c_void_p
 from typing import Final
 
 from . import driver
 from .law import LENGTHS
-from .library import E_MEMORY, OK, Library, Region, conserved, noise
+from .library import E_MEMORY, OK, Library, conserved, noise
 from .outcome import BrokenClauseError, NotOfferedError, require
 
 # --- Errors ---
@@ -24,7 +21,7 @@ def null_destroy(library: Library) -> str:
 
 
 def null_arguments(library: Library) -> str:
-    region = Region(96)
+    region = library.region(96)
     domain = library.new_domain(96, 5)
     witness = library.witness(region)
     at = region.address
@@ -63,7 +60,7 @@ def unattached(library: Library) -> str:
 
 
 def last_error(library: Library) -> str:
-    region = Region(bytes([1, 0]))
+    region = library.region(bytes([1, 0]))
     texts = []
 
     def provoked(what: str) -> None:
@@ -95,20 +92,14 @@ def _text(message: bytes | None) -> str:
 def out_of_memory(library: Library) -> str:
     most = 500_000
     handles, made = (c_void_p * most)(), (c_void_p * most)()
-    region = Region(conserved(noise(96)))
+    region = library.region(conserved(noise(96)))
     at = region.address
     domain = library.new_domain(96, 0)
     library.attach(domain, at, region.size)
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    try:
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except OSError:
-        raise NotOfferedError("this system cannot limit memory") from None
     library.under(" without memory")
     domains = witnesses = 0
     # What Python needs is there already: nothing below makes an object that stays.
-    resource.setrlimit(resource.RLIMIT_AS, (used, before[1]))
-    try:
+    with library.without_memory():
         while domains < most and (handle := library.create(96, 0)) is not None:
             handles[domains] = handle
             domains += 1
@@ -118,8 +109,6 @@ def out_of_memory(library: Library) -> str:
             made[witnesses] = handle
             witnesses += 1
         code = library.commit(domain)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
     if most in (domains, witnesses):
         raise NotOfferedError(f"{most} domains and witnesses did not use up the memory")
     require(text, "after a domain that is NULL for want of memory atlas_get_last_error() is empty")
@@ -149,7 +138,7 @@ def alignment(library: Library) -> str:
     data = conserved(noise(1000))
     before = noise(1000, 1)
     for offset in range(64):
-        region = Region(data, offset)
+        region = library.region(data, offset)
         with library.domain(region) as domain:
             require(library.verify(domain), f"verify is false at offset {offset}")
             code = library.commit(domain)
@@ -160,7 +149,7 @@ def alignment(library: Library) -> str:
             f"a witness does not match at offset {offset}",
         )
         library.forget(witness)
-        other = Region(before, 63 - offset)
+        other = library.region(before, 63 - offset)
         found = library.delta(other.address, region.address, region.size)
         expected = (region.residue() - other.residue()) % 96
         require(found == expected, f"delta is {found} at offset {offset}, must be {expected}")
@@ -169,31 +158,29 @@ def alignment(library: Library) -> str:
 
 def bounds(library: Library) -> str:
     for size in LENGTHS:
-        region, other = Region(conserved(noise(size)), at_end=True), Region(size, at_end=True)
-        for each in (region, other):
-            each.make_read_only()
+        other = library.region(size)
+        region = library.region(conserved(noise(size)), at_end=True)
         library.under(f" on {size} read-only bytes at the end of readable memory")
-        with library.domain(region) as domain:
-            library.verify(domain)
-            library.commit(domain)
-        witness = library.witness(region)
-        library.matches(witness, region.address, size)
-        library.forget(witness)
-        library.delta(region.address, other.address, size)
+        with region.read_only():
+            with library.domain(region) as domain:
+                library.verify(domain)
+                library.commit(domain)
+            witness = library.witness(region)
+            library.matches(witness, region.address, size)
+            library.forget(witness)
+            library.delta(region.address, other.address, size)
+            library.delta(other.address, region.address, size)
     return (
         f"{len(LENGTHS)} lengths up to the end of a page: nothing behind is read, nothing written"
     )
 
 
 def ownership(library: Library) -> str:
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype = c_void_p
-    libc.malloc.argtypes = (c_size_t,)
     size = 3000
     data = conserved(noise(size))
     for commits in (False, True):
-        address = libc.malloc(size)
-        memmove(address, data, size)
+        address = library.allocate(size)
+        library.write(address, data)
         domain = library.new_domain(size, 0)
         code = library.attach(domain, address, size)
         require(code == OK, f"attach gives {code}")
@@ -202,13 +189,13 @@ def ownership(library: Library) -> str:
         library.under(" of a domain with memory of malloc() attached")
         library.destroy(domain)
         # Freed memory is what malloc gives next for the same size.
-        others = [libc.malloc(size) for _ in range(50)]
+        others = [library.allocate(size) for _ in range(50)]
         require(
             address not in others,
             "atlas_domain_destroy freed the attached memory: malloc() gave it to somebody else",
         )
         require(
-            string_at(address, size) == data,
+            library.read(address, size) == data,
             "atlas_domain_destroy changed the attached memory",
         )
     return "memory of malloc() is still the caller's after destroy, with and without commit"
@@ -218,79 +205,44 @@ def ownership(library: Library) -> str:
 
 _BATCHES: Final = 6
 _THREADS: Final = 4
-_RESIDENT_NOISE_BYTES: Final = 2**17  # pages come and go with the kernel's wisdom
-_SMALLEST_BLOCK_BYTES: Final = 16  # of malloc()
-_M_ARENA_MAX: Final = -8  # of mallopt(), glibc
 
 
-class _MallocInfo(ctypes.Structure):
-    # man mallinfo2: hblkhd is what is mapped for single large blocks, uordblks what is in use.
-    _fields_ = tuple(
-        (name, c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    )
-
-
-def _allocated_bytes() -> int | None:
-    """Bytes of malloc() in use; None where the libc cannot tell."""
-    mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
-    if mallinfo2 is None:
-        return None
-    mallinfo2.restype = _MallocInfo
-    info = mallinfo2()
-    return int(info.uordblks + info.hblkhd)
-
-
-def _resident_bytes() -> int:
-    """For libraries that have an allocator of their own."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    except OSError:  # the peak, in kilobytes on some systems: it still grows with a leak
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _no_leak(what: str, rounds: int, work: Callable[[], None]) -> str:
+def _no_leak(library: Library, what: str, rounds: int, work: Callable[[], None]) -> str:
     """Requires that memory stops growing.
 
     Caches fill and collectors wait, so that growth alone proves nothing: growth in each batch
     does.
 
     Args:
+        library: whose memory it is.
         what: one round, in words.
         rounds: of a batch.
         work: one round.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)  # one heap for all threads: a second one would look like growth
+    gauges = library.gauges()
     for _ in range(rounds // 10 + 1):
         work()
-    grown = 0
+    most = 0
     for batch in range(_BATCHES):
-        allocated, resident = _allocated_bytes(), _resident_bytes()
+        before = [gauge.read() for gauge in gauges]
         for _ in range(rounds):
             work()
-        grown = _resident_bytes() - resident
-        kept = grown >= _RESIDENT_NOISE_BYTES
-        allocated_after = _allocated_bytes()
-        if allocated is not None and allocated_after is not None:
-            on_heap = allocated_after - allocated
-            kept |= on_heap >= _SMALLEST_BLOCK_BYTES * rounds
-            grown = max(grown, on_heap)
-        if not kept:
+        grown = [gauge.read() - start for gauge, start in zip(gauges, before, strict=True)]
+        if not any(
+            growth >= max(gauge.least, gauge.least_a_round * rounds)
+            for gauge, growth in zip(gauges, grown, strict=True)
+        ):
             grew = f", after {batch} batches in which it did" if batch else ""
             return f"{rounds} times {what}: memory in use did not grow{grew}"
+        most = max(grown)
     raise BrokenClauseError(
         f"{rounds} times {what}, {_BATCHES} times over: each time memory in use grew, the last "
-        f"time by {grown / rounds:.0f} bytes a round"
+        f"time by {most / rounds:.0f} bytes a round"
     )
 
 
 def leak_domains(library: Library) -> str:
-    region = Region(conserved(noise(96)))
+    region = library.region(conserved(noise(96)))
 
     def work() -> None:
         with library.domain(region, 5) as domain:
@@ -298,23 +250,23 @@ def leak_domains(library: Library) -> str:
             library.alloc(domain, 5)
             library.commit(domain)
 
-    return _no_leak("a domain created, committed and destroyed", 3000, work)
+    return _no_leak(library, "a domain created, committed and destroyed", 3000, work)
 
 
 def leak_witnesses(library: Library) -> str:
-    region = Region(noise(96))
+    region = library.region(noise(96))
 
     def work() -> None:
         witness = library.generate(region.address, region.size)
         library.matches(witness, region.address, region.size)
         library.forget(witness)
 
-    return _no_leak("a witness generated, verified and destroyed", 5000, work)
+    return _no_leak(library, "a witness generated, verified and destroyed", 5000, work)
 
 
 def leak_refusals(library: Library) -> str:
-    region = Region(bytes([1, 0]))
-    kept = library.witness(Region(b"ab"))
+    region = library.region(bytes([1, 0]))
+    kept = library.witness(library.region(b"ab"))
 
     def work() -> None:
         with library.domain(region, 5) as domain:
@@ -324,11 +276,11 @@ def leak_refusals(library: Library) -> str:
         library.generate(None, 96)
         library.commit(None)
 
-    return _no_leak("5 refused calls", 3000, work)
+    return _no_leak(library, "5 refused calls", 3000, work)
 
 
 def leak_commits(library: Library) -> str:
-    region = Region(conserved(noise(4096)))
+    region = library.region(conserved(noise(4096)))
 
     def work() -> None:
         with library.domain(region) as domain:
@@ -338,11 +290,11 @@ def leak_commits(library: Library) -> str:
         with library.domain(region) as domain:
             driver.commits(library, domain, _THREADS)
 
-    return _no_leak(f"commits of two domains by {_THREADS} threads", 150, work)
+    return _no_leak(library, f"commits of two domains by {_THREADS} threads", 150, work)
 
 
 def leak_threads(library: Library) -> str:
     def work() -> None:
         driver.commits(library, None, _THREADS)
 
-    return _no_leak(f"{_THREADS} threads that end after a refused call", 150, work)
+    return _no_leak(library, f"{_THREADS} threads that end after a refused call", 150, work)

@@ -31,13 +31,13 @@ def _throughput(bytes_per_ns: float, target: float, what: str) -> str:
     return text
 
 
-def _windows() -> tuple[Region, Region]:
+def _windows(library: Library) -> tuple[Region, Region]:
     """Two windows that begin at a page, the second one conserved."""
-    return Region(WINDOW_BYTES), Region(conserved(noise(WINDOW_BYTES)))
+    return library.region(WINDOW_BYTES), library.region(conserved(noise(WINDOW_BYTES)))
 
 
 def copy(library: Library) -> str:
-    dst, src = _windows()
+    dst, src = _windows(library)
     library.extension("atlas_conserved_memcpy")
     best = _best(lambda: driver.copy_ns(library, dst, src, _REPEATS))
     require(best > 0, "atlas_conserved_memcpy refuses a conserved window")
@@ -45,7 +45,7 @@ def copy(library: Library) -> str:
 
 
 def fill(library: Library) -> str:
-    dst, _ = _windows()
+    dst, _ = _windows(library)
     library.extension("atlas_conserved_memset")
     best = _best(lambda: driver.fill_ns(library, dst, 0x5A, _REPEATS))
     require(best > 0, "atlas_conserved_memset refuses a window")
@@ -53,7 +53,7 @@ def fill(library: Library) -> str:
 
 
 def generate(library: Library) -> str:
-    region = Region(noise(_WITNESSED_BYTES))
+    region = library.region(noise(_WITNESSED_BYTES))
 
     def work() -> float:
         start = time.perf_counter_ns()
@@ -66,7 +66,7 @@ def generate(library: Library) -> str:
 
 
 def verify(library: Library) -> str:
-    region = Region(noise(_WITNESSED_BYTES))
+    region = library.region(noise(_WITNESSED_BYTES))
     witness = library.witness(region)
 
     def work() -> float:
@@ -78,7 +78,10 @@ def verify(library: Library) -> str:
 
 
 def delta(library: Library) -> str:
-    before, after = Region(noise(64 * WINDOW_BYTES, 1)), Region(noise(64 * WINDOW_BYTES, 2))
+    before, after = (
+        library.region(noise(64 * WINDOW_BYTES, 1)),
+        library.region(noise(64 * WINDOW_BYTES, 2)),
+    )
 
     def work() -> float:
         start = time.perf_counter_ns()

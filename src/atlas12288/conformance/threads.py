@@ -6,7 +6,7 @@ from typing import Final
 
 from .._parallel import thread_count
 from . import driver
-from .library import E_STATE, OK, Library, Region, conserved, noise
+from .library import E_STATE, OK, Library, conserved, noise
 from .outcome import WINDOW_BYTES, require
 
 _THREADS: Final = 8
@@ -39,7 +39,7 @@ def budget(library: Library) -> str:
 def commit(library: Library) -> str:
     races = {96: 60, WINDOW_BYTES: 60, 16 * WINDOW_BYTES: 30}
     for size, rounds in races.items():
-        region = Region(conserved(noise(size)))
+        region = library.region(conserved(noise(size)))
         for _ in range(rounds):
             domain = library.new_domain(size, 0)
             library.attach(domain, region.address, size)
@@ -63,7 +63,7 @@ def commit(library: Library) -> str:
 def witness(library: Library) -> str:
     rounds = 50
     for size in (96, WINDOW_BYTES):
-        regions = Region(noise(_THREADS * size))
+        regions = library.region(noise(_THREADS * size))
         result = driver.witnesses(library, regions, _THREADS, rounds)
         what = f"{_THREADS} threads, each with {rounds} witnesses of its own {size} bytes"
         require(result.missing == 0, f"{what}: {result.missing} were NULL")
@@ -73,7 +73,7 @@ def witness(library: Library) -> str:
 
 
 def last_error(library: Library) -> str:
-    region = Region(bytes([1, 0]))
+    region = library.region(bytes([1, 0]))
 
     def disturb(domain: int) -> bytes | None:
         library.alloc(domain, 6)
@@ -96,7 +96,7 @@ def last_error(library: Library) -> str:
 
 
 def domains(library: Library) -> str:
-    regions = [Region(conserved(noise(WINDOW_BYTES, seed))) for seed in range(_THREADS)]
+    regions = [library.region(conserved(noise(WINDOW_BYTES, seed))) for seed in range(_THREADS)]
 
     def life(seed: int) -> tuple[int, int, bool]:
         with library.domain(regions[seed], seed) as domain:

@@ -5,11 +5,10 @@ import hashlib
 import time
 import zlib
 from collections.abc import Iterable
-from ctypes import string_at
 from typing import Final
 
 from .law import LENGTHS
-from .library import Library, Region, noise
+from .library import Library, noise
 from .outcome import WINDOW_BYTES, require
 
 _DIGEST_BYTES: Final = 32  # SHA-256
@@ -21,7 +20,7 @@ def _finds(library: Library, data: bytes, changed: Iterable[tuple[str, bytes]]) 
     Returns:
         How many others there were.
     """
-    region = Region(data)
+    region = library.region(data)
     witness = library.witness(region)
     count = 0
     for what, other in changed:
@@ -43,7 +42,7 @@ def _finds(library: Library, data: bytes, changed: Iterable[tuple[str, bytes]]) 
 
 def generate(library: Library) -> str:
     for length in (0, *LENGTHS):
-        region = Region(noise(length))
+        region = library.region(noise(length))
         before = bytes(region.bytes)
         witness = library.witness(region)
         require(
@@ -68,7 +67,7 @@ def verify(library: Library) -> str:
 
 
 def destroy(library: Library) -> str:
-    region = Region(noise(96))
+    region = library.region(noise(96))
     first, second, third = (library.witness(region) for _ in range(3))
     library.forget(second)
     for witness in (first, third):
@@ -82,7 +81,7 @@ def destroy(library: Library) -> str:
 
 def immutable(library: Library) -> str:
     data, other = noise(1000, 1), noise(1000, 2)
-    region, elsewhere = Region(data), Region(data)
+    region, elsewhere = library.region(data), library.region(data)
     witness = library.witness(region)
     for _ in range(3):
         region.bytes[:] = other
@@ -203,7 +202,7 @@ def every_bit(library: Library) -> str:
 
 def whole_region(library: Library) -> str:
     windows = 6
-    region = Region(noise(windows * WINDOW_BYTES + 5))
+    region = library.region(noise(windows * WINDOW_BYTES + 5))
     witness = library.witness(region)
     # The residue stays the same, so that it is the digest that must see the change.
     pairs = [
@@ -232,10 +231,10 @@ def whole_region(library: Library) -> str:
 
 def length(library: Library) -> str:
     size = 128
-    region = Region(3 * size)  # zeros: padding with zeros must not go unseen
+    region = library.region(3 * size)  # zeros: padding with zeros must not go unseen
     region.bytes[:size] = noise(size)
     region.bytes[size - 1] = 0
-    witness = library.witness(Region(bytes(region.bytes[:size])))
+    witness = library.witness(library.region(bytes(region.bytes[:size])))
     for other in (0, 1, 63, 64, size - 1, size + 1, size + 64, 2 * size, 3 * size):
         require(
             not library.matches(witness, region.address, other),
@@ -251,8 +250,8 @@ def length(library: Library) -> str:
 
 def own_record(library: Library) -> str:
     data = noise(WINDOW_BYTES)
-    elsewhere = Region(data)
-    region = Region(data)
+    elsewhere = library.region(data)
+    region = library.region(data)
     witness = library.witness(region)
     region.bytes[:] = noise(WINDOW_BYTES, 1)
     require(
@@ -263,8 +262,8 @@ def own_record(library: Library) -> str:
         library.matches(witness, elsewhere.address, elsewhere.size),
         "the witness does not match the same bytes at another address",
     )
-    library.under(" after the witnessed memory was made unreadable")
-    region.make_unreadable()
+    library.under(" after the witnessed memory was taken away")
+    region.take_away()
     require(
         library.matches(witness, elsewhere.address, elsewhere.size),
         "the witness does not match the same bytes after the first ones are gone",
@@ -275,7 +274,7 @@ def own_record(library: Library) -> str:
 
 def timestamp(library: Library) -> str:
     timestamp_ns = library.extension("atlas_witness_timestamp_ns")
-    region = Region(96)
+    region = library.region(96)
     slack = 10**9  # the clock of the library may be coarser
     before = time.time_ns()
     witness = library.witness(region)
@@ -293,8 +292,8 @@ def sha256(library: Library) -> str:
     digest_of = library.extension("atlas_witness_digest")
     for size in (0, 1, 55, 56, 63, 64, 65, *LENGTHS):
         data = noise(size)
-        witness = library.witness(Region(data))
-        found = string_at(digest_of(witness), _DIGEST_BYTES)
+        witness = library.witness(library.region(data))
+        found = library.read(digest_of(witness), _DIGEST_BYTES)
         expected = hashlib.sha256(data)
         require(
             found == expected.digest(),

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark: what this library does beside what people use today, side by side in one run.
+
+`families.FAMILIES` is the whole of it as data. Operations of C are timed by loops in C (`timing.c`
+of the binding), those of the WebAssembly module by js/bench.mjs under Node, everything else by
+`timeit`. The rows of a family and their peers take turns, A B A B, so that a machine that changes
+its speed changes all of them; figures are medians.
+"""
+
+from .families import FAMILIES
+from .measuring import (
+    FULL,
+    QUICK,
+    Effort,
+    Figure,
+    Judged,
+    Measurement,
+    Peer,
+    left_out,
+    measure,
+    targets_hold,
+    versions,
+)
+from .node import UnderNode, with_package
+from .rows import (
+    ALL_SIZES,
+    GB_PER_S,
+    GOAL_SIZES,
+    NS_PER_BYTE,
+    Bound,
+    Family,
+    Row,
+    Sizes,
+    size_text,
+)
+from .work import (
+    LARGE_BYTES,
+    Arena,
+    BenchError,
+    InC,
+    InPython,
+    Memory,
+    PeakMemory,
+    Work,
+    run_for_peak,
+)
+
+__all__ = [
+    "ALL_SIZES",
+    "FAMILIES",
+    "FULL",
+    "GB_PER_S",
+    "GOAL_SIZES",
+    "LARGE_BYTES",
+    "NS_PER_BYTE",
+    "QUICK",
+    "Arena",
+    "BenchError",
+    "Bound",
+    "Effort",
+    "Family",
+    "Figure",
+    "InC",
+    "InPython",
+    "Judged",
+    "Measurement",
+    "Memory",
+    "PeakMemory",
+    "Peer",
+    "Row",
+    "Sizes",
+    "UnderNode",
+    "Work",
+    "left_out",
+    "measure",
+    "run_for_peak",
+    "size_text",
+    "targets_hold",
+    "versions",
+    "with_package",
+]

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The faults of tests/faulty/faulty.c, each with the row of the conformance kit that must fail."""
+
+from c_fixtures import ROOT
+
+FAULTY = ROOT / "tests" / "faulty"
+# The files of the runtime that these implementations are built with.
+RUNTIME = tuple(
+    ROOT / "runtime" / f"{name}.c" for name in ("budget", "conserve", "domain", "sha256", "witness")
+)
+FAULTS = {
+    "MODULUS_97": "law-modulus",
+    "SUM_16_BITS": "law-wide-16",
+    "SUM_32_BITS": "law-wide-32",
+    "LAST_BYTE_SKIPPED": "law-every-byte",
+    "TAIL_SKIPPED": "law-every-byte",
+    "FIRST_WINDOW_ONLY": "law-every-window",
+    "SIGNED_BYTES": "law-unsigned",
+    "READS_PAST_THE_END": "memory-bounds",
+    "DELTA_SIGN_TURNED": "delta-direction",
+    "DELTA_OF_WRAPPED_SUM": "delta-negative",
+    "ATTACH_COPIES": "domain-attach",
+    "COMMIT_DOES_NOT_VERIFY": "code-conservation",
+    "WRONG_CODE": "code-conservation",
+    "SECOND_COMMIT_SUCCEEDS": "code-state",
+    "REFUSED_COMMIT_CLOSES": "commit-transition",
+    "COMMIT_CHECK_THEN_SET": "thread-commit",
+    "DESTROY_FREES_THE_REGION": "memory-ownership",
+    "CLASS_NOT_CHECKED": "budget-range",
+    "BUDGET_NOT_REDUCED": "budget-mod-96",
+    "BUDGET_CLAMPS": "budget-mod-96",
+    "ALLOC_BELOW_ZERO_WRAPS": "budget-insufficient",
+    "BUDGET_LARGE_AMOUNTS": "budget-amount",
+    "BUDGET_NOT_ATOMIC": "thread-budget",
+    "VERIFY_ALWAYS_TRUE": "witness-verify",
+    "WITNESS_IS_XOR": "witness-not-xor",
+    "WITNESS_IS_RESIDUE": "witness-not-residue",
+    "WITNESS_IS_CRC32": "witness-not-crc",
+    "WITNESS_OF_FIRST_4_KIB": "witness-whole-region",
+    "WITNESS_IGNORES_A_BIT": "witness-every-bit",
+    "WITNESS_KEEPS_A_POINTER": "witness-record",
+    "WITNESS_CHANGES_THE_REGION": "witness-generate",
+    "LENGTH_IGNORED": "witness-length",
+    "HASH_STATE_SHARED": "thread-witness",
+    "LEAK_PER_WITNESS": "leak-witnesses",
+    "LEAK_PER_REFUSED_COMMIT": "leak-refusals",
+    "NULL_CRASHES": "error-null",
+    "NULL_DESTROY_CRASHES": "error-null-destroy",
+    "NO_MEMORY_CRASHES": "code-memory",
+    "NO_ERROR_TEXT": "error-text",
+    "ERROR_SHARED": "thread-error",
+    "FUNCTION_MISSING": "signature-atlas_get_last_error",
+}
