@@ -8,6 +8,8 @@
 #   make check-s390x     the same on a big-endian CPU
 #   make check-kernels   all tests, once with each kernel set that this CPU can run
 #   make check-faults    kills, full and failing disks, a million files
+#   make check-remote    manifests of a web server and of an S3 server, both started by the tests
+#   make check-cluster   manifests by processes of Dask, which are killed meanwhile
 #   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each of seven targets
 #   make lint            ruff, mypy
 #   make bench           the benchmark, side by side with what people use today
@@ -25,7 +27,7 @@ FUZZ_SECONDS ?= 60
 SOURCES := pyproject.toml meson.build meson.options \
 	$(shell find include kernelgen runtime src -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test check-native check-aarch64 check-s390x check-kernels check-faults fuzz lint bench docs-performance wasm test-wasm clean
+.PHONY: demo test check-native check-aarch64 check-s390x check-kernels check-faults check-remote check-cluster fuzz lint bench docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
@@ -47,6 +49,12 @@ check-kernels: $(VENV)/.test
 
 check-faults: $(VENV)/.test
 	$(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+
+check-remote: $(VENV)/.remote
+	$(BIN)/python -m pytest tests/remote $(PYTEST_ARGS)
+
+check-cluster: $(VENV)/.test
+	$(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -B fuzz/run.py $(FUZZ_SECONDS)
@@ -100,6 +108,10 @@ $(VENV)/.test: $(VENV)/.package
 
 $(VENV)/.lint: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --group lint
+	touch $@
+
+$(VENV)/.remote: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group remote
 	touch $@
 
 $(VENV)/.fuzz: $(VENV)/.package

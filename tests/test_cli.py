@@ -96,7 +96,6 @@ def test_help_and_the_package_load_no_heavy_module() -> None:
         ("sum",),
         ("check-sums",),
         ("verify",),
-        ("verify", "only-a-witness"),
         ("verify", "-", "-"),
         ("delta", "one"),
         ("delta", "-", "-"),

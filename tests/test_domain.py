@@ -229,6 +229,20 @@ def test_a_region_that_refers_to_its_own_domain_is_collected() -> None:
     assert not [thing for thing in gc.get_objects() if type(thing) is Frame]
 
 
+@pytest.mark.parametrize(
+    "hold", [domain_of, atlas._native.bytes_of], ids=["a domain", "a view of bytes"]
+)
+def test_the_collector_gives_the_memory_of_a_cycle_back(hold: Callable[[object], object]) -> None:
+    memory = bytearray(CONSERVED)
+    cycle: list[object] = [hold(memoryview(memory))]
+    cycle.append(cycle)
+    with pytest.raises(BufferError):
+        memory.append(0)
+    del cycle
+    gc.collect()
+    memory.append(0)
+
+
 def test_each_domain_of_a_region_judges_it_for_itself() -> None:
     region = bytearray(CONSERVED)
     first, second = domain_of(region, 1), domain_of(region, 2)

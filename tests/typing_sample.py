@@ -57,6 +57,15 @@ def proven(region: bytes) -> bool:
     )
 
 
+def kept(folder: str) -> tuple[bytes, ...]:
+    try:
+        manifest: atlas.Manifest = atlas.Manifest.generate(folder, tree=True, exclude=["*.tmp"])
+    except atlas.FileError:
+        return ()
+    holds: bool = manifest.verify(folder).holds
+    return tuple(entry.path for entry in manifest.entries if holds)
+
+
 def code_of(error: atlas.AtlasError) -> str:
     code: atlas.ErrorCode = error.code
     return code.text

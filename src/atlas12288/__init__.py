@@ -68,8 +68,10 @@ __all__ = [
     "Domain",
     "DomainMemoryError",
     "ErrorCode",
+    "FileError",
     "InclusionProof",
     "Lease",
+    "Manifest",
     "Residue",
     "State",
     "StateError",
@@ -95,6 +97,29 @@ __all__ = [
 ]
 
 __version__ = _native.VERSION
+
+TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
+if TYPE_CHECKING:
+    from .files import FileError as FileError
+    from .manifest.api import Manifest as Manifest
+else:
+
+    def __getattr__(name: str) -> object:
+        """What few programs need is imported with its first use."""
+        if name == "FileError":
+            from .files import FileError
+
+            return FileError
+        if name == "Manifest":
+            from .manifest.api import Manifest
+
+            return Manifest
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 # For tests: the kernel set to use instead of the best one.
 _kernels = _os.environ.get("ATLAS12288_KERNELS")

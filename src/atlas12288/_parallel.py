@@ -15,8 +15,7 @@ from ._native import int_in
 TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
-    from concurrent.futures import Future
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     T = TypeVar("T")
     R = TypeVar("R")
@@ -57,6 +56,92 @@ def ring(size: int, count: int) -> Iterator[memoryview]:
     yield from cycle(made)
 
 
+class Crew:
+    """Threads that all run one function.
+
+    When `end` returns none of them is in it, not even one that Ctrl-C interrupted while it was
+    started: neither Thread nor ThreadPoolExecutor knows then whether it will run.
+
+    Args:
+        run: the function; it returns soon after `stopping` is called.
+        stopping: called by `end`, once.
+    """
+
+    def __init__(self, run: Callable[[], object], stopping: Callable[[], object]) -> None:
+        from threading import Condition, Thread  # here: they are not needed by one thread
+
+        self._run = run
+        self._stopping = stopping
+        self._thread = Thread
+        self._threads: list[Thread] = []
+        self._changed = Condition()
+        self._running = 0
+        self._ended = False
+
+    def __len__(self) -> int:
+        return len(self._threads)
+
+    def add(self) -> None:
+        """One more thread."""
+        self._threads.append(self._thread(target=self._life))
+        self._threads[-1].start()
+
+    def _life(self) -> None:
+        with self._changed:
+            if self._ended:
+                return
+            self._running += 1
+        try:
+            self._run()
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def end(self) -> None:
+        """Ends them, and waits for it."""
+        from contextlib import suppress
+
+        with self._changed:
+            self._ended = True
+        self._stopping()
+        with self._changed:
+            while self._running > 0:
+                self._changed.wait()
+        for thread in self._threads:
+            with suppress(RuntimeError):  # it never started, or will end as soon as it does
+                thread.join()
+
+
+class _Task:
+    """An item that is to be worked on."""
+
+    __slots__ = ("_work", "error", "is_done", "item", "result")
+
+    def __init__(self, work: Callable[[Any], Any], item: Any) -> None:
+        self._work = work
+        self.item = item
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.is_done = False
+
+    def do(self) -> None:
+        try:
+            self.result = self._work(self.item)
+        except BaseException as error:
+            self.error = error
+
+    def check(self) -> None:
+        """Raises what the work has raised. It is let go of, else its traceback would be in a cycle
+        with this task, and keep the item alive."""
+        error, self.error = self.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
+
+
 def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R, None, None]:
     """Yields work(item) of each item in order, worked on by up to `threads` threads.
 
@@ -71,39 +156,69 @@ def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Genera
         yield from map(work, items)
         return
     from collections import deque
-    from concurrent.futures import ThreadPoolExecutor  # here: it takes longer than our import
+    from threading import Condition
 
-    pending: deque[tuple[Future[R], T]] = deque()
-    done_here: dict[Future[R], R] = {}
+    news = Condition()  # guards what follows
+    waiting: deque[_Task] = deque()  # nobody has begun them
+    pending: deque[_Task] = deque()  # their results were not given
+    stopped = False
+
+    def run() -> None:
+        while True:
+            with news:
+                while not waiting:
+                    if stopped:
+                        return
+                    news.wait()
+                task = waiting.popleft()
+            task.do()
+            with news:
+                task.is_done = True
+                news.notify_all()
+
+    def stop() -> None:
+        nonlocal stopped
+        with news:
+            stopped = True
+            waiting.clear()
+            news.notify_all()
 
     def do_one_here() -> None:
-        for future, item in pending:
-            if future not in done_here and future.cancel():  # no other thread has begun it
-                done_here[future] = work(item)
-                return
-
-    def first_is_done() -> bool:
-        return bool(pending) and (pending[0][0] in done_here or pending[0][0].done())
+        with news:
+            task = waiting.popleft() if waiting else None
+        if task is not None:
+            task.do()
+            task.is_done = True
+            task.check()
 
     def first_result() -> R:
-        future, _ = pending.popleft()
-        return done_here.pop(future) if future in done_here else future.result()
+        task = pending.popleft()
+        with news:
+            while not task.is_done:
+                news.wait()
+        task.check()
+        result: R = task.result
+        return result
 
-    with ThreadPoolExecutor(threads - 1) as pool:
-        try:
-            for item in items:
-                pending.append((pool.submit(work, item), item))
-                if len(pending) == most_under_way(threads):
-                    do_one_here()
-                    yield first_result()
-                while first_is_done():
-                    yield first_result()
-            while pending:
+    crew = Crew(run, stop)
+    try:
+        for item in items:
+            pending.append(_Task(work, item))
+            with news:
+                waiting.append(pending[-1])
+                news.notify()
+            if len(crew) < threads - 1:
+                crew.add()
+            if len(pending) == most_under_way(threads):
                 do_one_here()
                 yield first_result()
-        finally:
-            for future, _ in pending:
-                future.cancel()
+            while pending and pending[0].is_done:
+                yield first_result()
+        while pending:
+            do_one_here()
+            yield first_result()
+    finally:
+        crew.end()
 
 
 def in_order_ahead(
@@ -134,11 +249,9 @@ def in_order_ahead(
     from collections import deque
     from contextlib import suppress
     from queue import Empty, SimpleQueue
-    from threading import Thread
 
     tasks: SimpleQueue[tuple[int, T] | None] = SimpleQueue()
     done: SimpleQueue[tuple[int, R] | BaseException] = SimpleQueue()
-    workers: list[Thread] = []
     results: dict[int, R] = {}
     weights: deque[int] = deque()  # of the items from `given` on
     given = under_way = waiting = 0
@@ -151,6 +264,15 @@ def in_order_ahead(
             except BaseException as error:
                 done.put(error)
 
+    def stop_all() -> None:
+        stop()
+        with suppress(Empty):
+            while True:
+                tasks.get_nowait()
+        for _ in range(threads):
+            tasks.put(None)
+
+    crew = Crew(run, stop_all)
     try:
         items = iter(items)
         more = True
@@ -161,9 +283,8 @@ def in_order_ahead(
                 except StopIteration:
                     more = False
                     break
-                if under_way >= len(workers) < threads:
-                    workers.append(Thread(target=run))
-                    workers[-1].start()
+                if under_way >= len(crew) < threads:
+                    crew.add()
                 tasks.put((given + len(weights), item))
                 under_way += 1
                 weights.append(weight(item))
@@ -181,11 +302,4 @@ def in_order_ahead(
                 given += 1
                 waiting -= weights.popleft()
     finally:
-        stop()
-        with suppress(Empty):
-            while True:
-                tasks.get_nowait()
-        for _ in workers:
-            tasks.put(None)
-        for worker in workers:
-            worker.join()
+        crew.end()

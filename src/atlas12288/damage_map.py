@@ -162,7 +162,14 @@ def _groups(kinds: list[_Kind], columns: int) -> list[tuple[int, int]]:
     return found
 
 
-def draw(maps: Sequence[DamageMap], file: BinaryIO, image_format: str) -> None:
+def draw(
+    maps: Sequence[DamageMap],
+    file: BinaryIO,
+    image_format: str,
+    *,
+    heading: str = "",
+    notes: Sequence[str] = (),
+) -> None:
     """Draws the maps of several files below each other.
 
     Needs matplotlib.
@@ -171,6 +178,8 @@ def draw(maps: Sequence[DamageMap], file: BinaryIO, image_format: str) -> None:
         maps: finished ones, at most `plot.MAX_PANELS`.
         file: where the image goes.
         image_format: "png", "svg" or "pdf".
+        heading: a line above all of them.
+        notes: lines below them.
     """
     import warnings
 
@@ -253,10 +262,19 @@ def draw(maps: Sequence[DamageMap], file: BinaryIO, image_format: str) -> None:
         cells = len(damage_map.kinds(MAX_CELLS)[0])
         rows = -(-cells // _columns(cells, _MAX_COLUMNS))
         heights.append(1.2 + max(0.5, 0.115 * rows) if cells else 0.6)
-    figure = Figure(figsize=(12, sum(heights)), dpi=120, layout="constrained")
-    panels = figure.subplots(len(maps), 1, squeeze=False, height_ratios=heights)
-    for damage_map, axes in zip(maps, panels[:, 0], strict=True):
+    if notes or not maps:
+        heights.append(0.2 + 0.2 * len(notes))
+    height = sum(heights) + (0.5 if heading else 0)
+    figure = Figure(figsize=(12, height), dpi=120, layout="constrained")
+    if heading:
+        figure.suptitle(heading, x=0.01, ha="left", fontsize=12, weight="bold", parse_math=False)
+    panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for damage_map, axes in zip(maps, panels[: len(maps)], strict=True):
         draw_one(axes, damage_map)
+    if len(panels) > len(maps):
+        panels[-1].set_axis_off()
+        text = "\n".join(notes)
+        panels[-1].text(0, 1, text, va="top", fontsize=10, parse_math=False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in a script without a font here
         figure.savefig(file, format=image_format)

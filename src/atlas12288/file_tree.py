@@ -181,14 +181,19 @@ def compare_file(
         FileError: as `tree_witness_file` and `Leaves.chunks`.
         ValueError, TypeError: as `tree_witness_file`.
     """
-    comparison = _Comparison(leaves.chunks(), changed)
+    comparison = LeafComparison(leaves.chunks(), changed)
     found = tree_witness_file(name, threads=threads, leaves=comparison.write, advance=advance)
     comparison.finish(max(found.length, leaves.witness.length))
     return found
 
 
-class _Comparison:
-    """Compares leaves that come in chunks with known ones that come in other chunks."""
+class LeafComparison:
+    """Compares leaves that come in chunks with known ones that come in other chunks.
+
+    Args:
+        known: the known leaf hashes in order, joined, some at a time.
+        changed: called with each run of windows that differ, in order, as soon as it is known.
+    """
 
     def __init__(self, known: Iterator[bytes], changed: Callable[[Run], object]) -> None:
         self._known = known
@@ -197,7 +202,13 @@ class _Comparison:
         self._windows = 0  # compared so far
         self._differ_from: int | None = None  # the first window of the run that goes on
 
+    @property
+    def differs(self) -> bool:
+        """Does a run go on, which is not given yet?"""
+        return self._differ_from is not None
+
     def write(self, found: bytes) -> None:
+        """Takes the next leaf hashes of what is compared, joined."""
         while len(self._rest) < len(found) and (more := next(self._known, b"")):
             self._rest += more
         known, self._rest = self._rest[: len(found)], self._rest[len(found) :]
@@ -213,7 +224,11 @@ class _Comparison:
         while more := self._rest or next(self._known, b""):
             self._next(len(more) // DIGEST_BYTES, differ=True)
             self._rest = b""
-        self._end_run(longer)
+        self.stop(longer)
+
+    def stop(self, most: int) -> None:
+        """What follows is not compared. A run that goes on ends here, or after `most` bytes."""
+        self._end_run(min(most, self._windows * WINDOW_BYTES))
 
     def _next(self, windows: int, differ: bool) -> None:
         if not differ:

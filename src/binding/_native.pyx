@@ -17,6 +17,7 @@ from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_
 from cpython.long cimport PyLong_AsLongAndOverflow
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.number cimport PyNumber_Index
+from cpython.object cimport PyObject
 from cpython.pystate cimport PyThreadState
 from libc.stdint cimport SIZE_MAX, uint8_t, uint64_t
 from libc.string cimport memcpy

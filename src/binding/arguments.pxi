@@ -204,6 +204,29 @@ cdef int hold_pair(
     return 0
 
 
+cdef extern from *:
+    """
+    /* The collector clears a memoryview that it finds in a cycle although it is still exported, and
+     * Python crashes when that export ends. So the object of such a view is not shown to it. */
+    static PyObject *atlas_hide_memoryview(Py_buffer *view)
+    {
+        PyObject *object = view->obj;
+        if (object == NULL || !PyObject_TypeCheck(object, &PyMemoryView_Type))
+            return NULL;
+        view->obj = NULL;
+        return object;
+    }
+    static void atlas_release_hidden(Py_buffer *view, PyObject *hidden)
+    {
+        if (hidden != NULL)
+            view->obj = hidden;
+        PyBuffer_Release(view);
+    }
+    """
+    PyObject *atlas_hide_memoryview(Py_buffer *view)
+    void atlas_release_hidden(Py_buffer *view, PyObject *hidden)
+
+
 @cython.final
 @cython.no_gc_clear  # tp_clear would drop the buffer without PyBuffer_Release
 cdef class _Region:
@@ -212,16 +235,18 @@ cdef class _Region:
     # Not used: the collector is shown the object of a Py_buffer only in a class that has this, too.
     cdef object unused
     cdef Py_buffer view
+    cdef PyObject *hidden
     cdef bint held
 
     def __cinit__(self, buf):
         if not get_usual_buffer(buf, 0, &self.view):
             get_odd_buffer(buf, "buf", 0, &self.view)
+        self.hidden = atlas_hide_memoryview(&self.view)
         self.held = True
 
     def __dealloc__(self):
         if self.held:
-            PyBuffer_Release(&self.view)
+            atlas_release_hidden(&self.view, self.hidden)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.view.buf, self.view.len, self.view.readonly, flags)

@@ -36,6 +36,8 @@ from .report import COULD_NOT_CHECK, INTERRUPTED, PROGRAM, complain
 Examples:
   atlas12288 witness model.bin > model.witness.json
   atlas12288 verify model.witness.json model.bin
+  atlas12288 witness --tree data -o data.atlas.json
+  atlas12288 verify data.atlas.json
 
 \b
 Exit codes of every command:

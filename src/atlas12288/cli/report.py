@@ -149,6 +149,12 @@ class Report:
             self._bar.make_way(sys.stdout)
             sys.stdout.buffer.write(line + b"\n")
 
+    def raw(self, parts: Iterable[bytes]) -> None:
+        """Bytes that must not be escaped, whatever they are."""
+        self._bar.make_way(sys.stdout)
+        sys.stdout.flush()
+        sys.stdout.buffer.writelines(parts)
+
     def item(self, fields: Mapping[str, object]) -> None:
         """One element of the JSON array (only with `as_json`)."""
         if self._as_json:

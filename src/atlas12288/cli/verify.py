@@ -2,6 +2,7 @@
 """`atlas12288 verify`."""
 
 import json
+from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -13,14 +14,15 @@ from ..files import STDIN, FileError, expected_bytes, witness_file
 from ..tree import TreeWitness
 from ..witness import Witness
 from .plotting import SKETCH, PlotCommand, require_plot, write_plot
-from .report import COULD_NOT_CHECK, Report, complain, file_name, files_argument, json_option, shown
+from .report import COULD_NOT_CHECK, Report, complain, file_name, json_option, shown
 from .witnesses import (
     InputError,
     check_leaves,
     find_sidecar,
     leaves_option,
     open_sidecar,
-    read_witnesses,
+    open_witnesses,
+    parse_witnesses,
     threads_option,
 )
 
@@ -69,15 +71,22 @@ class _Verifier:
         sidecar: name of the sidecar of the witnesses, None where there is none.
         threads: those of the tree, None for one a core.
         plot: the value of --plot.
+        quiet: say nothing of a file that matches.
     """
 
     def __init__(
-        self, report: Report, sidecar: str | None, threads: int | None, plot: str | None
+        self,
+        report: Report,
+        sidecar: str | None,
+        threads: int | None,
+        plot: str | None,
+        quiet: bool,
     ) -> None:
         self._report = report
         self._sidecar = sidecar
         self._threads = threads
         self._plot = plot
+        self._quiet = quiet
         self.maps: list[DamageMap] = []
 
     def verify(
@@ -152,6 +161,8 @@ class _Verifier:
         report = self._report
         differences = expected.differences(found)
         if not differences:
+            if self._quiet:
+                return
             report.line(f"{shown(name)}: ", good=True, verdict="matches its witness")
             return
         report.line(f"{shown(name)}: ", good=False, verdict="does not match its witness")
@@ -192,25 +203,35 @@ def _field(witness: Witness | TreeWitness, difference: str) -> str:
 @click.command(
     "verify",
     cls=PlotCommand,
-    short_help="Say whether files match their witnesses, and what differs.",
+    short_help="Say whether files or a folder are what they were, and what differs.",
     epilog="""\b
 Examples:
   atlas12288 verify model.witness.json model.bin
   atlas12288 verify --plot damage.png model.witness.json model.bin
   atlas12288 verify tables.witnesses *.parquet
+  atlas12288 verify data.atlas.json              the folder data beside it
+  atlas12288 verify data.atlas.json /mnt/copy    a copy of it elsewhere
+  atlas12288 verify data.atlas.json s3://bucket/data
 
 \b
-Exit codes: 0 every file matches; 1 a file differs; 2 a file, WITNESS or its leaves could not be
-read.""",
+Exit codes: 0 every file is what it was; 1 a file changed, is missing, or was added; 2 a file,
+WITNESS or its leaves could not be read.""",
 )
 @click.argument("witnesses", metavar="WITNESS", type=file_name)
-@files_argument
+@click.argument("files", metavar="[FILE... | ROOT]", nargs=-1, type=file_name)
 @leaves_option
 @threads_option
 @click.option(
     "--plot",
     metavar="[OUT.png]",
     help="Draw a map of the windows that differ, to a .png, .svg or .pdf, or here on the terminal.",
+)
+@click.option("--quiet", is_flag=True, help="Print only what is wrong.")
+@click.option("--fail-fast", is_flag=True, help="For a manifest: stop at the first difference.")
+@click.option(
+    "--allow-extra",
+    is_flag=True,
+    help="For a manifest: files that it does not have are no difference.",
 )
 @json_option
 def command(
@@ -219,17 +240,60 @@ def command(
     sidecar: str | None,
     threads: int | None,
     plot: str | None,
+    quiet: bool,
+    fail_fast: bool,
+    allow_extra: bool,
     as_json: bool,
 ) -> int:
-    """Say of each FILE whether it is what WITNESS says, and if not, what differs.
+    """Say of each FILE, or of the folder ROOT, whether it is what WITNESS says, and what differs.
 
-    WITNESS is what the witness command printed; its k-th line is the witness of the k-th FILE. For
-    tree witnesses whose leaves are beside WITNESS, also the windows that differ.
+    WITNESS is what the witness command wrote. For a manifest, ROOT is the folder (or URL) that is
+    compared with it: each file that changed, is missing, was added or cannot be read is named.
+    Without ROOT it is the folder DATA for DATA.atlas.json, or else the one that the manifest is in.
+
+    Otherwise WITNESS has a line for each FILE. Where the leaves of its tree witnesses are beside
+    it, the windows that differ are named.
     """
+    if as_json and quiet:
+        raise click.UsageError("--json prints every verdict: not with --quiet")
     if witnesses == STDIN and STDIN in files:
         raise click.UsageError("WITNESS and FILE cannot both be standard input (-)")
     try:
-        expected = read_witnesses(witnesses, len(files))
+        is_manifest, chunks = open_witnesses(witnesses)
+    except FileError as error:
+        complain(witnesses, str(error))
+        return COULD_NOT_CHECK
+    if is_manifest:
+        if len(files) > 1:
+            raise click.UsageError(f"WITNESS is a manifest: one ROOT is compared, not {len(files)}")
+        from . import manifest_verify
+
+        root = files[0] if files else None
+        wanted = manifest_verify.Wanted(
+            *(witnesses, root, sidecar, threads, plot, quiet, fail_fast, allow_extra, as_json)
+        )
+        return manifest_verify.verify(wanted, chunks)
+    for option, given in (("--fail-fast", fail_fast), ("--allow-extra", allow_extra)):
+        if given:
+            raise click.UsageError(f"{option} is for manifests, and WITNESS is not one")
+    return _verify_files(witnesses, chunks, files, sidecar, threads, plot, quiet, as_json)
+
+
+def _verify_files(
+    witnesses: str,
+    chunks: Iterable[bytes | memoryview],
+    files: tuple[str, ...],
+    sidecar: str | None,
+    threads: int | None,
+    plot: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Verifies files by a witness file, of which `chunks` are the bytes."""
+    if not files:
+        raise click.UsageError("FILE is needed: WITNESS is a witness file, not a manifest")
+    try:
+        expected = parse_witnesses(chunks, len(files))
     except FileError as error:
         complain(witnesses, str(error))
         return COULD_NOT_CHECK
@@ -249,7 +313,7 @@ def command(
                 leaves = stack.enter_context(open_sidecar(sidecar, expected))
             except InputError as error:
                 report.error(error.name, str(error))
-        verifier = _Verifier(report, sidecar, threads, plot)
+        verifier = _Verifier(report, sidecar, threads, plot, quiet)
         for name, witness, its_leaves in zip(files, expected, leaves, strict=True):
             verifier.verify(name, witness, its_leaves)
         if verifier.maps and plot is not None:

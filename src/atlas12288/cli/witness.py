@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -10,7 +11,9 @@ from ..file_tree import tree_witness_file
 from ..files import FileError, atomic_write_all, expected_bytes, require_writable, witness_file
 from ..tree import TreeWitness
 from ..witness import Witness
-from .report import COULD_NOT_CHECK, Report, file_name, files_argument, json_option, shown
+from . import manifests
+from .manifests import manifest_options
+from .report import COULD_NOT_CHECK, Report, file_name, json_option, shown
 from .witnesses import sidecar_name, threads_option, witness_line
 
 # Makes the witness of a file; the callable is told of each part that was read.
@@ -19,18 +22,23 @@ _Make = Callable[[str, Callable[[int], None]], Witness | TreeWitness]
 
 @click.command(
     "witness",
-    short_help="Print the witnesses of files.",
+    short_help="Print the witnesses of files, or make the manifest of a folder.",
     epilog="""\b
 Examples:
   atlas12288 witness model.bin -o model.witness.json
   atlas12288 witness --tree model.bin -o model.witness.json
   atlas12288 witness *.parquet > tables.witnesses
   tar c folder | atlas12288 witness -
+  atlas12288 witness --tree data -o data.atlas.json
+  atlas12288 witness --update --tree data -o data.atlas.json
+  atlas12288 witness --exclude '*.log' --exclude '/cache/' data -o data.atlas.json
+  atlas12288 witness s3://bucket/data -o data.atlas.json
+  atlas12288 witness --format sha256sum data > SHA256SUMS
 
 \b
 Exit codes: 0 all files witnessed; 2 a file could not be read.""",
 )
-@files_argument
+@click.argument("files", metavar="PATH...", nargs=-1, required=True, type=file_name)
 @click.option(
     "--tree",
     is_flag=True,
@@ -44,18 +52,50 @@ Exit codes: 0 all files witnessed; 2 a file could not be read.""",
     type=file_name,
     help="Write the witnesses to this file, whole or not at all.",
 )
+@manifest_options
 @json_option
 def command(
-    files: tuple[str, ...], tree: bool, threads: int | None, output: str | None, as_json: bool
+    files: tuple[str, ...],
+    tree: bool,
+    threads: int | None,
+    output: str | None,
+    as_json: bool,
+    **of_manifests: Any,
 ) -> int:
-    """Print the witness of each FILE: one line of JSON with length, residue, SHA-256 digest, time.
+    """Print the witness of each file: one line of JSON with length, residue, SHA-256 digest, time.
 
     With --tree the digest is the root of a Merkle tree over windows of 12,288 bytes: with its
     leaves beside the witness, verify and locate find what changed, and prove proves a window.
-
     Where a file cannot be read its line is null, so that lines and files stay paired; with -o
     nothing is written then.
+
+    If a PATH is a folder or a URL, or OUT ends in .atlas.json, then one manifest is made of all
+    files: verify says later which of them changed, are missing, or were added. It has no time, so
+    that the same files give the same manifest. The paths in it are relative to the folder, or to
+    the current folder where there are several. An .atlasignore in the folder holds rules of
+    gitignore for what is left out. A run that was stopped goes on where it was, with the state that
+    it keeps in NAME.atlas.state.
     """
+    if manifests.is_wanted(files, output, of_manifests):
+        from . import manifest_witness
+
+        return manifest_witness.witness(
+            manifest_witness.Wanted(
+                paths=files,
+                tree=tree,
+                threads=threads,
+                output=output,
+                as_json=as_json,
+                **of_manifests,
+            )
+        )
+    return _witness_files(files, tree, threads, output, as_json)
+
+
+def _witness_files(
+    files: tuple[str, ...], tree: bool, threads: int | None, output: str | None, as_json: bool
+) -> int:
+    """A witness of each file."""
     if threads is not None and not tree:
         raise click.UsageError("--threads needs --tree: a flat witness is one chain of hashes")
     outputs = [] if output is None else [output]

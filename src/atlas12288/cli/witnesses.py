@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the commands about witnesses share: witness files, the leaves beside them, options."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,8 @@ from .report import file_name
 # A canonical witness has less than 300 bytes; a file with more for each FILE is something else.
 _MAX_LINE_BYTES: Final = 1024
 _NO_WITNESS: Final = "null"  # stands for a file that could not be read: lines and files stay paired
+# The keys of a manifest; a witness has none of them.
+_MANIFEST: Final = re.compile(rb'\s*\{\s*"(?:_type|predicate|predicateType|subject)"\s*:')
 
 threads_option = click.option(
     "--threads",
@@ -45,14 +49,14 @@ def witness_line(witness: Witness | TreeWitness | None) -> str:
     return _NO_WITNESS if witness is None else witness.to_json()
 
 
-def read_text(name: str, most: int, rule: str) -> str:
+def read_text(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> str:
     """The text of a file of at most `most` bytes.
 
     Raises:
         FileError: not readable, longer, or no text; then it says that it must be what `rule` says.
     """
     data = bytearray()
-    for chunk in read_chunks(name):
+    for chunk in chunks:
         data += chunk
         if len(data) > most:
             raise FileError(f"is not {rule}: too long")
@@ -62,14 +66,35 @@ def read_text(name: str, most: int, rule: str) -> str:
         raise FileError(f"is not {rule}: {error}") from error
 
 
+def open_witnesses(name: str) -> tuple[bool, Iterator[bytes | memoryview]]:
+    """Whether a file is a manifest, by how it begins, and all its bytes.
+
+    Raises:
+        FileError: not readable; also from the iterator.
+    """
+    chunks = read_chunks(name)
+    head = bytes(next(chunks, b""))
+    return _MANIFEST.match(head) is not None, chain((head,), chunks)
+
+
 def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | str]:
     """The witnesses of a witness file, or the reason why a line holds none.
 
     Raises:
         FileError: not readable, or not `count` lines of text.
     """
+    is_manifest, chunks = open_witnesses(name)
+    if is_manifest:
+        raise FileError("is a manifest, which verify alone takes; must be a witness file")
+    return parse_witnesses(chunks, count)
+
+
+def parse_witnesses(
+    chunks: Iterable[bytes | memoryview], count: int
+) -> list[Witness | TreeWitness | str]:
+    """The witnesses of a witness file that is being read; as `read_witnesses`."""
     rule = f"a witness file of {count} lines, one for each FILE"
-    lines = read_text(name, count * _MAX_LINE_BYTES, rule).splitlines()
+    lines = read_text(chunks, count * _MAX_LINE_BYTES, rule).splitlines()
     if len(lines) != count:
         raise FileError(f"has {len(lines)} witnesses for {count} files, must have one for each")
     return [_read_line(line) for line in lines]

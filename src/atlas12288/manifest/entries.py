@@ -11,9 +11,9 @@ root is the Merkle Tree Hash of RFC 9162, section 2.1, over the bytes of the ent
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from json.encoder import encode_basestring as _quoted
 from typing import Final, NamedTuple
 
 from .. import _json
@@ -58,17 +58,19 @@ class Entry(NamedTuple):
 
     def to_json(self) -> bytes:
         """The canonical JSON, in UTF-8."""
-        fields: dict[str, object] = dict([paths.to_json("path", self.path)])
+        # For a million files: three times as fast as a dict that `json` writes. The keys are in the
+        # order of RFC 8785.
+        key, value = paths.to_json("path", self.path)
+        text = f'{{"{key}":{_quoted(value)}'
         if self.target is not None:
-            fields |= [paths.to_json("symlink", self.target)]
-        else:
-            fields["residue"] = self.residue
-            for name, digest in zip(DIGESTS, (self.sha256, self.root), strict=True):
-                if digest is not None:
-                    fields[name] = digest.hex()
-            fields["size"] = self.size
-        # For these keys and values that is RFC 8785: the keys are in its order already.
-        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+            key, value = paths.to_json("symlink", self.target)
+            return f'{text},"{key}":{_quoted(value)}}}'.encode()
+        text += f',"residue":{self.residue}'
+        if self.sha256 is not None:
+            text += f',"{ALGORITHM}":"{self.sha256.hex()}"'
+        if self.root is not None:
+            text += f',"{TREE_ALGORITHM}":"{self.root.hex()}"'
+        return f'{text},"size":{self.size}}}'.encode()
 
     @classmethod
     def of_json(cls, value: object, digests: tuple[str, ...]) -> Entry:

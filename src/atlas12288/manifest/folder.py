@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from typing import Final, Self
 
-from ..files import CHANGED, FileError, file_errors, open_regular, require_regular
+from ..files import CHANGED, FileError, file_errors, require_regular
 from .paths import check_path
 from .rules import Rules
 from .sources import Found, Problem
+
+# O_NONBLOCK: to open what has become a FIFO would hang.
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Folder:
@@ -33,6 +37,10 @@ class Folder:
             if not stat.S_ISDIR(os.stat(self._root).st_mode):
                 raise FileError("is not a folder")
             self._real_root = os.path.realpath(self._root)
+
+    def __getstate__(self) -> dict[str, object]:
+        # The process that gets it may be in another working directory.
+        return {**self.__dict__, "_root": os.path.abspath(self._root)}
 
     @property
     def name(self) -> str:
@@ -82,6 +90,9 @@ class Folder:
                             status = entry.stat(follow_symlinks=False)
                         except FileNotFoundError:
                             continue  # gone since the folder was read: no part of it
+                        if stat.S_ISREG(status.st_mode):  # by far the most: at once
+                            yield _found(path, status)
+                            continue
                         yield from self._list_one(path, status, rules, problem, above)
             except FileError as error:
                 problem(folder or b".", str(error))
@@ -101,7 +112,7 @@ class Folder:
                 yield from self._list_folder(path, rules, problem, above)
             else:
                 require_regular(status.st_mode)
-                yield Found(path, status.st_size, _identity(status))
+                yield _found(path, status)
         except FileError as error:
             problem(path, str(error))
 
@@ -134,52 +145,85 @@ class Folder:
             raise FileError(f"is a symbolic link to {os.fsdecode(real)!r}, out of the folder")
         return real
 
-    @contextmanager
-    def open(self, found: Found) -> Iterator[FolderReader]:
+    def open(self, found: Found) -> FolderReader:
         """A file that `list` gave. See `Source.open`."""
         path = self._at(found.path)
-        with suppress(OSError):
-            if os.path.islink(path):
-                path = self._inside(found.path)
-        with file_errors():
-            file = open_regular(path)
-        with file:
-            reader = FolderReader(file.fileno(), found)
-            reader.check()
-            yield reader
+        # What was listed was judged then, and is compared after it is opened.
+        try:
+            descriptor = os.open(path, _OPEN_FLAGS | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise FileError(error.strerror or str(error)) from error
+            path = self._inside(found.path)
+            with file_errors():
+                descriptor = os.open(path, _OPEN_FLAGS)
+        return FolderReader(descriptor, found)
+
+    def read_small(self, path: bytes) -> bytes | None:
+        """The bytes of a small file; symbolic links are not followed. See `Source.read_small`."""
+        try:
+            descriptor = os.open(self._at(path), _OPEN_FLAGS | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            link = error.errno == errno.ELOOP
+            reason = "is a symbolic link, which is not followed" if link else error.strerror
+            raise FileError(reason or str(error)) from error
+        with file_errors(), open(descriptor, "rb") as file:
+            require_regular(os.fstat(descriptor).st_mode)
+            return file.read()
 
     def _at(self, path: bytes) -> bytes:
         return os.path.join(self._root, path) if path else self._root
 
 
 class FolderReader:
-    """An open file of a folder; see `Reader`."""
+    """An open file of a folder; see `Reader`. A million small files are opened one after another,
+    so it does without what is not needed for each."""
+
+    __slots__ = ("_descriptor", "_found")
 
     def __init__(self, descriptor: int, found: Found) -> None:
         self._descriptor = descriptor
         self._found = found
 
+    def __enter__(self) -> Self:
+        try:
+            self.finish()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        os.close(self._descriptor)
+
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fills the buffer from `offset` on. See `Reader.read_into`."""
         filled = 0
-        with file_errors():
+        try:
             while filled < len(buffer):
-                count = os.preadv(self._descriptor, [buffer[filled:]], offset + filled)
+                count = os.preadv(self._descriptor, (buffer[filled:],), offset + filled)
                 if count == 0:
                     break
                 filled += count
+        except OSError as error:
+            raise FileError(error.strerror or str(error)) from error
         return filled
 
     def finish(self) -> None:
-        """The file was read to its listed end. See `Reader.finish`."""
-        self.check()
-
-    def check(self) -> None:
-        """Raises FileError where the file is not what was listed."""
-        with file_errors():
+        """Raises FileError where the file is not what was listed. See `Reader.finish`."""
+        try:
             status = os.fstat(self._descriptor)
-        if (status.st_size, _identity(status)) != (self._found.size, self._found.identity):
+        except OSError as error:
+            raise FileError(error.strerror or str(error)) from error
+        if status.st_size != self._found.size or _identity(status) != self._found.identity:
+            require_regular(status.st_mode)
             raise FileError(CHANGED)
+
+
+def _found(path: bytes, status: os.stat_result) -> Found:
+    return Found(path, status.st_size, _identity(status), None, status.st_mtime_ns)
 
 
 def _identity(status: os.stat_result) -> str:

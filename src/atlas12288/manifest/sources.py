@@ -23,12 +23,15 @@ class Found(NamedTuple):
         identity: differs when the file was replaced or changed: for a local file its modification
             time and inode, for an object its ETag or version.
         target: what a symbolic link holds; None for a file.
+        modified_ns: where the identity comes from a clock, the time of it in nanoseconds since
+            1970: what is written soon after may have the same identity. 0 where it does not.
     """
 
     path: bytes
     size: int
     identity: str
     target: bytes | None = None
+    modified_ns: int = 0
 
 
 # Takes the path of what is listed but cannot be part of a manifest, and the reason.
@@ -76,4 +79,11 @@ class Source(Protocol):
 
         Raises:
             FileError: not readable, or no longer what was listed.
+        """
+
+    def read_small(self, path: bytes) -> bytes | None:
+        """The bytes of a small file that need not be listed; None where there is none.
+
+        Raises:
+            FileError: it is there and not readable, or is no regular file.
         """

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part of `atlas12288 verify` that compares a folder with a manifest."""
+
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+
+from .._subtree import window_count
+from ..errors import WitnessError
+from ..file_tree import Run
+from ..files import STDIN, FileError, RegularFile
+from . import manifests
+from .manifests import amount, leaves_name, paths_inside, source_at, written_beside
+from .plotting import SKETCH, require_plot, write_plot
+from .report import COULD_NOT_CHECK, Report, complain, shown
+
+if TYPE_CHECKING:
+    from ..damage_map import DamageMap
+    from ..manifest.api import Manifest
+    from ..manifest.differences import Difference, ManifestReport
+
+_RUNS_SHOWN: Final = 20
+_NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
+
+
+class Wanted(NamedTuple):
+    """The options of `verify` for a manifest."""
+
+    manifest: str
+    root: str | None
+    sidecar: str | None
+    threads: int | None
+    plot: str | None
+    quiet: bool
+    fail_fast: bool
+    allow_extra: bool
+    as_json: bool
+
+
+def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
+    """Compares a folder with a manifest, and prints what differs.
+
+    Args:
+        wanted: the options.
+        chunks: the bytes of the manifest.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        click.UsageError: the options do not fit each other or the manifest.
+    """
+    from ..manifest.api import Manifest
+
+    try:
+        # One after another: a chunk lasts until the next one is taken.
+        manifest = Manifest.from_json(b"".join(map(bytes, chunks)))
+    except (FileError, WitnessError) as error:
+        return _refused(wanted, None, wanted.manifest, str(error))
+    root = wanted.root if wanted.root is not None else _default_root(wanted.manifest, manifest)
+    sidecar = _sidecar(wanted, manifest)
+    if wanted.plot is not None:
+        if sidecar is None:
+            raise click.UsageError("--plot needs a manifest with leaves: witness --tree -o")
+        require_plot(wanted.plot, (), [wanted.manifest, sidecar], wanted.as_json)
+        inside = paths_inside(root, (wanted.plot,))
+        if any(entry.path in inside for entry in manifest.entries):
+            raise click.UsageError(
+                f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
+            )
+    with Report(wanted.as_json, None) as report, ExitStack() as stack:
+        view = _View(wanted, root, report)
+        if wanted.root is None and not wanted.quiet:
+            report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
+        leaves = None
+        try:
+            if sidecar is not None:
+                leaves = stack.enter_context(RegularFile(sidecar))
+        except FileError as error:
+            report.error(str(sidecar), str(error))
+        outputs = written_beside(wanted.manifest)
+        outputs += tuple(name for name in (sidecar, wanted.plot) if name is not None)
+        try:
+            found = _compared(manifest, root, leaves, outputs, view)
+        except (FileError, ImportError, ValueError) as error:
+            report.error(root, str(error))
+            report.document(_document(wanted, root, None, str(error)))
+            return report.code
+        if found.leaves_error is not None:
+            report.error(str(sidecar), found.leaves_error)
+        view.finish(found)
+        report.document(_document(wanted, root, found, None))
+    return report.code
+
+
+def _compared(
+    manifest: "Manifest",
+    root: str,
+    leaves: RegularFile | None,
+    outputs: tuple[str, ...],
+    view: "_View",
+) -> "ManifestReport":
+    from ..manifest.verify import verify_manifest
+
+    paths = tuple(path.encode() for path in manifest.options.paths)
+    wanted, report = view.wanted, view.report
+    return verify_manifest(
+        manifest,
+        source_at(root, paths, report),
+        leaves=leaves,
+        threads=wanted.threads,
+        allow_extra=wanted.allow_extra,
+        fail_fast=wanted.fail_fast,
+        outputs=frozenset() if wanted.manifest == STDIN else paths_inside(root, outputs),
+        expect=report.expect,
+        advance=report.advance,
+        on_difference=view.difference,
+        on_run=None if view.maps is None else view.maps.add,
+    )
+
+
+def _default_root(name: str, manifest: "Manifest") -> str:
+    """The folder that a manifest is of, by where the manifest is."""
+    if name == STDIN:
+        raise click.UsageError("ROOT is needed where WITNESS is standard input (-)")
+    folder = manifests.folder_of(name)
+    if not manifest.options.paths and folder != name and Path(folder).is_dir():
+        return folder
+    return str(Path(name).parent)
+
+
+def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
+    has_trees = any(entry.root is not None for entry in manifest.entries)
+    if wanted.sidecar is not None:
+        if not has_trees:
+            raise click.UsageError("--leaves: the manifest has no tree roots, which alone have any")
+        return wanted.sidecar
+    if wanted.manifest == STDIN or not has_trees:
+        return None
+    beside = leaves_name(wanted.manifest)
+    return beside if Path(beside).exists() else None
+
+
+def _refused(wanted: Wanted, root: str | None, name: str, reason: str) -> int:
+    complain(name, reason)
+    with Report(wanted.as_json, None) as report:
+        report.document(_document(wanted, root, None, f"{name}: {reason}"))
+    return COULD_NOT_CHECK
+
+
+def _document(
+    wanted: Wanted, root: str | None, found: "ManifestReport | None", error: str | None
+) -> dict[str, object]:
+    from ..manifest.differences import ManifestReport
+
+    fields: dict[str, object] = {"manifest": wanted.manifest, "root": root}
+    no_report = dict.fromkeys(("holds", *ManifestReport._fields))
+    fields |= no_report if found is None else found.to_fields()
+    return fields | {"error": error}
+
+
+def _new_maps(plot: str | None) -> "_Maps | None":
+    if plot is None:
+        return None
+    from ..plot import MAX_PANELS
+
+    return _Maps(None if plot == SKETCH else MAX_PANELS)
+
+
+class _View:
+    """What people see of a comparison."""
+
+    def __init__(self, wanted: Wanted, root: str, report: Report) -> None:
+        self.wanted = wanted
+        self.report = report
+        self.maps = _new_maps(wanted.plot)
+        self._root = root
+
+    def difference(self, difference: "Difference") -> None:
+        report = self.report
+        name = os.fsdecode(difference.path)
+        if difference.kind == "unreadable":
+            report.error(name, difference.reason)
+            return
+        report.verdict(False)
+        reason = f", {shown(difference.reason)}" if difference.reason else ""
+        report.line(f"{shown(name)}: ", good=False, verdict=difference.kind, more=reason)
+        for line in _range_lines(difference):
+            report.line(line)
+        if self.wanted.plot == SKETCH and self.maps is not None:
+            damage_map = self.maps.take(difference)
+            for line in () if damage_map is None else damage_map.sketch(report.colour):
+                report.line(line)
+
+    def finish(self, found: "ManifestReport") -> None:
+        """All was compared."""
+        if self.maps is not None and self.wanted.plot not in (None, SKETCH):
+            self._draw(str(self.wanted.plot), found, self.maps)
+        if not self.wanted.quiet:
+            self.report.line(
+                f"{shown(self._root)}: ",
+                good=found.holds,
+                verdict=_verdict(found),
+                more=f"; {_summary(found)}",
+            )
+
+    def _draw(self, plot: str, found: "ManifestReport", maps: "_Maps") -> None:
+        from ..damage_map import draw
+
+        changed = [each for each in found.differences if each.ranges is not None]
+        drawn = {each.path: taken for each in changed if (taken := maps.take(each))}
+        heading = f"{shown(self._root)}: {_verdict(found)}; {_summary(found)}"
+        notes = _notes([each for each in found.differences if each.path not in drawn])
+        draw_all = partial(draw, list(drawn.values()), heading=heading, notes=notes)
+        write_plot(plot, draw_all, self.report)
+
+
+def _verdict(found: "ManifestReport") -> str:
+    return "matches its manifest" if found.holds else "does not match its manifest"
+
+
+def _summary(found: "ManifestReport") -> str:
+    read = f"{manifests.files(found.files)}, {amount(found.bytes)}"
+    counts = (found.changed, found.missing, found.added, found.unreadable)
+    kinds = ("changed", "missing", "added", "unreadable")
+    text = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True))
+    return f"{read}: {text}" + ("" if found.complete else "; the rest was not compared")
+
+
+def _range_lines(difference: "Difference") -> Iterable[str]:
+    """The lines of text on where a file differs, as `verify` has them for one file."""
+    if difference.ranges is None:
+        return
+    of = window_count(max(difference.size or 0, difference.found_size or 0))
+    yield f"  windows  {difference.windows} of {of} differ:"
+    for first, stop, start, end in difference.ranges[:_RUNS_SHOWN]:
+        which = f"window {first}" if stop == first + 1 else f"windows {first} to {stop - 1}"
+        yield f"           bytes [{start}, {end})  {which}"
+    if difference.range_count > _RUNS_SHOWN:
+        yield f"           and {difference.range_count - _RUNS_SHOWN} more ranges"
+
+
+def _notes(differences: "list[Difference]") -> list[str]:
+    """What the maps do not show, in lines."""
+    lines = []
+    for kind in ("changed", "missing", "added", "unreadable"):
+        names = [shown(os.fsdecode(each.path)) for each in differences if each.kind == kind]
+        lines += [f"{kind}: {name}" for name in names[:_NAMES_DRAWN]]
+        if len(names) > _NAMES_DRAWN:
+            lines.append(f"{kind}: and {len(names) - _NAMES_DRAWN:,} more")
+    return lines
+
+
+class _Maps:
+    """The maps of changed files.
+
+    Args:
+        most: keep only those of the first so many files, in order of path.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        from ..damage_map import DamageMap
+
+        self._new = DamageMap
+        self._most = most
+        self._maps: dict[bytes, DamageMap] = {}
+        self._end: bytes | None = None  # maps of this path and those behind it are not kept
+
+    def add(self, path: bytes, run: Run) -> None:
+        """Marks a run of a file."""
+        damage_map = self._maps.get(path)
+        if damage_map is None:
+            if self._end is not None and path >= self._end:
+                return
+            damage_map = self._maps[path] = self._new(shown(os.fsdecode(path)))
+            if self._most is not None and len(self._maps) > self._most:
+                self._end = max(self._maps)
+                del self._maps[self._end]
+        damage_map.update(run.first, run.stop)
+
+    def take(self, difference: "Difference") -> "DamageMap | None":
+        """The map of a file, all of which was compared; None where there is none."""
+        damage_map = self._maps.pop(difference.path, None)
+        if damage_map is not None:
+            damage_map.finish(difference.size or 0, difference.found_size or 0)
+        return damage_map

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `witness` and `verify` share for manifests: names, sources, options."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ..files import STDIN
+from .report import Report
+
+if TYPE_CHECKING:
+    from ..manifest.rules import Rules
+    from ..manifest.sources import Found, Problem, Source
+
+SUFFIX: Final = ".atlas.json"
+_TOLD_EVERY: Final = 100  # files, while they are listed
+_STATE_SUFFIXES: Final = ("", "-wal", "-shm", "-journal")  # of SQLite
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+_FORMATS: Final = ("manifest", "sha256sum")
+_OPTIONS: Final = (
+    click.option(
+        "--exclude",
+        metavar="RULE",
+        multiple=True,
+        help="Manifest: leave out what matches this gitignore rule; may be given several times.",
+    ),
+    click.option(
+        "--symlinks",
+        type=click.Choice(("record", "follow", "error")),
+        help="Manifest: record where symbolic links lead (default), follow them inside the folder, "
+        "or refuse them.",
+    ),
+    click.option(
+        "--no-flat",
+        is_flag=True,
+        help="Manifest: with --tree, no SHA-256 of whole files, which one core must hash.",
+    ),
+    click.option(
+        "--update",
+        is_flag=True,
+        help="Manifest: read only files whose size, modification time or inode changed.",
+    ),
+    click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Manifest: hash on the Dask cluster of this scheduler, for example tcp://host:8786.",
+    ),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(_FORMATS),
+        help="Manifest: sha256sum writes a list for sha256sum -c instead.",
+    ),
+)
+
+
+def manifest_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The options of `witness` that are for manifests alone; None, False or () if not given."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def is_wanted(paths: tuple[str, ...], output: str | None, options: dict[str, object]) -> bool:
+    """Is one manifest wanted, and not a witness of each file?
+
+    Args:
+        paths: what is witnessed.
+        output: the value of -o.
+        options: those of `manifest_options`.
+
+    Raises:
+        click.UsageError: an option was given that only a manifest has, and none is wanted.
+    """
+    if output is not None and output.endswith(SUFFIX):
+        return True
+    if options["form"] is not None or any(is_url(path) or is_folder(path) for path in paths):
+        return True
+    for name, value in options.items():
+        if value:
+            option = name.replace("_", "-")
+            raise click.UsageError(
+                f"--{option} is for manifests: of a folder, or with -o NAME{SUFFIX}"
+            )
+    return False
+
+
+def is_folder(name: str) -> bool:
+    """Is it the path of a folder?"""
+    return name != STDIN and Path(name).is_dir()
+
+
+def is_url(name: str) -> bool:
+    """Is it the URL of a folder in some storage, and not a path?"""
+    return "://" in name
+
+
+def folder_of(manifest: str) -> str:
+    """The folder that a manifest is of, by its name: `data` for `data.atlas.json`."""
+    return manifest.removesuffix(".json").removesuffix(".atlas")
+
+
+def leaves_name(manifest: str) -> str:
+    """The sidecar of a manifest: `data.atlas.leaves` for `data.atlas.json`."""
+    return folder_of(manifest) + ".atlas.leaves"
+
+
+def written_beside(manifest: str) -> tuple[str, ...]:
+    """The manifest and all files that are written with it."""
+    from ..manifest.generate import state_name
+
+    state = state_name(manifest)
+    return (manifest, leaves_name(manifest), *(state + suffix for suffix in _STATE_SUFFIXES))
+
+
+def paths_inside(root: str, names: tuple[str, ...]) -> frozenset[bytes]:
+    """The paths, relative to a folder, of those of the files that are in it."""
+    if is_url(root):
+        return frozenset()
+    above = os.path.join(os.path.realpath(os.fsencode(root)), b"")  # noqa: PTH118
+    inside = set()
+    for name in names:
+        # Not the file itself: where it is a link, the link is what stands in the folder.
+        place = Path(name)
+        path = os.fsencode(Path(os.path.realpath(place.parent)) / place.name)
+        if path.startswith(above):
+            inside.add(path.removeprefix(above))
+    return frozenset(inside)
+
+
+def source_at(root: str, paths: tuple[bytes, ...], report: Report) -> "Source":
+    """The folder or storage; its listing is shown while it goes on. As `api.open_source`."""
+    from ..manifest.api import open_source
+
+    return _Shown(open_source(root, paths), report)
+
+
+class _Shown:
+    """A source that tells the report how many files were found so far."""
+
+    def __init__(self, source: "Source", report: Report) -> None:
+        self._source = source
+        self._report = report
+        self.name = source.name
+        self.open = source.open
+        self.read_small = source.read_small
+        self.readers = getattr(source, "readers", None)
+
+    def list(self, rules: "Rules", problem: "Problem") -> "Iterator[Found]":
+        for count, found in enumerate(self._source.list(rules, problem), 1):
+            if count % _TOLD_EVERY == 0:
+                self._report.listed(count)
+            yield found
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Another machine has no terminal, and needs only what reads.
+        return _itself, (self._source,)
+
+
+def _itself(source: "Source") -> "Source":
+    return source
+
+
+def amount(count: int) -> str:
+    """A number of bytes for people: 999 B, 3.2 GB."""
+    size, unit = float(count), 0
+    while size >= 999.95 and unit < len(_UNITS) - 1:
+        size /= 1000
+        unit += 1
+    return f"{count} B" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
+
+
+def files(count: int) -> str:
+    """A number of files for people."""
+    return "1 file" if count == 1 else f"{count:,} files"

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Manifests for Python users."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from .._value import Value
+from ..files import FileError, RegularFile
+from .entries import EntriesRoot, Entry, in_order
+from .folder import Folder
+from .generate import generate_entries, generate_manifest, options_of
+from .paths import check_path
+from .sources import Source
+from .statement import Options, read_statement, write_statement
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from .differences import Difference, ManifestReport
+
+Name = str | os.PathLike[str]
+
+
+def open_source(
+    root: Name,
+    paths: Sequence[bytes] = (),
+    storage_options: Mapping[str, Any] | None = None,
+) -> Source:
+    """A folder, or what a URL names.
+
+    Args:
+        root: the path of a folder, or a text with "://".
+        paths: list these alone, files and folders below the root; all of it where empty.
+        storage_options: of fsspec, for a URL.
+
+    Raises:
+        FileError: there is no such folder.
+        WitnessError: one of the paths leads out of it.
+        ImportError: the extra for URLs is not installed.
+        ValueError: storage_options for a folder.
+    """
+    if isinstance(root, str) and "://" in root:
+        from .remote import RemoteFolder
+
+        return RemoteFolder(root, paths, **(storage_options or {}))
+    if storage_options:
+        raise ValueError(f"storage_options is {storage_options!r}, must be None for a folder")
+    return Folder(root, paths)
+
+
+class Manifest(Value):
+    """The digests of all files of a folder, a bucket or their like, and one root over them.
+
+    Made by `Manifest.generate(folder)` and `from_json`. It holds no time, so that the same files
+    give equal manifests. It can be pickled. Form: docs/manifests.md.
+
+    Attributes:
+        options: what it was made with, and is verified with.
+        entries: one for each file and symbolic link, sorted by path.
+        root: the root over the entries, 32 bytes.
+    """
+
+    __slots__ = ("entries", "options", "root")
+    _FIELDS = ("options", "entries", "root")
+    _MADE_BY = "Manifest.generate() or from_json()"
+
+    if TYPE_CHECKING:
+
+        @property
+        def options(self) -> Options: ...
+        @property
+        def entries(self) -> tuple[Entry, ...]: ...
+        @property
+        def root(self) -> bytes: ...
+
+    @classmethod
+    def generate(
+        cls,
+        paths: Name | Sequence[Name],
+        *,
+        root: Name | None = None,
+        tree: bool = False,
+        flat: bool = True,
+        symlinks: str = "record",
+        exclude: Sequence[str] = (),
+        threads: int | None = None,
+        leaves: Name | None = None,
+        output: Name | None = None,
+        state: Name | None = None,
+        update: bool = False,
+        client: Client | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        advance: Callable[[int], None] | None = None,
+        note: Callable[[str], object] | None = None,
+    ) -> Self:
+        """The manifest of a folder, all files of it or some.
+
+        Args:
+            paths: a folder, or a URL of fsspec; or several files and folders below `root`.
+            root: the folder or URL of which `paths` are parts; the current folder where None.
+            tree: each file gets the root of its tree, which is made on all cores, also of one file,
+                and says where the file changed if `leaves` are there.
+            flat: each file gets its SHA-256 digest.
+            symlinks: "record" where they lead, "follow" them where that is in the folder, or
+                "error" where there is one.
+            exclude: rules in the syntax of gitignore; they follow those of `.atlasignore` in the
+                folder.
+            threads: how many; None for one for each core that this process may use.
+            leaves: write the sidecar with the leaves of all files to this file; needs `output`.
+            output: write the manifest to this file, whole or not at all.
+            state: keep the state of the run in this file. If it is killed, the next one goes on.
+            update: read only files of which size, modification time or inode changed since the run
+                of which `state` is.
+            client: a Dask cluster that reads and hashes.
+            storage_options: of fsspec, for a URL.
+            advance: called with the number of bytes read since its last call.
+            note: is told, in a sentence, what happens to a state that was there.
+
+        Raises:
+            FileError: there is no file, or one of them cannot be read; then nothing is written. Or
+                a file cannot be written.
+            WitnessError: a path leads out of the folder.
+            ValueError, TypeError: an argument is not as above.
+            ImportError: an extra that is needed is not installed.
+        """
+        base, below = _parts(paths, root)
+        source = open_source(base, below, storage_options)
+        options = options_of(
+            source, tree=tree, flat=flat, symlinks=symlinks, exclude=exclude, paths=below
+        )
+        if leaves is not None and output is None:
+            raise ValueError(f"leaves is {os.fspath(leaves)!r}, must be None without output")
+        problems = _Problems()
+        common: dict[str, Any] = {
+            "state": None if state is None else os.fspath(state),
+            "update": update,
+            "threads": threads,
+            "client": client,
+            "problem": problems.add,
+            "advance": advance,
+            "note": note,
+        }
+        if output is None:
+            _, entries = generate_entries(source, options, **common)
+            problems.check()
+            return cls.from_entries(options, entries)
+        sidecar = None if leaves is None else os.fspath(leaves)
+        generate_manifest(source, options, os.fspath(output), leaves=sidecar, **common)
+        problems.check()
+        with RegularFile(os.fspath(output)) as file:
+            return cls.from_json(file.read(0, file.size))
+
+    @classmethod
+    def from_entries(cls, options: Options, entries: Iterable[Entry]) -> Self:
+        """The manifest of entries that are sorted by path.
+
+        Raises:
+            WitnessError: they are not, or there is none.
+        """
+        found = tuple(entries)
+        root = EntriesRoot()
+        for entry in in_order(found):
+            root.add(entry.to_json())
+        return cls._of(options=options, entries=found, root=root.digest())
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The manifest of a JSON text, as `to_json` gives it; bytes are UTF-8.
+
+        Raises:
+            WitnessError: not such a text, or its root is not that over its files; the message names
+                the key, its value and the rule.
+            TypeError: neither str nor bytes.
+        """
+        options, entries, root = read_statement(text)
+        return cls._of(options=options, entries=entries, root=root)
+
+    def to_json(self) -> str:
+        """The manifest as JSON, an in-toto statement; equal manifests give equal text."""
+        return b"".join(write_statement(self.options, self.entries)).decode()
+
+    def hexdigest(self) -> str:
+        """The root in lowercase hex."""
+        return self.root.hex()
+
+    def verify(
+        self,
+        root: Name,
+        *,
+        leaves: Name | None = None,
+        threads: int | None = None,
+        allow_extra: bool = False,
+        fail_fast: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+        advance: Callable[[int], None] | None = None,
+        on_difference: Callable[[Difference], object] | None = None,
+    ) -> ManifestReport:
+        """Compares a folder with the manifest; its own rules apply, not a present `.atlasignore`.
+
+        Args:
+            root: the folder, or a URL of fsspec.
+            leaves: the sidecar of the manifest, to know in which bytes files changed.
+            threads, advance, storage_options: as for `generate`.
+            allow_extra: files that the manifest has not are no difference.
+            fail_fast: the first difference ends it.
+            on_difference: called with each difference, in order of path.
+
+        Returns:
+            A report, with all differences by path.
+
+        Raises:
+            FileError: the folder cannot be listed at all, or the sidecar not be opened.
+            ValueError, TypeError: an argument is not as above.
+            ImportError: an extra that is needed is not installed.
+        """
+        from contextlib import ExitStack
+
+        from .verify import verify_manifest
+
+        below = tuple(os.fsencode(path) for path in self.options.paths)
+        source = open_source(root, below, storage_options)
+        with ExitStack() as stack:
+            sidecar = None
+            if leaves is not None:
+                sidecar = stack.enter_context(RegularFile(os.fspath(leaves)))
+            return verify_manifest(
+                self,
+                source,
+                leaves=sidecar,
+                threads=threads,
+                allow_extra=allow_extra,
+                fail_fast=fail_fast,
+                advance=advance,
+                on_difference=on_difference,
+            )
+
+    def __repr__(self) -> str:
+        links = sum(entry.target is not None for entry in self.entries)
+        size = sum(entry.size for entry in self.entries)
+        return (
+            f"<Manifest {self.hexdigest()} files {len(self.entries) - links} links {links} "
+            f"bytes {size} digests {' '.join(self.options.digests)}>"
+        )
+
+
+def _parts(paths: Name | Sequence[Name], root: Name | None) -> tuple[Name, tuple[bytes, ...]]:
+    """The folder, and the paths below it."""
+    if isinstance(paths, str | os.PathLike):
+        if root is None:
+            return paths, ()
+        paths = [paths]
+    if isinstance(paths, bytes) or not isinstance(paths, Sequence):
+        raise TypeError(f"paths is of type {type(paths).__name__}, must be a path or several")
+    if not paths:
+        raise ValueError("paths is empty, must have at least one")
+    below = set()
+    for path in paths:
+        parts = [part for part in os.fsencode(path).split(b"/") if part not in (b"", b".")]
+        if not parts:  # the folder itself: all of it
+            return root or ".", ()
+        leading = b"/" if os.fsencode(path).startswith(b"/") else b""
+        below.add(check_path(leading + b"/".join(parts), "path"))
+    return "." if root is None else root, tuple(sorted(below))
+
+
+class _Problems:
+    """Counts what cannot be read, and keeps the first."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = ""
+
+    def add(self, path: bytes, reason: str) -> None:
+        self._count += 1
+        if self._count == 1:
+            self._first = f"{os.fsdecode(path)!r} {reason}"
+
+    def check(self) -> None:
+        if self._count > 0:
+            more = f", and {self._count - 1} more" if self._count > 1 else ""
+            raise FileError(f"not all could be read: {self._first}{more}")

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the manifest of a folder, or its like: lists it, reads what is not known, writes.
+
+What is known stands in a `Store`, so that a run takes little memory, goes on where the last one was
+killed, and can update a manifest by reading only what changed. The result is the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ..files import FileError, RegularFile, atomic_write_all, require_writable
+from ..witness import ALGORITHM, TREE_ALGORITHM
+from . import engine
+from .entries import Entry
+from .paths import is_text
+from .rules import IGNORE_FILE, Rules, ignore_file_rules
+from .sources import Problem, Source
+from .statement import SYMLINKS, Options, write_statement
+from .store import Listed, Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Note = Callable[[str], object]
+
+_STATE_SUFFIX: Final = ".atlas.state"
+_SQLITE_SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
+_TEMPORARY: Final = ".atlas12288-*.tmp"  # what `atomic_write` leaves when it is killed
+
+
+class Outcome(NamedTuple):
+    """What a run came to.
+
+    Attributes:
+        files: how many files there are.
+        links: how many symbolic links.
+        bytes: of all files.
+        read: how many files were read, those that could not be included.
+        known: how many were not, because they are as they were when they were.
+        errors: how many paths could not be listed or read. Where there is one nothing was written.
+    """
+
+    files: int
+    links: int
+    bytes: int
+    read: int
+    known: int
+    errors: int
+
+
+def state_name(output: str) -> str:
+    """Where the command line keeps the state of a manifest: NAME.atlas.state beside it."""
+    path = Path(output)
+    name = path.name.removesuffix(".json").removesuffix(".atlas")
+    return str(path.with_name(name + _STATE_SUFFIX))
+
+
+def options_of(
+    source: Source,
+    *,
+    tree: bool = False,
+    flat: bool = True,
+    symlinks: str = SYMLINKS[0],
+    exclude: Sequence[str] = (),
+    paths: Iterable[bytes] = (),
+) -> Options:
+    """The options of a new manifest; rules of the folder's own ignore file are before `exclude`.
+
+    Args:
+        source: its root may have an `.atlasignore`.
+        tree, flat: which digests each file gets, at least one.
+        symlinks: "record", "error" or "follow".
+        exclude: rules in the syntax of gitignore.
+        paths: those of the source; none for all of it.
+
+    Raises:
+        ValueError: no digest is wanted, or an argument is not as above.
+        FileError: the ignore file cannot be read.
+    """
+    digests = tuple(name for name, on in ((ALGORITHM, flat), (TREE_ALGORITHM, tree)) if on)
+    if not digests:
+        raise ValueError("flat and tree are False, must not both be: a file needs a digest")
+    if symlinks not in SYMLINKS:
+        raise ValueError(f"symlinks is {symlinks!r}, must be one of {', '.join(SYMLINKS)}")
+    if isinstance(exclude, str):
+        raise TypeError("exclude is of type str, must be a sequence of texts")
+    try:
+        text = source.read_small(IGNORE_FILE.encode())
+        own = () if text is None else ignore_file_rules(text)
+    except FileError as error:
+        raise FileError(f"{IGNORE_FILE}: {error}") from error
+    names = []
+    for path in sorted(set(paths)):
+        name = os.fsdecode(path)
+        if not is_text(name):
+            raise ValueError(f"paths has {name!r}, must be texts of whole characters")
+        names.append(name)
+    return Options(digests, symlinks, (*own, *exclude), tuple(names))
+
+
+def generate_manifest(
+    source: Source,
+    options: Options,
+    output: str,
+    *,
+    leaves: str | None = None,
+    state: str | None = None,
+    update: bool = False,
+    threads: int | None = None,
+    client: Client | None = None,
+    problem: Problem | None = None,
+    expect: Callable[[int], object] | None = None,
+    advance: Callable[[int], None] | None = None,
+    note: Note | None = None,
+) -> Outcome:
+    """Writes a manifest, whole or not at all, in memory that does not grow with the files.
+
+    Args:
+        source: what it is of, made for `options.paths`.
+        options: as `options_of` gives them.
+        output: the file to write.
+        leaves: the sidecar to write beside it; needs tree roots.
+        state: the file of the state, which stays there for the next run; None to keep none.
+        update: files of which neither size, modification time nor inode changed since the manifest
+            was made for which `state` was kept are not read again.
+        threads: as for `hash_files`.
+        client: a Dask cluster that reads and hashes instead.
+        problem: is told of each path that cannot be listed or read, and why; the others go on.
+        expect: called with the bytes that will be read, when they are known.
+        advance: called with the number of bytes read since its last call.
+        note: is told, in a sentence, what happens to a state that was there.
+
+    Returns:
+        The counts.
+
+    Raises:
+        FileError: nothing is there to witness, the source cannot be listed at all, or a file cannot
+            be written; also what `Store` raises.
+        ValueError, TypeError: an argument is not as above.
+        ImportError: an extra that is needed is not installed.
+    """
+    for name in (leaves, output):
+        if name is not None:
+            require_writable(name, [])
+    run = _Run(source, options, threads, client, problem, expect, advance)
+    with run.store((output, leaves), leaves, state, update, note) as store:
+        outcome = run.fill(store)
+        if outcome.errors > 0:
+            return outcome
+        names = (output,) if leaves is None else (leaves, output)
+        with atomic_write_all(*names) as files:
+            entries = store.entries(None if leaves is None else files[0].write)
+            write = files[-1].write
+            for part in write_statement(options, entries):
+                write(part)
+        store.finish()
+    return outcome
+
+
+def generate_entries(
+    source: Source,
+    options: Options,
+    *,
+    state: str | None = None,
+    update: bool = False,
+    threads: int | None = None,
+    client: Client | None = None,
+    problem: Problem | None = None,
+    expect: Callable[[int], object] | None = None,
+    advance: Callable[[int], None] | None = None,
+    note: Note | None = None,
+) -> tuple[Outcome, tuple[Entry, ...]]:
+    """As `generate_manifest`, but gives the entries; none where there are errors."""
+    run = _Run(source, options, threads, client, problem, expect, advance)
+    with run.store((), None, state, update, note) as store:
+        outcome = run.fill(store)
+        if outcome.errors > 0:
+            return outcome, ()
+        entries = tuple(store.entries())
+        store.finish()
+    return outcome, entries
+
+
+class _Run:
+    def __init__(
+        self,
+        source: Source,
+        options: Options,
+        threads: int | None,
+        client: Client | None,
+        problem: Problem | None,
+        expect: Callable[[int], object] | None,
+        advance: Callable[[int], None] | None,
+    ) -> None:
+        self._source = source
+        self._options = options
+        self._threads = threads
+        self._client = client
+        self._problem = problem
+        self._expect = expect
+        self._advance = advance
+        self._errors = 0
+        self._leaves = False
+        self._listed = Listed(0, 0, 0, 0, 0)
+
+    @contextmanager
+    def store(
+        self,
+        outputs: Iterable[str | None],
+        leaves: str | None,
+        state: str | None,
+        update: bool,
+        note: Note | None,
+    ) -> Iterator[Store]:
+        """The state, with what is there now and what is known of it."""
+        if leaves is not None and TREE_ALGORITHM not in self._options.digests:
+            raise ValueError(f"leaves is {leaves!r}, must be None without tree roots")
+        if update and state is None:
+            raise ValueError("update is True, must be False where no state is kept")
+        self._leaves = leaves is not None
+        written = [name for name in outputs if name is not None]
+        if state is not None:
+            written += [state + suffix for suffix in _SQLITE_SUFFIXES]
+        with ExitStack() as stack:
+            store = stack.enter_context(Store(state))
+            context = self._context()
+            self._choose(store, state, context, update, note or (lambda _: None))
+            options = self._options
+            rules = Rules(options.exclude, options.symlinks, outputs_in(self._source, written))
+            sidecar = None
+            if leaves is not None:
+                with suppress(FileError):  # what it should have is read again
+                    sidecar = RegularFile(leaves)
+            self._listed = store.begin(
+                json.dumps(context),
+                self._source.list(rules, self._tell),
+                sidecar,
+            )
+            if self._listed.files + self._listed.links == 0 and self._errors == 0:
+                raise FileError("has no file to witness")
+            yield store
+
+    def _context(self) -> dict[str, object]:
+        """What must be the same in the run that goes on."""
+        folder = _folder_of(self._source)
+        name = self._source.name if folder is None else str(folder)
+        options = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in self._options._asdict().items()
+        }
+        return {"source": name, **options, "leaves": self._leaves}
+
+    def _choose(
+        self, store: Store, state: str | None, context: dict[str, object], update: bool, note: Note
+    ) -> None:
+        """Goes on with the state, or begins anew."""
+        if not store.is_usable:
+            note(f"the state {state} is that of another version of atlas12288: begins anew")
+            store.clear()
+            return
+        if store.options is None:
+            if update:
+                note(f"the state {state} is new: all files are read")
+            return
+        before = json.loads(store.options)
+        other = [key for key in context if before.get(key) != context[key]]
+        if other:
+            keys = ", ".join(other)
+            note(f"the state {state} is of a run with another choice of {keys}: begins anew")
+            store.clear()
+        elif not store.finished:
+            note(f"goes on with the state {state}")
+        elif not update:
+            store.clear()
+
+    def _tell(self, path: bytes, reason: str) -> None:
+        self._errors += 1
+        if self._problem is not None:
+            self._problem(path, reason)
+
+    def fill(self, store: Store) -> Outcome:
+        """Reads what is not known."""
+        if self._expect is not None:
+            self._expect(self._listed.unread)
+        hash_files = engine.hash_files
+        if self._client is not None:
+            from . import cluster
+
+            hash_files = partial(cluster.hash_files, client=self._client)
+        results = hash_files(
+            self._source,
+            store.unknown(),
+            self._options.digests,
+            threads=self._threads,
+            leaves=store.sink if self._leaves else None,
+            advance=self._advance,
+            progress=store.progress,
+            resume=store.resume,
+        )
+        with closing(results):
+            for found, result in results:
+                if isinstance(result, FileError):
+                    store.failed(found)
+                    self._tell(found.path, str(result))
+                else:
+                    store.known(found, result)
+        listed = self._listed
+        read = listed.files - listed.known
+        return Outcome(listed.files, listed.links, listed.bytes, read, listed.known, self._errors)
+
+
+def _folder_of(source: Source) -> Path | None:
+    """The folder of this machine that it is, None for a URL."""
+    return None if "://" in source.name else Path(source.name).resolve()
+
+
+def outputs_in(source: Source, names: Iterable[str]) -> frozenset[bytes]:
+    """The paths, in a folder, of what is written meanwhile; and what killed runs left beside it."""
+    root = _folder_of(source)
+    if root is None:
+        return frozenset()
+    found = set()
+    for name in names:
+        # The folder of a link, and that of what it leads to.
+        for path in (Path(name).parent.resolve() / Path(name).name, Path(name).resolve()):
+            if path.is_relative_to(root):
+                found.add(path)
+                found.update(path.parent.glob(_TEMPORARY))
+    return frozenset(os.fsencode(path.relative_to(root)) for path in found)

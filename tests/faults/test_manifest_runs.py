@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs that make a manifest are killed at random moments, and meet full disks and a million files:
+the result is that of an uninterrupted run, or there is none and one error says why."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import manifest_runs
+from atlas12288._subtree import BLOCK_BYTES
+from atlas12288.manifest import store
+from manifest_runs import KILLED
+
+MOMENTS = 60
+DISK_BYTES = 256 * 1024
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some thousand files of all sizes, old enough to be trusted."""
+    folder = tmp_path_factory.mktemp("data")
+    sizes = random.Random(1)
+    for index in range(4000):
+        (folder / f"{index % 50}").mkdir(exist_ok=True)
+        size = int(2 ** sizes.uniform(0, 18))
+        path = folder / f"{index % 50}" / f"{index}"
+        path.write_bytes(random.Random(index).randbytes(size))
+    for index in range(2):
+        (folder / f"huge{index}").write_bytes(os.urandom(100 * BLOCK_BYTES + index))
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.utime(path, ns=(0, path.stat().st_mtime_ns - 10 * store.RACY_NS))
+    return folder
+
+
+@pytest.mark.parametrize("flat", [True, False], ids=["flat", "no-flat"])
+def test_runs_killed_at_random_moments_end_with_the_same_bytes(
+    data: Path, tmp_path: Path, flat: bool
+) -> None:
+    """Also while the outputs are written, and in the cleaning up after that."""
+    whole = tmp_path / "whole"
+    begin = time.monotonic()
+    assert manifest_runs.start(data, whole, reads=0, flat=flat).wait() == 0
+    usual = time.monotonic() - begin
+    expected = whole.read_bytes()
+    leaves = Path(f"{whole}.leaves").read_bytes()
+    moments = random.Random(flat)
+    kills = chains = 0
+    output = tmp_path / "killed"
+    while kills < MOMENTS:
+        process = manifest_runs.start(data, output, reads=0, flat=flat)
+        time.sleep(moments.uniform(0.1, 0.6) * usual)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if process.returncode == KILLED:
+            kills += 1
+            if output.exists():  # of the run before, or of this one
+                assert output.read_bytes() == expected
+        else:
+            assert process.returncode == 0
+            chains += 1
+            assert output.read_bytes() == expected
+            assert Path(f"{output}.leaves").read_bytes() == leaves
+    assert manifest_runs.start(data, output, reads=0, flat=flat).wait() == 0
+    assert output.read_bytes() == expected
+    assert Path(f"{output}.leaves").read_bytes() == leaves
+    print(f"{kills} kills, {chains} runs that ended")
+    assert chains > 0
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a disk")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ("mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(folder))
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no disk can be mounted here: {done.stderr}")
+    yield folder
+    subprocess.run(("umount", str(folder)), check=True)
+
+
+RUN = """
+import sys
+from atlas12288.files import FileError
+from atlas12288.manifest.folder import Folder
+from atlas12288.manifest.generate import generate_manifest, options_of
+source = Folder(sys.argv[1])
+try:
+    generate_manifest(source, options_of(source, tree=True), sys.argv[2], state=sys.argv[3],
+                      leaves=sys.argv[2] + ".leaves")
+except FileError as error:
+    print(error)
+status = open("/proc/self/status").read()
+print(status.split("VmHWM:")[1].split()[0], file=sys.stderr)
+"""
+
+
+def run(folder: Path, output: Path, state: Path) -> tuple[str, int]:
+    """What it prints, and the most memory that it had in KiB."""
+    done = subprocess.run(
+        (sys.executable, "-c", RUN, str(folder), str(output), str(state)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout, int(done.stderr)
+
+
+@pytest.mark.parametrize("full", ["state", "output", "both"])
+def test_a_full_disk_is_one_error_and_no_manifest(
+    data: Path, disk: Path, tmp_path: Path, full: str
+) -> None:
+    output = (tmp_path if full == "state" else disk) / "out.json"
+    state = (tmp_path if full == "output" else disk) / "out.state"
+    said, _ = run(data, output, state)
+    if full == "output":
+        assert said == "No space left on device\n"
+    else:
+        assert re.fullmatch(f"the state {state} cannot be used: .*(full|disk I/O).*\n", said)
+    assert not output.exists()
+    assert not list(disk.glob(".atlas12288-*"))
+
+
+def test_a_million_files_take_little_memory(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for index in range(1_000_000):
+        if index % 1000 == 0:
+            (folder / f"{index // 1000}").mkdir(parents=True)
+        path = os.fsencode(folder / f"{index // 1000}" / f"{index % 1000}")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+        os.write(descriptor, b"%d" % index)
+        os.close(descriptor)
+    few = tmp_path / "few"
+    few.mkdir()
+    (few / "a").write_bytes(b"1")
+    _, alone = run(few, tmp_path / "few.json", tmp_path / "few.state")
+    said, peak = run(folder, tmp_path / "out.json", tmp_path / "out.state")
+    assert said == ""
+    assert peak - alone < 64 * 1024
+    with (tmp_path / "out.json").open("rb") as file:
+        assert sum(1 for _ in file) == 1_000_002

@@ -1,0 +1,800 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Manifests on the command line: `witness FOLDER` and `verify MANIFEST`."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from atlas12288 import WINDOW_BYTES, TreeWitness
+from atlas12288.cli.manifests import amount
+from atlas12288.manifest.entries import DIGESTS, Entry
+from atlas12288.manifest.statement import Options, write_statement
+from commandline import (
+    COULD_NOT_CHECK,
+    DOES_NOT_HOLD,
+    HOLDS,
+    INTERRUPTED,
+    TIMEOUT_S,
+    peak_kib,
+    run,
+    run_on_terminal,
+    sparse_file,
+    start,
+    wait_until_read,
+    without_colour,
+)
+from strategies import noise
+
+GIB = 2**30
+BIG = noise(300 * WINDOW_BYTES + 1000)
+FILES = {"big": BIG, "empty": b"", "sub/deep/x": b"deep", "sub/y": b"why", "bad\udcff\n": b"z"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with the folder `data` in it."""
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILES.items():
+        path = Path("data", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    Path("data/link").symlink_to("nowhere")
+    return tmp_path
+
+
+@pytest.fixture
+def manifest(folder: Path) -> str:
+    """Its manifest, with leaves."""
+    done = run("witness", "--tree", "data", "-o", "data.atlas.json")
+    assert (done.returncode, done.stderr) == (HOLDS, b"")
+    return "data.atlas.json"
+
+
+def files_of(name: str | bytes) -> list[dict[str, object]]:
+    text = name if isinstance(name, bytes) else Path(name).read_bytes()
+    found = json.loads(text)["predicate"]["files"]
+    assert isinstance(found, list)
+    return found
+
+
+def paths_of(name: str | bytes) -> list[object]:
+    return [entry.get("path", entry.get("pathHex")) for entry in files_of(name)]
+
+
+def damage(name: str, window: int) -> None:
+    with Path(name).open("r+b") as file:
+        file.seek(window * WINDOW_BYTES + 1)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def complaint(done: subprocess.CompletedProcess[bytes]) -> str:
+    """The last line on standard error of a run that could not check."""
+    assert done.returncode == COULD_NOT_CHECK
+    return done.stderr.decode().splitlines()[-1]
+
+
+# --- witness ---
+
+
+def test_a_manifest_has_every_file_of_the_folder(manifest: str) -> None:
+    expected: list[dict[str, object]] = []
+    for name, content in FILES.items():
+        entry: dict[str, object] = {"path": name}
+        if not name.isascii():
+            entry = {"pathHex": os.fsencode(name).hex()}
+        entry |= {"residue": sum(content) % 96, "size": len(content)}
+        entry |= {"sha256": hashlib.sha256(content).hexdigest()}
+        entry |= {"sha256-merkle-12288": TreeWitness.generate(content).root.hex()}
+        expected.append(entry)
+    expected.append({"path": "link", "symlink": "nowhere"})
+    found = files_of(manifest)
+    assert sorted(found, key=str) == sorted(expected, key=str)
+    raw = [os.fsencode(name) for name in (*FILES, "link")]
+    at = {
+        bytes.fromhex(str(e["pathHex"])) if "pathHex" in e else os.fsencode(str(e["path"]))
+        for e in found
+    }
+    assert at == set(raw)
+
+
+def test_the_same_files_give_the_same_bytes(manifest: str) -> None:
+    before = Path(manifest).read_bytes(), Path("data.atlas.leaves").read_bytes()
+    os.utime("data/big", (1, 1))
+    for threads in "1", "3":
+        done = run("witness", "--tree", f"--threads={threads}", "data", "-o", manifest)
+        assert done.returncode == HOLDS
+        assert (Path(manifest).read_bytes(), Path("data.atlas.leaves").read_bytes()) == before
+    Path("data").rename("elsewhere")
+    assert run("witness", "--tree", "elsewhere/", "-o", "other.atlas.json").returncode == HOLDS
+    assert Path("other.atlas.json").read_bytes() == before[0]
+
+
+def test_thousands_of_files(folder: Path) -> None:
+    names = [f"many/{index // 100}/file number {index}" for index in range(6000)]
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(name)
+    assert run("witness", "--tree", "many", "-o", "many.atlas.json").returncode == HOLDS
+    assert Path("many.atlas.json").stat().st_size > 10**6  # several chunks of it are read
+    done = run("verify", "many.atlas.json")
+    assert (done.returncode, done.stderr) == (HOLDS, b"")
+    assert b"; 6,000 files, " in done.stdout
+    Path(names[4321]).write_text(names[1234])
+    done = run("verify", "--quiet", "many.atlas.json")
+    assert done.stdout.startswith(f"{names[4321].removeprefix('many/')}: changed".encode())
+    assert run("verify", "-", "many", input=Path("many.atlas.json").read_bytes()).returncode == 1
+
+
+def test_leaves_are_beside_it_in_order_of_path(manifest: str) -> None:
+    names = sorted(FILES, key=os.fsencode)
+    leaves = b"".join(TreeWitness.generate(FILES[name]).leaves or b"" for name in names)
+    assert Path("data.atlas.leaves").read_bytes() == leaves
+
+
+def test_the_line_says_how_much_it_was(folder: Path) -> None:
+    done = run("witness", "data", "-o", "data.atlas.json")
+    assert done.stdout == b"data.atlas.json: 6 files, 3.7 MB\n"
+    assert not Path("data.atlas.leaves").exists()
+    done = run("witness", "data", "-o", "x.json", "--json")
+    fields = json.loads(done.stdout)
+    assert fields["manifest"] == "x.json"
+    assert (fields["files"], fields["links"], fields["read"], fields["errors"]) == (5, 1, 5, 0)
+
+
+def test_which_digests_are_in_it(folder: Path) -> None:
+    for options, digests in (
+        ((), ["sha256"]),
+        (("--tree",), ["sha256", "sha256-merkle-12288"]),
+        (("--tree", "--no-flat"), ["sha256-merkle-12288"]),
+    ):
+        done = run("witness", *options, "data")
+        assert json.loads(done.stdout)["predicate"]["digests"] == digests
+        assert set(files_of(done.stdout)[0]) - {"pathHex", "residue", "size"} == set(digests)
+
+
+def test_without_o_it_goes_to_standard_output(folder: Path) -> None:
+    done = run("witness", "data")
+    assert run("witness", "data", "-o", "m.json").returncode == HOLDS
+    assert done.stdout == Path("m.json").read_bytes()
+    assert done.stderr == b""
+
+
+def test_several_paths_are_relative_to_the_current_folder(folder: Path) -> None:
+    Path("alone").write_text("1")
+    Path("ignored").write_text("2")
+    assert run("witness", "./alone", "data//sub/", "-o", "some.atlas.json").returncode == HOLDS
+    assert paths_of("some.atlas.json") == ["alone", "data/sub/deep/x", "data/sub/y"]
+    done = run("verify", "some.atlas.json")
+    assert done.returncode == HOLDS
+    assert done.stdout.startswith(b"some.atlas.json: compared with .\n")
+    Path("data/sub/new").write_text("3")
+    done = run("verify", "some.atlas.json")
+    assert done.returncode == DOES_NOT_HOLD
+    assert b"data/sub/new: added\n" in done.stdout
+    assert b"ignored" not in done.stdout
+
+
+def test_a_file_alone_can_have_a_manifest(folder: Path) -> None:
+    assert run("witness", "data/big", "-o", "one.atlas.json").returncode == HOLDS
+    assert paths_of("one.atlas.json") == ["data/big"]
+    assert run("verify", "one.atlas.json").returncode == HOLDS
+
+
+def test_overlapping_paths_are_listed_once(folder: Path) -> None:
+    assert run("witness", "data/sub", "data", "-o", "x.atlas.json").returncode == HOLDS
+    assert len(paths_of("x.atlas.json")) == len(FILES) + 1
+    assert run("verify", "x.atlas.json").returncode == HOLDS
+
+
+def test_written_into_the_folder_it_is_no_part_of_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("data")
+    for _ in range(2):
+        assert run("witness", "--tree", ".", "-o", "m.atlas.json").returncode == HOLDS
+        assert len(paths_of("m.atlas.json")) == len(FILES) + 1
+        done = run("verify", "m.atlas.json")
+        assert (done.returncode, done.stderr) == (HOLDS, b"")
+    assert run("verify", "--plot", "damage.png", "m.atlas.json", ".").returncode == HOLDS
+    assert run("verify", "--plot", "damage.png", "m.atlas.json", ".").returncode == HOLDS
+    # As one of the files of another manifest it is a file like others.
+    assert run("witness", ".", "-o", "../whole.atlas.json").returncode == HOLDS
+    assert "m.atlas.json" in paths_of("../whole.atlas.json")
+    assert run("verify", "../whole.atlas.json", ".").returncode == HOLDS
+    Path("m.atlas.json").write_text("{}")
+    assert run("verify", "../whole.atlas.json", ".").returncode == DOES_NOT_HOLD
+
+
+def test_rules_leave_files_out(folder: Path) -> None:
+    Path("data/.atlasignore").write_text("# a comment\n*.log\n\n")
+    Path("data/a.log").write_text("1")
+    Path("data/sub/b.log").write_text("2")
+    options = ("--exclude", "/sub/deep", "--exclude", "empty")
+    assert run("witness", *options, "data", "-o", "data.atlas.json").returncode == HOLDS
+    found = paths_of("data.atlas.json")
+    assert found == [".atlasignore", b"bad\xff\n".hex(), "big", "link", "sub/y"]
+    predicate = json.loads(Path("data.atlas.json").read_text())["predicate"]
+    assert predicate["exclude"] == ["*.log", "/sub/deep", "empty"]
+    assert run("verify", "data.atlas.json").returncode == HOLDS
+
+
+def test_what_is_done_with_symbolic_links(folder: Path) -> None:
+    Path("data/link").unlink()
+    Path("data/link").symlink_to("big")
+    run("witness", "--symlinks=follow", "data", "-o", "f.atlas.json")
+    run("witness", "--symlinks=record", "data", "-o", "r.atlas.json")
+    (followed,) = [entry for entry in files_of("f.atlas.json") if entry.get("path") == "link"]
+    (recorded,) = [entry for entry in files_of("r.atlas.json") if entry.get("path") == "link"]
+    assert (followed["size"], recorded["symlink"]) == (len(BIG), "big")
+    done = run("witness", "--symlinks=error", "data", "-o", "e.atlas.json")
+    assert "not written, because 1 file could not be read" in complaint(done)
+    assert b"atlas12288: link: is a symbolic link to 'big'" in done.stderr
+    assert not Path("e.atlas.json").exists()
+    for name in "f.atlas.json", "r.atlas.json":
+        assert run("verify", name, "data").returncode == HOLDS
+    Path("data/link").unlink()
+    Path("data/link").write_bytes(BIG)
+    assert run("verify", "f.atlas.json", "data").returncode == HOLDS
+    done = run("verify", "r.atlas.json", "data")
+    assert b"link: changed, is a file, must be a symbolic link to 'big'\n" in done.stdout
+
+
+def test_files_that_cannot_be_read_are_named_and_nothing_is_written(folder: Path) -> None:
+    os.mkfifo("data/fifo")
+    os.mkfifo("data/sub/fifo")
+    done = run("witness", "--tree", "data", "-o", "data.atlas.json")
+    lines = done.stderr.decode().splitlines()
+    assert complaint(done) == (
+        "atlas12288: data.atlas.json: not written, because 2 files could not be read"
+    )
+    reason = "is a FIFO; only regular files and standard input (-) are read"
+    assert sorted(lines[:2]) == [
+        f"atlas12288: fifo: {reason}",
+        f"atlas12288: sub/fifo: {reason}",
+    ]
+    assert not Path("data.atlas.json").exists()
+    assert not Path("data.atlas.leaves").exists()
+    done = run("witness", "data")
+    assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"")
+
+
+def test_an_empty_folder_has_no_manifest(folder: Path) -> None:
+    Path("nothing").mkdir()
+    done = run("witness", "nothing", "-o", "n.atlas.json")
+    assert complaint(done) == "atlas12288: nothing: has no file to witness"
+
+
+def make_old(folder: str) -> None:
+    """Files that were modified within two seconds before the run are read again by --update."""
+    for path in Path(folder).rglob("*"):
+        os.utime(path, (1e9, 1e9), follow_symlinks=False)
+
+
+def test_update_reads_only_what_changed_and_says_so(folder: Path) -> None:
+    make_old("data")
+    assert run("witness", "--tree", "data", "-o", "m.atlas.json").returncode == HOLDS
+    before = Path("m.atlas.json").read_bytes()
+    done = run("witness", "--update", "--tree", "data", "-o", "m.atlas.json")
+    assert done.stdout == b"m.atlas.json: 6 files, 3.7 MB; 0 read, 5 known\n"
+    assert Path("m.atlas.json").read_bytes() == before
+    Path("data/sub/y").write_bytes(b"new")
+    done = run("witness", "--update", "--tree", "data", "-o", "m.atlas.json")
+    assert done.stdout == b"m.atlas.json: 6 files, 3.7 MB; 1 read, 4 known\n"
+    fresh = run("witness", "--tree", "data", "-o", "fresh.atlas.json")
+    assert fresh.returncode == HOLDS
+    assert Path("m.atlas.json").read_bytes() == Path("fresh.atlas.json").read_bytes() != before
+    assert run("verify", "m.atlas.json", "data").returncode == HOLDS
+
+
+def test_a_run_that_was_killed_goes_on_and_says_so(folder: Path) -> None:
+    sparse_file(Path("data/huge"), 3 * GIB)
+    make_old("data")
+    process = start("witness", "--tree", "--no-flat", "data", "-o", "m.atlas.json")
+    wait_until_read(process, 2 * GIB)
+    time.sleep(0.2)
+    process.kill()
+    process.communicate(timeout=TIMEOUT_S)
+    assert not Path("m.atlas.json").exists()
+    done = run("witness", "--tree", "--no-flat", "data", "-o", "m.atlas.json")
+    assert done.returncode == HOLDS
+    assert done.stderr == b"atlas12288: m.atlas.json: goes on with the state m.atlas.state\n"
+    assert run("witness", "--tree", "--no-flat", "data", "-o", "new.atlas.json").returncode == HOLDS
+    assert Path("m.atlas.json").read_bytes() == Path("new.atlas.json").read_bytes()
+
+
+def test_ctrl_c_leaves_no_part_of_a_manifest(manifest: str) -> None:
+    before = Path(manifest).read_bytes(), Path("data.atlas.leaves").read_bytes()
+    sparse_file(Path("data/huge"), 64 * GIB)
+    process = start("witness", "--tree", "data", "-o", manifest)
+    wait_until_read(process, 2**27)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, out) == (INTERRUPTED, b"")
+    assert b"Traceback" not in err
+    assert (Path(manifest).read_bytes(), Path("data.atlas.leaves").read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("data", "/etc/hostname", "-o", "x.atlas.json"), "PATH is '/etc/hostname'"),
+        (("/etc/hostname", "-o", "x.atlas.json"), "must be relative"),
+        (("data/../data/big", "data", "-o", "x.atlas.json"), "PATH is 'data/../data/big'"),
+        (("--no-flat", "data"), "--no-flat needs --tree"),
+        (("--update", "data"), "--update needs -o"),
+        (("--json", "data"), "--json needs -o"),
+        (("--format=sha256sum", "--tree", "data"), "not with --tree"),
+        (
+            ("--format=sha256sum", "--update", "data", "-o", "s"),
+            "--update needs -o with a manifest",
+        ),
+        (("data", "-"), "not of standard input"),
+        (("data", "memory://x"), "a URL is witnessed alone: memory://x"),
+        (("data", "-o", "no/x.atlas.json"), "the folder"),
+        (("data", "-o", "data"), "is not a regular file"),
+        (("--exclude", "*.log", "data/big"), "--exclude is for manifests"),
+        (("--symlinks", "record", "data/big"), "--symlinks is for manifests"),
+        (("--no-flat", "data/big"), "--no-flat is for manifests"),
+        (("--update", "data/big", "-o", "x.json"), "--update is for manifests"),
+        (("--scheduler", "tcp://x:1", "data/big"), "--scheduler is for manifests"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_makes_no_sense_is_refused(
+    folder: Path, arguments: tuple[str, ...], reason: str
+) -> None:
+    before = sorted(folder.rglob("*"))
+    done = run("witness", *arguments)
+    assert done.returncode == COULD_NOT_CHECK
+    assert reason in done.stderr.decode()
+    assert done.stderr.count(b"Error: ") == 1
+    assert done.stdout == b""
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_file_of_the_folder_is_not_replaced(folder: Path) -> None:
+    Path("data/sums").write_text("text\n")
+    before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
+    for options in (("-o", "data/big"), ("--format=sha256sum", "-o", "data/sums")):
+        done = run("witness", *options, "data")
+        assert done.returncode == COULD_NOT_CHECK
+        assert b"is a file of the folder and no " in done.stderr
+    assert {path: path.read_bytes() for path in before} == before
+    Path("data/empty.json").touch()  # as a shell makes it
+    assert run("witness", "data", "-o", "data/empty.json").returncode == HOLDS
+    assert run("witness", "data", "-o", "data/empty.json").returncode == HOLDS
+
+
+def test_a_picture_replaces_no_file_of_the_manifest(folder: Path) -> None:
+    Path("data/photo.png").write_bytes(b"a photo")
+    assert run("witness", "--tree", "data", "-o", "data.atlas.json").returncode == HOLDS
+    done = run("verify", "--plot", "data/photo.png", "data.atlas.json")
+    assert done.returncode == COULD_NOT_CHECK
+    assert b"--plot data/photo.png: is also read" in done.stderr
+    assert Path("data/photo.png").read_bytes() == b"a photo"
+
+
+def test_sha256sum_accepts_the_list(folder: Path) -> None:
+    done = run("witness", "--format=sha256sum", "data", "-o", "data/SHA256SUMS")
+    assert done.returncode == HOLDS
+    assert done.stderr == b"atlas12288: data: a symbolic link left out: sha256sum reads files\n"
+    check = ("sha256sum", "--strict", "--check", "SHA256SUMS")
+    checked = subprocess.run(check, cwd="data", capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout.count(b"OK")) == (0, len(FILES))
+    lines = Path("data/SHA256SUMS").read_bytes()
+    again = run("witness", "--format=sha256sum", "data", "-o", "data/SHA256SUMS")
+    assert (again.returncode, Path("data/SHA256SUMS").read_bytes()) == (HOLDS, lines)
+    Path("data/SHA256SUMS").unlink()
+    assert run("witness", "--format=sha256sum", "data").stdout == lines
+    assert run("check-sums", "-", input=lines).returncode == COULD_NOT_CHECK  # not in data
+    assert run("check-sums", "-", input=lines, cwd=folder / "data").returncode == HOLDS
+
+
+def test_a_url_is_a_folder_too(folder: Path) -> None:
+    pytest.importorskip("fsspec")
+    (folder / "data/link").unlink()  # fsspec shows where it leads, or nothing
+    url = f"file://{folder}/data"
+    assert run("witness", "--tree", url, "-o", "u.atlas.json").returncode == HOLDS
+    assert run("witness", "--tree", "data", "-o", "p.atlas.json").returncode == HOLDS
+    assert Path("u.atlas.json").read_bytes() == Path("p.atlas.json").read_bytes()
+    assert run("verify", "p.atlas.json", url).returncode == HOLDS
+    damage("data/big", 3)
+    done = run("verify", "p.atlas.json", url)
+    assert done.returncode == DOES_NOT_HOLD
+    assert b"bytes [36864, 49152)  window 3" in done.stdout
+    done = run("verify", "p.atlas.json", "nosuch://x")
+    assert complaint(done).startswith("atlas12288: nosuch://x: ")
+
+
+def test_a_dask_cluster_gives_the_same_bytes(folder: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    run("witness", "--tree", "data", "-o", "here.atlas.json")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+    ) as cluster:
+        address = cluster.scheduler_address
+        done = run("witness", f"--scheduler={address}", "--tree", "data", "-o", "there.atlas.json")
+    assert (done.returncode, done.stderr) == (HOLDS, b"")
+    assert Path("there.atlas.json").read_bytes() == Path("here.atlas.json").read_bytes()
+    assert Path("there.atlas.leaves").read_bytes() == Path("here.atlas.leaves").read_bytes()
+
+
+# --- verify ---
+
+
+def test_a_folder_that_holds(manifest: str) -> None:
+    done = run("verify", manifest)
+    assert (done.returncode, done.stderr) == (HOLDS, b"")
+    counts = "0 changed, 0 missing, 0 added, 0 unreadable"
+    assert done.stdout.decode().splitlines() == [
+        "data.atlas.json: compared with data",
+        f"data: matches its manifest; 6 files, 3.7 MB: {counts}",
+    ]
+    assert run("verify", "--quiet", manifest).stdout == b""
+
+
+def test_every_difference_has_a_line_in_order_of_path(manifest: str) -> None:
+    damage("data/big", 0)
+    damage("data/big", 7)
+    damage("data/big", 8)
+    Path("data/empty").write_bytes(b"no more")
+    Path("data/sub/y").unlink()
+    Path("data/sub/new\x1b[31m").write_bytes(b"")
+    done = run("verify", manifest, "data")
+    assert done.returncode == DOES_NOT_HOLD
+    assert done.stdout.decode().splitlines() == [
+        "big: changed, differs in residue, sha256, sha256-merkle-12288",
+        "  windows  3 of 301 differ:",
+        "           bytes [0, 12288)  window 0",
+        "           bytes [86016, 110592)  windows 7 to 8",
+        "empty: changed, has 7 bytes, must have 0",
+        "  windows  1 of 1 differ:",
+        "           bytes [0, 7)  window 0",
+        "sub/new\\x1b[31m: added",
+        "sub/y: missing",
+        "data: does not match its manifest; 6 files, 3.7 MB: "
+        "2 changed, 1 missing, 1 added, 0 unreadable",
+    ]
+    quiet = run("verify", "--quiet", manifest).stdout
+    assert quiet.splitlines() == done.stdout.splitlines()[:-1]
+
+
+def test_unreadable_files_win_over_changed_ones(manifest: str) -> None:
+    damage("data/big", 1)
+    Path("data/sub/y").unlink()
+    os.mkfifo("data/sub/y")
+    done = run("verify", manifest)
+    assert done.returncode == COULD_NOT_CHECK
+    assert complaint(done).startswith("atlas12288: sub/y: is a FIFO")
+    assert b"big: changed" in done.stdout
+    assert done.stdout.endswith(b"1 changed, 0 missing, 0 added, 1 unreadable\n")
+
+
+def test_json_is_one_object_with_the_report(manifest: str) -> None:
+    damage("data/big", 7)
+    Path("data/bad\udcff\n").unlink()
+    done = run("verify", "--json", manifest)
+    assert done.returncode == DOES_NOT_HOLD
+    report = json.loads(done.stdout)
+    assert report["manifest"] == manifest
+    assert (report["root"], report["holds"], report["error"]) == ("data", False, None)
+    first, second = report["differences"]
+    assert first["pathHex"] == b"bad\xff\n".hex()
+    assert (first["kind"], second["kind"]) == ("missing", "changed")
+    assert second["ranges"] == [[86016, 98304]]
+    Path(manifest).write_text("{" + '"_type": 1}')
+    broken = json.loads(run("verify", "--json", manifest).stdout)
+    assert broken["holds"] is None
+    assert broken["error"].startswith("data.atlas.json: ")
+    assert set(broken) == set(report)
+
+
+def test_fail_fast_stops_at_the_first(manifest: str) -> None:
+    damage("data/big", 7)
+    Path("data/empty").unlink()
+    Path("data/new").write_text("")
+    done = run("verify", "--fail-fast", manifest)
+    assert done.returncode == DOES_NOT_HOLD
+    lines = done.stdout.decode().splitlines()
+    assert len(lines) == 3
+    assert lines[-1].endswith("; the rest was not compared")
+
+
+def test_fail_fast_does_not_read_on(folder: Path) -> None:
+    found = json.loads(run("witness", "data").stdout)["predicate"]["files"]
+    entries = [Entry.of_json(each, DIGESTS[:1]) for each in found]
+    entries.append(Entry(b"huge", 64 * GIB, 0, bytes(32)))
+    entries.sort()
+    Path("m.atlas.json").write_bytes(b"".join(write_statement(Options(), entries)))
+    sparse_file(Path("data/huge"), 64 * GIB)  # half a minute to read
+    Path("data/sub/y").write_text("yes")
+    began = time.monotonic()
+    done = run("verify", "--fail-fast", "m.atlas.json", "data")
+    assert done.returncode == DOES_NOT_HOLD
+    assert b"sub/y: changed" in done.stdout
+    assert time.monotonic() - began < 10
+
+
+def test_ctrl_c_ends_it(manifest: str) -> None:
+    text = Path(manifest).read_text().replace('"size":4', f'"size":{64 * GIB}')
+    entries = [Entry.of_json(each, DIGESTS) for each in json.loads(text)["predicate"]["files"]]
+    options = Options(digests=DIGESTS)
+    Path(manifest).write_bytes(b"".join(write_statement(options, entries)))
+    Path("data.atlas.leaves").unlink()
+    sparse_file(Path("data/sub/deep/x"), 64 * GIB)
+    process = start("verify", manifest)
+    wait_until_read(process, 2**28)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == INTERRUPTED
+    assert b"Traceback" not in err
+
+
+def test_extra_files_are_allowed_where_one_says_so(manifest: str) -> None:
+    Path("data/new").write_text("")
+    assert run("verify", manifest).returncode == DOES_NOT_HOLD
+    done = run("verify", "--allow-extra", manifest)
+    assert done.returncode == HOLDS
+    assert done.stdout.endswith(b"0 changed, 0 missing, 1 added, 0 unreadable\n")
+
+
+def test_a_later_ignore_file_hides_nothing(manifest: str) -> None:
+    Path("data/.atlasignore").write_text("*\n")
+    Path("data/evil").write_text("")
+    done = run("verify", manifest)
+    assert b".atlasignore: added\n" in done.stdout
+    assert b"evil: added\n" in done.stdout
+
+
+def test_which_folder_is_compared(manifest: str, folder: Path) -> None:
+    (folder / "copy").mkdir()
+    Path(manifest).rename("copy/data.atlas.json")
+    Path("data.atlas.leaves").rename("copy/data.atlas.leaves")
+    Path("data").rename("copy/data")
+    done = run("verify", "copy/data.atlas.json")
+    assert done.stdout.startswith(b"copy/data.atlas.json: compared with copy/data\n")
+    assert done.returncode == HOLDS
+    Path("copy/data").rename("copy2")
+    for path in Path("copy2").iterdir():
+        path.rename(Path("copy") / path.name)
+    Path("data.atlas.state").unlink()
+    done = run("verify", "copy/data.atlas.json")
+    assert done.stdout.startswith(b"copy/data.atlas.json: compared with copy\n")
+    assert done.returncode == HOLDS
+    text = Path("copy/data.atlas.json").read_bytes()
+    assert run("verify", "-", "copy", "--allow-extra", input=text).returncode == HOLDS
+    assert run("verify", "-", "copy", input=text).returncode == DOES_NOT_HOLD
+    assert "ROOT is needed" in complaint(run("verify", "-", input=text))
+
+
+def test_a_manifest_is_known_by_its_content_in_any_form(manifest: str) -> None:
+    loose = json.dumps(json.loads(Path(manifest).read_text()), indent=2, sort_keys=False)
+    Path("any name").write_text("\n" + loose)
+    assert run("verify", "any name", "data").returncode == HOLDS
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('"size":4', '"size":5', "the root over the files"),
+        ('"path":"big"', '"path":"../big"', "must be relative"),
+        ('"path":"big"', '"path":"/big"', "must be relative"),
+        ('"symlinks":"record"', '"symlinks":"maybe"', "symlinks is 'maybe'"),
+        ("]}", "", "must be JSON"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(manifest: str, old: str, new: str, reason: str) -> None:
+    text = Path(manifest).read_text()
+    assert old in text
+    Path(manifest).write_text(text.replace(old, new))
+    done = run("verify", manifest)
+    assert complaint(done).startswith("atlas12288: data.atlas.json: ")
+    assert reason in complaint(done)
+    assert done.stdout == b""
+
+
+def test_a_root_that_is_none(manifest: str) -> None:
+    for root, reason in (("missing", "No such file or directory"), (manifest, "is not a folder")):
+        done = run("verify", manifest, root)
+        assert complaint(done) == f"atlas12288: {root}: {reason}"
+        assert done.stdout == b""
+
+
+def test_without_leaves_it_is_not_known_where(manifest: str) -> None:
+    Path("data.atlas.leaves").unlink()
+    damage("data/big", 7)
+    done = run("verify", manifest, "data")
+    assert done.returncode == DOES_NOT_HOLD
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_leaves_elsewhere(manifest: str) -> None:
+    Path("data.atlas.leaves").rename("elsewhere")
+    damage("data/big", 7)
+    done = run("verify", "--leaves", "elsewhere", manifest)
+    assert b"window 7\n" in done.stdout
+
+
+def test_damaged_leaves_are_an_error_and_the_verdict_still_stands(manifest: str) -> None:
+    damage("data/big", 7)
+    data = bytearray(Path("data.atlas.leaves").read_bytes())
+    data[50] ^= 1
+    for spoiled in bytes(data), bytes(data[:-1]):
+        Path("data.atlas.leaves").write_bytes(spoiled)
+        done = run("verify", manifest)
+        assert "damaged" in complaint(done)
+        assert complaint(done).startswith("atlas12288: data.atlas.leaves: ")
+        assert b"big: changed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("data.atlas.json", "data", "data"), "one ROOT is compared, not 2"),
+        (("--quiet", "--json", "data.atlas.json"), "not with --quiet"),
+        (("--leaves=x", "flat.json", "data"), "the manifest has no tree roots"),
+        (("--plot=x.png", "flat.json", "data"), "--plot needs a manifest with leaves"),
+        (("--plot", "data.atlas.json"), "needs a terminal"),
+        (("--plot=data.atlas.leaves.png", "data.atlas.json"), "is also read"),
+        (("--fail-fast", "w", "data/big"), "--fail-fast is for manifests"),
+        (("--allow-extra", "w", "data/big"), "--allow-extra is for manifests"),
+        (("w",), "FILE is needed"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_options_of_the_other_kind_are_refused(
+    manifest: str, arguments: tuple[str, ...], reason: str
+) -> None:
+    Path("w").write_bytes(run("witness", "data/big").stdout)
+    Path("flat.json").write_bytes(run("witness", "data").stdout)
+    Path("data.atlas.leaves.png").symlink_to("data.atlas.leaves")
+    done = run("verify", *arguments)
+    assert done.returncode == COULD_NOT_CHECK
+    assert reason in done.stderr.decode()
+    assert done.stderr.count(b"Error: ") == 1
+    assert done.stdout == b""
+
+
+def test_quiet_is_for_witness_files_too(manifest: str) -> None:
+    Path("w").write_bytes(run("witness", "data/big", "data/sub/y").stdout)
+    assert run("verify", "--quiet", "w", "data/big", "data/sub/y").stdout == b""
+    damage("data/big", 1)
+    done = run("verify", "--quiet", "w", "data/big", "data/sub/y")
+    assert done.stdout.startswith(b"data/big: does not match its witness\n")
+    assert b"sub" not in done.stdout
+
+
+def test_other_commands_say_that_it_is_a_manifest(manifest: str) -> None:
+    for arguments in (
+        ("locate", manifest, "data/big"),
+        ("prove", "--window=0", "--witness", manifest),
+    ):
+        assert complaint(run(*arguments)) == (
+            "atlas12288: data.atlas.json: is a manifest, which verify alone takes; "
+            "must be a witness file"
+        )
+
+
+# --- Pictures, progress, memory ---
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (3_200_000_000, "3.2 GB"),
+        (10**19, "10000.0 PB"),
+    ],
+)
+def test_amounts_for_people(count: int, text: str) -> None:
+    assert amount(count) == text
+
+
+def test_a_picture_of_the_damage(manifest: str) -> None:
+    assert run("verify", "--plot", "none.png", manifest).returncode == HOLDS
+    damage("data/big", 7)
+    damage("data/sub/y", 0)
+    Path("data/new").write_text("")
+    Path("data/empty").unlink()
+    for name, start_bytes in (("map.png", b"\x89PNG"), ("map.svg", b"<?xml")):
+        done = run("verify", "--plot", name, manifest)
+        assert (done.returncode, done.stderr) == (DOES_NOT_HOLD, b"")
+        assert Path(name).read_bytes().startswith(start_bytes)
+    assert Path("none.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_has_the_first_files_by_path(folder: Path) -> None:
+    Path("many").mkdir()
+    for index in range(40):
+        Path(f"many/{index:02}").write_bytes(noise(3 * WINDOW_BYTES, index))
+    run("witness", "--tree", "many", "-o", "many.atlas.json")
+    for index in range(39, -1, -1):
+        damage(f"many/{index:02}", index % 3)
+    done = run("verify", "--plot", "map.svg", "many.atlas.json")
+    assert (done.returncode, done.stderr) == (DOES_NOT_HOLD, b"")
+    text = Path("map.svg").read_text()
+    assert text.count("<!-- 3") > 0
+    assert "<!-- changed: 32 -->" in text
+    assert "<!-- changed: 31 -->" not in text
+
+
+def test_a_sketch_on_a_terminal(manifest: str) -> None:
+    damage("data/big", 3)
+    code, text, _ = run_on_terminal("verify", "--plot", manifest)
+    assert code == DOES_NOT_HOLD
+    (row, *_) = [line for line in without_colour(text).splitlines() if "|" in line]
+    assert row.split("|")[1].startswith("···X··")
+    assert "\x1b[31mX" in text
+    assert "big: \x1b[31mchanged\x1b[0m" in text
+
+
+def test_progress_is_one_bar_for_the_whole(folder: Path) -> None:
+    for name in "ab":
+        sparse_file(Path("data", name), 3 * GIB // 2)
+    code, terminal, done = run_on_terminal("witness", "data", "-o", "m.json", streams=("stderr",))
+    assert code == HOLDS
+    assert "/s" in terminal
+    assert "3.2 GB" in terminal  # of both
+    code, terminal, done = run_on_terminal("verify", "m.json", "data", streams=("stderr",))
+    assert code == HOLDS
+    assert "3.2 GB" in terminal
+    assert b"matches" in done.stdout
+
+
+def test_files_are_counted_while_a_folder_is_listed() -> None:
+    code = (
+        "import sys, time\n"
+        "from atlas12288.cli.report import Report\n"
+        "with Report(False, None) as report:\n"
+        "    report.listed(100)\n"
+        "    time.sleep(1.1)\n"
+        "    report.listed(1200)\n"
+        "    time.sleep(0.3)\n"
+        "    report.expect(10)\n"
+        "    report.advance(5)\n"
+        "    time.sleep(0.3)\n"
+    )
+    import pty
+
+    master, slave = pty.openpty()
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "80"}
+    process = subprocess.Popen((sys.executable, "-c", code), stderr=slave, env=environment)
+    os.close(slave)
+    text = b""
+    try:
+        while part := os.read(master, 65536):
+            text += part
+    except OSError:
+        pass
+    assert process.wait(TIMEOUT_S) == 0
+    os.close(master)
+    shown = without_colour(text.decode())
+    assert "1,200 files found" in shown
+    assert "5/10 bytes" in shown
+
+
+def test_memory_does_not_grow_with_the_size_of_files(folder: Path) -> None:
+    sparse_file(Path("data/huge"), 2 * GIB)
+    base = peak_kib()
+    assert peak_kib("witness", "--tree", "data", "-o", "m.atlas.json") - base <= 64 * 1024
+    with Path("data/huge").open("r+b") as file:
+        for window in range(0, 10_000, 2):
+            file.seek(window * WINDOW_BYTES)
+            file.write(b"x")
+    assert peak_kib("verify", "m.atlas.json", "data") - base <= 64 * 1024
+    report = json.loads(run("verify", "--json", "m.atlas.json", "data").stdout)
+    assert report["differences"][0]["range_count"] == 5000
+    assert len(report["differences"][0]["ranges"]) == 1000

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""URLs as sources of manifests, where no network is needed. `make check-remote` has S3 and HTTP."""
+
+import importlib.util
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fsspec", reason="URLs need fsspec")
+
+from fsspec.implementations.memory import MemoryFileSystem
+
+from atlas12288 import WitnessError
+from atlas12288._subtree import BLOCK_BYTES
+from atlas12288.files import CHANGED, FileError
+from atlas12288.manifest.engine import Digests, hash_files
+from atlas12288.manifest.entries import DIGESTS
+from atlas12288.manifest.folder import Folder
+from atlas12288.manifest.generate import generate_manifest, options_of
+from atlas12288.manifest.remote import RemoteFolder
+from atlas12288.manifest.rules import Rules
+from atlas12288.manifest.sources import Found, Source
+from strategies import noise
+
+FILES = {
+    "a.bin": noise(100),
+    "empty": b"",
+    "deep/er/b": noise(3 * 12288 + 5),
+    "deep/large": noise(2 * BLOCK_BYTES + 77),
+    "with space?#%41é": noise(9),
+}
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryFileSystem]:
+    """A storage in memory, with FILES in its folder /data."""
+    storage = MemoryFileSystem()
+    for name, data in FILES.items():
+        storage.pipe_file(f"/data/{name}", data)
+    yield storage
+    storage.store.clear()
+    storage.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of this machine with FILES."""
+    for name, data in FILES.items():
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "data"
+
+
+def listed(source: Source, rules: Rules | None = None) -> tuple[dict[str, Found], dict[str, str]]:
+    problems: dict[str, str] = {}
+    founds = source.list(
+        rules or Rules(), lambda path, reason: problems.update({path.decode(): reason})
+    )
+    return {found.path.decode(): found for found in founds}, problems
+
+
+def digests(source: Source, threads: int = 3) -> dict[str, Digests | FileError]:
+    founds, problems = listed(source)
+    assert problems == {}
+    results = hash_files(source, founds.values(), DIGESTS, threads=threads)
+    return {found.path.decode(): result for found, result in results}
+
+
+def error(source: Source, found: Found) -> str:
+    ((_, result),) = hash_files(source, [found], DIGESTS, threads=1)
+    assert isinstance(result, FileError)
+    return str(result)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("url", ["memory://data", "memory://data/", "memory:///data"])
+def test_a_url_has_the_digests_of_a_folder(
+    memory: MemoryFileSystem, folder: Path, url: str, threads: int
+) -> None:
+    assert digests(RemoteFolder(url), threads) == digests(Folder(folder))
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_file_urls_are_folders(folder: Path, end: str) -> None:
+    source = RemoteFolder(folder.as_uri() + end)
+    assert digests(source) == digests(Folder(folder))
+
+
+def test_the_whole_of_a_storage(memory: MemoryFileSystem) -> None:
+    assert set(listed(RemoteFolder("memory://"))[0]) == {f"data/{name}" for name in FILES}
+
+
+def test_the_manifest_of_a_url_is_that_of_a_folder(
+    memory: MemoryFileSystem, folder: Path, tmp_path: Path
+) -> None:
+    manifests = []
+    for source in (Folder(folder), RemoteFolder("memory://data")):
+        options = options_of(source, tree=True)
+        output, leaves = tmp_path / "out.atlas.json", tmp_path / "out.atlas.leaves"
+        generate_manifest(source, options, str(output), leaves=str(leaves))
+        manifests.append((output.read_bytes(), leaves.read_bytes()))
+    assert manifests[0] == manifests[1]
+
+
+def test_a_url_of_one_object_lists_it_alone(memory: MemoryFileSystem) -> None:
+    founds, problems = listed(RemoteFolder("memory://data/deep/large"))
+    assert (set(founds), problems) == ({"large"}, {})
+    assert founds["large"].size == len(FILES["deep/large"])
+    assert set(digests(RemoteFolder("memory://data/a.bin"))) == {"a.bin"}
+
+
+def test_paths_are_listed_alone(memory: MemoryFileSystem) -> None:
+    source = RemoteFolder("memory://data", paths=(b"deep", b"a.bin", b"none"))
+    founds, problems = listed(source)
+    assert set(founds) == {"deep/er/b", "deep/large", "a.bin"}
+    assert problems == {"none": "No such file or directory"}
+    with pytest.raises(WitnessError, match=r"path is '\.\./x', must be relative"):
+        RemoteFolder("memory://data", paths=(b"../x",))
+    with pytest.raises(FileError, match="is not a folder"):
+        RemoteFolder("memory://data/a.bin", paths=(b"x",))
+
+
+@pytest.mark.parametrize("name", ["a//b", "../x", "./x", "b/../c", "nul\0", "deep/er/../../x"])
+def test_keys_that_are_no_paths_are_problems(memory: MemoryFileSystem, name: str) -> None:
+    memory.store[f"/data/{name}"] = memory.store["/data/a.bin"]
+    founds, problems = listed(RemoteFolder("memory://data"))
+    assert set(founds) == set(FILES)
+    ((path, reason),) = problems.items()
+    assert name.startswith(path.rstrip("/"))
+    assert "must be relative, without NUL" in reason
+
+
+def test_rules_leave_out_files_and_folders(memory: MemoryFileSystem) -> None:
+    pytest.importorskip("pathspec")
+    for rules, expected in (
+        (Rules(exclude=["deep/er/"]), set(FILES) - {"deep/er/b"}),
+        (Rules(exclude=["/deep"]), {"a.bin", "empty", "with space?#%41é"}),
+        (Rules(exclude=["*.bin"]), set(FILES) - {"a.bin"}),
+        (Rules(outputs=frozenset({b"empty"})), set(FILES) - {"empty"}),
+    ):
+        assert set(listed(RemoteFolder("memory://data"), rules)[0]) == expected
+
+
+def test_links_are_recorded_and_never_followed(folder: Path) -> None:
+    (folder / "link").symlink_to("deep")
+    source = RemoteFolder(folder.as_uri())
+    founds, problems = listed(source)
+    assert problems == {}
+    assert founds["link"].target == b"deep"
+    for policy in ("error", "follow"):
+        founds, problems = listed(source, Rules(symlinks=policy))
+        assert set(founds) == set(FILES)
+        assert problems == {
+            "link": "is a symbolic link, and those of remote storage are not followed"
+        }
+
+
+def change(memory: MemoryFileSystem, name: str) -> None:
+    memory.pipe_file(name, bytes(len(memory.store[name].getvalue())))
+
+
+def shorten(memory: MemoryFileSystem, name: str) -> None:
+    memory.pipe_file(name, memory.store[name].getvalue()[:-1])
+
+
+def lengthen(memory: MemoryFileSystem, name: str) -> None:
+    memory.pipe_file(name, memory.store[name].getvalue() + b"x")
+
+
+@pytest.mark.parametrize("name", ["a.bin", "deep/large"])
+@pytest.mark.parametrize("act", [change, shorten, lengthen])
+def test_what_changes_after_it_was_listed_is_an_error(
+    memory: MemoryFileSystem, act: Callable[[MemoryFileSystem, str], None], name: str
+) -> None:
+    source = RemoteFolder("memory://data")
+    found = listed(source)[0][name]
+    act(memory, f"/data/{name}")
+    assert error(source, found) == CHANGED
+
+
+def test_what_vanishes_is_an_error(memory: MemoryFileSystem) -> None:
+    source = RemoteFolder("memory://data")
+    founds, _ = listed(source)
+    for name in FILES:
+        memory.rm_file(f"/data/{name}")
+        assert error(source, founds[name]) == "No such file or directory"
+
+
+def test_what_becomes_a_folder_is_an_error(memory: MemoryFileSystem) -> None:
+    source = RemoteFolder("memory://data")
+    founds, _ = listed(source)
+    memory.rm_file("/data/empty")
+    memory.pipe_file("/data/empty/now", b"x")
+    assert error(source, founds["empty"]) == CHANGED
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda data: data[:-1], "gave 99 bytes of 100 from byte 0 on"),
+        (lambda data: data + b"x", "is not read: the server gives no parts of files"),
+    ],
+)
+def test_answers_of_another_length_are_errors(
+    memory: MemoryFileSystem,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Callable[[bytes], bytes],
+    reason: str,
+) -> None:
+    source = RemoteFolder("memory://data")
+    found = listed(source)[0]["a.bin"]
+    read = MemoryFileSystem.cat_file
+
+    def answers(*args: Any, **kwargs: Any) -> bytes:
+        return answer(read(*args, **kwargs))
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", answers)
+    assert error(source, found) == reason
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (PermissionError("bucket/key"), "Permission denied"),
+        (TimeoutError(), "Connection timed out"),
+        (RuntimeError("two\nlines"), "two lines"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)
+def test_what_a_library_raises_is_one_clear_error(
+    memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch, raised: Exception, reason: str
+) -> None:
+    source = RemoteFolder("memory://data")
+    founds, _ = listed(source)
+
+    def fails(*args: object, **kwargs: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", fails)
+    assert error(source, founds["a.bin"]) == reason
+    with pytest.raises(FileError, match=f"^{reason}$"):
+        source.read_small(b"a.bin")
+    monkeypatch.setattr(MemoryFileSystem, "ls", fails)
+    with pytest.raises(FileError, match=f"^{reason}$"):
+        listed(source)
+    monkeypatch.setattr(MemoryFileSystem, "info", fails)
+    with pytest.raises(FileError, match=f"^{reason}$"):
+        RemoteFolder("memory://data")
+
+
+def test_a_folder_that_cannot_be_listed_is_a_problem_and_the_others_are_listed(
+    memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = MemoryFileSystem.ls
+
+    def ls(storage: MemoryFileSystem, path: str, **kwargs: Any) -> Any:
+        if path.endswith("/er"):
+            raise PermissionError(path)
+        return real(storage, path, **kwargs)
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", ls)
+    founds, problems = listed(RemoteFolder("memory://data"))
+    assert set(founds) == set(FILES) - {"deep/er/b"}
+    assert problems == {"deep/er": "Permission denied"}
+
+
+def test_small_files_are_read_whole_and_may_be_missing(memory: MemoryFileSystem) -> None:
+    source = RemoteFolder("memory://data")
+    assert source.read_small(b"a.bin") == FILES["a.bin"]
+    assert source.read_small(b"deep/none") is None
+    assert source.read_small(b"deep") is None
+
+
+@pytest.mark.parametrize("url", ["memory://none", "memory://none/", "memory://data/a.bin/x"])
+def test_a_url_where_nothing_is(memory: MemoryFileSystem, url: str) -> None:
+    with pytest.raises(FileError, match=r"^No such file or directory$"):
+        RemoteFolder(url)
+
+
+def test_a_kind_of_url_that_nobody_knows() -> None:
+    with pytest.raises(FileError, match="Protocol not known: nothing"):
+        RemoteFolder("nothing://x")
+    with pytest.raises(TypeError, match="url is of type bytes, must be str"):
+        RemoteFolder(b"memory://x")  # type: ignore[arg-type]
+
+
+def test_a_source_can_be_pickled_and_asks_nothing_when_it_comes_back(
+    memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = RemoteFolder("memory://data", paths=(b"deep",))
+    found = listed(source)[0]["deep/large"]
+    form = pickle.dumps(source)
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda *_: pytest.fail("asked"))
+    copy = pickle.loads(form)
+    monkeypatch.undo()
+    assert copy.name == source.name == "memory://data"
+    assert listed(copy) == listed(source)
+    with copy.open(found) as reader:
+        buffer = memoryview(bytearray(10))
+        assert reader.read_into(found.size - 4, buffer) == 4
+        assert bytes(buffer[:4]) == FILES["deep/large"][-4:]
+        assert reader.read_into(found.size, buffer) == 0
+
+
+def test_the_name_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RemoteFolder, "_connect", lambda _: "/")
+    monkeypatch.setattr(RemoteFolder, "_info", lambda *_: {"type": "directory"})
+    monkeypatch.setattr(RemoteFolder, "_is_s3", False, raising=False)
+    monkeypatch.setattr(RemoteFolder, "_is_http", False, raising=False)
+    assert RemoteFolder("sftp://me:secret@host:22/x").name == "sftp://me:***@host:22/x"
+
+
+def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "fsspec" else real(name)
+    )
+    with pytest.raises(ImportError, match=r"pip install 'atlas12288\[remote\]'"):
+        RemoteFolder("memory://x")
+
+
+def test_without_s3fs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(
+        ImportError, match=r"^s3:// needs s3fs: pip install 'atlas12288\[remote\]' s3fs$"
+    ):
+        RemoteFolder("s3://bucket/x")

@@ -1,0 +1,771 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders compared with their manifests: every difference is named, and nothing else."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlas12288 import WINDOW_BYTES, TreeWitness, WitnessError
+from atlas12288.file_tree import Run
+from atlas12288.files import FileError, RegularFile
+from atlas12288.manifest import places
+from atlas12288.manifest.differences import Difference
+from atlas12288.manifest.entries import DIGESTS, Entry
+from atlas12288.manifest.folder import Folder
+from atlas12288.manifest.places import RANGES_MOST
+from atlas12288.manifest.rules import Rules
+from atlas12288.manifest.sources import Found, Problem, Reader
+from atlas12288.manifest.statement import Options
+from atlas12288.manifest.verify import verify_manifest
+from strategies import noise
+
+FLAT, TREE = DIGESTS[:1], DIGESTS[1:]
+BLOCK = 256 * WINDOW_BYTES
+
+
+class Link(NamedTuple):
+    """A symbolic link of a modelled folder."""
+
+    target: bytes
+
+
+# A folder as the tests think of it: no empty folders.
+Tree = dict[bytes, bytes | Link]
+
+
+def make(root: Path, tree: Tree) -> None:
+    for path, content in tree.items():
+        place = root / os.fsdecode(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, Link):
+            place.symlink_to(os.fsdecode(content.target))
+        else:
+            place.write_bytes(content)
+
+
+def entry_of(path: bytes, content: bytes | Link, digests: tuple[str, ...]) -> Entry:
+    """By hashlib, and by tree witnesses of bytes in memory."""
+    if isinstance(content, Link):
+        return Entry(path, target=content.target)
+    return Entry(
+        path,
+        len(content),
+        sum(content) % 96,
+        hashlib.sha256(content).digest() if DIGESTS[0] in digests else None,
+        TreeWitness.generate(content).root if DIGESTS[1] in digests else None,
+    )
+
+
+def manifest_of(tree: Tree, digests: tuple[str, ...] = DIGESTS, **options: Any) -> Any:
+    """What verification takes of a manifest: its options and entries."""
+    entries = tuple(entry_of(path, tree[path], digests) for path in sorted(tree))
+    return SimpleNamespace(options=Options(digests=digests, **options), entries=entries)
+
+
+def leaves_of(tree: Tree) -> bytes:
+    files = (tree[path] for path in sorted(tree))
+    return b"".join(
+        TreeWitness.generate(data).leaves or b"" for data in files if isinstance(data, bytes)
+    )
+
+
+def windows_that_differ(before: bytes, after: bytes) -> list[int]:
+    starts = range(0, max(len(before), len(after)), WINDOW_BYTES)
+    pairs = ((before[at : at + WINDOW_BYTES], after[at : at + WINDOW_BYTES]) for at in starts)
+    return [window for window, (one, two) in enumerate(pairs) if one != two]
+
+
+def runs_of(windows: list[int], length: int) -> tuple[Run, ...]:
+    runs: list[tuple[int, int]] = []
+    for window in windows:
+        if runs and runs[-1][1] == window:
+            runs[-1] = runs[-1][0], window + 1
+        else:
+            runs.append((window, window + 1))
+    return tuple(
+        Run(first, stop, first * WINDOW_BYTES, min(stop * WINDOW_BYTES, length))
+        for first, stop in runs
+    )
+
+
+def expected(
+    before: Tree, after: Tree, digests: tuple[str, ...], with_leaves: bool
+) -> list[Difference]:
+    """The differences, without their reasons."""
+    found = []
+    for path in sorted(before | after):
+        was, now = before.get(path), after.get(path)
+        sizes = size_of(was), size_of(now)
+        if now is None:
+            found.append(Difference(path, "missing", (), "", *sizes))
+        elif was is None:
+            found.append(Difference(path, "added", (), "", *sizes))
+        elif isinstance(was, Link) or isinstance(now, Link):
+            if was != now:
+                found.append(Difference(path, "changed", ("symlink",), "", *sizes))
+        elif was != now:
+            what = ["size"] * (len(was) != len(now))
+            if what and not with_leaves:
+                found.append(Difference(path, "changed", ("size",), "", *sizes))
+                continue
+            what += ["residue"] * (sum(was) % 96 != sum(now) % 96)
+            difference = Difference(path, "changed", (*what, *digests), "", *sizes)
+            if with_leaves:
+                windows = windows_that_differ(was, now)
+                runs = runs_of(windows, max(len(was), len(now)))
+                difference = difference._replace(
+                    ranges=runs, range_count=len(runs), windows=len(windows)
+                )
+            found.append(difference)
+    return found
+
+
+def size_of(content: bytes | Link | None) -> int | None:
+    return len(content) if isinstance(content, bytes) else None
+
+
+def without_reasons(differences: tuple[Difference, ...]) -> list[Difference]:
+    return [each._replace(reason="") for each in differences]
+
+
+@contextlib.contextmanager
+def sidecar(folder: Path, data: bytes) -> Iterator[RegularFile]:
+    (folder / "sidecar").write_bytes(data)
+    with RegularFile(str(folder / "sidecar")) as file:
+        yield file
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "root"
+    path.mkdir()
+    return path
+
+
+SMALL: Tree = {b"a": b"first", b"b/c": b"second", b"b/d": b"", b"z": Link(b"a")}
+
+
+# --- what a report says ---
+
+
+def test_a_folder_that_is_what_its_manifest_says(root: Path) -> None:
+    make(root, SMALL)
+    report = verify_manifest(manifest_of(SMALL), Folder(root))
+    assert report.holds
+    assert report.differences == ()
+    assert (report.files, report.bytes, report.complete) == (4, 11, True)
+    report.raise_for_status()
+
+
+def test_every_kind_of_difference_by_name_in_order_of_path(root: Path) -> None:
+    make(root, SMALL | {b"b/added": b"new", b"0": b"also new"})
+    (root / "a").write_bytes(b"First")
+    (root / "b/c").unlink()
+    os.mkfifo(root / "b/c")
+    (root / "b/d").unlink()
+    (root / "z").unlink()
+    (root / "z").symlink_to("b")
+    seen: list[Difference] = []
+    report = verify_manifest(manifest_of(SMALL), Folder(root), on_difference=seen.append)
+    assert not report.holds
+    assert [(each.path, each.kind) for each in report.differences] == [
+        (b"0", "added"),
+        (b"a", "changed"),
+        (b"b/added", "added"),
+        (b"b/c", "unreadable"),
+        (b"b/d", "missing"),
+        (b"z", "changed"),
+    ]
+    counts = (report.changed, report.missing, report.added, report.unreadable)
+    assert counts == (2, 1, 2, 1)
+    assert tuple(seen) == report.differences
+    assert report.files == 4
+
+
+def test_the_reason_says_what_is_and_what_must_be(root: Path) -> None:
+    tree: Tree = {b"file": b"12345", b"link": Link(b"file"), b"other": b"same"}
+    make(root, {b"file": Link(b"x"), b"link": Link(b"elsewhere"), b"other": b"longer"})
+    reasons = [each.reason for each in verify_manifest(manifest_of(tree), Folder(root)).differences]
+    assert reasons == [
+        "is a symbolic link to 'x', must be a file",
+        "is a symbolic link to 'elsewhere', must be a symbolic link to 'file'",
+        "has 6 bytes, must have 4",
+    ]
+    make(root / "2", {b"file": b"12354", b"link": b"file", b"other": b"same"})
+    report = verify_manifest(manifest_of(tree, FLAT), Folder(root / "2"))
+    assert [each.reason for each in report.differences] == [
+        "differs in sha256",
+        "is a file, must be a symbolic link to 'file'",
+    ]
+
+
+def test_raise_for_status_names_the_first_and_counts_the_others(root: Path) -> None:
+    make(root, SMALL)
+    (root / "a").unlink()
+    with pytest.raises(WitnessError, match=r"^a is missing$"):
+        verify_manifest(manifest_of(SMALL), Folder(root)).raise_for_status()
+    (root / "0").write_text("")
+    with pytest.raises(WitnessError, match=r"^0 is added; and 1 more difference$"):
+        verify_manifest(manifest_of(SMALL), Folder(root)).raise_for_status()
+    (root / "b/d").write_text("more")
+    with pytest.raises(WitnessError, match=r"^0 is added; and 2 more differences$"):
+        verify_manifest(manifest_of(SMALL), Folder(root)).raise_for_status()
+
+
+def test_a_report_of_nothing_does_not_hold(root: Path) -> None:
+    report = verify_manifest(manifest_of({}), Folder(root))
+    assert (report.holds, report.files) == (False, 0)
+    with pytest.raises(WitnessError, match="no file was compared"):
+        report.raise_for_status()
+
+
+def test_the_json_of_a_report(root: Path) -> None:
+    tree: Tree = {b"a": noise(3 * WINDOW_BYTES), b"\xff": b"x"}
+    make(root, {b"a": noise(WINDOW_BYTES) + noise(2 * WINDOW_BYTES, 1)})
+    with sidecar(root.parent, leaves_of(tree)) as leaves:
+        report = verify_manifest(manifest_of(tree, TREE), Folder(root), leaves=leaves)
+    text = report.to_json()
+    assert "\n" not in text
+    found = json.loads(text)
+    first, second = found.pop("differences")
+    assert found == {
+        "holds": False,
+        "files": 2,
+        "bytes": 3 * WINDOW_BYTES,
+        "changed": 1,
+        "missing": 1,
+        "added": 0,
+        "unreadable": 0,
+        "complete": True,
+        "leaves_error": None,
+    }
+    assert first["path"] == "a"
+    assert first["ranges"] == [[WINDOW_BYTES, 3 * WINDOW_BYTES]]
+    assert (first["range_count"], first["windows"]) == (1, 2)
+    assert second == {
+        "pathHex": "ff",
+        "kind": "missing",
+        "what": [],
+        "reason": None,
+        "size": 1,
+        "found_size": None,
+        "ranges": None,
+        "range_count": None,
+        "windows": None,
+    }
+
+
+def test_allowed_extra_files_are_counted_and_no_difference(root: Path) -> None:
+    make(root, SMALL | {b"new": b"1", b"more/new": b"2"})
+    report = verify_manifest(manifest_of(SMALL), Folder(root), allow_extra=True)
+    assert report.holds
+    assert (report.added, report.differences) == (2, ())
+
+
+# --- any folder and any damage ---
+
+NAMES = (b"a", b"b", b"d/a", b"d/e/f", b"\xff\n", b"d-", "ü".encode())
+
+
+def contents() -> st.SearchStrategy[bytes | Link]:
+    lengths = st.sampled_from((0, 1, 50, WINDOW_BYTES, 3 * WINDOW_BYTES + 5, BLOCK + 7))
+    files = st.builds(noise, lengths, st.integers(0, 2))
+    return st.one_of(files, st.builds(Link, st.sampled_from((b"a", b"nowhere", b"..", b"\xfe"))))
+
+
+def trees() -> st.SearchStrategy[Tree]:
+    return st.dictionaries(st.sampled_from(NAMES), contents(), min_size=1)
+
+
+def flip(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 0x80]) + data[at + 1 :] if data else b"x"
+
+
+@st.composite
+def damaged(draw: st.DrawFn, before: Tree) -> Tree:
+    """The folder after any number of damages."""
+    after = dict(before)
+    for _ in range(draw(st.integers(0, 4))):
+        name = draw(st.sampled_from(NAMES))
+        damage = draw(st.sampled_from(("flip", "cut", "grow", "remove", "put", "swap", "windows")))
+        content = after.get(name)
+        if damage == "put":
+            after[name] = draw(contents())
+        elif damage == "remove":
+            after.pop(name, None)
+        elif damage == "swap" and content is not None:
+            other = draw(st.sampled_from(sorted(after)))
+            after[name], after[other] = after[other], content
+        elif isinstance(content, bytes):
+            at = draw(st.integers(0, max(len(content) - 1, 0)))
+            if damage == "flip":
+                after[name] = flip(content, at)
+            elif damage == "cut":
+                after[name] = content[:at]
+            elif damage == "grow":
+                after[name] = content + noise(at + 1)
+            elif damage == "windows":
+                second = content[WINDOW_BYTES : 2 * WINDOW_BYTES]
+                after[name] = second + content[:WINDOW_BYTES] + content[2 * WINDOW_BYTES :]
+    return after
+
+
+@settings(deadline=None)
+@given(data=st.data(), digests=st.sampled_from((FLAT, TREE, DIGESTS)), leaves=st.booleans())
+def test_any_damage_of_any_folder_is_reported_exactly(
+    data: st.DataObject, digests: tuple[str, ...], leaves: bool
+) -> None:
+    before = data.draw(trees())
+    after = data.draw(damaged(before))
+    leaves = leaves and digests != FLAT
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        root = Path(name, "root")
+        root.mkdir()
+        make(root, after)
+        side = stack.enter_context(sidecar(Path(name), leaves_of(before))) if leaves else None
+        runs: dict[bytes, list[Run]] = {}
+        report = verify_manifest(
+            manifest_of(before, digests),
+            Folder(root),
+            leaves=side,
+            threads=data.draw(st.integers(1, 3)),
+            on_run=lambda path, run: runs.setdefault(path, []).append(run),
+        )
+        assert without_reasons(report.differences) == expected(before, after, digests, leaves)
+        assert (report.leaves_error, report.complete) == (None, True)
+        assert report.files == len(before)
+        assert report.holds == (before == after)
+        assert runs == {
+            each.path: list(each.ranges) for each in report.differences if each.ranges is not None
+        }
+        fast = verify_manifest(
+            manifest_of(before, digests), Folder(root), leaves=side, fail_fast=True
+        )
+        assert fast.holds == report.holds
+        assert len(fast.differences) == min(1, len(report.differences))
+        for each in fast.differences:
+            kinds = {other.path: other.kind for other in report.differences}
+            assert kinds[each.path] == each.kind
+
+
+# --- cases that other tools miss ---
+
+
+def test_swapped_files_are_caught(root: Path) -> None:
+    make(root, {b"a": b"two", b"b": b"one"})
+    report = verify_manifest(manifest_of({b"a": b"one", b"b": b"two"}), Folder(root))
+    assert [each.path for each in report.differences] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("digests", [FLAT, TREE])
+def test_swapped_windows_are_caught(root: Path, digests: tuple[str, ...]) -> None:
+    data = noise(4 * WINDOW_BYTES)
+    swapped = data[WINDOW_BYTES : 2 * WINDOW_BYTES] + data[:WINDOW_BYTES] + data[2 * WINDOW_BYTES :]
+    make(root, {b"a": swapped})
+    tree: Tree = {b"a": data}
+    with sidecar(root.parent, leaves_of(tree)) as leaves:
+        report = verify_manifest(
+            manifest_of(tree, digests), Folder(root), leaves=leaves if digests == TREE else None
+        )
+    (difference,) = report.differences
+    assert difference.what == digests  # the residue is the same
+    if digests == TREE:
+        assert difference.ranges == (Run(0, 2, 0, 2 * WINDOW_BYTES),)
+
+
+def test_an_ignore_file_of_the_folder_hides_nothing(root: Path) -> None:
+    make(root, SMALL | {b".atlasignore": b"*\n", b"hidden": b"new"})
+    report = verify_manifest(manifest_of(SMALL), Folder(root))
+    assert [(each.path, each.kind) for each in report.differences] == [
+        (b".atlasignore", "added"),
+        (b"hidden", "added"),
+    ]
+
+
+def test_the_rules_of_the_manifest_hold(root: Path) -> None:
+    make(root, SMALL | {b"x.log": b"1", b"keep.log": b"2", b"sub/y.log": b"3"})
+    manifest = manifest_of(SMALL, exclude=("*.log", "!keep.log"))
+    report = verify_manifest(manifest, Folder(root))
+    assert [each.path for each in report.differences] == [b"keep.log"]
+
+
+def test_broken_links_are_entries_as_others(root: Path) -> None:
+    tree = SMALL | {b"broken": Link(b"nowhere"), b"out": Link(b"/etc/hostname")}
+    make(root, tree)
+    assert verify_manifest(manifest_of(tree), Folder(root)).holds
+
+
+def test_broken_links_that_are_followed_name_themselves(root: Path) -> None:
+    make(root, {b"a": b"1", b"link": Link(b"a"), b"new": Link(b"nowhere")})
+    manifest = manifest_of({b"a": b"1", b"link": b"1"}, symlinks="follow")
+    report = verify_manifest(manifest, Folder(root))
+    assert [(each.path, each.kind) for each in report.differences] == [(b"new", "unreadable")]
+
+
+def test_links_that_must_not_be_are_unreadable(root: Path) -> None:
+    make(root, SMALL)
+    manifest = manifest_of({b"a": b"first", b"b/c": b"second", b"b/d": b""}, symlinks="error")
+    (difference,) = verify_manifest(manifest, Folder(root)).differences
+    assert (difference.path, difference.kind) == (b"z", "unreadable")
+    assert "symbolic link" in difference.reason
+
+
+def test_a_folder_replaced_by_a_link_is_not_followed(root: Path) -> None:
+    make(root, {b"d": Link(b"real"), b"real/f": b"1"})
+    report = verify_manifest(manifest_of({b"d/f": b"1", b"real/f": b"1"}), Folder(root))
+    assert [(each.path, each.kind) for each in report.differences] == [
+        (b"d", "added"),
+        (b"d/f", "missing"),
+    ]
+
+
+def test_a_file_in_place_of_a_folder_and_a_folder_in_place_of_a_file(root: Path) -> None:
+    make(root, {b"a/b": b"1", b"c": b"2"})
+    report = verify_manifest(manifest_of({b"a": b"1", b"c/d": b"2"}), Folder(root))
+    assert [(each.path, each.kind) for each in report.differences] == [
+        (b"a", "missing"),
+        (b"a/b", "added"),
+        (b"c", "added"),
+        (b"c/d", "missing"),
+    ]
+
+
+def test_it_works_in_a_thread(root: Path) -> None:
+    make(root, {name.encode(): noise(BLOCK + 1, i) for i, name in enumerate("abcdef")})
+    tree: Tree = {path.encode(): (root / path).read_bytes() for path in "abcdef"}
+    (root / "c").write_bytes(b"c")
+    results: list[bool] = []
+    done: list[list[bytes]] = []
+
+    def work() -> None:
+        report = verify_manifest(manifest_of(tree), Folder(root), threads=4)
+        results.append(report.holds)
+        done.append([each.path for each in report.differences])
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == [False] * 3
+    assert done == [[b"c"]] * 3
+
+
+def test_outputs_are_not_added_unless_the_manifest_has_them(root: Path) -> None:
+    make(root, SMALL | {b"m.atlas.json": b"{}", b"m.atlas.state": b""})
+    outputs = frozenset((b"m.atlas.json", b"m.atlas.state"))
+    assert verify_manifest(manifest_of(SMALL), Folder(root), outputs=outputs).holds
+    manifest = manifest_of(SMALL | {b"m.atlas.json": b"[]"})
+    (difference,) = verify_manifest(manifest, Folder(root), outputs=outputs).differences
+    assert (difference.path, difference.kind) == (b"m.atlas.json", "changed")
+
+
+# --- manifests of some paths ---
+
+
+def test_only_the_paths_of_the_manifest_are_listed(root: Path) -> None:
+    make(root, {b"a": b"1", b"d/e": b"2", b"other": b"3", b"d/new": b"4"})
+    manifest = manifest_of({b"a": b"1", b"d/e": b"2"}, paths=("a", "d"))
+    report = verify_manifest(manifest, Folder(root, [b"a", b"d"]))
+    assert [(each.path, each.kind) for each in report.differences] == [(b"d/new", "added")]
+
+
+@pytest.mark.parametrize("there", [b"elsewhere", b"d"])
+def test_a_path_of_the_manifest_that_is_gone_is_missing(root: Path, there: bytes) -> None:
+    make(root, {there: b"x"})
+    manifest = manifest_of({b"a": b"1", b"d/e": b"2"}, paths=("a", "d/e"))
+    report = verify_manifest(manifest, Folder(root, [b"a", b"d/e"]))
+    assert [(each.path, each.kind) for each in report.differences] == [
+        (b"a", "missing"),
+        (b"d/e", "missing"),
+    ]
+
+
+# --- ranges ---
+
+
+def test_large_files_give_their_first_ranges_and_count_the_others(root: Path) -> None:
+    windows = 2 * RANGES_MOST + 200
+    data = bytearray(noise(WINDOW_BYTES) * windows)
+    tree: Tree = {b"a": bytes(data)}
+    data[:: 2 * WINDOW_BYTES] = bytes(byte ^ 1 for byte in data[:: 2 * WINDOW_BYTES])
+    make(root, {b"a": bytes(data)})
+    runs: list[Run] = []
+    with sidecar(root.parent, leaves_of(tree)) as leaves:
+        report = verify_manifest(
+            manifest_of(tree, TREE),
+            Folder(root),
+            leaves=leaves,
+            on_run=lambda _, run: runs.append(run),
+        )
+    (difference,) = report.differences
+    assert difference.ranges is not None
+    assert len(difference.ranges) == RANGES_MOST
+    assert difference.ranges == tuple(runs[:RANGES_MOST])
+    assert difference.range_count == difference.windows == len(runs) == windows // 2
+    assert [run.first for run in runs] == list(range(0, windows, 2))
+
+
+@pytest.mark.parametrize("spoil", ["cut", "flip", "swap"])
+def test_leaves_that_do_not_fit_are_not_used(root: Path, spoil: str) -> None:
+    tree: Tree = {b"a": noise(3 * WINDOW_BYTES), b"b": noise(3 * WINDOW_BYTES, 1)}
+    data = leaves_of(tree)
+    bad = {"cut": data[:-1], "flip": flip(data, 70), "swap": data[96:] + data[:96]}[spoil]
+    make(root, {b"a": flip(noise(3 * WINDOW_BYTES), 5), b"b": noise(3 * WINDOW_BYTES, 1)})
+    with sidecar(root.parent, bad) as leaves:
+        report = verify_manifest(manifest_of(tree), Folder(root), leaves=leaves)
+    assert report.leaves_error is not None
+    assert "damaged" in report.leaves_error
+    (difference,) = report.differences  # the digests still say it
+    assert (difference.path, difference.ranges) == (b"a", None)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4, 1000])
+@pytest.mark.parametrize("window", range(9))
+def test_damaged_leaves_of_files_that_are_as_they_were_are_found_too(
+    root: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, window: int
+) -> None:
+    monkeypatch.setattr(places, "_LEAVES_AT_ONCE", at_once)
+    lengths = {b"a": 3, b"b": 0, b"c": 1, b"d": 4, b"e": 1}
+    tree: Tree = {path: noise(count * WINDOW_BYTES) for path, count in lengths.items()}
+    make(root, tree)
+    data = leaves_of(tree)
+    for spoiled, error in ((data, False), (flip(data, 32 * window + 5), True)):
+        with sidecar(root.parent, spoiled) as leaves:
+            report = verify_manifest(manifest_of(tree), Folder(root), leaves=leaves)
+        assert (report.leaves_error is not None) == error
+        assert report.holds
+
+
+def test_leaves_of_a_manifest_without_tree_roots_are_of_no_use(root: Path) -> None:
+    make(root, SMALL | {b"a": b"other"})
+    for data in b"", leaves_of(SMALL):
+        with sidecar(root.parent, data) as leaves:
+            report = verify_manifest(manifest_of(SMALL, FLAT), Folder(root), leaves=leaves)
+        assert report.leaves_error == "is of no use: the manifest has no tree roots"
+        assert [each.what for each in report.differences] == [("residue", "sha256")]
+
+
+# --- reading ---
+
+
+class Stage:
+    """A source whose reading the test commands: `reading` is called before each read."""
+
+    def __init__(self, folder: Folder, reading: Callable[[Found], None]) -> None:
+        self._folder = folder
+        self._reading = reading
+
+    @property
+    def name(self) -> str:
+        return self._folder.name
+
+    def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+        # The other way round: no order is promised.
+        return iter(sorted(self._folder.list(rules, problem), reverse=True))
+
+    @contextlib.contextmanager
+    def open(self, found: Found) -> Iterator[Reader]:
+        with self._folder.open(found) as reader:
+            stage = self
+
+            class Staged:
+                def read_into(self, offset: int, buffer: memoryview) -> int:
+                    stage._reading(found)
+                    return reader.read_into(offset, buffer)
+
+                def finish(self) -> None:
+                    reader.finish()
+
+            yield Staged()
+
+
+def test_files_that_cannot_be_read_are_named_and_the_others_done(root: Path) -> None:
+    make(root, SMALL)
+    (root / "b/d").write_bytes(b"")
+
+    def reading(found: Found) -> None:
+        if found.path == b"a":
+            raise FileError(os.strerror(errno.EIO))
+
+    report = verify_manifest(manifest_of(SMALL), Stage(Folder(root), reading))
+    (difference,) = report.differences
+    assert difference == Difference(b"a", "unreadable", (), "Input/output error", 5, 5)
+    assert not report.holds
+
+
+def test_a_file_cut_while_it_is_read_is_unreadable(root: Path) -> None:
+    tree: Tree = {b"big": noise(2 * BLOCK), b"small": b"x"}
+    make(root, tree)
+
+    def reading(found: Found) -> None:
+        if found.path == b"big":
+            os.truncate(root / "big", BLOCK // 2)
+
+    report = verify_manifest(manifest_of(tree), Stage(Folder(root), reading))
+    assert [(each.path, each.kind) for each in report.differences] == [(b"big", "unreadable")]
+    assert "changed while it was read" in report.differences[0].reason
+
+
+@pytest.mark.parametrize("size", [3 * WINDOW_BYTES, 2 * BLOCK])
+def test_leaves_that_change_meanwhile_are_an_error(root: Path, size: int) -> None:
+    tree: Tree = {b"a": noise(size)}
+    make(root, {b"a": flip(noise(size), 5)})
+    data = leaves_of(tree)
+
+    def reading(found: Found) -> None:
+        (root.parent / "sidecar").write_bytes(flip(data, 40))
+
+    with sidecar(root.parent, data) as leaves:
+        source = Stage(Folder(root), reading)
+        report = verify_manifest(manifest_of(tree), source, leaves=leaves)
+    assert "damaged" in str(report.leaves_error)
+    (difference,) = report.differences
+    assert (difference.path, difference.kind, difference.ranges) == (b"a", "changed", None)
+
+
+def test_a_folder_that_cannot_be_listed_makes_its_files_unreadable(root: Path) -> None:
+    tree: Tree = {b"a": b"1", b"d/b": b"2", b"d/e/c": b"3"}
+    make(root, tree)
+
+    class Closed(Folder):
+        def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+            problem(b"d", "Permission denied")
+            return (found for found in super().list(rules, problem) if found.path == b"a")
+
+    report = verify_manifest(manifest_of(tree), Closed(root))
+    assert [(each.path, each.kind) for each in report.differences] == [
+        (b"d", "unreadable"),
+        (b"d/b", "unreadable"),
+        (b"d/e/c", "unreadable"),
+    ]
+    reason = "the folder 'd' could not be listed: Permission denied"
+    assert report.differences[2].reason == reason
+
+
+def test_a_difference_is_told_as_soon_as_all_before_it_are_known(root: Path) -> None:
+    """What is read first waits until the test has seen what comes before it."""
+    tree: Tree = {b"a": b"1", b"b": noise(2 * BLOCK), b"c": b"3"}
+    make(root, tree | {b"0": b"new", b"aa": b"new", b"d": b"new"})
+    (root / "a").write_bytes(b"2")
+    (root / "c").write_bytes(b"4")
+    told: list[bytes] = []
+    early: list[list[bytes]] = []
+
+    def reading(found: Found) -> None:
+        if found.path == b"b":
+            deadline = time.monotonic() + 30
+            while len(told) < 3 and time.monotonic() < deadline:
+                time.sleep(0.001)
+            early.append(list(told))
+
+    verify_manifest(
+        manifest_of(tree),
+        Stage(Folder(root), reading),
+        threads=4,  # two of them wait
+        on_difference=lambda difference: told.append(difference.path),
+    )
+    assert early[0] == [b"0", b"a", b"aa"]
+    assert told == [b"0", b"a", b"aa", b"c", b"d"]
+
+
+def test_fail_fast_reads_nothing_where_the_listing_says_enough(root: Path) -> None:
+    make(root, SMALL | {b"zz": b"new"})
+    read: list[Found] = []
+    report = verify_manifest(manifest_of(SMALL), Stage(Folder(root), read.append), fail_fast=True)
+    assert (read, report.complete) == ([], False)
+    assert [each.path for each in report.differences] == [b"zz"]
+
+
+def test_fail_fast_tells_one_of_several_files_that_changed(root: Path) -> None:
+    tree: Tree = {name.encode(): noise(1000, index) for index, name in enumerate("abcdef")}
+    make(root, {path: noise(1000, 9) for path in tree})
+    for threads in 1, 3:
+        report = verify_manifest(manifest_of(tree), Folder(root), fail_fast=True, threads=threads)
+        assert (len(report.differences), report.changed, report.complete) == (1, 1, False)
+
+
+def test_fail_fast_ends_within_a_large_file(root: Path) -> None:
+    data = bytearray(noise(BLOCK) * 40)
+    tree: Tree = {b"big": bytes(data)}
+    data[WINDOW_BYTES + 1] ^= 1
+    make(root, {b"big": bytes(data)})
+    counts: list[int] = []
+    with sidecar(root.parent, leaves_of(tree)) as leaves:
+        report = verify_manifest(
+            manifest_of(tree, TREE),
+            Folder(root),
+            leaves=leaves,
+            fail_fast=True,
+            threads=2,
+            advance=counts.append,
+        )
+    (difference,) = report.differences
+    assert difference.ranges is not None
+    assert difference.ranges[0].first == 1
+    assert difference.reason == f"differs from byte {WINDOW_BYTES} on; the rest was not compared"
+    assert not report.complete
+    assert sum(counts) < len(data) / 2
+
+
+def test_the_bytes_that_will_be_read_are_told_and_read(root: Path) -> None:
+    make(root, SMALL | {b"new": b"123"})
+    (root / "a").write_bytes(b"longer than before")  # not read: without leaves the size says it
+    will: list[int] = []
+    counts: list[int] = []
+    verify_manifest(manifest_of(SMALL), Folder(root), expect=will.append, advance=counts.append)
+    assert will == [6]
+    assert sum(counts) == 6
+
+
+def test_no_thread_and_no_descriptor_is_left(root: Path) -> None:
+    make(root, {name.encode(): noise(BLOCK + 1, i) for i, name in enumerate("abcdef")})
+    tree: Tree = {path.encode(): (root / path).read_bytes() for path in "abcdef"}
+    for name in "af":
+        (root / name).write_bytes(noise(BLOCK + 1, 9))
+
+    class CrashError(Exception):
+        pass
+
+    def crash(difference: Difference) -> None:
+        raise CrashError
+
+    def open_files() -> set[str]:
+        return set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+    before = threading.active_count(), len(open_files())
+    for options in ({"fail_fast": True}, {"on_difference": crash}, {}):
+        expectation: AbstractContextManager[object] = contextlib.nullcontext()
+        if "on_difference" in options:
+            expectation = pytest.raises(CrashError)
+        with expectation:
+            verify_manifest(manifest_of(tree), Folder(root), threads=3, **options)
+        assert (threading.active_count(), len(open_files())) == before
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_bad_numbers_of_threads(root: Path, threads: int) -> None:
+    make(root, SMALL)
+    with pytest.raises(ValueError, match="threads"):
+        verify_manifest(manifest_of(SMALL), Folder(root), threads=threads)
+
+
+def test_a_root_that_is_not_there(root: Path) -> None:
+    shutil.rmtree(root)
+    with pytest.raises(FileError, match="No such file"):
+        Folder(root)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/manifests.md: its examples run, and its tables name the keys and the arguments."""
+
+import doctest
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import atlas12288 as atlas
+from atlas12288.manifest.entries import Entry
+from atlas12288.manifest.statement import Options
+
+TEXT = (Path(__file__).parent.parent / "docs" / "manifests.md").read_text(encoding="utf-8")
+
+
+def test_the_examples_print_what_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    test = doctest.DocTestParser().get_doctest("".join(blocks), {}, "manifests", None, 0)
+    assert len(test.examples) > 15
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def rows() -> set[str]:
+    """The first cells of all tables."""
+    cells = re.findall(r"^\| (`.*?`) \|", TEXT, re.MULTILINE)
+    return {name.split("=")[0] for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_every_key_is_in_a_table() -> None:
+    entries = [Entry(b"a", 1, 1, bytes(32), bytes(32)), Entry(b"b", target=b"a")]
+    text = atlas.Manifest.from_entries(
+        Options(("sha256", "sha256-merkle-12288")), entries
+    ).to_json()
+    keys = set(re.findall(r'"([^"]+)":', text)) - {"digest", "name", "sha256-merkle-entries"}
+    assert keys - {"symlink"} <= rows()
+    assert "`symlink`" in TEXT
+
+
+def test_every_argument_is_in_a_table() -> None:
+    parameters = inspect.signature(atlas.Manifest.generate).parameters
+    names = set(parameters) - {"paths", "root"}  # which the text explains
+    assert names <= rows()
+    for name in names:
+        assert f"`{name}={parameters[name].default!r}`".replace("'", '"') in TEXT.replace("'", '"')
