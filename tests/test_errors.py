@@ -61,6 +61,11 @@ def test_an_error_can_be_pickled(error: type[atlas.AtlasError]) -> None:
     assert str(again) == "amt is 96, must be in 0..95"
 
 
+@pytest.mark.parametrize("error", CODES)
+def test_an_error_can_be_made_as_picklers_of_others_make_it(error: type[atlas.AtlasError]) -> None:
+    assert type(error.__new__(error, "amt")) is error
+
+
 def test_each_code_has_its_text() -> None:
     assert [code.text for code in atlas.ErrorCode] == [
         "success",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from atlas12288._parallel import in_order_ahead
+from atlas12288._parallel import in_order, in_order_ahead
 
 TIMEOUT_S = 60
 
@@ -19,6 +19,13 @@ def one(item: int) -> int:
     return 1
 
 
+@pytest.fixture(autouse=True)
+def leaves_no_thread() -> Iterator[None]:
+    before = threading.active_count()  # libraries that other tests use keep some
+    yield
+    assert threading.active_count() == before
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("count", [0, 1, 2, 1000])
 @pytest.mark.parametrize("ahead", [0, 1, 100])
@@ -27,7 +34,6 @@ def test_results_come_in_order_each_once(threads: int, count: int, ahead: int) -
         lambda item: item * item, range(count), threads, weight=one, ahead=ahead, stop=nothing
     )
     assert list(results) == [item * item for item in range(count)]
-    assert threading.active_count() == 1
 
 
 def test_one_long_item_holds_no_other_up() -> None:
@@ -126,4 +132,35 @@ def test_an_error_ends_long_work_and_leaves_no_thread(where: str) -> None:
         with pytest.raises(OddError):
             list(results)
     assert stopping.is_set()
-    assert threading.active_count() == 1
+
+
+@pytest.mark.parametrize("begins", [True, False], ids=["begins at once", "begins later"])
+def test_a_thread_that_ctrl_c_caught_while_it_started_works_on_nothing_afterwards(
+    begins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+    threads: list[threading.Thread] = []
+    over = threading.Event()
+    late: list[int] = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        threads.append(thread)
+        if begins:
+            start(thread)
+        raise KeyboardInterrupt
+
+    def work(item: int) -> None:
+        if over.is_set():
+            late.append(item)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(in_order(work, range(100), 2))
+    over.set()
+    (thread,) = threads
+    if not begins:
+        thread.start()
+    thread.join(TIMEOUT_S)
+    assert not thread.is_alive()
+    assert late == []

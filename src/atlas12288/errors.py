@@ -46,7 +46,9 @@ class BudgetError(AtlasError, ValueError):
     code = ErrorCode.BUDGET
 
 
-class DomainMemoryError(AtlasError, MemoryError, ValueError):
+# MemoryError, which alone has a __new__ of its own, is the first base: otherwise
+# DomainMemoryError.__new__, which some picklers call, is not the one that Python allows.
+class DomainMemoryError(MemoryError, AtlasError, ValueError):
     """A region that cannot be: empty, larger than the domain, overlapping; or no memory is left."""
 
     code = ErrorCode.MEMORY
