@@ -67,7 +67,7 @@ lint: $(VENV)/.lint
 bench: $(VENV)/.bench
 	$(BIN)/atlas12288 bench --js js $(BENCH_ARGS)
 
-docs-performance: $(VENV)/.bench js/lib/atlas12288.wasm
+docs-performance: $(VENV)/.bench $(VENV)/.folders js/lib/atlas12288.wasm
 	$(BIN)/python benchmarks/performance_docs.py
 
 wasm: js/lib/atlas12288.wasm
@@ -124,6 +124,10 @@ $(VENV)/.wasm: $(VENV)/.venv
 
 $(VENV)/.test-wasm: $(VENV)/.test $(VENV)/.wasm
 	$(BIN)/python -m pip install --quiet '.[wasm]'
+	touch $@
+
+$(VENV)/.folders: $(VENV)/.package
+	$(BIN)/python -m pip install --quiet --group folders
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.package
