@@ -134,3 +134,22 @@ def peak_kib(*arguments: str) -> int:
         check=True,
     )
     return int(done.stderr.split()[-1])  # after what the command says
+
+
+def run_without_rights(
+    folder: Path, warm_up: tuple[str, ...], *arguments: str
+) -> "subprocess.CompletedProcess[bytes]":
+    """Runs the command line in a folder as a user who may read only what everybody may.
+
+    Root may read everything: then the process gives up its rights, after `warm_up`, another run of
+    the command line, has imported all that it needs.
+    """
+    code = (
+        "import os, sys, atlas12288.cli\n"
+        f"os.chdir({str(folder)!r})\n"
+        f"atlas12288.cli.main({list(warm_up)!r})\n"
+        "if os.getuid() == 0:\n"
+        "    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        f"sys.exit(atlas12288.cli.main({list(arguments)!r}))\n"
+    )
+    return subprocess.run((sys.executable, "-c", code), capture_output=True, check=False)

@@ -24,6 +24,7 @@ from commandline import (
     peak_kib,
     run,
     run_on_terminal,
+    run_without_rights,
     sparse_file,
     start,
     wait_until_read,
@@ -400,16 +401,9 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     digest = gnu.digest_of(b"plain")
     (folder / "LIST").write_text(f"{digest}  secret\n{digest}  open\n")
     (folder / "LIST").chmod(0o644)
-    # root may read everything: the process gives up its rights, once a run has imported all.
-    code = (
-        "import os, sys, atlas12288.cli\n"
-        f"os.chdir({str(folder)!r})\n"
-        "atlas12288.cli.main(['check-sums', '--status', 'LIST'])\n"
-        "if os.getuid() == 0:\n"
-        "    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "sys.exit(atlas12288.cli.main(['check-sums', 'LIST', 'secret']))\n"
+    done = run_without_rights(
+        folder, ("check-sums", "--status", "LIST"), "check-sums", "LIST", "secret"
     )
-    done = subprocess.run((sys.executable, "-c", code), capture_output=True, check=False)
     assert done.returncode == COULD_NOT_CHECK
     assert done.stdout == b"secret: FAILED open or read\nopen: OK\n"
     assert done.stderr.count(b"atlas12288: secret: Permission denied\n") >= 2

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from commandline import (
     peak_kib,
     run,
     run_on_terminal,
+    run_without_rights,
     sparse_file,
     start,
     wait_until_read,
@@ -101,16 +101,7 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
     (folder / "secret").chmod(0)
     (folder / "open").write_bytes(b"\0")
     (folder / "open").chmod(0o644)
-    # root may read everything: the process gives up its rights, once a run has imported all.
-    code = (
-        "import os, sys, atlas12288.cli\n"
-        f"os.chdir({str(folder)!r})\n"
-        "atlas12288.cli.main(['check', 'open'])\n"
-        "if os.getuid() == 0:\n"
-        "    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "sys.exit(atlas12288.cli.main(['check', 'secret', 'open']))\n"
-    )
-    done = subprocess.run((sys.executable, "-c", code), capture_output=True, check=False)
+    done = run_without_rights(folder, ("check", "open"), "check", "secret", "open")
     assert done.returncode == COULD_NOT_CHECK
     assert done.stderr == b"atlas12288: secret: Permission denied\n"
     assert done.stdout == 2 * b"open: 1 bytes, residue 0, conserved\n"

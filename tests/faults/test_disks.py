@@ -3,7 +3,6 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,21 +13,6 @@ from commandline import COULD_NOT_CHECK, HOLDS, PROGRAM, run
 DISK_BYTES = 64 * 1024
 WINDOWS = 3000  # their leaves have 96,000 bytes
 CHUNK_BYTES = 64 * 12288
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small disk."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a disk")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ("mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(folder))
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no disk can be mounted here: {done.stderr}")
-    yield folder
-    subprocess.run(("umount", str(folder)), check=True)
 
 
 def test_a_full_disk_leaves_the_old_files(disk: Path, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,21 +73,6 @@ def test_runs_killed_at_random_moments_end_with_the_same_bytes(
     assert Path(f"{output}.leaves").read_bytes() == leaves
     print(f"{kills} kills, {chains} runs that ended")
     assert chains > 0
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small disk."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a disk")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ("mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(folder))
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no disk can be mounted here: {done.stderr}")
-    yield folder
-    subprocess.run(("umount", str(folder)), check=True)
 
 
 RUN = """

@@ -121,18 +121,11 @@ def _require_ours(wanted: Wanted, root: str, output: str) -> None:
 
 def _root_and_paths(paths: tuple[str, ...]) -> tuple[str, tuple[bytes, ...]]:
     """The folder that paths in the manifest are relative to, and what it is of."""
-    from ..manifest.paths import check_path
+    from ..manifest.paths import below
 
     if len(paths) == 1 and (is_url(paths[0]) or is_folder(paths[0])):
         return paths[0], ()
-    below = set()
-    for path in paths:
-        name = os.fsencode(path)
-        parts = [part for part in name.split(b"/") if part not in (b"", b".")]
-        if not parts and not name.startswith(b"/"):
-            return ".", ()
-        below.add(check_path(b"/" * name.startswith(b"/") + b"/".join(parts), "PATH"))
-    return ".", tuple(sorted(below))
+    return ".", below(map(os.fsencode, paths), "PATH")
 
 
 class _Making:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".atlas.json"
 _TOLD_EVERY: Final = 100  # files, while they are listed
-_STATE_SUFFIXES: Final = ("", "-wal", "-shm", "-journal")  # of SQLite
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -112,10 +111,9 @@ def leaves_name(manifest: str) -> str:
 
 def written_beside(manifest: str) -> tuple[str, ...]:
     """The manifest and all files that are written with it."""
-    from ..manifest.generate import state_name
+    from ..manifest.generate import state_files, state_name
 
-    state = state_name(manifest)
-    return (manifest, leaves_name(manifest), *(state + suffix for suffix in _STATE_SUFFIXES))
+    return (manifest, leaves_name(manifest), *state_files(state_name(manifest)))
 
 
 def paths_inside(root: str, names: tuple[str, ...]) -> frozenset[bytes]:

@@ -12,7 +12,7 @@ from ..files import FileError, RegularFile
 from .entries import EntriesRoot, Entry, in_order
 from .folder import Folder
 from .generate import generate_entries, generate_manifest, options_of
-from .paths import check_path
+from .paths import below
 from .sources import Source
 from .statement import Options, read_statement, write_statement
 
@@ -126,10 +126,10 @@ class Manifest(Value):
             ValueError, TypeError: an argument is not as above.
             ImportError: an extra that is needed is not installed.
         """
-        base, below = _parts(paths, root)
-        source = open_source(base, below, storage_options)
+        base, parts = _parts(paths, root)
+        source = open_source(base, parts, storage_options)
         options = options_of(
-            source, tree=tree, flat=flat, symlinks=symlinks, exclude=exclude, paths=below
+            source, tree=tree, flat=flat, symlinks=symlinks, exclude=exclude, paths=parts
         )
         if leaves is not None and output is None:
             raise ValueError(f"leaves is {os.fspath(leaves)!r}, must be None without output")
@@ -220,8 +220,8 @@ class Manifest(Value):
 
         from .verify import verify_manifest
 
-        below = tuple(os.fsencode(path) for path in self.options.paths)
-        source = open_source(root, below, storage_options)
+        parts = tuple(os.fsencode(path) for path in self.options.paths)
+        source = open_source(root, parts, storage_options)
         with ExitStack() as stack:
             sidecar = None
             if leaves is not None:
@@ -256,14 +256,7 @@ def _parts(paths: Name | Sequence[Name], root: Name | None) -> tuple[Name, tuple
         raise TypeError(f"paths is of type {type(paths).__name__}, must be a path or several")
     if not paths:
         raise ValueError("paths is empty, must have at least one")
-    below = set()
-    for path in paths:
-        parts = [part for part in os.fsencode(path).split(b"/") if part not in (b"", b".")]
-        if not parts:  # the folder itself: all of it
-            return root or ".", ()
-        leading = b"/" if os.fsencode(path).startswith(b"/") else b""
-        below.add(check_path(leading + b"/".join(parts), "path"))
-    return "." if root is None else root, tuple(sorted(below))
+    return "." if root is None else root, below(map(os.fsencode, paths), "path")
 
 
 class _Problems:

@@ -62,6 +62,11 @@ def state_name(output: str) -> str:
     return str(path.with_name(name + _STATE_SUFFIX))
 
 
+def state_files(state: str) -> tuple[str, ...]:
+    """A state, and the files that SQLite keeps beside it."""
+    return tuple(state + suffix for suffix in _SQLITE_SUFFIXES)
+
+
 def options_of(
     source: Source,
     *,
@@ -227,7 +232,7 @@ class _Run:
         self._leaves = leaves is not None
         written = [name for name in outputs if name is not None]
         if state is not None:
-            written += [state + suffix for suffix in _SQLITE_SUFFIXES]
+            written += state_files(state)
         with ExitStack() as stack:
             store = stack.enter_context(Store(state))
             context = self._context()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Final
 
 from .._json import Fields
@@ -31,6 +32,23 @@ def check_path(path: bytes, name: str) -> bytes:
             "and without parts that are empty, '.' or '..'"
         )
     return path
+
+
+def below(paths: Iterable[bytes], name: str) -> tuple[bytes, ...]:
+    """Paths of parts of a folder in their one form, sorted, each once; none where one of them is
+    the folder itself.
+
+    Raises:
+        WitnessError: one leads out of the folder; `name` is what the message calls it.
+    """
+    found = set()
+    for path in paths:
+        leading = b"/" if path.startswith(b"/") else b""
+        parts = [part for part in path.split(_SEPARATOR) if part not in (b"", b".")]
+        if not parts and not leading:
+            return ()
+        found.add(check_path(leading + _SEPARATOR.join(parts), name))
+    return tuple(sorted(found))
 
 
 def to_json(key: str, value: bytes) -> tuple[str, str]:
