@@ -16,6 +16,7 @@ nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 FREE_THREADED = ("3.13t", "3.14t", "3.15t")
+NOT_FREE_THREADED = ("llvmlite", "safetensors", "securesystemslib")
 WHEEL_PYTHONS = PYTHONS
 
 
@@ -34,12 +35,12 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=FREE_THREADED)
 def free_threaded(session: nox.Session) -> None:
     """The whole suite without the GIL. llvmlite has no such build: this Python's makes the kernels,
-    and the tests of kernelgen itself are left out."""
+    and the tests of kernelgen itself are left out, as are those of two other packages."""
     kernelgen = Path(session.cache_dir) / "kernelgen"
     kernelgen_python = str(kernelgen / "bin" / "python")
     session.run(sys.executable, "-m", "venv", str(kernelgen), external=True)
     session.run(kernelgen_python, "-m", "pip", "install", "-q", "llvmlite", external=True)
-    needs = [need for need in test_group() if not need.startswith("llvmlite")]
+    needs = [need for need in test_group() if not need.startswith(NOT_FREE_THREADED)]
     session.install("--prefer-binary", "meson-python", *needs)
     # A free-threaded build has no limited API, and the build says so.
     arguments = ("-Dpython.allow_limited_api=false", f"-Dkernelgen_python={kernelgen_python}")

@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 C_PROGRAMS = ROOT / "tests" / "c"
-# Names a Python that has llvmlite, where the one that runs the tests has none.
-KERNELGEN_PYTHON = "ATLAS12288_KERNELGEN_PYTHON"
+# A Python that has llvmlite: named so where the one that runs the tests has none.
+KERNELGEN_PYTHON = os.environ.get("ATLAS12288_KERNELGEN_PYTHON", sys.executable)
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
 ALLOCATORS = "-Wl," + ",".join(f"--wrap={f}" for f in ("malloc", "calloc", "realloc", "free"))
 
@@ -108,8 +108,7 @@ class CInstall:
 def install(directory: Path, *options: str) -> CInstall:
     """Builds the library with meson options, and installs it below the directory."""
     meson = sys.executable, "-m", "mesonbuild.mesonmain"
-    if other := os.environ.get(KERNELGEN_PYTHON):
-        options = (f"-Dkernelgen_python={other}", *options)
+    options = (f"-Dkernelgen_python={KERNELGEN_PYTHON}", *options)
     build, prefix = directory / "build", directory / "prefix"
     tools = Path(sys.executable).parent  # ninja, where it is a package of this environment
     run(*meson, "setup", build, ROOT, f"--prefix={prefix}", "--libdir=lib", *options, path=tools)

@@ -12,13 +12,17 @@ import atlas12288
 
 pytest_plugins = ["c_fixtures"]
 
-# llvmlite is not there for every Python, and these tests are about what is built with it.
-NEED_LLVMLITE = ("test_interleavings.py", "test_kernel_tables.py", "test_kernelgen.py")
-collect_ignore = [] if find_spec("llvmlite") else list(NEED_LLVMLITE)
+# Not every Python has these packages; the tests are about what is built or read with them.
+NEEDED_BY = {
+    "llvmlite": ("test_interleavings.py", "test_kernel_tables.py", "test_kernelgen.py"),
+    "cryptography": ("test_manifest_interop.py",),
+}
+MISSING = {name: tests for name, tests in NEEDED_BY.items() if find_spec(name) is None}
+collect_ignore = [test for tests in MISSING.values() for test in tests]
 
 
-def pytest_report_header() -> str:
-    return f"left out, without llvmlite: {', '.join(collect_ignore)}" if collect_ignore else ""
+def pytest_report_header() -> list[str]:
+    return [f"left out, without {name}: {', '.join(tests)}" for name, tests in MISSING.items()]
 
 
 # A fixture such as kernel_set holds for all examples of a test, as intended; a deadline would only

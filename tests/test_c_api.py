@@ -8,13 +8,12 @@ programs under sanitizers, under valgrind and on other CPUs: tests/native.
 import platform
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from c_fixtures import ALLOCATORS, C_PROGRAMS, ROOT, STRICT, CInstall, run
+from c_fixtures import ALLOCATORS, C_PROGRAMS, KERNELGEN_PYTHON, ROOT, STRICT, CInstall, run
 
 CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
 HEADER = ROOT / "include" / "atlas" / "conservation.h"
@@ -60,7 +59,7 @@ def test_out_of_memory(c_install: CInstall, tmp_path: Path) -> None:
 def test_runtime_compiles_without_a_warning_and_only_threads_have_storage_of_their_own(
     compiler: str, mode: str, tmp_path: Path
 ) -> None:
-    kernelgen = sys.executable, "-B", "-m", "kernelgen", "header", "--family", platform.machine()
+    kernelgen = KERNELGEN_PYTHON, "-B", "-m", "kernelgen", "header", "--family", platform.machine()
     header = tmp_path / "atlas_kernels.h"
     run("env", "-C", ROOT, *kernelgen, "--output", header)
     flags = ["-std=c11", *STRICT, "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wundef"]
