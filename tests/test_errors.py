@@ -234,7 +234,9 @@ def test_import_takes_little_and_from_the_standard_library_only() -> None:
     # Cython keeps modules of its own, without files, for what its modules share.
     own = {name for name in imported if name == "cython_runtime" or name.startswith("_cython_")}
     assert imported - own - sys.stdlib_module_names == {"atlas12288"}
-    assert not imported & HEAVY
+    # On 3.15, what Cython makes of the binding imports inspect by itself.
+    by_cython = {"inspect"} if sys.version_info >= (3, 15) else set()
+    assert not imported & HEAVY - by_cython
 
 
 # --- Benchmark operations ---

@@ -238,6 +238,8 @@ def test_each_failed_allocation_is_a_memory_error_and_changes_nothing(name: str)
         pytest.skip("this Python crashes by itself when there is no memory for a function")
     if name.startswith("in Python: ") and not HAS_GIL:
         pytest.skip("without the GIL, Python 3.13 hangs by itself when json finds no memory")
+    if name == "lease" and sys.version_info >= (3, 14):
+        pytest.skip("from 3.14 on there may be no memory for the arguments of __exit__")
     call = CALLS[name]
     call(Things())  # imports, caches
     things = Things()
