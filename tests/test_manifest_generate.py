@@ -32,8 +32,8 @@ from atlas12288.manifest.generate import (
     generate_manifest,
     options_of,
     outputs_in,
-    state_name,
 )
+from atlas12288.manifest.names import state_name
 from atlas12288.manifest.rules import Rules
 from atlas12288.manifest.sources import Found, Problem
 from manifest_runs import KILLED, Disturbed

@@ -14,8 +14,9 @@ from .._subtree import window_count
 from ..errors import WitnessError
 from ..file_tree import Run
 from ..files import STDIN, FileError, RegularFile
+from ..manifest.names import folder_of, leaves_name
 from . import manifests
-from .manifests import amount, leaves_name, paths_inside, source_at, written_beside
+from .manifests import amount, paths_inside, source_at, written_beside
 from .plotting import SKETCH, require_plot, write_plot
 from .report import COULD_NOT_CHECK, Report, complain, shown
 
@@ -128,7 +129,7 @@ def _default_root(name: str, manifest: "Manifest") -> str:
     """The folder that a manifest is of, by where the manifest is."""
     if name == STDIN:
         raise click.UsageError("ROOT is needed where WITNESS is standard input (-)")
-    folder = manifests.folder_of(name)
+    folder = folder_of(name)
     if not manifest.options.paths and folder != name and Path(folder).is_dir():
         return folder
     return str(Path(name).parent)

@@ -11,8 +11,9 @@ import click
 
 from ..errors import WitnessError
 from ..files import STDIN, FileError, atomic_write, require_writable
+from ..manifest.names import leaves_name, state_name
 from ..sums import read_sums, sums_line
-from .manifests import amount, files, is_folder, is_url, leaves_name, paths_inside, source_at
+from .manifests import amount, files, is_folder, is_url, paths_inside, source_at
 from .report import Report, shown
 from .witnesses import open_witnesses
 
@@ -169,7 +170,7 @@ class _Making:
 
     def _write(self, source: "Source", options: "Options", output: str) -> "Outcome":
         """The manifest as a file."""
-        from ..manifest.generate import generate_manifest, state_name
+        from ..manifest.generate import generate_manifest
 
         wanted, report = self._wanted, self._report
         outcome = generate_manifest(

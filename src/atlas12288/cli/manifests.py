@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ..files import STDIN
+from ..manifest.names import SUFFIX, leaves_name, state_files, state_name
 from .report import Report
 
 if TYPE_CHECKING:
     from ..manifest.rules import Rules
     from ..manifest.sources import Found, Problem, Source
 
-SUFFIX: Final = ".atlas.json"
 _TOLD_EVERY: Final = 100  # files, while they are listed
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -99,20 +99,8 @@ def is_url(name: str) -> bool:
     return "://" in name
 
 
-def folder_of(manifest: str) -> str:
-    """The folder that a manifest is of, by its name: `data` for `data.atlas.json`."""
-    return manifest.removesuffix(".json").removesuffix(".atlas")
-
-
-def leaves_name(manifest: str) -> str:
-    """The sidecar of a manifest: `data.atlas.leaves` for `data.atlas.json`."""
-    return folder_of(manifest) + ".atlas.leaves"
-
-
 def written_beside(manifest: str) -> tuple[str, ...]:
     """The manifest and all files that are written with it."""
-    from ..manifest.generate import state_files, state_name
-
     return (manifest, leaves_name(manifest), *state_files(state_name(manifest)))
 
 

@@ -19,6 +19,7 @@ from ..files import FileError, RegularFile, atomic_write_all, require_writable
 from ..witness import ALGORITHM, TREE_ALGORITHM
 from . import engine
 from .entries import Entry
+from .names import state_files
 from .paths import is_text
 from .rules import IGNORE_FILE, Rules, ignore_file_rules
 from .sources import Problem, Source
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 Note = Callable[[str], object]
 
-_STATE_SUFFIX: Final = ".atlas.state"
-_SQLITE_SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 _TEMPORARY: Final = ".atlas12288-*.tmp"  # what `atomic_write` leaves when it is killed
 
 
@@ -53,18 +52,6 @@ class Outcome(NamedTuple):
     read: int
     known: int
     errors: int
-
-
-def state_name(output: str) -> str:
-    """Where the command line keeps the state of a manifest: NAME.atlas.state beside it."""
-    path = Path(output)
-    name = path.name.removesuffix(".json").removesuffix(".atlas")
-    return str(path.with_name(name + _STATE_SUFFIX))
-
-
-def state_files(state: str) -> tuple[str, ...]:
-    """A state, and the files that SQLite keeps beside it."""
-    return tuple(state + suffix for suffix in _SQLITE_SUFFIXES)
 
 
 def options_of(
