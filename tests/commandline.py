@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the installed command line in processes of its own, as a user does."""
 
+import fcntl
 import os
 import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -65,6 +67,20 @@ def wait_until_read(process: subprocess.Popen[bytes], count: int) -> None:
             return
         time.sleep(0.001)
     raise AssertionError(f"{count} bytes were not read in {TIMEOUT_S} s")
+
+
+def wait_until_taken(process: subprocess.Popen[bytes]) -> None:
+    """Waits until the process has read all that was written to its standard input."""
+    assert process.stdin is not None
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "it ended before it could be disturbed"
+        count = bytearray(4)
+        fcntl.ioctl(process.stdin, termios.FIONREAD, count)
+        if count == bytes(4):
+            return
+        time.sleep(0.001)
+    raise AssertionError(f"standard input was not read in {TIMEOUT_S} s")
 
 
 def run_on_terminal(

@@ -22,6 +22,7 @@ from commandline import (
     sparse_file,
     start,
     wait_until_read,
+    wait_until_taken,
 )
 
 GIB = 2**30
@@ -148,7 +149,11 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, good: Path) -> None:
 @pytest.mark.parametrize("command", ["check", "sum"])
 def test_ctrl_c_while_waiting_for_input(command: str) -> None:
     process = start(command, "-", stdin=subprocess.PIPE)
-    time.sleep(0.5)  # until it waits in read()
+    assert process.stdin is not None
+    process.stdin.write(b"some")
+    process.stdin.flush()
+    wait_until_taken(process)
+    time.sleep(0.1)  # until it waits in read() again
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == INTERRUPTED

@@ -512,16 +512,15 @@ def test_fail_fast_stops_at_the_first(manifest: str) -> None:
 def test_fail_fast_does_not_read_on(folder: Path) -> None:
     found = json.loads(run("witness", "data").stdout)["predicate"]["files"]
     entries = [Entry.of_json(each, DIGESTS[:1]) for each in found]
-    entries.append(Entry(b"huge", 64 * GIB, 0, bytes(32)))
+    size = 8192 * GIB  # an hour to read
+    entries.append(Entry(b"huge", size, 0, bytes(32)))
     entries.sort()
     Path("m.atlas.json").write_bytes(b"".join(write_statement(Options(), entries)))
-    sparse_file(Path("data/huge"), 64 * GIB)  # half a minute to read
+    sparse_file(Path("data/huge"), size)
     Path("data/sub/y").write_text("yes")
-    began = time.monotonic()
     done = run("verify", "--fail-fast", "m.atlas.json", "data")
     assert done.returncode == DOES_NOT_HOLD
     assert b"sub/y: changed" in done.stdout
-    assert time.monotonic() - began < 10
 
 
 def test_ctrl_c_ends_it(manifest: str) -> None:

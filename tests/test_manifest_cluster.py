@@ -4,6 +4,7 @@
 import hashlib
 import importlib.util
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,36 @@ def test_a_file_goes_on_from_a_checkpoint_of_either_engine(
     assert after == list(range(done + 1, 3 * BLOCKS + 1))
     if digests != DIGESTS[:1]:
         assert len(leaves.of[b"runs"]) == 32 * 256 * (3 * BLOCKS - done)
+
+
+@pytest.mark.parametrize("digests", CHOICES)
+def test_a_file_of_which_nothing_is_left_to_read_has_its_digests(
+    client: Client, folder: Path, digests: tuple[str, ...]
+) -> None:
+    """A run may stop after the last block of a file and before the file is known."""
+    source = Folder(folder)
+    founds = [found for found in found_in(folder) if found.size > BLOCK_BYTES]
+    last: dict[Found, Checkpoint] = {}
+    roots: dict[Found, bytes] = {}
+
+    def progress(found: Found, checkpoint: Checkpoint, root: bytes) -> None:
+        last[found] = checkpoint
+        roots[found] = roots.get(found, b"") + root
+
+    expected = dict(engine.hash_files(source, founds, digests, progress=progress))
+    assert {found.size % BLOCK_BYTES == 0 for found in founds} == {True, False}
+    for hash_files in engine.hash_files, partial(cluster.hash_files, client=client):
+        counts = [0]
+        results = hash_files(
+            source,
+            founds,
+            digests,
+            advance=counts.append,
+            resume=lambda found: (last[found], [roots[found]]),
+        )
+        assert dict(results) == expected
+        # On a cluster what is small enough for one task has no checkpoint, and is read again.
+        assert set(counts) <= {0, BLOCKS * BLOCK_BYTES}
 
 
 @pytest.mark.parametrize("digests", CHOICES)

@@ -629,12 +629,31 @@ def test_leaves_that_change_meanwhile_are_an_error(root: Path, size: int) -> Non
     data = leaves_of(tree)
 
     def reading(found: Found) -> None:
-        (root.parent / "sidecar").write_bytes(flip(data, 40))
+        # In its place: a writing that first empties the file could be met half done.
+        with open(root.parent / "sidecar", "r+b") as file:
+            file.write(flip(data, 40))
 
     with sidecar(root.parent, data) as leaves:
         source = Stage(Folder(root), reading)
         report = verify_manifest(manifest_of(tree), source, leaves=leaves)
     assert "damaged" in str(report.leaves_error)
+    (difference,) = report.differences
+    assert (difference.path, difference.kind, difference.ranges) == (b"a", "changed", None)
+
+
+@pytest.mark.parametrize("size", [3 * WINDOW_BYTES, 2 * BLOCK])
+def test_leaves_cut_meanwhile_are_an_error_that_says_where_they_end(root: Path, size: int) -> None:
+    tree: Tree = {b"a": noise(size)}
+    make(root, {b"a": flip(noise(size), 5)})
+
+    def reading(found: Found) -> None:
+        os.truncate(root.parent / "sidecar", 40)
+
+    with sidecar(root.parent, leaves_of(tree)) as leaves:
+        source = Stage(Folder(root), reading)
+        report = verify_manifest(manifest_of(tree), source, leaves=leaves)
+    windows = size // WINDOW_BYTES
+    assert report.leaves_error == f"ended after 40 bytes, must have {windows} leaves"
     (difference,) = report.differences
     assert (difference.path, difference.kind, difference.ranges) == (b"a", "changed", None)
 

@@ -106,7 +106,8 @@ class Leaves:
             count = min(_LEAVES_AT_ONCE, stop - at)
             chunk = self._sidecar.read(at * DIGEST_BYTES, count * DIGEST_BYTES)
             if len(chunk) != count * DIGEST_BYTES:
-                raise FileError(f"ended after {self._sidecar.size} bytes, must have {stop} leaves")
+                end = at * DIGEST_BYTES + len(chunk)
+                raise FileError(f"ended after {end} bytes, must have {stop} leaves")
             stream.append(chunk, 0)
             yield chunk
         root, _, _ = stream.result()

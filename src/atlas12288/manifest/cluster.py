@@ -475,12 +475,13 @@ class _Job:
                     file.tree.append(some, 0)
         self._large[found.path] = file
         start = file.done
-        while start < file.blocks and not file.failed:
+        while not file.failed:
+            # At least one, if without a block: its result is what gives the file's digests.
             run = self._run(file, start)
             yield run
             start = run.stop
-            if file.flat is not None:
-                return  # each of the others when the one before is done
+            if start == file.blocks or file.flat is not None:
+                return  # of a chain each of the others when the one before is done
 
     def _run(self, file: _Large, start: int) -> Run:
         stop = min(file.blocks, start - start % file.run_blocks + file.run_blocks)
@@ -532,8 +533,10 @@ class _Job:
             yield run.found, result.error
             return
         if self._advance is not None:
-            size = run.found.size
-            self._advance(min(run.stop * BLOCK_BYTES, size) - run.start * BLOCK_BYTES)
+            first, last = (
+                min(block * BLOCK_BYTES, run.found.size) for block in (run.start, run.stop)
+            )
+            self._advance(last - first)
         file.ready[run.start] = run, result
         self._held += _weight(result)
         while file.done in file.ready:
