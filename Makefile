@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Each target sets up all that it needs, in .venv.
 #
-#   make demo            build, install, then witness, verify and damage real files (DATA=folder)
+#   make demo            build, install, then witness and verify a real folder, and damage copies (DATA=folder)
 #   make test            all tests of the core
 #   make check-native    the C library under sanitizers and valgrind, and on older CPUs
 #   make check-aarch64   the C library on aarch64, under qemu

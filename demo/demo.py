@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Witnesses real files with the installed command line, damages copies, and shows what is caught.
+"""Witnesses and verifies a real folder with the installed command line, then damages a copy of some
+of its files and shows what is found.
 
 Usage: python demo/demo.py [FOLDER]      (without FOLDER: the standard library of this Python)
 
-Exits 0 when everything is as it must be.
+Nothing is written into FOLDER. Exits 0 when everything is as it must be.
 """
 
+import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -14,109 +17,105 @@ import time
 from pathlib import Path
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "atlas12288"
-BATCH = 1000  # files, so that their names fit on one command line
-MOST_TO_COPY = 16 * 2**20  # bytes
+MOST_TO_COPY = 16 * 2**20  # bytes of a file
+# The standard library would else get new files while it is compared.
+ENVIRONMENT = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def heading(text: str) -> None:
     print(f"\n== {text}", flush=True)
 
 
-def run(*arguments: str | Path, must_exit: int, quiet: bool = False) -> None:
+def run(*arguments: str | Path, must_exit: int, cwd: Path | None = None) -> None:
     """Runs a command, shows what it prints, and stops the demo on another exit code."""
-    words = [str(argument) for argument in arguments]
-    line = " ".join(["$ atlas12288", *words])
-    print(line if len(line) < 100 else f"{line[:80]} ... ({len(words)} arguments)", flush=True)
-    done = subprocess.run([PROGRAM, *words], capture_output=quiet, check=False)
+    print(" ".join(["$ atlas12288", *map(str, arguments)]), flush=True)
+    done = subprocess.run([PROGRAM, *arguments], cwd=cwd, env=ENVIRONMENT, check=False)
     if done.returncode != must_exit:
-        if quiet:
-            sys.stderr.buffer.write(done.stdout + done.stderr)
         sys.exit(f"demo: the exit code is {done.returncode}, must be {must_exit}")
     print(f"  (exit code {done.returncode})")
 
 
-def data_files(folder: Path, inside_python: bool) -> list[Path]:
-    skipped = {"__pycache__", "site-packages"} if inside_python else set()
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and skipped.isdisjoint(path.relative_to(folder).parts)
+def files_to_copy(folder: Path) -> list[Path]:
+    """The largest files that are quickly copied; the first has two bytes to swap."""
+    sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    found = sorted(
+        (path for path, size in sizes.items() if size <= MOST_TO_COPY and os.access(path, os.R_OK)),
+        key=lambda path: sizes[path],
+        reverse=True,
     )
+    while found and len(set(found[0].read_bytes())) < 2:
+        del found[0]
+    return found[:3]
 
 
-def file_to_damage(files: list[Path]) -> Path | None:
-    """The largest file that is quickly copied and has two bytes to swap."""
-    for path in sorted(files, key=lambda path: path.stat().st_size, reverse=True):
-        if path.stat().st_size <= MOST_TO_COPY and len(set(path.read_bytes())) > 1:
-            return path
-    return None
-
-
-def throughput(files: list[Path], seconds: float) -> str:
-    total = sum(path.stat().st_size for path in files)
-    rate = total / seconds / 1e6
-    return f"  {len(files)} files, {total / 1e6:.1f} MB, {seconds:.2f} s, {rate:.0f} MB/s"
-
-
-def witness_and_verify(files: list[Path], work: Path) -> None:
-    batches = [files[i : i + BATCH] for i in range(0, len(files), BATCH)]
-    heading("Witness every file: length, residue, SHA-256 digest, time")
+def witness_and_verify(folder: Path, manifest: Path) -> None:
+    heading("Witness the folder: SHA-256 and tree root of every file, in one manifest")
     start = time.perf_counter()
-    for number, batch in enumerate(batches):
-        run("witness", "-o", work / f"{number}.witnesses", *batch, must_exit=0)
-    print(throughput(files, time.perf_counter() - start))
+    run("witness", "--tree", folder, "-o", manifest, must_exit=0)
+    print(f"  {time.perf_counter() - start:.2f} s")
 
-    heading("Verify every file against its witness")
+    heading("Verify the folder against its manifest")
     start = time.perf_counter()
-    for number, batch in enumerate(batches):
-        run("verify", work / f"{number}.witnesses", *batch, must_exit=0, quiet=True)
-    print(throughput(files, time.perf_counter() - start))
+    run("verify", manifest, folder, must_exit=0)
+    print(f"  {time.perf_counter() - start:.2f} s")
 
 
-def damage(original: Path, work: Path) -> None:
-    data = original.read_bytes()
-    copy, witness = work / original.name, work / f"{original.name}.witness.json"
-    copy.write_bytes(data)
+def damage(originals: list[Path], work: Path) -> None:
+    copies = work / "copies"
+    copies.mkdir()
+    names = [f"{number}-{ascii(path.name)[1:-1]}" for number, path in enumerate(originals)]
+    for name, path in zip(names, originals, strict=True):
+        shutil.copyfile(path, copies / name)
+    victim, *others = (copies / name for name in names)
+    data = victim.read_bytes()
     middle = len(data) // 2
 
-    heading(f"A copy of {original.name} ({len(data)} bytes), witnessed and verified")
-    run("witness", copy, "-o", witness, must_exit=0)
-    run("verify", witness, copy, must_exit=0)
+    def verify() -> None:
+        run("verify", "copies.atlas.json", must_exit=1, cwd=work)
 
-    heading(f"One bit of byte {middle} flipped: caught")
+    heading(f"Copies of {len(names)} of its files, witnessed and verified")
+    run("witness", "--tree", "copies", "-o", "copies.atlas.json", must_exit=0, cwd=work)
+    run("verify", "copies.atlas.json", must_exit=0, cwd=work)
+
+    heading(f"One bit of byte {middle} of {victim.name} flipped: its window is found")
     flipped = bytearray(data)
     flipped[middle] ^= 1
-    copy.write_bytes(flipped)
-    run("verify", witness, copy, must_exit=1)
+    victim.write_bytes(flipped)
+    verify()
 
-    heading("Two neighbouring bytes swapped: the residue cannot see it, the digest does")
+    heading("Two neighbouring bytes swapped: the residue cannot see it, the digests do")
     place = next(i for i in range(len(data) - 1) if data[i] != data[i + 1])
     swapped = bytearray(data)
     swapped[place], swapped[place + 1] = data[place + 1], data[place]
-    copy.write_bytes(swapped)
-    run("verify", witness, copy, must_exit=1)
+    victim.write_bytes(swapped)
+    verify()
 
-    heading("The last byte lost: caught")
-    copy.write_bytes(data[:-1])
-    run("verify", witness, copy, must_exit=1)
+    heading("The last byte lost")
+    victim.write_bytes(data[:-1])
+    verify()
+
+    heading("One file removed, and one added")
+    victim.write_bytes(data)
+    for gone in others[:1]:
+        gone.unlink()
+    (copies / "new").write_text("Nobody witnessed this.")
+    verify()
 
 
 def main() -> None:
     if len(sys.argv) > 2:
         sys.exit(__doc__)
-    inside_python = len(sys.argv) == 1
-    folder = Path(sysconfig.get_path("stdlib") if inside_python else sys.argv[1])
+    folder = Path(sys.argv[1] if len(sys.argv) == 2 else sysconfig.get_path("stdlib"))
     if not folder.is_dir():
         sys.exit(f"demo: {folder} is not a folder")
-    files = data_files(folder, inside_python)
-    victim = file_to_damage(files)
-    if victim is None:
+    originals = files_to_copy(folder)
+    if not originals:
         sys.exit(f"demo: {folder} has no file of at most {MOST_TO_COPY} bytes with two that differ")
-    heading(f"{len(files)} files of {folder}")
+    heading("This library and this machine")
     run("info", must_exit=0)
     with tempfile.TemporaryDirectory(prefix="atlas12288-demo-") as work:
-        witness_and_verify(files, Path(work))
-        damage(victim, Path(work))
+        witness_and_verify(folder, Path(work, "folder.atlas.json"))
+        damage(originals, Path(work))
     heading("All as it must be.")
 
 

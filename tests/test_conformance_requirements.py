@@ -635,8 +635,8 @@ def allocated_bytes() -> int:
 
 
 def growth_over(rounds: int, work: Callable[[], None]) -> int:
-    """The least that `rounds` of `work` add in three batches: a leak is in each of them, what malloc
-    and Python keep for threads comes and goes."""
+    """The least that `rounds` of `work` add in three batches: a leak is in each, what malloc and
+    Python keep for threads comes and goes."""
     for _ in range(20):  # what is made once and kept
         work()
     growths = []

@@ -630,7 +630,7 @@ def test_leaves_that_change_meanwhile_are_an_error(root: Path, size: int) -> Non
 
     def reading(found: Found) -> None:
         # In its place: a writing that first empties the file could be met half done.
-        with open(root.parent / "sidecar", "r+b") as file:
+        with (root.parent / "sidecar").open("r+b") as file:
             file.write(flip(data, 40))
 
     with sidecar(root.parent, data) as leaves:
