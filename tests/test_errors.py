@@ -239,6 +239,25 @@ def test_import_takes_little_and_from_the_standard_library_only() -> None:
     assert not imported & HEAVY - by_cython
 
 
+@pytest.mark.skipif("t" in sys.abiflags, reason="no limited API, and so no import by Cython")
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "MemoryError"])
+def test_an_import_that_is_interrupted_raises_what_interrupted_it(error: str) -> None:
+    """In the limited API Cython imports inspect, and crashes where that fails."""
+    code = f"""
+import sys
+class Interrupts:
+    def find_spec(self, name, path, target=None):
+        if name == "inspect":
+            raise {error}
+sys.meta_path.insert(0, Interrupts())
+try:
+    import atlas12288
+except {error}:
+    print("raised")
+"""
+    assert python(code).stdout == "raised\n"
+
+
 # --- Benchmark operations ---
 
 

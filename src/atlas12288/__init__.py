@@ -18,6 +18,12 @@ False
 """
 
 import os as _os
+import sys as _sys
+
+# In the limited API, which builds without the GIL do not have, Cython imports it too, and crashes
+# where that fails: because of Ctrl-C, or where there is no memory.
+if "t" not in getattr(_sys, "abiflags", ""):
+    import inspect as _inspect  # noqa: F401
 
 from . import _native
 from ._native import (
