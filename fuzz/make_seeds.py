@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes fuzz/seeds: one or more good inputs for each target. Run it when a form changes."""
 
+import io
+import struct
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy
 import targets
 
-from atlas12288 import TreeWitness, Witness, WitnessStream
+from atlas12288 import Manifest, TreeWitness, Witness, WitnessStream
+from atlas12288.sums import sums_line
+from atlas12288.tensors import TensorsWitness
 
 TIME = b"\x00" * 8
 FLAT = Witness.from_bytes(
@@ -24,6 +30,39 @@ STREAM.update(targets.DATA)
 PROOF = targets.TREE.prove(2).to_json()
 LEAVES = targets.TREE.leaves or b""
 
+ARRAYS = {"a": numpy.arange(6, dtype="<f4").reshape(2, 3), "b": numpy.zeros(0, dtype="u1")}
+SUMS = b"".join(sums_line(bytes(32), path) + b"\n" for path in (b"a", b"\\\n", b"*c"))
+TAGGED = f"SHA256 (a b) = {FLAT.hexdigest()}\r\n# no sum\n"
+
+
+def manifests() -> list[str]:
+    with TemporaryDirectory() as folder:
+        Path(folder, "a").write_bytes(b"a")
+        Path(folder, "sub").mkdir()
+        Path(folder, "sub", "b").write_bytes(targets.DATA)
+        Path(folder, "link").symlink_to("a")
+        return [
+            Manifest.generate(folder).to_json(),
+            Manifest.generate(folder, tree=True, flat=False).to_json(),
+        ]
+
+
+def npz() -> bytes:
+    file = io.BytesIO()
+    numpy.savez_compressed(file, **ARRAYS)
+    return file.getvalue()
+
+
+def safetensors() -> bytes:
+    header = (
+        '{"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},'
+        '"b":{"dtype":"U8","shape":[0],"data_offsets":[24,24]}}'
+    )
+    return struct.pack("<Q", len(header)) + header.encode() + ARRAYS["a"].tobytes()
+
+
+TENSORS = TensorsWitness.generate(ARRAYS, metadata={"k": "v"}).to_json()
+
 SEEDS = {
     "witness_json": [FLAT.to_json(), EMPTY.to_json(), TREE.to_json()],
     "witness_bytes": [bytes(FLAT), bytes(EMPTY)],
@@ -31,6 +70,11 @@ SEEDS = {
     "inclusion_json": [targets.TREE.prove(window).to_json() for window in (0, 2)],
     "consistency_json": [targets.TREE.prove_consistency(old).to_json() for old in (1, 2, 3)],
     "leaves": [LEAVES, LEAVES[:32]],
+    "manifest_json": manifests(),
+    "tensors_json": [TENSORS],
+    "sums": [SUMS, TAGGED],
+    "safetensors_file": [safetensors()],
+    "npz_file": [npz()],
     "command_line": [f"w{TREE.to_json()}\n", f"w{FLAT.to_json()}\n", f"p{PROOF}\n", b"l" + LEAVES],
 }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from atlas12288 import (
     ConsistencyProof,
     InclusionProof,
+    Manifest,
     TreeWitness,
     Witness,
     WitnessError,
@@ -20,12 +21,14 @@ from atlas12288 import (
     cli,
     witness_from_json,
 )
+from atlas12288.sums import read_sums, sums_line
+from atlas12288.tensors import TensorsWitness
 
 DATA = bytes(i % 251 for i in range(2 * 12288 + 5))
 TREE = TreeWitness.generate(DATA, threads=1)
 ROOT = bytes(TREE.root)
 
-JsonValue = Witness | TreeWitness | InclusionProof | ConsistencyProof
+JsonValue = Witness | TreeWitness | InclusionProof | ConsistencyProof | Manifest | TensorsWitness
 
 
 def _json_round_trip(read: Callable[[bytes], JsonValue], data: bytes) -> JsonValue | None:
@@ -97,6 +100,31 @@ def leaves(data: bytes) -> None:
     assert data == TREE.leaves == whole.leaves
 
 
+def manifest_json(data: bytes) -> None:
+    """Manifests, whose paths stay below their folder."""
+    value = _json_round_trip(Manifest.from_json, data)
+    if isinstance(value, Manifest):
+        for entry in value.entries:
+            assert not entry.path.startswith(b"/")
+            assert not {b"", b".", b".."} & set(entry.path.split(b"/"))
+
+
+def tensors_json(data: bytes) -> None:
+    """Witnesses of arrays by name."""
+    _json_round_trip(TensorsWitness.from_json, data)
+
+
+def sums(data: bytes) -> None:
+    """Lists of sums: the same however the list is cut, and what is read can be written and read."""
+    found = list(read_sums([data]))
+    assert list(read_sums(data[i : i + 7] for i in range(0, len(data), 7))) == found
+    assert [number for number, _ in found] == sorted({number for number, _ in found})
+    for _, line in found:
+        if line is not None:
+            again = list(read_sums([sums_line(line.digest, line.path) + b"\n"]))
+            assert again == [(1, line)]
+
+
 _FOLDER = tempfile.TemporaryDirectory()
 _FILE, _WITNESS, _LEAVES = (Path(_FOLDER.name, name) for name in ("f", "w.json", "w.atlas.leaves"))
 _FILE.write_bytes(DATA)
@@ -135,10 +163,33 @@ def command_line(data: bytes) -> None:
     assert found == verified or 2 in (found, verified)
 
 
+def _tensor_file(suffix: str, data: bytes) -> None:
+    path = Path(_FOLDER.name, f"tensors{suffix}")
+    path.write_bytes(data)
+    try:
+        witness = TensorsWitness.from_file(path, threads=1)
+    except ValueError as error:
+        assert type(error) is ValueError
+        assert str(error).startswith(f"{path} "), error
+        return
+    assert TensorsWitness.from_json(witness.to_json()) == witness
+    assert witness.verify_file(path, threads=1).holds
+
+
+def safetensors_file(data: bytes) -> None:
+    """`.safetensors` files."""
+    _tensor_file(".safetensors", data)
+
+
+def npz_file(data: bytes) -> None:
+    """`.npz` files."""
+    _tensor_file(".npz", data)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
         *(witness_json, witness_bytes, stream_bytes, inclusion_json, consistency_json, leaves),
-        command_line,
+        *(manifest_json, tensors_json, sums, safetensors_file, npz_file, command_line),
     )
 }
