@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The library on CPUs that are not this one: cross-compiled, and run by qemu. Every kernel set of
-each CPU runs every C program, the vectors included."""
+"""The library on CPUs that are not this one: cross-compiled, with and without ATLAS_SINGLE_THREAD,
+and run by qemu. Every kernel set of each CPU runs every C program, the vectors included."""
 
 import json
 from dataclasses import dataclass
@@ -58,12 +58,19 @@ def machine(request: pytest.FixtureRequest) -> Machine:
     return found
 
 
+@pytest.fixture(scope="module", params=["threads", "single_thread"])
+def build(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def library(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> CInstall:
+def library(machine: Machine, build: str, tmp_path_factory: pytest.TempPathFactory) -> CInstall:
     directory = tmp_path_factory.mktemp(machine.family)
     cross_file = directory / "cross.ini"
     cross_file.write_text(machine.cross_file())
-    return install(directory, f"--cross-file={cross_file}")
+    single_thread = str(build == "single_thread").lower()
+    return install(directory, f"--cross-file={cross_file}", f"-Dsingle_thread={single_thread}")
 
 
 def vector_rows() -> str:
@@ -84,7 +91,11 @@ def vector_rows() -> str:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_program(program: str, machine: Machine, library: CInstall, tmp_path: Path) -> None:
+def test_program(
+    program: str, machine: Machine, build: str, library: CInstall, tmp_path: Path
+) -> None:
+    if (program, build) == ("threads", "single_thread"):
+        pytest.skip("all calls come from one thread")
     (tmp_path / "vectors.inc").write_text(vector_rows())
     built = library.compile_static(
         tmp_path / program,
