@@ -43,6 +43,13 @@ for (const name of NAMES) {
     assert.equal(/\bv128\b/.test(text), name.includes("simd"));
   });
 
+  test(`${name}: needs no more of an engine than docs/webassembly.md says`, () => {
+    const older = { reference_types: false, threads: false, multi_value: false, tail_call: false };
+    const newer = { gc: false, memory64: false, exceptions: false, extended_const: false };
+    // wabt has those of its own time on, all others off.
+    wabt.readWasm(bytes, { ...older, ...newer, simd: name.includes("simd") }).validate();
+  });
+
   test(`${name}: is small and has no custom sections`, () => {
     assert.ok(bytes.length < 100 * 1024, `${bytes.length} bytes`);
     for (const section of ["name", "producers", "target_features"]) {

@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 from kernelgen import contract, emit, facts, targets  # noqa: E402  (the build's own package)
 
 SYSTEM = "wasi"
+CPU = "-".join(("generic", *(name.replace("-", "_") for name in targets.WASM_WITHOUT)))
 # Output file: the CPU family whose kernel sets it holds; that of no CPU has the portable set alone.
 MODULES = {"atlas12288.wasm": "", "atlas12288-simd.wasm": "wasm32"}
 KERNELS = (contract.DELTA, contract.WINDOW_CHECK, contract.UPDATE)
@@ -57,7 +58,7 @@ def compile_and_link(
     """
     subprocess.run(
         [
-            *(sys.executable, "-m", "ziglang", "cc", "-target", f"wasm32-{SYSTEM}"),
+            *(sys.executable, "-m", "ziglang", "cc", "-target", f"wasm32-{SYSTEM}", f"-mcpu={CPU}"),
             *("-std=c11", "-O3", "-g0", "-mexec-model=reactor"),
             *("-DATLAS_SINGLE_THREAD", f'-DATLAS_VERSION="{project_version()}"'),
             *("-I", str(ROOT / "include"), *arguments),
