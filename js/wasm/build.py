@@ -4,10 +4,12 @@
     python js/wasm/build.py --output build/wasm
 
 needs llvmlite and ziglang, whose clang, linker and wasi-libc it uses. It writes atlas12288.wasm,
-which any engine with 64-bit integers runs, and atlas12288-simd.wasm, which needs simd128.
+which any engine with 64-bit integers runs, and atlas12288-simd.wasm, which needs simd128; and
+parts.json, how many bytes of each module its parts take.
 """
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -156,14 +158,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for the modules")
     output: Path = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
+    parts_of = {}
     for name, family in MODULES.items():
         with tempfile.TemporaryDirectory() as scratch:
             linked = Path(scratch) / name
             link(family, linked, Path(scratch))
             module, parts = stripped(linked.read_bytes())
         (output / name).write_bytes(module)
+        parts_of[name] = parts
         text = ", ".join(f"{part} {size / 1024:.1f}" for part, size in parts.items())
         print(f"{output / name}: {len(module) / 1024:.1f} KiB ({text})")
+    (output / "parts.json").write_text(json.dumps(parts_of, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
