@@ -94,7 +94,7 @@ js/node_modules/.package-lock.json: js/package.json js/package-lock.json
 	touch $@
 
 clean:
-	rm -rf $(VENV) build/wasm js/lib/*.wasm js/node_modules
+	rm -rf $(VENV) build/wasm js/lib/*.wasm js/LICENSE js/node_modules
 
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)

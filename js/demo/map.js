@@ -51,6 +51,9 @@ export class WindowMap {
   constructor(canvas, onSelect, onDraw) {
     this.#canvas = canvas;
     this.#onDraw = onDraw;
+    // The margin is beside what surrounds the picture, so that its cells are in line with that.
+    canvas.style.marginInline = `-${MARGIN}px`;
+    canvas.style.width = `calc(100% + ${2 * MARGIN}px)`;
     const select = (/** @type {number} */ cell) => {
       this.#selected = clamped(cell, this.#cells) * this.#together;
       this.draw();

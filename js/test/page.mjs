@@ -539,7 +539,7 @@ test("keys of the map stay in their column, and the text follows the width of th
     assert.match(await says(page, "window", /3,000|,/), /^Window/);
     assert.match((await page.textContent("#map-about")) ?? "", /^3,001 windows of up to 12,288 bytes\. A cell has/);
     await page.locator("section:has(#map)").evaluate((card) => {
-      if (card instanceof HTMLElement) card.style.width = "69px"; // 11 cells in a row
+      if (card instanceof HTMLElement) card.style.width = "53px"; // 11 cells in a row
     });
     await says(page, "map-about", /A cell is the first of \d+ windows/);
   });
