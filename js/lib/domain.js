@@ -88,8 +88,8 @@ export class Domain extends Handle {
   /**
    * Puts bytes under the law. They are not copied for good: each call judges them as they are then.
    *
-   * Bytes outside the module's memory are copied into it for each judgement, to a block of up to
-   * twice their size, less than 2 GiB; those of a {@link Region} are judged where they are.
+   * Bytes outside the module's memory, less than 2 GiB, are copied into it for each judgement, which
+   * takes as much memory again; those of a {@link Region} are judged where they are.
    * @param {Bytes} buf
    * @throws {DomainMemoryError} `buf` is empty or larger than the capacity, or there is no memory
    * @throws {StateError} bytes are attached already, or the domain is COMMITTED or closed

@@ -424,6 +424,18 @@ test("the memory may grow within a call that reads bytes in it", () => {
   region.close();
 });
 
+test("a domain holds no more of the module's memory than its bytes", () => {
+  const probe = new atlas.Region(1);
+  const room = () => probe.bytes.buffer.byteLength;
+  const domain = new atlas.Domain({ bytes: 2 ** 32 - 1 });
+  const held = []; // what was freed before is used first
+  for (const before = room(); room() === before; ) held.push(new atlas.Region(1 << 24));
+  const before = room();
+  domain.attach(new Uint8Array(300 << 20));
+  assert.ok(room() - before <= (300 << 20) + 65536, `${room() - before}`);
+  for (const one of [domain, probe, ...held]) one.close();
+});
+
 test("views of regions are found again after the memory grew", () => {
   const region = new atlas.Region(12288);
   atlas.conservedFill(region, 3);

@@ -171,8 +171,7 @@ export class Handle {
 export class Region extends Handle {
     /**
      * @param {number} length in bytes
-     * @throws {DomainMemoryError} there is no memory: a region has less than 2 GiB, and large ones
-     *   take a power of two of the module's 4 GiB
+     * @throws {DomainMemoryError} there is no memory; a region has less than 2 GiB, all have 4
      * @throws {TypeError} the length is not an integer
      */
     constructor(length: number);

@@ -143,7 +143,7 @@ def stripped(module: bytes) -> tuple[bytes, dict[str, int]]:
     imported = len(names) - len(code)  # imports are numbered first
     files = [*(ROOT / "runtime").glob("*.c"), ROOT / "js" / "wasm" / "host.c"]
     sources = "".join(path.read_text(encoding="utf-8") for path in files)
-    own = set(re.findall(r"^(?:static )?[a-z][\w ]*[ *](\w+)\(", sources, re.MULTILINE))
+    own = set(re.findall(r"^(?:static )?[a-z][\w ]*[ *]+(\w+)\(", sources, re.MULTILINE))
     for number, size in code.items():
         name = names[number + imported]
         if name.startswith("atlas."):
