@@ -8,6 +8,7 @@ import { drawScale, WindowMap } from "./map.js";
 /** @typedef {ReturnType<typeof witnessFromJson>} Witness of any algorithm */
 
 const WITNESS_MOST = 4096; // a witness is 250 bytes; what is larger is data
+const LOADING = "Loading …";
 const NO_START = "The page could not start. It needs WebAssembly and module workers.";
 
 /**
@@ -28,7 +29,7 @@ const choose = byId("choose");
 /** @type {HTMLCanvasElement} */
 const mapCanvas = byId("map");
 const map = new WindowMap(mapCanvas, selectWindow, describeMap);
-message.textContent = "Loading …";
+message.textContent = LOADING;
 const worker = started("worker.js");
 
 /** @type {Checked | undefined} */
@@ -65,7 +66,8 @@ const grouped = (/** @type {number} */ value) => value.toLocaleString("en");
 const counted = (count, one, many = `${one}s`) => `${grouped(count)} ${count === 1 ? one : many}`;
 
 /** @param {string[]} words */
-const joined = (words) => [words.slice(0, -1).join(", "), ...words.slice(-1)].filter(Boolean).join(" and ");
+const joined = (words) =>
+  words.length < 2 ? words.join() : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
 
 /** @param {Job} job */
 function ask(job) {
@@ -88,7 +90,7 @@ function setBusy(value) {
 const ON = {
   ready({ version, kernels }) {
     byId("engine").textContent = `Version ${version}, WebAssembly kernels: ${kernels}.`;
-    if (!busy) message.textContent = "Ready.";
+    if (message.textContent === LOADING) message.textContent = "Ready.";
     document.body.dataset.ready = "true";
   },
   broken: ({ message: text }) => breakDown(`${NO_START} ${text}`),
@@ -103,7 +105,8 @@ const ON = {
   checked: showChecked,
   flipped: showFlipped,
 };
-worker.addEventListener("message", (/** @type {MessageEvent<(Answer | Start) & { turn?: number }>} */ { data }) => {
+/** @typedef {(Answer | Start) & { turn?: number }} Said */
+worker.addEventListener("message", (/** @type {MessageEvent<Said>} */ { data }) => {
   if (data.turn === undefined || data.turn === turn) ON[data.kind](data);
 });
 worker.addEventListener("error", () => breakDown(NO_START));
@@ -160,9 +163,9 @@ async function take(files) {
       if (isWitness(text)) witnesses.push(witnessFromJson(text));
       else data.push(file);
     } catch (error) {
-      const isNone = error instanceof AtlasError;
-      const reason = isNone ? `is no witness: ${error.message}` : "cannot be read, it is a folder or gone";
-      problems.push(`${file.name} ${reason}.`);
+      const isRead = error instanceof AtlasError;
+      const why = isRead ? `is no witness: ${error.message}` : "cannot be read: a folder, or gone";
+      problems.push(`${file.name} ${why}.`);
     }
   }
   const tooMany = witnesses.length > 1 || data.length > 1;

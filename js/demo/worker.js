@@ -6,6 +6,7 @@
 import { kernelSet, load, TreeWitness, version, WitnessStream } from "../lib/index.js";
 
 /** @import { Answer, Job, Start } from "./messages.js" */
+/** @typedef {Job & { turn: number }} Asked */
 
 /** @type {{ file: File, tree: TreeWitness } | undefined} */
 let checked;
@@ -13,7 +14,7 @@ let stop = new AbortController();
 
 const loaded = load();
 
-self.addEventListener("message", async (/** @type {MessageEvent<Job & { turn: number }>} */ { data: job }) => {
+self.addEventListener("message", async (/** @type {MessageEvent<Asked>} */ { data: job }) => {
   stop.abort();
   stop = new AbortController();
   const { signal } = stop;

@@ -385,8 +385,10 @@ export function bytesOf(value, name) {
     if (fails(() => new Uint8Array(buffer))) {
       throw new TypeError(`${name} is detached, must have its bytes`);
     }
-    const use = () => ("values" in value ? /** @type {Uint8Array} */ (value).values() : value.byteLength);
-    if (fails(use)) throw new TypeError(`${name} is outside of its buffer, must have its bytes`);
+    const items = /** @type {Partial<Uint8Array>} */ (value);
+    if (fails(() => (items.values === undefined ? value.byteLength : items.values()))) {
+      throw new TypeError(`${name} is outside of its buffer, must have its bytes`);
+    }
   }
   if (value instanceof Uint8Array) return value;
   return isView ? new Uint8Array(buffer, value.byteOffset, value.byteLength) : new Uint8Array(buffer);

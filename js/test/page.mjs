@@ -545,6 +545,71 @@ test("keys of the map stay in their column, and the text follows the width of th
   });
 });
 
+/**
+ * Where the map has pixels of a colour: their left, top, right and bottom, and its size.
+ * @param {Page} page
+ * @param {number[]} colour
+ */
+const bounds = (page, colour) => page.locator("#map").evaluate((canvas, [red, green, blue]) => {
+  const { width, height } = /** @type {HTMLCanvasElement} */ (canvas);
+  const pen = /** @type {HTMLCanvasElement} */ (canvas).getContext("2d");
+  const { data } = /** @type {CanvasRenderingContext2D} */ (pen).getImageData(0, 0, width, height);
+  const found = { left: width, top: height, right: -1, bottom: -1, width, height };
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i] !== red || data[i + 1] !== green || data[i + 2] !== blue || data[i + 3] !== 255) continue;
+    const [x, y] = [(i / 4) % width, Math.floor(i / 4 / width)];
+    found.left = Math.min(found.left, x);
+    found.top = Math.min(found.top, y);
+    found.right = Math.max(found.right, x);
+    found.bottom = Math.max(found.bottom, y);
+  }
+  return found;
+}, colour);
+
+test("the ring of a window is whole at every edge, and seen around the smallest cells", async () => {
+  await opened(async (page) => {
+    await dropMade(page, { few: 12288 * 3 });
+    await isRead(page);
+    await page.fill("#offset", "0");
+    await page.click("#flip");
+    await page.waitForSelector('#found[data-windows="0"]');
+    const red = await bounds(page, [0xe0, 0x10, 0x20]);
+    assert.ok(red.right > red.left && red.left > 0 && red.top > 0, JSON.stringify(red));
+    await dropMade(page, { many: 12288 * 20_000 });
+    await says(page, "length", /^245,760,000 bytes$/);
+    await page.focus("#map");
+    await page.keyboard.press("End");
+    const text = await bounds(page, [0x22, 0x25, 0x2b]);
+    assert.ok(text.right - text.left >= 9 && text.bottom - text.top >= 9, JSON.stringify(text));
+    assert.ok(text.left > 0 && text.bottom < text.height - 1, JSON.stringify(text));
+  });
+});
+
+test("the border of the place to drop has a contrast of 3 and more", async () => {
+  for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+    await opened(
+      async (page) => {
+        const colours = await page.evaluate(() => {
+          const styleOf = (/** @type {string} */ selector) =>
+            getComputedStyle(/** @type {Element} */ (document.querySelector(selector)));
+          const label = styleOf("#drop label");
+          return [label.borderTopColor, label.backgroundColor, styleOf("body").backgroundColor];
+        });
+        const [border, ...grounds] = colours.map((colour) => {
+          const parts = (colour.match(/\d+/g) ?? []).map((part) => Number(part) / 255);
+          const [r, g, b] = parts.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+          return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+        });
+        for (const ground of grounds) {
+          const contrast = Math.max(border / ground, ground / border);
+          assert.ok(contrast >= 3, `${colours}: ${contrast}`);
+        }
+      },
+      { colorScheme },
+    );
+  }
+});
+
 test("the words fit the numbers", async () => {
   await opened(async (page) => {
     await dropMade(page, { one: 1 });
