@@ -27,6 +27,8 @@ FUZZ_SECONDS ?= 60
 SOURCES := pyproject.toml meson.build meson.options \
 	$(shell find include kernelgen runtime src -type f -not -path '*/__pycache__/*')
 
+WASM := js/lib/atlas12288.wasm js/lib/atlas12288-simd.wasm
+
 .PHONY: demo test check-native check-aarch64 check-s390x check-kernels check-faults check-remote check-cluster fuzz lint bench docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
@@ -67,18 +69,19 @@ lint: $(VENV)/.lint
 bench: $(VENV)/.bench
 	$(BIN)/atlas12288 bench --js js $(BENCH_ARGS)
 
-docs-performance: $(VENV)/.bench $(VENV)/.folders js/lib/atlas12288.wasm
+docs-performance: $(VENV)/.bench $(VENV)/.folders $(WASM)
 	$(BIN)/python benchmarks/performance_docs.py
 
-wasm: js/lib/atlas12288.wasm
+wasm: $(WASM)
 
-js/lib/atlas12288.wasm: $(VENV)/.wasm $(shell find js/wasm include kernelgen runtime -name '*.[chp]*')
+# Both of one run. The version is that of meson.build.
+$(WASM) &: $(VENV)/.wasm meson.build $(shell find js/wasm include kernelgen runtime -name '*.[chp]*')
 	$(BIN)/python -B js/wasm/build.py --output build/wasm
 	cp build/wasm/*.wasm js/lib/
 
 # The page test drives Python's hashlib and command line too. As root, Debian's Chromium is installed
 # for it.
-test-wasm: js/lib/atlas12288.wasm js/node_modules/.package-lock.json $(VENV)/.test-wasm
+test-wasm: $(WASM) js/node_modules/.package-lock.json $(VENV)/.test-wasm
 	command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update && apt-get install -y chromium; } || \
 	  { echo 'make test-wasm needs chromium (Debian: apt-get install chromium)' >&2; exit 1; }
 	cd js && ATLAS12288_WASM=plain npm test
@@ -91,7 +94,7 @@ js/node_modules/.package-lock.json: js/package.json js/package-lock.json
 	touch $@
 
 clean:
-	rm -rf $(VENV) build/wasm js/lib/*.wasm js/node_modules
+	rm -rf $(VENV) build/wasm js/lib/*.wasm js/LICENSE js/node_modules
 
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)

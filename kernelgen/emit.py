@@ -7,7 +7,7 @@ from . import sha256
 from .build import kernel_set_module
 from .contract import ACTIVE_TABLE, DELTA, UPDATE, WINDOW_CHECK, entry_module, standalone_module
 from .kernels import KERNELS, POINTER
-from .targets import KernelSet, for_family, triple
+from .targets import WASM_WITHOUT, KernelSet, for_family, triple
 
 
 def _parse(module: ir.Module) -> binding.ModuleRef:
@@ -22,7 +22,11 @@ def _machine(target_triple: str, cpu: str, features: str) -> binding.TargetMachi
     binding.initialize_all_asmprinters()
     # For a file that is linked later: position-independent, the platform's usual code model. A
     # WebAssembly module has an address space for itself, and there it would cost a table.
-    reloc = "static" if target_triple.startswith("wasm") else "pic"
+    reloc = "pic"
+    if target_triple.startswith("wasm"):
+        reloc = "static"
+        without = (f"-{feature}" for feature in WASM_WITHOUT)
+        features = ",".join(filter(None, (*without, features)))
     return binding.Target.from_triple(target_triple).create_target_machine(
         cpu=cpu, features=features, opt=3, reloc=reloc, codemodel="default"
     )

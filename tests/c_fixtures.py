@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The C library as a C user has it: built and installed by meson, once a session."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 C_PROGRAMS = ROOT / "tests" / "c"
+VECTORS = ROOT / "tests" / "vectors"
 # A Python that has llvmlite: named so where the one that runs the tests has none.
 KERNELGEN_PYTHON = os.environ.get("ATLAS12288_KERNELGEN_PYTHON", sys.executable)
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
@@ -116,6 +118,23 @@ def install(directory: Path, *options: str) -> CInstall:
     return CInstall(prefix, build)
 
 
+def vector_rows() -> str:
+    """vectors.inc, see tests/c/vectors.c."""
+    witnesses, trees = (
+        json.loads((VECTORS / f"{name}.json").read_text())["cases"] for name in ("witness", "tree")
+    )
+    rows = []
+    for case, tree in zip(witnesses, trees, strict=True):
+        assert case["length"] == tree["length"]
+        fixup = -1 if case["fixup_byte"] is None else case["fixup_byte"]
+        text = [case["window_residues"], fixup, case["sha256"], case["witness"]]
+        text += [tree["root"], tree["leaves"]]
+        # A JSON string of hex digits is a C string.
+        values = ", ".join(map(json.dumps, [case["length"], case["residue"], *text]))
+        rows.append(f"VECTOR({values})\n")
+    return "".join(rows)
+
+
 @pytest.fixture(scope="session")
 def c_install(tmp_path_factory: pytest.TempPathFactory) -> CInstall:
     """The library; ATLAS12288_PREFIX names one that is installed already."""
@@ -133,7 +152,8 @@ def c_program(
     def build(name: str) -> Path:
         program = directory / name
         if not program.exists():
-            c_install.compile_shared(program, C_PROGRAMS / f"{name}.c")
+            (directory / "vectors.inc").write_text(vector_rows())
+            c_install.compile_shared(program, C_PROGRAMS / f"{name}.c", f"-I{directory}")
         return program
 
     return build

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** @file The picture of the windows: a cell each, coloured by residue, damaged ones ringed. */
 
-const MODULUS = 96;
+import { MODULUS } from "../lib/constants.js";
+
 const CELLS = [22, 16, 12, 8, 6, 4, 3, 2, 1]; // sizes in CSS pixels, the largest that fits is taken
 const HEIGHT = 260;
+const MARGIN = 8; // room for the ring of a window at the edge
 
 /** @param {number} residue */
 function colour(residue) {
@@ -39,42 +41,55 @@ export class WindowMap {
   #columns = 1;
   #together = 1; // windows a cell, where there are more windows than room
 
+  #onDraw;
+
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {(window: number) => void} onSelect
+   * @param {() => void} onDraw called when it was drawn, and cells may stand for more windows
    */
-  constructor(canvas, onSelect) {
+  constructor(canvas, onSelect, onDraw) {
     this.#canvas = canvas;
-    const select = (/** @type {number} */ window) => {
-      const last = this.#residues.length - 1;
-      this.#selected = Math.min(Math.max(window, 0), Math.max(last, 0));
+    this.#onDraw = onDraw;
+    // The margin is beside what surrounds the picture, so that its cells are in line with that.
+    canvas.style.marginInline = `-${MARGIN}px`;
+    canvas.style.width = `calc(100% + ${2 * MARGIN}px)`;
+    const select = (/** @type {number} */ cell) => {
+      this.#selected = clamped(cell, this.#cells) * this.#together;
       this.draw();
       onSelect(this.#selected);
     };
     canvas.addEventListener("click", (event) => {
-      const column = Math.min(Math.floor(event.offsetX / this.#cell), this.#columns - 1);
-      const row = Math.floor(event.offsetY / this.#cell);
-      select((row * this.#columns + column) * this.#together);
+      const column = Math.floor((event.offsetX - MARGIN) / this.#cell);
+      const row = Math.floor((event.offsetY - MARGIN) / this.#cell);
+      select(Math.max(row, 0) * this.#columns + clamped(column, this.#columns));
     });
     canvas.addEventListener("keydown", (event) => {
-      const row = this.#columns * this.#together;
-      const steps = new Map([
-        ["ArrowLeft", -this.#together],
-        ["ArrowRight", this.#together],
-        ["ArrowUp", -row],
-        ["ArrowDown", row],
-        ["PageUp", -10 * row],
-        ["PageDown", 10 * row],
-        ["Home", -Infinity],
+      const cell = Math.floor(this.#selected / this.#together);
+      const row = Math.floor(cell / this.#columns);
+      const below = (/** @type {number} */ rows) =>
+        cell + (clamped(row + rows, Math.ceil(this.#cells / this.#columns)) - row) * this.#columns;
+      const places = new Map([
+        ["ArrowLeft", cell - 1],
+        ["ArrowRight", cell + 1],
+        ["ArrowUp", below(-1)],
+        ["ArrowDown", below(1)],
+        ["PageUp", below(-10)],
+        ["PageDown", below(10)],
+        ["Home", 0],
         ["End", Infinity],
       ]);
-      const step = steps.get(event.key);
-      if (step === undefined) return;
+      const place = places.get(event.key);
+      if (place === undefined) return;
       event.preventDefault();
-      select(this.#selected + step);
+      select(place);
     });
     new ResizeObserver(() => this.draw()).observe(canvas.parentElement ?? canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+  }
+
+  get #cells() {
+    return Math.ceil(this.#residues.length / this.#together);
   }
 
   /** How many windows a cell stands for. */
@@ -97,36 +112,38 @@ export class WindowMap {
   /** Draws it anew, for example after the page got another width. */
   draw() {
     const count = this.#residues.length;
-    const room = this.#canvas.clientWidth;
-    if (room === 0) return;
+    const room = this.#canvas.clientWidth - 2 * MARGIN;
+    if (room <= 0) return;
     const fits = (/** @type {number} */ cell) =>
       Math.ceil(count / Math.floor(room / cell)) * cell <= HEIGHT;
     this.#cell = CELLS.find(fits) ?? 1;
     this.#columns = Math.max(1, Math.floor(room / this.#cell));
     if (this.#cell > 3) this.#cell = room / this.#columns; // to the edge, where nobody sees the rest
     this.#together = Math.max(1, Math.ceil(count / (this.#columns * HEIGHT)));
-    const cells = Math.ceil(count / this.#together);
-    const rows = Math.max(1, Math.ceil(cells / this.#columns));
+    const rows = Math.max(1, Math.ceil(this.#cells / this.#columns));
     const cell = this.#cell;
-    const { pen } = prepared(this.#canvas, Math.max(rows * cell, cell) + 2);
+    const { pen } = prepared(this.#canvas, rows * cell + 2 * MARGIN);
     const colours = Array.from({ length: MODULUS }, (_, residue) => colour(residue));
     const gap = cell > 3 ? 1 : 0;
     pen.globalAlpha = this.#damaged.length > 0 ? 0.3 : 1; // all others step back
-    for (let i = 0; i < cells; i++) {
+    for (let i = 0; i < this.#cells; i++) {
       const [x, y] = this.#place(i);
       pen.fillStyle = colours[this.#residues[i * this.#together]];
       pen.fillRect(x, y, cell - gap, cell - gap);
     }
     pen.globalAlpha = 1;
     const style = getComputedStyle(this.#canvas);
-    this.#ring(pen, this.#selected, style.getPropertyValue("--text"), 2);
+    const card = style.getPropertyValue("--card");
+    this.#ring(pen, this.#selected, card, 7);
+    this.#ring(pen, this.#selected, style.getPropertyValue("--text"), 3);
     for (const window of this.#damaged.slice(0, 1000)) {
       const [x, y] = this.#place(Math.floor(window / this.#together));
       pen.fillStyle = "#e01020";
       pen.fillRect(x, y, cell - gap, cell - gap);
-      this.#ring(pen, window, style.getPropertyValue("--card"), 8);
+      this.#ring(pen, window, card, 8);
       this.#ring(pen, window, "#e01020", 4);
     }
+    this.#onDraw();
   }
 
   /**
@@ -135,7 +152,7 @@ export class WindowMap {
    */
   #place(index) {
     const row = Math.floor(index / this.#columns);
-    return [(index % this.#columns) * this.#cell, row * this.#cell];
+    return [MARGIN + (index % this.#columns) * this.#cell, MARGIN + row * this.#cell];
   }
 
   /**
@@ -153,6 +170,15 @@ export class WindowMap {
     pen.lineWidth = width;
     pen.strokeRect(x - margin, y - margin, around - 1, around - 1);
   }
+}
+
+/**
+ * The index itself, or the nearest one of `count` items.
+ * @param {number} index
+ * @param {number} count
+ */
+function clamped(index, count) {
+  return Math.max(0, Math.min(index, count - 1));
 }
 
 /** @param {HTMLCanvasElement} canvas the scale of colours */

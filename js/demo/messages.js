@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/** @file What page and worker say to each other; types only. */
+/**
+ * @file What page and worker say to each other; types only. Jobs are numbered by `turn`, so that the
+ * page knows an answer to one that it has given up.
+ */
 
 /**
- * @typedef {{ kind: "check", file: File } | { kind: "flip", offset: number }
- *   | { kind: "verify", text: string } | { kind: "stop" }} Job
+ * @typedef {{ kind: "check", file: File } | { kind: "flip", offset: number } | { kind: "stop" }} Job
  */
 
 /**
@@ -25,24 +27,18 @@
  * @property {"flipped"} kind
  * @property {number} offset
  * @property {number[]} windows those that were found changed
- * @property {Uint8Array} residues of all windows now
- * @property {string[]} differences of the flat witness
+ * @property {Uint8Array} residues of all windows with the flipped byte
  * @property {string} digest
  */
 
 /**
- * @typedef {object} Verified
- * @property {"verified"} kind
- * @property {string} algorithm
- * @property {string} time
- * @property {string} [name] of the file, where there is one
- * @property {string[]} [differences]
+ * @typedef {Checked | Flipped | { kind: "progress", done: number }
+ *   | { kind: "failed", message: string }} Answer
  */
 
 /**
- * @typedef {Checked | Flipped | Verified | { kind: "progress", done: number }
- *   | { kind: "failed", job: Job["kind"], message: string }
- *   | { kind: "ready", version: string, kernels: string }} Answer
+ * @typedef {{ kind: "ready", version: string, kernels: string }
+ *   | { kind: "broken", message: string }} Start how the start of the worker ended
  */
 
 export {};

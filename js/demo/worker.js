@@ -3,63 +3,58 @@
  * @file The page's worker: reads files and makes witnesses, one job at a time; a new job ends the
  * one before. The last file that was checked stays, for the damage test.
  */
-import { kernelSet, load, RUN_BYTES, TreeWitness } from "../lib/index.js";
-import { version, witnessFromJson, WitnessStream } from "../lib/index.js";
+import { kernelSet, load, TreeWitness, version, WitnessStream } from "../lib/index.js";
 
-/** @import { Job, Answer } from "./messages.js" */
+/** @import { Answer, Job, Start } from "./messages.js" */
+/** @typedef {Job & { turn: number }} Asked */
 
-/** @type {{ file: File, flat: import("../lib/index.js").Witness, tree: TreeWitness } | undefined} */
+/** @type {{ file: File, tree: TreeWitness } | undefined} */
 let checked;
 let stop = new AbortController();
 
-/** @param {Answer} answer */
-const answer = (answer) => self.postMessage(answer);
-
 const loaded = load();
 
-self.addEventListener("message", async (/** @type {MessageEvent<Job>} */ { data: job }) => {
-  if (job.kind !== "verify") {
-    stop.abort();
-    stop = new AbortController();
-  }
+self.addEventListener("message", async (/** @type {MessageEvent<Asked>} */ { data: job }) => {
+  stop.abort();
+  stop = new AbortController();
   const { signal } = stop;
+  const answer = (/** @type {Answer} */ answer) => self.postMessage({ ...answer, turn: job.turn });
   try {
     await loaded;
-    if (job.kind === "check") await check(job.file, signal);
-    if (job.kind === "flip") await flip(job.offset, signal);
-    if (job.kind === "verify") verify(job.text);
+    if (job.kind === "check") answer(await check(job.file, signal, answer));
+    if (job.kind === "flip") answer(await flip(job.offset, signal, answer));
   } catch (error) {
     // A job that a newer one ended has nothing to say any more.
-    if (!signal.aborted) failed(job.kind, error);
+    if (!signal.aborted) answer({ kind: "failed", message: told(error) });
   }
 });
 
-/**
- * @param {Job["kind"]} job
- * @param {unknown} error
- */
-function failed(job, error) {
-  const message = error instanceof Error ? error.message : String(error);
-  answer({ kind: "failed", job, message });
+/** @param {unknown} error */
+function told(error) {
+  const name = error instanceof DOMException ? error.name : "";
+  if (name === "NotReadableError" || name === "NotFoundError") {
+    return "the file changed on the disk or is gone, choose it again";
+  }
+  return error instanceof Error ? error.message : String(error);
 }
 
 /**
- * Both witnesses of a file, in one pass.
- * @param {File} file
+ * Both witnesses of data, in one pass.
+ * @param {Blob} data
  * @param {AbortSignal} signal
- * @param {number} [flipped] offset of a byte whose lowest bit is turned over on the way
+ * @param {(answer: Answer) => void} answer
  */
-async function witnesses(file, signal, flipped) {
+async function witnesses(data, signal, answer) {
   const stream = new WitnessStream();
   try {
     let shown = 0;
-    const tree = await TreeWitness.generateFrom(runsOf(file, flipped), {
+    const tree = await TreeWitness.generateFrom(data, {
       signal,
       onRun(run, offset) {
         stream.update(run);
         if (performance.now() - shown > 50) {
           shown = performance.now();
-          answer({ kind: "progress", done: (offset + run.length) / file.size });
+          answer({ kind: "progress", done: (offset + run.length) / data.size });
         }
       },
     });
@@ -71,26 +66,16 @@ async function witnesses(file, signal, flipped) {
 
 /**
  * @param {File} file
- * @param {number} [flipped]
- */
-async function* runsOf(file, flipped = -1) {
-  for (let start = 0; start < file.size; start += RUN_BYTES) {
-    const run = new Uint8Array(await file.slice(start, start + RUN_BYTES).arrayBuffer());
-    if (flipped >= start && flipped < start + run.length) run[flipped - start] ^= 1;
-    yield run;
-  }
-}
-
-/**
- * @param {File} file
  * @param {AbortSignal} signal
+ * @param {(answer: Answer) => void} answer
+ * @returns {Promise<Answer>}
  */
-async function check(file, signal) {
+async function check(file, signal, answer) {
   checked = undefined;
   const start = performance.now();
-  const { tree, flat } = await witnesses(file, signal);
-  checked = { file, flat, tree };
-  answer({
+  const { tree, flat } = await witnesses(file, signal, answer);
+  checked = { file, tree };
+  return {
     kind: "checked",
     name: file.name,
     length: flat.length,
@@ -101,45 +86,34 @@ async function check(file, signal) {
     tree: tree.toJson(),
     residues: tree.windowResidues ?? new Uint8Array(),
     seconds: (performance.now() - start) / 1000,
-  });
+  };
 }
 
 /**
- * @param {number} offset
+ * @param {number} offset of the byte whose lowest bit is turned over on the way
  * @param {AbortSignal} signal
+ * @param {(answer: Answer) => void} answer
+ * @returns {Promise<Answer>}
  */
-async function flip(offset, signal) {
+async function flip(offset, signal, answer) {
   if (checked === undefined) throw new Error("there is no file to flip a byte of");
-  const found = await witnesses(checked.file, signal, offset);
-  answer({
+  const { file, tree } = checked;
+  const byte = new Uint8Array(await file.slice(offset, offset + 1).arrayBuffer());
+  byte[0] ^= 1;
+  // The parts are not read before the whole is.
+  const flipped = new Blob([file.slice(0, offset), byte, file.slice(offset + 1)]);
+  const found = await witnesses(flipped, signal, answer);
+  return {
     kind: "flipped",
     offset,
-    windows: checked.tree.changedWindows(found.tree),
+    windows: tree.changedWindows(found.tree),
     residues: found.tree.windowResidues ?? new Uint8Array(),
-    differences: checked.flat.differences(found.flat),
     digest: found.flat.hexdigest(),
-  });
+  };
 }
 
-/** @param {string} text */
-function verify(text) {
-  const witness = witnessFromJson(text); // throws what is wrong with it
-  const { algorithm } = witness;
-  if (checked === undefined) {
-    answer({ kind: "verified", algorithm, time: witness.timestamp });
-    return;
-  }
-  const found = algorithm === "sha256" ? checked.flat : checked.tree;
-  answer({
-    kind: "verified",
-    algorithm,
-    time: witness.timestamp,
-    name: checked.file.name,
-    differences: witness.differences(found),
-  });
-}
-
+const started = (/** @type {Start} */ start) => self.postMessage(start);
 loaded.then(
-  () => answer({ kind: "ready", version: version(), kernels: kernelSet() }),
-  (error) => failed("check", error),
+  () => started({ kind: "ready", version: version(), kernels: kernelSet() }),
+  (error) => started({ kind: "broken", message: told(error) }),
 );

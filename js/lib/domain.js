@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+/// <reference lib="esnext.disposable" preserve="true" />
 /** @file Domains: a region of memory under the law, with a budget, committed once. */
 
 import { MODULUS } from "./constants.js";
@@ -87,8 +88,8 @@ export class Domain extends Handle {
   /**
    * Puts bytes under the law. They are not copied for good: each call judges them as they are then.
    *
-   * Bytes outside the module's memory are copied into it for each judgement, which takes as much
-   * memory again; those of a {@link Region} are judged where they are.
+   * Bytes outside the module's memory, less than 2 GiB, are copied into it for each judgement, which
+   * takes as much memory again; those of a {@link Region} are judged where they are.
    * @param {Bytes} buf
    * @throws {DomainMemoryError} `buf` is empty or larger than the capacity, or there is no memory
    * @throws {StateError} bytes are attached already, or the domain is COMMITTED or closed
@@ -100,11 +101,16 @@ export class Domain extends Handle {
     if (!(buf instanceof Region) && buffer === heap().buffer) {
       throw new TypeError("buf is a view of a Region, must be the Region, which keeps its memory");
     }
+    if (length > this.bytes) {
+      throw new DomainMemoryError(
+        `len is ${length}, must be in 1..${this.bytes}, the capacity of the domain`,
+      );
+    }
     // Where it will be refused, without a region; the address is then not looked at.
-    const fits = length >= 1 && length <= this.bytes && this.#attached === undefined;
+    const fits = length >= 1 && this.#attached === undefined;
     const region = buf instanceof Region ? buf : fits ? new Region(length) : undefined;
     const base = region?.address ?? outPointer();
-    if (wasm().atlas_domain_attach(domain, base, Math.min(length, SIZE_MAX)) !== 0) {
+    if (wasm().atlas_domain_attach(domain, base, length) !== 0) {
       const error = lastError();
       if (region !== buf) region?.close();
       throw error;
@@ -181,12 +187,16 @@ export class Domain extends Handle {
     try {
       result = body();
     } catch (error) {
-      restore();
+      try {
+        restore();
+      } catch {
+        // Bytes that are gone cannot be restored; why the body failed says more.
+      }
       throw error;
     } finally {
       this.#transactions -= 1;
     }
-    if (result instanceof Promise) {
+    if (typeof (/** @type {any} */ (result)?.then) === "function") {
       restore();
       throw new TypeError("body returned a promise, must do its work before it returns");
     }
@@ -290,6 +300,11 @@ export class Lease {
     this.#budget = budget;
     /** @readonly What the lease took, in 0..95. */
     this.amt = amt;
+  }
+
+  /** Was it closed? */
+  get closed() {
+    return !this.#held;
   }
 
   /** Gives back what the lease took. Again, or where the domain is closed, it does nothing. */

@@ -11,6 +11,12 @@
  * law, not a security check: what proves integrity is the digest of a Witness.
  */
 
+/** @typedef {import("./wasm.js").Bytes} Bytes */
+/** @typedef {import("./wasm.js").Source} Source */
+/** @typedef {import("./source.js").Data} Data */
+/** @typedef {import("./source.js").ReadOptions} ReadOptions */
+/** @typedef {import("./witness.js").WitnessRecord} WitnessRecord */
+
 export * from "./constants.js";
 export { Budget, Domain, Lease } from "./domain.js";
 export {

@@ -8,7 +8,7 @@
 
 import { DIGEST_BYTES } from "./constants.js";
 import { WitnessError } from "./errors.js";
-import { typeName } from "./wasm.js";
+import { isA, typeName } from "./wasm.js";
 
 // Strings whole, so that what stands in them is not taken for structure; then one sign or word.
 const TOKENS = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/g;
@@ -35,7 +35,7 @@ export class Fields {
    * @throws {TypeError} `text` is neither a string nor bytes
    */
   constructor(text, keys) {
-    if (typeof text !== "string" && !(text instanceof Uint8Array)) {
+    if (typeof text !== "string" && !isA("Uint8Array", text)) {
       throw new TypeError(`text is of type ${typeName(text)}, must be a string or a Uint8Array`);
     }
     this.#raw = members(text);

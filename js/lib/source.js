@@ -2,7 +2,7 @@
 /** @file Data of any size, read as a stream in constant memory. */
 
 import { WINDOW_BYTES } from "./constants.js";
-import { bytesOf, typeName } from "./wasm.js";
+import { bytesOf, isBuffer, typeName } from "./wasm.js";
 
 /**
  * @typedef {Blob | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | Iterable<Uint8Array>} Data
@@ -28,14 +28,53 @@ export const RUN_BYTES = 256 * WINDOW_BYTES;
  */
 export async function* runs(data, options = {}) {
   const { signal, onRun } = options;
+  signal?.throwIfAborted();
+  const source = isBlob(data) ? blobRuns(data) : joined(chunksOf(data, signal));
   let offset = 0;
-  for await (const run of data instanceof Blob ? blobRuns(data) : joined(chunksOf(data))) {
-    signal?.throwIfAborted();
+  for await (const run of signal === undefined ? source : stoppable(source, signal)) {
     yield run;
     onRun?.(run, offset);
     offset += run.length;
   }
-  signal?.throwIfAborted();
+}
+
+/**
+ * The runs until the signal stops them, also while the source makes them wait.
+ * @param {AsyncGenerator<Uint8Array, void, void>} source
+ * @param {AbortSignal} signal
+ */
+async function* stoppable(source, signal) {
+  let stop = () => {};
+  /** @type {Promise<never>} */
+  const stopped = new Promise((_, reject) => (stop = () => reject(signal.reason)));
+  stopped.catch(() => {}); // a stop between two runs is seen below
+  signal.addEventListener("abort", stop);
+  let waits = false;
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      waits = true;
+      const { done, value } = await Promise.race([source.next(), stopped]);
+      waits = false;
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    signal.removeEventListener("abort", stop);
+    const end = source.return();
+    end.catch(() => {}); // where the source waits, it ends after that; nobody is there to hear of it
+    if (!waits) await end;
+  }
+}
+
+/**
+ * A Blob, also one of another realm.
+ * @param {unknown} data
+ * @returns {data is Blob}
+ */
+function isBlob(data) {
+  const isObject = typeof data === "object" && data !== null;
+  return isObject && "size" in data && "slice" in data && "arrayBuffer" in data;
 }
 
 /** @param {Blob} blob */
@@ -67,24 +106,28 @@ async function* joined(chunks) {
 
 /**
  * @param {Exclude<Data, Blob>} data
+ * @param {AbortSignal} [signal]
  * @returns {AsyncIterable<Uint8Array> | Iterable<Uint8Array>}
  */
-function chunksOf(data) {
+function chunksOf(data, signal) {
   const isObject = typeof data === "object" && data !== null;
-  const isBytes = isObject && (ArrayBuffer.isView(data) || data instanceof ArrayBuffer);
+  if (isObject && "getReader" in data) return streamChunks(data, signal);
+  const isBytes = ArrayBuffer.isView(data) || isBuffer(data);
   if (isObject && !isBytes && (Symbol.asyncIterator in data || Symbol.iterator in data)) return data;
-  if (isObject && "getReader" in data) return streamChunks(data);
   throw new TypeError(
     `data is of type ${typeName(data)}, must be a Blob, a stream or an iterable of chunks`,
   );
 }
 
 /**
- * Not every engine iterates over a ReadableStream.
+ * Not every engine iterates over a ReadableStream, and where it waits only its reader can end it.
  * @param {ReadableStream<Uint8Array>} stream
+ * @param {AbortSignal} [signal]
  */
-async function* streamChunks(stream) {
+async function* streamChunks(stream, signal) {
   const reader = stream.getReader();
+  const cancel = () => reader.cancel(signal?.reason).catch(() => {});
+  signal?.addEventListener("abort", cancel);
   let ended = false;
   try {
     for (;;) {
@@ -94,6 +137,7 @@ async function* streamChunks(stream) {
       yield value;
     }
   } finally {
+    signal?.removeEventListener("abort", cancel);
     if (!ended) await reader.cancel();
     reader.releaseLock();
   }

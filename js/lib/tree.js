@@ -9,9 +9,9 @@ import { ConservationError, StateError, WitnessError } from "./errors.js";
 import { toHex } from "./json.js";
 import { residue as residueOf, windowResidues } from "./residue.js";
 import { runs } from "./source.js";
-import { bytesOf, check, Handle, heap, inPieces, integer, made } from "./wasm.js";
-import { outPointer, staged, wasm, PIECE_BYTES } from "./wasm.js";
-import { ALGORITHM, nowNs, readRecord, TREE_ALGORITHM, Witness, WitnessRecord } from "./witness.js";
+import { bytesOf, check, Handle, heap, inPieces, integer, lastingBytesOf, made } from "./wasm.js";
+import { nowNs, outPointer, PIECE_BYTES, staged, wasm } from "./wasm.js";
+import { ALGORITHM, readRecord, TREE_ALGORITHM, Witness, WitnessRecord } from "./witness.js";
 
 /** @import { Bytes } from "./wasm.js" */
 /** @import { Data, ReadOptions } from "./source.js" */
@@ -137,29 +137,6 @@ export class TreeWitness extends WitnessRecord {
       );
     }
     return this.#leaves;
-  }
-
-  /**
-   * Are length, residue and root those of `buf`? The root is compared in constant time.
-   * @param {Bytes} buf
-   * @returns {boolean}
-   * @throws {TypeError} `buf` has no bytes to read
-   */
-  verify(buf) {
-    const bytes = bytesOf(buf, "buf");
-    if (bytes.length !== this.length) return false;
-    return this.differences(TreeWitness.generate(bytes)).length === 0;
-  }
-
-  /**
-   * The same for data of any size.
-   * @param {Data} data
-   * @param {ReadOptions} [options]
-   * @returns {Promise<boolean>}
-   * @throws {TypeError} `data` is nothing that can be read; and what reading it throws
-   */
-  async verifyFrom(data, options) {
-    return this.differences(await TreeWitness.generateFrom(data, options)).length === 0;
   }
 
   /**
@@ -335,20 +312,18 @@ function resized(bytes, length) {
   return copy;
 }
 
+const DESTROY = "atlas_tree_stream_destroy";
+
 /** The root of data that comes in chunks of any size, in constant memory. */
 export class TreeHash extends Handle {
   /**
    * @param {Bytes} [data] the first chunk
-   * @param {TreeHash} [before] another object, whose bytes come before it; see {@link copy}
    * @throws {TypeError} `data` has no bytes to read
    */
-  constructor(data, before) {
-    const pointer =
-      before === undefined
-        ? wasm().atlas_tree_stream_create()
-        : wasm().atlas_tree_stream_copy(before.pointer);
-    super(made(pointer), "atlas_tree_stream_destroy");
-    if (data !== undefined) this.update(data);
+  constructor(data) {
+    const bytes = data === undefined ? undefined : lastingBytesOf(data, "data");
+    super(made(wasm().atlas_tree_stream_create()), DESTROY);
+    if (bytes !== undefined) this.update(bytes());
   }
 
   /**
@@ -379,7 +354,7 @@ export class TreeHash extends Handle {
     const bytes = bytesOf(leaves, "leaves");
     if (bytes.length % DIGEST_BYTES !== 0) {
       throw new RangeError(
-        `leaves has ${bytes.length} bytes, must have a multiple of ${DIGEST_BYTES}`,
+        `leaves has ${bytes.length} bytes, must have ${DIGEST_BYTES} for each hash`,
       );
     }
     if (integer(residue, "residue") < 0 || residue >= MODULUS) {
@@ -400,20 +375,9 @@ export class TreeHash extends Handle {
    * @returns {TreeHash}
    */
   copy() {
-    return new TreeHash(undefined, this);
-  }
-
-  #result() {
-    const out = outPointer();
-    const [lengthAt, residueAt] = [out + DIGEST_BYTES, out + DIGEST_BYTES + 8];
-    check(wasm().atlas_tree_stream_root(this.pointer, out, lengthAt, residueAt));
-    const memory = heap();
-    const length = new DataView(memory.buffer).getBigUint64(lengthAt, true);
-    return {
-      root: memory.slice(out, out + DIGEST_BYTES),
-      length: Number(length),
-      residue: memory[residueAt],
-    };
+    const pointer = made(wasm().atlas_tree_stream_copy(this.pointer));
+    // Past the constructor, which makes an empty one and takes no address from a caller.
+    return /** @type {TreeHash} */ (Reflect.construct(Handle, [pointer, DESTROY], TreeHash));
   }
 
   /**
@@ -422,7 +386,7 @@ export class TreeHash extends Handle {
    * @throws {StateError} the object is closed
    */
   digest() {
-    return this.#result().root;
+    return resultOf(this.pointer).root;
   }
 
   /**
@@ -436,12 +400,12 @@ export class TreeHash extends Handle {
 
   /** How many bytes came so far. */
   get length() {
-    return this.#result().length;
+    return resultOf(this.pointer).length;
   }
 
   /** The residue of all bytes so far, in 0..95. */
   get residue() {
-    return this.#result().residue;
+    return resultOf(this.pointer).residue;
   }
 
   /**
@@ -450,7 +414,7 @@ export class TreeHash extends Handle {
    * @throws {StateError} the object is closed
    */
   witness() {
-    const { root, length, residue } = this.#result();
+    const { root, length, residue } = resultOf(this.pointer);
     return new TreeWitness({
       algorithm: TREE_ALGORITHM,
       length,
@@ -459,6 +423,23 @@ export class TreeHash extends Handle {
       timestampNs: nowNs(),
     });
   }
+}
+
+/**
+ * Root, length and residue of all bytes so far.
+ * @param {number} stream
+ */
+function resultOf(stream) {
+  const out = outPointer();
+  const [lengthAt, residueAt] = [out + DIGEST_BYTES, out + DIGEST_BYTES + 8];
+  check(wasm().atlas_tree_stream_root(stream, out, lengthAt, residueAt));
+  const memory = heap();
+  const length = new DataView(memory.buffer).getBigUint64(lengthAt, true);
+  return {
+    root: memory.slice(out, out + DIGEST_BYTES),
+    length: Number(length),
+    residue: memory[residueAt],
+  };
 }
 
 /**

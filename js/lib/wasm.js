@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * @file The WebAssembly module: how it is loaded, its memory, and the objects that live there.
  *
@@ -47,28 +48,37 @@ export function simdSupported() {
  *   best: atlas12288-simd.wasm or atlas12288.wasm
  * @returns {Promise<void>}
  * @throws {StateError} a source is given, and the module is loaded already
- * @throws {TypeError} the source cannot be read; {@link WebAssembly.CompileError} no module
+ * @throws {TypeError} `source` is none of these, or a module of something else; also where a URL
+ *   cannot be fetched. A path that cannot be read gives the error of Node, bytes that are no module
+ *   {@link WebAssembly.CompileError}
  */
 export async function load(source) {
   if (loading !== undefined && source !== undefined) {
     throw new StateError("the module is loaded already, must be loaded once");
   }
   if (loading === undefined) {
-    const name = simdSupported() ? "./atlas12288-simd.wasm" : "./atlas12288.wasm";
-    loading = start(source ?? new URL(name, import.meta.url));
+    loading = start(source === undefined ? fileBeside() : source);
     loading.catch(() => (loading = undefined)); // so that it can be tried again
   }
   return loading;
 }
 
+/** Each address in full, so that bundlers find the files. */
+function fileBeside() {
+  return simdSupported()
+    ? new URL("./atlas12288-simd.wasm", import.meta.url)
+    : new URL("./atlas12288.wasm", import.meta.url);
+}
+
 /** @param {Source} source */
 async function start(source) {
-  const module =
-    source instanceof WebAssembly.Module
-      ? source
-      : await WebAssembly.compile(await read(/** @type {Readable} */ (source)));
-  const now = () => BigInt(Date.now()) * 1_000_000n;
-  const { exports } = await WebAssembly.instantiate(module, { atlas: { now_ns: now } });
+  const module = isA("WebAssembly.Module", source)
+    ? /** @type {WebAssembly.Module} */ (source)
+    : await WebAssembly.compile(await read(/** @type {Readable} */ (source)));
+  if (!WebAssembly.Module.exports(module).some(({ name }) => name === FIRST)) {
+    throw new TypeError(`source exports no '${FIRST}', must be a module of atlas12288`);
+  }
+  const { exports } = await WebAssembly.instantiate(module, { atlas: { now_ns: nowNs } });
   const started = /** @type {Exports} */ (/** @type {unknown} */ (exports));
   started._initialize();
   stagePointer = started.atlas_host_alloc(STAGE_BYTES) >>> 0;
@@ -76,24 +86,39 @@ async function start(source) {
   instance = started;
 }
 
+const FIRST = "atlas_domain_create"; // of the contract's functions
+
+/** The present time in nanoseconds since 1970. */
+export function nowNs() {
+  return BigInt(Date.now()) * 1_000_000n;
+}
+
 /** @typedef {string | URL | BufferSource | Response} Readable */
+
+// In a variable, because bundlers for browsers look for the modules that an import names.
+const NODE_FILES = "node:fs/promises";
 
 /**
  * @param {Readable} source
  * @returns {Promise<BufferSource>}
  */
 async function read(source) {
-  if (typeof Response === "function" && source instanceof Response) return body(source);
-  if (typeof source !== "string" && !(source instanceof URL)) {
-    return /** @type {BufferSource} */ (source);
+  if (isA("Response", source)) return body(/** @type {Response} */ (source));
+  if (typeof source !== "string" && !isA("URL", source)) {
+    if (isBuffer(source) || ArrayBuffer.isView(source)) return /** @type {BufferSource} */ (source);
+    throw new TypeError(
+      `source is of type ${typeName(source)}, must be a path, a URL, bytes, a Response or a ` +
+        "WebAssembly.Module",
+    );
   }
   const isNode = typeof process === "object" && Boolean(process.versions?.node);
   const path = String(source);
   if (isNode && (path.startsWith("file:") || !/^[a-z][a-z0-9+.-]+:/i.test(path))) {
-    const { readFile } = await import("node:fs/promises");
+    /** @type {typeof import("node:fs/promises")} */
+    const { readFile } = await import(/* webpackIgnore: true */ /* @vite-ignore */ NODE_FILES);
     return readFile(path.startsWith("file:") ? new URL(path) : path);
   }
-  return body(await fetch(source));
+  return body(await fetch(path));
 }
 
 /** @param {Response} response */
@@ -139,12 +164,12 @@ export function textAt(pointer) {
 }
 
 /**
- * The error of the last call.
+ * The error of the last call, without the C function's name.
  * @returns {Error}
  */
 export function lastError() {
-  const message = textAt(wasm().atlas_get_last_error());
-  return errorOf(wasm().atlas_get_last_error_code(), message);
+  const text = textAt(wasm().atlas_get_last_error());
+  return errorOf(wasm().atlas_get_last_error_code(), text.slice(text.indexOf(": ") + 2));
 }
 
 /**
@@ -323,32 +348,74 @@ export class Region extends Handle {
  */
 
 /**
- * The bytes of an argument, not copied.
+ * Is the value of a class of the platform, also of that of another realm, such as a frame?
+ * @param {string} name of the class
+ * @param {unknown} value
+ */
+export function isA(name, value) {
+  return Object.prototype.toString.call(value) === `[object ${name}]`;
+}
+
+/**
+ * Is it an ArrayBuffer or a SharedArrayBuffer?
+ * @param {unknown} value
+ */
+export function isBuffer(value) {
+  return isA("ArrayBuffer", value) || isA("SharedArrayBuffer", value);
+}
+
+/**
+ * The bytes of an argument, not copied; until a call that may allocate, see {@link lastingBytesOf}.
  * @param {Bytes} value
  * @param {string} name of the argument
  * @returns {Uint8Array}
- * @throws {TypeError} it has no bytes, or they are detached
+ * @throws {TypeError} it has no bytes, or they are detached or outside of their buffer
  */
 export function bytesOf(value, name) {
   if (value instanceof Region) return value.bytes;
   const isView = ArrayBuffer.isView(value);
-  const isShared = typeof SharedArrayBuffer === "function" && value instanceof SharedArrayBuffer;
-  if (!isView && !isShared && !(value instanceof ArrayBuffer)) {
+  if (!isView && !isBuffer(value)) {
     throw new TypeError(
       `${name} is of type ${typeName(value)}, must be an ArrayBuffer, a view of one or a Region`,
     );
   }
   const buffer = isView ? value.buffer : value;
-  // A detached buffer says that it is empty, but no view of it can be made.
-  if (value.byteLength === 0) {
-    try {
-      new Uint8Array(buffer);
-    } catch {
+  // Bytes that are gone say that there are none, or do not say; what needs them fails.
+  if (fails(() => value.byteLength) || value.byteLength === 0) {
+    if (fails(() => new Uint8Array(buffer))) {
       throw new TypeError(`${name} is detached, must have its bytes`);
+    }
+    const items = /** @type {Partial<Uint8Array>} */ (value);
+    if (fails(() => (items.values === undefined ? value.byteLength : items.values()))) {
+      throw new TypeError(`${name} is outside of its buffer, must have its bytes`);
     }
   }
   if (value instanceof Uint8Array) return value;
   return isView ? new Uint8Array(buffer, value.byteOffset, value.byteLength) : new Uint8Array(buffer);
+}
+
+/** @param {() => unknown} use */
+function fails(use) {
+  try {
+    use();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/**
+ * What bytesOf() gives, also after calls that may allocate: where the memory of the module grows,
+ * views of it lose their bytes.
+ * @param {Bytes} value
+ * @param {string} name of the argument
+ * @returns {() => Uint8Array}
+ */
+export function lastingBytesOf(value, name) {
+  const bytes = bytesOf(value, name);
+  if (!isInside(bytes)) return () => bytes;
+  const { byteOffset, length } = bytes;
+  return () => heap().subarray(byteOffset, byteOffset + length);
 }
 
 /**

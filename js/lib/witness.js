@@ -13,7 +13,8 @@ import { DIGEST_BYTES, MODULUS, WITNESS_BYTES } from "./constants.js";
 import { WitnessError } from "./errors.js";
 import { Fields, toHex, write } from "./json.js";
 import { runs } from "./source.js";
-import { bytesOf, check, Handle, heap, inPieces, made, staged, wasm } from "./wasm.js";
+import { bytesOf, check, Handle, heap, inPieces, lastingBytesOf, made } from "./wasm.js";
+import { staged, wasm } from "./wasm.js";
 
 /** @import { Bytes } from "./wasm.js" */
 /** @import { Data, ReadOptions } from "./source.js" */
@@ -35,6 +36,12 @@ const LENGTH_MAX = Number.MAX_SAFE_INTEGER;
  * @property {number} residue
  * @property {Uint8Array} digest
  * @property {bigint} timestampNs
+ */
+
+/**
+ * @typedef {object} Kind a class of witnesses
+ * @property {(buf: Bytes) => WitnessRecord} generate
+ * @property {(data: Data, options?: ReadOptions) => Promise<WitnessRecord>} generateFrom
  */
 
 /** What witnesses of all algorithms have: algorithm, length, residue, digest, time. Immutable. */
@@ -102,6 +109,46 @@ export class WitnessRecord {
   }
 
   /**
+   * Is it a witness of the same class with the same fields, the time included?
+   * @param {unknown} other
+   * @returns {boolean}
+   */
+  equals(other) {
+    return (
+      other instanceof WitnessRecord &&
+      this.algorithm === other.algorithm &&
+      this.timestampNs === other.timestampNs &&
+      this.differences(other).length === 0
+    );
+  }
+
+  /**
+   * Are length, residue and digest those of `buf`? The digest is compared in constant time.
+   * @param {Bytes} buf
+   * @returns {boolean}
+   * @throws {TypeError} `buf` has no bytes to read
+   */
+  verify(buf) {
+    if (bytesOf(buf, "buf").length !== this.length) return false;
+    return this.differences(this.#kind.generate(buf)).length === 0;
+  }
+
+  /**
+   * The same for data of any size.
+   * @param {Data} data
+   * @param {ReadOptions} [options]
+   * @returns {Promise<boolean>}
+   * @throws {TypeError} `data` is nothing that can be read; and what reading it throws
+   */
+  async verifyFrom(data, options) {
+    return this.differences(await this.#kind.generateFrom(data, options)).length === 0;
+  }
+
+  get #kind() {
+    return /** @type {Kind} */ (/** @type {unknown} */ (this.constructor));
+  }
+
+  /**
    * In a time that does not depend on the bytes.
    * @param {WitnessRecord} other
    */
@@ -116,14 +163,23 @@ export class WitnessRecord {
    * @returns {string}
    */
   toJson() {
-    return write({
+    return write(this.toJSON());
+  }
+
+  /**
+   * What JSON.stringify() writes: the fields of `toJson`, in the same order.
+   * @returns {{ type: string, algorithm: string, length: number, residue: number, digest: string,
+   *   timestamp: string }}
+   */
+  toJSON() {
+    return {
       type: JSON_TYPE,
       algorithm: this.algorithm,
       length: this.length,
       residue: this.residue,
       digest: this.hexdigest(),
       timestamp: this.timestamp,
-    });
+    };
   }
 }
 
@@ -142,9 +198,10 @@ export class Witness extends WitnessRecord {
    * @throws {TypeError} `buf` has no bytes to read
    */
   static generate(buf) {
+    const bytes = lastingBytesOf(buf, "buf");
     const stream = new WitnessStream();
     try {
-      stream.update(buf);
+      stream.update(bytes());
       return stream.witness();
     } finally {
       stream.close();
@@ -191,29 +248,6 @@ export class Witness extends WitnessRecord {
    */
   static fromJson(text) {
     return new Witness(readRecord(text, ALGORITHM));
-  }
-
-  /**
-   * Are length, residue and digest those of `buf`? The digest is compared in constant time.
-   * @param {Bytes} buf
-   * @returns {boolean}
-   * @throws {TypeError} `buf` has no bytes to read
-   */
-  verify(buf) {
-    const bytes = bytesOf(buf, "buf");
-    if (bytes.length !== this.length) return false;
-    return this.differences(Witness.generate(bytes)).length === 0;
-  }
-
-  /**
-   * The same for data of any size.
-   * @param {Data} data
-   * @param {ReadOptions} [options]
-   * @returns {Promise<boolean>}
-   * @throws {TypeError} `data` is nothing that can be read; and what reading it throws
-   */
-  async verifyFrom(data, options) {
-    return this.differences(await Witness.generateFrom(data, options)).length === 0;
   }
 
   /**
@@ -313,11 +347,6 @@ export function readRecord(text, ...algorithms) {
   const rule = "like 2025-01-31T12:00:00.000000000Z, from 1970 to 2554";
   fields.check("timestamp", timestampNs >= 0n, rule);
   return { algorithm, length, residue, digest, timestampNs };
-}
-
-/** The present time in nanoseconds since 1970. */
-export function nowNs() {
-  return BigInt(Date.now()) * 1_000_000n;
 }
 
 /** @param {bigint} timestampNs */

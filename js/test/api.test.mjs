@@ -2,6 +2,7 @@
 // The package as a user calls it: verdicts, errors, domains, budgets, handles.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { runInNewContext } from "node:vm";
 
 import { atlas, inputBytes, MODULE, residueOf } from "./loaded.mjs";
 
@@ -65,7 +66,32 @@ test("any bytes are taken: buffers, views at an offset, shared memory; nothing e
     });
   }
   structuredClone(bytes, { transfer: [bytes.buffer] });
-  assert.throws(() => atlas.residue(bytes), { message: "buf is detached, must have its bytes" });
+  for (const gone of [bytes, bytes.buffer]) {
+    assert.throws(() => atlas.residue(gone), { message: "buf is detached, must have its bytes" });
+  }
+});
+
+test("bytes of another realm are taken", () => {
+  const kinds = ["ArrayBuffer(5)", "SharedArrayBuffer(5)", "Uint8Array(5)", "DataView(new ArrayBuffer(5))"];
+  for (const kind of kinds) {
+    assert.equal(atlas.Witness.generate(runInNewContext(`new ${kind}`)).length, 5, kind);
+  }
+  const text = atlas.Witness.generate(new Uint8Array(5)).toJson();
+  const bytes = runInNewContext("Uint8Array.from(data)", { data: new TextEncoder().encode(text) });
+  assert.equal(atlas.Witness.fromJson(bytes).toJson(), text);
+});
+
+test("a view that a shrunk buffer left behind is refused", () => {
+  const Resizable = /** @type {any} */ (ArrayBuffer); // newer than the types
+  for (const View of /** @type {any[]} */ ([Uint8Array, Float64Array, DataView])) {
+    const buffer = new Resizable(64, { maxByteLength: 128 });
+    const view = new View(buffer, 32, 1);
+    assert.equal(atlas.residue(view), 0);
+    buffer.resize(16);
+    const message = "buf is outside of its buffer, must have its bytes";
+    assert.throws(() => atlas.residue(view), { name: "TypeError", message });
+    assert.throws(() => atlas.conservedFill(view, 3), { name: "TypeError" });
+  }
 });
 
 test("a refused copy changes nothing", () => {
@@ -116,7 +142,7 @@ test("a witness tells changes, is immutable and refuses what is none", () => {
     assert.throws(() => atlas.Witness.fromBytes(new Uint8Array(length)), {
       name: "WitnessError",
       code: 2,
-      message: `atlas_witness_from_bytes: len is ${length}, must be 56`,
+      message: `len is ${length}, must be 56`,
     });
   }
   form[6] = 96;
@@ -127,6 +153,23 @@ test("a witness tells changes, is immutable and refuses what is none", () => {
     name: "WitnessError",
     message: "length is 18446744073709551615, must be an integer in 0..9007199254740991",
   });
+});
+
+test("witnesses are equal when all fields are, the time included; JSON.stringify knows them", () => {
+  const bytes = inputBytes(30_000);
+  for (const Kind of [atlas.Witness, atlas.TreeWitness]) {
+    const witness = Kind.generate(bytes);
+    const again = Kind.fromJson(JSON.stringify(witness));
+    assert.equal(again.toJson(), witness.toJson());
+    assert.ok(witness.equals(again));
+    const later = witness.toJson().replace(witness.timestamp, "2025-01-31T12:00:00.000000000Z");
+    assert.ok(!witness.equals(Kind.fromJson(later)));
+    const others = [Kind.generate(bytes.subarray(1)), undefined, {}, witness.toJson()];
+    for (const other of others) assert.ok(!witness.equals(other));
+    assert.equal(JSON.stringify([witness]), JSON.stringify([JSON.parse(witness.toJson())]));
+  }
+  const [flat, tree] = [atlas.Witness.generate(bytes), atlas.TreeWitness.generate(bytes)];
+  assert.ok(!flat.equals(tree) && !tree.equals(flat));
 });
 
 test("a tree says which windows changed, and follows changes", () => {
@@ -167,10 +210,17 @@ test("a tree hash takes leaves that were hashed elsewhere", () => {
   hash.update(bytes.subarray(30 * 12288));
   assert.deepEqual(hash.witness().differences(tree), []);
   assert.equal(before.length, 4 * 12288);
+  // No argument stands for another object.
+  const other = new (/** @type {any} */ (atlas.TreeHash))(undefined, before);
+  assert.equal(other.length, 0);
+  other.close();
   assert.throws(() => hash.append(new Uint8Array(32), 0), { name: "StateError", code: 5 });
   assert.throws(() => before.append(new Uint8Array(32), 96), { name: "ConservationError", code: 1 });
   assert.throws(() => before.append(new Uint8Array(0), 1), { name: "ConservationError", code: 1 });
-  assert.throws(() => before.append(new Uint8Array(33), 1), RangeError);
+  assert.throws(() => before.append(new Uint8Array(31), 1), {
+    name: "RangeError",
+    message: "leaves has 31 bytes, must have 32 for each hash",
+  });
   hash.close();
   before.close();
 });
@@ -199,7 +249,10 @@ for (const [kind, made] of KINDS) {
     refused(() => domain.verify(), "StateError", 5);
     refused(() => domain.commit(), "StateError", 5);
     refused(() => domain.attach(new Uint8Array(0)), "DomainMemoryError", 4);
-    refused(() => domain.attach(new Uint8Array(12289)), "DomainMemoryError", 4);
+    assert.throws(() => domain.attach(new Uint8Array(12289)), {
+      name: "DomainMemoryError",
+      message: "len is 12289, must be in 1..12288, the capacity of the domain",
+    });
     domain.attach(attached);
     refused(() => domain.attach(new Uint8Array(96)), "StateError", 5);
     assert.equal(domain.attached, attached);
@@ -209,7 +262,7 @@ for (const [kind, made] of KINDS) {
     assert.throws(() => domain.commit(), {
       name: "ConservationError",
       code: 1,
-      message: "atlas_domain_commit: residue of the 12288 attached bytes is 5, must be 0 (mod 96)",
+      message: "residue of the 12288 attached bytes is 5, must be 0 (mod 96)",
     });
     assert.equal(domain.state, "OPEN");
     set(3, -5);
@@ -249,8 +302,11 @@ for (const [kind, made] of KINDS) {
     };
     assert.throws(() => domain.transaction(failed), /^Error: stop$/);
     assert.deepEqual(bytes(), start);
-    assert.throws(() => domain.transaction(async () => bytes().fill(0)), TypeError);
-    assert.deepEqual(bytes(), start);
+    const thenable = () => ({ then: () => bytes().fill(0) });
+    for (const later of /** @type {any[]} */ ([async () => bytes().fill(0), thenable])) {
+      assert.throws(() => domain.transaction(later), /^TypeError: body returned a promise/);
+      assert.deepEqual(bytes(), start);
+    }
     assert.throws(() => domain.transaction(() => domain.commit()), /a transaction is open/);
     assert.equal(domain.transaction(() => ((bytes()[0] += 96), "done")), "done");
     assert.equal(bytes()[0], start[0] + 96);
@@ -275,12 +331,33 @@ test("what a domain cannot be, and a buffer that goes away under it", () => {
   domain.attach(bytes);
   structuredClone(bytes, { transfer: [bytes.buffer] });
   assert.throws(() => domain.verify(), /the attached buffer is detached/);
+  const moved = new atlas.Domain({ bytes: 96 });
+  const there = new Uint8Array(96);
+  moved.attach(there);
+  const fails = () => {
+    structuredClone(there, { transfer: [there.buffer] });
+    throw new Error("of the body");
+  };
+  assert.throws(() => moved.transaction(fails), /^Error: of the body$/);
+  moved.close();
   const other = new atlas.Domain({ bytes: 96 });
   other.attach(region);
   region.close();
   assert.throws(() => other.verify(), { name: "StateError", message: /Region is closed/ });
   domain.close();
   other.close();
+});
+
+test("more bytes than a domain can have are refused, however many", () => {
+  const domain = new atlas.Domain({ bytes: 2 ** 32 - 1 });
+  assert.throws(() => domain.attach(new Uint8Array(2 ** 32)), {
+    name: "DomainMemoryError",
+    message: "len is 4294967296, must be in 1..4294967295, the capacity of the domain",
+  });
+  assert.throws(() => domain.attach(new Uint8Array(2 ** 31)), { name: "DomainMemoryError", code: 4 });
+  domain.attach(new Uint8Array(96));
+  assert.ok(domain.verify());
+  domain.close();
 });
 
 test("budgets: alloc, release mod 96, leases", () => {
@@ -298,8 +375,10 @@ test("budgets: alloc, release mod 96, leases", () => {
   }
   const lease = budget.lease(1);
   assert.equal(budget.available, 0);
+  assert.ok(!lease.closed);
   lease[Symbol.dispose]();
   lease.close();
+  assert.ok(lease.closed);
   assert.equal(budget.available, 1);
   assert.throws(() => budget.lease(2), { name: "BudgetError" });
   const open = budget.lease(1);
@@ -317,6 +396,44 @@ test("no memory is an error of its own, and leaves all as it was", () => {
   assert.equal(atlas.residue(region), 4);
   region.close();
   assert.throws(() => region.bytes, { name: "StateError", code: 5 });
+});
+
+test("the memory may grow within a call that reads bytes in it", () => {
+  const region = new atlas.Region(1000);
+  region.bytes.fill(7);
+  const witness = atlas.Witness.generate(region);
+  const tree = atlas.TreeWitness.generate(region);
+  /** @type {[() => unknown, () => { close(): void }][]} what to call, and what it makes meanwhile */
+  const calls = [
+    [() => assert.ok(witness.verify(region)), () => new atlas.WitnessStream()],
+    [() => assert.ok(witness.verify(region.bytes)), () => new atlas.WitnessStream()],
+    [() => atlas.Witness.generate(region.bytes), () => new atlas.WitnessStream()],
+    [() => assert.ok(tree.verify(region.bytes)), () => new atlas.TreeHash()],
+    [() => new atlas.TreeHash(region.bytes).close(), () => new atlas.TreeHash()],
+  ];
+  for (const [call, make] of calls) {
+    const held = [];
+    for (let grew = false; !grew; ) {
+      const { buffer } = region.bytes;
+      call();
+      grew = region.bytes.buffer !== buffer;
+      held.push(make());
+    }
+    for (const one of held) one.close();
+  }
+  region.close();
+});
+
+test("a domain holds no more of the module's memory than its bytes", () => {
+  const probe = new atlas.Region(1);
+  const room = () => probe.bytes.buffer.byteLength;
+  const domain = new atlas.Domain({ bytes: 2 ** 32 - 1 });
+  const held = []; // what was freed before is used first
+  for (const before = room(); room() === before; ) held.push(new atlas.Region(1 << 24));
+  const before = room();
+  domain.attach(new Uint8Array(300 << 20));
+  assert.ok(room() - before <= (300 << 20) + 65536, `${room() - before}`);
+  for (const one of [domain, probe, ...held]) one.close();
 });
 
 test("views of regions are found again after the memory grew", () => {

@@ -66,3 +66,17 @@ test("what is no module is refused", async () => {
   const script = "await atlas.load(new Uint8Array(9)).catch((error) => console.log(error.name))";
   assert.equal(await printed(script), "CompileError");
 });
+
+test("what is no source, a file that is not there and another module are refused, each for what it is", async () => {
+  const other = "new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0])"; // an empty module
+  for (const [source, expected] of [
+    ["null", "TypeError source is of type null, must be a path, a URL, bytes, a Response or a WebAssembly.Module"],
+    ["5", "TypeError source is of type number, must be a path, a URL, bytes, a Response or a WebAssembly.Module"],
+    ["{}", "TypeError source is of type Object, must be a path, a URL, bytes, a Response or a WebAssembly.Module"],
+    ['"no/such.wasm"', "ENOENT: no such file or directory, open 'no/such.wasm'"],
+    [other, "TypeError source exports no 'atlas_domain_create', must be a module of atlas12288"],
+  ]) {
+    const script = `await atlas.load(${source}).catch((e) => console.log(e.code ? e.message : e.name + " " + e.message));`;
+    assert.equal(await printed(`${script} await atlas.load(); ${RESIDUE}`), `${expected}\n4`);
+  }
+});

@@ -43,6 +43,13 @@ for (const name of NAMES) {
     assert.equal(/\bv128\b/.test(text), name.includes("simd"));
   });
 
+  test(`${name}: needs no more of an engine than docs/webassembly.md says`, () => {
+    const older = { reference_types: false, threads: false, multi_value: false, tail_call: false };
+    const newer = { gc: false, memory64: false, exceptions: false, extended_const: false };
+    // wabt has those of its own time on, all others off.
+    wabt.readWasm(bytes, { ...older, ...newer, simd: name.includes("simd") }).validate();
+  });
+
   test(`${name}: is small and has no custom sections`, () => {
     assert.ok(bytes.length < 100 * 1024, `${bytes.length} bytes`);
     for (const section of ["name", "producers", "target_features"]) {
@@ -88,6 +95,49 @@ for (const name of NAMES) {
     assert.equal(c.atlas_witness_verify(witness, at, data.length), 1);
     c.atlas_domain_destroy(domain);
     c.atlas_domain_destroy(0);
+  });
+}
+
+for (const name of NAMES) {
+  test(`${name}: large blocks take their size and at most a page more, and are used again`, async () => {
+    const { exports } = await WebAssembly.instantiate(opened(name).module, { atlas: { now_ns: () => 0n } });
+    const c = /** @type {any} */ (exports);
+    c._initialize();
+    const pages = () => c.memory.buffer.byteLength / 65536;
+    const alloc = (/** @type {number} */ size) => c.atlas_host_alloc(size) >>> 0;
+    const before = pages();
+    const large = Array.from({ length: 12 }, () => alloc(2 ** 28));
+    assert.ok(large.every((pointer) => pointer > 0 && pointer % 64 === 0), `${large}`);
+    assert.ok(pages() - before <= 12 * (2 ** 12 + 1), `${pages() - before} pages`);
+    for (const i of [3, 0, 2, 1, 11, 5, 7, 6, 10, 4, 9, 8]) c.atlas_host_free(large[i]);
+    const all = pages();
+    const [one, two] = [alloc(1.4 * 2 ** 30), alloc(1.4 * 2 ** 30)];
+    assert.ok(one > 0 && two > 0);
+    assert.equal(alloc(2 ** 31), 0);
+    assert.equal(alloc(1.4 * 2 ** 30), 0);
+    c.atlas_host_free(one);
+    c.atlas_host_free(two);
+    assert.equal(pages(), all);
+
+    // In any order, none on another; small ones, which are malloc's, among them.
+    /** @type {Map<number, number>} */
+    const held = new Map();
+    let seed = 1;
+    const next = (/** @type {number} */ most) => (seed = (seed * 48271) % 2147483647) % most;
+    for (let i = 0; i < 3000; i++) {
+      const size = 1 + next(i % 2 === 0 ? 5000 : 1_000_000);
+      const pointer = alloc(size);
+      new Uint8Array(c.memory.buffer).fill(pointer / 16, pointer, pointer + size);
+      held.set(pointer, size);
+      if (held.size > 40) {
+        const [at, length] = [...held][next(held.size)];
+        const bytes = new Uint8Array(c.memory.buffer).subarray(at, at + length);
+        assert.ok(bytes.every((byte) => byte === ((at / 16) & 255)));
+        c.atlas_host_free(at);
+        held.delete(at);
+      }
+    }
+    assert.ok(pages() - all < 50, `${pages() - all} pages`); // malloc's
   });
 }
 

@@ -58,6 +58,11 @@ const SOURCES = {
   },
   "an asynchronous iterable": () => later(split(12289)),
   "an iterable of large chunks": () => split(2 * RUN + 3),
+  "a Blob of another realm": () => {
+    const blob = new Blob([DATA]);
+    const { size } = blob;
+    return /** @type {any} */ ({ size, slice: blob.slice.bind(blob), arrayBuffer: () => blob.arrayBuffer() });
+  },
   "an array": () => [DATA, new Uint8Array(0)],
 };
 for (const [name, source] of Object.entries(SOURCES)) {
@@ -114,6 +119,37 @@ test("what is no source, a chunk without bytes, an error of the source, a stop",
   await assert.rejects(atlas.Witness.generateFrom(endless, options), { name: "AbortError" });
   assert.ok(cancelled);
   assert.ok(!endless.locked);
+});
+
+test("a stop is heard while the source waits, and before it is read at all", async () => {
+  let ended = 0;
+  const never = () => new Promise(() => {});
+  const cancel = () => void (ended += 1);
+  /** @type {Record<string, any>} */
+  const waiting = {
+    "a ReadableStream": new ReadableStream({ pull: never, cancel }),
+    "an asynchronous iterable": {
+      [Symbol.asyncIterator]: () => ({ next: never, return: async () => (cancel(), { done: true }) }),
+    },
+    "a Blob": { size: 1, slice: () => ({ arrayBuffer: never }), arrayBuffer: never },
+  };
+  for (const [name, source] of Object.entries(waiting)) {
+    const stop = new AbortController();
+    const result = atlas.Witness.generateFrom(source, { signal: stop.signal });
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    stop.abort(new Error(name));
+    await assert.rejects(result, { message: name });
+  }
+  assert.equal(ended, 1); // an iterator cannot be ended while it waits; a stream can
+  assert.ok(!waiting["a ReadableStream"].locked);
+
+  const reason = new Error("before");
+  let read = 0;
+  const counted = { [Symbol.asyncIterator]: () => ({ next: async () => ({ done: true, value: (read += 1) }) }) };
+  for (const data of [/** @type {any} */ (counted), new Blob([])]) {
+    await assert.rejects(atlas.TreeWitness.generateFrom(data, { signal: AbortSignal.abort(reason) }), reason);
+  }
+  assert.equal(read, 0);
 });
 
 test("more than 2 GiB take no more memory than a little", { timeout: 120_000 }, async () => {

@@ -6,6 +6,13 @@ await atlas.load();
 await atlas.load(new Uint8Array(8));
 
 const bytes = new Uint8Array(atlas.WINDOW_BYTES);
+const part: atlas.Bytes = bytes.subarray(1);
+const source: atlas.Source = new URL("https://example.org/atlas12288.wasm");
+const options: atlas.ReadOptions = { signal: new AbortController().signal };
+const data: atlas.Data = [bytes];
+const record: atlas.WitnessRecord = await atlas.TreeWitness.generateFrom(data, options);
+console.log(part, source, JSON.stringify(record), record.equals(record));
+
 const residue: number = atlas.residue(bytes.buffer);
 const changed: number[] = atlas.TreeWitness.generate(bytes).changed(bytes);
 const either: atlas.Witness | atlas.TreeWitness = atlas.witnessFromJson("{}");

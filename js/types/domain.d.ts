@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * A region of memory under the law, with a budget; OPEN, then, by a commit, COMMITTED.
  *
@@ -45,8 +46,8 @@ export class Domain extends Handle {
     /**
      * Puts bytes under the law. They are not copied for good: each call judges them as they are then.
      *
-     * Bytes outside the module's memory are copied into it for each judgement, which takes as much
-     * memory again; those of a {@link Region} are judged where they are.
+     * Bytes outside the module's memory, less than 2 GiB, are copied into it for each judgement, which
+     * takes as much memory again; those of a {@link Region} are judged where they are.
      * @param {Bytes} buf
      * @throws {DomainMemoryError} `buf` is empty or larger than the capacity, or there is no memory
      * @throws {StateError} bytes are attached already, or the domain is COMMITTED or closed
@@ -126,6 +127,8 @@ export class Lease {
     constructor(budget: Budget, amt: number);
     /** @readonly What the lease took, in 0..95. */
     readonly amt: number;
+    /** Was it closed? */
+    get closed(): boolean;
     /** Gives back what the lease took. Again, or where the domain is closed, it does nothing. */
     close(): void;
     /** Closes it, at the end of a block with `using`. */

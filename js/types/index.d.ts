@@ -1,5 +1,10 @@
 export * from "./constants.js";
 export { RUN_BYTES } from "./source.js";
+export type Bytes = import("./wasm.js").Bytes;
+export type Source = import("./wasm.js").Source;
+export type Data = import("./source.js").Data;
+export type ReadOptions = import("./source.js").ReadOptions;
+export type WitnessRecord = import("./witness.js").WitnessRecord;
 export { Budget, Domain, Lease } from "./domain.js";
 export { AtlasError, BudgetError, ConservationError, DomainMemoryError, ErrorCode, StateError, WitnessError } from "./errors.js";
 export { conservedCopy, conservedFill, delta, fixup, isConserved, Residue, residue, windowResidues } from "./residue.js";

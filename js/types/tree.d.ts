@@ -71,21 +71,6 @@ export class TreeWitness extends WitnessRecord {
      */
     withLeaves(leaves: Bytes): TreeWitness;
     /**
-     * Are length, residue and root those of `buf`? The root is compared in constant time.
-     * @param {Bytes} buf
-     * @returns {boolean}
-     * @throws {TypeError} `buf` has no bytes to read
-     */
-    verify(buf: Bytes): boolean;
-    /**
-     * The same for data of any size.
-     * @param {Data} data
-     * @param {ReadOptions} [options]
-     * @returns {Promise<boolean>}
-     * @throws {TypeError} `data` is nothing that can be read; and what reading it throws
-     */
-    verifyFrom(data: Data, options?: ReadOptions): Promise<boolean>;
-    /**
      * The indices of the windows in which `buf` differs; as {@link changedWindows}.
      * @param {Bytes} buf
      * @returns {number[]}
@@ -123,10 +108,9 @@ export class TreeWitness extends WitnessRecord {
 export class TreeHash extends Handle {
     /**
      * @param {Bytes} [data] the first chunk
-     * @param {TreeHash} [before] another object, whose bytes come before it; see {@link copy}
      * @throws {TypeError} `data` has no bytes to read
      */
-    constructor(data?: Bytes, before?: TreeHash);
+    constructor(data?: Bytes);
     /**
      * Takes the next bytes.
      * @param {Bytes} chunk
@@ -172,7 +156,6 @@ export class TreeHash extends Handle {
      * @throws {StateError} the object is closed
      */
     witness(): TreeWitness;
-    #private;
 }
 export type Leaves = {
     /**

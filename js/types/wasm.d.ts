@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * Does the engine have simd128?
  * @returns {boolean}
@@ -9,9 +10,13 @@ export function simdSupported(): boolean;
  *   best: atlas12288-simd.wasm or atlas12288.wasm
  * @returns {Promise<void>}
  * @throws {StateError} a source is given, and the module is loaded already
- * @throws {TypeError} the source cannot be read; {@link WebAssembly.CompileError} no module
+ * @throws {TypeError} `source` is none of these, or a module of something else; also where a URL
+ *   cannot be fetched. A path that cannot be read gives the error of Node, bytes that are no module
+ *   {@link WebAssembly.CompileError}
  */
 export function load(source?: Source): Promise<void>;
+/** The present time in nanoseconds since 1970. */
+export function nowNs(): bigint;
 /**
  * The functions of the module.
  * @returns {Exports}
@@ -29,7 +34,7 @@ export function heap(): Uint8Array<ArrayBuffer>;
  */
 export function textAt(pointer: number): string;
 /**
- * The error of the last call.
+ * The error of the last call, without the C function's name.
  * @returns {Error}
  */
 export function lastError(): Error;
@@ -75,13 +80,32 @@ export function inPieces(bytes: Uint8Array, use: (pointer: number, length: numbe
  * What has bytes: an ArrayBuffer, any view of one (also of a shared one), or a Region.
  */
 /**
- * The bytes of an argument, not copied.
+ * Is the value of a class of the platform, also of that of another realm, such as a frame?
+ * @param {string} name of the class
+ * @param {unknown} value
+ */
+export function isA(name: string, value: unknown): boolean;
+/**
+ * Is it an ArrayBuffer or a SharedArrayBuffer?
+ * @param {unknown} value
+ */
+export function isBuffer(value: unknown): boolean;
+/**
+ * The bytes of an argument, not copied; until a call that may allocate, see {@link lastingBytesOf}.
  * @param {Bytes} value
  * @param {string} name of the argument
  * @returns {Uint8Array}
- * @throws {TypeError} it has no bytes, or they are detached
+ * @throws {TypeError} it has no bytes, or they are detached or outside of their buffer
  */
 export function bytesOf(value: Bytes, name: string): Uint8Array;
+/**
+ * What bytesOf() gives, also after calls that may allocate: where the memory of the module grows,
+ * views of it lose their bytes.
+ * @param {Bytes} value
+ * @param {string} name of the argument
+ * @returns {() => Uint8Array}
+ */
+export function lastingBytesOf(value: Bytes, name: string): () => Uint8Array;
 /**
  * Refuses what is not an integer.
  * @param {number} value
@@ -162,7 +186,6 @@ export class Region extends Handle {
     /** Its address in the module's memory, for calls of the module's own functions. */
     get address(): number;
 }
-export type Readable = string | URL | BufferSource | Response;
 /**
  * What has bytes: an ArrayBuffer, any view of one (also of a shared one), or a Region.
  */
@@ -175,3 +198,4 @@ export type Exports = Record<string, (...values: any[]) => any> & {
     memory: WebAssembly.Memory;
     atlas_host_alloc(size: number): number;
 };
+export type Readable = string | URL | BufferSource | Response;

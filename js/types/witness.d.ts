@@ -13,8 +13,6 @@ export function witnessAt(pointer: number): Witness;
  * @throws {WitnessError} not a witness of one of the algorithms
  */
 export function readRecord(text: string | Uint8Array, ...algorithms: string[]): RecordFields;
-/** The present time in nanoseconds since 1970. */
-export function nowNs(): bigint;
 export const ALGORITHM: "sha256";
 export const TREE_ALGORITHM: "sha256-merkle-12288";
 /**
@@ -24,6 +22,11 @@ export const TREE_ALGORITHM: "sha256-merkle-12288";
  * @property {number} residue
  * @property {Uint8Array} digest
  * @property {bigint} timestampNs
+ */
+/**
+ * @typedef {object} Kind a class of witnesses
+ * @property {(buf: Bytes) => WitnessRecord} generate
+ * @property {(data: Data, options?: ReadOptions) => Promise<WitnessRecord>} generateFrom
  */
 /** What witnesses of all algorithms have: algorithm, length, residue, digest, time. Immutable. */
 export class WitnessRecord {
@@ -65,10 +68,44 @@ export class WitnessRecord {
      */
     differences(other: WitnessRecord): ("length" | "residue" | "digest")[];
     /**
+     * Is it a witness of the same class with the same fields, the time included?
+     * @param {unknown} other
+     * @returns {boolean}
+     */
+    equals(other: unknown): boolean;
+    /**
+     * Are length, residue and digest those of `buf`? The digest is compared in constant time.
+     * @param {Bytes} buf
+     * @returns {boolean}
+     * @throws {TypeError} `buf` has no bytes to read
+     */
+    verify(buf: Bytes): boolean;
+    /**
+     * The same for data of any size.
+     * @param {Data} data
+     * @param {ReadOptions} [options]
+     * @returns {Promise<boolean>}
+     * @throws {TypeError} `data` is nothing that can be read; and what reading it throws
+     */
+    verifyFrom(data: Data, options?: ReadOptions): Promise<boolean>;
+    /**
      * The witness as JSON, on one line without its end; equal witnesses give equal text.
      * @returns {string}
      */
     toJson(): string;
+    /**
+     * What JSON.stringify() writes: the fields of `toJson`, in the same order.
+     * @returns {{ type: string, algorithm: string, length: number, residue: number, digest: string,
+     *   timestamp: string }}
+     */
+    toJSON(): {
+        type: string;
+        algorithm: string;
+        length: number;
+        residue: number;
+        digest: string;
+        timestamp: string;
+    };
     #private;
 }
 /** Immutable record of a region: algorithm, length, residue, SHA-256 digest, time. */
@@ -105,21 +142,6 @@ export class Witness extends WitnessRecord {
      */
     static fromJson(text: string | Uint8Array): Witness;
     /**
-     * Are length, residue and digest those of `buf`? The digest is compared in constant time.
-     * @param {Bytes} buf
-     * @returns {boolean}
-     * @throws {TypeError} `buf` has no bytes to read
-     */
-    verify(buf: Bytes): boolean;
-    /**
-     * The same for data of any size.
-     * @param {Data} data
-     * @param {ReadOptions} [options]
-     * @returns {Promise<boolean>}
-     * @throws {TypeError} `data` is nothing that can be read; and what reading it throws
-     */
-    verifyFrom(data: Data, options?: ReadOptions): Promise<boolean>;
-    /**
      * The byte form, 56 bytes, see atlas_witness_to_bytes() in conservation.h.
      * @returns {Uint8Array<ArrayBuffer>}
      */
@@ -148,6 +170,13 @@ export type RecordFields = {
     residue: number;
     digest: Uint8Array;
     timestampNs: bigint;
+};
+/**
+ * a class of witnesses
+ */
+export type Kind = {
+    generate: (buf: Bytes) => WitnessRecord;
+    generateFrom: (data: Data, options?: ReadOptions) => Promise<WitnessRecord>;
 };
 import type { Bytes } from "./wasm.js";
 import type { Data } from "./source.js";

@@ -4,10 +4,12 @@
     python js/wasm/build.py --output build/wasm
 
 needs llvmlite and ziglang, whose clang, linker and wasi-libc it uses. It writes atlas12288.wasm,
-which any engine with 64-bit integers runs, and atlas12288-simd.wasm, which needs simd128.
+which any engine with 64-bit integers runs, and atlas12288-simd.wasm, which needs simd128; and
+parts.json, how many bytes of each module its parts take.
 """
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -21,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 from kernelgen import contract, emit, facts, targets  # noqa: E402  (the build's own package)
 
 SYSTEM = "wasi"
+CPU = "-".join(("generic", *(name.replace("-", "_") for name in targets.WASM_WITHOUT)))
 # Output file: the CPU family whose kernel sets it holds; that of no CPU has the portable set alone.
 MODULES = {"atlas12288.wasm": "", "atlas12288-simd.wasm": "wasm32"}
 KERNELS = (contract.DELTA, contract.WINDOW_CHECK, contract.UPDATE)
@@ -57,7 +60,7 @@ def compile_and_link(
     """
     subprocess.run(
         [
-            *(sys.executable, "-m", "ziglang", "cc", "-target", f"wasm32-{SYSTEM}"),
+            *(sys.executable, "-m", "ziglang", "cc", "-target", f"wasm32-{SYSTEM}", f"-mcpu={CPU}"),
             *("-std=c11", "-O3", "-g0", "-mexec-model=reactor"),
             *("-DATLAS_SINGLE_THREAD", f'-DATLAS_VERSION="{project_version()}"'),
             *("-I", str(ROOT / "include"), *arguments),
@@ -140,7 +143,7 @@ def stripped(module: bytes) -> tuple[bytes, dict[str, int]]:
     imported = len(names) - len(code)  # imports are numbered first
     files = [*(ROOT / "runtime").glob("*.c"), ROOT / "js" / "wasm" / "host.c"]
     sources = "".join(path.read_text(encoding="utf-8") for path in files)
-    own = set(re.findall(r"^(?:static )?[a-z][\w ]*[ *](\w+)\(", sources, re.MULTILINE))
+    own = set(re.findall(r"^(?:static )?[a-z][\w ]*[ *]+(\w+)\(", sources, re.MULTILINE))
     for number, size in code.items():
         name = names[number + imported]
         if name.startswith("atlas."):
@@ -155,14 +158,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for the modules")
     output: Path = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
+    parts_of = {}
     for name, family in MODULES.items():
         with tempfile.TemporaryDirectory() as scratch:
             linked = Path(scratch) / name
             link(family, linked, Path(scratch))
             module, parts = stripped(linked.read_bytes())
         (output / name).write_bytes(module)
+        parts_of[name] = parts
         text = ", ".join(f"{part} {size / 1024:.1f}" for part, size in parts.items())
         print(f"{output / name}: {len(module) / 1024:.1f} KiB ({text})")
+    (output / "parts.json").write_text(json.dumps(parts_of, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

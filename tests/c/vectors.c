@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The vectors of tests/vectors on a machine that may have no Python: "vectors.inc", made from the
+ * The vectors of tests/vectors, also on a machine that has no Python: "vectors.inc", made from the
  * JSON files by the test that builds this program, has a line for each length:
  *   VECTOR(length, residue, window_residues, fixup_byte or -1, sha256, witness, root, leaves)
  */

@@ -2,18 +2,16 @@
 """The library on CPUs that are not this one: cross-compiled, with and without ATLAS_SINGLE_THREAD,
 and run by qemu. Every kernel set of each CPU runs every C program, the vectors included."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tools import require
 
-from c_fixtures import C_PROGRAMS, ROOT, CInstall, install, run
+from c_fixtures import C_PROGRAMS, CInstall, install, run, vector_rows
 from kernelgen import targets
 
 PROGRAMS = ("rows", "extensions", "tree", "threads", "kernels", "vectors")
-VECTORS = ROOT / "tests" / "vectors"
 
 
 @dataclass(frozen=True)
@@ -71,23 +69,6 @@ def library(machine: Machine, build: str, tmp_path_factory: pytest.TempPathFacto
     cross_file.write_text(machine.cross_file())
     single_thread = str(build == "single_thread").lower()
     return install(directory, f"--cross-file={cross_file}", f"-Dsingle_thread={single_thread}")
-
-
-def vector_rows() -> str:
-    """vectors.inc, see tests/c/vectors.c."""
-    witnesses, trees = (
-        json.loads((VECTORS / f"{name}.json").read_text())["cases"] for name in ("witness", "tree")
-    )
-    rows = []
-    for case, tree in zip(witnesses, trees, strict=True):
-        assert case["length"] == tree["length"]
-        fixup = -1 if case["fixup_byte"] is None else case["fixup_byte"]
-        text = [case["window_residues"], fixup, case["sha256"], case["witness"]]
-        text += [tree["root"], tree["leaves"]]
-        # A JSON string of hex digits is a C string.
-        values = ", ".join(map(json.dumps, [case["length"], case["residue"], *text]))
-        rows.append(f"VECTOR({values})\n")
-    return "".join(rows)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
