@@ -479,6 +479,19 @@ def test_unreadable_files_win_over_changed_ones(manifest: str) -> None:
     assert done.stdout.endswith(b"1 changed, 0 missing, 0 added, 1 unreadable\n")
 
 
+def test_where_nothing_is_known_to_differ_and_not_all_was_read_there_is_no_verdict(
+    manifest: str,
+) -> None:
+    Path("data/sub/y").unlink()
+    os.mkfifo("data/sub/y")
+    done = run("verify", manifest)
+    assert done.returncode == COULD_NOT_CHECK
+    assert b"\ndata: could not be checked; 6 files, " in done.stdout
+    done = run("verify", "--json", manifest)
+    assert done.returncode == COULD_NOT_CHECK
+    assert json.loads(done.stdout)["holds"] is None
+
+
 def test_json_is_one_object_with_the_report(manifest: str) -> None:
     damage("data/big", 7)
     Path("data/bad\udcff\n").unlink()

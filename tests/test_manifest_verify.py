@@ -169,7 +169,7 @@ def test_a_folder_that_is_what_its_manifest_says(root: Path) -> None:
     assert report.holds
     assert report.differences == ()
     assert (report.files, report.bytes, report.complete) == (4, 11, True)
-    report.raise_for_status()
+    report.raise_unless_holds()
 
 
 def test_every_kind_of_difference_by_name_in_order_of_path(root: Path) -> None:
@@ -214,24 +214,24 @@ def test_the_reason_says_what_is_and_what_must_be(root: Path) -> None:
     ]
 
 
-def test_raise_for_status_names_the_first_and_counts_the_others(root: Path) -> None:
+def test_raise_unless_holds_names_the_first_and_counts_the_others(root: Path) -> None:
     make(root, SMALL)
     (root / "a").unlink()
     with pytest.raises(WitnessError, match=r"^a is missing$"):
-        verify_manifest(manifest_of(SMALL), Folder(root)).raise_for_status()
+        verify_manifest(manifest_of(SMALL), Folder(root)).raise_unless_holds()
     (root / "0").write_text("")
     with pytest.raises(WitnessError, match=r"^0 is added; and 1 more difference$"):
-        verify_manifest(manifest_of(SMALL), Folder(root)).raise_for_status()
+        verify_manifest(manifest_of(SMALL), Folder(root)).raise_unless_holds()
     (root / "b/d").write_text("more")
     with pytest.raises(WitnessError, match=r"^0 is added; and 2 more differences$"):
-        verify_manifest(manifest_of(SMALL), Folder(root)).raise_for_status()
+        verify_manifest(manifest_of(SMALL), Folder(root)).raise_unless_holds()
 
 
 def test_a_report_of_nothing_does_not_hold(root: Path) -> None:
     report = verify_manifest(manifest_of({}), Folder(root))
-    assert (report.holds, report.files) == (False, 0)
-    with pytest.raises(WitnessError, match="no file was compared"):
-        report.raise_for_status()
+    assert (report.holds, bool(report), report.files) == (None, False, 0)
+    with pytest.raises(FileError, match="no file was compared"):
+        report.raise_unless_holds()
 
 
 def test_the_json_of_a_report(root: Path) -> None:
@@ -275,6 +275,38 @@ def test_allowed_extra_files_are_counted_and_no_difference(root: Path) -> None:
     report = verify_manifest(manifest_of(SMALL), Folder(root), allow_extra=True)
     assert report.holds
     assert (report.added, report.differences) == (2, ())
+
+
+def test_a_report_is_true_only_where_it_holds(root: Path) -> None:
+    make(root, SMALL)
+    assert verify_manifest(manifest_of(SMALL), Folder(root))
+    (root / "a").write_text("damage")
+    assert not verify_manifest(manifest_of(SMALL), Folder(root))
+
+
+def test_a_folder_of_which_nothing_differs_and_not_all_is_known_has_no_verdict(root: Path) -> None:
+    make(root, SMALL)
+    (root / "a").unlink()
+    os.mkfifo(root / "a")
+    report = verify_manifest(manifest_of(SMALL), Folder(root))
+    assert (report.holds, bool(report), report.unreadable) == (None, False, 1)
+    assert json.loads(report.to_json())["holds"] is None
+    with pytest.raises(FileError, match=r"^a is unreadable: is a FIFO"):
+        report.raise_unless_holds()
+    (root / "z").unlink()
+    report = verify_manifest(manifest_of(SMALL), Folder(root))
+    assert report.holds is False
+    with pytest.raises(WitnessError, match=r"^z is missing; and 1 more difference$"):
+        report.raise_unless_holds()
+
+
+def test_where_extra_ones_are_allowed_they_need_not_be_files(root: Path) -> None:
+    make(root, SMALL)
+    os.mkfifo(root / "b/fifo")
+    assert verify_manifest(manifest_of(SMALL), Folder(root)).holds is None
+    report = verify_manifest(manifest_of(SMALL), Folder(root), allow_extra=True)
+    assert report.holds
+    assert (report.added, report.unreadable, report.differences) == (1, 0, ())
 
 
 # --- any folder and any damage ---
@@ -449,7 +481,7 @@ def test_it_works_in_a_thread(root: Path) -> None:
     make(root, {name.encode(): noise(BLOCK + 1, i) for i, name in enumerate("abcdef")})
     tree: Tree = {path.encode(): (root / path).read_bytes() for path in "abcdef"}
     (root / "c").write_bytes(b"c")
-    results: list[bool] = []
+    results: list[bool | None] = []
     done: list[list[bytes]] = []
 
     def work() -> None:
@@ -669,12 +701,12 @@ def test_a_folder_that_cannot_be_listed_makes_its_files_unreadable(root: Path) -
 
     report = verify_manifest(manifest_of(tree), Closed(root))
     assert [(each.path, each.kind) for each in report.differences] == [
-        (b"d", "unreadable"),
         (b"d/b", "unreadable"),
         (b"d/e/c", "unreadable"),
     ]
     reason = "the folder 'd' could not be listed: Permission denied"
-    assert report.differences[2].reason == reason
+    assert [each.reason for each in report.differences] == [reason] * 2
+    assert report.unreadable == 2  # files of the manifest, not the folder besides
 
 
 def test_a_difference_is_told_as_soon_as_all_before_it_are_known(root: Path) -> None:

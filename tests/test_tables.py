@@ -350,6 +350,7 @@ def test_the_report_names_each_column_and_what_differs() -> None:
         "column 'e' was added\n"
         "the columns are in another order"
     )
+    assert not report
     with pytest.raises(atlas.WitnessError, match="column 'd' is missing"):
         report.raise_unless_holds()
 

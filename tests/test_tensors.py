@@ -410,6 +410,8 @@ def test_the_report_names_each_tensor_and_what_differs() -> None:
     ]
     with pytest.raises(atlas.WitnessError, match="tensor 'empty' is missing"):
         report.raise_unless_holds()
+    assert not report
+    assert witness.verify(some_arrays())
     witness.verify(some_arrays()).raise_unless_holds()
 
 
@@ -428,15 +430,15 @@ def test_one_changed_byte_is_named_with_its_tensor_and_window(choice: random.Ran
     assert change.name == name
     assert change.differences[-1] == "digest"
     windows = {place // WINDOW for place in places}
-    assert {window for run in change.runs for window in range(run.first, run.stop)} == windows
-    for run in change.runs:
+    assert {window for run in change.ranges for window in range(run.first, run.stop)} == windows
+    for run in change.ranges:
         assert run.start == run.first * WINDOW
         assert run.end == min(run.stop * WINDOW, flat.size)
     text = str(known.verify(arrays))
-    assert f"windows {change.runs[0].first}..{change.runs[0].stop - 1}, bytes " in text
+    assert f"windows {change.ranges[0].first}..{change.ranges[0].stop - 1}, bytes " in text
     # Without leaves the tensor is still named.
     (change,) = TensorsWitness.from_json(witness.to_json()).verify(arrays).changed
-    assert (change.name, change.runs) == (name, None)
+    assert (change.name, change.ranges) == (name, None)
 
 
 def test_leaves_that_do_not_fit_are_refused() -> None:

@@ -62,7 +62,7 @@ def kept(folder: str) -> tuple[bytes, ...]:
         manifest: atlas.Manifest = atlas.Manifest.generate(folder, tree=True, exclude=["*.tmp"])
     except atlas.FileError:
         return ()
-    holds: bool = manifest.verify(folder).holds
+    holds: bool | None = manifest.verify(folder).holds
     return tuple(entry.path for entry in manifest.entries if holds)
 
 

@@ -222,6 +222,8 @@ class _View:
 
 
 def _verdict(found: "ManifestReport") -> str:
+    if found.holds is None:
+        return "could not be checked"
     return "matches its manifest" if found.holds else "does not match its manifest"
 
 

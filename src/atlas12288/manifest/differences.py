@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from ..errors import WitnessError
 from ..file_tree import Run
+from ..files import FileError
 from . import paths
 
 Kind = Literal["changed", "missing", "added", "unreadable"]
@@ -60,14 +61,20 @@ class Difference(NamedTuple):
         return f"{name} is {self.kind}" + (f": {self.reason}" if self.reason else "")
 
 
+def _is_known(difference: Difference) -> bool:
+    """Is it known to differ, not only unreadable?"""
+    return difference.kind != "unreadable"
+
+
 class ManifestReport(NamedTuple):
-    """How a folder compares with its manifest.
+    """How a folder compares with its manifest; true where `holds` is true, and only there.
 
     Attributes:
-        differences: in order of path; without the added files where those are allowed.
+        differences: in order of path; without what was added where that is allowed.
         files: how many entries of the manifest were compared, or could not be.
         bytes: how many bytes were read.
-        changed, missing, added, unreadable: how many files.
+        changed, missing, added, unreadable: how many paths. A folder that cannot be listed counts
+            by its files in the manifest, and as one where it has none.
         complete: was everything compared? Not where the first difference was the end.
         leaves_error: why the leaves were of no use, or None.
     """
@@ -83,24 +90,32 @@ class ManifestReport(NamedTuple):
     leaves_error: str | None = None
 
     @property
-    def holds(self) -> bool:
-        """Is the folder what the manifest says? False as well where nothing was compared."""
-        return self.files > 0 and not self.differences
+    def holds(self) -> bool | None:
+        """Is the folder what the manifest says? None where nothing is known to differ, but not all
+        could be compared."""
+        if any(map(_is_known, self.differences)):
+            return False
+        return None if self.differences or self.files == 0 else True
 
-    def raise_for_status(self) -> None:
-        """Enforces `holds`.
+    def __bool__(self) -> bool:
+        return self.holds is True
+
+    def raise_unless_holds(self) -> None:
+        """For callers that must not go on with what changed.
 
         Raises:
-            WitnessError: it does not hold; names the first difference, and how many others there
-                are.
+            WitnessError: it does not hold; names the first path that differs, and how many other
+                differences there are.
+            FileError: it could not be checked; names the first path, and how many others.
         """
         if self.holds:
             return
         if not self.differences:
-            raise WitnessError("no file was compared with the manifest")
-        first, others = self.differences[0], len(self.differences) - 1
+            raise FileError("no file was compared with the manifest")
+        first = next(filter(_is_known, self.differences), self.differences[0])
+        others = len(self.differences) - 1
         more = "" if others == 0 else f"; and {others} more difference{'s' if others > 1 else ''}"
-        raise WitnessError(f"{first}{more}")
+        raise (FileError if self.holds is None else WitnessError)(f"{first}{more}")
 
     def to_fields(self) -> dict[str, object]:
         """The fields of its JSON object."""

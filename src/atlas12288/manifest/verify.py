@@ -149,6 +149,7 @@ class _Listing:
         self._tally = tally
         self._known: list[Difference] = []
         self._problems: dict[bytes, str] = {}
+        self._told: set[bytes] = set()  # those of them of which a difference of an entry tells
         options = manifest.options
         named = {path.encode() for path in options.paths}
 
@@ -168,9 +169,7 @@ class _Listing:
             unread: of a file whose size differs nothing else is wanted.
         """
         found_at = self._found
-        unlisted = dict(self._problems)
         for entry in self._all_entries:
-            unlisted.pop(entry.path, None)
             found = found_at.pop(entry.path, None)
             if found is None:
                 self._known.append(self._not_found(entry))
@@ -184,25 +183,32 @@ class _Listing:
                 self.to_read.append(found)
                 self.entries.append(entry)
         self._tally.files += len(self._all_entries) - len(self.to_read)
-        for path, reason in unlisted.items():
-            self._known.append(Difference(path, "unreadable", reason=reason))
+        extra = [
+            Difference(path, "unreadable", reason=reason)
+            for path, reason in self._problems.items()
+            if path not in self._told
+        ]
         for path, found in found_at.items():
-            if self._tally.allow_extra:
+            extra.append(Difference(path, "added", found_size=_size(found)))
+        if self._tally.allow_extra:
+            for _ in extra:
                 self._tally.count("added")
-            else:
-                self._known.append(Difference(path, "added", found_size=_size(found)))
+        else:
+            self._known += extra
         found_at.clear()
         self._known.sort(key=attrgetter("path"), reverse=True)
 
     def _not_found(self, entry: Entry) -> Difference:
         path = entry.path
         if (reason := self._problems.get(path)) is not None:
+            self._told.add(path)
             return Difference(path, "unreadable", reason=reason, size=_size(entry))
         if self._problems:
             parts = path.split(b"/")[:-1]
             for count in range(len(parts) + 1):  # the folders around it, from the root down
                 folder = b"/".join(parts[:count]) or b"."
                 if (reason := self._problems.get(folder)) is not None:
+                    self._told.add(folder)
                     where = f"the folder {os.fsdecode(folder)!r} could not be listed"
                     reason = f"{where}: {reason}"
                     return Difference(path, "unreadable", reason=reason, size=_size(entry))

@@ -17,18 +17,19 @@ class Change:
         name: its name.
         differences: which of its facts differ, in the order "dtype" (of a column "type"), "shape"
             ("nullable"), "length", "residue", "digest".
-        runs: the neighbouring windows that differ, `first` to `stop - 1`, with their bytes, `start`
-            to `end - 1`; None where one of the witnesses has no leaves.
+        ranges: the neighbouring windows that differ, `first` to `stop - 1`, with their bytes,
+            `start` to `end - 1`; None where one of the witnesses has no leaves.
     """
 
     name: str
     differences: tuple[str, ...]
-    runs: tuple[Run, ...] | None = None
+    ranges: tuple[Run, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """What differs. str() gives a line for each difference, "" where all holds.
+    """What differs; true where nothing does. str() gives a line for each difference, "" where
+    there is none.
 
     Attributes:
         kind: "tensor" or "column", for the lines.
@@ -51,13 +52,16 @@ class Report:
         """Does nothing differ?"""
         return not (self.changed or self.missing or self.added or self.unreadable or self.other)
 
+    def __bool__(self) -> bool:
+        return self.holds
+
     def lines(self) -> list[str]:
         """A line for each difference."""
         found = []
         for change in self.changed:
             verb = "differs" if len(change.differences) == 1 else "differ"
             line = f"{self.kind} {change.name!r}: {', '.join(change.differences)} {verb}"
-            for run in change.runs or ():
+            for run in change.ranges or ():
                 line += f"; windows {run.first}..{run.stop - 1}, bytes {run.start}..{run.end - 1}"
             found.append(line)
         found += [f"{self.kind} {name!r} is missing" for name in self.missing]

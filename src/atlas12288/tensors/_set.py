@@ -392,11 +392,11 @@ def _change(name: str, witnessed: ArrayWitness, found: ArrayWitness) -> Change |
     differences = witnessed.differences(found)
     if not differences:
         return None
-    runs = None
+    ranges = None
     if witnessed.tree is not None and found.tree is not None:
         windows = witnessed.tree.changed_windows(found.tree)
-        runs = tuple(_runs_of(windows, max(witnessed.length, found.length)))
-    return Change(name, differences, runs)
+        ranges = tuple(_runs_of(windows, max(witnessed.length, found.length)))
+    return Change(name, differences, ranges)
 
 
 def _runs_of(windows: list[int], length: int) -> Iterator[Run]:
