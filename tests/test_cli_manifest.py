@@ -383,6 +383,38 @@ def test_a_picture_replaces_no_file_of_the_manifest(folder: Path) -> None:
     assert Path("data/photo.png").read_bytes() == b"a photo"
 
 
+def test_what_is_printed_into_the_folder_is_no_part_of_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("data")
+    with Path("SHA256SUMS").open("wb") as out:
+        assert run("witness", "--format=sha256sum", ".", stdout=out).returncode == HOLDS
+    assert Path("SHA256SUMS").read_bytes().count(b"\n") == len(FILES)
+    assert run("check-sums", "SHA256SUMS").returncode == HOLDS
+    with Path("m.atlas.json").open("wb") as out:
+        done = run("witness", "--exclude=/SHA256SUMS", ".", stdout=out)
+    assert (done.returncode, len(paths_of("m.atlas.json"))) == (HOLDS, len(FILES) + 1)
+    with Path("report").open("wb") as out:
+        assert run("verify", "m.atlas.json", ".", stdout=out).returncode == HOLDS
+    assert run("verify", "m.atlas.json", ".").returncode == DOES_NOT_HOLD  # it is a file now
+    Path("report").unlink()
+    with Path("sub/y").open("wb") as out:  # one of the manifest counts, whatever is done to it
+        done = run("verify", "m.atlas.json", ".", stdout=out)
+    assert done.returncode == DOES_NOT_HOLD
+    assert b"sub/y: changed, has 0 bytes, must have 3" in Path("sub/y").read_bytes()
+
+
+def test_a_path_that_a_rule_excludes_is_left_out_and_that_is_said(folder: Path) -> None:
+    Path("a.log").write_text("1")
+    Path("b").write_text("2")
+    done = run("witness", "--exclude=*.log", "a.log", "b", "data/sub", "-o", "x.atlas.json")
+    assert done.returncode == HOLDS
+    assert done.stderr.decode() == (
+        "atlas12288: x.atlas.json: left out, because a rule excludes it: a.log\n"
+    )
+    assert paths_of("x.atlas.json") == ["b", "data/sub/deep/x", "data/sub/y"]
+
+
 def test_sha256sum_accepts_the_list(folder: Path) -> None:
     done = run("witness", "--format=sha256sum", "data", "-o", "data/SHA256SUMS")
     assert done.returncode == HOLDS

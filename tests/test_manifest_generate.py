@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,11 @@ from atlas12288.manifest import engine, store
 from atlas12288.manifest.engine import Checkpoint, Digests, hash_files
 from atlas12288.manifest.entries import DIGESTS
 from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.generate import (
-    Outcome,
-    generate_manifest,
-    options_of,
-    outputs_in,
-)
-from atlas12288.manifest.names import state_name
+from atlas12288.manifest.generate import Outcome, generate_manifest, options_of
+from atlas12288.manifest.names import outputs_in, state_name
 from atlas12288.manifest.rules import Rules
 from atlas12288.manifest.sources import Found, Problem
+from atlas12288.manifest.statement import Options
 from manifest_runs import KILLED, Disturbed
 from strategies import noise
 
@@ -299,7 +296,10 @@ def generate(folder: Path, output: Path, **arguments: object) -> tuple[Outcome, 
         problems[path] = reason
 
     source = arguments.pop("source", None) or Folder(folder)
-    options = options_of(source, symlinks=arguments.pop("symlinks", "record"), tree=True)  # type: ignore[arg-type]
+    chosen = {
+        name: arguments.pop(name) for name in ("symlinks", "exclude", "paths") if name in arguments
+    }
+    options = options_of(source, tree=True, **chosen)  # type: ignore[arg-type]
     outcome = generate_manifest(source, options, str(output), problem=problem, **arguments)  # type: ignore[arg-type]
     assert outcome.errors == len(problems)
     assert output.exists() or problems
@@ -413,6 +413,80 @@ def test_rules_of_the_ignore_file_are_before_those_of_exclude(data: Path, output
     manifest = atlas.Manifest.generate(data, exclude=["*.tmp", "!b.log"])
     assert manifest.options.exclude == ("*.log", "!keep.log", "*.tmp", "!b.log")
     assert [e.path for e in manifest.entries] == [b".atlasignore", b"b.log", b"keep.log"]
+
+
+def test_an_ignore_file_is_taken_apart_as_by_git(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pathspec")
+    text = b"\xef\xbb\xbf*.bom\r\na\x0cb\r\nc\xe2\x80\xa8d\n\n  \n#no\nlast\r"
+    names = ("x.bom", "a\x0cb", "a", "b", "c\u2028d", "c", "d", "no", "last")
+    (data / ".atlasignore").write_bytes(text)
+    for name in names:
+        (data / name).touch()
+    manifest = atlas.Manifest.generate(data)
+    assert manifest.options.exclude == ("*.bom", "a\x0cb", "c\u2028d", "last")
+    kept = {os.fsdecode(entry.path) for entry in manifest.entries}
+    assert kept == {".atlasignore", "a", "b", "c", "d", "no"}
+    (data / ".atlasignore").rename(data / ".gitignore")
+    subprocess.run(("git", "init", "-q", data), check=True)
+    listing = ("git", "-C", data, "ls-files", "-z", "--others", "--exclude-standard")
+    by_git = subprocess.run(listing, capture_output=True, check=True).stdout.split(b"\0")
+    assert set(map(os.fsdecode, by_git)) - {"", ".gitignore"} == kept - {".atlasignore"}
+
+
+@pytest.mark.parametrize("rule", ["[[]x", "[![]x", "[0-9]--x", "[]a]x", "a[b-]c", "?*.a*b*c*"])
+def test_rules_that_need_care_warn_of_nothing(data: Path, rule: str) -> None:
+    pytest.importorskip("pathspec")
+    (data / "[x").touch()
+    (data / "kept").touch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        manifest = atlas.Manifest.generate(data, exclude=[rule])
+    assert (b"[x" in [entry.path for entry in manifest.entries]) == (rule != "[[]x")
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ("[[:alpha:]]", "others, such as"),
+        ("a[b[:digit:]]", "others, such as"),
+        ("[a&&b]", "others, such as"),
+        ("[z-a]", "must be a rule of gitignore"),
+        ("!", "must be a rule of gitignore"),
+        ("a\nb", "must be texts of one line"),
+        ("*a*a*a*b", "must have at most 3 [*] before its end"),
+        ("**/a/**/a/**/a/**/b", "must have at most 3 [*] before its end"),
+    ],
+)
+def test_rules_that_are_not_matched_as_by_git_or_without_end_are_refused(
+    data: Path, rule: str, reason: str
+) -> None:
+    pytest.importorskip("pathspec")
+    (data / ("a" * 250)).touch()
+    with pytest.raises(ValueError, match=f"^exclude has .*{reason}"):
+        atlas.Manifest.generate(data, exclude=["x", rule])
+    entries = atlas.Manifest.generate(data).entries
+    manifest = atlas.Manifest.from_entries(Options(exclude=(rule,)), entries)
+    with pytest.raises(ValueError, match=f"^exclude has .*{reason}"):
+        manifest.verify(data)
+
+
+def test_what_a_rule_excludes_is_left_out_where_it_is_named_too(data: Path) -> None:
+    pytest.importorskip("pathspec")
+    (data / "sub/deep").mkdir(parents=True)
+    for name in ("a.log", "b.txt", "sub/keep", "sub/deep/x.txt"):
+        (data / name).touch()
+    notes: list[str] = []
+    manifest = atlas.Manifest.generate(
+        ["a.log", "b.txt", "sub/keep", "sub/deep"],
+        root=data,
+        exclude=["*.log", "sub/"],
+        note=notes.append,
+    )
+    assert [entry.path for entry in manifest.entries] == [b"b.txt"]
+    assert notes == ["left out, because a rule excludes it: a.log, and 2 more"]
+    assert manifest.verify(data)
+    (data / "sub/keep").write_text("changed")
+    assert manifest.verify(data)
 
 
 def test_an_ignore_file_that_cannot_be_read_is_an_error(data: Path) -> None:
@@ -580,9 +654,29 @@ def test_what_is_written_into_the_folder_is_no_part_of_it(data: Path) -> None:
 
 
 def test_outputs_elsewhere_hide_nothing(data: Path, tmp_path: Path) -> None:
-    assert outputs_in(Folder(data), [str(tmp_path / "a"), str(tmp_path / "data2" / "b")]) == set()
+    names = [str(tmp_path / "a"), str(tmp_path / "data2" / "b")]
+    assert outputs_in(str(data), names).paths == set()
     (tmp_path / "link").symlink_to(data)
-    assert outputs_in(Folder(data), [str(tmp_path / "link" / "c")]) == {b"c"}
+    assert outputs_in(str(data), [str(tmp_path / "link" / "c")]).paths == {b"c"}
+
+
+def test_what_was_written_into_the_folder_is_not_added_where_one_says_what_it_was(
+    data: Path,
+) -> None:
+    fill(data, SIZES)
+    (data / "real").mkdir()
+    (data / "m.leaves").symlink_to("real/leaves")
+    written = {"output": data / "m.atlas.json", "leaves": data / "m.leaves", "state": data / "m"}
+    manifest = atlas.Manifest.generate(data, tree=True, **written)  # type: ignore[arg-type]
+    (data / ".atlas12288-0123456789abcdef.tmp").touch()  # of a run that was killed
+    (data / "m-wal").touch()
+    assert manifest.verify(data, outputs=list(written.values()))
+    report = manifest.verify(data, leaves=data / "m.leaves")
+    added = [os.fsdecode(each.path) for each in report.differences]
+    assert added == ["m", "m-wal", "m.atlas.json"]
+    (data / "m.atlas.json.html").touch()
+    report = manifest.verify(data, outputs=list(written.values()))
+    assert [each.path for each in report.differences] == [b"m.atlas.json.html"]
 
 
 # --- Resume and update
@@ -789,7 +883,6 @@ def test_files_whose_leaves_are_damaged_are_read_again(
 @pytest.mark.parametrize(
     ("other", "keys"),
     [
-        ({"symlinks": "follow"}, "symlinks"),
         ({"leaves": None}, "leaves"),
         ({"source": "subfolder"}, "source"),
     ],
@@ -805,6 +898,41 @@ def test_a_state_of_other_options_is_discarded_and_that_is_said(
     assert stopped.notes == [
         f"the state {state} is of a run with another choice of {keys}: begins anew"
     ]
+
+
+def test_an_update_with_other_rules_reads_only_what_they_let_in(
+    stopped: Stopped, data: Path
+) -> None:
+    (data / "link").symlink_to("4")
+    stopped.run()
+    everything = len(SIZES) + 1
+    for options, known, read in (
+        ({"exclude": ["/0", "/d1/"]}, everything - 2, 0),
+        ({}, everything - 2, 2),
+        ({"symlinks": "follow"}, everything, 1),
+        ({"paths": [b"d1", b"huge"], "source": Folder(data, [b"d1", b"huge"])}, 2, 0),
+        ({}, 2, everything - 2),
+    ):
+        outcome = stopped.run(update=True, **options)
+        assert (stopped.notes, outcome.known, outcome.read) == ([], known, read)
+        manifest = atlas.Manifest.from_json(stopped.output.read_bytes())
+        source = options.pop("source", Folder(data))
+        fresh, hashes = stopped.output.with_name("fresh"), stopped.output.with_name("hashes")
+        generate(data, fresh, source=source, leaves=str(hashes), **options)
+        assert stopped.output.read_bytes() == fresh.read_bytes()
+        assert stopped.output.with_suffix(".leaves").read_bytes() == hashes.read_bytes()
+        report = manifest.verify(data, leaves=stopped.output.with_suffix(".leaves"))
+        assert (report.holds, report.leaves_error) == (True, None)
+
+
+def test_a_stopped_run_goes_on_with_other_rules(stopped: Stopped, data: Path) -> None:
+    stopped.stop(4 * BLOCK_BYTES)
+    stopped.run(exclude=["/0"])
+    assert stopped.notes == [f"goes on with the state {stopped.output.with_suffix('.state')}"]
+    assert stopped.read == sum(SIZES) - SIZES[0] + 3 * BLOCK_BYTES + 100
+    expected = atlas.Manifest.generate(data, tree=True, exclude=["/0"])
+    assert stopped.output.read_text() == expected.to_json()
+    assert expected.verify(data, leaves=stopped.output.with_suffix(".leaves"))
 
 
 def test_an_update_without_a_state_reads_all_and_says_so(stopped: Stopped) -> None:

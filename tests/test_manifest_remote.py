@@ -21,6 +21,7 @@ from atlas12288.manifest.engine import Digests, hash_files
 from atlas12288.manifest.entries import DIGESTS
 from atlas12288.manifest.folder import Folder
 from atlas12288.manifest.generate import generate_manifest, options_of
+from atlas12288.manifest.names import Outputs
 from atlas12288.manifest.remote import RemoteFolder
 from atlas12288.manifest.rules import Rules
 from atlas12288.manifest.sources import Found, Source
@@ -141,9 +142,19 @@ def test_rules_leave_out_files_and_folders(memory: MemoryFileSystem) -> None:
         (Rules(exclude=["deep/er/"]), set(FILES) - {"deep/er/b"}),
         (Rules(exclude=["/deep"]), {"a.bin", "empty", "with space?#%41é"}),
         (Rules(exclude=["*.bin"]), set(FILES) - {"a.bin"}),
-        (Rules(outputs=frozenset({b"empty"})), set(FILES) - {"empty"}),
+        (Rules(outputs=Outputs(frozenset({b"empty"}))), set(FILES) - {"empty"}),
     ):
         assert set(listed(RemoteFolder("memory://data"), rules)[0]) == expected
+
+
+def test_rules_leave_out_paths_that_are_named_too(memory: MemoryFileSystem) -> None:
+    pytest.importorskip("pathspec")
+    source = RemoteFolder("memory://data", (b"deep/er", b"deep/large", b"a.bin", b"empty"))
+    rules = Rules(exclude=["/deep/", "*.bin"])
+    assert (set(listed(source, rules)[0]), rules.left_out) == (
+        {"empty"},
+        [b"deep/er", b"deep/large", b"a.bin"],
+    )
 
 
 def test_links_are_recorded_and_never_followed(folder: Path) -> None:

@@ -27,6 +27,7 @@ from atlas12288.manifest import places
 from atlas12288.manifest.differences import Difference
 from atlas12288.manifest.entries import DIGESTS, Entry
 from atlas12288.manifest.folder import Folder
+from atlas12288.manifest.names import Outputs
 from atlas12288.manifest.places import RANGES_MOST
 from atlas12288.manifest.rules import Rules
 from atlas12288.manifest.sources import Found, Problem, Reader
@@ -500,7 +501,7 @@ def test_it_works_in_a_thread(root: Path) -> None:
 
 def test_outputs_are_not_added_unless_the_manifest_has_them(root: Path) -> None:
     make(root, SMALL | {b"m.atlas.json": b"{}", b"m.atlas.state": b""})
-    outputs = frozenset((b"m.atlas.json", b"m.atlas.state"))
+    outputs = Outputs(frozenset((b"m.atlas.json", b"m.atlas.state")))
     assert verify_manifest(manifest_of(SMALL), Folder(root), outputs=outputs).holds
     manifest = manifest_of(SMALL | {b"m.atlas.json": b"[]"})
     (difference,) = verify_manifest(manifest, Folder(root), outputs=outputs).differences

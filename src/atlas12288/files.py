@@ -32,6 +32,31 @@ _KINDS = (
     (stat.S_ISSOCK, "is a socket"),
 )
 CHANGED = "changed while it was read"
+# What `atomic_write` has beside its file meanwhile, and leaves there when it is killed: for glob.
+TEMPORARY = f".atlas12288-{16 * '[0-9a-f]'}.tmp"
+
+
+def shown(name: str) -> str:
+    r"""A file name for people: one line, and no two names look the same.
+
+    Args:
+        name: a name as Python gives it; bytes that are not UTF-8 are lone surrogates.
+
+    Returns:
+        The name, with a backslash as `\\`, a byte that is not UTF-8 as `\xNN`, and other characters
+        that cannot be printed as in Python's string literals.
+    """
+
+    def escape(character: str) -> str:
+        if character == "\\":
+            return "\\\\"
+        if character.isprintable():
+            return character
+        if 0xDC80 <= ord(character) <= 0xDCFF:  # PEP 383
+            return f"\\x{ord(character) - 0xDC00:02x}"
+        return character.encode("unicode_escape").decode("ascii")
+
+    return "".join(map(escape, name))
 
 
 class FileError(Exception):

@@ -14,9 +14,9 @@ from .._subtree import window_count
 from ..errors import WitnessError
 from ..file_tree import Run
 from ..files import STDIN, FileError, RegularFile
-from ..manifest.names import folder_of, leaves_name
+from ..manifest.names import folder_of, leaves_name, outputs_in
 from . import manifests
-from .manifests import amount, paths_inside, source_at, written_beside
+from .manifests import amount, source_at, streams, written_beside
 from .plotting import SKETCH, require_plot, write_plot
 from .report import COULD_NOT_CHECK, Report, complain, shown
 
@@ -69,7 +69,7 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
         if sidecar is None:
             raise click.UsageError("--plot needs a manifest with leaves: witness --tree -o")
         require_plot(wanted.plot, (), [wanted.manifest, sidecar], wanted.as_json)
-        inside = paths_inside(root, (wanted.plot,))
+        inside = outputs_in(root, (wanted.plot,)).paths
         if any(entry.path in inside for entry in manifest.entries):
             raise click.UsageError(
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
@@ -84,7 +84,7 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
                 leaves = stack.enter_context(RegularFile(sidecar))
         except FileError as error:
             report.error(str(sidecar), str(error))
-        outputs = written_beside(wanted.manifest)
+        outputs = () if wanted.manifest == STDIN else written_beside(wanted.manifest)
         outputs += tuple(name for name in (sidecar, wanted.plot) if name is not None)
         try:
             found = _compared(manifest, root, leaves, outputs, view)
@@ -117,7 +117,7 @@ def _compared(
         threads=wanted.threads,
         allow_extra=wanted.allow_extra,
         fail_fast=wanted.fail_fast,
-        outputs=frozenset() if wanted.manifest == STDIN else paths_inside(root, outputs),
+        outputs=outputs_in(root, outputs, streams()),
         expect=report.expect,
         advance=report.advance,
         on_difference=view.difference,

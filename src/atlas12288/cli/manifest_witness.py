@@ -11,9 +11,9 @@ import click
 
 from ..errors import WitnessError
 from ..files import STDIN, FileError, atomic_write, require_writable
-from ..manifest.names import leaves_name, state_name
+from ..manifest.names import is_url, leaves_name, outputs_in, state_name
 from ..sums import read_sums, sums_line
-from .manifests import amount, files, is_folder, is_url, paths_inside, source_at
+from .manifests import amount, files, is_folder, source_at, streams
 from .report import Report, shown
 from .witnesses import open_witnesses
 
@@ -106,7 +106,7 @@ def _require_sense(wanted: Wanted) -> None:
 
 def _require_ours(wanted: Wanted, root: str, output: str) -> None:
     """Refuses to replace a file of the folder that no such run as this one wrote."""
-    if not paths_inside(root, (output,)) or not Path(output).is_file():
+    if not outputs_in(root, (output,)).paths or not Path(output).is_file():
         return
     try:
         is_manifest, chunks = open_witnesses(output)
@@ -186,6 +186,7 @@ class _Making:
             expect=report.expect,
             advance=report.advance,
             note=lambda text: report.warning(output, text),
+            streams=streams(),
         )
         if outcome.errors == 0:
             known = f"; {outcome.read:,} read, {outcome.known:,} known" if wanted.update else ""
@@ -202,11 +203,14 @@ class _Making:
         outcome, entries = generate_entries(
             source,
             options,
+            outputs=() if wanted.output is None else (wanted.output,),
             threads=wanted.threads,
             client=self._client,
             problem=self._problem,
             expect=report.expect,
             advance=report.advance,
+            note=lambda text: report.warning(_name(wanted, self._root), text),
+            streams=streams(),
         )
         if outcome.errors > 0:
             return outcome
@@ -214,10 +218,10 @@ class _Making:
             report.raw(write_statement(options, entries))
             return outcome
         if wanted.output is None:
-            report.raw(_sums(entries, frozenset()))
+            report.raw(_sums(entries))
         else:
             with atomic_write(wanted.output) as file:
-                file.writelines(_sums(entries, paths_inside(self._root, (wanted.output,))))
+                file.writelines(_sums(entries))
         if outcome.links:
             links = f"{outcome.links:,} symbolic links" if outcome.links > 1 else "a symbolic link"
             report.warning(_name(wanted, self._root), f"{links} left out: sha256sum reads files")
@@ -227,9 +231,9 @@ class _Making:
         self._report.error(os.fsdecode(path), reason)
 
 
-def _sums(entries: "tuple[Entry, ...]", outputs: frozenset[bytes]) -> Iterator[bytes]:
+def _sums(entries: "tuple[Entry, ...]") -> Iterator[bytes]:
     for entry in entries:
-        if entry.sha256 is not None and entry.path not in outputs:
+        if entry.sha256 is not None:
             yield sums_line(entry.sha256, entry.path) + b"\n"
 
 

@@ -2,14 +2,17 @@
 """What `witness` and `verify` share for manifests: names, sources, options."""
 
 import os
+import stat
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from ..files import STDIN
-from ..manifest.names import SUFFIX, leaves_name, state_files, state_name
+from ..manifest.names import SUFFIX, is_url, leaves_name, state_files, state_name
 from .report import Report
 
 if TYPE_CHECKING:
@@ -94,39 +97,31 @@ def is_folder(name: str) -> bool:
     return name != STDIN and Path(name).is_dir()
 
 
-def is_url(name: str) -> bool:
-    """Is it the URL of a folder in some storage, and not a path?"""
-    return "://" in name
-
-
 def written_beside(manifest: str) -> tuple[str, ...]:
     """The manifest and all files that are written with it."""
     return (manifest, leaves_name(manifest), *state_files(state_name(manifest)))
 
 
-def paths_inside(root: str, names: tuple[str, ...]) -> frozenset[bytes]:
-    """The paths, relative to a folder, of those of the files that are in it."""
-    if is_url(root):
-        return frozenset()
-    above = os.path.join(os.path.realpath(os.fsencode(root)), b"")  # noqa: PTH118
-    inside = set()
-    for name in names:
-        # Not the file itself: where it is a link, the link is what stands in the folder.
-        place = Path(name)
-        path = os.fsencode(Path(os.path.realpath(place.parent)) / place.name)
-        if path.startswith(above):
-            inside.add(path.removeprefix(above))
-    return frozenset(inside)
+def streams() -> frozenset[tuple[int, int]]:
+    """Device and inode of the files that standard output and standard error are: what is printed is
+    no part of a folder either."""
+    found = set()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # closed, or of no file
+            status = os.fstat(stream.fileno())
+            if stat.S_ISREG(status.st_mode):
+                found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
 
 
 def source_at(root: str, paths: tuple[bytes, ...], report: Report) -> "Source":
     """The folder or storage; its listing is shown while it goes on. As `api.open_source`."""
     from ..manifest.api import open_source
 
-    return _Shown(open_source(root, paths), report)
+    return _CountedSource(open_source(root, paths), report)
 
 
-class _Shown:
+class _CountedSource:
     """A source that tells the report how many files were found so far."""
 
     def __init__(self, source: "Source", report: Report) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, Self, TextIO
 
 import click
 
+from ..files import shown as shown
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -29,29 +31,6 @@ PROGRESS_AFTER_S: Final = 1.0
 file_name = click.Path(readable=False)
 files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=file_name)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-def shown(name: str) -> str:
-    r"""A file name for people: one line, and no two names look the same.
-
-    Args:
-        name: a name as Python gives it; bytes that are not UTF-8 are lone surrogates.
-
-    Returns:
-        The name, with a backslash as `\\`, a byte that is not UTF-8 as `\xNN`, and other characters
-        that cannot be printed as in Python's string literals.
-    """
-
-    def escape(character: str) -> str:
-        if character == "\\":
-            return "\\\\"
-        if character.isprintable():
-            return character
-        if 0xDC80 <= ord(character) <= 0xDCFF:  # PEP 383
-            return f"\\x{ord(character) - 0xDC00:02x}"
-        return character.encode("unicode_escape").decode("ascii")
-
-    return "".join(map(escape, name))
 
 
 def complain(subject: str, reason: str) -> None:

@@ -12,6 +12,7 @@ from ..files import FileError, RegularFile
 from .entries import EntriesRoot, Entry, in_order
 from .folder import Folder
 from .generate import generate_entries, generate_manifest, options_of
+from .names import is_url, outputs_in, state_files
 from .paths import below
 from .sources import Source
 from .statement import Options, read_statement, write_statement
@@ -42,7 +43,7 @@ def open_source(
         ImportError: the extra for URLs is not installed.
         ValueError: storage_options for a folder.
     """
-    if isinstance(root, str) and "://" in root:
+    if isinstance(root, str) and is_url(root):
         from .remote import RemoteFolder
 
         return RemoteFolder(root, paths, **(storage_options or {}))
@@ -117,7 +118,8 @@ class Manifest(Value):
             client: a Dask cluster that reads and hashes.
             storage_options: of fsspec, for a URL.
             advance: called with the number of bytes read since its last call.
-            note: is told, in a sentence, what happens to a state that was there.
+            note: is told, in a sentence, what happens to a state that was there, and which paths a
+                rule leaves out.
 
         Raises:
             FileError: there is no file, or one of them cannot be read; then nothing is written. Or
@@ -191,6 +193,7 @@ class Manifest(Value):
         root: Name,
         *,
         leaves: Name | None = None,
+        outputs: Sequence[Name] = (),
         threads: int | None = None,
         allow_extra: bool = False,
         fail_fast: bool = False,
@@ -203,6 +206,8 @@ class Manifest(Value):
         Args:
             root: the folder, or a URL of fsspec.
             leaves: the sidecar of the manifest, to know in which bytes files changed.
+            outputs: what `generate` was told to write: where these files are in the folder they
+                are not added. Of a state that goes for the files that SQLite has beside it, too.
             threads, advance, storage_options: as for `generate`.
             allow_extra: files that the manifest has not are no difference.
             fail_fast: the first difference ends it.
@@ -224,12 +229,17 @@ class Manifest(Value):
         source = open_source(root, parts, storage_options)
         with ExitStack() as stack:
             sidecar = None
+            own = [os.fspath(name) for name in outputs]
             if leaves is not None:
+                own.append(os.fspath(leaves))
                 sidecar = stack.enter_context(RegularFile(os.fspath(leaves)))
             return verify_manifest(
                 self,
                 source,
                 leaves=sidecar,
+                outputs=outputs_in(
+                    source.name, [each for name in own for each in state_files(name)]
+                ),
                 threads=threads,
                 allow_extra=allow_extra,
                 fail_fast=fail_fast,

@@ -66,7 +66,8 @@ class Folder:
         except FileError as error:
             problem(path, str(error))
             return
-        yield from self._list_one(path, status, rules, problem, (self._real_root,))
+        if not rules.excludes_named(path, stat.S_ISDIR(status.st_mode)):
+            yield from self._list_one(path, status, rules, problem, (self._real_root,))
 
     def _list_folder(
         self, folder: bytes, rules: Rules, problem: Problem, above: tuple[bytes, ...]
@@ -91,7 +92,8 @@ class Folder:
                         except FileNotFoundError:
                             continue  # gone since the folder was read: no part of it
                         if stat.S_ISREG(status.st_mode):  # by far the most: at once
-                            yield _found(path, status)
+                            if not rules.outputs.has_file(path, status):
+                                yield _found(path, status)
                             continue
                         yield from self._list_one(path, status, rules, problem, above)
             except FileError as error:
@@ -112,7 +114,8 @@ class Folder:
                 yield from self._list_folder(path, rules, problem, above)
             else:
                 require_regular(status.st_mode)
-                yield _found(path, status)
+                if not rules.outputs.has_file(path, status):
+                    yield _found(path, status)
         except FileError as error:
             problem(path, str(error))
 

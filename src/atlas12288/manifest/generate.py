@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..files import FileError, RegularFile, atomic_write_all, require_writable
+from ..files import FileError, RegularFile, atomic_write_all, require_writable, shown
 from ..witness import ALGORITHM, TREE_ALGORITHM
 from . import engine
 from .entries import Entry
-from .names import state_files
+from .names import is_url, outputs_in, state_files
 from .paths import is_text
 from .rules import IGNORE_FILE, Rules, ignore_file_rules
 from .sources import Problem, Source
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Note = Callable[[str], object]
-
-_TEMPORARY: Final = ".atlas12288-*.tmp"  # what `atomic_write` leaves when it is killed
 
 
 class Outcome(NamedTuple):
@@ -111,6 +109,7 @@ def generate_manifest(
     expect: Callable[[int], object] | None = None,
     advance: Callable[[int], None] | None = None,
     note: Note | None = None,
+    streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> Outcome:
     """Writes a manifest, whole or not at all, in memory that does not grow with the files.
 
@@ -127,7 +126,9 @@ def generate_manifest(
         problem: is told of each path that cannot be listed or read, and why; the others go on.
         expect: called with the bytes that will be read, when they are known.
         advance: called with the number of bytes read since its last call.
-        note: is told, in a sentence, what happens to a state that was there.
+        note: is told, in a sentence, what happens to a state that was there, and which paths of
+            the options a rule leaves out.
+        streams: device and inode of open files that are written meanwhile, and are no part of it.
 
     Returns:
         The counts.
@@ -142,11 +143,11 @@ def generate_manifest(
         if name is not None:
             require_writable(name, [])
     run = _Run(source, options, threads, client, problem, expect, advance)
-    with run.store((output, leaves), leaves, state, update, note) as store:
+    names = (output,) if leaves is None else (leaves, output)
+    with run.store(names, leaves, state, update, note, streams) as store:
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome
-        names = (output,) if leaves is None else (leaves, output)
         with atomic_write_all(*names) as files:
             entries = store.entries(None if leaves is None else files[0].write)
             write = files[-1].write
@@ -160,6 +161,7 @@ def generate_entries(
     source: Source,
     options: Options,
     *,
+    outputs: Sequence[str] = (),
     state: str | None = None,
     update: bool = False,
     threads: int | None = None,
@@ -168,10 +170,12 @@ def generate_entries(
     expect: Callable[[int], object] | None = None,
     advance: Callable[[int], None] | None = None,
     note: Note | None = None,
+    streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> tuple[Outcome, tuple[Entry, ...]]:
-    """As `generate_manifest`, but gives the entries; none where there are errors."""
+    """As `generate_manifest`, but gives the entries; none where there are errors. `outputs` are
+    files that will be written, and are no part of it."""
     run = _Run(source, options, threads, client, problem, expect, advance)
-    with run.store((), None, state, update, note) as store:
+    with run.store(outputs, None, state, update, note, streams) as store:
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome, ()
@@ -205,11 +209,12 @@ class _Run:
     @contextmanager
     def store(
         self,
-        outputs: Iterable[str | None],
+        outputs: Iterable[str],
         leaves: str | None,
         state: str | None,
         update: bool,
         note: Note | None,
+        streams: frozenset[tuple[int, int]],
     ) -> Iterator[Store]:
         """The state, with what is there now and what is known of it."""
         if leaves is not None and TREE_ALGORITHM not in self._options.digests:
@@ -217,15 +222,15 @@ class _Run:
         if update and state is None:
             raise ValueError("update is True, must be False where no state is kept")
         self._leaves = leaves is not None
-        written = [name for name in outputs if name is not None]
-        if state is not None:
-            written += state_files(state)
+        note = note or (lambda _: None)
+        written = [*outputs, *(() if state is None else state_files(state))]
         with ExitStack() as stack:
             store = stack.enter_context(Store(state))
             context = self._context()
-            self._choose(store, state, context, update, note or (lambda _: None))
+            self._choose(store, state, context, update, note)
             options = self._options
-            rules = Rules(options.exclude, options.symlinks, outputs_in(self._source, written))
+            own = outputs_in(self._source.name, written, streams)
+            rules = Rules(options.exclude, options.symlinks, own)
             sidecar = None
             if leaves is not None:
                 with suppress(FileError):  # what it should have is read again
@@ -235,19 +240,22 @@ class _Run:
                 self._source.list(rules, self._tell),
                 sidecar,
             )
+            if rules.left_out:
+                first, others = os.fsdecode(min(rules.left_out)), len(rules.left_out) - 1
+                more = f", and {others} more" if others else ""
+                note(f"left out, because a rule excludes it: {shown(first)}{more}")
             if self._listed.files + self._listed.links == 0 and self._errors == 0:
                 raise FileError("has no file to witness")
             yield store
 
     def _context(self) -> dict[str, object]:
         """What must be the same in the run that goes on."""
-        folder = _folder_of(self._source)
-        name = self._source.name if folder is None else str(folder)
-        options = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in self._options._asdict().items()
-        }
-        return {"source": name, **options, "leaves": self._leaves}
+        name = self._source.name
+        if not is_url(name):
+            name = str(Path(name).resolve())
+        # Not the paths and rules: the listing says of which files what is known counts.
+        digests = list(self._options.digests)
+        return {"source": name, "digests": digests, "leaves": self._leaves}
 
     def _choose(
         self, store: Store, state: str | None, context: dict[str, object], update: bool, note: Note
@@ -306,23 +314,3 @@ class _Run:
         listed = self._listed
         read = listed.files - listed.known
         return Outcome(listed.files, listed.links, listed.bytes, read, listed.known, self._errors)
-
-
-def _folder_of(source: Source) -> Path | None:
-    """The folder of this machine that it is, None for a URL."""
-    return None if "://" in source.name else Path(source.name).resolve()
-
-
-def outputs_in(source: Source, names: Iterable[str]) -> frozenset[bytes]:
-    """The paths, in a folder, of what is written meanwhile; and what killed runs left beside it."""
-    root = _folder_of(source)
-    if root is None:
-        return frozenset()
-    found = set()
-    for name in names:
-        # The folder of a link, and that of what it leads to.
-        for path in (Path(name).parent.resolve() / Path(name).name, Path(name).resolve()):
-            if path.is_relative_to(root):
-                found.add(path)
-                found.update(path.parent.glob(_TEMPORARY))
-    return frozenset(os.fsencode(path.relative_to(root)) for path in found)

@@ -142,7 +142,10 @@ class RemoteFolder:
             except FileError as error:
                 problem(path, str(error))
                 continue
-            if info["type"] == "directory":
+            is_folder = info["type"] == "directory"
+            if rules.excludes_named(path, is_folder):
+                continue
+            if is_folder:
                 yield from self._list_folder(path, rules, problem)
             else:
                 yield from self._list_one(path, info, rules, problem)
@@ -356,7 +359,7 @@ class _ExcludedFolders:
         self._rules = rules
         self._least = len(folder)
         self._verdicts: dict[bytes, bool] = {}
-        self._has_rules = bool(rules.exclude or rules.outputs)
+        self._has_rules = bool(rules.exclude)
 
     def has(self, path: bytes) -> bool:
         """Is it in such a folder?"""

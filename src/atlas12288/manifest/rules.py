@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
+import re
 from typing import TYPE_CHECKING, Final
 
 from ..files import FileError
+from .names import NO_OUTPUTS, Outputs
 from .paths import is_text
 
 if TYPE_CHECKING:
@@ -15,6 +18,14 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 IGNORE_FILE: Final = ".atlasignore"
+# Each `*` tries all lengths for all lengths of those before it: on a name of 255 characters three
+# take some milliseconds at worst, four take seconds, and the rules may come from a stranger.
+STARS_MOST: Final = 3
+_ESCAPED: Final = re.compile(r"\\.")
+_STARS: Final = re.compile(r"\*+")
+_SETS: Final = re.compile(r"\\.|(\[[!^]?\]?[^\]]*\])")
+# What pathspec hands to `re` as it is, where that has another meaning than for git, or may get one.
+_NOT_AS_GIT: Final = re.compile(r"\[\[|.*(?:\[[:.=]|--|&&|~~|\|\|)", re.DOTALL)
 
 
 class Rules:
@@ -25,10 +36,13 @@ class Rules:
     Args:
         exclude: the rules; the last one that matches decides.
         symlinks: "record", "error" or "follow".
-        outputs: paths that are no part of the folder's content: what is written into it meanwhile.
+        outputs: what is written into the folder meanwhile, and is no part of it.
+
+    Attributes:
+        left_out: paths that were asked for by name and that a rule excludes; `list` adds them.
 
     Raises:
-        ValueError: not a rule.
+        ValueError: not a rule, or one that is not matched as by git.
         ImportError: pathspec is not installed.
     """
 
@@ -36,22 +50,38 @@ class Rules:
         self,
         exclude: Sequence[str] = (),
         symlinks: str = "record",
-        outputs: frozenset[bytes] = frozenset(),
+        outputs: Outputs = NO_OUTPUTS,
     ) -> None:
         self.exclude = tuple(exclude)
         self.symlinks = symlinks
         self.outputs = outputs
+        self.left_out: list[bytes] = []
         self._spec = _spec(self.exclude)
 
     def excludes(self, path: bytes, folder: bool) -> bool:
         """Is it no part of the manifest? What is below an excluded folder is not listed either."""
-        if path in self.outputs:
+        if self.outputs.has(path):
             return True
         if self._spec is None:
             return False
         # Names that are not UTF-8 are matched byte by byte where they have no text.
         name = path.decode("utf-8", "surrogateescape")
         return self._spec.match_file(f"{name}/" if folder else name)
+
+    def excludes_named(self, path: bytes, folder: bool) -> bool:
+        """The same of a path that was asked for by name, which is noted; as well where a folder
+        around it is excluded."""
+        at = path.find(b"/")
+        while at >= 0:
+            if self.excludes(path[:at], folder=True):
+                break
+            at = path.find(b"/", at + 1)
+        else:
+            if not self.excludes(path, folder):
+                return False
+        if not self.outputs.has(path):
+            self.left_out.append(path)
+        return True
 
     def __reduce__(self) -> tuple[type[Rules], tuple[object, ...]]:
         return Rules, (self.exclude, self.symlinks, self.outputs)
@@ -60,27 +90,57 @@ class Rules:
 def _spec(exclude: tuple[str, ...]) -> GitIgnoreSpec | None:
     if not exclude:
         return None
-    for rule in exclude:
-        if not is_text(rule) or "\n" in rule:
-            raise ValueError(f"exclude has {rule!r}, must be texts of one line")
+    rules = [_checked(rule) for rule in exclude]
     if importlib.util.find_spec("pathspec") is None:
         raise ImportError("rules on files need pathspec: pip install 'atlas12288[manifest]'")
     from pathspec import GitIgnoreSpec
 
-    try:
-        return GitIgnoreSpec.from_lines(exclude)
-    except ValueError as error:
-        raise ValueError(f"exclude has a rule that gitignore does not know: {error}") from error
+    for rule in rules:  # one by one, to name the one that is none
+        try:
+            GitIgnoreSpec.from_lines((rule,))
+        except (ValueError, re.error) as error:
+            raise ValueError(
+                f"exclude has {rule!r}, must be a rule of gitignore: {error}"
+            ) from error
+    return GitIgnoreSpec.from_lines(rules)
+
+
+def _checked(rule: str) -> str:
+    """A rule that pathspec matches as git does, and in time."""
+    if not is_text(rule) or "\n" in rule:
+        raise ValueError(f"exclude has {rule!r}, must be texts of one line")
+    plain = _ESCAPED.sub("", rule)
+    # One at the end matches whatever is left.
+    if len(_STARS.findall(plain)) - plain.endswith("*") > STARS_MOST:
+        raise ValueError(
+            f"exclude has {rule!r}, must have at most {STARS_MOST} * before its end: to match more "
+            "of them may never end"
+        )
+
+    def without_warning(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return found[0]
+        if found[1] == "[[]":
+            return r"\["
+        if _NOT_AS_GIT.match(found[1]):
+            raise ValueError(
+                f"exclude has {rule!r}, must have single characters and ranges in {found[1]!r}: "
+                "others, such as [:alpha:], are not matched as by git"
+            )
+        return found[1]
+
+    return _SETS.sub(without_warning, rule)
 
 
 def ignore_file_rules(text: bytes) -> tuple[str, ...]:
-    """The rules of an ignore file: its lines but blank ones and comments.
+    """The rules of an ignore file: its lines but blank ones and comments, taken apart as by git.
 
     Raises:
         FileError: it is not UTF-8.
     """
     try:
-        lines = text.decode().splitlines()
+        lines = text.removeprefix(codecs.BOM_UTF8).decode().split("\n")
     except UnicodeDecodeError as error:
         raise FileError(f"is not a list of rules in UTF-8: {error}") from error
-    return tuple(line for line in lines if line.strip() and not line.startswith("#"))
+    lines = [line.removesuffix("\r") for line in lines]
+    return tuple(line for line in lines if line.strip(" ") and not line.startswith("#"))

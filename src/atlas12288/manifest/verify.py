@@ -19,6 +19,7 @@ from ..witness import ALGORITHM, TREE_ALGORITHM
 from .differences import Difference, Kind, ManifestReport
 from .engine import Digests, LeafSink, hash_files
 from .entries import Entry
+from .names import NO_OUTPUTS, Outputs
 from .places import FirstDifferenceError, ManifestLeaves, Places
 from .rules import Rules
 from .sources import Found, Source
@@ -38,7 +39,7 @@ def verify_manifest(
     threads: int | None = None,
     allow_extra: bool = False,
     fail_fast: bool = False,
-    outputs: frozenset[bytes] = frozenset(),
+    outputs: Outputs = NO_OUTPUTS,
     expect: Callable[[int], object] | None = None,
     advance: Callable[[int], None] | None = None,
     on_difference: Callable[[Difference], object] | None = None,
@@ -59,7 +60,7 @@ def verify_manifest(
         threads: how many; None for one for each core that this process may use.
         allow_extra: files that the manifest has not are no difference. They are counted.
         fail_fast: the first difference that is known, not always the first by path, ends it.
-        outputs: paths that are no part of the folder unless the manifest has them.
+        outputs: what is no part of the folder unless the manifest has it.
         expect: called once, with the bytes that will be read.
         advance: called with the number of bytes read since its last call.
         on_difference: called with each difference, in order of path, when all before it are known.
@@ -139,9 +140,7 @@ class _Listing:
         digests: the algorithms of the digests that they have.
     """
 
-    def __init__(
-        self, manifest: Manifest, source: Source, outputs: frozenset[bytes], tally: _Tally
-    ) -> None:
+    def __init__(self, manifest: Manifest, source: Source, outputs: Outputs, tally: _Tally) -> None:
         self.to_read: list[Found] = []
         self.entries: list[Entry] = []
         self.digests = manifest.options.digests
@@ -158,8 +157,10 @@ class _Listing:
             if path not in named or reason not in _GONE:
                 self._problems[path] = reason
 
-        listed = {entry.path for entry in manifest.entries if entry.path in outputs}
-        rules = Rules(options.exclude, options.symlinks, outputs - listed)
+        if outputs.paths or outputs.files:
+            kept = frozenset(entry.path for entry in manifest.entries)
+            outputs = outputs._replace(kept=kept)
+        rules = Rules(options.exclude, options.symlinks, outputs)
         self._found = {found.path: found for found in source.list(rules, problem)}
 
     def judge(self, unread: bool) -> None:
