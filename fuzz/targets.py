@@ -126,7 +126,9 @@ def sums(data: bytes) -> None:
 
 
 _FOLDER = tempfile.TemporaryDirectory()
-_FILE, _WITNESS, _LEAVES = (Path(_FOLDER.name, name) for name in ("f", "w.json", "w.atlas.leaves"))
+_FILE, _WITNESS, _LEAVES = (
+    Path(_FOLDER.name, name) for name in ("f", "w.json", "w.json.atlas.leaves")
+)
 _FILE.write_bytes(DATA)
 
 

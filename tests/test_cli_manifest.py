@@ -236,7 +236,7 @@ def test_what_is_done_with_symbolic_links(folder: Path) -> None:
     (recorded,) = [entry for entry in files_of("r.atlas.json") if entry.get("path") == "link"]
     assert (followed["size"], recorded["symlink"]) == (len(BIG), "big")
     done = run("witness", "--symlinks=error", "data", "-o", "e.atlas.json")
-    assert "not written, because 1 file could not be read" in complaint(done)
+    assert "not written, because 1 path could not be read" in complaint(done)
     assert b"atlas12288: link: is a symbolic link to 'big'" in done.stderr
     assert not Path("e.atlas.json").exists()
     for name in "f.atlas.json", "r.atlas.json":
@@ -254,7 +254,7 @@ def test_files_that_cannot_be_read_are_named_and_nothing_is_written(folder: Path
     done = run("witness", "--tree", "data", "-o", "data.atlas.json")
     lines = done.stderr.decode().splitlines()
     assert complaint(done) == (
-        "atlas12288: data.atlas.json: not written, because 2 files could not be read"
+        "atlas12288: data.atlas.json: not written, because 2 paths could not be read"
     )
     reason = "is a FIFO; only regular files and standard input (-) are read"
     assert sorted(lines[:2]) == [
@@ -265,6 +265,9 @@ def test_files_that_cannot_be_read_are_named_and_nothing_is_written(folder: Path
     assert not Path("data.atlas.leaves").exists()
     done = run("witness", "data")
     assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"")
+    fields = json.loads(run("witness", "--json", "data", "-o", "data.atlas.json").stdout)
+    assert fields["errors"] == 2
+    assert fields["error"] == "not written, because 2 paths could not be read"
 
 
 def test_an_empty_folder_has_no_manifest(folder: Path) -> None:
@@ -359,6 +362,28 @@ def test_what_makes_no_sense_is_refused(
     assert done.stderr.count(b"Error: ") == 1
     assert done.stdout == b""
     assert sorted(folder.rglob("*")) == before
+
+
+def test_only_what_is_witnessed_may_be_a_url(folder: Path) -> None:
+    reason = "is a URL, must be a file of this machine: only what is witnessed may be elsewhere"
+    for path in "data", "data/big":
+        done = run("witness", path, "-o", "memory://x/y.json")
+        assert complaint(done) == f"Error: -o memory://x/y.json: {reason}"
+    done = run("verify", "memory://x/y.atlas.json", "data")
+    assert complaint(done) == f"atlas12288: memory://x/y.atlas.json: {reason}"
+
+
+def test_a_file_that_is_no_sidecar_is_not_replaced(folder: Path) -> None:
+    Path("data.atlas.leaves").write_text("my own notes")
+    done = run("witness", "--tree", "data", "-o", "data.atlas.json")
+    assert "-o data.atlas.leaves: is not known to be that of data.atlas.json" in complaint(done)
+    assert Path("data.atlas.leaves").read_text() == "my own notes"
+    assert not Path("data.atlas.json").exists()
+    Path("data.atlas.leaves").unlink()
+    for _ in range(2):
+        assert run("witness", "--tree", "data", "-o", "data.atlas.json").returncode == HOLDS
+    Path("data.atlas.json").unlink()  # as where a run was killed between the two names
+    assert run("witness", "--tree", "data", "-o", "data.atlas.json").returncode == HOLDS
 
 
 def test_a_file_of_the_folder_is_not_replaced(folder: Path) -> None:
@@ -624,6 +649,59 @@ def test_a_manifest_is_known_by_its_content_in_any_form(manifest: str) -> None:
     loose = json.dumps(json.loads(Path(manifest).read_text()), indent=2, sort_keys=False)
     Path("any name").write_text("\n" + loose)
     assert run("verify", "any name", "data").returncode == HOLDS
+
+
+def test_with_the_folder_gone_nothing_else_is_compared(manifest: str) -> None:
+    Path("data").rename("elsewhere")
+    done = run("verify", manifest)
+    assert complaint(done) == (
+        "atlas12288: data.atlas.json: is of no folder that is here: there is no folder data, and "
+        "none of its files is in the folder . around it; ROOT says where they are"
+    )
+    assert done.stdout == b""
+    report = json.loads(run("verify", "--json", manifest).stdout)
+    assert (report["holds"], report["root"]) == (None, None)
+    assert "there is no folder data" in report["error"]
+    assert run("verify", manifest, "elsewhere").returncode == HOLDS
+
+
+def test_a_manifest_without_a_name_before_its_ending(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("data")
+    assert run("witness", "--tree", ".", "-o", ".atlas.json").returncode == HOLDS
+    done = run("verify", ".atlas.json")
+    assert (done.returncode, done.stderr) == (HOLDS, b"")
+    assert done.stdout.startswith(b".atlas.json: compared with .\n")
+    done = run("verify", "../data/.atlas.json")
+    assert done.stdout.startswith(b"../data/.atlas.json: compared with ../data\n")
+
+
+@pytest.mark.parametrize("text", ["", "\ufeff", "{}", "[]"])
+def test_what_is_no_manifest_is_not_blamed_on_the_folder(manifest: str, text: str) -> None:
+    good = Path(manifest).read_text()
+    Path(manifest).write_text(text + good if text == "\ufeff" else text)
+    for root in ((), ("data",)):
+        done = run("verify", manifest, *root)
+        assert complaint(done).startswith("atlas12288: data.atlas.json: ")
+        assert json.loads(run("verify", "--json", manifest, *root).stdout)["holds"] is None
+
+
+def test_a_witness_that_cannot_be_read_is_said_in_json_too(folder: Path) -> None:
+    for root in ((), ("data",)):
+        done = run("verify", "--json", "none.atlas.json", *root)
+        assert done.returncode == COULD_NOT_CHECK
+        report = json.loads(done.stdout)
+        assert report["error"] == "none.atlas.json: No such file or directory"
+        assert (report["manifest"], report["holds"]) == ("none.atlas.json", None)
+    Path("w.json").write_text("nonsense")
+    for name, reason in (("none.json", "No such file"), ("w.json", "has 1 witnesses for 2 files")):
+        done = run("verify", "--json", name, "data/big", "data/sub/y")
+        assert done.returncode == COULD_NOT_CHECK
+        items = json.loads(done.stdout)
+        assert [item["file"] for item in items] == ["data/big", "data/sub/y"]
+        assert all(item["error"].startswith(f"{name}: {reason}") for item in items)
+        assert {item["holds"] for item in items} == {None}
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from strategies import noise
 
 GIB = 2**30
 DATA = noise(300 * WINDOW_BYTES + 1000)
-SIDECAR = "w.atlas.leaves"
+SIDECAR = "w.json.atlas.leaves"
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_without_o_there_is_only_the_witness(folder: Path) -> None:
 def test_every_number_of_threads_gives_the_same(folder: Path, threads: int) -> None:
     done = run("witness", "--tree", f"--threads={threads}", "data", "-o", "other.json")
     assert done.returncode == HOLDS
-    assert Path("other.atlas.leaves").read_bytes() == Path(SIDECAR).read_bytes()
+    assert Path("other.json.atlas.leaves").read_bytes() == Path(SIDECAR).read_bytes()
     roots = [json.loads(Path(name).read_text())["digest"] for name in ("w.json", "other.json")]
     assert roots[0] == roots[1]
 
@@ -106,14 +106,48 @@ def test_leaves_of_several_files_are_in_one_sidecar(folder: Path) -> None:
 
 def test_names_of_the_sidecar(folder: Path) -> None:
     for output, sidecar in (
-        ("x.json", "x.atlas.leaves"),
-        ("x.witness.json", "x.witness.atlas.leaves"),
+        ("x.json", "x.json.atlas.leaves"),
+        ("x.witness.json", "x.witness.json.atlas.leaves"),
         ("x", "x.atlas.leaves"),
-        ("odd \udcff\n.json", "odd \udcff\n.atlas.leaves"),
+        ("odd \udcff\n.json", "odd \udcff\n.json.atlas.leaves"),
     ):
         assert run("witness", "--tree", "data", "-o", output).returncode == HOLDS
         assert Path(sidecar).read_bytes() == Path(SIDECAR).read_bytes()
         assert run("locate", output, "data").returncode == HOLDS
+
+
+def test_a_file_that_is_no_sidecar_of_the_output_is_not_replaced(folder: Path) -> None:
+    leaves = Path(SIDECAR).read_bytes()
+    cases = [  # name of the output, its sidecar, what that has, and the file that it is of
+        ("x.json", "x.json.atlas.leaves", b"my notes", None),
+        ("x.json", "x.json.atlas.leaves", leaves, None),
+        ("x.json", "x.json.atlas.leaves", leaves, b"{}"),
+        ("w.json", SIDECAR, leaves + b"1", Path("w.json").read_bytes()),
+    ]
+    for output, sidecar, content, witness in cases:
+        Path(sidecar).write_bytes(content)
+        if witness is not None:
+            Path(output).write_bytes(witness)
+        done = run("witness", "--tree", "data", "-o", output)
+        assert done.returncode == COULD_NOT_CHECK
+        assert f"-o {sidecar}: is not " in done.stderr.decode()
+        assert Path(sidecar).read_bytes() == content
+    Path(SIDECAR).write_bytes(leaves)
+    assert run("witness", "--tree", "data", "-o", "w.json").returncode == HOLDS
+
+
+def test_no_two_outputs_share_a_sidecar(folder: Path) -> None:
+    Path("sub").mkdir()
+    Path("sub/f").write_bytes(DATA)
+    for output in ("x.json", "x.atlas.json", "x.json.atlas.json"):
+        done = run("witness", "--tree", "sub" if "atlas" in output else "data", "-o", output)
+        if output == "x.json.atlas.json":  # would have that of x.json
+            assert done.returncode == COULD_NOT_CHECK
+            assert b"-o x.json.atlas.leaves: is that of x.json" in done.stderr
+        else:
+            assert done.returncode == HOLDS
+    assert run("locate", "x.json", "data").returncode == HOLDS
+    assert run("verify", "x.atlas.json", "sub").returncode == HOLDS
 
 
 def test_both_files_are_written_or_none(folder: Path) -> None:
@@ -122,10 +156,10 @@ def test_both_files_are_written_or_none(folder: Path) -> None:
     assert done.returncode == COULD_NOT_CHECK
     assert b"w.json: not written" in done.stderr
     assert {name: Path(name).read_bytes() for name in names(folder)} == before
-    Path("x.atlas.leaves").mkdir()
+    Path("x.json.atlas.leaves").mkdir()
     done = run("witness", "--tree", "data", "-o", "x.json")
     assert done.returncode == COULD_NOT_CHECK
-    assert b"x.atlas.leaves: is not a regular file" in done.stderr
+    assert b"x.json.atlas.leaves: is not a regular file" in done.stderr
     assert not Path("x.json").exists()
 
 
@@ -144,7 +178,7 @@ def test_a_full_disk_leaves_nothing(folder: Path) -> None:
 
 def test_modes_follow_the_umask(folder: Path) -> None:
     run("witness", "--tree", "data", "-o", "x.json", umask=0o027)
-    for name in ("x.json", "x.atlas.leaves"):
+    for name in ("x.json", "x.json.atlas.leaves"):
         assert stat.S_IMODE(Path(name).stat().st_mode) == 0o640
 
 
@@ -183,7 +217,7 @@ def test_memory_is_constant_with_leaves_too(folder: Path) -> None:
         for window in range(0, 10_000, 2):
             file.seek(window * WINDOW_BYTES)
             file.write(b"x")
-    assert Path("b.atlas.leaves").stat().st_size == 32 * -(-2 * GIB // WINDOW_BYTES)
+    assert Path("b.json.atlas.leaves").stat().st_size == 32 * -(-2 * GIB // WINDOW_BYTES)
     assert peak_kib("locate", "b.json", "big") - base <= 64 * 1024
 
 

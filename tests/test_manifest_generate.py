@@ -684,7 +684,7 @@ def test_what_was_written_into_the_folder_is_not_added_where_one_says_what_it_wa
 
 def test_state_names_are_beside_the_output() -> None:
     assert state_name("a/b.atlas.json") == "a/b.atlas.state"
-    assert state_name("b.json") == "b.atlas.state"
+    assert state_name("b.json") == "b.json.atlas.state"
     assert state_name("b") == "b.atlas.state"
 
 

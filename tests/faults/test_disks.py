@@ -86,7 +86,7 @@ def test_leaves_that_cannot_be_read_are_an_error(tmp_path: Path, failing_read: P
     data, output = tmp_path / "data", tmp_path / "out.json"
     data.write_bytes(bytes(WINDOWS * 12288))
     assert run("witness", "--tree", data, "-o", output).returncode == HOLDS
-    leaves = tmp_path / "out.atlas.leaves"
+    leaves = tmp_path / "out.json.atlas.leaves"
     environment = os.environ | {
         "LD_PRELOAD": str(failing_read),
         "FAILING_FILE": str(leaves),

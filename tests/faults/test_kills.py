@@ -76,7 +76,7 @@ def test_an_output_is_the_old_or_the_new_one(
     found = stopped_at_random(with_signal, ["witness", *option, *inputs, "-o", output], output)
     print(dict(found))
     assert found["old"] > 0
-    leaves = output.with_name("files.atlas.leaves")
+    leaves = output.with_name("files.json.atlas.leaves")
     stale = set(output.parent.iterdir()) - {output, leaves}
     print(f"{len(stale)} temporary files left")
     assert all(path.name.startswith(".atlas12288-") for path in stale)

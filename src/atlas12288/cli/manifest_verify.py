@@ -62,8 +62,11 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
         # One after another: a chunk lasts until the next one is taken.
         manifest = Manifest.from_json(b"".join(map(bytes, chunks)))
     except (FileError, WitnessError) as error:
-        return _refused(wanted, None, wanted.manifest, str(error))
-    root = wanted.root if wanted.root is not None else _default_root(wanted.manifest, manifest)
+        return refused(wanted, str(error))
+    try:
+        root = wanted.root if wanted.root is not None else _default_root(wanted.manifest, manifest)
+    except FileError as error:
+        return refused(wanted, str(error))
     sidecar = _sidecar(wanted, manifest)
     if wanted.plot is not None:
         if sidecar is None:
@@ -126,13 +129,24 @@ def _compared(
 
 
 def _default_root(name: str, manifest: "Manifest") -> str:
-    """The folder that a manifest is of, by where the manifest is."""
+    """The folder that a manifest is of, by where the manifest is.
+
+    Raises:
+        FileError: no file of it is there.
+    """
     if name == STDIN:
         raise click.UsageError("ROOT is needed where WITNESS is standard input (-)")
     folder = folder_of(name)
-    if not manifest.options.paths and folder != name and Path(folder).is_dir():
+    if folder is not None and not manifest.options.paths and Path(folder).is_dir():
         return folder
-    return str(Path(name).parent)
+    around = Path(name).parent
+    if any(os.path.lexists(around / os.fsdecode(entry.path)) for entry in manifest.entries):
+        return str(around)
+    wanting = "" if folder is None else f"there is no folder {shown(folder)}, and "
+    raise FileError(
+        f"is of no folder that is here: {wanting}none of its files is in the folder "
+        f"{shown(str(around))} around it; ROOT says where they are"
+    )
 
 
 def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
@@ -147,10 +161,11 @@ def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
     return beside if Path(beside).exists() else None
 
 
-def _refused(wanted: Wanted, root: str | None, name: str, reason: str) -> int:
-    complain(name, reason)
+def refused(wanted: Wanted, reason: str) -> int:
+    """Says that a manifest is of no use; gives the exit code."""
+    complain(wanted.manifest, reason)
     with Report(wanted.as_json, None) as report:
-        report.document(_document(wanted, root, None, f"{name}: {reason}"))
+        report.document(_document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
     return COULD_NOT_CHECK
 
 

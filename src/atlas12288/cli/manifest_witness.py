@@ -15,7 +15,7 @@ from ..manifest.names import is_url, leaves_name, outputs_in, state_name
 from ..sums import read_sums, sums_line
 from .manifests import amount, files, is_folder, source_at, streams
 from .report import Report, shown
-from .witnesses import open_witnesses
+from .witnesses import open_witnesses, require_own_sidecar
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -76,8 +76,19 @@ def witness(wanted: Wanted) -> int:
             report.error(_name(wanted, root), reason)
             report.document(_document(wanted, root, None, reason))
         else:
-            report.document(_document(wanted, root, outcome, None))
+            wanting = _not_written(outcome)
+            if wanting is not None:
+                report.error("standard output" if wanted.output is None else wanted.output, wanting)
+            report.document(_document(wanted, root, outcome, wanting))
     return report.code
+
+
+def _not_written(outcome: "Outcome") -> str | None:
+    """Why there is no manifest."""
+    if outcome.errors == 0:
+        return None
+    paths = "1 path" if outcome.errors == 1 else f"{outcome.errors:,} paths"
+    return f"not written, because {paths} could not be read"
 
 
 def _require_sense(wanted: Wanted) -> None:
@@ -100,6 +111,8 @@ def _require_sense(wanted: Wanted) -> None:
         for name in names:
             try:
                 require_writable(name, inputs)
+                if name != wanted.output:
+                    require_own_sidecar(wanted.output, Path(state_name(wanted.output)).is_file())
             except FileError as error:
                 raise click.UsageError(f"-o {shown(name)}: {error}") from error
 
@@ -159,14 +172,8 @@ class _Making:
             paths=self._below,
         )
         if wanted.output is not None and not wanted.as_sums:
-            outcome = self._write(source, options, wanted.output)
-        else:
-            outcome = self._print(source, options)
-        if outcome.errors > 0:
-            name = "standard output" if wanted.output is None else wanted.output
-            things = "1 file" if outcome.errors == 1 else f"{outcome.errors:,} files"
-            self._report.error(name, f"not written, because {things} could not be read")
-        return outcome
+            return self._write(source, options, wanted.output)
+        return self._print(source, options)
 
     def _write(self, source: "Source", options: "Options", output: str) -> "Outcome":
         """The manifest as a file."""

@@ -11,8 +11,10 @@ import click
 
 from ..file_tree import Leaves, Run, compare_file, tree_witness_file
 from ..files import STDIN, FileError, expected_bytes, witness_file
+from ..manifest.names import SUFFIX, is_url
 from ..tree import TreeWitness
 from ..witness import Witness
+from .manifests import is_folder
 from .plotting import SKETCH, PlotCommand, require_plot, write_plot
 from .report import COULD_NOT_CHECK, Report, complain, file_name, json_option, shown
 from .witnesses import (
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from ..damage_map import DamageMap
 
 _RUNS_SHOWN: Final = 20
+_NO_VERDICT: Final[dict[str, object]] = dict.fromkeys(
+    ("holds", "differences", "witness", "found", "error")
+)
 
 
 class _Changes:
@@ -100,8 +105,7 @@ class _Verifier:
             leaves: those of a tree witness, not checked yet.
         """
         report = self._report
-        fields: dict[str, object] = {"holds": None, "differences": None}
-        fields |= {"witness": None, "found": None, "error": None}
+        fields = dict(_NO_VERDICT)
         damage_map: DamageMap | None = None
         changes: _Changes | None = None
         try:
@@ -258,25 +262,46 @@ def command(
         raise click.UsageError("--json prints every verdict: not with --quiet")
     if witnesses == STDIN and STDIN in files:
         raise click.UsageError("WITNESS and FILE cannot both be standard input (-)")
+    from . import manifest_verify
+
+    wanted = manifest_verify.Wanted(
+        manifest=witnesses,
+        root=files[0] if files else None,
+        sidecar=sidecar,
+        threads=threads,
+        plot=plot,
+        quiet=quiet,
+        fail_fast=fail_fast,
+        allow_extra=allow_extra,
+        as_json=as_json,
+    )
+    # Should be one, whatever is in it: what is wrong with it is then said of it.
+    should_be = witnesses.endswith(SUFFIX) and len(files) < 2
+    should_be = should_be or (len(files) == 1 and (is_url(files[0]) or is_folder(files[0])))
     try:
         is_manifest, chunks = open_witnesses(witnesses)
     except FileError as error:
-        complain(witnesses, str(error))
-        return COULD_NOT_CHECK
-    if is_manifest:
-        if len(files) > 1:
-            raise click.UsageError(f"WITNESS is a manifest: one ROOT is compared, not {len(files)}")
-        from . import manifest_verify
-
-        root = files[0] if files else None
-        wanted = manifest_verify.Wanted(
-            *(witnesses, root, sidecar, threads, plot, quiet, fail_fast, allow_extra, as_json)
-        )
+        if should_be:
+            return manifest_verify.refused(wanted, str(error))
+        return _refused(files, witnesses, str(error), as_json)
+    if is_manifest and len(files) > 1:
+        raise click.UsageError(f"WITNESS is a manifest: one ROOT is compared, not {len(files)}")
+    if is_manifest or should_be:
         return manifest_verify.verify(wanted, chunks)
     for option, given in (("--fail-fast", fail_fast), ("--allow-extra", allow_extra)):
         if given:
             raise click.UsageError(f"{option} is for manifests, and WITNESS is not one")
     return _verify_files(witnesses, chunks, files, sidecar, threads, plot, quiet, as_json)
+
+
+def _refused(files: tuple[str, ...], witnesses: str, reason: str, as_json: bool) -> int:
+    """Says that a witness file is of no use; gives the exit code."""
+    complain(witnesses, reason)
+    with Report(as_json, None) as report:
+        for name in files:
+            error = f"{shown(witnesses)}: {reason}"
+            report.item({"file": name, "changed": None} | _NO_VERDICT | {"error": error})
+    return COULD_NOT_CHECK
 
 
 def _verify_files(
@@ -295,8 +320,7 @@ def _verify_files(
     try:
         expected = parse_witnesses(chunks, len(files))
     except FileError as error:
-        complain(witnesses, str(error))
-        return COULD_NOT_CHECK
+        return _refused(files, witnesses, str(error), as_json)
     trees = [witness for witness in expected if isinstance(witness, TreeWitness)]
     if sidecar is not None and not trees:
         raise click.UsageError("--leaves: WITNESS has no tree witness, which alone has leaves")

@@ -9,12 +9,13 @@ import click
 
 from ..file_tree import tree_witness_file
 from ..files import FileError, atomic_write_all, expected_bytes, require_writable, witness_file
+from ..manifest.names import leaves_name
 from ..tree import TreeWitness
 from ..witness import Witness
 from . import manifests
 from .manifests import manifest_options
 from .report import COULD_NOT_CHECK, Report, file_name, json_option, shown
-from .witnesses import sidecar_name, threads_option, witness_line
+from .witnesses import require_output, require_own_sidecar, threads_option, witness_line
 
 # Makes the witness of a file; the callable is told of each part that was read.
 _Make = Callable[[str, Callable[[int], None]], Witness | TreeWitness]
@@ -42,7 +43,7 @@ Exit codes: 0 all files witnessed; 2 a file could not be read.""",
 @click.option(
     "--tree",
     is_flag=True,
-    help="Tree witnesses; with -o NAME.json their leaves go to NAME.atlas.leaves.",
+    help="Tree witnesses; with -o OUT their leaves go to OUT.atlas.leaves.",
 )
 @threads_option
 @click.option(
@@ -76,6 +77,8 @@ def command(
     gitignore for what is left out. A run that was stopped goes on where it was, with the state that
     it keeps in NAME.atlas.state.
     """
+    if output is not None:
+        require_output(output)
     if manifests.is_wanted(files, output, of_manifests):
         from . import manifest_witness
 
@@ -100,10 +103,12 @@ def _witness_files(
         raise click.UsageError("--threads needs --tree: a flat witness is one chain of hashes")
     outputs = [] if output is None else [output]
     if output is not None and tree:
-        outputs.insert(0, sidecar_name(output))  # no new witness without its leaves
+        outputs.insert(0, leaves_name(output))  # no new witness without its leaves
     for name in outputs:
         try:
             require_writable(name, list(files))
+            if output is not None and name != output:
+                require_own_sidecar(output)
         except FileError as error:
             raise click.UsageError(f"-o {shown(name)}: {error}") from error
 

@@ -10,9 +10,11 @@ from typing import Final
 
 import click
 
+from .._native import DIGEST_BYTES
 from ..errors import WitnessError
 from ..file_tree import Leaves, leaves_of
-from ..files import STDIN, FileError, RegularFile, read_chunks
+from ..files import STDIN, FileError, RegularFile, read_chunks, shown
+from ..manifest.names import SUFFIX, is_url, leaves_name
 from ..tree import TreeWitness, witness_from_json
 from ..witness import Witness
 from .report import file_name
@@ -20,6 +22,9 @@ from .report import file_name
 # A canonical witness has less than 300 bytes; a file with more for each FILE is something else.
 _MAX_LINE_BYTES: Final = 1024
 _NO_WITNESS: Final = "null"  # stands for a file that could not be read: lines and files stay paired
+ONLY_ROOT_IS_URL: Final = (
+    "is a URL, must be a file of this machine: only what is witnessed may be elsewhere"
+)
 # The keys of a manifest; a witness has none of them.
 _MANIFEST: Final = re.compile(rb'\s*\{\s*"(?:_type|predicate|predicateType|subject)"\s*:')
 
@@ -36,12 +41,6 @@ leaves_option = click.option(
     type=file_name,
     help="The leaves of WITNESS, where they are not beside it.",
 )
-
-
-def sidecar_name(witnesses: str) -> str:
-    """The file with the leaves of a witness file: beside it, `NAME.atlas.leaves` for `NAME.json`,
-    and for `NAME` as well."""
-    return witnesses.removesuffix(".json") + ".atlas.leaves"
 
 
 def witness_line(witness: Witness | TreeWitness | None) -> str:
@@ -72,6 +71,8 @@ def open_witnesses(name: str) -> tuple[bool, Iterator[bytes | memoryview]]:
     Raises:
         FileError: not readable; also from the iterator.
     """
+    if is_url(name):
+        raise FileError(ONLY_ROOT_IS_URL)
     chunks = read_chunks(name)
     head = bytes(next(chunks, b""))
     return _MANIFEST.match(head) is not None, chain((head,), chunks)
@@ -109,6 +110,50 @@ def _read_line(line: str) -> Witness | TreeWitness | str:
         return str(error)
 
 
+def require_output(name: str) -> None:
+    """Refuses an output that could be no file.
+
+    Raises:
+        click.UsageError: it is a URL.
+    """
+    if is_url(name):
+        raise click.UsageError(f"-o {shown(name)}: {ONLY_ROOT_IS_URL}")
+
+
+def require_own_sidecar(witnesses: str, has_state: bool = False) -> None:
+    """Refuses to replace a sidecar that is not that of a witness file or manifest to be written.
+
+    Args:
+        witnesses: what is to be written.
+        has_state: is there the state of a run that wrote it, or was about to?
+
+    Raises:
+        FileError: its sidecar is there, and is another file.
+    """
+    sidecar = Path(leaves_name(witnesses))
+    if not sidecar.is_file() or sidecar.stat().st_size == 0:
+        return
+    # The only other file with that name of its sidecar.
+    bare = witnesses.removesuffix(SUFFIX)
+    other = bare if bare != witnesses else witnesses + SUFFIX
+    if _holds_witnesses(other):
+        raise FileError(f"is that of {shown(other)}, and is not replaced")
+    if sidecar.stat().st_size % DIGEST_BYTES or not (has_state or _holds_witnesses(witnesses)):
+        raise FileError(f"is not known to be that of {shown(witnesses)}, and is not replaced")
+
+
+def _holds_witnesses(name: str) -> bool:
+    """Is it a file with witnesses, or a manifest?"""
+    try:
+        is_manifest, chunks = open_witnesses(name)
+        if is_manifest:
+            return True
+        line, *_ = bytes(next(chunks)).decode().splitlines() or [""]
+    except (FileError, UnicodeDecodeError):
+        return False
+    return line == _NO_WITNESS or not isinstance(_read_line(line), str)
+
+
 class InputError(Exception):
     """A file of witnesses, leaves or a proof that cannot be used.
 
@@ -143,7 +188,7 @@ def read_tree_witness(name: str) -> TreeWitness:
 
 def find_sidecar(witnesses: str) -> str | None:
     """The sidecar beside a witness file, None where there is none."""
-    name = sidecar_name(witnesses)
+    name = leaves_name(witnesses)
     return name if witnesses != STDIN and Path(name).exists() else None
 
 

@@ -22,19 +22,22 @@ def is_url(name: str) -> bool:
     return "://" in name
 
 
-def folder_of(manifest: str) -> str:
-    """The folder that a manifest is of, by its name: `data` for `data.atlas.json`."""
-    return manifest.removesuffix(".json").removesuffix(".atlas")
+def folder_of(manifest: str) -> str | None:
+    """The folder that a manifest is of, by its name: `data` for `data.atlas.json`; None where that
+    names none."""
+    name = manifest.removesuffix(SUFFIX)
+    return None if name == manifest or not Path(name).name or name.endswith("/") else name
 
 
-def leaves_name(manifest: str) -> str:
-    """The sidecar of a manifest: `data.atlas.leaves` for `data.atlas.json`."""
-    return folder_of(manifest) + _LEAVES_SUFFIX
+def leaves_name(witnesses: str) -> str:
+    """The sidecar of a manifest or witness file: `data.atlas.leaves` for `data.atlas.json`, and
+    `x.json.atlas.leaves` for `x.json`."""
+    return witnesses.removesuffix(SUFFIX) + _LEAVES_SUFFIX
 
 
 def state_name(manifest: str) -> str:
-    """Where the command line keeps the state of a manifest: `data.atlas.state` beside it."""
-    return str(Path(folder_of(manifest) + _STATE_SUFFIX))
+    """Where the command line keeps the state of a manifest, beside it as the leaves."""
+    return str(Path(manifest.removesuffix(SUFFIX) + _STATE_SUFFIX))
 
 
 def state_files(state: str) -> tuple[str, ...]:
