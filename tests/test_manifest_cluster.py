@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many machines, as threads of this process. `make check-cluster` has processes, and ends them."""
 
+import gc
 import hashlib
 import importlib.util
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ pytest.importorskip("distributed", reason="many machines need distributed")
 
 from distributed import Client, Future, LocalCluster
 
+import atlas12288 as atlas
 from atlas12288 import WitnessStream
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.files import CHANGED, FileError
@@ -353,6 +355,11 @@ def test_many_files_are_few_tasks_and_few_of_them_are_under_way(
     assert ahead <= cluster._TASKS_LEAST * cluster.BATCH_FILES[1]
 
 
+def test_what_is_no_client_is_a_type_error(folder: Path) -> None:
+    with pytest.raises(TypeError, match=r"^client is of type object, must be distributed\.Client$"):
+        atlas.Manifest.generate(folder, client=object())  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("threads", "raised"), [(0, ValueError), ("1", TypeError)])
 def test_arguments_are_checked(
     client: Client, folder: Path, threads: int, raised: type[Exception]
@@ -361,7 +368,22 @@ def test_arguments_are_checked(
         cluster.hash_files(Folder(folder), [], DIGESTS, client=client, threads=threads)
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nothing://x", "127.0.0.1:9", ""])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tcp://127.0.0.1:9",
+        "nothing://x",
+        "127.0.0.1:9",
+        "",
+        "localhost",
+        "localhost:port",
+        "tcp://localhost:99999",
+        "tls://localhost:9",
+        "ws://localhost:9",
+        "inproc://x",
+    ],
+)
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_an_address_where_no_scheduler_is(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setattr(cluster, "_CONNECT_S", 0.5)
     with (
@@ -369,6 +391,7 @@ def test_an_address_where_no_scheduler_is(monkeypatch: pytest.MonkeyPatch, addre
         cluster.connect(address),
     ):
         pytest.fail("connected")
+    gc.collect()  # what is left of a client would wait, and then print a traceback
 
 
 def test_without_distributed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
+import atlas12288 as atlas
 from atlas12288.files import FileError
 from atlas12288.manifest import cluster, engine
 from atlas12288.manifest.cluster import RUN_BYTES
@@ -111,6 +112,15 @@ def test_processes_give_the_digests_of_one_machine(
     assert kept == (leaves if digests != DIGESTS[:1] else b"")
 
 
+def workers(client: Client) -> list[int]:
+    """The processes of the workers that answer; one that was killed is not there yet again."""
+    while True:
+        answers = client.run(os.getpid, on_error="ignore").values()
+        if pids := [pid for pid in answers if isinstance(pid, int)]:
+            return pids
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("digests", CHOICES)
 def test_workers_that_are_killed_during_the_run_change_nothing(
     machines: LocalCluster,
@@ -131,7 +141,7 @@ def test_workers_that_are_killed_during_the_run_change_nothing(
             counts.append(count)
             # Nannies start others in their place.
             if count >= RUN_BYTES and killed < 3:
-                pids = list(client.run(os.getpid).values())
+                pids = workers(client)
                 os.kill(pids[killed % len(pids)], signal.SIGKILL)
                 killed += 1
 
@@ -147,6 +157,49 @@ def test_workers_that_are_killed_during_the_run_change_nothing(
     assert killed == 3
     assert sum(counts) == sum(found.size for found in founds)
     assert kept == (leaves if digests != DIGESTS[:1] else b"")
+
+
+def test_a_manifest_is_the_same_bytes_while_workers_are_killed(
+    machines: LocalCluster, folder: Path, tmp_path: Path
+) -> None:
+    """With its leaves, and a state, which has how far large files were read."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for place in here, there:
+        place.mkdir()
+    killed = 0
+    with cluster.connect(machines.scheduler_address) as client:
+
+        def advance(count: int) -> None:
+            nonlocal killed
+            if count >= RUN_BYTES and killed < 3:
+                pids = workers(client)
+                os.kill(pids[killed % len(pids)], signal.SIGKILL)
+                killed += 1
+
+        for place, options in ((here, {}), (there, {"client": client, "advance": advance})):
+            atlas.Manifest.generate(
+                folder,
+                tree=True,
+                output=place / "m.atlas.json",
+                leaves=place / "m.atlas.leaves",
+                state=place / "m.atlas.state",
+                **options,  # type: ignore[arg-type]
+            )
+    assert killed == 3
+    for name in "m.atlas.json", "m.atlas.leaves":
+        assert (there / name).read_bytes() == (here / name).read_bytes()
+    read: list[int] = []
+    manifest = atlas.Manifest.generate(
+        folder,
+        tree=True,
+        output=there / "m.atlas.json",
+        leaves=there / "m.atlas.leaves",
+        state=there / "m.atlas.state",
+        update=True,
+        advance=read.append,
+    )
+    assert sum(read) == 0
+    assert manifest.verify(folder, leaves=there / "m.atlas.leaves")
 
 
 def slow(task: cluster.Task) -> cluster.TaskResult:

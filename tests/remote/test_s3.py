@@ -2,8 +2,10 @@
 """A bucket of a real S3 server, which moto is, as the source of a manifest."""
 
 import json
+import os
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +13,14 @@ from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 from werkzeug import Request, Response
 
+import commandline
+from atlas12288 import WINDOW_BYTES
 from atlas12288._subtree import BLOCK_BYTES
+from atlas12288.cli.manifests import amount
 from atlas12288.files import CHANGED, FileError
 from atlas12288.manifest.remote import RemoteFolder
 from atlas12288.manifest.rules import Rules
+from commandline import DOES_NOT_HOLD, HOLDS
 from strategies import noise
 from test_manifest_remote import FILES, digests, error, listed
 
@@ -265,6 +271,55 @@ def test_no_bucket_and_no_server() -> None:
         RemoteFolder("s3://", key="x", secret="x")
     with pytest.raises(FileError, match="Could not connect to the endpoint URL"):
         RemoteFolder("s3://bucket", endpoint_url="http://127.0.0.1:9", key="x", secret="x")
+
+
+def test_the_command_line_from_witness_to_update(
+    s3: S3FileSystem, server: ThreadedMotoServer, tmp_path: Path
+) -> None:
+    host, port = server.get_host_and_port()
+    environment = os.environ | {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+    def run(*arguments: str) -> tuple[int, list[str]]:
+        done = commandline.run(*arguments, env=environment, cwd=tmp_path)
+        assert done.stderr == b""
+        return done.returncode, done.stdout.decode().splitlines()
+
+    url, manifest = f"s3://{BUCKET}/data", "data.atlas.json"
+    count = len(FILES)
+    size = amount(sum(map(len, FILES.values())))
+    assert run("witness", "--tree", url, "-o", manifest) == (
+        HOLDS,
+        [f"{manifest}: {count} files, {size}"],
+    )
+    code, lines = run("verify", manifest, url)
+    assert (code, len(lines)) == (HOLDS, 1)
+    assert lines[0].startswith(f"{url}: matches its manifest; {count} files, {size}: ")
+
+    damaged = bytearray(FILES["deep/large"])
+    damaged[3 * WINDOW_BYTES] ^= 1
+    put(s3, "data/deep/large", bytes(damaged))
+    put(s3, "data/new", b"new")
+    s3.call_s3("delete_object", Bucket=BUCKET, Key="data/a.bin")
+    code, lines = run("verify", manifest, url)
+    assert code == DOES_NOT_HOLD
+    assert lines[0] == "a.bin: missing"
+    assert lines[1].startswith("deep/large: changed, differs in residue, sha256")
+    assert lines[3] == "           bytes [36864, 49152)  window 3"
+    assert lines[4] == "new: added"
+
+    code, lines = run("witness", "--update", "--tree", url, "-o", manifest)
+    assert code == HOLDS
+    assert lines[0].endswith(f"; 2 read, {count - 2} known")
+    assert run("verify", "--quiet", manifest, url) == (HOLDS, [])
+    assert run("witness", "--tree", url, "-o", "new.atlas.json")[0] == HOLDS
+    for end in "json", "leaves":
+        updated, new = (tmp_path / f"{name}.atlas.{end}" for name in ("data", "new"))
+        assert updated.read_bytes() == new.read_bytes()
 
 
 def test_a_bucket_can_be_pickled(s3: S3FileSystem, options: dict[str, Any]) -> None:

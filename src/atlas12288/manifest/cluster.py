@@ -27,7 +27,7 @@ from .._subtree import BLOCK_BYTES
 from ..files import CHANGED, FileError
 from ..witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from . import engine
-from .engine import Checkpoint, Digests, LeafSink, Progress, Resume
+from .engine import Callbacks, Checkpoint, Digests, LeafSink, Progress, Resume
 from .sources import Found, Source
 
 if TYPE_CHECKING:
@@ -218,9 +218,8 @@ def connect(address: str) -> Iterator[Client]:
     _require_distributed()
     from distributed import Client
 
-    if not address:  # for which Dask would start a cluster here
-        raise FileError("no scheduler of Dask answers at '': it is empty")
     try:
+        _check_address(address)
         client = Client(address, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
@@ -231,6 +230,25 @@ def connect(address: str) -> Iterator[Client]:
         # Where the scheduler is gone there is nobody to say farewell to.
         with suppress(OSError, TimeoutError):
             client.close(timeout=_CONNECT_S)
+
+
+def _check_address(address: str) -> None:
+    """Refuses what a client would fail with and then wait for its own end, with ValueError."""
+    from distributed import Security
+    from distributed.comm.addressing import get_address_host_port, parse_address
+
+    if not address:  # for which Dask would start a cluster here
+        raise ValueError("it is empty")
+    scheme, _ = parse_address(address)
+    if scheme not in ("tcp", "tls"):
+        raise ValueError(f"it begins with {scheme}://, must be tcp:// or tls://")
+    _, port = get_address_host_port(address)
+    if not 0 < port < 1 << 16:
+        raise ValueError(f"its port is {port}, must be in 1..65535")
+    if scheme == "tls" and Security().get_connection_args("client").get("ssl_context") is None:
+        raise ValueError(
+            "it needs certificates, must be in Dask's configuration (distributed.comm.tls)"
+        )
 
 
 def _require_distributed() -> None:
@@ -269,24 +287,21 @@ def hash_files(
     Raises:
         FileError: the scheduler is gone, or a task failed for no reason of its files.
         ValueError: `client` is an asynchronous one, or `threads` is less than 1.
-        TypeError: `threads` is not an int.
+        TypeError: `threads` is not an int, or `client` is none of Dask.
         ImportError: Dask is not installed.
     """
     _require_distributed()
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        raise TypeError(f"client is of type {type(client).__name__}, must be distributed.Client")
     if client.asynchronous:
         raise ValueError("client is asynchronous, must be synchronous")
     if threads is None:
         threads = getattr(source, "readers", None) or 1
     wants_leaves = leaves if TREE_ALGORITHM in digests else None
-    callbacks = _Callbacks(wants_leaves, advance, progress, resume)
+    callbacks = Callbacks(wants_leaves, advance, progress, resume)
     return _Job(source, digests, thread_count(threads), callbacks, client).results(founds, work)
-
-
-class _Callbacks(NamedTuple):
-    leaves: Callable[[Found], LeafSink | None] | None
-    advance: Callable[[int], None] | None
-    progress: Progress | None
-    resume: Resume | None
 
 
 class _Large:
@@ -323,7 +338,7 @@ class _Job:
         source: Source,
         digests: tuple[str, ...],
         threads: int,
-        callbacks: _Callbacks,
+        callbacks: Callbacks,
         client: Client,
     ) -> None:
         self._source = source

@@ -120,11 +120,13 @@ def hash_files(
     """
     if threads is None:
         threads = getattr(source, "readers", None)
-    callbacks = _Callbacks(leaves if TREE_ALGORITHM in digests else None, advance, progress, resume)
+    callbacks = Callbacks(leaves if TREE_ALGORITHM in digests else None, advance, progress, resume)
     return _Run(source, digests, thread_count(threads), callbacks).results(founds)
 
 
-class _Callbacks(NamedTuple):
+class Callbacks(NamedTuple):
+    """Those of `hash_files`, which are told of its results."""
+
     leaves: Callable[[Found], LeafSink | None] | None
     advance: Callable[[int], None] | None
     progress: Progress | None
@@ -136,7 +138,7 @@ class _Callbacks(NamedTuple):
 
 _Result = tuple[Found, Digests | FileError]
 # Called by the caller's thread; gives the results that are known now.
-_Event = Callable[[_Callbacks], Iterable[_Result]]
+_Event = Callable[[Callbacks], Iterable[_Result]]
 
 
 class _Batch(NamedTuple):
@@ -219,7 +221,7 @@ class _File:
 
 class _Run:
     def __init__(
-        self, source: Source, digests: tuple[str, ...], threads: int, callbacks: _Callbacks
+        self, source: Source, digests: tuple[str, ...], threads: int, callbacks: Callbacks
     ) -> None:
         self._source = source
         self._digests = digests
@@ -446,7 +448,7 @@ class _Run:
         elif seconds > _BATCH_LONG_S:
             self._batch_files = max(1, self._batch_files // 2)
 
-        def event(callbacks: _Callbacks) -> Iterable[_Result]:
+        def event(callbacks: Callbacks) -> Iterable[_Result]:
             if callbacks.advance is not None and size > 0:
                 callbacks.advance(size)
             for found, sink, hashes, result in results:
@@ -550,7 +552,7 @@ class _Run:
 
 
 def _block_event(
-    file: _File, block: _Block, checkpoint: Checkpoint, callbacks: _Callbacks
+    file: _File, block: _Block, checkpoint: Checkpoint, callbacks: Callbacks
 ) -> Iterable[_Result]:
     if callbacks.advance is not None:
         callbacks.advance(block.size)
