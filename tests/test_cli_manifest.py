@@ -525,6 +525,13 @@ def test_every_difference_has_a_line_in_order_of_path(manifest: str) -> None:
     assert quiet.splitlines() == done.stdout.splitlines()[:-1]
 
 
+def test_names_in_reasons_are_shown_as_names_are(manifest: str) -> None:
+    Path("data/link").unlink()
+    Path("data/link").symlink_to("bad\udcff\n")
+    done = run("verify", manifest)
+    assert b"link: changed, is a symbolic link to 'bad\\xff\\n', must be a" in done.stdout
+
+
 def test_unreadable_files_win_over_changed_ones(manifest: str) -> None:
     damage("data/big", 1)
     Path("data/sub/y").unlink()

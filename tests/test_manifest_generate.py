@@ -24,7 +24,7 @@ import manifest_runs
 from atlas12288 import TreeWitness
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.files import FileError
-from atlas12288.manifest import engine, store
+from atlas12288.manifest import engine, folder, store
 from atlas12288.manifest.engine import Checkpoint, Digests, hash_files
 from atlas12288.manifest.entries import DIGESTS
 from atlas12288.manifest.folder import Folder
@@ -375,6 +375,33 @@ def test_links_are_followed_in_the_folder_only(data: Path, tmp_path: Path, outpu
     assert problems[b"sub/up"].endswith("a folder around it")
 
 
+def test_links_that_lead_to_a_folder_in_too_many_ways_are_an_error(
+    data: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are 2^30 ways to the last one."""
+    monkeypatch.setattr(folder, "LINKS_MOST", 20)
+    for level in range(30):
+        (data / f"{level}").mkdir()
+        for name in ("a", "b"):
+            (data / f"{level}" / name).symlink_to(f"../{level + 1}")
+    (data / "30").mkdir()
+    (data / "30" / "file").touch()
+    _, problems = generate(data, output, symlinks="follow")
+    assert set(problems.values()) == {
+        f"is a symbolic link to '../{level}', to which links lead in more than 20 ways"
+        for level in range(4, 31)
+    }
+    assert len(problems) <= 30 * 2 * 21
+
+
+def test_names_in_reasons_are_shown_as_names_are(data: Path, output: Path) -> None:
+    (data / "link").symlink_to("bad\udcff\n\\")
+    _, problems = generate(data, output, symlinks="error")
+    assert problems == {
+        b"link": "is a symbolic link to 'bad\\xff\\n\\\\', must not be one",
+    }
+
+
 def test_special_files_are_problems(data: Path, output: Path) -> None:
     os.mkfifo(data / "fifo")
     with socket.socket(socket.AF_UNIX) as sock:
@@ -504,16 +531,26 @@ def test_an_ignore_file_that_cannot_be_read_is_an_error(data: Path) -> None:
 def test_a_folder_without_a_file_is_refused(data: Path, content: tuple[str, ...]) -> None:
     for name in content:
         (data / name).mkdir()
-    with pytest.raises(FileError, match="has no file to witness"):
+    with pytest.raises(FileError, match=f"^paths is '{data}': has no file to witness$"):
         atlas.Manifest.generate(data)
 
 
 def test_what_is_no_folder_is_refused(data: Path) -> None:
     (data / "a").touch()
-    with pytest.raises(FileError, match="No such file or directory"):
+    with pytest.raises(FileError, match=f"^paths is '{data}/b': No such file or directory$"):
         atlas.Manifest.generate(data / "b")
-    with pytest.raises(FileError, match="is not a folder"):
+    with pytest.raises(FileError, match=f"^paths is '{data}/a': is not a folder$"):
         atlas.Manifest.generate(data / "a")
+    with pytest.raises(FileError, match=f"^root is '{data}/b': No such file or directory$"):
+        atlas.Manifest.generate("x", root=data / "b")
+    manifest = atlas.Manifest.generate(data)
+    with pytest.raises(FileError, match=f"^root is '{data}/b': No such file or directory$"):
+        manifest.verify(data / "b")
+    with pytest.raises(FileError, match=f"^leaves is '{data}/b': No such file or directory$"):
+        manifest.verify(data, leaves=data / "b")
+    for name in ("output", "state"):
+        with pytest.raises(FileError, match=f"{name} .*{data}/b.*: the folder {data}/b does not"):
+            atlas.Manifest.generate(data, **{name: data / "b" / "c"})  # type: ignore[arg-type]
 
 
 def test_some_paths_of_a_folder(data: Path) -> None:
@@ -542,6 +579,16 @@ def test_arguments_that_make_no_sense_are_refused(data: Path) -> None:
         generate(data, tree=True, leaves="x")
     with pytest.raises(ValueError, match=r"leaves is '.*/x', must be None without tree roots"):
         generate(data, output=data / "o", leaves=data / "x")
+    written = {"output": data / "o", "leaves": data / "l", "state": data / "s"}
+    for one, other in (("leaves", "output"), ("state", "output"), ("state", "leaves")):
+        same = written | {one: data / "sub" / ".." / written[other].name}
+        (data / "sub").mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match=f"^{one} is .*, must be another file than {other}$"):
+            generate(data, tree=True, **same)  # type: ignore[arg-type]
+        url = written | {one: "memory://x/y"}
+        with pytest.raises(ValueError, match=f"^{one} is 'memory://x/y', must be a file of this"):
+            generate(data, tree=True, **url)  # type: ignore[arg-type]
+    assert sorted(path.name for path in data.iterdir()) == ["a", "sub"]
     with pytest.raises(ValueError, match="paths is empty, must have at least one"):
         generate([], root=data)
     with pytest.raises(TypeError, match="paths is of type int, must be a path or several"):
@@ -617,6 +664,23 @@ def test_a_folder_that_cannot_be_listed_is_a_problem(
     _, problems = generate(data, output)
     assert problems == {b"d1": "Permission denied"}
     assert not output.exists()
+
+
+def test_what_vanishes_while_it_is_listed_is_no_part_of_it(
+    data: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(data, SIZES)
+    scandir = os.scandir
+
+    def vanish(path: bytes) -> object:
+        if path == os.fsencode(data / "d1"):
+            (data / "d1").rename(data.parent / "gone")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanish)
+    _, problems = generate(data, output)
+    assert problems == {}
+    assert not any(path.startswith(b"d1/") for path in paths_of(output))
 
 
 def test_python_users_get_the_first_problem_and_the_number_of_others(data: Path) -> None:
@@ -975,12 +1039,15 @@ def test_a_second_run_on_the_same_state_is_refused(data: Path, output: Path) -> 
     state = str(output.with_suffix(".state"))
 
     def again(_: Found) -> None:
-        with pytest.raises(FileError, match=f"^the state {state} is in use by another run$"):
+        with pytest.raises(
+            FileError,
+            match=f"^the state {state} is in use by another run, must be used by one alone$",
+        ):
             generate(data, output, state=state)
         code = "import sys; from atlas12288.manifest.store import Store; Store(sys.argv[1])"
         done = subprocess.run((sys.executable, "-c", code, state), capture_output=True, check=False)
         assert done.stderr.decode().endswith(
-            f"FileError: the state {state} is in use by another run\n"
+            f"FileError: the state {state} is in use by another run, must be used by one alone\n"
         )
 
     outcome, _ = generate(data, output, state=state, source=Disturbed(data, read=again), threads=1)
@@ -1026,7 +1093,9 @@ def test_a_state_of_another_version_is_begun_anew(stopped: Stopped) -> None:
 def test_a_state_in_a_folder_that_is_not_there_is_an_error(data: Path, output: Path) -> None:
     (data / "a").write_bytes(b"1")
     state = output.parent / "nowhere" / "x.state"
-    with pytest.raises(FileError, match=f"^the state {state} cannot be used: unable to open"):
+    with pytest.raises(
+        FileError, match=f"^the state {state} cannot be used: the folder .* does not"
+    ):
         generate(data, output, state=str(state))
 
 

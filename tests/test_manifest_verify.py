@@ -228,6 +228,14 @@ def test_raise_unless_holds_names_the_first_and_counts_the_others(root: Path) ->
         verify_manifest(manifest_of(SMALL), Folder(root)).raise_unless_holds()
 
 
+def test_a_difference_is_one_line_whatever_its_name(root: Path) -> None:
+    tree: Tree = {b"bad\xff\n": b"1"}
+    make(root, {b"x": b"2"})
+    with pytest.raises(WitnessError) as caught:
+        verify_manifest(manifest_of(tree), Folder(root)).raise_unless_holds()
+    assert str(caught.value) == "bad\\xff\\n is missing; and 1 more difference"
+
+
 def test_a_report_of_nothing_does_not_hold(root: Path) -> None:
     report = verify_manifest(manifest_of({}), Folder(root))
     assert (report.holds, bool(report), report.files) == (None, False, 0)

@@ -23,7 +23,8 @@ class ErrorCode(enum.IntEnum):
 
 
 class AtlasError(Exception):
-    """What all errors of atlas12288 are. The contract's code of each is in `code`."""
+    """What all errors are that the contract has a code for, which is in `code`. `FileError`, that a
+    file could not be read or written, is none of them: the contract knows no files."""
 
     code: ErrorCode
 

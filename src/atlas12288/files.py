@@ -60,7 +60,8 @@ def shown(name: str) -> str:
 
 
 class FileError(Exception):
-    """A file could not be read or written as a whole; `str()` is the reason, without the name."""
+    """A file could not be read or written as a whole; `str()` is the reason. It has no code of the
+    contract, so it is no `AtlasError`."""
 
 
 @contextmanager

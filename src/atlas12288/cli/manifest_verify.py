@@ -18,14 +18,13 @@ from ..manifest.names import folder_of, leaves_name, outputs_in
 from . import manifests
 from .manifests import amount, source_at, streams, written_beside
 from .plotting import SKETCH, require_plot, write_plot
-from .report import COULD_NOT_CHECK, Report, complain, shown
+from .report import COULD_NOT_CHECK, Report, complain, range_lines, shown
 
 if TYPE_CHECKING:
     from ..damage_map import DamageMap
     from ..manifest.api import Manifest
     from ..manifest.differences import Difference, ManifestReport
 
-_RUNS_SHOWN: Final = 20
 _NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
 
 
@@ -204,10 +203,13 @@ class _View:
             report.error(name, difference.reason)
             return
         report.verdict(False)
-        reason = f", {shown(difference.reason)}" if difference.reason else ""
+        reason = f", {difference.reason}" if difference.reason else ""
         report.line(f"{shown(name)}: ", good=False, verdict=difference.kind, more=reason)
-        for line in _range_lines(difference):
-            report.line(line)
+        if difference.ranges is not None:
+            of = window_count(max(difference.size or 0, difference.found_size or 0))
+            counts = difference.range_count, difference.windows, of
+            for line in range_lines(difference.ranges, *counts):
+                report.line(line)
         if self.wanted.plot == SKETCH and self.maps is not None:
             damage_map = self.maps.take(difference)
             for line in () if damage_map is None else damage_map.sketch(report.colour):
@@ -248,19 +250,6 @@ def _summary(found: "ManifestReport") -> str:
     kinds = ("changed", "missing", "added", "unreadable")
     text = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True))
     return f"{read}: {text}" + ("" if found.complete else "; the rest was not compared")
-
-
-def _range_lines(difference: "Difference") -> Iterable[str]:
-    """The lines of text on where a file differs, as `verify` has them for one file."""
-    if difference.ranges is None:
-        return
-    of = window_count(max(difference.size or 0, difference.found_size or 0))
-    yield f"  windows  {difference.windows} of {of} differ:"
-    for first, stop, start, end in difference.ranges[:_RUNS_SHOWN]:
-        which = f"window {first}" if stop == first + 1 else f"windows {first} to {stop - 1}"
-        yield f"           bytes [{start}, {end})  {which}"
-    if difference.range_count > _RUNS_SHOWN:
-        yield f"           and {difference.range_count - _RUNS_SHOWN} more ranges"
 
 
 def _notes(differences: "list[Difference]") -> list[str]:

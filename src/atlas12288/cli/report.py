@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TextIO
 
@@ -17,6 +18,8 @@ from ..files import shown as shown
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from ..file_tree import Run
+
 PROGRAM: Final = "atlas12288"
 # Exit codes. A greater one wins over a smaller one.
 HOLDS: Final = 0
@@ -25,12 +28,33 @@ COULD_NOT_CHECK: Final = 2
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
 
 PROGRESS_AFTER_S: Final = 1.0
+RANGES_SHOWN: Final = 20
 
 
 # The name of a file. Judged when it is read: click would refuse the whole command for one bad file.
 file_name = click.Path(readable=False)
 files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=file_name)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def range_lines(
+    ranges: Iterable["Run"], count: int, windows: int, of: int, more: str = ""
+) -> Iterator[str]:
+    """The lines of text on where a file differs.
+
+    Args:
+        ranges: the first `RANGES_SHOWN` of them, or more.
+        count: how many there are.
+        windows: how many windows differ.
+        of: how many windows there are.
+        more: what is said of the ranges that are not shown.
+    """
+    yield f"  windows  {windows} of {of} differ:"
+    for first, stop, start, end in islice(ranges, RANGES_SHOWN):
+        which = f"window {first}" if stop == first + 1 else f"windows {first} to {stop - 1}"
+        yield f"           bytes [{start}, {end})  {which}"
+    if count > RANGES_SHOWN:
+        yield f"           and {count - RANGES_SHOWN} more ranges{more}"
 
 
 def complain(subject: str, reason: str) -> None:

@@ -16,7 +16,16 @@ from ..tree import TreeWitness
 from ..witness import Witness
 from .manifests import is_folder
 from .plotting import SKETCH, PlotCommand, require_plot, write_plot
-from .report import COULD_NOT_CHECK, Report, complain, file_name, json_option, shown
+from .report import (
+    COULD_NOT_CHECK,
+    RANGES_SHOWN,
+    Report,
+    complain,
+    file_name,
+    json_option,
+    range_lines,
+    shown,
+)
 from .witnesses import (
     InputError,
     check_leaves,
@@ -31,7 +40,6 @@ from .witnesses import (
 if TYPE_CHECKING:
     from ..damage_map import DamageMap
 
-_RUNS_SHOWN: Final = 20
 _NO_VERDICT: Final[dict[str, object]] = dict.fromkeys(
     ("holds", "differences", "witness", "found", "error")
 )
@@ -51,7 +59,7 @@ class _Changes:
     def add(self, run: Run) -> None:
         self.windows += run.stop - run.first
         self._runs += 1
-        if self._runs <= _RUNS_SHOWN:
+        if self._runs <= RANGES_SHOWN:
             self._first_runs.append(run)
         self._report.extend_item([[run.start, run.end]])
         if self._map is not None:
@@ -59,13 +67,9 @@ class _Changes:
 
     def show(self, of: int) -> None:
         """The lines for people; `of` is how many windows there are."""
-        self._report.line(f"  windows  {self.windows} of {of} differ:")
-        for first, stop, start, end in self._first_runs:
-            which = f"window {first}" if stop == first + 1 else f"windows {first} to {stop - 1}"
-            self._report.line(f"           bytes [{start}, {end})  {which}")
-        if self._runs > _RUNS_SHOWN:
-            more = self._runs - _RUNS_SHOWN
-            self._report.line(f"           and {more} more ranges; locate prints them all")
+        more = "; locate prints them all"
+        for line in range_lines(self._first_runs, self._runs, self.windows, of, more):
+            self._report.line(line)
 
 
 class _Verifier:

@@ -11,9 +11,15 @@ from .._value import Value
 from ..files import FileError, RegularFile
 from .entries import EntriesRoot, Entry, in_order
 from .folder import Folder
-from .generate import generate_entries, generate_manifest, options_of
+from .generate import (
+    NoFileError,
+    generate_entries,
+    generate_manifest,
+    naming,
+    options_of,
+)
 from .names import is_url, outputs_in, state_files
-from .paths import below
+from .paths import below, quoted
 from .sources import Source
 from .statement import Options, read_statement, write_statement
 
@@ -129,7 +135,10 @@ class Manifest(Value):
             ImportError: an extra that is needed is not installed.
         """
         base, parts = _parts(paths, root)
-        source = open_source(base, parts, storage_options)
+        what = "paths" if root is None and not parts else "root"
+        written = _written(output=output, leaves=leaves, state=state)
+        with naming(what, os.fspath(base)):
+            source = open_source(base, parts, storage_options)
         options = options_of(
             source, tree=tree, flat=flat, symlinks=symlinks, exclude=exclude, paths=parts
         )
@@ -137,7 +146,7 @@ class Manifest(Value):
             raise ValueError(f"leaves is {os.fspath(leaves)!r}, must be None without output")
         problems = _Problems()
         common: dict[str, Any] = {
-            "state": None if state is None else os.fspath(state),
+            "state": written.get("state"),
             "update": update,
             "threads": threads,
             "client": client,
@@ -145,14 +154,19 @@ class Manifest(Value):
             "advance": advance,
             "note": note,
         }
-        if output is None:
-            _, entries = generate_entries(source, options, **common)
-            problems.check()
-            return cls.from_entries(options, entries)
-        sidecar = None if leaves is None else os.fspath(leaves)
-        generate_manifest(source, options, os.fspath(output), leaves=sidecar, **common)
+        try:
+            if output is None:
+                _, entries = generate_entries(source, options, **common)
+            else:
+                made, sidecar = written["output"], written.get("leaves")
+                generate_manifest(source, options, made, leaves=sidecar, **common)
+        except NoFileError as error:
+            with naming(what, os.fspath(base)):
+                raise error
         problems.check()
-        with RegularFile(os.fspath(output)) as file:
+        if output is None:
+            return cls.from_entries(options, entries)
+        with RegularFile(made) as file:
             return cls.from_json(file.read(0, file.size))
 
     @classmethod
@@ -226,13 +240,15 @@ class Manifest(Value):
         from .verify import verify_manifest
 
         parts = tuple(os.fsencode(path) for path in self.options.paths)
-        source = open_source(root, parts, storage_options)
+        with naming("root", os.fspath(root)):
+            source = open_source(root, parts, storage_options)
         with ExitStack() as stack:
             sidecar = None
             own = [os.fspath(name) for name in outputs]
             if leaves is not None:
-                own.append(os.fspath(leaves))
-                sidecar = stack.enter_context(RegularFile(os.fspath(leaves)))
+                own += _written(leaves=leaves).values()
+                with naming("leaves", os.fspath(leaves)):
+                    sidecar = stack.enter_context(RegularFile(os.fspath(leaves)))
             return verify_manifest(
                 self,
                 source,
@@ -269,6 +285,26 @@ def _parts(paths: Name | Sequence[Name], root: Name | None) -> tuple[Name, tuple
     return "." if root is None else root, below(map(os.fsencode, paths), "path")
 
 
+def _written(**names: Name | None) -> dict[str, str]:
+    """Names of files of this machine, by argument, without those that are not given.
+
+    Raises:
+        ValueError: one is a URL, or two are one file.
+    """
+    found: dict[str, str] = {}
+    for what, name in names.items():
+        if name is None:
+            continue
+        text = os.fspath(name)
+        if is_url(text):
+            raise ValueError(f"{what} is {text!r}, must be a file of this machine, not a URL")
+        for other, before in found.items():
+            if os.path.realpath(before) == os.path.realpath(text):
+                raise ValueError(f"{what} is {text!r}, must be another file than {other}")
+        found[what] = text
+    return found
+
+
 class _Problems:
     """Counts what cannot be read, and keeps the first."""
 
@@ -279,7 +315,7 @@ class _Problems:
     def add(self, path: bytes, reason: str) -> None:
         self._count += 1
         if self._count == 1:
-            self._first = f"{os.fsdecode(path)!r} {reason}"
+            self._first = f"{quoted(path)} {reason}"
 
     def check(self) -> None:
         if self._count > 0:

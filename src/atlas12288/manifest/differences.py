@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from ..errors import WitnessError
 from ..file_tree import Run
-from ..files import FileError
+from ..files import FileError, shown
 from . import paths
 
 Kind = Literal["changed", "missing", "added", "unreadable"]
@@ -57,7 +57,7 @@ class Difference(NamedTuple):
         }
 
     def __str__(self) -> str:
-        name = os.fsdecode(self.path)
+        name = shown(os.fsdecode(self.path))
         return f"{name} is {self.kind}" + (f": {self.reason}" if self.reason else "")
 
 

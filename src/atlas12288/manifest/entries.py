@@ -92,7 +92,9 @@ class Entry(NamedTuple):
         if target is not None:
             _json.Fields.of(value, "entry", (), *_SYMLINK_KEYS)
             if not target or b"\0" in target:
-                raise WitnessError(f"symlink is {target!r}, must have a character, and no NUL")
+                raise WitnessError(
+                    f"symlink is {paths.quoted(target)}, must have a character, and no NUL"
+                )
             return cls(path, target=target)
         fields = _json.Fields.of(value, "entry", ("residue", "size", *digests), *paths.keys("path"))
         found = {name: fields.digest(name) for name in digests}
@@ -111,7 +113,8 @@ def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
     last: bytes | None = None
     for entry in entries:
         if last is not None and entry.path <= last:
-            raise WitnessError(f"path {entry.path!r} follows {last!r}, must be sorted, each once")
+            where = f"path {paths.quoted(entry.path)} follows {paths.quoted(last)}"
+            raise WitnessError(f"{where}, must be sorted, each once")
         last = entry.path
         yield entry
 

@@ -6,16 +6,31 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from ..files import CHANGED, FileError, file_errors, require_regular
-from .paths import check_path
+from .paths import check_path, quoted
 from .rules import Rules
 from .sources import Found, Problem
 
 # O_NONBLOCK: to open what has become a FIFO would hang.
+# A few folders with some links to the next are reached in millions of ways.
+LINKS_MOST: Final = 1000
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class _Way(NamedTuple):
+    """How a listing came to where it is.
+
+    Attributes:
+        around: the real paths of the folder and of those to which links on the way led.
+        links: how many links led to each folder, on all ways so far.
+    """
+
+    around: tuple[bytes, ...]
+    links: Counter[bytes]
 
 
 class Folder:
@@ -49,12 +64,13 @@ class Folder:
 
     def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
         """Its files and symbolic links, in any order. See `Source.list`."""
+        way = _Way((self._real_root,), Counter())
         if not self._paths:
-            yield from self._list_folder(b"", rules, problem, (self._real_root,))
+            yield from self._list_folder(b"", rules, problem, way)
         for path in self._paths:
-            yield from self._list_path(path, rules, problem)
+            yield from self._list_path(path, rules, problem, way)
 
-    def _list_path(self, path: bytes, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def _list_path(self, path: bytes, rules: Rules, problem: Problem, way: _Way) -> Iterator[Found]:
         parents = path.split(b"/")[:-1]
         for count in range(1, len(parents) + 1):
             if os.path.islink(self._at(b"/".join(parents[:count]))):
@@ -67,16 +83,16 @@ class Folder:
             problem(path, str(error))
             return
         if not rules.excludes_named(path, stat.S_ISDIR(status.st_mode)):
-            yield from self._list_one(path, status, rules, problem, (self._real_root,))
+            yield from self._list_one(path, status, rules, problem, way)
 
     def _list_folder(
-        self, folder: bytes, rules: Rules, problem: Problem, above: tuple[bytes, ...]
+        self, start: bytes, rules: Rules, problem: Problem, way: _Way
     ) -> Iterator[Found]:
-        """What is in a folder; `above` are the real paths of the folders that lead to it."""
+        """What is in a folder."""
         # A stack, not recursion: folders may be nested deeper than Python calls.
-        waiting = [(folder, above)]
+        waiting = [start]
         while waiting:
-            folder, above = waiting.pop()
+            folder = waiting.pop()
             try:
                 with file_errors(), os.scandir(self._at(folder)) as entries:
                     for entry in entries:
@@ -85,7 +101,7 @@ class Folder:
                         if rules.excludes(path, is_folder):
                             continue
                         if is_folder:
-                            waiting.append((path, above))
+                            waiting.append(path)
                             continue
                         try:
                             status = entry.stat(follow_symlinks=False)
@@ -95,9 +111,11 @@ class Folder:
                             if not rules.outputs.has_file(path, status):
                                 yield _found(path, status)
                             continue
-                        yield from self._list_one(path, status, rules, problem, above)
+                        yield from self._list_one(path, status, rules, problem, way)
             except FileError as error:
-                problem(folder or b".", str(error))
+                # One that is gone since it was listed is no part of it, as a file.
+                if folder == start or not isinstance(error.__cause__, FileNotFoundError):
+                    problem(folder or b".", str(error))
 
     def _list_one(
         self,
@@ -105,13 +123,13 @@ class Folder:
         status: os.stat_result,
         rules: Rules,
         problem: Problem,
-        above: tuple[bytes, ...],
+        way: _Way,
     ) -> Iterator[Found]:
         try:
             if stat.S_ISLNK(status.st_mode):
-                yield from self._list_link(path, rules, problem, above)
+                yield from self._list_link(path, rules, problem, way)
             elif stat.S_ISDIR(status.st_mode):
-                yield from self._list_folder(path, rules, problem, above)
+                yield from self._list_folder(path, rules, problem, way)
             else:
                 require_regular(status.st_mode)
                 if not rules.outputs.has_file(path, status):
@@ -119,33 +137,38 @@ class Folder:
         except FileError as error:
             problem(path, str(error))
 
-    def _list_link(
-        self, path: bytes, rules: Rules, problem: Problem, above: tuple[bytes, ...]
-    ) -> Iterator[Found]:
+    def _list_link(self, path: bytes, rules: Rules, problem: Problem, way: _Way) -> Iterator[Found]:
         with file_errors():
             target = os.readlink(self._at(path))
         if rules.symlinks == "record":
             yield Found(path, 0, "", target)
             return
         if rules.symlinks == "error":
-            raise FileError(f"is a symbolic link to {os.fsdecode(target)!r}, must not be one")
+            raise FileError(f"is a symbolic link to {quoted(target)}, must not be one")
         real = self._inside(path)
         with file_errors():
             status = os.stat(real)
             around = os.path.realpath(os.path.dirname(self._at(path)))
         if not stat.S_ISDIR(status.st_mode):
-            yield from self._list_one(path, status, rules, problem, above)
-        elif real in above or (around + b"/").startswith(real + b"/"):
-            raise FileError(f"is a symbolic link to {os.fsdecode(target)!r}, a folder around it")
+            yield from self._list_one(path, status, rules, problem, way)
+        elif real in way.around or (around + b"/").startswith(real + b"/"):
+            raise FileError(f"is a symbolic link to {quoted(target)}, a folder around it")
+        elif way.links[real] == LINKS_MOST:
+            raise FileError(
+                f"is a symbolic link to {quoted(target)}, to which links lead in more than "
+                f"{LINKS_MOST:,} ways"
+            )
         else:
-            yield from self._list_folder(path, rules, problem, (*above, real))
+            way.links[real] += 1
+            inside = way._replace(around=(*way.around, real))
+            yield from self._list_folder(path, rules, problem, inside)
 
     def _inside(self, path: bytes) -> bytes:
         """The real path of what a link leads to."""
         with file_errors():
             real = os.path.realpath(self._at(path), strict=True)
         if real != self._real_root and not real.startswith(self._real_root.rstrip(b"/") + b"/"):
-            raise FileError(f"is a symbolic link to {os.fsdecode(real)!r}, out of the folder")
+            raise FileError(f"is a symbolic link to {quoted(real)}, out of the folder")
         return real
 
     def open(self, found: Found) -> FolderReader:

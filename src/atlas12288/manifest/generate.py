@@ -20,7 +20,7 @@ from ..witness import ALGORITHM, TREE_ALGORITHM
 from . import engine
 from .entries import Entry
 from .names import is_url, outputs_in, state_files
-from .paths import is_text
+from .paths import is_text, quoted
 from .rules import IGNORE_FILE, Rules, ignore_file_rules
 from .sources import Problem, Source
 from .statement import SYMLINKS, Options, write_statement
@@ -30,6 +30,19 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Note = Callable[[str], object]
+
+
+class NoFileError(FileError):
+    """There is nothing to witness."""
+
+
+@contextmanager
+def naming(what: str, value: str) -> Iterator[None]:
+    """Names the argument in the errors about the file that it is."""
+    try:
+        yield
+    except FileError as error:
+        raise FileError(f"{what} is '{shown(value)}': {error}") from error
 
 
 class Outcome(NamedTuple):
@@ -90,7 +103,7 @@ def options_of(
     for path in sorted(set(paths)):
         name = os.fsdecode(path)
         if not is_text(name):
-            raise ValueError(f"paths has {name!r}, must be texts of whole characters")
+            raise ValueError(f"paths has {quoted(path)}, must be UTF-8")
         names.append(name)
     return Options(digests, symlinks, (*own, *exclude), tuple(names))
 
@@ -139,9 +152,10 @@ def generate_manifest(
         ValueError, TypeError: an argument is not as above.
         ImportError: an extra that is needed is not installed.
     """
-    for name in (leaves, output):
+    for what, name in (("leaves", leaves), ("output", output)):
         if name is not None:
-            require_writable(name, [])
+            with naming(what, name):
+                require_writable(name, [])
     run = _Run(source, options, threads, client, problem, expect, advance)
     names = (output,) if leaves is None else (leaves, output)
     with run.store(names, leaves, state, update, note, streams) as store:
@@ -245,7 +259,7 @@ class _Run:
                 more = f", and {others} more" if others else ""
                 note(f"left out, because a rule excludes it: {shown(first)}{more}")
             if self._listed.files + self._listed.links == 0 and self._errors == 0:
-                raise FileError("has no file to witness")
+                raise NoFileError("has no file to witness")
             yield store
 
     def _context(self) -> dict[str, object]:

@@ -83,11 +83,13 @@ def outputs_in(
     """
     if is_url(root):
         return NO_OUTPUTS
-    folder = Path(root).resolve()
+    # Not resolve(), which fails on a loop of links.
+    folder = Path(os.path.realpath(root))
     found = set()
     for name in names:
         # The place of a link, and that of what it leads to.
-        for path in (Path(name).parent.resolve() / Path(name).name, Path(name).resolve()):
+        around = Path(os.path.realpath(Path(name).parent))
+        for path in (around / Path(name).name, Path(os.path.realpath(name))):
             if path.is_relative_to(folder):
                 found.add(path)
                 found.update(path.parent.glob(TEMPORARY))

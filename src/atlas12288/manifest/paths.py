@@ -9,10 +9,16 @@ from typing import Final
 
 from .._json import Fields
 from ..errors import WitnessError
+from ..files import shown
 
 _SEPARATOR: Final = b"/"
 # In the key of a value that is not UTF-8, which JSON cannot hold: path, pathHex.
 _HEX: Final = "Hex"
+
+
+def quoted(path: bytes) -> str:
+    """A path, or what a symbolic link holds, in a message: in quotes, and on one line."""
+    return f"'{shown(os.fsdecode(path))}'"
 
 
 def check_path(path: bytes, name: str) -> bytes:
@@ -28,7 +34,7 @@ def check_path(path: bytes, name: str) -> bytes:
     parts = path.split(_SEPARATOR)
     if any(part in (b"", b".", b"..") for part in parts) or b"\0" in path:
         raise WitnessError(
-            f"{name} is {os.fsdecode(path)!r}, must be relative, without NUL, "
+            f"{name} is {quoted(path)}, must be relative, without NUL, "
             "and without parts that are empty, '.' or '..'"
         )
     return path

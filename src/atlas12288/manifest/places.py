@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -15,6 +14,7 @@ from ..tree import TreeWitness
 from ..witness import TREE_ALGORITHM
 from .differences import Difference
 from .entries import Entry
+from .paths import quoted
 from .sources import Found
 
 RANGES_MOST: Final = 1000
@@ -64,7 +64,7 @@ class ManifestLeaves:
             start = (at - begin) * DIGEST_BYTES
             if tree_root(some[start : start + count * DIGEST_BYTES]) != entry.root:
                 raise FileError(
-                    f"has not the leaves of {os.fsdecode(entry.path)!r}: they are damaged, or "
+                    f"has not the leaves of {quoted(entry.path)}: they are damaged, or "
                     "those of another manifest"
                 )
 

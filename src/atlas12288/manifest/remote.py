@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 from .._parallel import in_order
 from .._subtree import BLOCK_BYTES
 from ..errors import WitnessError
-from ..files import CHANGED, FileError
+from ..files import CHANGED, FileError, shown
 from .paths import check_path
 from .rules import Rules
 from .sources import Found, Problem
@@ -154,6 +154,7 @@ class RemoteFolder:
         if self._is_s3:
             yield from self._list_pages(folder, rules, problem)
             return
+        start = folder
         waiting = [folder]
         while waiting:
             folder = waiting.pop()
@@ -164,7 +165,9 @@ class RemoteFolder:
             except FileError as error:
                 if not folder:
                     raise
-                problem(folder, str(error))
+                # One that is gone since it was listed is no part of it.
+                if folder == start or not isinstance(error.__cause__, FileNotFoundError):
+                    problem(folder, str(error))
                 continue
             files = []
             for info in infos:
@@ -250,7 +253,7 @@ class RemoteFolder:
         prefix = self._prefix
         if not name.startswith(prefix):
             if name.rstrip("/") != self._base.rstrip("/"):
-                problem(_bytes(name), f"is listed, and not below {prefix!r}")
+                problem(_bytes(name), f"is listed, and not below '{shown(prefix)}'")
             return None
         rest = name[len(prefix) :]
         # Links that sort the page of a web server, or lead into a page.

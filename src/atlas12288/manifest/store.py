@@ -19,7 +19,7 @@ from zlib import crc32
 
 from .._native import DIGEST_BYTES, WINDOW_BYTES, TreeStream
 from .._subtree import BLOCK_BYTES, FANOUT, window_count
-from ..files import FileError, RegularFile
+from ..files import FileError, RegularFile, require_writable, shown
 from .engine import Checkpoint, Digests, LeafSink
 from .entries import Entry
 from .sources import Found
@@ -122,6 +122,11 @@ class Store:
         self._count = 0  # of files and links
         self._writing = False
         self._sidecar: RegularFile | None = None
+        if name is not None:
+            try:
+                require_writable(name, [])
+            except FileError as error:
+                raise self._error(f"cannot be used: {error}") from error
         with self._errors():
             # A name that is empty: a private file that SQLite deletes.
             self._base = sqlite3.connect(name or "", timeout=0, isolation_level=None)
@@ -158,7 +163,7 @@ class Store:
         run("INSERT INTO run VALUES (NULL, 0, 0)")
 
     def _error(self, reason: str) -> FileError:
-        where = "the temporary state" if self._name is None else f"the state {self._name}"
+        where = "the temporary state" if self._name is None else f"the state {shown(self._name)}"
         return FileError(f"{where} {reason}")
 
     @contextmanager
@@ -169,7 +174,7 @@ class Store:
             code = getattr(error, "sqlite_errorname", None) or ""
             reason = f"cannot be used: {error}"
             if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-                reason = "is in use by another run"
+                reason = "is in use by another run, must be used by one alone"
             elif code.startswith("SQLITE_NOTADB"):
                 reason = "is not the state of a manifest, and is not replaced"
             elif not isinstance(error, sqlite3.OperationalError) or "CORRUPT" in code:

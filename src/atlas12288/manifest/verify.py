@@ -20,6 +20,7 @@ from .differences import Difference, Kind, ManifestReport
 from .engine import Digests, LeafSink, hash_files
 from .entries import Entry
 from .names import NO_OUTPUTS, Outputs
+from .paths import quoted
 from .places import FirstDifferenceError, ManifestLeaves, Places
 from .rules import Rules
 from .sources import Found, Source
@@ -210,7 +211,7 @@ class _Listing:
                 folder = b"/".join(parts[:count]) or b"."
                 if (reason := self._problems.get(folder)) is not None:
                     self._told.add(folder)
-                    where = f"the folder {os.fsdecode(folder)!r} could not be listed"
+                    where = f"the folder {quoted(folder)} could not be listed"
                     reason = f"{where}: {reason}"
                     return Difference(path, "unreadable", reason=reason, size=_size(entry))
         return Difference(path, "missing", size=_size(entry))
@@ -222,7 +223,7 @@ class _Listing:
 
 
 def _described(target: bytes | None) -> str:
-    return "a file" if target is None else f"a symbolic link to {os.fsdecode(target)!r}"
+    return "a file" if target is None else f"a symbolic link to {quoted(target)}"
 
 
 def _size(of: Entry | Found) -> int | None:
