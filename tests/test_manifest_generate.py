@@ -460,7 +460,9 @@ def test_an_ignore_file_is_taken_apart_as_by_git(data: Path, tmp_path: Path) -> 
     assert set(map(os.fsdecode, by_git)) - {"", ".gitignore"} == kept - {".atlasignore"}
 
 
-@pytest.mark.parametrize("rule", ["[[]x", "[![]x", "[0-9]--x", "[]a]x", "a[b-]c", "?*.a*b*c*"])
+@pytest.mark.parametrize(
+    "rule", ["[[]x", "[![]x", "[0-9]--x", "[]a]x", "a[b-]c", "?*.a*b*c*", "**/a/**/b/**"]
+)
 def test_rules_that_need_care_warn_of_nothing(data: Path, rule: str) -> None:
     pytest.importorskip("pathspec")
     (data / "[x").touch()
@@ -481,7 +483,7 @@ def test_rules_that_need_care_warn_of_nothing(data: Path, rule: str) -> None:
         ("!", "must be a rule of gitignore"),
         ("a\nb", "must be texts of one line"),
         ("*a*a*a*b", "must have at most 3 [*] before its end"),
-        ("**/a/**/a/**/a/**/b", "must have at most 3 [*] before its end"),
+        ("**/a/**/a/**/b", "must have at most 3 [*] before its end, 2 of them [*][*]"),
     ],
 )
 def test_rules_that_are_not_matched_as_by_git_or_without_end_are_refused(
