@@ -240,9 +240,9 @@ def require_writable(name: str, inputs: list[str]) -> None:
     with file_errors():
         target = Path(name).resolve()
         if not target.parent.is_dir():
-            raise FileError(f"the folder {target.parent} does not exist")
+            raise FileError(f"the folder {shown(str(target.parent))} does not exist")
         if not os.access(target.parent, os.W_OK | os.X_OK):
-            raise FileError(f"the folder {target.parent} is not writable")
+            raise FileError(f"the folder {shown(str(target.parent))} is not writable")
         if target.is_symlink():  # from Python 3.13 on, resolve() says nothing of a loop
             raise FileError(os.strerror(errno.ELOOP))
         if not target.exists():

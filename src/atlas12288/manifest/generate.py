@@ -275,22 +275,23 @@ class _Run:
         self, store: Store, state: str | None, context: dict[str, object], update: bool, note: Note
     ) -> None:
         """Goes on with the state, or begins anew."""
+        name = "" if state is None else shown(state)
         if not store.is_usable:
-            note(f"the state {state} is that of another version of atlas12288: begins anew")
+            note(f"the state {name} is that of another version of atlas12288: begins anew")
             store.clear()
             return
         if store.options is None:
             if update:
-                note(f"the state {state} is new: all files are read")
+                note(f"the state {name} is new: all files are read")
             return
         before = json.loads(store.options)
         other = [key for key in context if before.get(key) != context[key]]
         if other:
             keys = ", ".join(other)
-            note(f"the state {state} is of a run with another choice of {keys}: begins anew")
+            note(f"the state {name} is of a run with another choice of {keys}: begins anew")
             store.clear()
         elif not store.finished:
-            note(f"goes on with the state {state}")
+            note(f"goes on with the state {name}")
         elif not update:
             store.clear()
 
