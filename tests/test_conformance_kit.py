@@ -65,12 +65,24 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         return objects
 
     def build(fault: str | None, *flags: str) -> Path:
+        if fault is not None and fault.startswith("HOSTILE_"):
+            return build_hostile(fault)
+
         library = directory / f"{fault}{''.join(flags).replace('/', '_')}.so"
         if not library.exists():
             defines = ('-DATLAS_VERSION="0"', *([f"-DFAULT_{fault}"] if fault else []))
             sources = (*compile_runtime(), FAULTY / "faulty.c")
             command = (*compiler, *defines, "-shared", *flags, *sources, "-o", library, "-pthread")
             subprocess.run(command, check=True)
+        return library
+
+    def build_hostile(way: str) -> Path:
+        library = directory / f"{way}.so"
+        if not library.exists():
+            source = FAULTY / "hostile.c"
+            subprocess.run(
+                ("cc", f"-D{way}", "-shared", "-fPIC", source, "-o", library), check=True
+            )
         return library
 
     return build
@@ -192,6 +204,85 @@ def test_a_library_that_crashes_when_it_is_loaded_is_not_judged(build: Build) ->
         outcomes(build("CRASHES_AT_LOAD"))
 
 
+# --- What abuses its process ---
+
+
+def users(library: Path) -> list[int]:
+    """The processes that have the library loaded."""
+    found = []
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):
+            if str(library) in maps.read_text():
+                found.append(int(maps.parent.name))
+    return found
+
+
+def wait_until_loaded(library: Path) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not users(library):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def require_that_nothing_is_left(library: Path) -> None:
+    deadline = time.monotonic() + 30
+    while users(library):
+        assert time.monotonic() < deadline, "the library still runs, after 30 s"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("way", ["IGNORES_SIGNALS", "BLOCKS_SIGNALS", "LEAVES_A_PROCESS"])
+def test_the_time_limit_does_not_depend_on_the_library(way: str, build: Build) -> None:
+    library = build(f"HOSTILE_{way}")
+    started = time.monotonic()
+    found = outcomes(library, conformance.with_parts(["domain-verify"]), time_limit=1)
+    assert found["domain-verify"].evidence == "no answer after 1 s in atlas_domain_verify"
+    assert time.monotonic() < started + 30
+    assert users(library) == []
+
+
+def test_a_process_that_a_library_leaves_keeps_no_row_waiting(build: Build) -> None:
+    library = build("HOSTILE_LEAVES_A_PROCESS")
+    started = time.monotonic()
+    row = "signature-atlas_domain_verify"
+    assert outcomes(library, conformance.with_parts([row]))[row].status is Status.PASS
+    assert time.monotonic() < started + kit.TIME_LIMIT_S / 2
+    assert users(library) == []
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("EXITS_AT_LOAD", "the process ended with exit code 0 while it was loaded"),
+        ("HANGS_AT_LOAD", "no answer after 1 s while it was loaded"),
+        ("WRITES_EVERYWHERE", "what its process answered cannot be read"),
+    ],
+)
+def test_what_goes_wrong_while_a_library_is_loaded(way: str, reason: str, build: Build) -> None:
+    with pytest.raises(LoadError, match=reason):
+        outcomes(build(f"HOSTILE_{way}"), time_limit=1)
+
+
+def test_kill_of_the_command_ends_the_library(build: Build) -> None:
+    library = build("HOSTILE_IGNORES_SIGNALS")
+    process = start("conformance", "--library", library, "--clause", "domain-verify")
+    wait_until_loaded(library)
+    process.kill()
+    process.communicate(timeout=TIMEOUT_S)
+    require_that_nothing_is_left(library)
+
+
+def test_kill_of_the_worker_ends_the_library(build: Build) -> None:
+    library = build("HOSTILE_IGNORES_SIGNALS")
+    process = start("conformance", "--library", library, "--clause", "domain-verify")
+    wait_until_loaded(library)
+    worker = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(worker[0]), signal.SIGKILL)
+    process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode != HOLDS
+    require_that_nothing_is_left(library)
+
+
 # --- The command line ---
 
 
@@ -262,8 +353,8 @@ def test_command_cannot_check(kind: str, build: Build, tmp_path: Path) -> None:
     assert report["conformant"] is None
     assert report["error"]
     assert report["clauses"] == []
-    assert done.stderr.startswith(b"atlas12288: ")
-    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.decode() == f"atlas12288: {path}: {report['error']}\n"
+    assert str(path) not in report["error"]
 
 
 WITHOUT_WASMTIME = (
@@ -325,27 +416,11 @@ def test_command_usage(arguments: tuple[str, ...]) -> None:
 def test_ctrl_c_ends_the_library_with_the_command(build: Build) -> None:
     library = build("HANGS")
     process = start("conformance", "--library", library, "--clause", "domain-verify")
-    started = time.monotonic()
-
-    def users() -> list[str]:
-        """The processes that have the library loaded."""
-        found = []
-        for maps in Path("/proc").glob("[0-9]*/maps"):
-            with suppress(OSError):
-                if str(library) in maps.read_text():
-                    found.append(maps.parent.name)
-        return found
-
-    while not users():
-        assert time.monotonic() < started + TIMEOUT_S
-        time.sleep(0.01)
+    wait_until_loaded(library)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, out, err.strip()) == (INTERRUPTED, b"", b"")
-    ended = time.monotonic()
-    while users():
-        assert time.monotonic() < ended + 30, "the library still hangs, after 30 s"
-        time.sleep(0.01)
+    require_that_nothing_is_left(library)
 
 
 def test_command_on_a_terminal_fits_it() -> None:

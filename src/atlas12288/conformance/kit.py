@@ -11,9 +11,10 @@ from contextlib import suppress
 from typing import Final
 
 from .clauses import BY_ID, CLAUSES, Clause
-from .outcome import Kind, Outcome, Status
+from .outcome import LOAD, Kind, Outcome, Status
 
 TIME_LIMIT_S: Final = 60.0
+_ENDING_S: Final = 5.0  # for the worker to end what it started
 
 
 class LoadError(Exception):
@@ -58,12 +59,18 @@ def run(
     command = [sys.executable, "-P", "-m", f"{__package__}.worker", kind, path, str(time_limit)]
     command += [clause.id for clause in clauses if clause.check is not None]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
+        command,
+        stdin=subprocess.PIPE,  # the worker ends when it is closed, as it is when this process dies
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # Ctrl-C does not reach it
     ) as worker:
+        assert worker.stdin is not None
         assert worker.stdout is not None
         try:
-            answers = map(_outcome, worker.stdout)
-            loaded = next(answers, None)  # LOAD
+            loaded = _answer(worker.stdout, LOAD)
             if loaded is None:
                 raise LoadError("the worker process ended without an answer")
             if loaded.status is not Status.PASS:
@@ -73,18 +80,30 @@ def run(
                 if clause.check is None:
                     outcome = _from_parts(clause, done)
                 else:
-                    outcome = next(answers, Outcome(clause.id, Status.FAIL, "not run", 0.0))
+                    found = _answer(worker.stdout, clause.id)
+                    outcome = found or Outcome(clause.id, Status.FAIL, "not run", 0.0)
                 done[clause.id] = outcome
                 yield outcome
         finally:
-            # With what it started; Ctrl-C does not reach them, nor does a closed pipe.
+            worker.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(_ENDING_S)
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(worker.pid, signal.SIGKILL)
 
 
-def _outcome(line: str) -> Outcome:
-    id, status, evidence, seconds = json.loads(line)
-    return Outcome(id, Status(status), evidence, seconds)
+def _answer(lines: Iterator[str], id: str) -> Outcome | None:
+    """What the worker says of one clause; None where it has ended."""
+    line = next(lines, None)
+    if line is None:
+        return None
+    try:
+        found, status, evidence, seconds = json.loads(line)
+        if found == id:
+            return Outcome(id, Status(status), evidence, seconds)
+    except (ValueError, TypeError):
+        pass
+    return Outcome(id, Status.FAIL, f"what its process answered cannot be read: {line[:60]!r}", 0.0)
 
 
 def _from_parts(clause: Clause, done: dict[str, Outcome]) -> Outcome:

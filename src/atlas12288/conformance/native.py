@@ -41,7 +41,10 @@ class NativeLibrary(Library):
     """
 
     def __init__(self, path: str, note: Note) -> None:
-        self._library = ctypes.CDLL(path)
+        try:
+            self._library = ctypes.CDLL(path)
+        except OSError as error:  # whose text may begin with what the user knows
+            raise OSError(str(error).removeprefix(f"{path}: ")) from error
         super().__init__(note)
 
     def offers(self, name: str) -> bool:
