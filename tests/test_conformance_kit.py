@@ -7,6 +7,7 @@ tests/faulty/faulty.c holds the faults, one a switch; faulty_table.py says which
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -25,6 +26,7 @@ from commandline import (
     DOES_NOT_HOLD,
     HOLDS,
     INTERRUPTED,
+    PROGRAM,
     TIMEOUT_S,
     run,
     run_on_terminal,
@@ -402,6 +404,11 @@ def test_command_lists_clauses() -> None:
     [
         ("--clause", "no-such-clause"),
         ("--time-limit", "0"),
+        ("--time-limit", "nan"),
+        ("--time-limit", "inf"),
+        ("--time-limit", "1e30"),
+        ("--library", ""),
+        ("--wasm", ""),
         ("--junit", "/nowhere/report.xml"),
         ("--library", "some.so", "--wasm", "some.wasm"),
     ],
@@ -411,6 +418,123 @@ def test_command_usage(arguments: tuple[str, ...]) -> None:
     assert done.returncode == COULD_NOT_CHECK
     assert done.stdout == b""
     assert arguments[0].encode() in done.stderr
+
+
+def test_the_report_does_not_replace_what_is_judged(build: Build, tmp_path: Path) -> None:
+    before = build(None).read_bytes()
+    for option in ("--library", "--wasm"):
+        path = tmp_path / "judged"
+        path.write_bytes(before)
+        done = run("conformance", option, path, "--junit", path, "--clause", "law-modulus")
+        assert done.returncode == COULD_NOT_CHECK
+        assert b"is also read, and is not replaced" in done.stderr
+        assert path.read_bytes() == before
+
+
+def test_a_run_that_judges_nothing_replaces_the_report(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text('<testsuite tests="1" failures="0" />')
+    done = run("conformance", "--library", tmp_path / "none.so", "--junit", report)
+    assert done.returncode == COULD_NOT_CHECK
+    suite = ET.parse(report).getroot()
+    assert (suite.attrib["tests"], suite.attrib["errors"]) == ("1", "1")
+    assert "No such file" in suite.findall("testcase/error")[0].attrib["message"]
+
+
+# --- What could not be checked ---
+
+# In place of a system that has no thread, or no process, left.
+NO_THREADS = """
+#include <errno.h>
+#include <pthread.h>
+int pthread_create(pthread_t* t, const pthread_attr_t* a, void* (*f)(void*), void* x)
+{
+    (void)t, (void)a, (void)f, (void)x;
+    return EAGAIN;
+}
+"""
+NO_PROCESSES = """
+#include <errno.h>
+#include <unistd.h>
+pid_t fork(void)
+{
+    errno = EAGAIN;
+    return -1;
+}
+"""
+
+
+def preloaded(source: str, directory: Path) -> dict[str, str]:
+    """An environment in which functions of the C library are replaced."""
+    code, library = directory / "preloaded.c", directory / "preloaded.so"
+    code.write_text(source)
+    subprocess.run(("cc", "-shared", "-fPIC", code, "-o", library), check=True)
+    return os.environ | {"LD_PRELOAD": str(library)}
+
+
+@pytest.mark.parametrize("shortage", ["threads", "processes"])
+def test_what_the_machine_cannot_try_is_never_conformant(
+    shortage: str, build: Build, tmp_path: Path
+) -> None:
+    source = NO_THREADS if shortage == "threads" else NO_PROCESSES
+    environment = preloaded(source, tmp_path)
+    report = tmp_path / "report.xml"
+    chosen = ("--clause", "requirement-4", "--clause", "thread-error")
+    done = run(
+        *("conformance", "--library", build(None), "--json", "--junit", report, *chosen),
+        env=environment,
+    )
+    assert done.returncode == COULD_NOT_CHECK
+    document = json.loads(done.stdout)
+    assert document["conformant"] is None
+    if shortage == "processes":
+        assert "no process can be started here" in document["error"]
+        return
+    rows = {row["id"]: row for row in document["clauses"]}
+    for id in ("thread-commit", "thread-budget", "thread-error"):
+        assert rows[id]["status"] == "not checked"
+        assert "threads cannot be started here" in rows[id]["evidence"]
+    assert rows["requirement-4"]["status"] == "not checked"
+    assert "2 not checked: thread-commit, thread-budget" in rows["requirement-4"]["evidence"]
+    suite = ET.parse(report).getroot()
+    assert (suite.attrib["failures"], suite.attrib["errors"]) == ("0", "4")
+    assert {
+        case.attrib["name"] for case in suite.iter("testcase") if case.find("error") is not None
+    } == {"thread-commit", "thread-budget", "thread-error", "requirement-4"}
+
+
+def test_a_clause_that_fails_decides_beside_one_that_could_not_be_checked(
+    build: Build, tmp_path: Path
+) -> None:
+    environment = preloaded(NO_THREADS, tmp_path)
+    chosen = ("--clause", "thread-commit", "--clause", "law-modulus")
+    done = run("conformance", "--library", build("MODULUS_97"), *chosen, env=environment)
+    assert done.returncode == DOES_NOT_HOLD
+    assert b"not conformant: law-modulus; not checked: thread-commit" in done.stdout
+
+
+def test_a_limit_of_memory_is_not_the_librarys_fault(build: Build) -> None:
+    limits = {resource.RLIMIT_DATA: 2**28, resource.RLIMIT_AS: 2**28}
+
+    def limit() -> None:
+        for which, size in limits.items():
+            resource.setrlimit(which, (size, size))
+
+    process = subprocess.run(
+        (*PROGRAM, "conformance", "--library", build(None), "--clause", "delta-wide"),
+        preexec_fn=limit,
+        capture_output=True,
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+    assert process.returncode in (HOLDS, COULD_NOT_CHECK), process.stdout
+
+
+def test_nothing_was_checked(build: Build) -> None:
+    library = build(None, f"-Wl,--version-script={FAULTY / 'contract.map'}")
+    done = run("conformance", "--library", library, "--clause", "witness-timestamp")
+    assert done.returncode == COULD_NOT_CHECK
+    assert b"nothing was checked" in done.stdout
 
 
 def test_ctrl_c_ends_the_library_with_the_command(build: Build) -> None:

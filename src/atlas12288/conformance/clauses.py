@@ -19,8 +19,8 @@ class Clause:
         section: the heading in the contract.
         words: what the contract says, letter for letter.
         shows: what the check tries.
-        check: gives the evidence, raises `BrokenClauseError` or `NotOfferedError`; None where
-            `parts` decide.
+        check: gives the evidence, raises `BrokenClauseError`, `NotOfferedError` or
+            `NotCheckedError`; None where `parts` decide.
         required: must it pass for the library to be conformant?
         parts: ids of the clauses that together decide this one.
         needs: what a build must have for the clause to say something about it.

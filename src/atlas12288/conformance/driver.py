@@ -8,7 +8,7 @@ from functools import cache
 from .. import _native
 from .library import Library, Region
 from .native import NativeLibrary
-from .outcome import NotOfferedError
+from .outcome import NotCheckedError
 
 
 class BudgetResult(ctypes.Structure):
@@ -54,7 +54,7 @@ def _driver() -> ctypes.CDLL:
 
 def _require_threads(ran: bool, threads: int) -> None:
     if not ran:
-        raise NotOfferedError(f"{threads} threads cannot be started here")
+        raise NotCheckedError(f"{threads} threads cannot be started here")
 
 
 def _pointer(library: Library, name: str) -> int:

@@ -207,7 +207,8 @@ class Library(ABC):
         """The address of memory of malloc().
 
         Raises:
-            NotOfferedError: the kit cannot get such memory.
+            NotOfferedError: the library has none, and this process has no other.
+            NotCheckedError: the kit cannot get such memory.
         """
 
     @abstractmethod
@@ -215,7 +216,7 @@ class Library(ABC):
         """In this context the library cannot get more memory than it has.
 
         Raises:
-            NotOfferedError: memory cannot be limited here.
+            NotCheckedError: memory cannot be limited here.
         """
 
     @abstractmethod

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .library import PROTOTYPES, CType, Gauge, Library, Note, Region
-from .outcome import BrokenClauseError, NotOfferedError
+from .outcome import BrokenClauseError, NotCheckedError
 
 _TYPES: Final[Mapping[CType, Any]] = {
     CType.BOOL: ctypes.c_bool,
@@ -92,7 +92,7 @@ class NativeLibrary(Library):
         try:
             used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         except OSError:
-            raise NotOfferedError("this system cannot limit memory") from None
+            raise NotCheckedError("this system cannot limit memory") from None
         resource.setrlimit(resource.RLIMIT_AS, (used, before[1]))
         try:
             yield

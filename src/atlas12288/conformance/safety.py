@@ -8,7 +8,7 @@ from typing import Final
 from . import driver
 from .law import LENGTHS
 from .library import E_MEMORY, OK, Library, conserved, noise
-from .outcome import BrokenClauseError, NotOfferedError, require
+from .outcome import MODULUS, BrokenClauseError, NotCheckedError, require
 
 # --- Errors ---
 
@@ -110,7 +110,7 @@ def out_of_memory(library: Library) -> str:
             witnesses += 1
         code = library.commit(domain)
     if most in (domains, witnesses):
-        raise NotOfferedError(f"{most} domains and witnesses did not use up the memory")
+        raise NotCheckedError(f"{most} domains and witnesses did not use up the memory")
     require(text, "after a domain that is NULL for want of memory atlas_get_last_error() is empty")
     require(
         code in (OK, E_MEMORY),
@@ -151,7 +151,7 @@ def alignment(library: Library) -> str:
         library.forget(witness)
         other = library.region(before, 63 - offset)
         found = library.delta(other.address, region.address, region.size)
-        expected = (region.residue() - other.residue()) % 96
+        expected = (region.residue() - other.residue()) % MODULUS
         require(found == expected, f"delta is {found} at offset {offset}, must be {expected}")
     return "verify, commit, witness and delta at offsets 0 to 63 of a page"
 

@@ -1,15 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Threads: budgets, commits, witnesses and the last error, used by many at once."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final
 
 from .._parallel import thread_count
 from . import driver
 from .library import E_STATE, OK, Library, conserved, noise
-from .outcome import WINDOW_BYTES, require
+from .outcome import WINDOW_BYTES, NotCheckedError, require
 
 _THREADS: Final = 8
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads of Python.
+
+    Raises:
+        NotCheckedError: they cannot be started.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            yield pool
+        except RuntimeError as error:  # of submit(); a check has no other reason for one
+            raise NotCheckedError(f"{threads} threads cannot be started here: {error}") from error
 
 
 def budget(library: Library) -> str:
@@ -82,7 +98,7 @@ def last_error(library: Library) -> str:
         library.alloc(domain, 1)  # a success
         return text
 
-    with library.domain(region, 5) as domain, ThreadPoolExecutor(1) as other_thread:
+    with library.domain(region, 5) as domain, _pool(1) as other_thread:
         library.commit(domain)
         before = library.last_error()
         other = other_thread.submit(disturb, domain).result()
@@ -104,7 +120,7 @@ def domains(library: Library) -> str:
             holds = library.verify(domain)
             return code, library.drain(domain), holds
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with _pool(_THREADS) as pool:
         for seed, (code, left, holds) in enumerate(pool.map(life, range(_THREADS))):
             require(code == OK and holds, f"domain {seed} of {_THREADS}: commit gives {code}")
             require(left == seed, f"domain {seed} of {_THREADS}: its budget is {left}")

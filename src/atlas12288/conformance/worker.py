@@ -26,7 +26,15 @@ from . import process
 from .clauses import BY_ID
 from .library import CONTRACT, Library, Need, Note
 from .native import NativeLibrary
-from .outcome import LOAD, BrokenClauseError, Kind, NotOfferedError, Status, require
+from .outcome import (
+    LOAD,
+    BrokenClauseError,
+    Kind,
+    NotCheckedError,
+    NotOfferedError,
+    Status,
+    require,
+)
 
 MEMORY_BYTES: Final = 2**30  # more than ten times what any check needs
 HANGS_MAX: Final = 3  # then the rest is not run
@@ -94,20 +102,38 @@ class _Note:
 def _judge(check: Check, judged: Subject, note: _Note) -> tuple[Status, str]:
     """Runs a check in this process."""
     try:
+        limited = _limit_memory()
         note.write("while it was loaded")
-        library = judged.load(note.calls)
+        try:
+            library = judged.load(note.calls)
+        except OSError as error:
+            return Status.FAIL, _reason(error)
         note.write("")
         return Status.PASS, check(library)
     except BrokenClauseError as evidence:
         return Status.FAIL, str(evidence)
     except NotOfferedError as reason:
         return Status.NOT_OFFERED, str(reason)
-    except OSError as error:
-        return Status.FAIL, _reason(error)
+    except NotCheckedError as reason:
+        return Status.NOT_CHECKED, str(reason)
     except MemoryError:
-        return Status.FAIL, f"needs more than {MEMORY_BYTES >> 20} MiB of memory"
-    except Exception:  # a mistake in the kit must not pass as a verdict without its cause
-        return Status.FAIL, f"the kit itself failed: {traceback.format_exc()}"
+        needed = f"needs more than {MEMORY_BYTES >> 20} MiB of memory"
+        return (Status.NOT_CHECKED, limited) if limited else (Status.FAIL, needed)
+    except OSError as error:  # the check found no room for its own bytes, or the like
+        return Status.NOT_CHECKED, _reason(error)
+    except Exception:  # a mistake in the kit is no verdict, and not without its cause
+        return Status.NOT_CHECKED, f"the kit itself failed: {traceback.format_exc()}"
+
+
+def _limit_memory() -> str | None:
+    """Sets the limit of memory for what follows; what to say where less was given to this one."""
+    most = _data_bytes() + MEMORY_BYTES
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    known = hard if hard != resource.RLIM_INFINITY else most
+    resource.setrlimit(resource.RLIMIT_DATA, (min(most, known), min(most, known)))
+    if known < most or resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        return f"memory is limited here to less than the {MEMORY_BYTES >> 20} MiB that it may take"
+    return None
 
 
 def _reason(error: OSError) -> str:
@@ -119,8 +145,6 @@ def _life(check: Check, judged: Subject, note: _Note, err: BinaryIO, out: int) -
     os.dup2(err.fileno(), sys.stderr.fileno())
     err.close()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    most = _data_bytes() + MEMORY_BYTES
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     answer = json.dumps(_judge(check, judged, note))
     with os.fdopen(out, "w", encoding="utf-8") as pipe:
         pipe.write(answer)
@@ -167,15 +191,25 @@ def run(
     Returns:
         Verdict, evidence, and whether the check was ended by the time limit.
     """
-    note = _Note()
-    with tempfile.TemporaryFile() as err:
-        life = partial(_life, check, judged, note, err)
-        ending = process.run(life, seconds, owner, private)
-        if ending.status == 0:
-            with suppress(ValueError, TypeError):  # it is not what `_life` writes
-                verdict, evidence = json.loads(ending.answer)
-                return Status(verdict), evidence, False
-        return Status.FAIL, _ended(ending, note, seconds, err), ending.overdue
+    try:
+        note = _Note()
+        with tempfile.TemporaryFile() as err:
+            life = partial(_life, check, judged, note, err)
+            ending = process.run(life, seconds, owner, private)
+            return *_verdict(ending, note, seconds, err), ending.overdue
+    except OSError as error:
+        return Status.NOT_CHECKED, f"no process can be started here: {_reason(error)}", False
+
+
+def _verdict(
+    ending: process.Ending, note: _Note, seconds: float, err: BinaryIO
+) -> tuple[Status, str]:
+    """Verdict and evidence of a process that has ended."""
+    if ending.status == 0:
+        with suppress(ValueError, TypeError):  # it is not what `_life` writes
+            verdict, evidence = json.loads(ending.answer)
+            return Status(verdict), evidence
+    return Status.FAIL, _ended(ending, note, seconds, err)
 
 
 def _load(library: Library) -> str:
