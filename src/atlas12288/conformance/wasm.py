@@ -18,6 +18,7 @@ from .outcome import BrokenClauseError, NotCheckedError, NotOfferedError
 
 LACKS: Final[Mapping[Need, str]] = {
     Need.THREADS: "an instance of a WebAssembly module has one thread",
+    Need.DETAILED_ERRORS: "the contract lets WebAssembly have simplified error handling",
     Need.AVX2: "the contract states it for AVX2, which WebAssembly does not have",
 }
 WASM_PAGE_BYTES: Final = 2**16

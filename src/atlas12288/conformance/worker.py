@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from . import process
+from . import native, process
 from .clauses import BY_ID
 from .library import CONTRACT, Library, Need, Note
 from .native import NativeLibrary
@@ -66,7 +66,7 @@ def subject(kind: Kind, path: str) -> Subject:
         OSError: it cannot be one.
     """
     if kind is Kind.LIBRARY:
-        return Subject(partial(NativeLibrary, path))
+        return Subject(partial(NativeLibrary, path), native.lacks())
     code = Path(path).read_bytes()
     if not code.startswith(_WASM_MAGIC):
         raise OSError("is not a WebAssembly module")
