@@ -7,6 +7,7 @@ tests/faulty/faulty.c holds the faults, one a switch; faulty_table.py says which
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -17,20 +18,23 @@ from pathlib import Path
 
 import pytest
 
+import atlas12288
 from atlas12288 import conformance
-from atlas12288.conformance import CLAUSES, LoadError, Outcome, Status, kit, own_library
+from atlas12288.conformance import CLAUSES, LoadError, Outcome, Status, kit, native, own_library
+from atlas12288.conformance.library import Need
 from c_fixtures import ROOT
 from commandline import (
     COULD_NOT_CHECK,
     DOES_NOT_HOLD,
     HOLDS,
     INTERRUPTED,
+    PROGRAM,
     TIMEOUT_S,
     run,
     run_on_terminal,
     start,
 )
-from faulty_table import FAULTS, FAULTY, RUNTIME
+from faulty_table import CHOICES, FAULTS, FAULTY, RUNTIME
 
 CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
 IDS = {clause.id for clause in CLAUSES}
@@ -65,12 +69,24 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         return objects
 
     def build(fault: str | None, *flags: str) -> Path:
+        if fault is not None and fault.startswith("HOSTILE_"):
+            return build_hostile(fault)
+
         library = directory / f"{fault}{''.join(flags).replace('/', '_')}.so"
         if not library.exists():
             defines = ('-DATLAS_VERSION="0"', *([f"-DFAULT_{fault}"] if fault else []))
             sources = (*compile_runtime(), FAULTY / "faulty.c")
             command = (*compiler, *defines, "-shared", *flags, *sources, "-o", library, "-pthread")
             subprocess.run(command, check=True)
+        return library
+
+    def build_hostile(way: str) -> Path:
+        library = directory / f"{way}.so"
+        if not library.exists():
+            source = FAULTY / "hostile.c"
+            subprocess.run(
+                ("cc", f"-D{way}", "-shared", "-fPIC", source, "-o", library), check=True
+            )
         return library
 
     return build
@@ -134,7 +150,7 @@ def test_all_declarations_invariants_and_requirements_of_the_contract_have_a_cla
 # --- What is right passes ---
 
 
-def test_our_library_passes_every_clause() -> None:
+def test_our_library_passes_every_clause_but_those_of_speed_which_are_the_machines() -> None:
     found = outcomes(own_library(), CLAUSES)
     assert list(found) == [clause.id for clause in CLAUSES]
     found = {id: outcome for id, outcome in found.items() if not id.startswith("speed-")}
@@ -150,9 +166,44 @@ def test_a_library_with_the_contracts_functions_alone_passes(build: Build) -> No
     found = outcomes(library)
     assert not failed(found)
     assert {id for id, outcome in found.items() if outcome.status is Status.NOT_OFFERED} == {
-        *("code-witness", "code-budget", "commit-witness", "witness-timestamp", "witness-sha256"),
+        *("witness-timestamp", "witness-sha256"),
         *("kernel-delta", "kernel-window-check", "kernel-update"),
     }
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_what_the_contract_does_not_say_is_not_judged(choice: str, build: Build) -> None:
+    library = build(None, f"-DCHOICE_{choice}")
+    assert not failed(outcomes(library))
+    alone = f"-Wl,--version-script={FAULTY / 'contract.map'}"
+    rows = conformance.with_parts(["commit-witness", "code-witness", "code-budget"])
+    found = outcomes(build(None, f"-DCHOICE_{choice}", alone), rows)
+    assert not failed(found)
+    seen_by_verify = choice != "COMMITTED_NOT_VERIFIED"
+    assert (found["commit-witness"].status is Status.PASS) == seen_by_verify
+
+
+def test_slow_threads_are_no_fault(build: Build, tmp_path: Path) -> None:
+    environment = preloaded(SLOW_THREADS, tmp_path, "-ldl")
+    chosen = ("--clause", "thread-budget", "--clause", "thread-witness")
+    done = run("conformance", "--library", build(None), *chosen, env=environment)
+    assert done.returncode == HOLDS, done.stdout
+
+
+def test_a_budget_that_gives_nothing_is_no_verdict_on_its_threads(build: Build) -> None:
+    rows = conformance.with_parts(["thread-budget", "budget-alloc"])
+    found = outcomes(build("BUDGET_GIVES_NOTHING"), rows)
+    assert found["budget-alloc"].status is Status.FAIL
+    assert found["thread-budget"].status is Status.NOT_CHECKED
+    assert "none was given it" in found["thread-budget"].evidence
+
+
+def test_speeds_that_are_stated_for_avx2_are_judged_where_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert (native.lacks() == {}) == atlas12288.kernel_set_supported("x86-64-v3")
+    monkeypatch.setattr(native._native, "kernel_sets", lambda: ("portable",))
+    assert native.lacks().keys() == {Need.AVX2}
 
 
 # --- What is wrong fails ---
@@ -190,6 +241,85 @@ def test_a_library_that_hangs_is_given_up(build: Build) -> None:
 def test_a_library_that_crashes_when_it_is_loaded_is_not_judged(build: Build) -> None:
     with pytest.raises(LoadError, match="killed by SIGABRT"):
         outcomes(build("CRASHES_AT_LOAD"))
+
+
+# --- What abuses its process ---
+
+
+def users(library: Path) -> list[int]:
+    """The processes that have the library loaded."""
+    found = []
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):
+            if str(library) in maps.read_text():
+                found.append(int(maps.parent.name))
+    return found
+
+
+def wait_until_loaded(library: Path) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not users(library):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def require_that_nothing_is_left(library: Path) -> None:
+    deadline = time.monotonic() + 30
+    while users(library):
+        assert time.monotonic() < deadline, "the library still runs, after 30 s"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("way", ["IGNORES_SIGNALS", "BLOCKS_SIGNALS", "LEAVES_A_PROCESS"])
+def test_the_time_limit_does_not_depend_on_the_library(way: str, build: Build) -> None:
+    library = build(f"HOSTILE_{way}")
+    started = time.monotonic()
+    found = outcomes(library, conformance.with_parts(["domain-verify"]), time_limit=1)
+    assert found["domain-verify"].evidence == "no answer after 1 s in atlas_domain_verify"
+    assert time.monotonic() < started + 30
+    assert users(library) == []
+
+
+def test_a_process_that_a_library_leaves_keeps_no_row_waiting(build: Build) -> None:
+    library = build("HOSTILE_LEAVES_A_PROCESS")
+    started = time.monotonic()
+    row = "signature-atlas_domain_verify"
+    assert outcomes(library, conformance.with_parts([row]))[row].status is Status.PASS
+    assert time.monotonic() < started + kit.TIME_LIMIT_S / 2
+    assert users(library) == []
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("EXITS_AT_LOAD", "the process ended with exit code 0 while it was loaded"),
+        ("HANGS_AT_LOAD", "no answer after 1 s while it was loaded"),
+        ("WRITES_EVERYWHERE", "what its process answered cannot be read"),
+    ],
+)
+def test_what_goes_wrong_while_a_library_is_loaded(way: str, reason: str, build: Build) -> None:
+    with pytest.raises(LoadError, match=reason):
+        outcomes(build(f"HOSTILE_{way}"), time_limit=1)
+
+
+def test_kill_of_the_command_ends_the_library(build: Build) -> None:
+    library = build("HOSTILE_IGNORES_SIGNALS")
+    process = start("conformance", "--library", library, "--clause", "domain-verify")
+    wait_until_loaded(library)
+    process.kill()
+    process.communicate(timeout=TIMEOUT_S)
+    require_that_nothing_is_left(library)
+
+
+def test_kill_of_the_worker_ends_the_library(build: Build) -> None:
+    library = build("HOSTILE_IGNORES_SIGNALS")
+    process = start("conformance", "--library", library, "--clause", "domain-verify")
+    wait_until_loaded(library)
+    worker = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(worker[0]), signal.SIGKILL)
+    process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode != HOLDS
+    require_that_nothing_is_left(library)
 
 
 # --- The command line ---
@@ -262,8 +392,8 @@ def test_command_cannot_check(kind: str, build: Build, tmp_path: Path) -> None:
     assert report["conformant"] is None
     assert report["error"]
     assert report["clauses"] == []
-    assert done.stderr.startswith(b"atlas12288: ")
-    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.decode() == f"atlas12288: {path}: {report['error']}\n"
+    assert str(path) not in report["error"]
 
 
 WITHOUT_WASMTIME = (
@@ -311,6 +441,11 @@ def test_command_lists_clauses() -> None:
     [
         ("--clause", "no-such-clause"),
         ("--time-limit", "0"),
+        ("--time-limit", "nan"),
+        ("--time-limit", "inf"),
+        ("--time-limit", "1e30"),
+        ("--library", ""),
+        ("--wasm", ""),
         ("--junit", "/nowhere/report.xml"),
         ("--library", "some.so", "--wasm", "some.wasm"),
     ],
@@ -322,30 +457,147 @@ def test_command_usage(arguments: tuple[str, ...]) -> None:
     assert arguments[0].encode() in done.stderr
 
 
+def test_the_report_does_not_replace_what_is_judged(build: Build, tmp_path: Path) -> None:
+    before = build(None).read_bytes()
+    for option in ("--library", "--wasm"):
+        path = tmp_path / "judged"
+        path.write_bytes(before)
+        done = run("conformance", option, path, "--junit", path, "--clause", "law-modulus")
+        assert done.returncode == COULD_NOT_CHECK
+        assert b"is also read, and is not replaced" in done.stderr
+        assert path.read_bytes() == before
+
+
+def test_a_run_that_judges_nothing_replaces_the_report(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text('<testsuite tests="1" failures="0" />')
+    done = run("conformance", "--library", tmp_path / "none.so", "--junit", report)
+    assert done.returncode == COULD_NOT_CHECK
+    suite = ET.parse(report).getroot()
+    assert (suite.attrib["tests"], suite.attrib["errors"]) == ("1", "1")
+    assert "No such file" in suite.findall("testcase/error")[0].attrib["message"]
+
+
+# --- What could not be checked ---
+
+# In place of a system that has no thread, or no process, left.
+NO_THREADS = """
+#include <errno.h>
+#include <pthread.h>
+int pthread_create(pthread_t* t, const pthread_attr_t* a, void* (*f)(void*), void* x)
+{
+    (void)t, (void)a, (void)f, (void)x;
+    return EAGAIN;
+}
+"""
+NO_PROCESSES = """
+#include <errno.h>
+#include <unistd.h>
+pid_t fork(void)
+{
+    errno = EAGAIN;
+    return -1;
+}
+"""
+
+
+# In place of a busy machine, on which each thread takes its time to be there.
+SLOW_THREADS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <unistd.h>
+int pthread_create(pthread_t* t, const pthread_attr_t* a, void* (*f)(void*), void* x)
+{
+    int (*create)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*) =
+        dlsym(RTLD_NEXT, "pthread_create");
+    usleep(20000);
+    return create(t, a, f, x);
+}
+"""
+
+
+def preloaded(source: str, directory: Path, *libraries: str) -> dict[str, str]:
+    """An environment in which functions of the C library are replaced."""
+    code, library = directory / "preloaded.c", directory / "preloaded.so"
+    code.write_text(source)
+    subprocess.run(("cc", "-shared", "-fPIC", code, "-o", library, *libraries), check=True)
+    return os.environ | {"LD_PRELOAD": str(library)}
+
+
+@pytest.mark.parametrize("shortage", ["threads", "processes"])
+def test_what_the_machine_cannot_try_is_never_conformant(
+    shortage: str, build: Build, tmp_path: Path
+) -> None:
+    source = NO_THREADS if shortage == "threads" else NO_PROCESSES
+    environment = preloaded(source, tmp_path)
+    report = tmp_path / "report.xml"
+    chosen = ("--clause", "requirement-4", "--clause", "thread-error")
+    done = run(
+        *("conformance", "--library", build(None), "--json", "--junit", report, *chosen),
+        env=environment,
+    )
+    assert done.returncode == COULD_NOT_CHECK
+    document = json.loads(done.stdout)
+    assert document["conformant"] is None
+    if shortage == "processes":
+        assert "no process can be started here" in document["error"]
+        return
+    rows = {row["id"]: row for row in document["clauses"]}
+    for id in ("thread-commit", "thread-budget", "thread-error"):
+        assert rows[id]["status"] == "not checked"
+        assert "threads cannot be started here" in rows[id]["evidence"]
+    assert rows["requirement-4"]["status"] == "not checked"
+    assert "2 not checked: thread-commit, thread-budget" in rows["requirement-4"]["evidence"]
+    suite = ET.parse(report).getroot()
+    assert (suite.attrib["failures"], suite.attrib["errors"]) == ("0", "4")
+    assert {
+        case.attrib["name"] for case in suite.iter("testcase") if case.find("error") is not None
+    } == {"thread-commit", "thread-budget", "thread-error", "requirement-4"}
+
+
+def test_a_clause_that_fails_decides_beside_one_that_could_not_be_checked(
+    build: Build, tmp_path: Path
+) -> None:
+    environment = preloaded(NO_THREADS, tmp_path)
+    chosen = ("--clause", "thread-commit", "--clause", "law-modulus")
+    done = run("conformance", "--library", build("MODULUS_97"), *chosen, env=environment)
+    assert done.returncode == DOES_NOT_HOLD
+    assert b"not conformant: law-modulus; not checked: thread-commit" in done.stdout
+
+
+def test_a_limit_of_memory_is_not_the_librarys_fault(build: Build) -> None:
+    limits = {resource.RLIMIT_DATA: 2**28, resource.RLIMIT_AS: 2**28}
+
+    def limit() -> None:
+        for which, size in limits.items():
+            resource.setrlimit(which, (size, size))
+
+    process = subprocess.run(
+        (*PROGRAM, "conformance", "--library", build(None), "--clause", "delta-wide"),
+        preexec_fn=limit,
+        capture_output=True,
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+    assert process.returncode in (HOLDS, COULD_NOT_CHECK), process.stdout
+
+
+def test_nothing_was_checked(build: Build) -> None:
+    library = build(None, f"-Wl,--version-script={FAULTY / 'contract.map'}")
+    done = run("conformance", "--library", library, "--clause", "witness-timestamp")
+    assert done.returncode == COULD_NOT_CHECK
+    assert b"nothing was checked" in done.stdout
+
+
 def test_ctrl_c_ends_the_library_with_the_command(build: Build) -> None:
     library = build("HANGS")
     process = start("conformance", "--library", library, "--clause", "domain-verify")
-    started = time.monotonic()
-
-    def users() -> list[str]:
-        """The processes that have the library loaded."""
-        found = []
-        for maps in Path("/proc").glob("[0-9]*/maps"):
-            with suppress(OSError):
-                if str(library) in maps.read_text():
-                    found.append(maps.parent.name)
-        return found
-
-    while not users():
-        assert time.monotonic() < started + TIMEOUT_S
-        time.sleep(0.01)
+    wait_until_loaded(library)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, out, err.strip()) == (INTERRUPTED, b"", b"")
-    ended = time.monotonic()
-    while users():
-        assert time.monotonic() < ended + 30, "the library still hangs, after 30 s"
-        time.sleep(0.01)
+    require_that_nothing_is_left(library)
 
 
 def test_command_on_a_terminal_fits_it() -> None:

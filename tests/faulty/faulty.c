@@ -2,7 +2,7 @@
  *
  * Deliberately wrong implementations of the contract, for tests/test_conformance_kit.py and, as
  * WebAssembly, tests/wasm: each -DFAULT_... is one mistake that somebody could make. Without any it
- * is right.
+ * is right, and so it is with a -DCHOICE_..., which decides otherwise where the contract is silent.
  *
  * Built with the files of the runtime, whose functions of the contract right.h renames to right_...,
  * and with kernels in plain C.
@@ -218,6 +218,12 @@ EXPORTED int atlas_domain_attach(atlas_domain_t* domain, void* base, size_t len)
     if (own == NULL || base == NULL)
         return right_domain_attach(domain, base, len);
     return right_domain_attach(domain, memcpy(own, base, len), len);
+#elif defined FAULT_LEAK_PER_REFUSED_ATTACH
+    void* volatile prepared = malloc(56);
+    int code = right_domain_attach(domain, base, len);
+    if (code == ATLAS_OK)
+        free(prepared);
+    return code;
 #else
     return right_domain_attach(domain, base, len);
 #endif
@@ -231,6 +237,16 @@ EXPORTED bool atlas_domain_verify(const atlas_domain_t* domain)
     return false;
 #elif defined FAULT_NULL_CRASHES
     return domain->len > 0 && right_domain_verify(domain);
+#elif defined FAULT_VERIFY_STATE_SHARED
+    static volatile uint64_t sum;
+    if (domain == NULL || domain->len == 0)
+        return right_domain_verify(domain);
+    sum = 0;
+    for (const uint8_t *byte = domain->base, *end = byte + domain->len; byte < end; byte++)
+        sum += *byte;
+    return sum % MODULUS == 0;
+#elif defined CHOICE_COMMITTED_NOT_VERIFIED
+    return domain != NULL && domain->witness == NULL && right_domain_verify(domain);
 #else
     return right_domain_verify(domain);
 #endif
@@ -282,6 +298,14 @@ EXPORTED int atlas_domain_commit(atlas_domain_t* domain)
 
 EXPORTED void atlas_domain_destroy(atlas_domain_t* domain)
 {
+#if defined FAULT_LEAK_PER_UNATTACHED_DOMAIN
+    if (domain != NULL && domain->len == 0)
+        return;
+#elif defined FAULT_LEAK_PER_THREAD
+    static ATLAS_THREAD_LOCAL void* volatile room;
+    if (room == NULL)
+        room = malloc(4096);
+#endif
 #if defined FAULT_NULL_DESTROY_CRASHES
     *(volatile uint32_t*)&domain->budget = 0;
 #endif
@@ -303,6 +327,12 @@ EXPORTED bool atlas_budget_alloc(atlas_domain_t* domain, uint8_t amt)
         return right_budget_alloc(domain, amt);
     domain->budget = domain->budget - amt;
     return true;
+#elif defined CHOICE_NO_BUDGET_AFTER_COMMIT
+    return domain != NULL && domain->witness == NULL && right_budget_alloc(domain, amt);
+#elif defined CHOICE_NO_AMOUNT_ZERO
+    return amt > 0 && right_budget_alloc(domain, amt);
+#elif defined FAULT_BUDGET_GIVES_NOTHING
+    return false;
 #elif defined FAULT_BUDGET_LARGE_AMOUNTS
     return right_budget_alloc(domain, amt % 96);
 #else
@@ -318,11 +348,19 @@ EXPORTED bool atlas_budget_release(atlas_domain_t* domain, uint8_t amt)
         return true;
     }
     return right_budget_release(domain, amt);
-#elif defined FAULT_BUDGET_NOT_ATOMIC
+#elif defined FAULT_BUDGET_NOT_ATOMIC || defined FAULT_RELEASE_NOT_ATOMIC
     if (domain == NULL || amt > 95)
         return right_budget_release(domain, amt);
     domain->budget = (domain->budget + amt) % 96;
     return true;
+#elif defined FAULT_RELEASE_ADDS_THEN_REDUCES
+    if (domain == NULL || amt > 95)
+        return right_budget_release(domain, amt);
+    if (atomic_fetch_add(&domain->budget, amt) + amt > 95) /* a moment above the range */
+        atomic_fetch_sub(&domain->budget, 96);
+    return true;
+#elif defined CHOICE_NO_AMOUNT_ZERO
+    return amt > 0 && right_budget_release(domain, amt);
 #elif defined FAULT_BUDGET_NOT_REDUCED
     if (domain == NULL || amt > 95)
         return right_budget_release(domain, amt);
@@ -354,9 +392,29 @@ static void weaken(atlas_witness_t* w, const void* base, size_t len)
             crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320 : 0);
     }
     weak[0] = crc;
-#elif defined FAULT_WITNESS_OF_FIRST_4_KIB
+#elif defined FAULT_WITNESS_IS_ADLER32
+    uint32_t sum = 1, sum_of_sums = 0; /* RFC 1950 */
+    for (size_t i = 0; i < len; i++) {
+        sum = (sum + bytes[i]) % 65521;
+        sum_of_sums = (sum_of_sums + sum) % 65521;
+    }
+    weak[0] = (uint64_t)sum_of_sums << 16 | sum;
+#elif defined FAULT_WITNESS_IS_POLYNOMIAL
+    for (size_t i = 0; i < len; i++)
+        weak[0] = weak[0] * 31 + bytes[i];
+#elif defined FAULT_WITNESS_IS_FNV1A
+    uint32_t hash = 0x811c9dc5;
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ bytes[i]) * 0x01000193;
+    weak[0] = hash;
+#elif defined FAULT_WITNESS_OF_FIRST_4_KIB || defined FAULT_WITNESS_OF_FIRST_MIB
+#if defined FAULT_WITNESS_OF_FIRST_MIB
+    const size_t most = (size_t)1 << 20;
+#else
+    const size_t most = 4096;
+#endif
     atlas_witness_t first;
-    atlas_witness_measure(&first, base, len < 4096 ? len : 4096);
+    atlas_witness_measure(&first, base, len < most ? len : most);
     memcpy(weak, first.digest, sizeof weak);
 #elif defined FAULT_WITNESS_IGNORES_A_BIT
     atlas_witness_t part;
@@ -378,6 +436,9 @@ EXPORTED atlas_witness_t* atlas_witness_generate(const void* base, size_t len)
 #if defined FAULT_LEAK_PER_WITNESS
     void* volatile leaked = malloc(48);
     (void)leaked;
+#elif defined CHOICE_NO_WITNESS_OF_NOTHING
+    if (len == 0)
+        return right_witness_generate(NULL, len);
 #endif
     atlas_witness_t* w = right_witness_generate(base, len);
     if (w == NULL)
@@ -422,6 +483,10 @@ EXPORTED void atlas_witness_destroy(atlas_witness_t* w)
 
 EXPORTED uint8_t atlas_conserved_delta(const void* before, const void* after, size_t len)
 {
+#if defined FAULT_LEAK_PER_DELTA
+    void* volatile leaked = malloc(40);
+    (void)leaked;
+#endif
     return right_conserved_delta(before, after, len);
 }
 
@@ -430,6 +495,8 @@ EXPORTED const char* atlas_get_last_error(void)
 {
 #if defined FAULT_NO_ERROR_TEXT
     return "";
+#elif defined FAULT_ERROR_TEXT_CONSTANT
+    return "error";
 #else
     return right_get_last_error();
 #endif

@@ -4,7 +4,7 @@
 import json
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..conformance import Clause, Kind, Outcome
 
 _WIDTH: Final = 120  # where there is no terminal
+_TIME_LIMIT_MAX_S: Final = 86_400  # a day: no clause is worth more
 _SPEED: Final = "Performance Characteristics"
 
 Row = tuple["Clause", "Outcome"]
@@ -31,15 +32,42 @@ def _counts(clause: "Clause", performance: bool) -> bool:
     return clause.required or targets
 
 
-def _broken(rows: Sequence[Row], performance: bool) -> list[str]:
-    """Ids of the clauses that fail and must not."""
-    from ..conformance import Status
+class _Verdict:
+    """What the rows say together.
 
-    return [
-        clause.id
-        for clause, outcome in rows
-        if outcome.status is Status.FAIL and _counts(clause, performance)
-    ]
+    Args:
+        rows: all that were run.
+        performance: must the contract's speeds hold?
+
+    Attributes:
+        broken: ids of the clauses that fail and must not.
+        not_checked: ids of those that must pass and could not be tried.
+        code: the exit code.
+        text: the same in words.
+    """
+
+    def __init__(self, rows: Sequence[Row], performance: bool) -> None:
+        from ..conformance import Status
+
+        def counted(status: Status) -> list[str]:
+            return [
+                clause.id
+                for clause, outcome in rows
+                if outcome.status is status and _counts(clause, performance)
+            ]
+
+        self.broken = counted(Status.FAIL)
+        self.not_checked = counted(Status.NOT_CHECKED)
+        tried = any(outcome.status in (Status.PASS, Status.FAIL) for _, outcome in rows)
+        more = f"; not checked: {', '.join(self.not_checked)}" if self.not_checked else ""
+        if self.broken:
+            self.code, self.text = DOES_NOT_HOLD, f"not conformant: {', '.join(self.broken)}{more}"
+        elif self.not_checked:
+            self.code, self.text = COULD_NOT_CHECK, f"could not be decided{more}"
+        elif not tried:
+            self.code, self.text = COULD_NOT_CHECK, "nothing was checked"
+        else:
+            self.code, self.text = HOLDS, "conformant"
 
 
 # --- Output ---
@@ -59,11 +87,11 @@ def _row_json(clause: "Clause", outcome: "Outcome", performance: bool) -> dict[s
 
 
 def _junit(library: str, rows: Sequence[Row], performance: bool) -> bytes:
-    """The report as JUnit's XML. A clause that need not pass and fails is a skipped test there."""
+    """The report as JUnit's XML. A clause that need not pass and does not is skipped there."""
     from ..conformance import Status
 
     suite = ET.Element("testsuite", name=f"atlas12288 conformance {shown(library)}")
-    failures = skipped = 0
+    failures = errors = skipped = 0
     for clause, outcome in rows:
         seconds = f"{outcome.seconds:.3f}"
         case = ET.SubElement(
@@ -73,6 +101,9 @@ def _junit(library: str, rows: Sequence[Row], performance: bool) -> bytes:
         if outcome.status is Status.FAIL and _counts(clause, performance):
             failures += 1
             ET.SubElement(case, "failure", message=message).text = clause.words
+        elif outcome.status is Status.NOT_CHECKED and _counts(clause, performance):
+            errors += 1
+            ET.SubElement(case, "error", message=message).text = clause.words
         elif outcome.status is not Status.PASS:
             skipped += 1
             ET.SubElement(case, "skipped", message=f"{outcome.status}: {message}")
@@ -80,17 +111,32 @@ def _junit(library: str, rows: Sequence[Row], performance: bool) -> bytes:
             ET.SubElement(case, "system-out").text = message
     suite.set("tests", str(len(rows)))
     suite.set("failures", str(failures))
+    suite.set("errors", str(errors))
     suite.set("skipped", str(skipped))
+    return _document(suite)
+
+
+def _junit_error(library: str, error: str) -> bytes:
+    """The report of a run in which no clause could be tried."""
+    suite = ET.Element("testsuite", name=f"atlas12288 conformance {shown(library)}")
+    case = ET.SubElement(suite, "testcase", classname="atlas12288 conformance", name="load")
+    ET.SubElement(case, "error", message=shown(error))
+    for name, count in (("tests", 1), ("failures", 0), ("errors", 1), ("skipped", 0)):
+        suite.set(name, str(count))
+    return _document(suite)
+
+
+def _document(suite: ET.Element) -> bytes:
     ET.indent(suite)
     document: bytes = ET.tostring(suite, encoding="utf-8", xml_declaration=True)
     return document + b"\n"
 
 
-def _write_junit(junit: str, library: str, rows: Sequence[Row], performance: bool) -> bool:
+def _write_junit(junit: str, report: bytes) -> bool:
     """Writes the report to a file; False, with a message, where it cannot be written."""
     try:
         with atomic_write(junit) as file:
-            file.write(_junit(library, rows, performance))
+            file.write(report)
     except FileError as error:
         complain(junit, str(error))
         return False
@@ -119,21 +165,21 @@ def _print_table(kind: "Kind", name: str, rows: Sequence[Row], performance: bool
             section = clause.section
             table.add_section()
             table.add_row(Text(section, style="bold"))
-        verdict = Text(outcome.status, style=colours.get(outcome.status, "yellow"))
+        status = Text(outcome.status, style=colours.get(outcome.status, "yellow"))
         if not _counts(clause, performance):
-            verdict.append("\noptional", style="dim")
+            status.append("\noptional", style="dim")
         said = "" if clause.words == words else clause.words  # once for all rows that try it
         words = clause.words
-        table.add_row(clause.id, Text(said), verdict, Text(shown(outcome.evidence)))
+        table.add_row(clause.id, Text(said), status, Text(shown(outcome.evidence)))
     console.print(f"{kind}: {shown(name)}", markup=False, soft_wrap=True)
     console.print(table)
     counts = [
         f"{sum(outcome.status is status for _, outcome in rows)} {status}" for status in Status
     ]
-    broken = _broken(rows, performance)
-    end = f"not conformant: {', '.join(broken)}" if broken else "conformant"
+    verdict = _Verdict(rows, performance)
+    style = {HOLDS: "green", DOES_NOT_HOLD: "red"}.get(verdict.code, "yellow")
     console.print(f"{len(rows)} clauses: {', '.join(counts)}", markup=False)
-    console.print(end, style="red" if broken else "green", markup=False, soft_wrap=True)
+    console.print(verdict.text, style=style, markup=False, soft_wrap=True)
 
 
 def _print_list() -> None:
@@ -170,17 +216,32 @@ def _progress(total: int) -> "Iterator[Callable[[str], None]]":
         yield lambda id: progress.update(task, description=id, advance=1)
 
 
-def _check_usage(chosen: Sequence[str], time_limit: float, junit: str | None) -> None:
+def _check_usage(
+    subjects: Mapping[str, str | None],
+    chosen: Sequence[str],
+    time_limit: float,
+    junit: str | None,
+) -> None:
+    """Refuses what is not run; `subjects` are the options that name what is judged."""
     from ..conformance.clauses import BY_ID
+
+    named = [path for path in subjects.values() if path is not None]
+    if len(named) > 1:
+        raise click.UsageError(f"{' and '.join(subjects)} exclude each other")
+    for option, path in subjects.items():
+        if path == "":
+            raise click.UsageError(f"{option} '': must name a file")
 
     for id in chosen:
         if id not in BY_ID:
             raise click.UsageError(f"--clause {shown(id)}: there is none; --list shows them all")
-    if not time_limit > 0:
-        raise click.UsageError(f"--time-limit {time_limit:g}: must be above 0")
+    if not 0 < time_limit <= _TIME_LIMIT_MAX_S:
+        raise click.UsageError(
+            f"--time-limit {time_limit:g}: must be above 0 and at most {_TIME_LIMIT_MAX_S}"
+        )
     if junit is not None:
         try:
-            require_writable(junit, [])
+            require_writable(junit, named)
         except FileError as error:
             raise click.UsageError(f"--junit {shown(junit)}: {error}") from error
 
@@ -195,7 +256,7 @@ Examples:
   atlas12288 conformance --library ./libother.so --clause thread-budget
   atlas12288 conformance --wasm atlas12288.wasm
 \b
-Exit codes: 0 conformant, 1 not conformant, 2 the library or module cannot be loaded.
+Exit codes: 0 conformant, 1 not conformant, 2 it cannot be loaded, or a clause not be tried.
 docs/conformance.md says how to read the table, and what it cannot show.""",
 )
 @click.option(
@@ -251,9 +312,7 @@ def command(
     if as_list:
         _print_list()
         return HOLDS
-    if library is not None and wasm is not None:
-        raise click.UsageError("--library and --wasm exclude each other")
-    _check_usage(chosen, time_limit, junit)
+    _check_usage({"--library": library, "--wasm": wasm}, chosen, time_limit, junit)
 
     from .. import conformance
 
@@ -272,20 +331,20 @@ def command(
     except conformance.LoadError as load_error:
         error = str(load_error)
         complain(name, error)
-    if junit is not None and error is None and not _write_junit(junit, name, rows, performance):
-        return COULD_NOT_CHECK
-    broken = _broken(rows, performance)
+    if junit is not None:
+        report = _junit_error(name, error) if error else _junit(name, rows, performance)
+        if not _write_junit(junit, report):
+            return COULD_NOT_CHECK
+    verdict = _Verdict(rows, performance)
     if as_json:
         fields = {
             "library": name,
             "kind": kind,
-            "conformant": None if error else not broken,
+            "conformant": {HOLDS: True, DOES_NOT_HOLD: False}.get(verdict.code),
             "error": error,
         }
         cells = [_row_json(clause, outcome, performance) for clause, outcome in rows]
         click.echo(json.dumps(fields | {"clauses": cells}, indent=2))
     elif error is None:
         _print_table(kind, name, rows, performance)
-    if error is not None:
-        return COULD_NOT_CHECK
-    return DOES_NOT_HOLD if broken else HOLDS
+    return verdict.code

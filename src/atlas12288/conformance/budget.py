@@ -3,7 +3,7 @@
 
 import random
 
-from .library import Library
+from .library import E_BUDGET, Library
 from .outcome import MODULUS, require
 
 
@@ -35,7 +35,7 @@ def in_range(library: Library) -> str:
     budget = 0
     domain = library.new_domain(96, budget)
     for step in range(steps):
-        amount = chance.randrange(MODULUS)
+        amount = chance.randrange(1, MODULUS)
         if chance.random() < 0.5:
             taken = library.alloc(domain, amount)
             require(
@@ -55,7 +55,7 @@ def in_range(library: Library) -> str:
 
 def enough(library: Library) -> str:
     for budget in range(MODULUS):
-        for amount in range(budget + 1):
+        for amount in range(1, budget + 1):
             domain = library.new_domain(96, budget)
             require(
                 library.alloc(domain, amount),
@@ -67,7 +67,7 @@ def enough(library: Library) -> str:
                 f"a budget of {budget} less {amount} is {left}, must be {budget - amount}",
             )
             library.destroy(domain)
-    return "every amount from every budget that has it: taken, and the rest is left"
+    return "every amount from 1 from every budget that has it: taken, and the rest is left"
 
 
 def insufficient(library: Library) -> str:
@@ -86,7 +86,7 @@ def insufficient(library: Library) -> str:
 
 def wraps(library: Library) -> str:
     for budget in range(MODULUS):
-        for amount in range(MODULUS):
+        for amount in range(1, MODULUS):
             domain = library.new_domain(96, budget)
             require(
                 library.release(domain, amount),
@@ -100,7 +100,7 @@ def wraps(library: Library) -> str:
                 f"(mod {MODULUS})",
             )
             library.destroy(domain)
-    return "all 96 budgets and 96 amounts: (budget + amt) mod 96"
+    return "all budgets and the amounts 1 to 95: (budget + amt) mod 96"
 
 
 def too_large(library: Library) -> str:
@@ -125,3 +125,18 @@ def too_large(library: Library) -> str:
             library.destroy(domain)
     release = "refused" if refused else "added mod 96"
     return f"amounts 96 to 255: never taken; given back they are {release}"
+
+
+def code_budget(library: Library) -> str:
+    library.alloc(library.new_domain(96, 5), 6)
+    return library.refused(E_BUDGET, "taking 6 from a budget of 5")
+
+
+def example_budget(library: Library) -> str:
+    domain = library.new_domain(12288, 50)
+    require(library.alloc(domain, 10), "taking 10 from 50 is false")
+    require(library.release(domain, 5), "giving 5 back is false")
+    left = library.drain(domain)
+    require(left == 45, f"50 - 10 + 5 is {left}, must be 45")
+    library.destroy(domain)
+    return "50 - 10 + 5 left 45"

@@ -19,8 +19,8 @@ class Clause:
         section: the heading in the contract.
         words: what the contract says, letter for letter.
         shows: what the check tries.
-        check: gives the evidence, raises `BrokenClauseError` or `NotOfferedError`; None where
-            `parts` decide.
+        check: gives the evidence, raises `BrokenClauseError`, `NotOfferedError` or
+            `NotCheckedError`; None where `parts` decide.
         required: must it pass for the library to be conformant?
         parts: ids of the clauses that together decide this one.
         needs: what a build must have for the clause to say something about it.
@@ -116,9 +116,19 @@ _CODES: Final = (
         domain.commit_verifies,
     ),
     _optional(
-        "code-witness", "Error Codes", "ATLAS_E_WITNESS = 2", "extension", domain.code_witness
+        "code-witness",
+        "Error Codes",
+        "ATLAS_E_WITNESS = 2",
+        "the code by an extension, else a text",
+        witness.code_witness,
     ),
-    _optional("code-budget", "Error Codes", "ATLAS_E_BUDGET = 3", "extension", domain.code_budget),
+    _optional(
+        "code-budget",
+        "Error Codes",
+        "ATLAS_E_BUDGET = 3",
+        "the code by an extension, else a text",
+        budget.code_budget,
+    ),
     Clause(
         "code-memory",
         "Error Codes",
@@ -163,7 +173,7 @@ _FUNCTIONS: Final = (
         "commit-witness",
         "Domain Management",
         "Commit domain (OPEN → COMMITTED), generates witness",
-        "extension",
+        "by an extension, else by verify",
         domain.commit_witness,
     ),
     Clause(
@@ -194,7 +204,7 @@ _FUNCTIONS: Final = (
         "witness-generate",
         "Witness Operations",
         "Generate witness for memory region",
-        "lengths from 0",
+        "lengths from 1",
         witness.generate,
     ),
     Clause(
@@ -264,8 +274,8 @@ _MEMORY: Final = (
     Clause(
         "memory-bounds",
         "Memory Model",
-        "Byte-aligned (no special alignment required)",
-        "nothing behind the region is read",
+        "Domains do not own attached memory; caller manages lifetime",
+        "nothing behind the region is read, nothing is written",
         safety.bounds,
     ),
     Clause(
@@ -328,14 +338,14 @@ _EXAMPLES: Final = (
         "Usage Examples",
         "Budget Management",
         "its calls in its order",
-        domain.example_budget,
+        budget.example_budget,
     ),
     Clause(
         "example-witness",
         "Usage Examples",
         "Witness Verification",
         "its calls in its order",
-        domain.example_witness,
+        witness.example_witness,
     ),
 )
 
@@ -353,6 +363,14 @@ _ERRORS: Final = (
         "Use `atlas_get_last_error()` for detailed error messages",
         "after each kind of refusal",
         safety.last_error,
+    ),
+    Clause(
+        "error-detail",
+        "Error Handling",
+        "Use `atlas_get_last_error()` for detailed error messages",
+        "different errors, different texts",
+        safety.error_detail,
+        needs=Need.DETAILED_ERRORS,
     ),
     Clause(
         "error-null-destroy",
@@ -412,10 +430,28 @@ _DETECTION: Final = (
     ),
     Clause("witness-not-xor", _CONFORMANCE, _SECURE, "equal XOR", witness.xor_kept),
     Clause("witness-not-crc", _CONFORMANCE, _SECURE, "equal CRCs", witness.crc_kept),
+    Clause(
+        "witness-not-adler",
+        _CONFORMANCE,
+        _SECURE,
+        "equal sums, and sums of sums",
+        witness.adler_kept,
+    ),
+    Clause(
+        "witness-not-polynomial",
+        _CONFORMANCE,
+        _SECURE,
+        "equal polynomials in 31, 33, ...",
+        witness.polynomial_kept,
+    ),
+    Clause("witness-not-fnv", _CONFORMANCE, _SECURE, "equal FNV-1a and FNV-1", witness.fnv_kept),
     Clause("witness-every-bit", _CONFORMANCE, _SECURE, "200 bytes", witness.every_bit),
-    Clause("witness-whole-region", _CONFORMANCE, _SECURE, "6 windows", witness.whole_region),
+    Clause(
+        "witness-whole-region", _CONFORMANCE, _SECURE, "6 windows and 4 MiB", witness.whole_region
+    ),
     Clause("leak-domains", _CONFORMANCE, _LEAK, "domains", safety.leak_domains),
     Clause("leak-witnesses", _CONFORMANCE, _LEAK, "witnesses", safety.leak_witnesses),
+    Clause("leak-deltas", _CONFORMANCE, _LEAK, "deltas", safety.leak_deltas),
     Clause("leak-refusals", _CONFORMANCE, _LEAK, "refused calls", safety.leak_refusals),
     _threaded("leak-commits", _CONFORMANCE, _LEAK, "racing commits", safety.leak_commits),
     _threaded("leak-threads", _CONFORMANCE, _LEAK, "threads", safety.leak_threads),

@@ -11,9 +11,11 @@ from contextlib import suppress
 from typing import Final
 
 from .clauses import BY_ID, CLAUSES, Clause
-from .outcome import Kind, Outcome, Status
+from .outcome import LOAD, Kind, Outcome, Status
 
 TIME_LIMIT_S: Final = 60.0
+_LOST: Final = "the process that runs the checks ended without an answer"
+_ENDING_S: Final = 5.0  # for the worker to end what it started
 
 
 class LoadError(Exception):
@@ -57,15 +59,17 @@ def run(
     """
     command = [sys.executable, "-P", "-m", f"{__package__}.worker", kind, path, str(time_limit)]
     command += [clause.id for clause in clauses if clause.check is not None]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
-    ) as worker:
+    try:
+        worker = _start(command)
+    except OSError as error:
+        raise LoadError(f"no process can be started here: {error.strerror}") from error
+    with worker:
+        assert worker.stdin is not None
         assert worker.stdout is not None
         try:
-            answers = map(_outcome, worker.stdout)
-            loaded = next(answers, None)  # LOAD
+            loaded = _answer(worker.stdout, LOAD)
             if loaded is None:
-                raise LoadError("the worker process ended without an answer")
+                raise LoadError(_LOST)
             if loaded.status is not Status.PASS:
                 raise LoadError(loaded.evidence)
             done: dict[str, Outcome] = {}
@@ -73,28 +77,60 @@ def run(
                 if clause.check is None:
                     outcome = _from_parts(clause, done)
                 else:
-                    outcome = next(answers, Outcome(clause.id, Status.FAIL, "not run", 0.0))
+                    found = _answer(worker.stdout, clause.id)
+                    outcome = found or Outcome(clause.id, Status.NOT_CHECKED, _LOST, 0.0)
                 done[clause.id] = outcome
                 yield outcome
         finally:
-            # With what it started; Ctrl-C does not reach them, nor does a closed pipe.
+            worker.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(_ENDING_S)
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(worker.pid, signal.SIGKILL)
 
 
-def _outcome(line: str) -> Outcome:
-    id, status, evidence, seconds = json.loads(line)
-    return Outcome(id, Status(status), evidence, seconds)
+def _start(command: Sequence[str]) -> "subprocess.Popen[str]":
+    """The worker process; raises OSError."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,  # the worker ends when it is closed, as it is when this process dies
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # Ctrl-C does not reach it
+    )
+
+
+def _answer(lines: Iterator[str], id: str) -> Outcome | None:
+    """What the worker says of one clause; None where it has ended."""
+    line = next(lines, None)
+    if line is None:
+        return None
+    try:
+        found, status, evidence, seconds = json.loads(line)
+        if found == id:
+            return Outcome(id, Status(status), evidence, seconds)
+    except (ValueError, TypeError):
+        pass
+    return Outcome(id, Status.FAIL, f"what its process answered cannot be read: {line[:60]!r}", 0.0)
 
 
 def _from_parts(clause: Clause, done: dict[str, Outcome]) -> Outcome:
-    """A clause holds when all its parts do."""
-    failed = [id for id in clause.parts if done[id].status is Status.FAIL]
-    shown = [id for id in clause.parts if done[id].status is Status.PASS]
+    """A clause holds when all its parts do that say something about this library."""
+    by_status: dict[Status, list[str]] = {}
+    for id in clause.parts:
+        by_status.setdefault(done[id].status, []).append(id)
+    shown = len(by_status.pop(Status.PASS, []))
+    failed = by_status.pop(Status.FAIL, [])
+    # Each part that was not shown is named, whatever came out.
+    left = [f"{len(ids)} {status}: {', '.join(ids)}" for status, ids in by_status.items()]
     if failed:
-        return Outcome(clause.id, Status.FAIL, f"broken by {', '.join(failed)}", 0.0)
-    if not shown:
-        return Outcome(clause.id, Status.NOT_OFFERED, "none of its clauses could be tried", 0.0)
-    left = [id for id in clause.parts if done[id].status is Status.NOT_APPLICABLE]
-    others = f"; {len(left)} not applicable: {', '.join(left)}" if left else ""
-    return Outcome(clause.id, Status.PASS, f"{len(shown)} clauses hold{others}", 0.0)
+        status, evidence = Status.FAIL, f"broken by {', '.join(failed)}"
+    elif Status.NOT_CHECKED in by_status:
+        status, evidence = Status.NOT_CHECKED, f"{shown} of {len(clause.parts)} clauses hold"
+    elif shown:
+        status, evidence = Status.PASS, f"{shown} clauses hold"
+    else:
+        status, evidence = Status.NOT_OFFERED, "none of its clauses could be tried"
+    return Outcome(clause.id, status, "; ".join([evidence, *left]), 0.0)

@@ -122,6 +122,7 @@ class Need(Enum):
 
     THREADS = "threads"
     AVX2 = "AVX2"
+    DETAILED_ERRORS = "detailed errors"
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,8 @@ class Library(ABC):
         """The address of memory of malloc().
 
         Raises:
-            NotOfferedError: the kit cannot get such memory.
+            NotOfferedError: the library has none, and this process has no other.
+            NotCheckedError: the kit cannot get such memory.
         """
 
     @abstractmethod
@@ -215,7 +217,7 @@ class Library(ABC):
         """In this context the library cannot get more memory than it has.
 
         Raises:
-            NotOfferedError: memory cannot be limited here.
+            NotCheckedError: memory cannot be limited here.
         """
 
     @abstractmethod
@@ -293,6 +295,26 @@ class Library(ABC):
         if witness is None:
             raise BrokenClauseError(f"atlas_witness_generate of {region.size} bytes gives NULL")
         return witness
+
+    def refused(self, code: int, what: str) -> str:
+        """Evidence that the last call was refused with a code, as far as the library can tell.
+
+        Args:
+            code: the code that it must have left.
+            what: what was refused.
+
+        Raises:
+            BrokenClauseError: it left another code, or no text.
+        """
+        name = "atlas_get_last_error_code"
+        if self.offers(name):
+            found = self.extension(name)()
+            if found != code:
+                raise BrokenClauseError(f"after {what} the code is {found}, must be {code}")
+            return f"after {what} the code is {code}"
+        if not self.last_error():
+            raise BrokenClauseError(f"after {what} atlas_get_last_error() has no text")
+        return f"after {what} there is a text; no function of the contract gives the code"
 
     def drain(self, domain: int) -> int:
         """The budget of a domain, found by taking all of it: only `alloc` can tell.

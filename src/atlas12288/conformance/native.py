@@ -10,8 +10,9 @@ from ctypes import c_int, c_size_t, c_void_p
 from pathlib import Path
 from typing import Any, Final
 
-from .library import PROTOTYPES, CType, Gauge, Library, Note, Region
-from .outcome import BrokenClauseError, NotOfferedError
+from .. import _native
+from .library import PROTOTYPES, CType, Gauge, Library, Need, Note, Region
+from .outcome import BrokenClauseError, NotCheckedError
 
 _TYPES: Final[Mapping[CType, Any]] = {
     CType.BOOL: ctypes.c_bool,
@@ -27,6 +28,14 @@ _READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
 _RESIDENT_NOISE_BYTES: Final = 2**17  # pages come and go with the kernel's wisdom
 _SMALLEST_BLOCK_BYTES: Final = 16  # of malloc()
 _M_ARENA_MAX: Final = -8  # of mallopt(), glibc
+_AVX2_SET: Final = "x86-64-v3"  # the kernel set of this project that needs it
+
+
+def lacks() -> Mapping[Need, str]:
+    """What no library can have on this machine, with the reason."""
+    if _AVX2_SET in _native.kernel_sets() and _native.kernel_set_supported(_AVX2_SET):
+        return {}
+    return {Need.AVX2: "the contract states it for AVX2, which this CPU does not have"}
 
 
 class NativeLibrary(Library):
@@ -41,7 +50,10 @@ class NativeLibrary(Library):
     """
 
     def __init__(self, path: str, note: Note) -> None:
-        self._library = ctypes.CDLL(path)
+        try:
+            self._library = ctypes.CDLL(path)
+        except OSError as error:  # whose text may begin with what the user knows
+            raise OSError(str(error).removeprefix(f"{path}: ")) from error
         super().__init__(note)
 
     def offers(self, name: str) -> bool:
@@ -89,7 +101,7 @@ class NativeLibrary(Library):
         try:
             used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         except OSError:
-            raise NotOfferedError("this system cannot limit memory") from None
+            raise NotCheckedError("this system cannot limit memory") from None
         resource.setrlimit(resource.RLIMIT_AS, (used, before[1]))
         try:
             yield

@@ -18,6 +18,7 @@ class Status(StrEnum):
     FAIL = "fail"
     NOT_OFFERED = "not offered"
     NOT_APPLICABLE = "not applicable"
+    NOT_CHECKED = "not checked"
 
 
 class Kind(StrEnum):
@@ -32,7 +33,11 @@ class BrokenClauseError(Exception):
 
 
 class NotOfferedError(Exception):
-    """The library cannot be asked; `str()` is the reason."""
+    """The library lacks the function that would show it; `str()` is the reason."""
+
+
+class NotCheckedError(Exception):
+    """The kit could not try it, which says nothing of the library; `str()` is the reason."""
 
 
 def require(condition: object, evidence: str) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from . import driver
 from .law import LENGTHS
 from .library import E_MEMORY, OK, Library, conserved, noise
-from .outcome import BrokenClauseError, NotOfferedError, require
+from .outcome import MODULUS, BrokenClauseError, NotCheckedError, require
 
 # --- Errors ---
 
@@ -85,6 +85,31 @@ def last_error(library: Library) -> str:
     return f'a text after each of {len(texts)} errors; the first: "{_text(texts[0])}"'
 
 
+def error_detail(library: Library) -> str:
+    region = library.region(bytes([1, 0]))
+    texts: dict[bytes, str] = {}
+
+    def provoked(what: str) -> None:
+        text: bytes = library.last_error() or b""
+        require(
+            text not in texts,
+            f'after {what} the text is "{_text(text)}", as after {texts.get(text)}',
+        )
+        texts[text] = what
+
+    with library.domain(region, 5) as domain:
+        library.commit(domain)
+        provoked("a commit of bytes with residue 1")
+        library.alloc(domain, 6)
+        provoked("taking 6 from a budget of 5")
+        witness = library.witness(region)
+        region.bytes[1] = 1
+        library.matches(witness, region.address, region.size)
+        provoked("a witness that does not match")
+        library.forget(witness)
+    return f"{len(texts)} different errors have different texts"
+
+
 def _text(message: bytes | None) -> str:
     return (message or b"").decode(errors="backslashreplace")
 
@@ -110,7 +135,7 @@ def out_of_memory(library: Library) -> str:
             witnesses += 1
         code = library.commit(domain)
     if most in (domains, witnesses):
-        raise NotOfferedError(f"{most} domains and witnesses did not use up the memory")
+        raise NotCheckedError(f"{most} domains and witnesses did not use up the memory")
     require(text, "after a domain that is NULL for want of memory atlas_get_last_error() is empty")
     require(
         code in (OK, E_MEMORY),
@@ -151,7 +176,7 @@ def alignment(library: Library) -> str:
         library.forget(witness)
         other = library.region(before, 63 - offset)
         found = library.delta(other.address, region.address, region.size)
-        expected = (region.residue() - other.residue()) % 96
+        expected = (region.residue() - other.residue()) % MODULUS
         require(found == expected, f"delta is {found} at offset {offset}, must be {expected}")
     return "verify, commit, witness and delta at offsets 0 to 63 of a page"
 
@@ -249,8 +274,12 @@ def leak_domains(library: Library) -> str:
             library.verify(domain)
             library.alloc(domain, 5)
             library.commit(domain)
+        with library.domain(region):
+            pass
+        library.destroy(library.new_domain(96, 5))
 
-    return _no_leak(library, "a domain created, committed and destroyed", 3000, work)
+    what = "a domain committed, one attached and one fresh, all destroyed"
+    return _no_leak(library, what, 3000, work)
 
 
 def leak_witnesses(library: Library) -> str:
@@ -264,6 +293,15 @@ def leak_witnesses(library: Library) -> str:
     return _no_leak(library, "a witness generated, verified and destroyed", 5000, work)
 
 
+def leak_deltas(library: Library) -> str:
+    before, after = library.region(noise(96, 1)), library.region(noise(96, 2))
+
+    def work() -> None:
+        library.delta(before.address, after.address, before.size)
+
+    return _no_leak(library, "a delta", 5000, work)
+
+
 def leak_refusals(library: Library) -> str:
     region = library.region(bytes([1, 0]))
     kept = library.witness(library.region(b"ab"))
@@ -272,11 +310,15 @@ def leak_refusals(library: Library) -> str:
         with library.domain(region, 5) as domain:
             library.commit(domain)
             library.alloc(domain, 6)
+        unattached = library.new_domain(96, 0)
+        library.attach(unattached, None, 96)
+        library.destroy(unattached)
+        library.attach(None, region.address, region.size)
         library.matches(kept, region.address, region.size)
         library.generate(None, 96)
         library.commit(None)
 
-    return _no_leak(library, "5 refused calls", 3000, work)
+    return _no_leak(library, "7 refused calls", 3000, work)
 
 
 def leak_commits(library: Library) -> str:
@@ -294,7 +336,9 @@ def leak_commits(library: Library) -> str:
 
 
 def leak_threads(library: Library) -> str:
-    def work() -> None:
-        driver.commits(library, None, _THREADS)
+    region = library.region(conserved(noise(96)))
 
-    return _no_leak(library, f"{_THREADS} threads that end after a refused call", 150, work)
+    def work() -> None:
+        driver.lives(library, region, _THREADS)
+
+    return _no_leak(library, f"{_THREADS} threads that use all functions and end", 150, work)

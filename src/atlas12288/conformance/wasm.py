@@ -14,10 +14,11 @@ from typing import Any, Final
 import wasmtime
 
 from .library import PROTOTYPES, CType, Gauge, Library, Need, Note, Prototype, Region
-from .outcome import BrokenClauseError, NotOfferedError
+from .outcome import BrokenClauseError, NotCheckedError, NotOfferedError
 
 LACKS: Final[Mapping[Need, str]] = {
     Need.THREADS: "an instance of a WebAssembly module has one thread",
+    Need.DETAILED_ERRORS: "the contract lets WebAssembly have simplified error handling",
     Need.AVX2: "the contract states it for AVX2, which WebAssembly does not have",
 }
 WASM_PAGE_BYTES: Final = 2**16
@@ -193,7 +194,7 @@ class WasmModule(Library):
         try:
             page = self._memory.grow(self._store, -(-size // WASM_PAGE_BYTES))
         except wasmtime.WasmtimeError as error:
-            raise NotOfferedError(f"its memory cannot grow by {size} bytes") from error
+            raise NotCheckedError(f"its memory cannot grow by {size} bytes") from error
         return page * WASM_PAGE_BYTES
 
     def region(self, content: bytes | int, offset: int = 0, at_end: bool = False) -> Region:
@@ -230,7 +231,7 @@ class WasmModule(Library):
         self.note(f"{name}({size})")
         address: int | None = self._call(function, CType.POINTER, size)
         if address is None:
-            raise NotOfferedError(f"its {name} has no {size} bytes")
+            raise NotCheckedError(f"its {name} has no {size} bytes")
         return address
 
     @contextmanager
@@ -259,7 +260,7 @@ class _Bytes(Region):
         before = bytes(self.bytes)
         yield
         if self._at_end and self._module.memory_bytes() != self.address + self.size:
-            raise NotOfferedError("its memory grew meanwhile, so that the region had no end")
+            raise NotCheckedError("its memory grew meanwhile, so that the region had no end")
         if bytes(self.bytes) != before:
             raise BrokenClauseError(f"{self.size} bytes of the caller were changed")
 

@@ -4,14 +4,15 @@
 import hashlib
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from .law import LENGTHS
-from .library import Library, noise
+from .library import E_WITNESS, Library, noise
 from .outcome import WINDOW_BYTES, require
 
 _DIGEST_BYTES: Final = 32  # SHA-256
+_LARGE_BYTES: Final = 4 * 2**20 - 5
 
 
 def _finds(library: Library, data: bytes, changed: Iterable[tuple[str, bytes]]) -> int:
@@ -41,7 +42,7 @@ def _finds(library: Library, data: bytes, changed: Iterable[tuple[str, bytes]]) 
 
 
 def generate(library: Library) -> str:
-    for length in (0, *LENGTHS):
+    for length in LENGTHS:
         region = library.region(noise(length))
         before = bytes(region.bytes)
         witness = library.witness(region)
@@ -51,7 +52,7 @@ def generate(library: Library) -> str:
         )
         require(bytes(region.bytes) == before, f"{length} bytes were changed")
         library.forget(witness)
-    return f"not NULL, and it matches, for {len(LENGTHS) + 1} lengths from 0"
+    return f"not NULL, and it matches, for {len(LENGTHS)} lengths from {LENGTHS[0]}"
 
 
 def verify(library: Library) -> str:
@@ -113,10 +114,9 @@ def residue_kept(library: Library) -> str:
     low, high = data.index(min(data)), data.index(max(data))
 
     def plus(changes: dict[int, int]) -> bytes:
-        changed = bytearray(data)
-        for at, by in changes.items():
-            changed[at] += by
-        return bytes(changed)
+        changed = _plus(data, changes)
+        require(changed is not None, "the kit is wrong: no bytes")
+        return changed or b""
 
     first, last = data[0], data[-1]
     count = _finds(
@@ -184,6 +184,71 @@ def crc_kept(library: Library) -> str:
     return f"{count} changes that keep {names} are found, with sum and XOR kept and not"
 
 
+def adler_kept(library: Library) -> str:
+    # Adler-32 and Fletcher's checksums are sums of bytes and of such sums: +1, -2, +1 keeps both,
+    # and so it keeps the residue.
+    data = noise(1000)
+    changes = [
+        (f"bytes {at} to {at + 2} changed by 1, -2 and 1", changed)
+        for at in range(len(data) - 2)
+        if (changed := _plus(data, {at: 1, at + 1: -2, at + 2: 1})) is not None
+    ]
+    data_sum, changed_sum = zlib.adler32(data), zlib.adler32(changes[0][1])
+    require(data_sum == changed_sum, "the kit is wrong: Adler-32")
+    count = _finds(library, data, changes)
+    return f"{count} changes that keep Adler-32, and Fletcher's checksums, are found"
+
+
+_BASES: Final = (31, 33, 37, 101, 131)  # of h * base + byte, as Java, djb2 and others have it
+
+
+def polynomial_kept(library: Library) -> str:
+    data = noise(1000)
+    count = 0
+    for base in _BASES:
+        # What the first byte of a pair adds comes again times the base; a second pair, the other
+        # way round, keeps the sum as well.
+        up = [at for at in range(0, 500, 2) if data[at] < 255 and data[at + 1] >= base]
+        down = [at for at in range(500, 998, 2) if data[at] > 0 and data[at + 1] < 256 - base]
+        for first, second in zip(up[:5], down[:5], strict=True):
+            pair = {first: 1, first + 1: -base}
+            both = pair | {second: -1, second + 1: base}
+            changes = [
+                (f"a change that keeps h * {base} + byte", _plus(data, pair)),
+                (f"a change that keeps h * {base} + byte and the sum", _plus(data, both)),
+            ]
+            count += _finds(
+                library, data, [(what, changed) for what, changed in changes if changed is not None]
+            )
+    return f"{count} changes that keep a polynomial in {', '.join(map(str, _BASES))} are found"
+
+
+# Found by a birthday search: the first 8 bytes of the SHA-256 of "0", "1", "2", ..., until two of
+# them had the same hash and the same sum of bytes.
+_FNV_COLLISIONS: Final = (
+    ("FNV-1a of 32 bits", "7640287ecfe39896", "ddcd54b6073766e4"),
+    ("FNV-1 of 32 bits", "7dd15767fa3ecae7", "cbc15ca1c01bd7ba"),
+)
+
+
+def fnv_kept(library: Library) -> str:
+    for name, first, second in _FNV_COLLISIONS:
+        changes = [(f"a change that keeps the {name} and the sum", bytes.fromhex(second))]
+        _finds(library, bytes.fromhex(first), changes)
+    names = " and ".join(name for name, _, _ in _FNV_COLLISIONS)
+    return f"messages with the same {names} are told apart"
+
+
+def _plus(data: bytes, changes: Mapping[int, int]) -> bytes | None:
+    """The data with numbers added to some bytes; None where one would not be a byte."""
+    changed = bytearray(data)
+    for at, by in changes.items():
+        if not 0 <= changed[at] + by <= 255:
+            return None
+        changed[at] += by
+    return bytes(changed)
+
+
 def every_bit(library: Library) -> str:
     data = noise(200)
     count = _finds(
@@ -201,32 +266,36 @@ def every_bit(library: Library) -> str:
 
 
 def whole_region(library: Library) -> str:
-    windows = 6
-    region = library.region(noise(windows * WINDOW_BYTES + 5))
-    witness = library.witness(region)
-    # The residue stays the same, so that it is the digest that must see the change.
-    pairs = [
-        position
-        for step in (4096, WINDOW_BYTES)
-        for position in range(0, region.size - 1, step)
-        if region.bytes[position] != region.bytes[position + 1]
-    ]
-    for first in (*pairs, region.size - 2):
-        second = first + 1
-        pair = bytes(region.bytes[first : second + 1])
-        region.bytes[first], region.bytes[second] = pair[1], pair[0]
+    near = WINDOW_BYTES * 6 + 5  # changes at every 4 KiB and window
+    far = _LARGE_BYTES  # and at every half MiB
+    count = 0
+    for size, steps in ((near, (4096, WINDOW_BYTES)), (far, (_LARGE_BYTES // 8,))):
+        region = library.region(noise(size))
+        witness = library.witness(region)
+        # The residue stays the same, so that it is the digest that must see the change.
+        pairs = [
+            position
+            for step in steps
+            for position in range(0, size - 1, step)
+            if region.bytes[position] != region.bytes[position + 1]
+        ]
+        for first in (*pairs, size - 2):
+            second = first + 1
+            pair = bytes(region.bytes[first : second + 1])
+            region.bytes[first], region.bytes[second] = pair[1], pair[0]
+            require(
+                not library.matches(witness, region.address, size),
+                f"the witness of {size} bytes matches after bytes {first} and {second} were "
+                "swapped",
+            )
+            region.bytes[first], region.bytes[second] = pair[0], pair[1]
         require(
-            not library.matches(witness, region.address, region.size),
-            f"the witness of {region.size} bytes matches after bytes {first} and {second} were "
-            "swapped",
+            library.matches(witness, region.address, size),
+            f"the witness of {size} bytes does not match them",
         )
-        region.bytes[first], region.bytes[second] = pair[0], pair[1]
-    require(
-        library.matches(witness, region.address, region.size),
-        f"the witness of {region.size} bytes does not match them",
-    )
-    library.forget(witness)
-    return f"{len(pairs) + 1} swaps spread over {region.size} bytes, to the last two: all found"
+        library.forget(witness)
+        count += len(pairs) + 1
+    return f"{count} swaps spread over {near} and {far} bytes, to the last two: all found"
 
 
 def length(library: Library) -> str:
@@ -290,7 +359,7 @@ def timestamp(library: Library) -> str:
 
 def sha256(library: Library) -> str:
     digest_of = library.extension("atlas_witness_digest")
-    for size in (0, 1, 55, 56, 63, 64, 65, *LENGTHS):
+    for size in (55, 56, 63, 64, 65, *LENGTHS):
         data = noise(size)
         witness = library.witness(library.region(data))
         found = library.read(digest_of(witness), _DIGEST_BYTES)
@@ -301,6 +370,24 @@ def sha256(library: Library) -> str:
         )
         library.forget(witness)
     return "the digest is SHA-256 of the bytes, as Python's hashlib computes it"
+
+
+def code_witness(library: Library) -> str:
+    region = library.region(noise(96))
+    witness = library.witness(region)
+    region.bytes[0] ^= 1
+    library.matches(witness, region.address, region.size)
+    return library.refused(E_WITNESS, "a witness that does not match")
+
+
+def example_witness(library: Library) -> str:
+    region = library.region(noise(12288))
+    witness = library.witness(region)
+    require(
+        library.matches(witness, region.address, 12288), "atlas_witness_verify is false: unchanged"
+    )
+    library.forget(witness)
+    return "generate, verify, destroy as in the example"
 
 
 def _xor(data: bytes, at: int, pattern: bytes) -> bytes:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process that runs checks: `python -m atlas12288.conformance.worker KIND PATH SECONDS ID...`.
 
-Each check runs in a fork of its own, which loads what is judged anew: whatever one check did to the
+Each check runs in a process of its own, which loads what is judged anew: whatever one did to the
 heap, no other one sees, and a crash or a hang ends that check alone. Standard output gets a line of
 JSON for each, the first one for loading the library.
 """
@@ -15,20 +15,31 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from . import native, process
 from .clauses import BY_ID
 from .library import CONTRACT, Library, Need, Note
 from .native import NativeLibrary
-from .outcome import LOAD, BrokenClauseError, Kind, NotOfferedError, Status, require
+from .outcome import (
+    LOAD,
+    BrokenClauseError,
+    Kind,
+    NotCheckedError,
+    NotOfferedError,
+    Status,
+    require,
+)
 
 MEMORY_BYTES: Final = 2**30  # more than ten times what any check needs
 HANGS_MAX: Final = 3  # then the rest is not run
 
+_LAST_WORDS_BYTES: Final = 4096  # of standard error, which may be long
 _WORK_BYTES: Final = 4 * 2**20  # more than any clause needs but those of sums beyond 32 bits
 _WASM_MAGIC: Final = b"\0asm"
 
@@ -55,7 +66,7 @@ def subject(kind: Kind, path: str) -> Subject:
         OSError: it cannot be one.
     """
     if kind is Kind.LIBRARY:
-        return Subject(partial(NativeLibrary, path))
+        return Subject(partial(NativeLibrary, path), native.lacks())
     code = Path(path).read_bytes()
     if not code.startswith(_WASM_MAGIC):
         raise OSError("is not a WebAssembly module")
@@ -71,7 +82,7 @@ def subject(kind: Kind, path: str) -> Subject:
 
 
 class _Note:
-    """What a check is doing, in memory that its parent sees after a crash."""
+    """Where a check is, in memory that its parent sees after a crash."""
 
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, 512)
@@ -80,6 +91,10 @@ class _Note:
         line = text.encode(errors="replace")[:511]
         self._shared[: len(line) + 1] = line + b"\0"
 
+    def calls(self, text: str) -> None:
+        """A function is called, in the words of `Library.note`."""
+        self.write(f"in {text}")
+
     def read(self) -> str:
         return self._shared[:].split(b"\0")[0].decode(errors="replace")
 
@@ -87,35 +102,52 @@ class _Note:
 def _judge(check: Check, judged: Subject, note: _Note) -> tuple[Status, str]:
     """Runs a check in this process."""
     try:
-        return Status.PASS, check(judged.load(note.write))
+        limited = _limit_memory()
+        note.write("while it was loaded")
+        try:
+            library = judged.load(note.calls)
+        except OSError as error:
+            return Status.FAIL, _reason(error)
+        note.write("")
+        return Status.PASS, check(library)
     except BrokenClauseError as evidence:
         return Status.FAIL, str(evidence)
     except NotOfferedError as reason:
         return Status.NOT_OFFERED, str(reason)
-    except OSError as error:
-        return Status.FAIL, _reason(error)
+    except NotCheckedError as reason:
+        return Status.NOT_CHECKED, str(reason)
     except MemoryError:
-        return Status.FAIL, f"needs more than {MEMORY_BYTES >> 20} MiB of memory"
-    except Exception:  # a mistake in the kit must not pass as a verdict without its cause
-        return Status.FAIL, f"the kit itself failed: {traceback.format_exc()}"
+        needed = f"needs more than {MEMORY_BYTES >> 20} MiB of memory"
+        return (Status.NOT_CHECKED, limited) if limited else (Status.FAIL, needed)
+    except OSError as error:  # the check found no room for its own bytes, or the like
+        return Status.NOT_CHECKED, _reason(error)
+    except Exception:  # a mistake in the kit is no verdict, and not without its cause
+        return Status.NOT_CHECKED, f"the kit itself failed: {traceback.format_exc()}"
+
+
+def _limit_memory() -> str | None:
+    """Sets the limit of memory for what follows; what to say where less was given to this one."""
+    most = _data_bytes() + MEMORY_BYTES
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    known = hard if hard != resource.RLIM_INFINITY else most
+    resource.setrlimit(resource.RLIMIT_DATA, (min(most, known), min(most, known)))
+    if known < most or resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        return f"memory is limited here to less than the {MEMORY_BYTES >> 20} MiB that it may take"
+    return None
 
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _child(
-    check: Check, judged: Subject, note: _Note, seconds: float, out: int, err: BinaryIO
-) -> None:
-    """The life of a fork. The default action of SIGALRM ends it wherever it hangs."""
+def _life(check: Check, judged: Subject, note: _Note, err: BinaryIO, out: int) -> None:
+    """What the process of a check does; its verdict and evidence go to `out`."""
     os.dup2(err.fileno(), sys.stderr.fileno())
+    err.close()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    most = _data_bytes() + MEMORY_BYTES
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    answer = json.dumps(_judge(check, judged, note))
     with os.fdopen(out, "w", encoding="utf-8") as pipe:
-        json.dump(_judge(check, judged, note), pipe)
+        pipe.write(answer)
 
 
 def _data_bytes() -> int:
@@ -128,52 +160,56 @@ def _data_bytes() -> int:
     return pages * resource.getpagesize()
 
 
-def _ended(status: int, note: _Note, seconds: float, err: BinaryIO) -> str:
-    """Evidence of a fork that ended without a verdict."""
-    place = f" in {note.read()}" if note.read() else ""
-    err.seek(0)
-    said = err.read().decode(errors="replace").strip().splitlines()
-    last_words = f" ({said[-1]})" if said else ""
-    if not os.WIFSIGNALED(status):
-        return f"the process ended with exit code {os.waitstatus_to_exitcode(status)}{place}"
-    number = os.WTERMSIG(status)
-    if number == signal.SIGALRM:
+def _ended(ending: process.Ending, note: _Note, seconds: float, err: BinaryIO) -> str:
+    """Evidence of a process that ended without a verdict."""
+    place = f" {note.read()}" if note.read() else ""
+    if ending.overdue:
         return f"no answer after {seconds:g} s{place}"
-    return f"killed by {signal.Signals(number).name}{place}{last_words}"
+    if os.WIFSIGNALED(ending.status):
+        size = err.seek(0, os.SEEK_END)
+        err.seek(max(size - _LAST_WORDS_BYTES, 0))
+        said = err.read().decode(errors="replace").strip().splitlines()
+        last_words = f" ({said[-1]})" if said else ""
+        return f"killed by {signal.Signals(os.WTERMSIG(ending.status)).name}{place}{last_words}"
+    if ending.answer:
+        return f"what its process answered cannot be read: {ending.answer[:60]!r}"
+    code = os.waitstatus_to_exitcode(ending.status)
+    return f"the process ended with exit code {code}{place}"
 
 
-def run(check: Check, judged: Subject, seconds: float) -> tuple[Status, str, bool]:
-    """Runs a check in a fork.
+def run(
+    check: Check, judged: Subject, seconds: float, owner: int, private: Sequence[int]
+) -> tuple[Status, str, bool]:
+    """Runs a check in a process of its own.
 
     Args:
         check: what to run.
         judged: what it judges.
         seconds: its time limit.
+        owner, private: as for `process.run`.
 
     Returns:
         Verdict, evidence, and whether the check was ended by the time limit.
     """
-    note = _Note()
-    reader, writer = os.pipe()
-    with tempfile.TemporaryFile() as err, os.fdopen(reader, "rb") as pipe:
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                os.close(reader)
-                _child(check, judged, note, seconds, writer, err)
-                code = 0
-            finally:
-                os._exit(code)  # nothing of the parent's is flushed, no destructor runs
-        os.close(writer)
-        answer = pipe.read()
-        _, status = os.waitpid(child, 0)
-        try:
-            verdict, evidence = json.loads(answer)
-            return Status(verdict), evidence, False
-        except ValueError:  # nothing, or a part
-            hung = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
-            return Status.FAIL, _ended(status, note, seconds, err), hung
+    try:
+        note = _Note()
+        with tempfile.TemporaryFile() as err:
+            life = partial(_life, check, judged, note, err)
+            ending = process.run(life, seconds, owner, private)
+            return *_verdict(ending, note, seconds, err), ending.overdue
+    except OSError as error:
+        return Status.NOT_CHECKED, f"no process can be started here: {_reason(error)}", False
+
+
+def _verdict(
+    ending: process.Ending, note: _Note, seconds: float, err: BinaryIO
+) -> tuple[Status, str]:
+    """Verdict and evidence of a process that has ended."""
+    if ending.status == 0:
+        with suppress(ValueError, TypeError):  # it is not what `_life` writes
+            verdict, evidence = json.loads(ending.answer)
+            return Status(verdict), evidence
+    return Status.FAIL, _ended(ending, note, seconds, err)
 
 
 def _load(library: Library) -> str:
@@ -184,14 +220,22 @@ def _load(library: Library) -> str:
 
 
 def main() -> None:
-    """Runs the checks whose ids are the arguments."""
+    """Runs the checks whose ids are the arguments.
+
+    Ends, with all that it started, when the other end of its standard input is closed: that is how
+    it learns that the process is gone that reads its standard output.
+    """
     kind, path, limit, *ids = sys.argv[1:]
-    protocol = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())  # the library may print
+    owner = os.dup(sys.stdin.fileno())
+    protocol = os.dup(sys.stdout.fileno())
+    devnull = os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdin, sys.stdout):  # the library may print
+        os.dup2(devnull, stream.fileno())
+    os.close(devnull)
+    process.adopt_orphans()
 
     def tell(id: str, status: Status, evidence: str, seconds: float) -> None:
-        print(json.dumps([id, status, evidence, seconds]), file=protocol, flush=True)
+        os.write(protocol, f"{json.dumps([id, status, evidence, seconds])}\n".encode())
 
     try:
         judged = subject(Kind(kind), path)
@@ -211,7 +255,7 @@ def main() -> None:
             tell(id, Status.FAIL, f"not run: {HANGS_MAX} checks before it had no answer", 0.0)
             continue
         start = time.perf_counter()
-        status, evidence, hung = run(check, judged, float(limit))
+        status, evidence, hung = run(check, judged, float(limit), owner, (protocol,))
         tell(id, status, evidence, time.perf_counter() - start)
         hangs += hung
         if id == LOAD and status is not Status.PASS:
@@ -219,4 +263,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with suppress(process.OwnerGoneError, BrokenPipeError):
+        main()

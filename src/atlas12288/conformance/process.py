@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs work in a process of its own, which can neither hold up nor outlive the one that waits.
+
+The limit of time is kept from outside: whatever the process does with its signals and descriptors,
+and whoever else holds its pipe, it is waited for by its id and until the deadline, and then killed.
+What it started and left behind is killed as well: on Linux all of it, whatever session it is in.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ANSWER_BYTES_MAX: Final = 2**20  # what comes after is dropped
+
+_PAUSE_S: Final = 0.02  # between looks at a process that says nothing
+_AFTER_ANSWER_S: Final = 0.001  # it is about to end
+_ENDING_S: Final = 5.0  # for killed processes to be gone
+_PR_SET_PDEATHSIG: Final = 1  # of prctl(), Linux
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+class OwnerGoneError(Exception):
+    """The process that wants the answer has ended."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a process ended.
+
+    Args:
+        answer: what it wrote.
+        status: as waitpid() gives it.
+        overdue: was it killed because its time was over?
+    """
+
+    answer: bytes
+    status: int
+    overdue: bool
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Makes what the children of this process leave behind its own children, where that can be."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def run(life: Callable[[int], None], seconds: float, owner: int, private: Sequence[int]) -> Ending:
+    """Runs work in a fork, to its end or to that of its time.
+
+    Args:
+        life: the work; it is given the descriptor to write the answer to.
+        seconds: its time.
+        owner: a descriptor whose other end the process holds that wants the answer.
+        private: descriptors that the fork must not have.
+
+    Returns:
+        How it ended. Nothing that it started is left, where this process adopts orphans.
+
+    Raises:
+        OwnerGoneError: the other end of `owner` was closed meanwhile; the fork has been ended.
+        OSError: it cannot be started.
+    """
+    reader, writer = os.pipe()
+    try:
+        try:
+            parent = os.getpid()
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+                    if os.getppid() == parent:
+                        for descriptor in (reader, owner, *private):
+                            os.close(descriptor)
+                        life(writer)
+                        code = 0
+                finally:
+                    os._exit(code)  # nothing of the parent's is flushed, no destructor runs
+        finally:
+            os.close(writer)
+        try:
+            return _wait(child, reader, time.monotonic() + seconds, owner)
+        finally:
+            end_children()
+    finally:
+        os.close(reader)
+
+
+def _wait(child: int, reader: int, deadline: float, owner: int) -> Ending:
+    os.set_blocking(reader, False)
+    answer = bytearray()
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    poll.register(owner, 0)  # that it is closed is always told
+    pause = _PAUSE_S
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        left = deadline - time.monotonic()
+        if ended or left <= 0:
+            break
+        for descriptor, _ in poll.poll(1000 * min(left, pause)):
+            if descriptor == owner:
+                raise OwnerGoneError
+            if not _read(reader, answer):
+                poll.unregister(reader)
+                pause = _AFTER_ANSWER_S
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    while len(answer) < ANSWER_BYTES_MAX and _read(reader, answer):
+        pass
+    return Ending(bytes(answer), status, overdue=not ended)
+
+
+def _read(reader: int, answer: bytearray) -> bool:
+    """Adds what is there to the answer; False where there is nothing, and where nobody writes."""
+    try:
+        part = os.read(reader, 2**16)
+    except BlockingIOError:
+        return False
+    answer += part[: ANSWER_BYTES_MAX - len(answer)]
+    return bool(part)
+
+
+def end_children() -> None:
+    """Kills all children of this process, and those that become so meanwhile."""
+    deadline = time.monotonic() + _ENDING_S
+    with suppress(ChildProcessError):  # there is none
+        while time.monotonic() < deadline:
+            if os.waitpid(-1, os.WNOHANG) != (0, 0):
+                continue
+            for child in _children():
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(child, signal.SIGKILL)
+            time.sleep(_AFTER_ANSWER_S)
+
+
+def _children() -> Iterator[int]:
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # pid (name) state parent ...; the name may hold anything.
+            fields = path.read_bytes().rpartition(b")")[2].split()
+            if int(fields[1]) == os.getpid():
+                yield int(path.parent.name)
