@@ -482,8 +482,8 @@ def test_rules_that_need_care_warn_of_nothing(data: Path, rule: str) -> None:
         ("[z-a]", "must be a rule of gitignore"),
         ("!", "must be a rule of gitignore"),
         ("a\nb", "must be texts of one line"),
-        ("*a*a*a*b", "must have at most 3 [*] before its end"),
-        ("**/a/**/a/**/b", "must have at most 3 [*] before its end, 2 of them [*][*]"),
+        ("*a*a*a*a*b", "must have at most 4 [*] before its end"),
+        ("**/a/**/a/**/b", "must have at most 4 [*] before its end, 2 of them [*][*]"),
     ],
 )
 def test_rules_that_are_not_matched_as_by_git_or_without_end_are_refused(
