@@ -15,10 +15,11 @@ from .witnesses import InputError, leaves_option, open_only_leaves, threads_opti
     epilog="""\b
 Examples:
   atlas12288 locate model.witness.json model.bin
-  atlas12288 locate model.witness.json model.bin | while read start end; do
+  atlas12288 locate model.witness.json model.bin > ranges   # first: it reads until its end
+  while read start end; do
     dd if=good.bin of=model.bin bs=12288 skip=$start seek=$start count=$((end - start)) \\
        iflag=skip_bytes,count_bytes oflag=seek_bytes conv=notrunc
-  done
+  done < ranges
 
 \b
 Exit codes: 0 nothing differs, nothing is printed; 1 all that differs is printed; 2 the file could
