@@ -221,14 +221,18 @@ def test_fault(fault: str, build: Build) -> None:
 
 def test_every_switch_is_in_the_table() -> None:
     source = (FAULTY / "faulty.c").read_text()
-    switches = {
-        word.removeprefix("FAULT_").rstrip(")")
-        for line in source.splitlines()
-        if line.startswith(("#if", "#elif"))
-        for word in line.split()
-        if word.startswith("FAULT_")
-    }
-    assert switches == {*FAULTS, "HANGS", "CRASHES_AT_LOAD"}
+
+    def switches(prefix: str) -> set[str]:
+        return {
+            word.removeprefix(prefix).rstrip(")")
+            for line in source.splitlines()
+            if line.startswith(("#if", "#elif"))
+            for word in line.split()
+            if word.startswith(prefix)
+        }
+
+    assert switches("FAULT_") == {*FAULTS, "HANGS", "CRASHES_AT_LOAD"}
+    assert switches("CHOICE_") == set(CHOICES)
 
 
 def test_a_library_that_hangs_is_given_up(build: Build) -> None:

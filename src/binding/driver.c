@@ -202,7 +202,7 @@ typedef struct {
     atlas_drive_budget_t alloc, release;
     void* domain;
     uint8_t amt;
-    bool gives_first;
+    bool parted;
     uint32_t budget;
     atomic_uint_fast32_t held; /* never more than what is taken: added after, removed before */
     atomic_uint_fast64_t taken, given, refused, overdrawn;
@@ -219,26 +219,25 @@ static bool changed(member_t* self, atlas_drive_budget_t change, const budget_t*
 static void take_and_give(member_t* self, void* job)
 {
     budget_t* on = job;
+    bool takes = !on->parted || self->index % 2 == 0, gives = !on->parted || !takes;
     uint64_t taken = 0, given = 0, refused = 0, overdrawn = 0;
     for (; !atomic_load(&self->team->over); atomic_fetch_add(&self->rounds, 1)) {
-        if (on->gives_first) {
+        if (takes) {
+            if (!changed(self, on->alloc, on))
+                continue;
+            taken++;
+        }
+        if (takes && gives) {
+            if (atomic_fetch_add(&on->held, on->amt) + on->amt > on->budget)
+                overdrawn++;
+            atomic_fetch_sub(&on->held, on->amt);
+        }
+        if (gives) {
             if (changed(self, on->release, on))
                 given++;
             else
                 refused++;
-            taken += changed(self, on->alloc, on);
-            continue;
         }
-        if (!changed(self, on->alloc, on))
-            continue;
-        taken++;
-        if (atomic_fetch_add(&on->held, on->amt) + on->amt > on->budget)
-            overdrawn++;
-        atomic_fetch_sub(&on->held, on->amt);
-        if (changed(self, on->release, on))
-            given++;
-        else
-            refused++;
     }
     atomic_fetch_add(&on->taken, taken);
     atomic_fetch_add(&on->given, given);
@@ -247,7 +246,7 @@ static void take_and_give(member_t* self, void* job)
 }
 
 EXPORTED bool atlas_drive_budget(atlas_drive_budget_t alloc, atlas_drive_budget_t release,
-                                 void* domain, uint8_t amt, uint32_t budget, bool gives_first,
+                                 void* domain, uint8_t amt, uint32_t budget, bool parted,
                                  size_t threads, const atlas_drive_effort_t* effort,
                                  atlas_drive_budget_result_t* result)
 {
@@ -255,7 +254,7 @@ EXPORTED bool atlas_drive_budget(atlas_drive_budget_t alloc, atlas_drive_budget_
                     .release = release,
                     .domain = domain,
                     .amt = amt,
-                    .gives_first = gives_first,
+                    .parted = parted,
                     .budget = budget};
     bool enough = false;
     bool ran = together(threads, take_and_give, &job, effort, &enough);

@@ -47,10 +47,10 @@ typedef struct {
     bool enough;        /* was the effort made before the time was over?              */
 } atlas_drive_budget_result_t;
 
-/* In each round a thread takes `amt` and gives it back where it was given. With `gives_first` it gives
- * before it takes, so that the budget goes round, and `overdrawn` is 0. */
+/* In each round a thread takes `amt` and gives it back where it was given. `parted`: every second thread
+ * only takes, and the others only give, so that the budget goes round; `overdrawn` is 0. */
 bool atlas_drive_budget(atlas_drive_budget_t alloc, atlas_drive_budget_t release, void* domain,
-                        uint8_t amt, uint32_t budget, bool gives_first, size_t threads,
+                        uint8_t amt, uint32_t budget, bool parted, size_t threads,
                         const atlas_drive_effort_t* effort, atlas_drive_budget_result_t* result);
 
 typedef struct {

@@ -136,18 +136,18 @@ def budget(
     domain: int,
     amount: int,
     budget: int,
-    gives_first: bool,
+    parted: bool,
     threads: int,
     effort: Effort,
 ) -> BudgetResult:
-    """Threads that take an amount and give it back, or the other way round.
+    """Threads that take an amount and give it back.
 
     Args:
         library: whose functions they call.
         domain: whose budget it is.
         amount: what each of them takes.
         budget: what the domain holds.
-        gives_first: do they give before they take?
+        parted: does every second one only take, and the others only give?
         threads: how many.
         effort: how long.
     """
@@ -155,7 +155,7 @@ def budget(
     functions = (_pointer(library, name) for name in ("atlas_budget_alloc", "atlas_budget_release"))
     library.note(f"atlas_budget_alloc and atlas_budget_release in {threads} threads")
     ran = _driver().atlas_drive_budget(
-        *functions, domain, amount, budget, gives_first, threads, effort, result
+        *functions, domain, amount, budget, parted, threads, effort, result
     )
     _require_threads(ran, threads)
     return result
