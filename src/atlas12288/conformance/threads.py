@@ -13,6 +13,7 @@ from .outcome import MODULUS, WINDOW_BYTES, NotCheckedError, require
 _THREADS: Final = 8
 # 16 stalls showed a race of a budget in at least 19 of 20 runs. The time is for busy machines.
 _EFFORT: Final = driver.Effort(rounds=50, stalls=40, ns=8_000_000_000)
+_VERIFYING: Final = driver.Effort(rounds=50, stalls=200, ns=15_000_000_000)
 _HASHING: Final = driver.Effort(rounds=50, stalls=40, ns=15_000_000_000)
 
 
@@ -138,15 +139,18 @@ def domains(library: Library) -> str:
             require(left == seed, f"domain {seed} of {_THREADS}: its budget is {left}")
 
     expected = [seed % 2 == 0 for seed in range(_THREADS)]
-    for region, holds in zip(regions, expected, strict=True):
-        region.bytes[0] ^= 0 if holds else 1
-    with ExitStack() as opened:
-        opened_domains = [opened.enter_context(library.domain(region)) for region in regions]
-        result = driver.verdicts(library, opened_domains, expected, _HASHING)
-    require(
-        result.wrong == 0,
-        f"{_THREADS} threads verify a domain each, every second one conserved: {result.wrong} "
-        "verdicts are those of another domain",
-    )
-    driver.require_enough(result, _HASHING)
+    # A few bytes, so that a variable shared for a moment is met; many, for one shared for longer.
+    for size in (96, WINDOW_BYTES):
+        regions = [library.region(conserved(noise(size, seed))) for seed in range(_THREADS)]
+        for region, holds in zip(regions, expected, strict=True):
+            region.bytes[0] ^= 0 if holds else 1
+        with ExitStack() as opened:
+            opened_domains = [opened.enter_context(library.domain(region)) for region in regions]
+            result = driver.verdicts(library, opened_domains, expected, _VERIFYING)
+        require(
+            result.wrong == 0,
+            f"{_THREADS} threads verify a domain of {size} bytes each, every second one conserved: "
+            f"{result.wrong} verdicts are those of another domain",
+        )
+        driver.require_enough(result, _VERIFYING)
     return f"{_THREADS} domains, each used, and verified again and again, by its own thread"
