@@ -55,32 +55,38 @@ def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
     )
 
 
-def wait_until_read(process: subprocess.Popen[bytes], count: int) -> None:
-    """Waits until the process has read `count` bytes: then it is at work on its file."""
+def _wait_until(process: subprocess.Popen[bytes], done: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         assert process.poll() is None, "it ended before it could be disturbed"
-        counters = Path(f"/proc/{process.pid}/io").read_text()
-        match = re.search(r"rchar: (\d+)", counters)
-        assert match is not None
-        if int(match[1]) >= count:
+        if done():
             return
         time.sleep(0.001)
-    raise AssertionError(f"{count} bytes were not read in {TIMEOUT_S} s")
+    raise AssertionError(f"{what} not read in {TIMEOUT_S} s")
+
+
+def wait_until_read(process: subprocess.Popen[bytes], count: int) -> None:
+    """Waits until the process has read `count` bytes: then it is at work on its file."""
+
+    def done() -> bool:
+        match = re.search(r"rchar: (\d+)", Path(f"/proc/{process.pid}/io").read_text())
+        assert match is not None
+        return int(match[1]) >= count
+
+    _wait_until(process, done, f"{count} bytes were")
 
 
 def wait_until_taken(process: subprocess.Popen[bytes]) -> None:
     """Waits until the process has read all that was written to its standard input."""
-    assert process.stdin is not None
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "it ended before it could be disturbed"
+    pipe = process.stdin
+    assert pipe is not None
+
+    def done() -> bool:
         count = bytearray(4)
-        fcntl.ioctl(process.stdin, termios.FIONREAD, count)
-        if count == bytes(4):
-            return
-        time.sleep(0.001)
-    raise AssertionError(f"standard input was not read in {TIMEOUT_S} s")
+        fcntl.ioctl(pipe, termios.FIONREAD, count)
+        return count == bytes(4)
+
+    _wait_until(process, done, "standard input was")
 
 
 def run_on_terminal(
