@@ -622,7 +622,7 @@ DAMAGED_SAFETENSORS = {
     ),
     "truncated": (
         safetensors_bytes({"a": tensor(0, 1), "b": tensor(1, 3)}, b"xy"),
-        "the file ended at byte",
+        "damaged.safetensors: tensor 'b': the file ended at byte",
     ),
     "bytes behind the end": (
         safetensors_bytes({"a": tensor(0, 1)}, b"xy"),
@@ -856,7 +856,8 @@ def test_a_wrong_checksum_makes_its_tensor_unreadable(tmp_path: Path, compressed
     assert name == "b"
     assert "CRC" in why or "decompressing" in why
     assert report == Report("tensor", unreadable=report.unreadable)
-    with pytest.raises(ValueError, match="tensor 'b': "):
+    assert "tensor" not in why  # the report says of which it is
+    with pytest.raises(ValueError, match=r"some\.npz: tensor 'b': "):
         TensorsWitness.from_file(path)
 
 
@@ -911,8 +912,9 @@ def test_a_part_that_cannot_be_read_is_unreadable(
     report = witness.verify_file(path, threads=1)
     assert report.unreadable == (("a", "[Errno 5] Input/output error"),)
     assert (report.changed, report.missing) == ((), ())
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(OSError, match="Input/output error") as raised:
         TensorsWitness.from_file(path)
+    assert raised.value.filename == str(path)
 
 
 def peak_kib(code: str, *arguments: object) -> int:

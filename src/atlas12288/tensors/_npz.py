@@ -71,7 +71,7 @@ def _source_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> 
             with archive.open(member) as file:
                 return _witness_of(file, member.file_size, how)
         except _DAMAGE as error:
-            raise ValueError(f"tensor {name!r}: {error}") from error
+            raise ValueError(str(error)) from error
 
     return Source(name, witness)
 

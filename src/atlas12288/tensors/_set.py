@@ -120,7 +120,7 @@ class TensorsWitness(Value):
 
         Raises:
             ValueError: the name has another end, the file is damaged or changes while it is read,
-                or `threads` is less than 1; the message names the tensor.
+                or `threads` is less than 1; the message names the file, and the tensor at fault.
             OSError: the file cannot be read.
             TypeError: `threads` is not an int.
             ImportError: NumPy, which .npz files need, is not installed.
@@ -128,7 +128,8 @@ class TensorsWitness(Value):
         with _opened(path) as file:
             for problem in file.problems:
                 raise ValueError(f"{file.name} {problem}")
-            return cls._of_sources(file.sources, file.metadata or {}, tree, leaves, threads)
+            sources = [source.of_file(file.name) for source in file.sources]
+            return cls._of_sources(sources, file.metadata or {}, tree, leaves, threads)
 
     @classmethod
     def _of_sources(

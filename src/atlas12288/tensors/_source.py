@@ -19,12 +19,26 @@ class Source(NamedTuple):
 
     Attributes:
         name: its name.
-        witness: makes its witness. Raises ValueError, OSError or TypeError where it cannot; the
-            message does not hold the name of the file.
+        witness: makes its witness. Raises ValueError, OSError or TypeError where it cannot; for a
+            tensor of a file the message has neither the name of the file nor that of the tensor.
     """
 
     name: str
     witness: Callable[[How], ArrayWitness]
+
+    def of_file(self, file_name: str) -> Source:
+        """The same tensor, with errors that name the file, and the tensor where it is at fault."""
+
+        def witness(how: How) -> ArrayWitness:
+            try:
+                return self.witness(how)
+            except ValueError as error:
+                raise ValueError(f"{file_name}: tensor {self.name!r}: {error}") from error
+            except OSError as error:
+                error.filename = file_name
+                raise
+
+        return Source(self.name, witness)
 
 
 class TensorFile(NamedTuple):
