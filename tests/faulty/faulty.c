@@ -2,7 +2,7 @@
  *
  * Deliberately wrong implementations of the contract, for tests/test_conformance_kit.py and, as
  * WebAssembly, tests/wasm: each -DFAULT_... is one mistake that somebody could make. Without any it
- * is right, and so it is with a -DCHOICE_..., which decides otherwise where the contract is silent.
+ * is right, and so it is with -DCHOICE_..., which decide otherwise where the contract is silent.
  *
  * Built with the files of the runtime, whose functions of the contract right.h renames to right_...,
  * and with kernels in plain C.
@@ -318,6 +318,14 @@ EXPORTED void atlas_domain_destroy(atlas_domain_t* domain)
 
 EXPORTED bool atlas_budget_alloc(atlas_domain_t* domain, uint8_t amt)
 {
+#ifdef CHOICE_NO_BUDGET_AFTER_COMMIT
+    if (domain != NULL && domain->witness != NULL)
+        return false;
+#endif
+#ifdef CHOICE_NO_AMOUNT_ZERO
+    if (amt == 0)
+        return false;
+#endif
 #if defined FAULT_ALLOC_BELOW_ZERO_WRAPS
     if (domain == NULL || amt > 95)
         return right_budget_alloc(domain, amt);
@@ -327,10 +335,6 @@ EXPORTED bool atlas_budget_alloc(atlas_domain_t* domain, uint8_t amt)
         return right_budget_alloc(domain, amt);
     domain->budget = domain->budget - amt;
     return true;
-#elif defined CHOICE_NO_BUDGET_AFTER_COMMIT
-    return domain != NULL && domain->witness == NULL && right_budget_alloc(domain, amt);
-#elif defined CHOICE_NO_AMOUNT_ZERO
-    return amt > 0 && right_budget_alloc(domain, amt);
 #elif defined FAULT_BUDGET_GIVES_NOTHING
     return false;
 #elif defined FAULT_BUDGET_LARGE_AMOUNTS
@@ -342,6 +346,10 @@ EXPORTED bool atlas_budget_alloc(atlas_domain_t* domain, uint8_t amt)
 
 EXPORTED bool atlas_budget_release(atlas_domain_t* domain, uint8_t amt)
 {
+#ifdef CHOICE_NO_AMOUNT_ZERO
+    if (amt == 0)
+        return false;
+#endif
 #if defined FAULT_BUDGET_CLAMPS
     if (domain != NULL && amt <= 95 && domain->budget + amt > 95) {
         domain->budget = 95;
@@ -359,8 +367,6 @@ EXPORTED bool atlas_budget_release(atlas_domain_t* domain, uint8_t amt)
     if (atomic_fetch_add(&domain->budget, amt) + amt > 95) /* a moment above the range */
         atomic_fetch_sub(&domain->budget, 96);
     return true;
-#elif defined CHOICE_NO_AMOUNT_ZERO
-    return amt > 0 && right_budget_release(domain, amt);
 #elif defined FAULT_BUDGET_NOT_REDUCED
     if (domain == NULL || amt > 95)
         return right_budget_release(domain, amt);
