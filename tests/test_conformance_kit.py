@@ -192,6 +192,14 @@ def test_slow_threads_are_no_fault(build: Build, tmp_path: Path) -> None:
     assert done.returncode == HOLDS, done.stdout
 
 
+def test_threads_that_sleep_too_long_are_no_fault(build: Build, tmp_path: Path) -> None:
+    environment = preloaded(SLOW_SLEEP, tmp_path, "-ldl")
+    done = run(
+        "conformance", "--library", build(None), "--clause", "thread-commit", env=environment
+    )
+    assert done.returncode == HOLDS, done.stdout
+
+
 def test_a_budget_that_gives_nothing_is_no_verdict_on_its_threads(build: Build) -> None:
     rows = conformance.with_parts(["thread-budget", "budget-alloc"])
     found = outcomes(build("BUDGET_GIVES_NOTHING"), rows)
@@ -526,6 +534,19 @@ int pthread_create(pthread_t* t, const pthread_attr_t* a, void* (*f)(void*), voi
         dlsym(RTLD_NEXT, "pthread_create");
     usleep(20000);
     return create(t, a, f, x);
+}
+"""
+
+# The same for a thread that sleeps: it is back late.
+SLOW_SLEEP = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+#include <unistd.h>
+int nanosleep(const struct timespec* time, struct timespec* left)
+{
+    int (*sleep)(const struct timespec*, struct timespec*) = dlsym(RTLD_NEXT, "nanosleep");
+    return sleep(gettid() == getpid() ? time : &(struct timespec){.tv_nsec = 20000000}, left);
 }
 """
 

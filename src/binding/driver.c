@@ -30,7 +30,9 @@ static uint64_t now_ns(void)
 #define LOOK_NS 50000 /* between looks at the others */
 /* They may wait for a lock that the stopped one holds, or for a core. */
 #define LOOKS_MOST 200
-#define LOOKS_MOST_ONCE 20 /* where there is but one call, and many teams */
+/* Where there is but one call, and many teams. Without an end, a call that others wait for would be
+ * stopped again and again, and on a busy machine each time for long. */
+#define STALLING_ONCE_NS 10000000
 
 typedef struct team team_t;
 
@@ -48,11 +50,10 @@ struct team {
     void* job;
     size_t threads;
     uint64_t others; /* rounds of the others that are worth a stall */
-    int looks_most;
     member_t members[ATLAS_DRIVE_THREADS_MAX];
     atomic_size_t ready, done;
     atomic_bool cancelled, over, stalled; /* is one stopped? */
-    atomic_uint_fast64_t stalls;
+    atomic_uint_fast64_t stalls, stalling_until_ns;
 };
 
 static _Thread_local member_t* own;
@@ -75,6 +76,12 @@ static uint64_t rounds_of_others(const member_t* self)
     return sum;
 }
 
+static bool others_go_on(team_t* team)
+{
+    return !atomic_load(&team->over) && atomic_load(&team->done) + 1 < team->threads &&
+           now_ns() < atomic_load(&team->stalling_until_ns);
+}
+
 static void stall(int signal)
 {
     (void)signal;
@@ -83,7 +90,7 @@ static void stall(int signal)
         return;
     int error = errno;
     uint64_t goal = rounds_of_others(own) + team->others;
-    for (int look = 0; look < team->looks_most && !atomic_load(&team->over); look++) {
+    for (int look = 0; look < LOOKS_MOST && others_go_on(team); look++) {
         sleep_ns(LOOK_NS);
         if (rounds_of_others(own) >= goal) {
             atomic_fetch_add(&team->stalls, 1);
@@ -135,8 +142,7 @@ static bool together(size_t threads, work_t* work, void* job, const atlas_drive_
     team_t team = {.work = work,
                    .job = job,
                    .threads = threads,
-                   .others = effort == NULL ? 1 : threads,
-                   .looks_most = effort == NULL ? LOOKS_MOST_ONCE : LOOKS_MOST};
+                   .others = effort == NULL ? 1 : threads};
     struct sigaction stalling = {.sa_handler = stall, .sa_flags = SA_RESTART}, before;
     if (threads > ATLAS_DRIVE_THREADS_MAX || sigaction(STALL_SIGNAL, &stalling, &before) != 0)
         return false;
@@ -156,6 +162,7 @@ static bool together(size_t threads, work_t* work, void* job, const atlas_drive_
     while (atomic_load(&team.ready) < threads)
         sched_yield();
     uint64_t start = now_ns();
+    atomic_store(&team.stalling_until_ns, start + (effort ? effort->ns : STALLING_ONCE_NS));
     for (size_t next = 0; atomic_load(&team.done) < started; next++) {
         pthread_kill(handles[next % started], STALL_SIGNAL);
         sleep_ns(BETWEEN_SIGNALS_NS);
