@@ -3,13 +3,12 @@
 
 import hashlib
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from needs import needs
 
-needed = pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed")
+needed = needs("sha256sum")
 
 # Names that a reader of lists can take for something else. The bytes of each file are its name.
 NAMES = (

@@ -14,15 +14,12 @@ from pathlib import Path
 import pytest
 
 from c_fixtures import ALLOCATORS, C_PROGRAMS, KERNELGEN_PYTHON, ROOT, STRICT, CInstall, run
+from needs import needs
 
 CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
 HEADER = ROOT / "include" / "atlas" / "conservation.h"
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 CXX_COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)]
-
-
-def needs(tool: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(tool) is None, reason=f"{tool} is not installed")
 
 
 def section(title: str) -> str:

@@ -5,13 +5,13 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
+import gnu
 from atlas12288 import Witness
 from commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run
 
@@ -199,7 +199,7 @@ def test_verify_when_a_file_is_missing_does_the_others(files: list[Path]) -> Non
 # --- sum ---
 
 
-@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed")
+@gnu.needed
 def test_sum_prints_what_sha256sum_prints(tmp_path: Path) -> None:
     names = [b"plain", b"two  words", b"-", b"back\\slash", b"\\", b"new\nline", b"c\rr", b"\\n\n"]
     names += [b"bad\xffutf8", b"tab\t", b"esc\x1b", b"quote'\"", "漢".encode(), b"*star", b" blank"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from c_fixtures import ROOT, CInstall, run
+from needs import needs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -45,27 +46,36 @@ def test_command_line_example(tmp_path: Path) -> None:
             assert (done.stdout.decode(), done.stderr) == (expected, b""), command
 
 
-def test_c_example(c_install: CInstall, tmp_path: Path) -> None:
+@pytest.fixture
+def c_example(tmp_path: Path) -> Path:
     (block,) = blocks("c")
     source = tmp_path / "example.c"
     source.write_text(block, encoding="utf-8")
-    # The command line that README.md gives.
+    return source
+
+
+def require_c_example(program: Path, environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(program, env=environment, capture_output=True, check=True, text=True)
+    first, second = done.stdout.splitlines()
+    assert "residue" in first
+    assert second == "commit: success"
+
+
+def test_c_example_without_a_warning(c_install: CInstall, c_example: Path) -> None:
+    require_c_example(c_install.compile_shared(c_example.with_name("strict"), c_example))
+
+
+@needs("pkg-config")
+def test_command_that_builds_the_c_example(c_install: CInstall, c_example: Path) -> None:
     (command,) = (block for block in blocks("sh") if block.startswith("cc "))
     subprocess.run(
         ("sh", "-c", command),
-        cwd=tmp_path,
+        cwd=c_example.parent,
         env=os.environ | {"PKG_CONFIG_PATH": str(c_install.pkgconfig_dir)},
         check=True,
     )
     environment = {"LD_LIBRARY_PATH": str(c_install.library_dir)}
-    done = subprocess.run(
-        (tmp_path / "example",), env=environment, capture_output=True, check=True, text=True
-    )
-    first, second = done.stdout.splitlines()
-    assert "residue" in first
-    assert second == "commit: success"
-    # And with every warning.
-    c_install.compile_shared(tmp_path / "strict", source)
+    require_c_example(c_example.with_suffix(""), environment)
 
 
 def test_paths_that_readme_names_exist() -> None:
