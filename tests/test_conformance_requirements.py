@@ -26,6 +26,7 @@ import atlas12288 as atlas
 import model
 import strategies
 from atlas12288 import _native
+from together import in_threads
 
 OK, CONSERVATION, WITNESS, BUDGET, MEMORY, STATE = range(6)  # atlas_error_t of the contract
 OPEN, COMMITTED = range(2)
@@ -83,27 +84,6 @@ def c_state(abi: ctypes.CDLL, domain: int) -> int:
     state = c_int(0xEE)
     assert abi.atlas_domain_state(domain, ctypes.byref(state)) == OK
     return state.value
-
-
-def in_threads(count: int, work: Callable[[int], None]) -> None:
-    """Runs work(0..count-1), all let go at once; re-raises what a thread raised."""
-    barrier = threading.Barrier(count)
-    failures: list[BaseException] = []
-
-    def run(i: int) -> None:
-        try:
-            barrier.wait()
-            work(i)
-        except BaseException as failure:
-            failures.append(failure)
-
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
 
 
 # --- Core invariants -----------------------------------------------------------------------------

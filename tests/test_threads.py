@@ -12,6 +12,7 @@ import pytest
 
 import atlas12288 as atlas
 import model
+from together import in_threads
 
 LARGE = 64 << 20  # several milliseconds of work for sums, tens for hashes
 
@@ -22,27 +23,6 @@ def _threads_take_turns_often() -> Iterator[None]:
     sys.setswitchinterval(1e-5)
     yield
     sys.setswitchinterval(before)
-
-
-def in_threads(count: int, work: Callable[[int], None]) -> None:
-    """Runs work(0) to work(count - 1) at once, each in its thread; the first failure is raised."""
-    failures: list[BaseException] = []
-    start = threading.Barrier(count)
-
-    def run(index: int) -> None:
-        start.wait()
-        try:
-            work(index)
-        except BaseException as failure:
-            failures.append(failure)
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
 
 
 def test_1000_threads_on_one_budget_lose_and_invent_nothing() -> None:
