@@ -39,6 +39,7 @@ class Neon(VectorLowering):
 class Sha2Extension(HashInstructions):
     """`sha256h`, `sha256h2` and the two schedule instructions."""
 
+    messages = 2
     state_words = ((0, 1, 2, 3), (4, 5, 6, 7))
     steps_count = sha256.ROUNDS // 4
 

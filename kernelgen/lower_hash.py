@@ -19,17 +19,17 @@ _BYTES = ir.VectorType(I8, 16)
 class HashInstructions(Lowering):
     """SHA-256 four rounds at a time, on a state in two registers of four words.
 
-    One message waits for the latency of each instruction, and a second one uses the wait. More do
-    not fit into the registers: measured, three and four are slower than two. Mixed into a lowering
-    in place of its hash.
+    One message waits for the latency of each instruction, and others use the wait. Mixed into a
+    lowering in place of its hash.
     """
 
+    messages: ClassVar[int]  # at once: the lanes
     state_words: ClassVar[tuple[Sequence[int], Sequence[int]]]  # a..h as 0..7, lowest lane first
     steps_count: ClassVar[int]
 
     @property
     def lanes(self) -> int:
-        return 2
+        return self.messages
 
     @abstractmethod
     def steps(
