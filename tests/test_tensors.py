@@ -10,6 +10,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -859,6 +860,33 @@ def test_a_wrong_checksum_makes_its_tensor_unreadable(tmp_path: Path, compressed
     assert "tensor" not in why  # the report says of which it is
     with pytest.raises(ValueError, match=r"some\.npz: tensor 'b': "):
         TensorsWitness.from_file(path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_member_is_read_from_its_place_whatever_other_threads_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compressed: bool
+) -> None:
+    arrays = {name: noise_array(3000, seed=seed) for seed, name in enumerate("abcdefgh")}
+    path = tmp_path / "some.npz"
+    (numpy.savez_compressed if compressed else numpy.savez)(path, **arrays)
+
+    def seek(self: Any, offset: int, whence: int = 0) -> int:
+        time.sleep(0.001)  # another thread reads meanwhile
+        with self._lock:
+            self._file.seek(offset, whence)  # as in CPython 3.12.1 and 3.13.0
+            self._pos = self._file.tell()
+            return int(self._pos)
+
+    def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
+        file = original(archive, member)
+        file._fileobj.seek(0, os.SEEK_CUR)
+        return file
+
+    original = zipfile.ZipFile.open
+    monkeypatch.setattr(zipfile._SharedFile, "seek", seek)
+    monkeypatch.setattr(zipfile.ZipFile, "open", open_member)
+    witness = TensorsWitness.from_file(path, threads=4)
+    assert witness.verify(arrays).holds
 
 
 def test_npz_loses_the_types_of_ml_dtypes_and_the_report_says_so(tmp_path: Path) -> None:

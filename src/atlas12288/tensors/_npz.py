@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import lzma
 import math
+import os
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -46,7 +49,7 @@ def opened(name: str) -> Iterator[TensorFile]:
     require_numpy(".npz files")
     with opened_regular(name) as file:
         try:
-            archive = zipfile.ZipFile(file)
+            archive = zipfile.ZipFile(_EachThreads(file))
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise ValueError(f"{name}: {error}") from error
         with archive:
@@ -131,6 +134,43 @@ def _in_ascii(file: IO[bytes]) -> IO[bytes]:
         raise ValueError(f"its header ended after {len(header)} bytes, must have {length}")
     escaped = header.decode().encode("ascii", "backslashreplace")
     return io.BytesIO(len(escaped).to_bytes(_LENGTH_BYTES, "little") + escaped)
+
+
+class _EachThreads:
+    """A file with a position for each thread.
+
+    Members of a `zipfile.ZipFile` are read by several threads at once. That of CPython 3.12 and
+    3.13 before the fix of CPython's issue 127847 moves on from where the file is, even if another
+    thread read last, and calls an intact member damaged.
+    """
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._descriptor = file.fileno()
+        self._here = threading.local()
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        place: int = getattr(self._here, "place", 0)
+        return place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        if whence == os.SEEK_CUR:
+            offset += self.tell()
+        elif whence == os.SEEK_END:
+            offset += os.fstat(self._descriptor).st_size
+        if offset < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._here.place = offset
+        return offset
+
+    def read(self, count: int | None = -1, /) -> bytes:
+        if count is None or count < 0:
+            count = max(os.fstat(self._descriptor).st_size - self.tell(), 0)
+        data = os.pread(self._descriptor, count, self.tell())
+        self._here.place = self.tell() + len(data)
+        return data
 
 
 class _Member:
