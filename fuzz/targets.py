@@ -172,6 +172,7 @@ def _tensor_file(suffix: str, data: bytes) -> None:
         witness = TensorsWitness.from_file(path, threads=1)
     except ValueError as error:
         assert type(error) is ValueError
+        assert str(error).startswith(str(path)), error
         return
     assert TensorsWitness.from_json(witness.to_json()) == witness
     assert witness.verify_file(path, threads=1).holds

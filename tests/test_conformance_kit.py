@@ -353,12 +353,8 @@ def test_command_passes_ours(tmp_path: Path) -> None:
     assert suite.attrib["failures"] == "0"
     assert [case.attrib["name"] for case in suite.iter("testcase")] == [c.id for c in CLAUSES]
     # Those of speed are the machine's, and all others pass.
-    skipped = {
-        case.attrib["name"]
-        for case in suite.iter("testcase")
-        if "skipped" in {part.tag for part in case}
-    }
-    assert all(id.startswith("speed-") for id in skipped), text
+    skipped = [case for case in suite.iter("testcase") if case.find("skipped") is not None]
+    assert all(case.attrib["name"].startswith("speed-") for case in skipped), text
 
 
 def test_command_fails_a_fault(build: Build, tmp_path: Path) -> None:
