@@ -14,6 +14,7 @@ import pytest
 
 from atlas12288 import WINDOW_BYTES, TreeWitness
 from atlas12288.cli.manifests import amount
+from atlas12288.cli.report import shown
 from atlas12288.manifest.entries import DIGESTS, Entry
 from atlas12288.manifest.statement import Options, write_statement
 from commandline import (
@@ -927,3 +928,49 @@ def test_memory_does_not_grow_with_the_size_of_files(folder: Path) -> None:
     report = json.loads(run("verify", "--json", "m.atlas.json", "data").stdout)
     assert report["differences"][0]["range_count"] == 5000
     assert len(report["differences"][0]["ranges"]) == 1000
+
+
+# --- Said before anything else ---
+
+
+@pytest.mark.parametrize("path", ["/no/such/folder", "nothing", "no\nthing"])
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
+def test_a_path_that_is_not_there_is_said_to_be_that(
+    tmp_path: Path, path: str, options: tuple[str, ...]
+) -> None:
+    done = run("witness", path, tmp_path, "-o", "n.atlas.json", *options, cwd=tmp_path)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr.decode() == f"atlas12288: {shown(path)}: No such file or directory\n"
+    if options:
+        assert json.loads(done.stdout)["error"] == "No such file or directory"
+
+
+def test_a_root_that_has_nothing_in_common_with_the_manifest_is_questioned(tmp_path: Path) -> None:
+    for name in ("data/sub/a", "data/sub/b"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert run("witness", "data", "-o", "data.atlas.json", cwd=tmp_path).returncode == HOLDS
+    hint = b"data.atlas.json: none of its 2 files is in data/sub: is that the folder that was"
+    done = run("verify", "data.atlas.json", "data/sub", cwd=tmp_path)
+    assert done.returncode == DOES_NOT_HOLD
+    assert hint in done.stderr
+    (tmp_path / "data/sub/b").unlink()
+    assert run("verify", "data.atlas.json", cwd=tmp_path).stderr == b""
+
+
+def test_leaves_that_are_missed_are_named_where_a_file_changed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "x").write_bytes(b"before")
+    assert run("witness", "--tree", "data", "-o", "m.atlas.json", cwd=tmp_path).returncode == HOLDS
+    (tmp_path / "m.atlas.leaves").rename(tmp_path / "elsewhere")
+    assert run("verify", "m.atlas.json", "data", cwd=tmp_path).stderr == b""
+    (data / "x").write_bytes(b"behind")
+    done = run("verify", "m.atlas.json", "data", cwd=tmp_path)
+    assert done.returncode == DOES_NOT_HOLD
+    assert done.stderr == (
+        b"atlas12288: m.atlas.json: which bytes changed is not known without its leaves "
+        b"m.atlas.leaves, which are not there\n"
+    )
+    found = run("verify", "--leaves", "elsewhere", "m.atlas.json", "data", cwd=tmp_path)
+    assert (found.returncode, found.stderr) == (DOES_NOT_HOLD, b"")

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
+from unicodedata import category, is_normalized
 
 from ._native import WINDOW_BYTES
 from ._parallel import ring
@@ -37,26 +38,36 @@ TEMPORARY = f".atlas12288-{16 * '[0-9a-f]'}.tmp"
 
 
 def shown(name: str) -> str:
-    r"""A file name for people: one line, and no two names look the same.
+    r"""Return a file name for people: one line, and no two names look the same.
 
     Args:
         name: a name as Python gives it; bytes that are not UTF-8 are lone surrogates.
 
     Returns:
         The name, with a backslash as `\\`, a byte that is not UTF-8 as `\xNN`, and other characters
-        that cannot be printed as in Python's string literals.
+        that cannot be printed as in Python's string literals. So are, in a name that is not in
+        Unicode's form NFC, the characters that make it differ: an accent of its own looks like the
+        letter that has it.
     """
+    composed = is_normalized("NFC", name)
 
     def escape(character: str) -> str:
         if character == "\\":
             return "\\\\"
-        if character.isprintable():
+        if character.isprintable() and (composed or _stands_alone(character)):
             return character
         if 0xDC80 <= ord(character) <= 0xDCFF:  # PEP 383
             return f"\\x{ord(character) - 0xDC00:02x}"
         return character.encode("unicode_escape").decode("ascii")
 
     return "".join(map(escape, name))
+
+
+def _stands_alone(character: str) -> bool:
+    """Is it a character that NFC neither replaces nor joins with the one before?"""
+    # Marks, and the Hangul vowels and finals, are all that NFC joins with what is before them.
+    joins = category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
+    return not joins and is_normalized("NFC", character)
 
 
 class FileError(Exception):
@@ -76,10 +87,25 @@ def file_errors() -> Iterator[None]:
 
 
 def require_regular(mode: int) -> None:
-    """Refuses, with FileError, the `st_mode` of what is not a regular file."""
+    """Refuse, with FileError, the `st_mode` of what is not a regular file."""
     for is_kind, text in _KINDS:
         if is_kind(mode):
             raise FileError(f"{text}; only regular files and standard input ({STDIN}) are read")
+
+
+def is_pipe(status: os.stat_result) -> bool:
+    """Is it a pipe that some process made, such as `<(command)` and `/dev/stdin` of a shell?
+
+    A FIFO with a name in a folder is none: anybody may have put it there, and to open it may hang.
+    """
+    if not stat.S_ISFIFO(status.st_mode):
+        return False
+    ends = os.pipe()
+    try:
+        return os.fstat(ends[0]).st_dev == status.st_dev
+    finally:
+        for end in ends:
+            os.close(end)
 
 
 def _open_without_waiting(name: str | bytes, flags: int) -> int:
@@ -87,8 +113,12 @@ def _open_without_waiting(name: str | bytes, flags: int) -> int:
     return os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
-def open_regular(name: str | bytes) -> io.FileIO:
-    """A regular file, open for reading.
+def open_regular(name: str | bytes, or_pipe: bool = False) -> io.FileIO:
+    """Return a regular file, open for reading.
+
+    Args:
+        name: its path.
+        or_pipe: a pipe is taken too.
 
     Raises:
         OSError: it cannot be opened.
@@ -96,15 +126,20 @@ def open_regular(name: str | bytes) -> io.FileIO:
     """
     # Judged before it is opened, because opening a device can act on it, and again after, because
     # the name may by then be another file.
-    require_regular(os.stat(name).st_mode)  # noqa: PTH116 - a name of bytes is no Path
+    _require_readable(os.stat(name), or_pipe)  # noqa: PTH116 - a name of bytes is no Path
     file = io.FileIO(name, "rb", opener=_open_without_waiting)
     try:
-        require_regular(os.fstat(file.fileno()).st_mode)
+        _require_readable(os.fstat(file.fileno()), or_pipe)
         os.set_blocking(file.fileno(), True)
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _require_readable(status: os.stat_result, or_pipe: bool) -> None:
+    if not (or_pipe and is_pipe(status)):
+        require_regular(status.st_mode)
 
 
 def _open_stdin() -> io.FileIO:
@@ -133,14 +168,17 @@ def read_chunks(
     *,
     chunk_bytes: int = CHUNK_BYTES,
     buffers: int = 1,
+    or_pipe: bool = False,
 ) -> Generator[memoryview, None, None]:
-    """The bytes of a file, chunk by chunk, in constant memory.
+    """Yield the bytes of a file, chunk by chunk, in constant memory.
 
     Args:
         name: a path, or `-` for standard input. A path must be a regular file.
         advance: called with the number of bytes after each chunk.
         chunk_bytes: of each chunk but the last one, which is shorter.
         buffers: a chunk is valid until this many later ones are taken.
+        or_pipe: a path may be that of a pipe: for what is read once for what it says, such as a
+            list. A file that is witnessed is one that can be read again.
 
     Yields:
         The chunks, in order.
@@ -148,10 +186,11 @@ def read_chunks(
     Raises:
         FileError: not a regular file, not readable, or changed while it was read.
     """
-    with file_errors(), _open_stdin() if name == STDIN else open_regular(name) as file:
+    with file_errors(), _open_stdin() if name == STDIN else open_regular(name, or_pipe) as file:
         before = os.fstat(file.fileno())
         # Standard input may start anywhere in its file, or be a pipe: its size says nothing.
-        size = None if name == STDIN else before.st_size
+        is_whole = name != STDIN and stat.S_ISREG(before.st_mode)
+        size = before.st_size if is_whole else None
         total = 0
         if size is not None:
             chunk_bytes = min(chunk_bytes, size + 1)  # one more, to see that it has grown

@@ -2,7 +2,7 @@
 """The part of `atlas12288 verify` that compares a folder with a manifest."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -96,9 +96,29 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
             return report.code
         if found.leaves_error is not None:
             report.error(str(sidecar), found.leaves_error)
+        for hint in _hints(wanted, root, manifest, found, has_leaves=leaves is not None):
+            report.warning(wanted.manifest, hint)
         view.finish(found)
         report.document(_document(wanted, root, found, None))
     return report.code
+
+
+def _hints(
+    wanted: Wanted, root: str, manifest: "Manifest", found: "ManifestReport", has_leaves: bool
+) -> Iterator[str]:
+    """What may help who sees the differences."""
+    count = len(manifest.entries)
+    if found.missing == count and found.added > 0:
+        yield (
+            f"none of its {manifests.files(count)} is in {shown(root)}: "
+            "is that the folder that was witnessed?"
+        )
+    places = any(
+        each.kind == "changed" and "symlink" not in each.what for each in found.differences
+    )
+    if places and not has_leaves and any(entry.root is not None for entry in manifest.entries):
+        name = "" if wanted.manifest == STDIN else f" {shown(leaves_name(wanted.manifest))}"
+        yield f"which bytes changed is not known without its leaves{name}, which are not there"
 
 
 def _compared(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The part of `atlas12288 witness` that makes manifests."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -57,6 +58,9 @@ def witness(wanted: Wanted) -> int:
         click.UsageError: the options do not fit each other.
     """
     _require_sense(wanted)
+    # Said first: what else is wrong with a name that was mistyped is of no help.
+    if gone := [path for path in wanted.paths if not (is_url(path) or os.path.lexists(path))]:
+        return _refused(wanted, gone)
     try:
         root, below = _root_and_paths(wanted.paths)
         if wanted.output is not None:
@@ -80,6 +84,16 @@ def witness(wanted: Wanted) -> int:
             if wanting is not None:
                 report.error("standard output" if wanted.output is None else wanted.output, wanting)
             report.document(_document(wanted, root, outcome, wanting))
+    return report.code
+
+
+def _refused(wanted: Wanted, gone: list[str]) -> int:
+    """Say which paths are not there; give the exit code."""
+    reason = os.strerror(errno.ENOENT)
+    with Report(wanted.as_json, None) as report:
+        for path in gone:
+            report.error(path, reason)
+        report.document(_document(wanted, gone[0], None, reason))
     return report.code
 
 

@@ -10,7 +10,14 @@ from ..file_tree import prove_in_file, prove_in_leaves
 from ..files import STDIN, FileError, atomic_write, expected_bytes, require_writable
 from ..proofs import InclusionProof
 from .report import Report, file_name, json_option, shown
-from .witnesses import InputError, find_sidecar, leaves_option, open_only_leaves, threads_option
+from .witnesses import (
+    InputError,
+    find_sidecar,
+    leaves_option,
+    open_only_leaves,
+    output_file,
+    threads_option,
+)
 
 
 @click.command(
@@ -39,10 +46,10 @@ Exit codes: 0 proof made; 2 a file could not be read, no such window, no leaves.
 @threads_option
 @click.option(
     "-o",
-    "output",
+    "--output",
     metavar="OUT",
     type=file_name,
-    help="Write the proof to this file, whole or not at all.",
+    help="Write the proof to this file, whole or not at all; - is standard output.",
 )
 @json_option
 def command(
@@ -68,6 +75,7 @@ def command(
         raise click.UsageError("--leaves needs --witness: FILE is read itself")
     if file == STDIN:
         raise click.UsageError("FILE cannot be standard input (-): its size must be known first")
+    output = output_file(output, as_json)
     index = window if window is not None else (offset or 0) // WINDOW_BYTES
     if output is not None:
         beside = None if witness is None else find_sidecar(witness)

@@ -116,7 +116,9 @@ def command(
 
 def _read_proof(name: str) -> InclusionProof:
     try:
-        return InclusionProof.from_json(read_text(read_chunks(name), _MAX_PROOF_BYTES, "a proof"))
+        return InclusionProof.from_json(
+            read_text(read_chunks(name, or_pipe=True), _MAX_PROOF_BYTES, "a proof")
+        )
     except (FileError, WitnessError) as error:
         raise InputError(name, str(error)) from error
 

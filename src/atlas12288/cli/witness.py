@@ -15,7 +15,7 @@ from ..witness import Witness
 from . import manifests
 from .manifests import manifest_options
 from .report import COULD_NOT_CHECK, Report, file_name, json_option, shown
-from .witnesses import require_output, require_own_sidecar, threads_option, witness_line
+from .witnesses import output_file, require_own_sidecar, threads_option, witness_line
 
 # Makes the witness of a file; the callable is told of each part that was read.
 _Make = Callable[[str, Callable[[int], None]], Witness | TreeWitness]
@@ -48,10 +48,10 @@ Exit codes: 0 all files witnessed; 2 a file could not be read.""",
 @threads_option
 @click.option(
     "-o",
-    "output",
+    "--output",
     metavar="OUT",
     type=file_name,
-    help="Write the witnesses to this file, whole or not at all.",
+    help="Write the witnesses to this file, whole or not at all; - is standard output.",
 )
 @manifest_options
 @json_option
@@ -77,8 +77,7 @@ def command(
     gitignore for what is left out. A run that was stopped goes on where it was, with the state that
     it keeps in NAME.atlas.state.
     """
-    if output is not None:
-        require_output(output)
+    output = output_file(output, as_json)
     if manifests.is_wanted(files, output, of_manifests):
         from . import manifest_witness
 

@@ -3,8 +3,8 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from ..errors import WitnessError
 from ..file_tree import Leaves, leaves_of
 from ..files import STDIN, FileError, RegularFile, read_chunks, shown
 from ..manifest.names import SUFFIX, is_url, leaves_name
+from ..sums import read_sums
 from ..tree import TreeWitness, witness_from_json
 from ..witness import Witness
 from .report import file_name
@@ -27,6 +28,8 @@ ONLY_ROOT_IS_URL: Final = (
 )
 # The keys of a manifest; a witness has none of them.
 _MANIFEST: Final = re.compile(rb'\s*\{\s*"(?:_type|predicate|predicateType|subject)"\s*:')
+_DATASET: Final = re.compile(rb'"type"\s*:\s*"atlas12288/(?:array|tensors|table)/v1"')
+_SUMS_LOOKED_AT: Final = 10  # lines: a list may begin with comments and lines that are none
 
 threads_option = click.option(
     "--threads",
@@ -73,9 +76,48 @@ def open_witnesses(name: str) -> tuple[bool, Iterator[bytes | memoryview]]:
     """
     if is_url(name):
         raise FileError(ONLY_ROOT_IS_URL)
-    chunks = read_chunks(name)
+    chunks = read_chunks(name, or_pipe=True)
     head = bytes(next(chunks, b""))
     return _MANIFEST.match(head) is not None, chain((head,), chunks)
+
+
+def looks_like(head: bytes) -> str | None:
+    """Return what a file is that begins so, in words; None where it is nothing of ours."""
+    if _MANIFEST.match(head) is not None:
+        return "a manifest"
+    first, *_ = head.splitlines() or [b""]
+    if _DATASET.search(head, 0, _MAX_LINE_BYTES) is not None:
+        return "a witness of a dataset"
+    try:
+        if first.strip() == _NO_WITNESS.encode() or not isinstance(_read_line(first.decode()), str):
+            return "a witness file"
+    except UnicodeDecodeError:
+        return None
+    sums = islice(read_sums((head,)), _SUMS_LOOKED_AT)
+    return "a list of SHA-256 sums" if any(found is not None for _, found in sums) else None
+
+
+def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
+    """Return what was probably meant, where a file that must be a witness file or manifest is none.
+
+    Args:
+        name: the file.
+        head: how it begins; b"" where it is a folder.
+        others: the names that follow it on the command line.
+    """
+    kind = looks_like(head)
+    if kind == "a list of SHA-256 sums":
+        return f"is {kind}: atlas12288 check-sums {shown(name)} checks its files"
+    if kind == "a witness of a dataset":
+        return f"is {kind}: what atlas12288.tensors or atlas12288.tables made verifies it in Python"
+    if kind is not None:
+        return None
+    for other in others:
+        with suppress(FileError):
+            _, chunks = open_witnesses(other)
+            if (its := looks_like(bytes(next(chunks, b"")))) in ("a manifest", "a witness file"):
+                return f"is no witness, and {shown(other)} is {its}: WITNESS is named first"
+    return None
 
 
 def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | str]:
@@ -110,14 +152,21 @@ def _read_line(line: str) -> Witness | TreeWitness | str:
         return str(error)
 
 
-def require_output(name: str) -> None:
-    """Refuses an output that could be no file.
+def output_file(name: str | None, as_json: bool) -> str | None:
+    """Return the file that `-o` names; None where that is standard output.
 
     Raises:
-        click.UsageError: it is a URL.
+        click.UsageError: it is a URL, or standard output, which JSON needs.
     """
+    if name is None:
+        return None
     if is_url(name):
         raise click.UsageError(f"-o {shown(name)}: {ONLY_ROOT_IS_URL}")
+    if name != STDIN:
+        return name
+    if as_json:
+        raise click.UsageError("-o - is standard output, and so is what --json prints: not both")
+    return None
 
 
 def require_own_sidecar(witnesses: str, has_state: bool = False) -> None:
