@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .._value import Value
 from ..files import FileError, RegularFile
-from .entries import Entry, LineDigests, in_order
+from .entries import Entry
 from .folder import Folder
 from .generate import (
     NoFileError,
@@ -21,7 +21,7 @@ from .generate import (
 from .names import is_url, outputs_in, state_files
 from .paths import below, quoted
 from .sources import Source
-from .statement import Options, read_statement, write_statement
+from .statement import Options, line_digests, read_statement, write_statement
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -177,10 +177,8 @@ class Manifest(Value):
             WitnessError: they are not, or there is none.
         """
         found = tuple(entries)
-        digests = LineDigests(options.to_json())
-        for entry in in_order(found):
-            digests.add(entry.to_json())
-        return cls._of(options=options, entries=found, root=digests.root())
+        root = line_digests(options, found).root()
+        return cls._of(options=options, entries=found, root=root)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

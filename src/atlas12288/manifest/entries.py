@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from itertools import islice
 from json.encoder import encode_basestring as _quoted
 from typing import Final, NamedTuple
 
 from .. import _json
-from .._native import DIGEST_BYTES, MODULUS, TreeStream
+from .._native import MODULUS, TreeStream
 from ..errors import WitnessError
 from ..witness import ALGORITHM, TREE_ALGORITHM
 from . import paths
@@ -31,8 +32,7 @@ SIZE_MOST: Final = 2**53 - 1
 _SYMLINK_KEYS: Final = (*paths.keys("path"), *paths.keys("symlink"))
 _KEYS: Final = (*_SYMLINK_KEYS, "residue", "size", *DIGESTS)
 _LEAF_PREFIX: Final = b"\x00"  # RFC 9162, section 2.1.1
-_LINE_FEED: Final = b"\n"
-_LEAVES_AT_ONCE: Final = 1024
+_LINES_AT_ONCE: Final = 32  # few, because a path may be long
 
 
 class Entry(NamedTuple):
@@ -123,36 +123,35 @@ def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield entry
 
 
-class LineDigests:
-    """The root and the SHA-256 of lines that pass by in order, in constant memory.
+def lines_of(entries: Iterable[Entry]) -> Iterator[list[bytes]]:
+    """The canonical JSON of entries, some at a time.
 
-    Args:
-        line: the first one.
+    Raises:
+        WitnessError: they are not sorted by path, each path once.
     """
+    ordered = in_order(entries)
+    while lines := [entry.to_json() for entry in islice(ordered, _LINES_AT_ONCE)]:
+        yield lines
 
-    def __init__(self, line: bytes) -> None:
+
+class LineDigests:
+    """The root and the SHA-256 of lines that pass by in order, in constant memory."""
+
+    def __init__(self) -> None:
         self._stream = TreeStream()
-        self._leaves = bytearray()
         self._sha256 = sha256()
-        self.add(line)
 
-    def add(self, line: bytes) -> None:
-        """Takes the next line, without its line feed."""
-        self._sha256.update(line + _LINE_FEED)
-        self._leaves += sha256(_LEAF_PREFIX + line).digest()
-        if len(self._leaves) == _LEAVES_AT_ONCE * DIGEST_BYTES:
-            self._flush()
+    def add(self, lines: list[bytes]) -> None:
+        """Takes the next lines, at least one, without their line feeds."""
+        leaves = b"".join([sha256(_LEAF_PREFIX + line).digest() for line in lines])
+        self._stream.append(leaves, 0)
+        self._sha256.update(b"\n".join(lines) + b"\n")
 
     def root(self) -> bytes:
         """The root over all lines so far; more may follow."""
-        self._flush()
         root, _, _ = self._stream.result()
         return root
 
     def sha256(self) -> bytes:
         """The SHA-256 of all lines so far; more may follow."""
         return self._sha256.digest()
-
-    def _flush(self) -> None:
-        self._stream.append(self._leaves, 0)
-        self._leaves.clear()

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 
 from .. import _json
 from ..errors import WitnessError
-from .entries import DIGESTS, Entry, LineDigests, in_order
+from .entries import DIGESTS, Entry, LineDigests, lines_of
 from .paths import check_outside, check_path, is_text
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -109,13 +109,13 @@ def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[byte
         WitnessError: they are not sorted by path, each path once, or there is none.
     """
     chosen = options.to_json()
-    digests = LineDigests(chosen)
+    digests = LineDigests()
+    digests.add([chosen])
     yield f'{{"_type":{_text(STATEMENT_TYPE)},"predicate":{{"files":['.encode()
     separator = b"\n"
-    for entry in in_order(entries):
-        form = entry.to_json()
-        digests.add(form)
-        yield separator + form
+    for lines in lines_of(entries):
+        digests.add(lines)
+        yield separator + b",\n".join(lines)
         separator = b",\n"
     if separator == b"\n":
         raise WitnessError("files is empty, must have at least one")
@@ -129,6 +129,19 @@ def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[byte
 
 def _text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def line_digests(options: Options, entries: Iterable[Entry]) -> LineDigests:
+    """The digests of a manifest's lines.
+
+    Raises:
+        WitnessError: the entries are not sorted by path, each path once.
+    """
+    digests = LineDigests()
+    digests.add([options.to_json()])
+    for lines in lines_of(entries):
+        digests.add(lines)
+    return digests
 
 
 def read_statement(text: str | bytes) -> tuple[Options, tuple[Entry, ...], bytes]:
@@ -149,10 +162,8 @@ def read_statement(text: str | bytes) -> tuple[Options, tuple[Entry, ...], bytes
     options = Options.of_json(predicate.value("options"))
     files = predicate.value("files")
     predicate.check("files", isinstance(files, list) and files != [], "a list of at least one")
-    entries = tuple(in_order(_entries(files, options.digests)))
-    digests = LineDigests(options.to_json())
-    for entry in entries:
-        digests.add(entry.to_json())
+    entries = tuple(_entries(files, options.digests))
+    digests = line_digests(options, entries)
     root = digests.root()
     of = "options and files"
     predicate.check("root", predicate.digest("root") == root, f"{root.hex()}, the root over {of}")
