@@ -17,7 +17,7 @@ nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 FREE_THREADED = ("3.13t", "3.14t", "3.15t")
-NOT_FREE_THREADED = ("llvmlite", "mypy", "safetensors", "securesystemslib")
+NOT_FREE_THREADED = ("llvmlite", "mypy", "safetensors", "securesystemslib", "sigstore")
 WHEEL_PYTHONS = PYTHONS
 
 
@@ -36,7 +36,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=FREE_THREADED)
 def free_threaded(session: nox.Session) -> None:
     """The whole suite without the GIL. llvmlite has no such build: this Python's makes the kernels,
-    and the tests of kernelgen itself are left out, as are those of three other packages."""
+    and the tests of kernelgen itself are left out, as are those of four other packages."""
     kernelgen = Path(session.cache_dir) / "kernelgen"
     kernelgen_python = str(kernelgen / "bin" / "python")
     session.run(sys.executable, "-m", "venv", str(kernelgen), external=True)

@@ -10,6 +10,7 @@ import numpy
 import targets
 
 from atlas12288 import Manifest, TreeWitness, Witness, WitnessStream
+from atlas12288.manifest.statement import Options
 from atlas12288.sums import sums_line
 from atlas12288.tensors import TensorsWitness
 
@@ -41,10 +42,14 @@ def manifests() -> list[str]:
         Path(folder, "sub").mkdir()
         Path(folder, "sub", "b").write_bytes(targets.DATA)
         Path(folder, "link").symlink_to("a")
-        return [
-            Manifest.generate(folder).to_json(),
-            Manifest.generate(folder, tree=True, flat=False).to_json(),
-        ]
+        made = Manifest.generate(folder)
+        others = Manifest.generate(folder, tree=True, flat=False)
+    chosen = Options(("sha256",), "follow", ("*.tmp", "!/a"), ("a", "sub"), ("..", "../b"))
+    return [
+        made.to_json(),
+        others.to_json(),
+        Manifest.from_entries(chosen, made.entries).to_json(),
+    ]
 
 
 def npz() -> bytes:

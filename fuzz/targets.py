@@ -101,12 +101,15 @@ def leaves(data: bytes) -> None:
 
 
 def manifest_json(data: bytes) -> None:
-    """Manifests, whose paths stay below their folder."""
+    """Manifests, whose paths stay below their folder, and whose rules are under their root."""
     value = _json_round_trip(Manifest.from_json, data)
     if isinstance(value, Manifest):
         for entry in value.entries:
             assert not entry.path.startswith(b"/")
             assert not {b"", b".", b".."} & set(entry.path.split(b"/"))
+        assert not any(path.startswith("/") for path in value.options.links_below)
+        options = value.options._replace(exclude=(*value.options.exclude, "x"))
+        assert Manifest.from_entries(options, value.entries).root != value.root
 
 
 def tensors_json(data: bytes) -> None:

@@ -158,7 +158,7 @@ def test_which_digests_are_in_it(folder: Path) -> None:
         (("--tree", "--no-flat"), ["sha256-merkle-12288"]),
     ):
         done = run("witness", *options, "data")
-        assert json.loads(done.stdout)["predicate"]["digests"] == digests
+        assert json.loads(done.stdout)["predicate"]["options"]["digests"] == digests
         assert set(files_of(done.stdout)[0]) - {"pathHex", "residue", "size"} == set(digests)
 
 
@@ -224,7 +224,7 @@ def test_rules_leave_files_out(folder: Path) -> None:
     found = paths_of("data.atlas.json")
     assert found == [".atlasignore", b"bad\xff\n".hex(), "big", "link", "sub/y"]
     predicate = json.loads(Path("data.atlas.json").read_text())["predicate"]
-    assert predicate["exclude"] == ["*.log", "/sub/deep", "empty"]
+    assert predicate["options"]["exclude"] == ["*.log", "/sub/deep", "empty"]
     assert run("verify", "data.atlas.json").returncode == HOLDS
 
 
@@ -500,6 +500,48 @@ def test_a_folder_that_holds(manifest: str) -> None:
     assert run("verify", "--quiet", manifest).stdout == b""
 
 
+IN_FORCE = {
+    Options(exclude=("*.tmp",)): "; 1 rule of the manifest in force",
+    Options(exclude=("*.tmp", "/sub"), paths=("link",)): (
+        "; 2 rules and 1 path of the manifest in force"
+    ),
+    Options(paths=("link", "sub/y")): "; 2 paths of the manifest in force",
+    Options(symlinks="follow", links_below=("../other",)): (
+        "; 1 folder for links of the manifest in force"
+    ),
+    Options((DIGESTS[0],), "follow", ("*.tmp",), ("link", "x"), ("../a", "../b")): (
+        "; 1 rule, 2 paths and 2 folders for links of the manifest in force"
+    ),
+    Options(symlinks="error"): "",
+}
+
+
+@pytest.mark.parametrize("options", IN_FORCE)
+def test_what_in_the_manifest_decides_the_verdict_is_said(folder: Path, options: Options) -> None:
+    pytest.importorskip("pathspec")
+    entries = [Entry(b"link", target=b"big")]
+    Path("m.atlas.json").write_bytes(b"".join(write_statement(options, entries)))
+    last = run("verify", "m.atlas.json", "data").stdout.decode().splitlines()[-1]
+    counts, _, in_force = last.partition(" unreadable")
+    assert counts.startswith("data: ")
+    assert in_force == IN_FORCE[options]
+    document = json.loads(run("verify", "--json", "m.atlas.json", "data").stdout)
+    for key in ("exclude", "paths", "links_below"):
+        assert document[key] == list(getattr(options, key))
+    assert document["symlinks"] == options.symlinks
+
+
+def test_rules_put_into_a_manifest_are_refused_and_hide_nothing(manifest: str) -> None:
+    Path("data/sub/evil.so").write_bytes(b"evil")
+    text = Path(manifest).read_text()
+    Path(manifest).write_text(text.replace('"exclude":[]', '"exclude":["*.so"]'))
+    done = run("verify", manifest)
+    assert done.returncode == COULD_NOT_CHECK
+    assert ": root is '" in complaint(done)
+    document = json.loads(run("verify", "--json", manifest).stdout)
+    assert (document["holds"], document["exclude"]) == (None, None)
+
+
 def test_every_difference_has_a_line_in_order_of_path(manifest: str) -> None:
     damage("data/big", 0)
     damage("data/big", 7)
@@ -715,7 +757,7 @@ def test_a_witness_that_cannot_be_read_is_said_in_json_too(folder: Path) -> None
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ('"size":4', '"size":5', "the root over the files"),
+        ('"size":4', '"size":5', "the root over options and files"),
         ('"path":"big"', '"path":"../big"', "must be relative"),
         ('"path":"big"', '"path":"/big"', "must be relative"),
         ('"symlinks":"record"', '"symlinks":"maybe"', "symlinks is 'maybe'"),

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from ..damage_map import DamageMap
     from ..manifest.api import Manifest
     from ..manifest.differences import Difference, ManifestReport
+    from ..manifest.statement import Options
 
+# What a manifest says of the folder beside its entries: it decides the verdict too.
+_IN_FORCE: Final = ("exclude", "paths", "symlinks", "links_below")
 _NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
 
 
@@ -77,7 +80,7 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
     with Report(wanted.as_json, None) as report, ExitStack() as stack:
-        view = _View(wanted, root, report)
+        view = _View(wanted, root, manifest.options, report)
         if wanted.root is None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
         leaves = None
@@ -92,14 +95,14 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
             found = _compared(manifest, root, leaves, outputs, view)
         except (FileError, ImportError, ValueError) as error:
             report.error(root, str(error))
-            report.document(_document(wanted, root, None, str(error)))
+            report.document(_document(wanted, root, None, str(error), manifest.options))
             return report.code
         if found.leaves_error is not None:
             report.error(str(sidecar), found.leaves_error)
         for hint in _hints(wanted, root, manifest, found, has_leaves=leaves is not None):
             report.warning(wanted.manifest, hint)
         view.finish(found)
-        report.document(_document(wanted, root, found, None))
+        report.document(_document(wanted, root, found, None, manifest.options))
     return report.code
 
 
@@ -189,11 +192,17 @@ def refused(wanted: Wanted, reason: str) -> int:
 
 
 def _document(
-    wanted: Wanted, root: str | None, found: "ManifestReport | None", error: str | None
+    wanted: Wanted,
+    root: str | None,
+    found: "ManifestReport | None",
+    error: str | None,
+    options: "Options | None" = None,
 ) -> dict[str, object]:
     from ..manifest.differences import ManifestReport
 
     fields: dict[str, object] = {"manifest": wanted.manifest, "root": root}
+    for key in _IN_FORCE:
+        fields[key] = None if options is None else getattr(options, key)
     no_report = dict.fromkeys(("holds", *ManifestReport._fields))
     fields |= no_report if found is None else found.to_fields()
     return fields | {"error": error}
@@ -210,9 +219,10 @@ def _new_maps(plot: str | None) -> "_Maps | None":
 class _View:
     """What people see of a comparison."""
 
-    def __init__(self, wanted: Wanted, root: str, report: Report) -> None:
+    def __init__(self, wanted: Wanted, root: str, options: "Options", report: Report) -> None:
         self.wanted = wanted
         self.report = report
+        self._in_force = _in_force(options)
         self.maps = _new_maps(wanted.plot)
         self._root = root
 
@@ -244,7 +254,7 @@ class _View:
                 f"{shown(self._root)}: ",
                 good=found.holds,
                 verdict=_verdict(found),
-                more=f"; {_summary(found)}",
+                more=f"; {_summary(found)}{self._in_force}",
             )
 
     def _draw(self, plot: str, found: "ManifestReport", maps: "_Maps") -> None:
@@ -252,7 +262,7 @@ class _View:
 
         changed = [each for each in found.differences if each.ranges is not None]
         drawn = {each.path: taken for each in changed if (taken := maps.take(each))}
-        heading = f"{shown(self._root)}: {_verdict(found)}; {_summary(found)}"
+        heading = f"{shown(self._root)}: {_verdict(found)}; {_summary(found)}{self._in_force}"
         notes = _notes([each for each in found.differences if each.path not in drawn])
         draw_all = partial(draw, list(drawn.values()), heading=heading, notes=notes)
         write_plot(plot, draw_all, self.report)
@@ -270,6 +280,21 @@ def _summary(found: "ManifestReport") -> str:
     kinds = ("changed", "missing", "added", "unreadable")
     text = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True))
     return f"{read}: {text}" + ("" if found.complete else "; the rest was not compared")
+
+
+def _in_force(options: "Options") -> str:
+    """What in the manifest decides which paths were compared, for the end of the last line."""
+    counts = (
+        (len(options.exclude), "rule", "rules"),
+        (len(options.paths), "path", "paths"),
+        (len(options.links_below), "folder for links", "folders for links"),
+    )
+    texts = [f"{count:,} {one if count == 1 else more}" for count, one, more in counts if count]
+    if not texts:
+        return ""
+    *first, last = texts
+    before = f"{', '.join(first)} and " if first else ""
+    return f"; {before}{last} of the manifest in force"
 
 
 def _notes(differences: "list[Difference]") -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .._value import Value
 from ..files import FileError, RegularFile
-from .entries import EntriesRoot, Entry, in_order
+from .entries import Entry
 from .folder import Folder
 from .generate import (
     NoFileError,
@@ -21,7 +21,7 @@ from .generate import (
 from .names import is_url, outputs_in, state_files
 from .paths import below, quoted
 from .sources import Source
-from .statement import Options, read_statement, write_statement
+from .statement import Options, line_digests, read_statement, write_statement
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -59,7 +59,7 @@ def open_source(
 
 
 class Manifest(Value):
-    """The digests of all files of a folder, a bucket or their like, and one root over them.
+    """The digests of all files of a folder, a bucket or their like, with one root.
 
     Made by `Manifest.generate(folder)` and `from_json`. It holds no time, so that the same files
     give equal manifests. It can be pickled. Form: docs/manifests.md.
@@ -67,7 +67,7 @@ class Manifest(Value):
     Attributes:
         options: what it was made with, and is verified with.
         entries: one for each file and symbolic link, sorted by path.
-        root: the root over the entries, 32 bytes.
+        root: the root over the options and the entries, 32 bytes.
     """
 
     __slots__ = ("entries", "options", "root")
@@ -177,18 +177,16 @@ class Manifest(Value):
             WitnessError: they are not, or there is none.
         """
         found = tuple(entries)
-        root = EntriesRoot()
-        for entry in in_order(found):
-            root.add(entry.to_json())
-        return cls._of(options=options, entries=found, root=root.digest())
+        root = line_digests(options, found).root()
+        return cls._of(options=options, entries=found, root=root)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """The manifest of a JSON text, as `to_json` gives it; bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text, or its root is not that over its files; the message names
-                the key, its value and the rule.
+            WitnessError: not such a text, or its root is not that of its options and files; the
+                message names the key, its value and the rule.
             TypeError: neither str nor bytes.
         """
         options, entries, root = read_statement(text)

@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The entries of a manifest: one for each file and symbolic link, and the root over them.
+"""The entries of a manifest, one for each file and symbolic link, and the digests of its lines.
 
     {"path":"a.bin","residue":3,"sha256":"<64 hex>","sha256-merkle-12288":"<64 hex>","size":12288}
     {"path":"latest","symlink":"a.bin"}
 
 An entry has one form: the canonical JSON of RFC 8785. A path or target that is not UTF-8 stands as
-`pathHex` or `symlinkHex`, in lowercase hex. Entries are sorted by the bytes of their paths. The
-root is the Merkle Tree Hash of RFC 9162, section 2.1, over the bytes of the entries.
+`pathHex` or `symlinkHex`, in lowercase hex. Entries are sorted by the bytes of their paths.
+
+The lines of a manifest are the canonical JSON of its options, and then that of each entry. Its root
+is the Merkle Tree Hash of RFC 9162, section 2.1, over the lines, and the digest of its subject is
+the SHA-256 of the lines, each ended by one line feed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from itertools import islice
 from json.encoder import encode_basestring as _quoted
 from typing import Final, NamedTuple
 
 from .. import _json
-from .._native import DIGEST_BYTES, MODULUS, TreeStream
+from .._native import MODULUS, TreeStream
 from ..errors import WitnessError
 from ..witness import ALGORITHM, TREE_ALGORITHM
 from . import paths
@@ -28,7 +32,7 @@ SIZE_MOST: Final = 2**53 - 1
 _SYMLINK_KEYS: Final = (*paths.keys("path"), *paths.keys("symlink"))
 _KEYS: Final = (*_SYMLINK_KEYS, "residue", "size", *DIGESTS)
 _LEAF_PREFIX: Final = b"\x00"  # RFC 9162, section 2.1.1
-_LEAVES_AT_ONCE: Final = 1024
+_LINES_AT_ONCE: Final = 32  # few, because a path may be long
 
 
 class Entry(NamedTuple):
@@ -119,25 +123,35 @@ def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield entry
 
 
-class EntriesRoot:
-    """The root over entries that pass by in order, in constant memory."""
+def lines_of(entries: Iterable[Entry]) -> Iterator[list[bytes]]:
+    """The canonical JSON of entries, some at a time.
+
+    Raises:
+        WitnessError: they are not sorted by path, each path once.
+    """
+    ordered = in_order(entries)
+    while lines := [entry.to_json() for entry in islice(ordered, _LINES_AT_ONCE)]:
+        yield lines
+
+
+class LineDigests:
+    """The root and the SHA-256 of lines that pass by in order, in constant memory."""
 
     def __init__(self) -> None:
         self._stream = TreeStream()
-        self._leaves = bytearray()
+        self._sha256 = sha256()
 
-    def add(self, entry: bytes) -> None:
-        """Takes the canonical JSON of the next entry."""
-        self._leaves += sha256(_LEAF_PREFIX + entry).digest()
-        if len(self._leaves) == _LEAVES_AT_ONCE * DIGEST_BYTES:
-            self._flush()
+    def add(self, lines: list[bytes]) -> None:
+        """Takes the next lines, at least one, without their line feeds."""
+        leaves = b"".join([sha256(_LEAF_PREFIX + line).digest() for line in lines])
+        self._stream.append(leaves, 0)
+        self._sha256.update(b"\n".join(lines) + b"\n")
 
-    def digest(self) -> bytes:
-        """The root over all entries so far; more may follow."""
-        self._flush()
+    def root(self) -> bytes:
+        """The root over all lines so far; more may follow."""
         root, _, _ = self._stream.result()
         return root
 
-    def _flush(self) -> None:
-        self._stream.append(self._leaves, 0)
-        self._leaves.clear()
+    def sha256(self) -> bytes:
+        """The SHA-256 of all lines so far; more may follow."""
+        return self._sha256.digest()
