@@ -70,6 +70,8 @@ class Below:
     def _begin(self) -> None:
         self._lock = Lock()
         self._open: OrderedDict[bytes, Descriptor] = OrderedDict()  # the last used one is last
+        # Files of one folder mostly come one after another.
+        self._last: tuple[bytes, Descriptor | None] = b"", None
 
     def __getstate__(self) -> tuple[bytes, tuple[str, int, int]]:
         return self.real, self._identity
@@ -97,6 +99,13 @@ class Below:
             OSError: not there; or it, or a folder around it, is none, a link for example.
             FileError: the path has parts that lead elsewhere.
         """
+        last, descriptor = self._last
+        if last != path or descriptor is None:
+            descriptor = self._folder(path)
+            self._last = path, descriptor
+        return descriptor
+
+    def _folder(self, path: bytes) -> Descriptor:
         with self._lock:
             found = self._open.get(path)
             if found is not None:

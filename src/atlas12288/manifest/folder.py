@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from .sources import Found, Problem
 LINKS_MOST: Final = 1000
 # O_NONBLOCK: to open what has become a FIFO would hang.
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+_ENCODING: Final = sys.getfilesystemencoding()  # os.fsencode, for a million names
 _REPLACED: Final = "changed while it was listed: it is no folder any more"
 
 
@@ -140,7 +142,7 @@ class Folder:
             try:
                 with file_errors(), self._scan(folder) as entries:
                     for entry in entries:
-                        path = around + os.fsencode(entry.name)
+                        path = around + entry.name.encode(_ENCODING, "surrogateescape")
                         is_folder = entry.is_dir(follow_symlinks=False)
                         if rules.excludes(path, is_folder):
                             continue
@@ -285,23 +287,28 @@ class FolderReader:
     """An open file of a folder; see `Reader`. A million small files are opened one after another,
     so it does without what is not needed for each."""
 
-    __slots__ = ("_changed_ns", "_descriptor", "_found")
+    __slots__ = ("_descriptor", "_found", "_times")
 
     def __init__(self, descriptor: int, found: Found) -> None:
         self._descriptor = descriptor
         self._found = found
-        self._changed_ns = 0
+        self._times = (0, 0)
 
     def __enter__(self) -> Self:
         try:
-            status = self._status()
+            found = self._found
+            status = os.fstat(self._descriptor)
+            require_regular(status.st_mode)
             # Not the ctime: a hard link or a mode that came since the listing changes no byte of
             # what is read now. But where some was read before it is to be the same content still.
-            if self._found.exact and not _is_listed(self._found, _identity(status)):
+            now = _identity(status) if found.exact else f"{status.st_mtime_ns}"
+            if status.st_size != found.size or not f"{found.identity} ".startswith(f"{now} "):
                 raise FileError(CHANGED)
-            self._changed_ns = status.st_ctime_ns
-        except BaseException:
+            self._times = status.st_mtime_ns, status.st_ctime_ns
+        except BaseException as error:
             os.close(self._descriptor)
+            if isinstance(error, OSError):
+                raise FileError(error.strerror or str(error)) from error
             raise
         return self
 
@@ -322,40 +329,25 @@ class FolderReader:
         return filled
 
     def finish(self) -> None:
-        """Raises FileError where the file is not what was listed. See `Reader.finish`."""
+        """Raises FileError where the file is not what was opened. See `Reader.finish`."""
         size = self._found.size
         try:
             more = os.pread(self._descriptor, 1, size)
+            status = os.fstat(self._descriptor)
         except OSError as error:
             raise FileError(error.strerror or str(error)) from error
         if more:
             raise FileError(f"{CHANGED}: it had {size} bytes, and there are more")
-        if self._status().st_ctime_ns != self._changed_ns:
-            raise FileError(f"{CHANGED}: its ctime did, by a link to it, its mode or its content")
-
-    def _status(self) -> os.stat_result:
-        try:
-            status = os.fstat(self._descriptor)
-        except OSError as error:
-            raise FileError(error.strerror or str(error)) from error
-        found = self._found
-        if status.st_size != found.size or not _is_listed(found, f"{status.st_mtime_ns}"):
-            require_regular(status.st_mode)
+        if status.st_size != size or status.st_mtime_ns != self._times[0]:
             raise FileError(CHANGED)
-        if not stat.S_ISREG(status.st_mode):
-            require_regular(status.st_mode)
-        return status
+        if status.st_ctime_ns != self._times[1]:
+            raise FileError(f"{CHANGED}: its ctime did, by a link to it, its mode or its content")
 
 
 def _identity(status: os.stat_result) -> str:
     """What differs when a file was changed. Not its inode: file systems in user space forget it and
     give another one."""
     return f"{status.st_mtime_ns} {status.st_ctime_ns}"
-
-
-def _is_listed(found: Found, begin: str) -> bool:
-    """Does the identity of a file begin so?"""
-    return f"{found.identity} ".startswith(f"{begin} ")
 
 
 def _words(error: OSError) -> str:
