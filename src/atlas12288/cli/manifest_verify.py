@@ -15,8 +15,7 @@ from ..errors import WitnessError
 from ..file_tree import Run
 from ..files import STDIN, FileError, RegularFile
 from ..manifest.names import folder_of, leaves_name, outputs_in
-from . import manifests
-from .manifests import amount, source_at, streams, written_beside
+from .manifests import content, source_at, streams, written_beside
 from .plotting import SKETCH, require_plot, write_plot
 from .report import COULD_NOT_CHECK, Report, complain, range_lines, shown
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ..damage_map import DamageMap
     from ..manifest.api import Manifest
     from ..manifest.differences import Difference, ManifestReport
+    from ..manifest.statement import Options
 
 _NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
 
@@ -77,7 +77,7 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
     with Report(wanted.as_json, None) as report, ExitStack() as stack:
-        view = _View(wanted, root, report)
+        view = _View(wanted, root, manifest.options, report)
         if wanted.root is None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
         leaves = None
@@ -190,9 +190,10 @@ def _new_maps(plot: str | None) -> "_Maps | None":
 class _View:
     """What people see of a comparison."""
 
-    def __init__(self, wanted: Wanted, root: str, report: Report) -> None:
+    def __init__(self, wanted: Wanted, root: str, options: "Options", report: Report) -> None:
         self.wanted = wanted
         self.report = report
+        self._in_force = _in_force(options)
         self.maps = _new_maps(wanted.plot)
         self._root = root
 
@@ -224,7 +225,7 @@ class _View:
                 f"{shown(self._root)}: ",
                 good=found.holds,
                 verdict=_verdict(found),
-                more=f"; {_summary(found)}",
+                more=f"; {_summary(found)}{self._in_force}",
             )
 
     def _draw(self, plot: str, found: "ManifestReport", maps: "_Maps") -> None:
@@ -232,7 +233,7 @@ class _View:
 
         changed = [each for each in found.differences if each.ranges is not None]
         drawn = {each.path: taken for each in changed if (taken := maps.take(each))}
-        heading = f"{shown(self._root)}: {_verdict(found)}; {_summary(found)}"
+        heading = f"{shown(self._root)}: {_verdict(found)}; {_summary(found)}{self._in_force}"
         notes = _notes([each for each in found.differences if each.path not in drawn])
         draw_all = partial(draw, list(drawn.values()), heading=heading, notes=notes)
         write_plot(plot, draw_all, self.report)
@@ -245,11 +246,19 @@ def _verdict(found: "ManifestReport") -> str:
 
 
 def _summary(found: "ManifestReport") -> str:
-    read = f"{manifests.files(found.files)}, {amount(found.bytes)}"
+    read = content(found.files, found.links, found.bytes)
     counts = (found.changed, found.missing, found.added, found.unreadable)
     kinds = ("changed", "missing", "added", "unreadable")
     text = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True))
-    return f"{read}: {text}" + ("" if found.complete else "; the rest was not compared")
+    end = ":" if found.files > 0 else ";"
+    return f"{read}{end} {text}" + ("" if found.complete else "; the rest was not compared")
+
+
+def _in_force(options: "Options") -> str:
+    """What in the manifest decides what was compared, for the end of the last line."""
+    if not options.links_below:
+        return ""
+    return f"; links below {', '.join(map(shown, options.links_below))} were followed"
 
 
 def _notes(differences: "list[Difference]") -> list[str]:

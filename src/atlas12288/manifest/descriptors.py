@@ -18,9 +18,7 @@ from typing import Final
 from ..files import FileError
 
 # A folder that is only gone through need not be readable, where the system has a way to say so.
-_THROUGH: Final = (
-    getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-)
+_THROUGH: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TO_LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Folders that stay open. A process may have 256 descriptors on some systems, and each thread that
 # reads needs some.

@@ -54,6 +54,9 @@ class _Waiting(NamedTuple):
     must: bool = False
 
 
+_Stack = list[_Waiting]
+
+
 class Folder:
     """A folder. Links are listed or followed as the rules say, and never out of it but to where the
     rules let them lead.
@@ -110,7 +113,7 @@ class Folder:
             yield from self._list_path(path, rules, problem, way)
 
     def _list_path(self, path: bytes, rules: Rules, problem: Problem, way: _Way) -> Iterator[Found]:
-        waiting: list[_Waiting] = []
+        waiting: _Stack = []
         try:
             with file_errors():
                 end = path.find(b"/")
@@ -131,9 +134,7 @@ class Folder:
             yield from self._list_one(path, status, rules, problem, way, waiting)
         yield from self._walk(waiting, rules, problem)
 
-    def _walk(
-        self, waiting: list[_Waiting], rules: Rules, problem: Problem
-    ) -> Iterator[Found]:
+    def _walk(self, waiting: _Stack, rules: Rules, problem: Problem) -> Iterator[Found]:
         """What is in folders. A stack, not recursion: they may be nested deeper than Python calls,
         also by links."""
         while waiting:
@@ -190,7 +191,7 @@ class Folder:
         rules: Rules,
         problem: Problem,
         way: _Way,
-        waiting: list[_Waiting],
+        waiting: _Stack,
     ) -> Iterator[Found]:
         """What is no folder."""
         try:
@@ -229,7 +230,7 @@ class Folder:
         return Found(path, 0, "", target)
 
     def _follow(
-        self, links: Links, path: bytes, rules: Rules, way: _Way, waiting: list[_Waiting]
+        self, links: Links, path: bytes, rules: Rules, way: _Way, waiting: _Stack
     ) -> Found | None:
         folder, _, name = path.rpartition(b"/")
         around = links.real_folder(folder)

@@ -41,7 +41,8 @@ class Found(NamedTuple):
 def same_but_ctime(before: str, now: str) -> bool:
     """Return whether two identities of a local file differ in nothing but the ctime."""
     first, second = before.split(" "), now.split(" ")
-    return before != now and len(first) > 1 and [*first[:1], *first[2:]] == [*second[:1], *second[2:]]
+    del first[1:2], second[1:2]
+    return before != now and first == second
 
 
 # Takes the path of what is listed but cannot be part of a manifest, and the reason.

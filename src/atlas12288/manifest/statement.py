@@ -40,12 +40,15 @@ class Options(NamedTuple):
         symlinks: one of `SYMLINKS`.
         exclude: rules in the syntax of gitignore; what they match is no part of the manifest.
         paths: the files and folders that it is of, relative to the folder; all of it where empty.
+        links_below: folders outside of the folder below which links may lead too, relative to it,
+            sorted, each once; only where links are followed.
     """
 
     digests: tuple[str, ...] = DIGESTS[:1]
     symlinks: str = SYMLINKS[0]
     exclude: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    links_below: tuple[str, ...] = ()
 
 
 def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[bytes]:
@@ -72,8 +75,9 @@ def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[byte
     if separator == b"\n":
         raise WitnessError("files is empty, must have at least one")
     subject = [{"digest": {ROOT_ALGORITHM: root.digest().hex()}, "name": SUBJECT_NAME}]
+    below = f'"linksBelow":{_text(options.links_below)},' if options.links_below else ""
     yield (
-        f'\n],"paths":{_text(options.paths)},"symlinks":{_text(options.symlinks)}}},"predicateType":{_text(PREDICATE_TYPE)},'
+        f'\n],{below}"paths":{_text(options.paths)},"symlinks":{_text(options.symlinks)}}},"predicateType":{_text(PREDICATE_TYPE)},'
         f'"subject":{_text(subject)}}}\n'
     ).encode()
 
@@ -93,11 +97,10 @@ def read_statement(text: str | bytes) -> tuple[Options, tuple[Entry, ...], bytes
     document = _json.Fields(text, ("_type", "predicate", "predicateType", "subject"))
     document.choice("_type", STATEMENT_TYPE)
     document.choice("predicateType", PREDICATE_TYPE)
-    predicate = _json.Fields.of(
-        document.value("predicate"),
-        "predicate",
-        ("digests", "exclude", "files", "paths", "symlinks"),
-    )
+    keys = ("digests", "exclude", "files", "paths", "symlinks")
+    value = document.value("predicate")
+    has_below = isinstance(value, dict) and "linksBelow" in value
+    predicate = _json.Fields.of(value, "predicate", (*keys, "linksBelow") if has_below else keys)
     digests = predicate.value("digests")
     predicate.check(
         "digests",
@@ -110,6 +113,8 @@ def read_statement(text: str | bytes) -> tuple[Options, tuple[Entry, ...], bytes
     for path in paths:
         check_path(path.encode(), "paths")
     options = Options(tuple(digests), predicate.choice("symlinks", *SYMLINKS), exclude, paths)
+    if has_below:
+        options = options._replace(links_below=_texts(predicate, "linksBelow"))
     files = predicate.value("files")
     predicate.check("files", isinstance(files, list) and files != [], "a list of at least one")
     root = EntriesRoot()
