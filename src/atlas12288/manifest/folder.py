@@ -25,7 +25,7 @@ LINKS_MOST: Final = 1000
 # O_NONBLOCK: to open what has become a FIFO would hang.
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _ENCODING: Final = sys.getfilesystemencoding()  # os.fsencode, for a million names
-_REPLACED: Final = "changed while it was listed: it is no folder any more"
+_CHANGED_LISTED: Final = "changed while it was listed"
 
 
 class _Way(NamedTuple):
@@ -169,7 +169,10 @@ class Folder:
             except FileError as error:
                 if must or not isinstance(error.__cause__, FileNotFoundError):
                     replaced = not must and isinstance(error.__cause__, NotADirectoryError)
-                    problem(folder or b".", _REPLACED if replaced else str(error))
+                    reason = (
+                        f"{_CHANGED_LISTED}: it is no folder any more" if replaced else str(error)
+                    )
+                    problem(folder or b".", reason)
 
     @contextmanager
     def _scan(self, folder: bytes) -> Iterator[Iterator[os.DirEntry[str]]]:
@@ -224,7 +227,12 @@ class Folder:
         return Found(path, status.st_size, identity, None, status.st_mtime_ns)
 
     def _link(self, path: bytes, rules: Rules) -> Found:
-        target = self._below.readlink(path)
+        try:
+            target = self._below.readlink(path)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise FileError(f"{_CHANGED_LISTED}: it is no symbolic link any more") from error
+            raise
         if rules.symlinks == "error":
             raise FileError(f"is a symbolic link to {quoted(target)}, must not be one")
         return Found(path, 0, "", target)
