@@ -246,7 +246,7 @@ class _Making:
             with atomic_write(wanted.output) as file:
                 file.writelines(_sums(entries))
         if outcome.links:
-            links = counted(outcome.links, "symbolic link")
+            links = f"{outcome.links:,} symbolic links" if outcome.links > 1 else "a symbolic link"
             report.warning(_name(wanted, self._root), f"{links} left out: sha256sum reads files")
         return outcome
 

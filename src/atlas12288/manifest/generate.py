@@ -313,7 +313,10 @@ class _Run:
             if update:
                 note(f"the state {name} is new: all files are read")
             return
-        before = json.loads(store.options)
+        try:
+            before = json.loads(store.options)
+        except ValueError as error:
+            raise store.damaged() from error
         other = [key for key in context if before.get(key) != context[key]]
         if other:
             keys = ", ".join(other)

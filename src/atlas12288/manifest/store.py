@@ -204,7 +204,7 @@ class Store:
                 reason = f"is damaged ({error}); remove it to begin anew"
             raise self._error(reason) from error
 
-    def _damaged(self) -> FileError:
+    def damaged(self) -> FileError:
         return self._error("is damaged; remove it to begin anew")
 
     def __enter__(self) -> Self:
@@ -254,7 +254,7 @@ class Store:
         with self._errors():
             row = self._base.execute("SELECT options, number, finished FROM run").fetchone()
         if row is None:
-            raise self._damaged()
+            raise self.damaged()
         options, number, finished = row
         return options, int(number), int(finished)
 
@@ -366,7 +366,7 @@ class Store:
             if take is not None:
                 take(piece)
         if windows != window_count(size) or stream.result()[0] != root:
-            raise self._damaged()
+            raise self.damaged()
 
     def _sidecar_leaves(self, size: int, leaf: int) -> Iterator[bytes]:
         if self._sidecar is None:
@@ -543,7 +543,7 @@ class Store:
                 yield Entry(path, target=target)
                 continue
             if checksum != _checksum(path, size, identity, target, residue, sha256, root):
-                raise self._damaged()
+                raise self.damaged()
             yield Entry(path, size, residue, sha256, root)
             if leaves is None:
                 continue
@@ -560,7 +560,7 @@ class Store:
                 self._place(places)
         self._place(places)
         if count != self._count:
-            raise self._damaged()
+            raise self.damaged()
 
     def _place(self, places: list[tuple[int, bytes]]) -> None:
         with self._errors():
