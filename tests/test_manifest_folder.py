@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import atlas12288 as atlas
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.files import FileError
-from atlas12288.manifest import cluster, descriptors
+from atlas12288.manifest import cluster, descriptors, folder
 from atlas12288.manifest.descriptors import OPEN_MOST, Below
 from atlas12288.manifest.engine import Digests, hash_files
 from atlas12288.manifest.entries import DIGESTS
@@ -304,6 +304,15 @@ def test_a_tree_of_3000_levels_with_256_descriptors(tmp_path: Path) -> None:
         subprocess.run(("rm", "-rf", str(root)), check=True)
     size = sum(len(str(level)) for level in range(99, 3000, 100))
     assert done.stdout.split() == [*("30", str(size)) * 2, "1"], done.stderr[-2000:]
+
+
+def test_a_path_that_is_too_long_is_a_problem_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "PATH_BYTES_MOST", 5)
+    (tmp_path / "ab" / "cd").mkdir(parents=True)
+    (tmp_path / "ab" / "cd" / "x").write_bytes(b"1")
+    assert read_all(Folder(tmp_path)) == {b"ab/cd": "has paths of more than 5 bytes"}
 
 
 def open_folders(below: Path) -> int:

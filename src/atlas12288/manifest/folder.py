@@ -22,6 +22,8 @@ from .sources import Found, Problem
 
 # A few folders with some links to the next are reached in millions of ways.
 LINKS_MOST: Final = 1000
+# Folders can be nested without end, and each step costs the length of the path.
+PATH_BYTES_MOST: Final = 1 << 16
 # O_NONBLOCK: to open what has become a FIFO would hang.
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _ENCODING: Final = sys.getfilesystemencoding()  # os.fsencode, for a million names
@@ -144,6 +146,8 @@ class Folder:
                 with file_errors(), self._scan(folder) as entries:
                     for entry in entries:
                         path = around + entry.name.encode(_ENCODING, "surrogateescape")
+                        if len(path) > PATH_BYTES_MOST:
+                            raise FileError(f"has paths of more than {PATH_BYTES_MOST:,} bytes")
                         is_folder = entry.is_dir(follow_symlinks=False)
                         if rules.excludes(path, is_folder):
                             continue
