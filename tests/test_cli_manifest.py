@@ -143,7 +143,7 @@ def test_leaves_are_beside_it_in_order_of_path(manifest: str) -> None:
 
 def test_the_line_says_how_much_it_was(folder: Path) -> None:
     done = run("witness", "data", "-o", "data.atlas.json")
-    assert done.stdout == b"data.atlas.json: 6 files, 3.7 MB\n"
+    assert done.stdout == b"data.atlas.json: 5 files, 1 link, 3.7 MB\n"
     assert not Path("data.atlas.leaves").exists()
     done = run("witness", "data", "-o", "x.json", "--json")
     fields = json.loads(done.stdout)
@@ -167,6 +167,69 @@ def test_without_o_it_goes_to_standard_output(folder: Path) -> None:
     assert run("witness", "data", "-o", "m.json").returncode == HOLDS
     assert done.stdout == Path("m.json").read_bytes()
     assert done.stderr == b""
+
+
+def test_where_there_are_links_alone_it_is_said_that_no_content_was_read(folder: Path) -> None:
+    Path("links").mkdir()
+    Path("links/big").symlink_to("../data/big")
+    done = run("witness", "links", "-o", "links.atlas.json")
+    assert done.stdout == b"links.atlas.json: 0 files, 1 link; no content was read\n"
+    assert done.stderr == (
+        b"atlas12288: links.atlas.json: a symbolic link leads out of the folder; what is there is "
+        b"not read\n"
+    )
+    done = run("verify", "links.atlas.json")
+    assert done.returncode == HOLDS
+    assert done.stdout.endswith(
+        b"links: matches its manifest; 0 files, 1 link; no content was read; "
+        b"0 changed, 0 missing, 0 added, 0 unreadable\n"
+    )
+    report = json.loads(run("verify", "--json", "links.atlas.json").stdout)
+    assert (report["files"], report["links"]) == (0, 1)
+    done = run("witness", "--json", "links", "-o", "links.atlas.json")
+    made = json.loads(done.stdout)
+    assert (made["files"], made["links"]) == (0, 1)
+    for output in ((), ("-o", "SUMS")):
+        done = run("witness", "--format", "sha256sum", "links", *output)
+        assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"")
+        assert done.stderr.endswith(
+            b"links: has no file that sha256sum could read, only 1 symbolic link\n"
+        )
+    assert not Path("SUMS").exists()
+
+
+def test_links_may_lead_below_a_folder_that_is_named(folder: Path) -> None:
+    Path("cache/snapshots/rev").mkdir(parents=True)
+    Path("cache/blobs").mkdir()
+    Path("cache/blobs/1").write_bytes(b"weights")
+    Path("cache/snapshots/rev/model").symlink_to("../../blobs/1")
+    options = ("witness", "--symlinks=follow", "cache/snapshots/rev", "-o", "c.atlas.json")
+    assert run(*options).returncode == COULD_NOT_CHECK
+    done = run(*options, "--links-below", "cache/blobs")
+    assert (done.returncode, done.stdout) == (HOLDS, b"c.atlas.json: 1 file, 7 B\n")
+    done = run("verify", "c.atlas.json", "cache/snapshots/rev")
+    assert done.returncode == HOLDS
+    assert done.stdout.endswith(b"0 unreadable; links below ../../blobs were followed\n")
+    Path("cache/blobs/1").write_bytes(b"damaged")
+    assert run("verify", "c.atlas.json", "cache/snapshots/rev").returncode == DOES_NOT_HOLD
+    for folders, reason in (
+        ("none", b"--links-below has 'none': No such file or directory"),
+        ("cache/blobs/1", b"--links-below has 'cache/blobs/1': is not a folder"),
+    ):
+        done = run(*options, "--links-below", folders)
+        assert done.returncode == COULD_NOT_CHECK
+        assert reason in done.stderr
+
+
+def test_an_update_says_what_was_read_for_its_ctime_alone(folder: Path) -> None:
+    make_old("data")
+    witness = ("witness", "data", "-o", "m.atlas.json")
+    assert run(*witness).returncode == HOLDS
+    os.link("data/big", "backup")
+    done = run(*witness, "--update", "--ignore-ctime")
+    assert done.stdout == b"m.atlas.json: 5 files, 1 link, 3.7 MB; 0 read, 5 known\n"
+    done = run(*witness, "--update")
+    assert done.stdout.endswith(b"; 1 read, 4 known; 1 file read for the ctime alone\n")
 
 
 def test_several_paths_are_relative_to_the_current_folder(folder: Path) -> None:
@@ -288,11 +351,11 @@ def test_update_reads_only_what_changed_and_says_so(folder: Path) -> None:
     assert run("witness", "--tree", "data", "-o", "m.atlas.json").returncode == HOLDS
     before = Path("m.atlas.json").read_bytes()
     done = run("witness", "--update", "--tree", "data", "-o", "m.atlas.json")
-    assert done.stdout == b"m.atlas.json: 6 files, 3.7 MB; 0 read, 5 known\n"
+    assert done.stdout == b"m.atlas.json: 5 files, 1 link, 3.7 MB; 0 read, 5 known\n"
     assert Path("m.atlas.json").read_bytes() == before
     Path("data/sub/y").write_bytes(b"new")
     done = run("witness", "--update", "--tree", "data", "-o", "m.atlas.json")
-    assert done.stdout == b"m.atlas.json: 6 files, 3.7 MB; 1 read, 4 known\n"
+    assert done.stdout == b"m.atlas.json: 5 files, 1 link, 3.7 MB; 1 read, 4 known\n"
     fresh = run("witness", "--tree", "data", "-o", "fresh.atlas.json")
     assert fresh.returncode == HOLDS
     assert Path("m.atlas.json").read_bytes() == Path("fresh.atlas.json").read_bytes() != before
@@ -335,6 +398,13 @@ def test_ctrl_c_leaves_no_part_of_a_manifest(manifest: str) -> None:
         (("data/../data/big", "data", "-o", "x.atlas.json"), "PATH is 'data/../data/big'"),
         (("--no-flat", "data"), "--no-flat needs --tree"),
         (("--update", "data"), "--update needs -o"),
+        (("--ignore-ctime", "data"), "--ignore-ctime needs -o"),
+        (("--links-below", "data", "data", "-o", "x.atlas.json"), "needs --symlinks follow"),
+        (
+            ("--symlinks=follow", "--links-below", "data", "memory://x", "-o", "x.atlas.json"),
+            "--links-below is for folders of this machine",
+        ),
+        (("--links-below", "data", "data/big", "-o", "x.json"), "--links-below is for manifests"),
         (("--json", "data"), "--json needs -o"),
         (("--format=sha256sum", "--tree", "data"), "not with --tree"),
         (
@@ -495,7 +565,7 @@ def test_a_folder_that_holds(manifest: str) -> None:
     counts = "0 changed, 0 missing, 0 added, 0 unreadable"
     assert done.stdout.decode().splitlines() == [
         "data.atlas.json: compared with data",
-        f"data: matches its manifest; 6 files, 3.7 MB: {counts}",
+        f"data: matches its manifest; 5 files, 1 link, 3.7 MB: {counts}",
     ]
     assert run("verify", "--quiet", manifest).stdout == b""
 
@@ -561,7 +631,7 @@ def test_every_difference_has_a_line_in_order_of_path(manifest: str) -> None:
         "           bytes [0, 7)  window 0",
         "sub/new\\x1b[31m: added",
         "sub/y: missing",
-        "data: does not match its manifest; 6 files, 3.7 MB: "
+        "data: does not match its manifest; 5 files, 1 link, 3.7 MB: "
         "2 changed, 1 missing, 1 added, 0 unreadable",
     ]
     quiet = run("verify", "--quiet", manifest).stdout
@@ -593,7 +663,7 @@ def test_where_nothing_is_known_to_differ_and_not_all_was_read_there_is_no_verdi
     os.mkfifo("data/sub/y")
     done = run("verify", manifest)
     assert done.returncode == COULD_NOT_CHECK
-    assert b"\ndata: could not be checked; 6 files, " in done.stdout
+    assert b"\ndata: could not be checked; 5 files, 1 link, " in done.stdout
     done = run("verify", "--json", manifest)
     assert done.returncode == COULD_NOT_CHECK
     assert json.loads(done.stdout)["holds"] is None

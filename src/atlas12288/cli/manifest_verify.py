@@ -15,8 +15,7 @@ from ..errors import WitnessError
 from ..file_tree import Run
 from ..files import STDIN, FileError, RegularFile
 from ..manifest.names import folder_of, leaves_name, outputs_in
-from . import manifests
-from .manifests import amount, source_at, streams, written_beside
+from .manifests import content, source_at, streams, written_beside
 from .plotting import SKETCH, require_plot, write_plot
 from .report import COULD_NOT_CHECK, Report, complain, range_lines, shown
 
@@ -275,26 +274,22 @@ def _verdict(found: "ManifestReport") -> str:
 
 
 def _summary(found: "ManifestReport") -> str:
-    read = f"{manifests.files(found.files)}, {amount(found.bytes)}"
+    read = content(found.files, found.links, found.bytes)
     counts = (found.changed, found.missing, found.added, found.unreadable)
     kinds = ("changed", "missing", "added", "unreadable")
     text = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True))
-    return f"{read}: {text}" + ("" if found.complete else "; the rest was not compared")
+    end = ":" if found.files > 0 else ";"
+    return f"{read}{end} {text}" + ("" if found.complete else "; the rest was not compared")
 
 
 def _in_force(options: "Options") -> str:
-    """What in the manifest decides which paths were compared, for the end of the last line."""
-    counts = (
-        (len(options.exclude), "rule", "rules"),
-        (len(options.paths), "path", "paths"),
-        (len(options.links_below), "folder for links", "folders for links"),
-    )
-    texts = [f"{count:,} {one if count == 1 else more}" for count, one, more in counts if count]
-    if not texts:
-        return ""
-    *first, last = texts
-    before = f"{', '.join(first)} and " if first else ""
-    return f"; {before}{last} of the manifest in force"
+    """What in the manifest decides what was compared, for the end of the last line."""
+    counts = ((len(options.exclude), "rule"), (len(options.paths), "path"))
+    texts = [f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts if count]
+    text = f"; {' and '.join(texts)} of the manifest in force" if texts else ""
+    if options.links_below:
+        text += f"; links below {', '.join(map(shown, options.links_below))} were followed"
+    return text
 
 
 def _notes(differences: "list[Difference]") -> list[str]:

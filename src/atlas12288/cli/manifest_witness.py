@@ -14,7 +14,7 @@ from ..errors import WitnessError
 from ..files import STDIN, FileError, atomic_write, require_writable
 from ..manifest.names import is_url, leaves_name, outputs_in, state_name
 from ..sums import read_sums, sums_line
-from .manifests import amount, files, is_folder, source_at, streams
+from .manifests import content, counted, is_folder, source_at, streams
 from .report import Report, shown
 from .witnesses import open_witnesses, require_own_sidecar
 
@@ -37,8 +37,10 @@ class Wanted(NamedTuple):
     as_json: bool
     exclude: tuple[str, ...]
     symlinks: str | None
+    links_below: tuple[str, ...]
     no_flat: bool
     update: bool
+    ignore_ctime: bool
     scheduler: str | None
     form: str | None
 
@@ -112,6 +114,12 @@ def _require_sense(wanted: Wanted) -> None:
         raise click.UsageError("--format sha256sum has flat digests alone: not with --tree")
     if wanted.update and (wanted.output is None or wanted.as_sums):
         raise click.UsageError("--update needs -o with a manifest: beside it is what is known")
+    if wanted.ignore_ctime and (wanted.output is None or wanted.as_sums):
+        raise click.UsageError("--ignore-ctime needs -o with a manifest, as --update does")
+    if wanted.links_below and wanted.symlinks != "follow":
+        raise click.UsageError("--links-below needs --symlinks follow: others lead nowhere")
+    if wanted.links_below and any(map(is_url, (*wanted.paths, *wanted.links_below))):
+        raise click.UsageError("--links-below is for folders of this machine: not with a URL")
     if wanted.as_json and wanted.output is None:
         raise click.UsageError("--json needs -o: what is printed without it is the manifest")
     if STDIN in wanted.paths:
@@ -173,6 +181,7 @@ class _Making:
 
     def run(self) -> "Outcome":
         from ..manifest.generate import options_of
+        from ..manifest.links import folders_outside
         from ..manifest.statement import SYMLINKS
 
         wanted = self._wanted
@@ -184,6 +193,7 @@ class _Making:
             symlinks=wanted.symlinks or SYMLINKS[0],
             exclude=wanted.exclude,
             paths=self._below,
+            links_below=folders_outside(self._root, wanted.links_below, "--links-below"),
         )
         if wanted.output is not None and not wanted.as_sums:
             return self._write(source, options, wanted.output)
@@ -201,6 +211,7 @@ class _Making:
             leaves=leaves_name(output) if wanted.tree else None,
             state=state_name(output),
             update=wanted.update,
+            ignore_ctime=wanted.ignore_ctime,
             threads=wanted.threads,
             client=self._client,
             problem=self._problem,
@@ -211,8 +222,10 @@ class _Making:
         )
         if outcome.errors == 0:
             known = f"; {outcome.read:,} read, {outcome.known:,} known" if wanted.update else ""
-            count = files(outcome.files + outcome.links)
-            report.line(f"{shown(output)}: {count}, {amount(outcome.bytes)}{known}")
+            if outcome.by_ctime > 0:
+                known += f"; {counted(outcome.by_ctime, 'file')} read for the ctime alone"
+            found = content(outcome.files, outcome.links, outcome.bytes)
+            report.line(f"{shown(output)}: {found}{known}")
         return outcome
 
     def _print(self, source: "Source", options: "Options") -> "Outcome":
@@ -235,6 +248,9 @@ class _Making:
         )
         if outcome.errors > 0:
             return outcome
+        if wanted.as_sums and outcome.files == 0:
+            links = counted(outcome.links, "symbolic link")
+            raise FileError(f"has no file that sha256sum could read, only {links}")
         if not wanted.as_sums:
             report.raw(write_statement(options, entries))
             return outcome

@@ -18,6 +18,7 @@ from .generate import (
     naming,
     options_of,
 )
+from .links import folders_outside
 from .names import is_url, outputs_in, state_files
 from .paths import below, quoted
 from .sources import Source
@@ -92,12 +93,14 @@ class Manifest(Value):
         tree: bool = False,
         flat: bool = True,
         symlinks: str = "record",
+        links_below: Sequence[Name] = (),
         exclude: Sequence[str] = (),
         threads: int | None = None,
         leaves: Name | None = None,
         output: Name | None = None,
         state: Name | None = None,
         update: bool = False,
+        ignore_ctime: bool = False,
         client: Client | None = None,
         storage_options: Mapping[str, Any] | None = None,
         advance: Callable[[int], None] | None = None,
@@ -113,19 +116,23 @@ class Manifest(Value):
             flat: each file gets its SHA-256 digest.
             symlinks: "record" where they lead, "follow" them where that is in the folder, or
                 "error" where there is one.
+            links_below: with symlinks="follow", folders outside of the folder below which links may
+                lead too. Recorded in the manifest, relative to the folder.
             exclude: rules in the syntax of gitignore; they follow those of `.atlasignore` in the
                 folder.
             threads: how many; None for one for each core that this process may use.
             leaves: write the sidecar with the leaves of all files to this file; needs `output`.
             output: write the manifest to this file, whole or not at all.
             state: keep the state of the run in this file. If it is killed, the next one goes on.
-            update: read only files of which size, modification time or inode changed since the run
+            update: read only files of which size, modification time or ctime changed since the run
                 of which `state` is.
+            ignore_ctime: what is known of a file counts where its ctime alone changed, as by a
+                backup that makes hard links or sets access times back.
             client: a Dask cluster that reads and hashes.
             storage_options: of fsspec, for a URL.
             advance: called with the number of bytes read since its last call.
-            note: is told, in a sentence, what happens to a state that was there, and which paths a
-                rule leaves out.
+            note: is told, in a sentence, what happens to a state that was there, which paths a rule
+                leaves out, and how many links lead out of the folder and are not followed.
 
         Raises:
             FileError: there is no file, or one of them cannot be read; then nothing is written. Or
@@ -140,7 +147,13 @@ class Manifest(Value):
         with naming(what, os.fspath(base)):
             source = open_source(base, parts, storage_options)
         options = options_of(
-            source, tree=tree, flat=flat, symlinks=symlinks, exclude=exclude, paths=parts
+            source,
+            tree=tree,
+            flat=flat,
+            symlinks=symlinks,
+            exclude=exclude,
+            paths=parts,
+            links_below=folders_outside(os.fspath(base), links_below, "links_below"),
         )
         if leaves is not None and output is None:
             raise ValueError(f"leaves is {os.fspath(leaves)!r}, must be None without output")
@@ -148,6 +161,7 @@ class Manifest(Value):
         common: dict[str, Any] = {
             "state": written.get("state"),
             "update": update,
+            "ignore_ctime": ignore_ctime,
             "threads": threads,
             "client": client,
             "problem": problems.add,

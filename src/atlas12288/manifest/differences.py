@@ -71,12 +71,13 @@ class ManifestReport(NamedTuple):
 
     Attributes:
         differences: in order of path; without what was added where that is allowed.
-        files: how many entries of the manifest were compared, or could not be.
+        files: how many files of the manifest were compared, or could not be.
         bytes: how many bytes were read.
         changed, missing, added, unreadable: how many paths. A folder that cannot be listed counts
             by its files in the manifest, and as one where it has none.
         complete: was everything compared? Not where the first difference was the end.
         leaves_error: why the leaves were of no use, or None.
+        links: how many symbolic links of the manifest were compared, or could not be.
     """
 
     differences: tuple[Difference, ...]
@@ -88,6 +89,7 @@ class ManifestReport(NamedTuple):
     unreadable: int
     complete: bool = True
     leaves_error: str | None = None
+    links: int = 0
 
     @property
     def holds(self) -> bool | None:
@@ -95,7 +97,7 @@ class ManifestReport(NamedTuple):
         could be compared."""
         if any(map(_is_known, self.differences)):
             return False
-        return None if self.differences or self.files == 0 else True
+        return None if self.differences or self.files + self.links == 0 else True
 
     def __bool__(self) -> bool:
         return self.holds is True

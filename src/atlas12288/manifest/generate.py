@@ -19,10 +19,11 @@ from ..files import FileError, RegularFile, atomic_write_all, require_writable, 
 from ..witness import ALGORITHM, TREE_ALGORITHM
 from . import engine
 from .entries import Entry
+from .links import leads_out
 from .names import is_url, outputs_in, state_files
 from .paths import is_text, quoted
 from .rules import IGNORE_FILE, Rules, ignore_file_rules
-from .sources import Problem, Source
+from .sources import Found, Problem, Source
 from .statement import SYMLINKS, Options, write_statement
 from .store import Listed, Store
 
@@ -55,6 +56,7 @@ class Outcome(NamedTuple):
         read: how many files were read, those that could not be included.
         known: how many were not, because they are as they were when they were.
         errors: how many paths could not be listed or read. Where there is one nothing was written.
+        by_ctime: how many of those that were read are as they were but for their ctime.
     """
 
     files: int
@@ -63,6 +65,7 @@ class Outcome(NamedTuple):
     read: int
     known: int
     errors: int
+    by_ctime: int = 0
 
 
 def options_of(
@@ -73,6 +76,7 @@ def options_of(
     symlinks: str = SYMLINKS[0],
     exclude: Sequence[str] = (),
     paths: Iterable[bytes] = (),
+    links_below: Sequence[str] = (),
 ) -> Options:
     """The options of a new manifest; rules of the folder's own ignore file are before `exclude`.
 
@@ -82,6 +86,7 @@ def options_of(
         symlinks: "record", "error" or "follow".
         exclude: rules in the syntax of gitignore.
         paths: those of the source; none for all of it.
+        links_below: where links may lead besides, as `links.folders_outside` gives it.
 
     Raises:
         ValueError: no digest is wanted, or an argument is not as above.
@@ -92,6 +97,8 @@ def options_of(
         raise ValueError("flat and tree are False, must not both be: a file needs a digest")
     if symlinks not in SYMLINKS:
         raise ValueError(f"symlinks is {symlinks!r}, must be one of {', '.join(SYMLINKS)}")
+    if links_below and symlinks != "follow":
+        raise ValueError(f"links_below has {links_below[0]!r}, must be empty without following")
     if isinstance(exclude, str):
         raise TypeError("exclude is of type str, must be a sequence of texts")
     try:
@@ -105,7 +112,7 @@ def options_of(
         if not is_text(name):
             raise ValueError(f"paths has {quoted(path)}, must be UTF-8")
         names.append(name)
-    return Options(digests, symlinks, (*own, *exclude), tuple(names))
+    return Options(digests, symlinks, (*own, *exclude), tuple(names), tuple(links_below))
 
 
 def generate_manifest(
@@ -116,6 +123,7 @@ def generate_manifest(
     leaves: str | None = None,
     state: str | None = None,
     update: bool = False,
+    ignore_ctime: bool = False,
     threads: int | None = None,
     client: Client | None = None,
     problem: Problem | None = None,
@@ -132,15 +140,17 @@ def generate_manifest(
         output: the file to write.
         leaves: the sidecar to write beside it; needs tree roots.
         state: the file of the state, which stays there for the next run; None to keep none.
-        update: files of which neither size, modification time nor inode changed since the manifest
+        update: files of which neither size, modification time nor ctime changed since the manifest
             was made for which `state` was kept are not read again.
+        ignore_ctime: nor are those of which the ctime alone changed, as by a hard link.
         threads: as for `hash_files`.
         client: a Dask cluster that reads and hashes instead.
         problem: is told of each path that cannot be listed or read, and why; the others go on.
         expect: called with the bytes that will be read, when they are known.
         advance: called with the number of bytes read since its last call.
-        note: is told, in a sentence, what happens to a state that was there, and which paths of
-            the options a rule leaves out.
+        note: is told, in a sentence, what happens to a state that was there, which paths of the
+            options a rule leaves out, and how many links lead out of the folder and are not
+            followed.
         streams: device and inode of open files that are written meanwhile, and are no part of it.
 
     Returns:
@@ -158,7 +168,7 @@ def generate_manifest(
                 require_writable(name, [])
     run = _Run(source, options, threads, client, problem, expect, advance)
     names = (output,) if leaves is None else (leaves, output)
-    with run.store(names, leaves, state, update, note, streams) as store:
+    with run.store(names, leaves, state, update, ignore_ctime, note, streams) as store:
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome
@@ -178,6 +188,7 @@ def generate_entries(
     outputs: Sequence[str] = (),
     state: str | None = None,
     update: bool = False,
+    ignore_ctime: bool = False,
     threads: int | None = None,
     client: Client | None = None,
     problem: Problem | None = None,
@@ -189,7 +200,7 @@ def generate_entries(
     """As `generate_manifest`, but gives the entries; none where there are errors. `outputs` are
     files that will be written, and are no part of it."""
     run = _Run(source, options, threads, client, problem, expect, advance)
-    with run.store(outputs, None, state, update, note, streams) as store:
+    with run.store(outputs, None, state, update, ignore_ctime, note, streams) as store:
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome, ()
@@ -218,6 +229,7 @@ class _Run:
         self._advance = advance
         self._errors = 0
         self._leaves = False
+        self._links_out = 0
         self._listed = Listed(0, 0, 0, 0, 0)
 
     @contextmanager
@@ -227,6 +239,7 @@ class _Run:
         leaves: str | None,
         state: str | None,
         update: bool,
+        ignore_ctime: bool,
         note: Note | None,
         streams: frozenset[tuple[int, int]],
     ) -> Iterator[Store]:
@@ -235,6 +248,8 @@ class _Run:
             raise ValueError(f"leaves is {leaves!r}, must be None without tree roots")
         if update and state is None:
             raise ValueError("update is True, must be False where no state is kept")
+        if ignore_ctime and is_url(self._source.name):
+            raise ValueError("ignore_ctime is True, must be False for a URL: objects have none")
         self._leaves = leaves is not None
         note = note or (lambda _: None)
         written = [*outputs, *(() if state is None else state_files(state))]
@@ -244,16 +259,21 @@ class _Run:
             self._choose(store, state, context, update, note)
             options = self._options
             own = outputs_in(self._source.name, written, streams)
-            rules = Rules(options.exclude, options.symlinks, own)
+            rules = Rules(options.exclude, options.symlinks, own, options.links_below)
             sidecar = None
             if leaves is not None:
                 with suppress(FileError):  # what it should have is read again
                     sidecar = RegularFile(leaves)
             self._listed = store.begin(
                 json.dumps(context),
-                self._source.list(rules, self._tell),
+                self._listing(rules),
                 sidecar,
+                ignore_ctime=ignore_ctime,
             )
+            if self._links_out:
+                many = f"{self._links_out:,} symbolic links lead"
+                what = "a symbolic link leads" if self._links_out == 1 else many
+                note(f"{what} out of the folder; what is there is not read")
             if rules.left_out:
                 first, others = os.fsdecode(min(rules.left_out)), len(rules.left_out) - 1
                 more = f", and {others} more" if others else ""
@@ -261,6 +281,15 @@ class _Run:
             if self._listed.files + self._listed.links == 0 and self._errors == 0:
                 raise NoFileError("has no file to witness")
             yield store
+
+    def _listing(self, rules: Rules) -> Iterator[Found]:
+        name = self._source.name
+        # Any name does for the root of a URL, whose links hold no names of this machine.
+        root = b"/root" if is_url(name) else os.path.realpath(os.fsencode(name))
+        for found in self._source.list(rules, self._tell):
+            if found.target is not None and leads_out(found.path, found.target, root):
+                self._links_out += 1
+            yield found
 
     def _context(self) -> dict[str, object]:
         """What must be the same in the run that goes on."""
@@ -284,7 +313,10 @@ class _Run:
             if update:
                 note(f"the state {name} is new: all files are read")
             return
-        before = json.loads(store.options)
+        try:
+            before = json.loads(store.options)
+        except ValueError as error:
+            raise store.damaged() from error
         other = [key for key in context if before.get(key) != context[key]]
         if other:
             keys = ", ".join(other)
@@ -328,4 +360,12 @@ class _Run:
                     store.known(found, result)
         listed = self._listed
         read = listed.files - listed.known
-        return Outcome(listed.files, listed.links, listed.bytes, read, listed.known, self._errors)
+        return Outcome(
+            listed.files,
+            listed.links,
+            listed.bytes,
+            read,
+            listed.known,
+            self._errors,
+            listed.by_ctime,
+        )

@@ -40,6 +40,7 @@ class Rules:
         exclude: the rules; the last one that matches decides.
         symlinks: "record", "error" or "follow".
         outputs: what is written into the folder meanwhile, and is no part of it.
+        links_below: where links that are followed may lead besides, as in `Options`.
 
     Attributes:
         left_out: paths that were asked for by name and that a rule excludes; `list` adds them.
@@ -54,10 +55,12 @@ class Rules:
         exclude: Sequence[str] = (),
         symlinks: str = "record",
         outputs: Outputs = NO_OUTPUTS,
+        links_below: Sequence[str] = (),
     ) -> None:
         self.exclude = tuple(exclude)
         self.symlinks = symlinks
         self.outputs = outputs
+        self.links_below = tuple(links_below)
         self.left_out: list[bytes] = []
         self._spec = _spec(self.exclude)
 
@@ -87,7 +90,7 @@ class Rules:
         return True
 
     def __reduce__(self) -> tuple[type[Rules], tuple[object, ...]]:
-        return Rules, (self.exclude, self.symlinks, self.outputs)
+        return Rules, (self.exclude, self.symlinks, self.outputs, self.links_below)
 
 
 def _spec(exclude: tuple[str, ...]) -> GitIgnoreSpec | None:

@@ -22,7 +22,7 @@ from .._subtree import BLOCK_BYTES, FANOUT, window_count
 from ..files import FileError, RegularFile, require_writable, shown
 from .engine import Checkpoint, Digests, LeafSink
 from .entries import Entry
-from .sources import Found
+from .sources import Found, same_but_ctime
 
 # What is modified while it is read may keep its identity where the clock of the file system is
 # coarse. FAT has the coarsest, of 2 s. So a file is not taken as known later unless it was modified
@@ -30,7 +30,7 @@ from .sources import Found
 RACY_NS: Final = 2 * 10**9
 
 _APPLICATION_ID: Final = 0x41544C53  # "ATLS"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _COMMIT_S: Final = 1.0
 _ROWS_AT_ONCE: Final = 1000
 _LISTED_AT_ONCE: Final = 20_000
@@ -42,8 +42,8 @@ _SCHEMA: Final = (
     # residue: known where not null. part_*: the checkpoint of a file of several blocks. leaf: the
     # first of its leaves in the sidecar that was last finished; null where `leaves` has them.
     "CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, identity TEXT, target BLOB,"
-    " trusted INTEGER, number INTEGER, residue INTEGER, sha256 BLOB, root BLOB, checksum INTEGER,"
-    " leaf INTEGER, part_blocks INTEGER, part_residue INTEGER, part_flat BLOB,"
+    " trusted INTEGER, number INTEGER, by_ctime INTEGER, residue INTEGER, sha256 BLOB, root BLOB,"
+    " checksum INTEGER, leaf INTEGER, part_blocks INTEGER, part_residue INTEGER, part_flat BLOB,"
     " part_checksum INTEGER) WITHOUT ROWID",
     f"CREATE INDEX large ON files (size) WHERE size > {BLOCK_BYTES}",
     # The roots of the blocks before a checkpoint.
@@ -57,6 +57,11 @@ _SAME: Final = (
     "trusted AND size = excluded.size AND identity = excluded.identity"
     " AND target IS excluded.target"
 )
+# Known, and changed in nothing but the ctime.
+_BY_CTIME: Final = (
+    "residue IS NOT NULL AND trusted AND size = excluded.size AND target IS excluded.target"
+    " AND same_but_ctime(identity, excluded.identity)"
+)
 _KEPT: Final = (
     "residue",
     "sha256",
@@ -68,12 +73,26 @@ _KEPT: Final = (
     "part_flat",
     "part_checksum",
 )
-_LIST: Final = (
+_INSERT: Final = (
     "INSERT INTO files (path, size, identity, target, trusted, number) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (path) DO UPDATE SET "
+    " ON CONFLICT (path) DO UPDATE SET size = excluded.size, target = excluded.target,"
+    " number = excluded.number, "
+)
+_LIST: Final = (
+    _INSERT
     + ", ".join(f"{name} = CASE WHEN {_SAME} THEN {name} END" for name in _KEPT)
-    + ", size = excluded.size, identity = excluded.identity, target = excluded.target,"
-    " trusted = excluded.trusted, number = excluded.number"
+    + f", by_ctime = {_BY_CTIME}, identity = excluded.identity, trusted = excluded.trusted"
+)
+# What is known of a file is bound to the identity that it had. A part of one is not kept: what was
+# read of it and what will be could be of two contents.
+_LIST_WITHOUT_CTIME: Final = (
+    _INSERT
+    + ", ".join(f"{name} = CASE WHEN {_SAME} OR {_BY_CTIME} THEN {name} END" for name in _KEPT)
+    + ", by_ctime = 0, "
+    + ", ".join(
+        f"{name} = CASE WHEN {_BY_CTIME} THEN {name} ELSE excluded.{name} END"
+        for name in ("identity", "trusted")
+    )
 )
 _FOUND: Final = "path, size, identity, target"
 _KNOWN: Final = f"{_FOUND}, residue, sha256, root, checksum, leaf"
@@ -89,6 +108,7 @@ class Listed(NamedTuple):
         bytes: of all files.
         known: how many files need no reading.
         unread: the bytes to be read.
+        by_ctime: how many files were known, and changed in nothing but their ctime.
     """
 
     files: int
@@ -96,6 +116,7 @@ class Listed(NamedTuple):
     bytes: int
     known: int
     unread: int
+    by_ctime: int = 0
 
 
 class Store:
@@ -122,6 +143,7 @@ class Store:
         self._count = 0  # of files and links
         self._writing = False
         self._sidecar: RegularFile | None = None
+        self._list_by = _LIST
         if name is not None:
             try:
                 require_writable(name, [])
@@ -140,6 +162,7 @@ class Store:
         run = self._base.execute
         # One run at a time: the lock that the first access takes is kept. It ends with the process.
         run("PRAGMA locking_mode = EXCLUSIVE")
+        self._base.create_function("same_but_ctime", 2, same_but_ctime, deterministic=True)
         (application,) = run("PRAGMA application_id").fetchone()
         (version,) = run("PRAGMA user_version").fetchone()
         tables = run("SELECT count(*) FROM sqlite_master").fetchone() != (0,)
@@ -181,7 +204,7 @@ class Store:
                 reason = f"is damaged ({error}); remove it to begin anew"
             raise self._error(reason) from error
 
-    def _damaged(self) -> FileError:
+    def damaged(self) -> FileError:
         return self._error("is damaged; remove it to begin anew")
 
     def __enter__(self) -> Self:
@@ -231,7 +254,7 @@ class Store:
         with self._errors():
             row = self._base.execute("SELECT options, number, finished FROM run").fetchone()
         if row is None:
-            raise self._damaged()
+            raise self.damaged()
         options, number, finished = row
         return options, int(number), int(finished)
 
@@ -250,6 +273,8 @@ class Store:
         options: str,
         founds: Iterable[Found],
         sidecar: RegularFile | None = None,
+        *,
+        ignore_ctime: bool = False,
     ) -> Listed:
         """Begins a run: takes what is there now, and keeps what is known of files that are as they
         were.
@@ -258,8 +283,10 @@ class Store:
             options: of the run; those of the runs before were the same.
             founds: the listing.
             sidecar: with the leaves of the last run that was finished; the store closes it.
+            ignore_ctime: what is known of a file counts where its ctime alone changed.
         """
         self._sidecar = sidecar
+        self._list_by = _LIST_WITHOUT_CTIME if ignore_ctime else _LIST
         begin = time_ns() - RACY_NS
         self._number = self._run_row()[1] + 1
         run = self._base.execute
@@ -282,19 +309,20 @@ class Store:
                 )
             row = run(
                 "SELECT count(*) - count(target), count(target), sum(size),"
-                f" count(residue), sum(({_UNKNOWN}) * (size - ifnull(part_blocks, 0) * ?))"
+                f" count(residue), sum(({_UNKNOWN}) * (size - ifnull(part_blocks, 0) * ?)),"
+                " total(by_ctime)"
                 " FROM files",
                 (BLOCK_BYTES,),
             ).fetchone()
             self._commit()
-        files, links, size, known, unread = row
+        files, links, size, known, unread, by_ctime = row
         self._count = files + links
-        return Listed(files, links, size or 0, known, unread or 0)
+        return Listed(files, links, size or 0, known, unread or 0, int(by_ctime))
 
     def _list(self, rows: list[tuple[Any, ...]]) -> None:
         rows.sort()  # the table is in this order: neighbours are on one page
         with self._errors():
-            self._base.executemany(_LIST, rows)
+            self._base.executemany(self._list_by, rows)
         rows.clear()
         self.commit_if_due()
 
@@ -338,7 +366,7 @@ class Store:
             if take is not None:
                 take(piece)
         if windows != window_count(size) or stream.result()[0] != root:
-            raise self._damaged()
+            raise self.damaged()
 
     def _sidecar_leaves(self, size: int, leaf: int) -> Iterator[bytes]:
         if self._sidecar is None:
@@ -515,7 +543,7 @@ class Store:
                 yield Entry(path, target=target)
                 continue
             if checksum != _checksum(path, size, identity, target, residue, sha256, root):
-                raise self._damaged()
+                raise self.damaged()
             yield Entry(path, size, residue, sha256, root)
             if leaves is None:
                 continue
@@ -532,7 +560,7 @@ class Store:
                 self._place(places)
         self._place(places)
         if count != self._count:
-            raise self._damaged()
+            raise self.damaged()
 
     def _place(self, places: list[tuple[int, bytes]]) -> None:
         with self._errors():

@@ -102,6 +102,7 @@ class _Tally:
     ) -> None:
         self.allow_extra = allow_extra
         self.files = 0
+        self.links = 0
         self.bytes = 0
         self.leaves_error: str | None = None
         self._counts: dict[Kind, int] = {}
@@ -129,6 +130,7 @@ class _Tally:
             count("unreadable", 0),
             complete,
             self.leaves_error,
+            self.links,
         )
 
 
@@ -161,7 +163,7 @@ class _Listing:
         if outputs.paths or outputs.files:
             kept = frozenset(entry.path for entry in manifest.entries)
             outputs = outputs._replace(kept=kept)
-        rules = Rules(options.exclude, options.symlinks, outputs)
+        rules = Rules(options.exclude, options.symlinks, outputs, options.links_below)
         self._found = {found.path: found for found in source.list(rules, problem)}
 
     def judge(self, unread: bool) -> None:
@@ -184,7 +186,9 @@ class _Listing:
             else:
                 self.to_read.append(found)
                 self.entries.append(entry)
-        self._tally.files += len(self._all_entries) - len(self.to_read)
+        links = sum(entry.target is not None for entry in self._all_entries)
+        self._tally.links += links
+        self._tally.files += len(self._all_entries) - links - len(self.to_read)
         extra = [
             Difference(path, "unreadable", reason=reason)
             for path, reason in self._problems.items()
