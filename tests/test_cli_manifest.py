@@ -576,11 +576,9 @@ IN_FORCE = {
         "; 2 rules and 1 path of the manifest in force"
     ),
     Options(paths=("link", "sub/y")): "; 2 paths of the manifest in force",
-    Options(symlinks="follow", links_below=("../other",)): (
-        "; 1 folder for links of the manifest in force"
-    ),
+    Options(symlinks="follow", links_below=("../other",)): ("; links below ../other were followed"),
     Options((DIGESTS[0],), "follow", ("*.tmp",), ("link", "x"), ("../a", "../b")): (
-        "; 1 rule, 2 paths and 2 folders for links of the manifest in force"
+        "; 1 rule and 2 paths of the manifest in force; links below ../a, ../b were followed"
     ),
     Options(symlinks="error"): "",
 }
@@ -590,6 +588,8 @@ IN_FORCE = {
 def test_what_in_the_manifest_decides_the_verdict_is_said(folder: Path, options: Options) -> None:
     pytest.importorskip("pathspec")
     entries = [Entry(b"link", target=b"big")]
+    for below in options.links_below:
+        Path("data", below).mkdir()
     Path("m.atlas.json").write_bytes(b"".join(write_statement(options, entries)))
     last = run("verify", "m.atlas.json", "data").stdout.decode().splitlines()[-1]
     counts, _, in_force = last.partition(" unreadable")
@@ -1062,7 +1062,7 @@ def test_a_root_that_has_nothing_in_common_with_the_manifest_is_questioned(tmp_p
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     assert run("witness", "data", "-o", "data.atlas.json", cwd=tmp_path).returncode == HOLDS
-    hint = b"data.atlas.json: none of its 2 files is in data/sub: is that the folder that was"
+    hint = b"data.atlas.json: none of its 2 paths is in data/sub: is that the folder that was"
     done = run("verify", "data.atlas.json", "data/sub", cwd=tmp_path)
     assert done.returncode == DOES_NOT_HOLD
     assert hint in done.stderr

@@ -15,7 +15,7 @@ from ..errors import WitnessError
 from ..file_tree import Run
 from ..files import STDIN, FileError, RegularFile
 from ..manifest.names import folder_of, leaves_name, outputs_in
-from .manifests import content, source_at, streams, written_beside
+from .manifests import content, counted, source_at, streams, written_beside
 from .plotting import SKETCH, require_plot, write_plot
 from .report import COULD_NOT_CHECK, Report, complain, range_lines, shown
 
@@ -112,7 +112,7 @@ def _hints(
     count = len(manifest.entries)
     if found.missing == count and found.added > 0:
         yield (
-            f"none of its {manifests.files(count)} is in {shown(root)}: "
+            f"none of its {counted(count, 'path')} is in {shown(root)}: "
             "is that the folder that was witnessed?"
         )
     places = any(
