@@ -196,6 +196,16 @@ def test_a_link_to_one_of_ours_is_followed_where_a_user_typed_it(tmp_path: Path)
         write(tmp_path / "out")
 
 
+def write_while_it_is_swapped(target: Path, thesis: Path, is_link: bool) -> None:
+    with atomic_write(str(target), LINKS) as file:
+        file.write(MINE + b"new")
+        target.unlink(missing_ok=True)
+        if is_link:
+            target.symlink_to(thesis.name)
+        else:
+            thesis.rename(target)
+
+
 @pytest.mark.parametrize("is_link", [False, True])
 def test_what_comes_there_meanwhile_is_judged_too(tmp_path: Path, is_link: bool) -> None:
     thesis = tmp_path / "thesis"
@@ -204,16 +214,8 @@ def test_what_comes_there_meanwhile_is_judged_too(tmp_path: Path, is_link: bool)
     for before in (None, MINE):
         if before is not None:
             target.write_bytes(before)
-        with (  # noqa: PT012 - it is raised at the end of the block
-            pytest.raises(FileError, match="and is not replaced"),
-            atomic_write(str(target), LINKS) as file,
-        ):
-            file.write(MINE + b"new")
-            target.unlink(missing_ok=True)
-            if is_link:
-                target.symlink_to("thesis")
-            else:
-                thesis.rename(target)
+        with pytest.raises(FileError, match="and is not replaced"):
+            write_while_it_is_swapped(target, thesis, is_link)
         left = target.read_bytes()
         assert left == b"my only copy"
         target.unlink()
@@ -343,9 +345,14 @@ def test_both_get_their_names_or_none(tmp_path: Path) -> None:
         write_pair(tmp_path, content)
         assert contents(tmp_path) == {"first": content, "beside": content}
     first, beside = pair(tmp_path)
-    with pytest.raises(FileError), first, beside, atomic_write_all(first, beside) as files:
-        files[0].write(MINE)
-        raise OSError
+
+    def fail() -> None:
+        with first, beside, atomic_write_all(first, beside) as files:
+            files[0].write(MINE)
+            raise OSError
+
+    with pytest.raises(FileError):
+        fail()
     assert contents(tmp_path) == {"first": b"new", "beside": b"new"}
 
 
