@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -445,38 +446,157 @@ def test_only_what_is_witnessed_may_be_a_url(folder: Path) -> None:
 
 
 def test_a_file_that_is_no_sidecar_is_not_replaced(folder: Path) -> None:
+    reason = "-o data.atlas.leaves: is no file with the leaves of data.atlas.json as it is, and is"
     Path("data.atlas.leaves").write_text("my own notes")
     done = run("witness", "--tree", "data", "-o", "data.atlas.json")
-    assert "-o data.atlas.leaves: is not known to be that of data.atlas.json" in complaint(done)
+    assert reason in complaint(done)
     assert Path("data.atlas.leaves").read_text() == "my own notes"
     assert not Path("data.atlas.json").exists()
     Path("data.atlas.leaves").unlink()
     for _ in range(2):
         assert run("witness", "--tree", "data", "-o", "data.atlas.json").returncode == HOLDS
-    Path("data.atlas.json").unlink()  # as where a run was killed between the two names
-    assert run("witness", "--tree", "data", "-o", "data.atlas.json").returncode == HOLDS
+    Path("data.atlas.json").unlink()  # then nobody knows of what they are
+    assert reason in complaint(run("witness", "--tree", "data", "-o", "data.atlas.json"))
 
 
-def test_a_file_of_the_folder_is_not_replaced(folder: Path) -> None:
+def test_what_is_no_output_of_ours_is_not_replaced(folder: Path) -> None:
+    Path("thesis.txt").write_text("my only copy\n")
     Path("data/sums").write_text("text\n")
-    before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
-    for options in (("-o", "data/big"), ("--format=sha256sum", "-o", "data/sums")):
-        done = run("witness", *options, "data")
-        assert done.returncode == COULD_NOT_CHECK
-        assert b"is a file of the folder and no " in done.stderr
+    Path("SUMS").write_text(f"{64 * '0'}  a\nand my own notes\n")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    no_manifest = "is no manifest or witness file, and is not replaced"
+    for options, output, reason in (
+        ((), "data/big", no_manifest),
+        ((), "thesis.txt", no_manifest),
+        (("--tree",), "thesis.txt", no_manifest),
+        (("--format=sha256sum",), "data/sums", "is no list of sha256sum, and is not replaced"),
+        (("--format=sha256sum",), "SUMS", "is no list of sha256sum, and is not replaced"),
+    ):
+        done = run("witness", *options, "data", "-o", output)
+        assert complaint(done) == f"Error: -o {output}: {reason}"
     assert {path: path.read_bytes() for path in before} == before
-    Path("data/empty.json").touch()  # as a shell makes it
+    Path("data/empty.json").touch()  # as mktemp makes it
     assert run("witness", "data", "-o", "data/empty.json").returncode == HOLDS
     assert run("witness", "data", "-o", "data/empty.json").returncode == HOLDS
+
+
+def test_o_follows_a_link_only_to_an_output_of_ours(folder: Path) -> None:
+    Path("home").mkdir()
+    Path("home/.profile").write_text("umask 077\n")
+    Path("home/empty").touch()
+    for leads_to, reason in (
+        ("home/.profile", "which is no manifest or witness file, and is not followed"),
+        ("home/empty", "which is no manifest or witness file, and is not followed"),
+        ("home/authorized_keys", "and is not followed: No such file or directory"),
+    ):
+        Path("m.atlas.json").symlink_to(leads_to)
+        done = run("witness", "data", "-o", "m.atlas.json")
+        link = f"Error: -o m.atlas.json: is a symbolic link to {leads_to}"
+        assert complaint(done).startswith(link)
+        assert reason in complaint(done)
+        Path("m.atlas.json").unlink()
+    assert {path.name for path in Path("home").iterdir()} == {".profile", "empty"}
+    assert Path("home/.profile").read_text() == "umask 077\n"
+    assert run("witness", "data/big", "data/sub", "-o", "home/m.atlas.json").returncode == HOLDS
+    Path("m.atlas.json").symlink_to("home/m.atlas.json")
+    assert run("witness", "data", "-o", "m.atlas.json").returncode == HOLDS
+    assert Path("m.atlas.json").is_symlink()
+    assert len(paths_of("home/m.atlas.json")) == len(FILES) + 1
+    Path("SUMS").symlink_to("home/SUMS")
+    Path("home/SUMS").write_bytes(run("witness", "--format=sha256sum", "data").stdout)
+    done = run("witness", "--format=sha256sum", "data", "-o", "SUMS")
+    assert complaint(done) == (
+        "Error: -o SUMS: is a symbolic link to home/SUMS, and is not replaced"
+    )
+
+
+def test_a_private_output_stays_private(manifest: str) -> None:
+    for name in (manifest, "data.atlas.leaves"):
+        Path(name).chmod(0o600)
+    assert run("witness", "--tree", "data", "-o", manifest).returncode == HOLDS
+    for name in (manifest, "data.atlas.leaves"):
+        assert Path(name).stat().st_mode & 0o777 == 0o600
+
+
+def test_leaves_through_a_link_are_not_used(manifest: str) -> None:
+    Path("data.atlas.leaves").rename("elsewhere")
+    Path("data.atlas.leaves").symlink_to("elsewhere")
+    done = run("verify", manifest)
+    assert complaint(done) == (
+        "atlas12288: data.atlas.leaves: is a symbolic link, which is not followed"
+    )
+    assert b"data: matches its manifest" in done.stdout
+    assert run("verify", "--leaves", "data.atlas.leaves", manifest).returncode == HOLDS
+
+
+def test_nothing_is_left_out_for_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("witness", "data", "-o", "m.atlas.json").returncode == HOLDS
+    Path("m.atlas.json").rename("data/m.atlas.json")
+    monkeypatch.chdir("data")
+    hidden = (".atlas12288-00112233445566ff.tmp", "m.atlas.leaves", "m.atlas.state-shm")
+    for name in hidden:
+        Path(name, "plugins").mkdir(parents=True)
+        Path(name, "plugins", "evil.py").write_text("evil")
+        Path(name, "link").symlink_to("/etc/passwd")
+    Path("x.json").hardlink_to("m.atlas.json")
+    done = run("verify", "--json", "m.atlas.json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["added"]) == (DOES_NOT_HOLD, 2 * len(hidden) + 1)
+    assert report["left_out"] == [{"path": "m.atlas.json"}]
+    expected = {f"{name}/{what}" for name in hidden for what in ("plugins/evil.py", "link")}
+    assert {each["path"] for each in report["differences"]} == expected | {"x.json"}
+    # A new manifest has them too, and so does a list.
+    assert run("witness", ".", "-o", "m.atlas.json").returncode == HOLDS
+    assert expected | {"x.json"} <= set(paths_of("m.atlas.json"))
+    found = run("witness", "--format=sha256sum", ".", "-o", "SUMS").stdout
+    assert found == b""
+    assert Path("SUMS").read_bytes().count(b"evil.py") == len(hidden)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_told_beside_a_manifest(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None]
+) -> None:
+    monkeypatch.chdir("data")
+    assert run("witness", ".", "-o", "m.atlas.json").returncode == HOLDS
+    make(Path("m.atlas.leaves"))
+    if Path("m.atlas.leaves").is_dir():
+        Path("m.atlas.leaves/x").touch()
+        assert b"m.atlas.leaves/x: added" in run("verify", "m.atlas.json").stdout
+    else:
+        assert "m.atlas.leaves: is a FIFO" in complaint(run("verify", "m.atlas.json"))
+
+
+def test_what_is_left_out_is_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("witness", "--tree", "data", "-o", "m.atlas.json").returncode == HOLDS
+    for name in ("m.atlas.json", "m.atlas.leaves"):
+        Path(name).rename(f"data/{name}")
+    monkeypatch.chdir("data")
+    counts = b": 0 changed, 0 missing, 0 added, 0 unreadable; 2 outputs left out\n"
+    assert run("verify", "m.atlas.json").stdout.endswith(counts)
+    Path("m.atlas.leaves").write_bytes(b"x" + Path("m.atlas.leaves").read_bytes()[1:])
+    done = run("verify", "m.atlas.json")
+    assert b"m.atlas.leaves: added\n" in done.stdout
+    assert done.stdout.endswith(b" 1 added, 0 unreadable; 1 output left out\n")
+    with Path("report").open("wb") as out:
+        run("verify", "--json", "m.atlas.json", stdout=out)
+    report = json.loads(Path("report").read_bytes())
+    assert report["left_out"] == [{"path": "m.atlas.json"}, {"path": "report"}]
 
 
 def test_a_picture_replaces_no_file_of_the_manifest(folder: Path) -> None:
     Path("data/photo.png").write_bytes(b"a photo")
+    Path("data/gone.png").write_bytes(b"a photo")
     assert run("witness", "--tree", "data", "-o", "data.atlas.json").returncode == HOLDS
-    done = run("verify", "--plot", "data/photo.png", "data.atlas.json")
-    assert done.returncode == COULD_NOT_CHECK
-    assert b"--plot data/photo.png: is also read" in done.stderr
+    Path("data/gone.png").unlink()
+    for name, reason in (
+        ("photo.png", "is no picture (png) that atlas12288 drew, and is not replaced"),
+        ("gone.png", "is also read, and is not replaced"),
+    ):
+        done = run("verify", "--plot", f"data/{name}", "data.atlas.json")
+        assert complaint(done) == f"Error: --plot data/{name}: {reason}"
     assert Path("data/photo.png").read_bytes() == b"a photo"
+    assert not Path("data/gone.png").exists()
 
 
 def test_what_is_printed_into_the_folder_is_no_part_of_it(
@@ -886,7 +1006,7 @@ def test_damaged_leaves_are_an_error_and_the_verdict_still_stands(manifest: str)
         (("--leaves=x", "flat.json", "data"), "the manifest has no tree roots"),
         (("--plot=x.png", "flat.json", "data"), "--plot needs a manifest with leaves"),
         (("--plot", "data.atlas.json"), "needs a terminal"),
-        (("--plot=data.atlas.leaves.png", "data.atlas.json"), "is also read"),
+        (("--plot=link.png", "data.atlas.json"), "is a symbolic link to data.atlas.leaves, and"),
         (("--fail-fast", "w", "data/big"), "--fail-fast is for manifests"),
         (("--allow-extra", "w", "data/big"), "--allow-extra is for manifests"),
         (("w",), "FILE is needed"),
@@ -898,7 +1018,7 @@ def test_options_of_the_other_kind_are_refused(
 ) -> None:
     Path("w").write_bytes(run("witness", "data/big").stdout)
     Path("flat.json").write_bytes(run("witness", "data").stdout)
-    Path("data.atlas.leaves.png").symlink_to("data.atlas.leaves")
+    Path("link.png").symlink_to("data.atlas.leaves")
     done = run("verify", *arguments)
     assert done.returncode == COULD_NOT_CHECK
     assert reason in done.stderr.decode()

@@ -118,11 +118,16 @@ def test_names_of_the_sidecar(folder: Path) -> None:
 
 def test_a_file_that_is_no_sidecar_of_the_output_is_not_replaced(folder: Path) -> None:
     leaves = Path(SIDECAR).read_bytes()
+    Path("other").write_bytes(DATA[1:])
+    other = run("witness", "--tree", "other").stdout
     cases = [  # name of the output, its sidecar, what that has, and the file that it is of
         ("x.json", "x.json.atlas.leaves", b"my notes", None),
         ("x.json", "x.json.atlas.leaves", leaves, None),
-        ("x.json", "x.json.atlas.leaves", leaves, b"{}"),
+        ("x.json", "x.json.atlas.leaves", leaves, other),
+        ("x.json", "x.json.atlas.leaves", leaves[:64], other),  # a key of the user, say
         ("w.json", SIDECAR, leaves + b"1", Path("w.json").read_bytes()),
+        ("w.json", SIDECAR, leaves + bytes(32), Path("w.json").read_bytes()),
+        ("w.json", SIDECAR, leaves[32:] + leaves[:32], Path("w.json").read_bytes()),
     ]
     for output, sidecar, content, witness in cases:
         Path(sidecar).write_bytes(content)
@@ -130,10 +135,37 @@ def test_a_file_that_is_no_sidecar_of_the_output_is_not_replaced(folder: Path) -
             Path(output).write_bytes(witness)
         done = run("witness", "--tree", "data", "-o", output)
         assert done.returncode == COULD_NOT_CHECK
-        assert f"-o {sidecar}: is not " in done.stderr.decode()
+        reason = f"-o {sidecar}: is no file with the leaves of {output} as it is, and is not "
+        assert reason in done.stderr.decode()
         assert Path(sidecar).read_bytes() == content
     Path(SIDECAR).write_bytes(leaves)
     assert run("witness", "--tree", "data", "-o", "w.json").returncode == HOLDS
+
+
+def test_a_link_where_nobody_typed_a_name_is_not_followed(folder: Path) -> None:
+    leaves = Path(SIDECAR).read_bytes()
+    Path("elsewhere").mkdir()
+    for content in (leaves, b"", None):
+        Path(SIDECAR).unlink()
+        Path("elsewhere/key").unlink(missing_ok=True)
+        if content is not None:
+            Path("elsewhere/key").write_bytes(content)
+        Path(SIDECAR).symlink_to("elsewhere/key")
+        done = run("witness", "--tree", "data", "-o", "w.json")
+        assert done.returncode == COULD_NOT_CHECK
+        reason = f"-o {SIDECAR}: is a symbolic link to elsewhere/key, and is not replaced"
+        assert reason in done.stderr.decode()
+        done = run("locate", "w.json", "data")
+        assert complaint(done) == (
+            f"atlas12288: {SIDECAR}: is a symbolic link, which is not followed"
+        )
+        assert "symbolic link" in complaint(run("prove", "--window=1", "--witness=w.json"))
+        done = run("verify", "w.json", "data")
+        assert (done.returncode, done.stdout) == (2, b"data: matches its witness\n")
+        assert Path("elsewhere/key").exists() == (content is not None)
+        assert content is None or Path("elsewhere/key").read_bytes() == content
+    Path("elsewhere/key").write_bytes(leaves)
+    assert run("locate", "--leaves", SIDECAR, "w.json", "data").returncode == HOLDS
 
 
 def test_no_two_outputs_share_a_sidecar(folder: Path) -> None:
@@ -143,7 +175,7 @@ def test_no_two_outputs_share_a_sidecar(folder: Path) -> None:
         done = run("witness", "--tree", "sub" if "atlas" in output else "data", "-o", output)
         if output == "x.json.atlas.json":  # would have that of x.json
             assert done.returncode == COULD_NOT_CHECK
-            assert b"-o x.json.atlas.leaves: is that of x.json" in done.stderr
+            assert b"-o x.json.atlas.leaves: is no file with the leaves of x.json.a" in done.stderr
         else:
             assert done.returncode == HOLDS
     assert run("locate", "x.json", "data").returncode == HOLDS
@@ -417,6 +449,8 @@ def test_plot_as_a_sketch_on_a_terminal(folder: Path) -> None:
         (("--plot=map.gif", "w.json", "data"), "must end in .png"),
         (("--plot=no/map.png", "w.json", "data"), "does not exist"),
         (("--plot=data.png", "w.json", "data.png"), "is also read"),
+        (("--plot=photo.png", "w.json", "data"), "is no picture (png) that atlas12288 drew"),
+        (("--plot=link.png", "w.json", "data"), "is a symbolic link to map.png, and is not"),
         (("--plot=map.png", "flat.json", "data"), "needs tree witnesses with leaves"),
         (("--plot=map.png", "bare.json", "data"), "needs tree witnesses with leaves"),
     ],
@@ -424,6 +458,8 @@ def test_plot_as_a_sketch_on_a_terminal(folder: Path) -> None:
 )
 def test_plots_that_cannot_be_made(folder: Path, arguments: tuple[str, ...], reason: str) -> None:
     Path("data.png").write_bytes(DATA)
+    Path("photo.png").write_bytes(b"\x89PNG\r\n\x1a\n a photo")
+    Path("link.png").symlink_to("map.png")
     Path("flat.json").write_bytes(run("witness", "data").stdout)
     Path("bare.json").write_bytes(Path("w.json").read_bytes())
     done = run("verify", *arguments)

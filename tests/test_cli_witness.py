@@ -83,30 +83,37 @@ def test_output_file_is_written_like_any_new_file(files: list[Path], tmp_path: P
 
 def test_output_file_stays_as_it_was_unless_all_is_well(files: list[Path], tmp_path: Path) -> None:
     output = tmp_path / "out"
-    output.write_text("before")
+    assert run("witness", "-o", output, files[0]).returncode == HOLDS
+    before = output.read_bytes()
     done = run("witness", "-o", output, files[0], tmp_path / "missing")
     assert done.returncode == COULD_NOT_CHECK
     assert b"out: not written" in done.stderr
-    assert output.read_text() == "before"
+    assert output.read_bytes() == before
     assert sorted(tmp_path.iterdir()) == sorted([*files, output])
 
 
 def test_output_that_cannot_be_written_is_refused_before_any_work(
     files: list[Path], tmp_path: Path
 ) -> None:
-    link = tmp_path / "link"
-    link.symlink_to(files[0])
-    for output, reason in (
-        (tmp_path / "no" / "out", "does not exist"),
-        (tmp_path, "is not a regular file"),
-        (Path("/dev/null"), "is not a regular file"),
-        (files[0], "is also read"),
-        (link, "is also read"),
+    witness, link = tmp_path / "w", tmp_path / "link"
+    assert run("witness", "-o", witness, files[0]).returncode == HOLDS
+    link.symlink_to(witness)
+    text = tmp_path / "thesis.txt"
+    text.write_text("my only copy\n")
+    before = {path: path.read_bytes() for path in (*files, witness, text)}
+    for inputs, output, reason in (
+        (files[:1], tmp_path / "no" / "out", "does not exist"),
+        (files[:1], tmp_path, "is not a regular file"),
+        (files[:1], Path("/dev/null"), "is not a regular file"),
+        (files[:1], files[0], "is also read"),
+        ([witness], link, "is also read"),
+        (files[:1], text, "is no manifest or witness file, and is not replaced"),
     ):
-        done = run("witness", files[0], "-o", output)
+        done = run("witness", *inputs, "-o", output)
         assert done.returncode == COULD_NOT_CHECK
+        assert f"Error: -o {output}: " in done.stderr.decode()
         assert reason in done.stderr.decode()
-        assert files[0].read_bytes() == DATA
+        assert {path: path.read_bytes() for path in before} == before
     assert Path("/dev/null").is_char_device()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files as a source of chunks in constant memory, and files that are written whole or not at all.
+"""Files as a source of chunks in constant memory.
 
 Files are read, not mapped: a mapped file that another process shortens kills the reader.
 """
@@ -10,10 +10,10 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 from unicodedata import category, is_normalized
 
 from ._native import WINDOW_BYTES
@@ -33,8 +33,6 @@ _KINDS = (
     (stat.S_ISSOCK, "is a socket"),
 )
 CHANGED = "changed while it was read"
-# What `atomic_write` has beside its file meanwhile, and leaves there when it is killed: for glob.
-TEMPORARY = f".atlas12288-{16 * '[0-9a-f]'}.tmp"
 
 
 def shown(name: str) -> str:
@@ -110,26 +108,32 @@ def is_pipe(status: os.stat_result) -> bool:
             os.close(end)
 
 
-def _open_without_waiting(name: str | bytes, flags: int) -> int:
-    # O_NONBLOCK: to open a FIFO without a writer would hang.
-    return os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)
-
-
-def open_regular(name: str | bytes, or_pipe: bool = False) -> io.FileIO:
+def open_regular(
+    name: str | bytes, *, folder: int | None = None, follow: bool = True, or_pipe: bool = False
+) -> io.FileIO:
     """Return a regular file, open for reading.
 
     Args:
         name: its path.
+        folder: the descriptor of the folder that the path is relative to; None for the current one.
+        follow: may the path be that of a symbolic link?
         or_pipe: a pipe is taken too.
 
     Raises:
         OSError: it cannot be opened.
         FileError: it is not a regular file.
     """
+    # O_NONBLOCK: to open a FIFO without a writer would hang.
+    more = os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     # Judged before it is opened, because opening a device can act on it, and again after, because
     # the name may by then be another file.
-    _require_readable(os.stat(name), or_pipe)  # noqa: PTH116 - a name of bytes is no Path
-    file = io.FileIO(name, "rb", opener=_open_without_waiting)
+    status = os.stat(name, dir_fd=folder, follow_symlinks=follow)
+    if stat.S_ISLNK(status.st_mode):
+        raise FileError("is a symbolic link, which is not followed")
+    _require_readable(status, or_pipe)
+    file = io.FileIO(
+        name, "rb", opener=lambda path, flags: os.open(path, flags | more, dir_fd=folder)
+    )
     try:
         _require_readable(os.fstat(file.fileno()), or_pipe)
         os.set_blocking(file.fileno(), True)
@@ -171,6 +175,7 @@ def read_chunks(
     chunk_bytes: int = CHUNK_BYTES,
     buffers: int = 1,
     or_pipe: bool = False,
+    opened: Callable[[os.stat_result], object] | None = None,
 ) -> Generator[memoryview, None, None]:
     """Yield the bytes of a file, chunk by chunk, in constant memory.
 
@@ -181,6 +186,7 @@ def read_chunks(
         buffers: a chunk is valid until this many later ones are taken.
         or_pipe: a path may be that of a pipe: for what is read once for what it says, such as a
             list. A file that is witnessed is one that can be read again.
+        opened: called with what the system says of the open file, before the first chunk.
 
     Yields:
         The chunks, in order.
@@ -188,8 +194,13 @@ def read_chunks(
     Raises:
         FileError: not a regular file, not readable, or changed while it was read.
     """
-    with file_errors(), _open_stdin() if name == STDIN else open_regular(name, or_pipe) as file:
+    with (
+        file_errors(),
+        _open_stdin() if name == STDIN else open_regular(name, or_pipe=or_pipe) as file,
+    ):
         before = os.fstat(file.fileno())
+        if opened is not None:
+            opened(before)
         # Standard input may start anywhere in its file, or be a pipe: its size says nothing.
         is_whole = name != STDIN and stat.S_ISREG(before.st_mode)
         size = before.st_size if is_whole else None
@@ -222,18 +233,30 @@ class RegularFile:
 
     Args:
         name: its path.
+        folder, follow: as for `open_regular`.
 
     Attributes:
-        size: its bytes when it was opened.
+        name: as above.
+        status: what the system said of it when it was opened.
+        size: its bytes then.
 
     Raises:
         FileError: not a regular file, or not readable; also from `read`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, folder: int | None = None, follow: bool = True) -> None:
+        self.name = name
         with file_errors():
-            self._file = open_regular(name)
-            self.size = os.fstat(self._file.fileno()).st_size
+            self._file = open_regular(name, folder=folder, follow=follow)
+            self.status = os.fstat(self._file.fileno())
+            self.size = self.status.st_size
+
+    def chunks(self) -> Iterator[bytes]:
+        """All its bytes, from the start to its end, some at a time."""
+        at = 0
+        while part := self.read(at, CHUNK_BYTES):
+            yield part
+            at += len(part)
 
     def read(self, start: int, count: int) -> bytes:
         """The bytes from `start` on, `count` of them or those up to the end of the file."""
@@ -269,7 +292,7 @@ def expected_bytes(names: list[str]) -> int | None:
 
 
 def require_writable(name: str, inputs: list[str]) -> None:
-    """Refuses an output file that `atomic_write` could not write, before any work is done.
+    """Refuses an output file that could not be written, before any work is done.
 
     Args:
         name: the file to be written.
@@ -293,50 +316,6 @@ def require_writable(name: str, inputs: list[str]) -> None:
         for source in map(Path, inputs):
             if str(source) != STDIN and source.exists() and source.samefile(target):
                 raise FileError("is also read, and is not replaced")
-
-
-@contextmanager
-def atomic_write(name: str) -> Iterator[BinaryIO]:
-    """A file to write that gets its name only when it is complete and on the disk.
-
-    Until then, and after any failure or Ctrl-C, the name is what it was before. A symbolic link
-    is followed, so that its target is replaced.
-
-    Args:
-        name: the file to write or replace.
-
-    Raises:
-        FileError: the file cannot be written.
-    """
-    with atomic_write_all(name) as (file,):
-        yield file
-
-
-@contextmanager
-def atomic_write_all(*names: str) -> Iterator[tuple[BinaryIO, ...]]:
-    """Files to write as by `atomic_write`. None gets its name before all are on the disk; then they
-    get them in their order."""
-    for name in names:
-        require_writable(name, [])
-    targets = [Path(name).resolve() for name in names]
-    # Not tempfile: its files are private, and these are to have the mode of any new file.
-    parts = [target.with_name(f".atlas12288-{os.urandom(8).hex()}.tmp") for target in targets]
-    try:
-        with ExitStack() as stack:
-            files = tuple(stack.enter_context(part.open("xb")) for part in parts)
-            yield files
-            for file in files:
-                file.flush()
-                os.fsync(file.fileno())
-        for part, target in zip(parts, targets, strict=True):
-            part.replace(target)
-    except BaseException as error:
-        for part in parts:
-            part.unlink(missing_ok=True)
-        # A regular file is no pipe: a broken one is the caller's, standard output for example.
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            raise FileError(error.strerror or str(error)) from error
-        raise
 
 
 def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:

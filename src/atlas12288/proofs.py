@@ -30,6 +30,7 @@ _CONSISTENCY_KEYS = (
     *("type", "algorithm", "old_size", "new_size", "path", "old_root", "new_root"),
 )
 _SIZE_MOST = -(-UINT64_MAX // WINDOW_BYTES)
+PROOF_MOST_BYTES = 16384  # of a proof in JSON: its path has at most 51 hashes
 
 
 class InclusionProof(Value):

@@ -14,8 +14,16 @@ from .._subtree import window_count
 from ..errors import WitnessError
 from ..file_tree import Run
 from ..files import STDIN, FileError, RegularFile
-from ..manifest.names import folder_of, leaves_name, outputs_in
-from .manifests import content, counted, source_at, streams, written_beside
+from ..manifest.names import (
+    Outputs,
+    folder_of,
+    leaves_name,
+    outputs_in,
+    paths_in,
+    state_files,
+    state_name,
+)
+from .manifests import content, counted, source_at, streams
 from .plotting import SKETCH, require_plot, write_plot
 from .report import COULD_NOT_CHECK, Report, complain, range_lines, shown
 
@@ -44,12 +52,13 @@ class Wanted(NamedTuple):
     as_json: bool
 
 
-def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
+def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview], status: os.stat_result) -> int:
     """Compares a folder with a manifest, and prints what differs.
 
     Args:
         wanted: the options.
         chunks: the bytes of the manifest.
+        status: what the system said of it when it was opened.
 
     Returns:
         The exit code.
@@ -73,7 +82,7 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
         if sidecar is None:
             raise click.UsageError("--plot needs a manifest with leaves: witness --tree -o")
         require_plot(wanted.plot, (), [wanted.manifest, sidecar], wanted.as_json)
-        inside = outputs_in(root, (wanted.plot,)).paths
+        inside = paths_in(root, wanted.plot)
         if any(entry.path in inside for entry in manifest.entries):
             raise click.UsageError(
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
@@ -85,11 +94,11 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
         leaves = None
         try:
             if sidecar is not None:
-                leaves = stack.enter_context(RegularFile(sidecar))
+                is_named = wanted.sidecar is not None
+                leaves = stack.enter_context(RegularFile(sidecar, follow=is_named))
         except FileError as error:
             report.error(str(sidecar), str(error))
-        outputs = () if wanted.manifest == STDIN else written_beside(wanted.manifest)
-        outputs += tuple(name for name in (sidecar, wanted.plot) if name is not None)
+        outputs = _outputs(wanted, root, status)
         try:
             found = _compared(manifest, root, leaves, outputs, view)
         except (FileError, ImportError, ValueError) as error:
@@ -123,11 +132,23 @@ def _hints(
         yield f"which bytes changed is not known without its leaves{name}, which are not there"
 
 
+def _outputs(wanted: Wanted, root: str, status: os.stat_result) -> Outputs:
+    """What is no part of the folder, as far as it is there: the manifest that was read, the picture
+    that will be replaced, and what is printed."""
+    names = [] if wanted.plot is None or wanted.plot == SKETCH else [wanted.plot]
+    if wanted.manifest != STDIN:
+        names += state_files(state_name(wanted.manifest))
+    outputs = outputs_in(root, names, streams())
+    if wanted.manifest != STDIN:
+        outputs.add(wanted.manifest, status)
+    return outputs
+
+
 def _compared(
     manifest: "Manifest",
     root: str,
     leaves: RegularFile | None,
-    outputs: tuple[str, ...],
+    outputs: Outputs,
     view: "_View",
 ) -> "ManifestReport":
     from ..manifest.verify import verify_manifest
@@ -141,7 +162,7 @@ def _compared(
         threads=wanted.threads,
         allow_extra=wanted.allow_extra,
         fail_fast=wanted.fail_fast,
-        outputs=outputs_in(root, outputs, streams()),
+        outputs=outputs,
         expect=report.expect,
         advance=report.advance,
         on_difference=view.difference,
@@ -179,7 +200,7 @@ def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
     if wanted.manifest == STDIN or not has_trees:
         return None
     beside = leaves_name(wanted.manifest)
-    return beside if Path(beside).exists() else None
+    return beside if os.path.lexists(beside) else None
 
 
 def refused(wanted: Wanted, reason: str) -> int:
@@ -278,6 +299,8 @@ def _summary(found: "ManifestReport") -> str:
     counts = (found.changed, found.missing, found.added, found.unreadable)
     kinds = ("changed", "missing", "added", "unreadable")
     text = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True))
+    if found.left_out:
+        text += f"; {counted(len(found.left_out), 'output')} left out"
     end = ":" if found.files > 0 else ";"
     return f"{read}{end} {text}" + ("" if found.complete else "; the rest was not compared")
 

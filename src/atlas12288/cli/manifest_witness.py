@@ -5,18 +5,18 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from .._outputs import OutputKind, Target, atomic_write_all
 from ..errors import WitnessError
-from ..files import STDIN, FileError, atomic_write, require_writable
-from ..manifest.names import is_url, leaves_name, outputs_in, state_name
+from ..files import STDIN, FileError, RegularFile
+from ..manifest.names import is_url, leaves_name, state_name
 from ..sums import read_sums, sums_line
 from .manifests import content, counted, is_folder, source_at, streams
 from .report import Report, shown
-from .witnesses import open_witnesses, require_own_sidecar
+from .witnesses import output_at
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from ..manifest.generate import Outcome
     from ..manifest.sources import Source
     from ..manifest.statement import Options
+
+
+def _is_list(file: RegularFile) -> bool:
+    found = False
+    for _, one in read_sums(file.chunks()):
+        if one is None:
+            return False
+        found = True
+    return found
+
+
+_SUMS: Final = OutputKind("list of sha256sum", _is_list)
 
 
 class Wanted(NamedTuple):
@@ -65,18 +77,18 @@ def witness(wanted: Wanted) -> int:
         return _refused(wanted, gone)
     try:
         root, below = _root_and_paths(wanted.paths)
-        if wanted.output is not None:
-            _require_ours(wanted, root, wanted.output)
     except WitnessError as error:
         raise click.UsageError(f"{error}; run it in the folder that the paths are in") from error
-    with Report(wanted.as_json, None) as report, ExitStack() as stack:
+    with ExitStack() as stack:
+        sums = _require_outputs(wanted, stack)
+        report = stack.enter_context(Report(wanted.as_json, None))
         try:
             client = None
             if wanted.scheduler is not None:
                 from ..manifest.cluster import connect
 
                 client = stack.enter_context(connect(wanted.scheduler))
-            outcome = _Making(wanted, root, below, report, client).run()
+            outcome = _Making(wanted, root, below, report, client, sums).run()
         except (FileError, ImportError, ValueError) as error:
             reason = " ".join(str(error).split())  # what libraries say may have several lines
             report.error(_name(wanted, root), reason)
@@ -127,32 +139,23 @@ def _require_sense(wanted: Wanted) -> None:
     urls = [path for path in wanted.paths if is_url(path)]
     if urls and len(wanted.paths) > 1:
         raise click.UsageError(f"a URL is witnessed alone: {shown(urls[0])}")
-    if wanted.output is not None:
-        names = [wanted.output, *([leaves_name(wanted.output)] if wanted.tree else [])]
-        inputs = [path for path in wanted.paths if not is_url(path)]
-        for name in names:
-            try:
-                require_writable(name, inputs)
-                if name != wanted.output:
-                    require_own_sidecar(wanted.output, Path(state_name(wanted.output)).is_file())
-            except FileError as error:
-                raise click.UsageError(f"-o {shown(name)}: {error}") from error
 
 
-def _require_ours(wanted: Wanted, root: str, output: str) -> None:
-    """Refuses to replace a file of the folder that no such run as this one wrote."""
-    if not outputs_in(root, (output,)).paths or not Path(output).is_file():
-        return
-    try:
-        is_manifest, chunks = open_witnesses(output)
-        ours = is_manifest
-        if wanted.as_sums:
-            ours = next(read_sums(chunks), (0, None))[1] is not None
-        if not ours and Path(output).stat().st_size > 0:
-            kind = "list of sha256sum" if wanted.as_sums else "manifest"
-            raise FileError(f"is a file of the folder and no {kind}, and is not replaced")
-    except FileError as error:
-        raise click.UsageError(f"-o {shown(output)}: {error}") from error
+def _require_outputs(wanted: Wanted, stack: ExitStack) -> Target | None:
+    """Refuses outputs that cannot be written before any work is done; gives the list of sums."""
+    from ..manifest.kinds import WITNESSES, leaves_of
+
+    output = wanted.output
+    if output is None:
+        return None
+    inputs = [path for path in wanted.paths if not is_url(path)]
+    if wanted.as_sums:
+        return output_at("-o", output, _SUMS, inputs, stack)
+    with ExitStack() as before:  # the run itself holds them
+        output_at("-o", output, WITNESSES, inputs, before)
+        if wanted.tree:
+            output_at("-o", leaves_name(output), leaves_of(output), inputs, before)
+    return None
 
 
 def _root_and_paths(paths: tuple[str, ...]) -> tuple[str, tuple[bytes, ...]]:
@@ -172,12 +175,14 @@ class _Making:
         below: tuple[bytes, ...],
         report: Report,
         client: "Client | None",
+        sums: Target | None,
     ) -> None:
         self._wanted = wanted
         self._root = root
         self._below = below
         self._report = report
         self._client = client
+        self._sums = sums
 
     def run(self) -> "Outcome":
         from ..manifest.generate import options_of
@@ -254,10 +259,10 @@ class _Making:
         if not wanted.as_sums:
             report.raw(write_statement(options, entries))
             return outcome
-        if wanted.output is None:
+        if self._sums is None:
             report.raw(_sums(entries))
         else:
-            with atomic_write(wanted.output) as file:
+            with atomic_write_all(self._sums) as (file,):
                 file.writelines(_sums(entries))
         if outcome.links:
             links = f"{outcome.links:,} symbolic links" if outcome.links > 1 else "a symbolic link"

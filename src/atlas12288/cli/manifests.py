@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ..files import STDIN
-from ..manifest.names import SUFFIX, is_url, leaves_name, state_files, state_name
+from ..manifest.names import SUFFIX, is_url
 from .report import Report, file_name
 
 if TYPE_CHECKING:
@@ -108,11 +108,6 @@ def is_wanted(paths: tuple[str, ...], output: str | None, options: dict[str, obj
 def is_folder(name: str) -> bool:
     """Is it the path of a folder?"""
     return name != STDIN and Path(name).is_dir()
-
-
-def written_beside(manifest: str) -> tuple[str, ...]:
-    """The manifest and all files that are written with it."""
-    return (manifest, leaves_name(manifest), *state_files(state_name(manifest)))
 
 
 def streams() -> frozenset[tuple[int, int]]:

@@ -2,6 +2,7 @@
 """`atlas12288 verify`."""
 
 import json
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
@@ -286,7 +287,8 @@ def command(
     should_be = should_be or (len(files) == 1 and (is_url(files[0]) or is_folder(files[0])))
     head = b""
     try:
-        is_manifest, chunks = open_witnesses(witnesses)
+        statuses: list[os.stat_result] = []
+        is_manifest, chunks = open_witnesses(witnesses, statuses.append)
         head = bytes(next(chunks, b""))
         chunks = chain((head,), chunks)
         reason = None if is_manifest else misplaced(witnesses, head, files)
@@ -300,7 +302,7 @@ def command(
     if is_manifest and len(files) > 1:
         raise click.UsageError(f"WITNESS is a manifest: one ROOT is compared, not {len(files)}")
     if is_manifest or should_be:
-        return manifest_verify.verify(wanted, chunks)
+        return manifest_verify.verify(wanted, chunks, statuses[0])
     for option, given in (("--fail-fast", fail_fast), ("--allow-extra", allow_extra)):
         if given:
             raise click.UsageError(f"{option} is for manifests, and WITNESS is not one")
@@ -337,6 +339,7 @@ def _verify_files(
     trees = [witness for witness in expected if isinstance(witness, TreeWitness)]
     if sidecar is not None and not trees:
         raise click.UsageError("--leaves: WITNESS has no tree witness, which alone has leaves")
+    is_named = sidecar is not None
     if sidecar is None and trees:
         sidecar = find_sidecar(witnesses)
     if plot is not None:
@@ -347,7 +350,7 @@ def _verify_files(
         leaves: list[Leaves | None] = [None] * len(files)
         if sidecar is not None:
             try:
-                leaves = stack.enter_context(open_sidecar(sidecar, expected))
+                leaves = stack.enter_context(open_sidecar(sidecar, expected, follow=is_named))
             except InputError as error:
                 report.error(error.name, str(error))
         verifier = _Verifier(report, sidecar, threads, plot, quiet)

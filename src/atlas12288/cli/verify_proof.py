@@ -2,19 +2,16 @@
 """`atlas12288 verify-proof`."""
 
 import re
-from typing import Final
 
 import click
 
 from .._native import DIGEST_BYTES, WINDOW_BYTES
 from ..errors import WitnessError
 from ..files import STDIN, FileError, RegularFile, read_chunks
-from ..proofs import InclusionProof
+from ..proofs import PROOF_MOST_BYTES, InclusionProof
 from ..tree import TreeWitness
 from .report import Report, file_name, json_option, shown
 from .witnesses import InputError, read_text, read_tree_witness
-
-_MAX_PROOF_BYTES: Final = 16384  # a path has at most 51 hashes
 
 
 def _parse_root(ctx: click.Context, param: click.Parameter, value: str | None) -> bytes | None:
@@ -117,7 +114,7 @@ def command(
 def _read_proof(name: str) -> InclusionProof:
     try:
         return InclusionProof.from_json(
-            read_text(read_chunks(name, or_pipe=True), _MAX_PROOF_BYTES, "a proof")
+            read_text(read_chunks(name, or_pipe=True), PROOF_MOST_BYTES, "a proof")
         )
     except (FileError, WitnessError) as error:
         raise InputError(name, str(error)) from error

@@ -19,7 +19,7 @@ from .generate import (
     options_of,
 )
 from .links import folders_outside
-from .names import is_url, outputs_in, state_files
+from .names import is_url, outputs_in
 from .paths import below, quoted
 from .sources import Source
 from .statement import Options, line_digests, read_statement, write_statement
@@ -121,8 +121,10 @@ class Manifest(Value):
             exclude: rules in the syntax of gitignore; they follow those of `.atlasignore` in the
                 folder.
             threads: how many; None for one for each core that this process may use.
-            leaves: write the sidecar with the leaves of all files to this file; needs `output`.
-            output: write the manifest to this file, whole or not at all.
+            leaves: write the sidecar with the leaves of all files to this file; needs `output`. It
+                replaces nothing but the leaves of the manifest that is at `output`.
+            output: write the manifest to this file, whole or not at all. It replaces nothing but a
+                manifest or witness file.
             state: keep the state of the run in this file. If it is killed, the next one goes on.
             update: read only files of which size, modification time or ctime changed since the run
                 of which `state` is.
@@ -232,8 +234,9 @@ class Manifest(Value):
         Args:
             root: the folder, or a URL of fsspec.
             leaves: the sidecar of the manifest, to know in which bytes files changed.
-            outputs: what `generate` was told to write: where these files are in the folder they
-                are not added. Of a state that goes for the files that SQLite has beside it, too.
+            outputs: what `generate` was told to write, and the file that this manifest was read
+                from: where these regular files are in the folder they are left out, and the report
+                says which. So are `leaves`, where they are those of the manifest.
             threads, advance, storage_options: as for `generate`.
             allow_extra: files that the manifest has not are no difference.
             fail_fast: the first difference ends it.
@@ -256,18 +259,16 @@ class Manifest(Value):
             source = open_source(root, parts, storage_options)
         with ExitStack() as stack:
             sidecar = None
-            own = [os.fspath(name) for name in outputs]
+            own = outputs_in(source.name, [os.fspath(name) for name in outputs])
             if leaves is not None:
-                own += _written(leaves=leaves).values()
+                _written(leaves=leaves)  # no URL
                 with naming("leaves", os.fspath(leaves)):
                     sidecar = stack.enter_context(RegularFile(os.fspath(leaves)))
             return verify_manifest(
                 self,
                 source,
                 leaves=sidecar,
-                outputs=outputs_in(
-                    source.name, [each for name in own for each in state_files(name)]
-                ),
+                outputs=own,
                 threads=threads,
                 allow_extra=allow_extra,
                 fail_fast=fail_fast,

@@ -66,6 +66,9 @@ def _is_known(difference: Difference) -> bool:
     return difference.kind != "unreadable"
 
 
+_Paths = tuple[bytes, ...]  # `bytes` is a field below
+
+
 class ManifestReport(NamedTuple):
     """How a folder compares with its manifest; true where `holds` is true, and only there.
 
@@ -78,6 +81,8 @@ class ManifestReport(NamedTuple):
         complete: was everything compared? Not where the first difference was the end.
         leaves_error: why the leaves were of no use, or None.
         links: how many symbolic links of the manifest were compared, or could not be.
+        left_out: the paths of files that are in the folder, and that were not compared because they
+            are what those who witness and verify it write: regular files, and no others.
     """
 
     differences: tuple[Difference, ...]
@@ -90,6 +95,7 @@ class ManifestReport(NamedTuple):
     complete: bool = True
     leaves_error: str | None = None
     links: int = 0
+    left_out: _Paths = ()
 
     @property
     def holds(self) -> bool | None:
@@ -122,7 +128,9 @@ class ManifestReport(NamedTuple):
     def to_fields(self) -> dict[str, object]:
         """The fields of its JSON object."""
         fields = {"holds": self.holds} | self._asdict()
-        return fields | {"differences": [each.to_fields() for each in self.differences]}
+        left_out = [dict([paths.to_json("path", path)]) for path in self.left_out]
+        differences = [each.to_fields() for each in self.differences]
+        return fields | {"differences": differences, "left_out": left_out}
 
     def to_json(self) -> str:
         """The report as a JSON object, on one line without its end."""

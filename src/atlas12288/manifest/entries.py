@@ -14,6 +14,7 @@ the SHA-256 of the lines, each ended by one line feed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from itertools import islice
@@ -33,6 +34,11 @@ _SYMLINK_KEYS: Final = (*paths.keys("path"), *paths.keys("symlink"))
 _KEYS: Final = (*_SYMLINK_KEYS, "residue", "size", *DIGESTS)
 _LEAF_PREFIX: Final = b"\x00"  # RFC 9162, section 2.1.1
 _LINES_AT_ONCE: Final = 32  # few, because a path may be long
+# The root and the size at the end of an entry with a tree. In no text: a quote in one is escaped.
+_TREE: Final = re.compile(
+    rb'"%s":"([0-9a-f]{64})","size":([0-9]{1,16})\}' % TREE_ALGORITHM.encode()
+)
+_TREE_MOST_BYTES: Final = 128
 
 
 class Entry(NamedTuple):
@@ -106,6 +112,22 @@ class Entry(NamedTuple):
         residue = fields.integer("residue", MODULUS - 1)
         fields.check("residue", residue == 0 or size > 0, "0 where size is 0")
         return cls(path, size, residue, found.get(ALGORITHM), found.get(TREE_ALGORITHM))
+
+
+def trees_in(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Size and root of each entry with a tree, in constant memory.
+
+    Args:
+        chunks: bytes in which entries stand in their canonical form, cut anywhere.
+    """
+    rest = b""
+    for chunk in chunks:
+        text = rest + chunk
+        end = 0
+        for match in _TREE.finditer(text):
+            end = match.end()
+            yield int(match[2]), bytes.fromhex(match[1].decode("ascii"))
+        rest = text[max(end, len(text) - _TREE_MOST_BYTES) :]
 
 
 def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:

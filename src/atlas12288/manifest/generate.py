@@ -15,10 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..files import FileError, RegularFile, atomic_write_all, require_writable, shown
+from .._outputs import Target, atomic_write_all
+from ..files import FileError, RegularFile, shown
 from ..witness import ALGORITHM, TREE_ALGORITHM
 from . import engine
 from .entries import Entry
+from .kinds import WITNESSES, leaves_of
 from .links import leads_out
 from .names import is_url, outputs_in, state_files
 from .paths import is_text, quoted
@@ -137,8 +139,9 @@ def generate_manifest(
     Args:
         source: what it is of, made for `options.paths`.
         options: as `options_of` gives them.
-        output: the file to write.
-        leaves: the sidecar to write beside it; needs tree roots.
+        output: the file to write; it replaces nothing but a manifest or witness file.
+        leaves: the sidecar to write beside it; needs tree roots. It replaces nothing but the leaves
+            of what is at `output`.
         state: the file of the state, which stays there for the next run; None to keep none.
         update: files of which neither size, modification time nor ctime changed since the manifest
             was made for which `state` was kept are not read again.
@@ -162,19 +165,26 @@ def generate_manifest(
         ValueError, TypeError: an argument is not as above.
         ImportError: an extra that is needed is not installed.
     """
-    for what, name in (("leaves", leaves), ("output", output)):
-        if name is not None:
-            with naming(what, name):
-                require_writable(name, [])
-    run = _Run(source, options, threads, client, problem, expect, advance)
-    names = (output,) if leaves is None else (leaves, output)
-    with run.store(names, leaves, state, update, ignore_ctime, note, streams) as store:
+    with ExitStack() as stack:
+        targets = []
+        for what, name, kind in (
+            ("output", output, WITNESSES),
+            ("leaves", leaves, leaves_of(output)),
+        ):
+            if name is not None:
+                with naming(what, name):
+                    targets.append(stack.enter_context(Target(name, kind)))
+        run = _Run(source, options, threads, client, problem, expect, advance)
+        names = [target.name for target in targets]
+        store = stack.enter_context(
+            run.store(names, leaves, state, update, ignore_ctime, note, streams)
+        )
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome
-        with atomic_write_all(*names) as files:
-            entries = store.entries(None if leaves is None else files[0].write)
-            write = files[-1].write
+        with atomic_write_all(*targets) as files:
+            entries = store.entries(None if leaves is None else files[-1].write)
+            write = files[0].write
             for part in write_statement(options, entries):
                 write(part)
         store.finish()
