@@ -984,21 +984,43 @@ def test_without_update_a_finished_state_is_begun_anew(stopped: Stopped) -> None
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "flipped"])
-def test_files_whose_leaves_are_damaged_are_read_again(
+def test_files_whose_leaves_are_gone_are_read_again_and_damaged_leaves_are_refused(
     stopped: Stopped, data: Path, damage: str
 ) -> None:
     stopped.run()
     sidecar = stopped.output.with_suffix(".leaves")
     good = sidecar.read_bytes()
-    if damage == "gone":
-        sidecar.unlink()
-    elif damage == "cut":
-        os.truncate(sidecar, len(good) - 1)
-    else:
-        sidecar.write_bytes(bytes([*good[:-1], good[-1] ^ 1]))
-    outcome = stopped.run(update=True)
-    assert outcome.read == {"gone": 3, "cut": 1, "flipped": 1}[damage]
+    bad = {"gone": b"", "cut": good[:-1], "flipped": bytes([*good[:-1], good[-1] ^ 1])}[damage]
+    if bad:
+        sidecar.write_bytes(bad)
+        # Nobody knows whether they are ours, so they are neither used nor replaced.
+        with pytest.raises(FileError, match="is no file with the leaves of"):
+            stopped.run(update=True)
+        assert sidecar.read_bytes() == bad
+    sidecar.unlink()
+    assert stopped.run(update=True).read == 3
     assert sidecar.read_bytes() == good
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_files_whose_leaves_are_damaged_meanwhile_are_read_again(
+    stopped: Stopped, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    stopped.run()
+    sidecar = stopped.output.with_suffix(".leaves")
+    good = sidecar.read_bytes()
+    bad = {"cut": good[:-1], "flipped": bytes([*good[:-1], good[-1] ^ 1])}[damage]
+    real = store.Store.begin
+
+    def begin(*arguments: Any) -> Any:
+        sidecar.write_bytes(bad)  # after they were judged
+        return real(*arguments)
+
+    monkeypatch.setattr(store.Store, "begin", begin)
+    with pytest.raises(FileError, match="is no file with the leaves of"):
+        stopped.run(update=True)
+    assert stopped.read > 0
+    assert sidecar.read_bytes() == bad
 
 
 @pytest.mark.parametrize(
@@ -1172,8 +1194,8 @@ def test_a_damaged_state_never_gives_another_manifest(
         state.write_bytes(
             bytes([*good[:at], good[at] ^ 1 << moments.randrange(8), *good[at + 1 :]])
         )
-        for path in (output, output.with_suffix(".state-wal"), output.with_suffix(".state-shm")):
-            path.unlink(missing_ok=True)
+        for suffix in (".json", ".leaves", ".state-wal", ".state-shm"):
+            output.with_suffix(suffix).unlink(missing_ok=True)
         try:
             stopped.run()
         except FileError as found:

@@ -219,6 +219,16 @@ def generate_entries(
     return outcome, entries
 
 
+def _files_of(state: str | None) -> frozenset[tuple[int, int]]:
+    """Device and inode of a state; it is not opened, because to close it would unlock it."""
+    found = set()
+    for name in () if state is None else state_files(state):
+        with suppress(OSError):
+            status = os.lstat(name)
+            found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
 class _Run:
     def __init__(
         self,
@@ -262,13 +272,12 @@ class _Run:
             raise ValueError("ignore_ctime is True, must be False for a URL: objects have none")
         self._leaves = leaves is not None
         note = note or (lambda _: None)
-        written = [*outputs, *(() if state is None else state_files(state))]
         with ExitStack() as stack:
             store = stack.enter_context(Store(state))
             context = self._context()
             self._choose(store, state, context, update, note)
             options = self._options
-            own = outputs_in(self._source.name, written, streams)
+            own = outputs_in(self._source.name, outputs, streams | _files_of(state))
             rules = Rules(options.exclude, options.symlinks, own, options.links_below)
             sidecar = None
             if leaves is not None:
