@@ -32,7 +32,7 @@ class Value:
 
     @classmethod
     def _of(cls, **slots: Any) -> Self:
-        value = cls.__new__(cls)
+        value = object.__new__(cls)  # not that of a subclass, which may give any object
         for name, content in slots.items():
             object.__setattr__(value, name, content)
         return value

@@ -117,7 +117,12 @@ class Witness(_native.Witness, Record):
 
 
 class WitnessStream(_native.WitnessStream):
-    """The witness of data that comes in chunks of any size, in constant memory.
+    """WitnessStream(data=b"")
+
+    The witness of data that comes in chunks of any size, in constant memory.
+
+    Args:
+        data: the first chunk.
 
     `update(chunk)` takes the next bytes. One stream is used by one thread at a time; StateError for
     the second one. Header: Witnesses.
