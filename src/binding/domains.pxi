@@ -280,6 +280,9 @@ cdef class _Entry:
     cdef bint is_open  # until it begins to be left
     cdef bint crossed  # does not nest with another one: nothing may be restored
 
+    def __init__(self, *args, **kwargs):
+        raise not_made("_Entry", "Transaction.__enter__()")
+
 
 # The entries whose bodies the running code is in: each thread and each task has its own.
 cdef object entered = contextvars.ContextVar("atlas12288 transactions", default=())
