@@ -53,7 +53,8 @@ def proven(region: bytes) -> bool:
         leaves is not None
         and stored.verify(region)
         and proof.verify(region[: atlas.WINDOW_BYTES], digest)
-        and consistency.verify(tree.root, newer.root)
+        and newer.verify_consistency(tree, consistency)
+        and consistency.verify(tree.root, newer.root, old_size=1, new_size=newer.windows)
     )
 
 

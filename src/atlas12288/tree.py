@@ -342,6 +342,14 @@ class TreeWitness(Record, Value):
         size = int_in(old, "old", 1, self.windows)
         return ConsistencyProof._in_tree(tree, self.windows, size)
 
+    def verify_consistency(self, old: TreeWitness, proof: ConsistencyProof, /) -> bool:
+        """Does the region begin with the windows of an older one?
+
+        Roots and sizes are those of the two witnesses, so that the proof can claim no others. It
+        needs no leaves.
+        """
+        return proof.verify(old.root, self.root, old_size=old.windows, new_size=self.windows)
+
 
 class TreeHash(_native.TreeStream):
     """TreeHash(data=b"")
