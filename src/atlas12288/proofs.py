@@ -29,7 +29,7 @@ _INCLUSION_KEYS = ("type", "algorithm", "index", "size", "path", "root")
 _CONSISTENCY_KEYS = (
     *("type", "algorithm", "old_size", "new_size", "path", "old_root", "new_root"),
 )
-_SIZE_MOST = -(-(2**63 - 1) // WINDOW_BYTES)  # of a file: its offsets have 63 bits
+_SIZE_MOST = (2**63 - 1) // WINDOW_BYTES  # of a file: its offsets have 63 bits
 
 
 class InclusionProof(Value):
