@@ -106,7 +106,8 @@ def command(
                 report.line(f"{about}consistent, under a root that came with the proof")
                 report.line(
                     f"{under}\n  which whoever made the proof could choose: it says nothing about "
-                    "the origin of the window.\n  Demand one that you trust with --root or --witness."
+                    "the origin of the window.\n"
+                    "  Demand one that you trust with --root or --witness."
                 )
             else:
                 report.verdict(holds)
