@@ -14,14 +14,9 @@ from __future__ import annotations
 from . import _json
 from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, int_in, tree_leaves, tree_node
 from ._subtree import Subtree, left_part, prefix_root, range_root
+from ._types import Buffer, typing
 from ._value import Value
 from .witness import TREE_ALGORITHM
-
-TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
-if TYPE_CHECKING:
-    from typing import Self
-
-    from typing_extensions import Buffer
 
 INCLUSION_TYPE = "atlas12288/inclusion-proof/v1"
 CONSISTENCY_TYPE = "atlas12288/consistency-proof/v1"
@@ -53,7 +48,7 @@ class InclusionProof(Value):
     root: bytes
 
     @classmethod
-    def _in_tree(cls, tree: Subtree, size: int, index: int) -> Self:
+    def _in_tree(cls, tree: Subtree, size: int, index: int) -> typing.Self:
         """PATH(index, D[size]) of section 2.1.3.1."""
         path = []
         start, stop = 0, size
@@ -109,7 +104,7 @@ class InclusionProof(Value):
         return _json.write(dict(zip(_INCLUSION_KEYS, values, strict=True)))
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    def from_json(cls, text: str | bytes) -> typing.Self:
         """The proof of a JSON text, as `to_json` gives it; bytes are UTF-8.
 
         Raises:
@@ -153,7 +148,7 @@ class ConsistencyProof(Value):
     new_root: bytes
 
     @classmethod
-    def _in_tree(cls, tree: Subtree, size: int, old_size: int) -> Self:
+    def _in_tree(cls, tree: Subtree, size: int, old_size: int) -> typing.Self:
         """PROOF(old_size, D[size]) of section 2.1.4.1; empty where both are equal."""
         path = []
         start, stop, left = 0, size, old_size
@@ -239,7 +234,7 @@ class ConsistencyProof(Value):
         return _json.write(dict(zip(_CONSISTENCY_KEYS, values, strict=True)))
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    def from_json(cls, text: str | bytes) -> typing.Self:
         """The proof of a JSON text, as `to_json` gives it; bytes are UTF-8.
 
         Raises:
