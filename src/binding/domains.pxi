@@ -289,6 +289,7 @@ cdef object entered = contextvars.ContextVar("atlas12288 transactions", default=
 
 
 @cython.final
+@cython.no_gc_clear  # `__dealloc__` needs what it has; see Budget, and _Region for the buffer
 cdef class Transaction:
     """What `Domain.transaction` gives. It holds the region itself: a body may close the domain."""
 
@@ -304,6 +305,10 @@ cdef class Transaction:
 
     def __init__(self, *args, **kwargs):
         raise not_made("Transaction", "Domain.transaction()")
+
+    def __dealloc__(self):
+        if self.entry is not None:
+            self.entry.is_open = False  # never left; so that no context keeps it for ever
 
     def __enter__(self):
         cdef _Region region = self.domain.attached_region()
@@ -326,8 +331,8 @@ cdef class Transaction:
                 if around is not None and not (around.is_open and around in bodies):
                     raise_error(
                         ATLAS_E_STATE,
-                        "a transaction of the domain is open in another thread or task, must be "
-                        "left first: transactions nest",
+                        "a transaction of the domain is open in another thread or task, or was "
+                        "never left, must be left first: transactions nest",
                     )
                 entry.around = around
                 entry.is_open = True
