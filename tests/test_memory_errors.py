@@ -187,6 +187,8 @@ ONE_AT_A_TIME = (CALLS["transaction"],)
 def fails_from(nth: int, call: Callable[[Things], object], things: Things) -> BaseException | None:
     """What the call raises when its allocations from the nth on fail."""
     raised: BaseException | None = None
+    collects = gc.isenabled()
+    gc.disable()  # it would allocate, and free what other calls left, at any time
     _testcapi.set_nomemory(nth, nth + 1 if call in ONE_AT_A_TIME else 0)
     try:
         call(things)
@@ -194,6 +196,8 @@ def fails_from(nth: int, call: Callable[[Things], object], things: Things) -> Ba
         raised = error
     finally:
         _testcapi.remove_mem_hooks()
+        if collects:
+            gc.enable()
     return raised
 
 
