@@ -607,14 +607,18 @@ def test_a_proof_holds(proof: InclusionProof) -> None:
 
 def test_a_root_that_nobody_vouches_for_is_said_to_be_one(proof: InclusionProof) -> None:
     done = run("verify-proof", "p.json", "window")
-    assert done.returncode == HOLDS
+    assert done.returncode == COULD_NOT_CHECK
+    first, second, *_ = done.stdout.decode().splitlines()
+    assert first == "p.json: window 7 of 301, consistent, under a root that came with the proof"
+    assert second == f"  under the root {proof.root.hex()}"
     assert "says nothing about the origin" in done.stdout.decode()
-    item = json.loads(run("verify-proof", "--json", "p.json", "window").stdout)
-    assert item == {
+    done = run("verify-proof", "--json", "p.json", "window")
+    assert done.returncode == COULD_NOT_CHECK
+    assert json.loads(done.stdout) == {
         "proof": "p.json",
         "file": "window",
-        "holds": True,
-        "reason": None,
+        "holds": None,
+        "reason": "the root came with the proof",
         "window": 7,
         "root": proof.root.hex(),
         "root_from": "proof",
@@ -640,10 +644,41 @@ def test_a_proof_does_not_hold(proof: InclusionProof) -> None:
     damage(7)
     assert run("verify-proof", "p.json", "--from=data").returncode == DOES_NOT_HOLD
     damage(6, 8)
-    assert run("verify-proof", "p.json", "--from=data").returncode == HOLDS
+    root = proof.root.hex()
+    assert run("verify-proof", "p.json", "--from=data", "--root", root).returncode == HOLDS
     Path("data").write_bytes(DATA[:WINDOW_BYTES])
     done = run("verify-proof", "p.json", "--from=data")
     assert (done.returncode, b"has no bytes" in done.stdout) == (DOES_NOT_HOLD, True)
+
+
+def test_a_proof_that_anybody_can_make_is_not_said_to_hold(tmp_path: Path) -> None:
+    forged = TreeWitness.generate(b"anything").prove(0)
+    (tmp_path / "p.json").write_text(forged.to_json())
+    (tmp_path / "window").write_bytes(b"anything")
+    done = run("verify-proof", "--json", tmp_path / "p.json", tmp_path / "window")
+    assert done.returncode == COULD_NOT_CHECK
+    assert json.loads(done.stdout)["holds"] is None
+    (tmp_path / "window").write_bytes(b"another")
+    done = run("verify-proof", "--json", tmp_path / "p.json", tmp_path / "window")
+    assert done.returncode == DOES_NOT_HOLD
+    assert json.loads(done.stdout)["holds"] is False
+
+
+@pytest.mark.parametrize("size", [750599937895082, 750599937895083, 2**62, 10**400])
+def test_a_proof_of_a_window_that_no_file_has_is_an_error_or_does_not_hold(
+    proof: InclusionProof, size: int
+) -> None:
+    fields = json.loads(proof.to_json())
+    Path("p.json").write_text(json.dumps(fields | {"index": size - 1, "size": size}))
+    done = run("verify-proof", "--json", "p.json", "--from=data")
+    item = json.loads(done.stdout)
+    if size == 750599937895082:  # the last one that a file may have
+        assert (done.returncode, item["holds"]) == (DOES_NOT_HOLD, False)
+        assert item["reason"] == "the window has no bytes"
+    else:
+        assert (done.returncode, item["holds"]) == (COULD_NOT_CHECK, None)
+        assert item["error"].startswith("p.json: size is ")
+        assert item["error"].endswith("must be an integer in 1..750599937895082")
 
 
 def test_a_proof_of_another_index_does_not_hold(proof: InclusionProof) -> None:

@@ -130,7 +130,7 @@ def test_ids_are_unique_and_parts_come_before_what_they_decide() -> None:
     seen: set[str] = set()
     for clause in CLAUSES:
         assert clause.id not in seen
-        assert set(clause.parts) <= seen, clause.id
+        assert {*clause.parts, *clause.shown_by} <= seen, clause.id
         assert (clause.check is None) == bool(clause.parts), clause.id
         seen.add(clause.id)
 
@@ -166,6 +166,38 @@ def test_a_library_with_the_contracts_functions_alone_passes(build: Build) -> No
         *("witness-timestamp", "witness-sha256"),
         *KERNELS,
     }
+    assert found["requirement-3"].status is Status.NOT_SHOWN
+
+
+def test_a_witness_that_is_not_seen_to_be_sha_256_is_not_shown_to_be_secure(
+    build: Build, tmp_path: Path
+) -> None:
+    """Whatever the library, the row passes only where the digest can be seen."""
+    secure = "Witnesses are cryptographically secure"
+    assert [clause.id for clause in CLAUSES if clause.words == secure] == ["requirement-3"]
+    rows = "--clause=requirement-3", "--clause=law-modulus"
+    unseen = build(None, f"-Wl,--version-script={FAULTY / 'contract.map'}")
+    junit = tmp_path / "report.xml"
+    done = run("conformance", "--library", unseen, *rows, "--junit", junit)
+    assert done.returncode == HOLDS
+    *_, counts, last = done.stdout.decode().splitlines()
+    assert "1 not shown" in counts
+    assert last == f"conformant; not shown: requirement-3, {secure}"
+    case = ET.parse(junit).find("testcase[@name='requirement-3']")
+    assert case is not None
+    skipped = case.find("skipped")
+    assert skipped is not None
+    assert skipped.get("message", "").startswith("not shown: ")
+    report = json.loads(run("conformance", "--library", unseen, *rows, "--json").stdout)
+    assert (report["conformant"], report["not_shown"]) == (True, ["requirement-3"])
+    row = report["clauses"][-1]
+    assert (row["id"], row["status"]) == ("requirement-3", "not shown")
+    assert "witness-sha256 is not offered: " in row["evidence"]
+    # Where the digest can be seen, it is shown; where it is another one, it is not.
+    report = json.loads(run("conformance", *rows, "--json").stdout)
+    assert (report["not_shown"], report["clauses"][-1]["status"]) == ([], "pass")
+    row = outcomes(build("WITNESS_IS_CRC32"), conformance.with_parts(["requirement-3"]))
+    assert row["requirement-3"].status is Status.FAIL
 
 
 def test_what_the_contract_does_not_say_is_not_judged(build: Build) -> None:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Final, Self
 from . import _json
 from ._native import MODULUS
 from ._parallel import in_order, thread_count
+from ._types import Lazy
 from ._value import Value
 from .errors import WitnessError
 from .tensors._report import Change, Report
@@ -38,6 +39,8 @@ from .witness import ALGORITHM, UINT64_MAX, Witness, WitnessStream, format_times
 
 if TYPE_CHECKING:
     import pyarrow
+else:
+    pyarrow = Lazy("pyarrow")
 
 JSON_TYPE = "atlas12288/table/v1"
 _KEYS = ("type", "algorithm", "rows", "columns", "timestamp")

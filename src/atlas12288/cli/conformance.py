@@ -53,6 +53,7 @@ class _Verdict:
     Attributes:
         broken: ids of the clauses that fail and must not.
         not_checked: ids of those that must pass and could not be tried.
+        not_shown: ids of those that nothing breaks, but whose words are not shown.
         code: the exit code.
         text: the same in words.
     """
@@ -69,6 +70,7 @@ class _Verdict:
 
         self.broken = counted(Status.FAIL)
         self.not_checked = counted(Status.NOT_CHECKED)
+        self.not_shown = counted(Status.NOT_SHOWN)
         tried = any(outcome.status in (Status.PASS, Status.FAIL) for _, outcome in rows)
         more = f"; not checked: {', '.join(self.not_checked)}" if self.not_checked else ""
         if self.broken:
@@ -79,6 +81,12 @@ class _Verdict:
             self.code, self.text = COULD_NOT_CHECK, "nothing was checked"
         else:
             self.code, self.text = HOLDS, "conformant"
+        if self.not_shown:
+            self.text += "".join(
+                f"; not shown: {clause.id}, {clause.words}"
+                for clause, _ in rows
+                if clause.id in self.not_shown
+            )
 
 
 # --- Output ---
@@ -189,6 +197,8 @@ def _print_table(kind: "Kind", name: str, rows: Sequence[Row], performance: bool
     ]
     verdict = _Verdict(rows, performance)
     style = {HOLDS: "green", DOES_NOT_HOLD: "red"}.get(verdict.code, "yellow")
+    if verdict.code == HOLDS and verdict.not_shown:
+        style = "yellow"
     console.print(f"{len(rows)} clauses: {', '.join(counts)}", markup=False)
     console.print(verdict.text, style=style, markup=False, soft_wrap=True)
 
@@ -352,6 +362,7 @@ def command(
             "library": name,
             "kind": kind,
             "conformant": {HOLDS: True, DOES_NOT_HOLD: False}.get(verdict.code),
+            "not_shown": verdict.not_shown,
             "error": error,
         }
         cells = [_row_json(clause, outcome, performance) for clause, outcome in rows]

@@ -147,6 +147,10 @@ class Report:
         if not holds:
             self.code = max(self.code, DOES_NOT_HOLD)
 
+    def undecided(self) -> None:
+        """Counts for the exit code that there is no verdict, which standard output tells."""
+        self.code = COULD_NOT_CHECK
+
     def error(self, name: str, reason: str) -> None:
         """Something could not be checked: says so, and counts for the exit code."""
         self.warning(name, reason)

@@ -33,7 +33,8 @@ Examples:
     atlas12288 verify-proof model.atlas-proof.json - --root 3b1f...
 
 \b
-Exit codes: 0 the proof holds; 1 it does not; 2 a file could not be read.""",
+Exit codes: 0 the proof holds; 1 it does not; 2 a file could not be read, or it is consistent, but
+under no root of yours.""",
 )
 @click.argument("proof", type=file_name)
 @click.argument("window", type=file_name, required=False)
@@ -65,8 +66,8 @@ def command(
     """Say whether PROOF proves the bytes of a window: those of the file WINDOW, or with --from.
 
     A proof is worth what its root is worth: say with --root or --witness which one you trust.
-    Without them, the proof is only held against the root that stands in it, which whoever made the
-    proof could choose.
+    Without them the proof can be seen not to hold, and never to hold: the root that stands in it
+    is one that whoever made the proof could choose.
     """
     if (window is None) == (whole is None):
         raise click.UsageError("either WINDOW or --from FILE is needed")
@@ -89,24 +90,30 @@ def command(
             fields["error"] = f"{error.name}: {error}"
         else:
             reason = _why_not(stated, content, root, trusted)
-            holds = reason is None
             origin = "option" if root else "witness" if trusted else "proof"
+            holds: bool | None = reason is None
+            if holds and origin == "proof":
+                holds, reason = None, "the root came with the proof"
             fields |= {"holds": holds, "reason": reason, "window": stated.index}
             fields |= {"root": stated.root.hex(), "root_from": origin}
-            report.verdict(holds)
-            report.line(
-                f"{shown(proof)}: window {stated.index} of {stated.size}, ",
-                good=holds,
-                verdict="proven" if holds else "not proven",
-                more=f": {reason}" if reason else "",
-            )
-            if holds:
-                report.line(f"  under the root {stated.root.hex()}")
-            if holds and origin == "proof":
+            about = f"{shown(proof)}: window {stated.index} of {stated.size}, "
+            under = f"  under the root {stated.root.hex()}"
+            if holds is None:
+                report.undecided()
+                report.line(f"{about}consistent, under a root that came with the proof")
                 report.line(
-                    "  which stands in the proof itself: it says nothing about the origin of the "
-                    "window.\n  Demand a root that you trust with --root or --witness."
+                    f"{under}\n  which whoever made the proof could choose: it says nothing about "
+                    "the origin of the window.\n"
+                    "  Demand one that you trust with --root or --witness."
                 )
+            else:
+                report.verdict(holds)
+                verdict = "proven" if holds else "not proven"
+                report.line(
+                    about, good=holds, verdict=verdict, more=f": {reason}" if reason else ""
+                )
+                if holds:
+                    report.line(under)
         report.document(fields)
     return report.code
 

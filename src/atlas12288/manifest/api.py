@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from .._types import Lazy
 from .._value import Value
 from ..files import FileError, RegularFile
 from .entries import Entry
@@ -25,9 +26,11 @@ from .sources import Source
 from .statement import Options, line_digests, read_statement, write_statement
 
 if TYPE_CHECKING:
-    from distributed import Client
+    import distributed
 
-    from .differences import Difference, ManifestReport
+    from . import differences
+else:
+    distributed, differences = Lazy("distributed"), Lazy(f"{__package__}.differences")
 
 Name = str | os.PathLike[str]
 
@@ -71,18 +74,12 @@ class Manifest(Value):
         root: the root over the options and the entries, 32 bytes.
     """
 
-    __slots__ = ("entries", "options", "root")
-    _FIELDS = ("options", "entries", "root")
+    __slots__ = _FIELDS = ("options", "entries", "root")
     _MADE_BY = "Manifest.generate() or from_json()"
 
-    if TYPE_CHECKING:
-
-        @property
-        def options(self) -> Options: ...
-        @property
-        def entries(self) -> tuple[Entry, ...]: ...
-        @property
-        def root(self) -> bytes: ...
+    options: Options
+    entries: tuple[Entry, ...]
+    root: bytes
 
     @classmethod
     def generate(
@@ -92,7 +89,7 @@ class Manifest(Value):
         root: Name | None = None,
         tree: bool = False,
         flat: bool = True,
-        symlinks: str = "record",
+        symlinks: Literal["record", "follow", "error"] = "record",
         links_below: Sequence[Name] = (),
         exclude: Sequence[str] = (),
         threads: int | None = None,
@@ -101,7 +98,7 @@ class Manifest(Value):
         state: Name | None = None,
         update: bool = False,
         ignore_ctime: bool = False,
-        client: Client | None = None,
+        client: distributed.Client | None = None,
         storage_options: Mapping[str, Any] | None = None,
         advance: Callable[[int], None] | None = None,
         note: Callable[[str], object] | None = None,
@@ -227,8 +224,8 @@ class Manifest(Value):
         fail_fast: bool = False,
         storage_options: Mapping[str, Any] | None = None,
         advance: Callable[[int], None] | None = None,
-        on_difference: Callable[[Difference], object] | None = None,
-    ) -> ManifestReport:
+        on_difference: Callable[[differences.Difference], object] | None = None,
+    ) -> differences.ManifestReport:
         """Compares a folder with the manifest; its own rules apply, not a present `.atlasignore`.
 
         Args:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy
 
-    from ..tree import Readable
+    from .._types import Readable
 
 # 64 windows: small enough for a second-level cache, large enough that calls do not count.
 CHUNK_BYTES: Final = 64 * WINDOW_BYTES

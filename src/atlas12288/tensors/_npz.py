@@ -24,7 +24,7 @@ from ._witness import ArrayWitness
 if TYPE_CHECKING:
     import numpy
 
-    from ..tree import Readable
+    from .._types import Readable
 
 _SUFFIX: Final = ".npy"
 _LENGTH_BYTES: Final = 4  # of a header of version 3.0

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from .. import _json
 from .._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of
 from .._parallel import in_order, thread_count
+from .._types import Buffer, Lazy
 from .._value import Value
 from ..errors import StateError, WitnessError
 from ..file_tree import Run
@@ -33,7 +34,8 @@ from ._witness import ArrayWitness
 
 if TYPE_CHECKING:
     import numpy
-    from typing_extensions import Buffer
+else:
+    numpy = Lazy("numpy")
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import _json
 from .._native import MODULUS
 from .._parallel import thread_count
+from .._types import Lazy
 from .._value import Value
 from ..tree import TreeWitness
 from ..witness import ALGORITHM, TREE_ALGORITHM, UINT64_MAX, Record, Witness, read_timestamp
@@ -24,6 +25,8 @@ from ._dtypes import bits_of, form_of, is_shape, length_of
 
 if TYPE_CHECKING:
     import numpy
+else:
+    numpy = Lazy("numpy")
 
 JSON_TYPE = "atlas12288/array/v1"
 _KEYS = (*("type", "algorithm", "dtype", "shape", "length", "residue", "digest", "timestamp"),)
