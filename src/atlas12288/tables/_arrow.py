@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ..files import CHUNK_BYTES
-from ._types import Layout, has_large_offsets, layout_of, storage_of
+from ._types import LISTS, Layout
 
 if TYPE_CHECKING:
     import pyarrow
@@ -76,25 +76,24 @@ def present(array: pyarrow.Array, rows: pyarrow.Array | None) -> pyarrow.Boolean
     return None if compute.all(valid).as_py() in (True, None) else valid
 
 
-def encoded_values(array: pyarrow.Array) -> pyarrow.Array:
-    """Return the values that a dictionary or runs have, each once."""
-    from pyarrow import types
-
-    return array.dictionary if types.is_dictionary(array.type) else array.values
+def values_of(array: pyarrow.Array, layout: Layout) -> pyarrow.Array:
+    """Return the values that a dictionary or runs have, each once, or the items of lists: all that
+    there are, whatever the array is a slice of."""
+    return array.dictionary if layout is Layout.DICTIONARY else array.values
 
 
 def encoded_rows(
-    array: pyarrow.Array, rows: pyarrow.Array | None
+    array: pyarrow.Array, layout: Layout, rows: pyarrow.Array | None
 ) -> Iterator[pyarrow.Array]:
-    """Yield the indices of rows in `encoded_values`, piece by piece; a null is one.
+    """Yield the indices of rows in the values of a dictionary or of runs, piece by piece; a null is
+    one.
 
     Raises:
         ValueError: an index of a dictionary leads nowhere.
     """
     import pyarrow
-    from pyarrow import types
 
-    if types.is_dictionary(array.type):
+    if layout is Layout.DICTIONARY:
         indices, most = array.indices, len(array.dictionary) - 1
         if rows is not None:
             yield _checked(indices.take(rows), most)
@@ -143,35 +142,59 @@ def _repeated(values: pyarrow.Array, ends: pyarrow.Array) -> pyarrow.Array:
     return compute.run_end_decode(pyarrow.RunEndEncodedArray.from_arrays(ends, values))
 
 
-def items_of(
+def without_empty(
     starts: pyarrow.Array, lengths: pyarrow.Array
-) -> Iterator[tuple[int, int] | pyarrow.Array]:
-    """Yield the items of lists in order: start and length where they lie one after another, else
-    their indices, piece by piece.
+) -> tuple[pyarrow.Array, pyarrow.Array]:
+    """Return start and length of the lists that have items."""
+    from pyarrow import compute
+
+    some = compute.greater(lengths, 0)
+    return starts.filter(some), lengths.filter(some)
+
+
+def joined(starts: pyarrow.Array, lengths: pyarrow.Array) -> tuple[int, int] | None:
+    """Return start and length of the items of lists together; None where they do not lie one after
+    another.
 
     Args:
         starts: of at most `ROWS` lists the index of the first item.
-        lengths: how many items each has.
+        lengths: how many items each has, at least 1.
+    """
+    from pyarrow import compute
+
+    ends = compute.add(starts, lengths)
+    follows = compute.equal(ends.slice(0, max(len(ends) - 1, 0)), starts.slice(1))
+    if len(starts) == 0:
+        return 0, 0
+    if compute.all(follows, min_count=0).as_py():
+        start = starts[0].as_py()
+        return start, ends[-1].as_py() - start
+    return None
+
+
+def scattered(starts: pyarrow.Array, lengths: pyarrow.Array) -> Iterator[pyarrow.Array]:
+    """Yield the indices of the items of lists in order, piece by piece.
+
+    Args:
+        starts, lengths: as for `joined`.
     """
     import pyarrow
     from pyarrow import compute
 
-    some = compute.greater(lengths, 0)
-    starts, lengths = starts.filter(some), lengths.filter(some)
-    if len(starts) == 0:
-        return
     ends = compute.cumulative_sum_checked(lengths)
-    total = ends[-1].as_py()
-    follows = compute.equal(compute.add(starts, lengths).slice(0, len(starts) - 1), starts.slice(1))
-    if compute.all(follows).as_py() in (True, None):
-        yield starts[0].as_py(), total
-        return
     # What is to be added to the place of an item among all of them, for its index.
     shifts = compute.subtract(starts, compute.subtract(ends, lengths))
     runs = pyarrow.RunEndEncodedArray.from_arrays(ends, shifts)
-    for start, count in ranges(total):
+    for start, count in ranges(ends[-1].as_py()):
         piece = compute.run_end_decode(runs.slice(start, count))
         yield compute.add(piece, counted(start, count))
+
+
+def total(lengths: pyarrow.Array) -> int:
+    """Return their sum, about: of 64 bits it would wrap."""
+    from pyarrow import compute
+
+    return int(compute.sum(lengths.cast("float64", safe=False), min_count=0).as_py())
 
 
 def cuts(lengths: pyarrow.Array) -> Iterator[tuple[int, int]]:
@@ -200,19 +223,13 @@ def fixed(array: pyarrow.Array) -> memoryview:
     return values[array.offset * width : (array.offset + len(array)) * width]
 
 
-def width_of(kind: pyarrow.DataType) -> int:
-    """Return the bytes of a value of a fixed width in a witness: of a bool one."""
-    from pyarrow import types
-
-    return 1 if types.is_boolean(kind) else int(kind.byte_width)
-
-
-def fixed_parts(array: pyarrow.Array, rows: pyarrow.Array | None) -> Iterator[memoryview]:
+def fixed_parts(
+    array: pyarrow.Array, rows: pyarrow.Array | None, width: int
+) -> Iterator[memoryview]:
     """Yield the values of rows that are not null, of a fixed width, in pieces."""
     import pyarrow
     from pyarrow import types
 
-    width = width_of(array.type)
     if width == 0:
         return
     if types.is_boolean(array.type):
@@ -230,14 +247,15 @@ def fixed_parts(array: pyarrow.Array, rows: pyarrow.Array | None) -> Iterator[me
 
 def _integers(array: pyarrow.Array) -> memoryview:
     """Return integers without nulls, to be indexed."""
-    return fixed(array).cast({2: "h", 4: "i", 8: "q"}[array.type.byte_width])
+    values, width = fixed(array), array.type.byte_width
+    return values.cast("h") if width == 2 else values.cast("i" if width == 4 else "q")
 
 
-def bounds(array: pyarrow.Array) -> pyarrow.Array:
-    """Return the offsets of an array that has some: one more than rows."""
+def _offsets(array: pyarrow.Array, large: bool) -> pyarrow.Array:
+    """Return the offsets of texts or lists: one more than rows."""
     import pyarrow
 
-    kind = pyarrow.int64() if has_large_offsets(array.type) else pyarrow.int32()
+    kind = pyarrow.int64() if large else pyarrow.int32()
     offsets = array.buffers()[1]
     if len(array) == 0 or offsets is None:  # the format lets them be left out then
         return pyarrow.array([0] * (len(array) + 1), kind)
@@ -245,13 +263,13 @@ def bounds(array: pyarrow.Array) -> pyarrow.Array:
 
 
 def extents(
-    array: pyarrow.Array, rows: pyarrow.Array | None
+    array: pyarrow.Array, layout: Layout, large: bool, rows: pyarrow.Array | None
 ) -> tuple[pyarrow.Array, pyarrow.Array]:
     """Return start and length of rows that are not null, of texts in bytes, of lists in items."""
     import pyarrow
     from pyarrow import compute
 
-    layout, wide = layout_of(array.type), pyarrow.int64()
+    wide = pyarrow.int64()
     if layout is Layout.LIST_VIEW:
         parts = (array.offsets, array.sizes)
         starts, lengths = (part if rows is None else part.take(rows) for part in parts)
@@ -261,37 +279,48 @@ def extents(
         rows = counted(0, len(array)) if rows is None else rows
         starts = compute.multiply(compute.add(rows, array.offset), size)
         return starts, pyarrow.repeat(pyarrow.scalar(size, wide), len(rows))
-    edges = bounds(array)
+    offsets = _offsets(array, large)
     if rows is None:
-        starts, ends = edges.slice(0, len(array)), edges.slice(1)
+        starts, ends = offsets.slice(0, len(array)), offsets.slice(1)
     else:
-        starts, ends = edges.take(rows), edges.take(compute.add(rows, 1))
+        starts, ends = offsets.take(rows), offsets.take(compute.add(rows, 1))
     starts = starts.cast(wide)
     return starts, compute.subtract(ends.cast(wide), starts)
 
 
+def _text(array: pyarrow.Array, large: bool) -> memoryview:
+    """Return the joined bytes of texts without nulls."""
+    _, offsets, values = array.buffers()
+    if len(array) == 0 or offsets is None:
+        return memoryview(b"")
+    places = memoryview(offsets).cast("B").cast("q" if large else "i")
+    start, end = places[array.offset], places[array.offset + len(array)]
+    return memoryview(values or b"").cast("B")[start:end]
+
+
 def texts(
-    array: pyarrow.Array, rows: pyarrow.Array | None, starts: pyarrow.Array, lengths: pyarrow.Array
+    array: pyarrow.Array,
+    large: bool,
+    rows: pyarrow.Array | None,
+    starts: pyarrow.Array,
+    lengths: pyarrow.Array,
 ) -> Iterator[memoryview]:
     """Yield the bytes of texts that are not null, joined, in pieces.
 
     Args:
+        large: are their offsets of 64 bits?
         starts, lengths: their `extents`.
     """
-    values = memoryview(array.buffers()[2] or b"").cast("B")
-    if len(starts) == 0:
-        return
     if rows is None:
-        yield values[starts[0].as_py() : starts[-1].as_py() + lengths[-1].as_py()]
+        yield _text(array, large)
         return
     for start, count in cuts(lengths):
         if count == 1:
             begin = starts[start].as_py()
+            values = memoryview(array.buffers()[2] or b"").cast("B")
             yield values[begin : begin + lengths[start].as_py()]
-            continue
-        part = array.take(rows.slice(start, count))
-        edges = bounds(part)
-        yield memoryview(part.buffers()[2] or b"").cast("B")[edges[0].as_py() : edges[-1].as_py()]
+        else:
+            yield _text(array.take(rows.slice(start, count)), large)
 
 
 def view_lengths(array: pyarrow.Array, rows: pyarrow.Array | None) -> pyarrow.Array:
@@ -330,8 +359,7 @@ def views(
         buffers = [None, part.buffers()[1], *others]
         kind_of = pyarrow.binary_view()
         part = pyarrow.Array.from_buffers(kind_of, count, buffers, 0, part.offset)
-        joined = part.cast(pyarrow.large_binary())
-        yield from texts(joined, None, *extents(joined, None))
+        yield _text(part.cast(pyarrow.large_binary()), True)
 
 
 def _integers_of_view(array: pyarrow.Array) -> memoryview:
@@ -342,23 +370,21 @@ def _integers_of_view(array: pyarrow.Array) -> memoryview:
 # --- What pyarrow says ---
 
 
-def parts_of(array: pyarrow.Array) -> list[pyarrow.Array]:
-    """Return the arrays inside of one that is neither an extension nor encoded: of a structure
-    those of its rows, else all that there is."""
-    if layout_of(array.type) is Layout.STRUCT:
+def parts_of(array: pyarrow.Array, layout: Layout) -> list[pyarrow.Array]:
+    """Return the arrays inside of a structure, its own rows of them, or of a list."""
+    if layout is Layout.STRUCT:
         return [array.field(index) for index in range(array.type.num_fields)]
-    nested = (Layout.LIST, Layout.LIST_VIEW, Layout.FIXED_LIST)
-    return [array.values] if layout_of(array.type) in nested else []
+    return [array.values] if layout in LISTS else []
 
 
-def storage(array: pyarrow.Array) -> pyarrow.Array:
-    """Return the array by which an extension is stored, else the array."""
-    while storage_of(array.type) is not array.type:
-        array = array.storage
-    return array
+def _nothing(count: int) -> pyarrow.NullArray:
+    """Return so many nulls without memory, of which `pyarrow.nulls` takes a bit for each."""
+    import pyarrow
+
+    return pyarrow.Array.from_buffers(pyarrow.null(), count, [None])
 
 
-def require_valid(array: pyarrow.Array) -> None:
+def require_valid(array: pyarrow.Array, layout: Layout, large: bool) -> None:
     """Have pyarrow validate in full what an array has itself: not the arrays inside of it, of which
     only the lengths count.
 
@@ -366,53 +392,40 @@ def require_valid(array: pyarrow.Array) -> None:
         pyarrow.ArrowException: it is not valid.
     """
     import pyarrow
-    from pyarrow import types
 
-    kind = array.type
-    if types.is_dictionary(kind):
+    if layout is Layout.DICTIONARY:
         # Not where they lead: pyarrow itself makes some that lead nowhere, in the rows of a
         # structure that is null. `encoded_rows` looks at those that count.
         array.indices.validate(full=True)
         return
-    if types.is_run_end_encoded(kind):
-        values = pyarrow.nulls(len(array.run_ends))
-        pyarrow.RunEndEncodedArray.from_arrays(array.run_ends, values).validate(full=True)
+    if layout is Layout.RUNS:
         array.run_ends.validate(full=True)
+        values = _nothing(len(array.run_ends))
+        pyarrow.RunEndEncodedArray.from_arrays(array.run_ends, values).validate(full=True)
         return
-    layout = layout_of(kind)
-    if layout in (Layout.NULL, Layout.FIXED, Layout.TEXT, Layout.VIEW):
-        array.validate(full=True)
-        return
-    inside: list[pyarrow.Array] = []
+    null, inside = pyarrow.null(), []
     if layout is Layout.STRUCT:
         hollow = pyarrow.struct([])
-    else:
-        inside = [pyarrow.nulls(len(array.values))]
+    elif layout in LISTS:
+        inside = [_nothing(len(array.values))]
         if layout is Layout.FIXED_LIST:
-            hollow = pyarrow.list_(pyarrow.null(), kind.list_size)
+            hollow = pyarrow.list_(null, array.type.list_size)
         elif layout is Layout.LIST_VIEW:
-            large = types.is_large_list_view(kind)
-            hollow = (pyarrow.large_list_view if large else pyarrow.list_view)(pyarrow.null())
+            hollow = pyarrow.large_list_view(null) if large else pyarrow.list_view(null)
         else:
-            large = types.is_large_list(kind)
-            hollow = (pyarrow.large_list if large else pyarrow.list_)(pyarrow.null())
-    own = array.buffers()[: hollow.num_buffers]
-    count = array.null_count
-    pyarrow.Array.from_buffers(hollow, len(array), own, count, array.offset, inside).validate(
-        full=True
-    )
+            hollow = pyarrow.large_list(null) if large else pyarrow.list_(null)
+    else:
+        array.validate(full=True)
+        return
+    own, count = array.buffers()[: hollow.num_buffers], array.null_count
+    array = pyarrow.Array.from_buffers(hollow, len(array), own, count, array.offset, inside)
+    array.validate(full=True)
 
 
-def memory_of(array: pyarrow.Array) -> tuple[object, ...]:
-    """Return what tells whether what `require_valid` looks at is the same again."""
-    from pyarrow import types
-
-    kind = array.type
-    if types.is_run_end_encoded(kind):
-        return memory_of(array.run_ends)
-    inner = [array.dictionary] if types.is_dictionary(kind) else []
-    if not inner and layout_of(kind) is not Layout.STRUCT:
-        inner = parts_of(array)
+def memory_of(array: pyarrow.Array, layout: Layout) -> tuple[object, ...]:
+    """Return what tells whether `require_valid` would look at the same again."""
+    if layout is Layout.RUNS:
+        array = array.run_ends  # all of them, whatever the array is a slice of
+    lengths = [len(array.values)] if layout in LISTS else []
     buffers = ((b.address, b.size) if b is not None else None for b in array.buffers())
-    lengths = (len(part) for part in inner)
-    return (kind, array.offset, len(array), array.null_count, *lengths, *buffers)
+    return (len(array), array.offset, array.null_count, *lengths, *buffers)

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .._native import MODULUS
 from .._parallel import in_order
@@ -18,6 +18,9 @@ from ._types import name_of
 
 if TYPE_CHECKING:
     import pyarrow
+
+# Rows of a column that are given to a thread together: to hand over one costs more than to read it.
+_GROUP_ROWS: Final = 1024
 
 
 class Regions(NamedTuple):
@@ -51,7 +54,10 @@ def read(
         )
     if sys.byteorder != "little":
         raise NotImplementedError("tables have witnesses on little-endian machines only")
-    names = list(table.schema.names)
+    try:
+        names = list(table.schema.names)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the name of a column must be UTF-8: {error}") from error
     for name, count in Counter(names).items():
         if count > 1:
             raise ValueError(f"column {name!r} is there {count} times, must be there once")
@@ -63,8 +69,9 @@ def read(
         for batch in table if isinstance(table, pyarrow.RecordBatchReader) else [table]:
             rows += batch.num_rows
             for index, column in enumerate(columns):
-                column.add(batch.column(index), batch.num_rows)
-                yield column
+                if column.add(batch.column(index), batch.num_rows):
+                    yield column
+        yield from columns
 
     # One run of threads for all batches: to start some for each would cost more than small ones.
     with closing(in_order(_Column.update, arrays(), threads)) as results:
@@ -91,28 +98,44 @@ class _Column:
         self.error: Exception | None = None
         self._nullable: bool = field.nullable
         self._waiting: deque[tuple[pyarrow.Array | pyarrow.ChunkedArray, int]] = deque()
+        self._rows_waiting = 0
         self._lock = Lock()
         self._expansion = Expansion()
         try:
             self._type = name_of(field.type)
             self._node = Node(field.type, self._expansion)
         except TypeError as error:
-            self.error = TypeError(f"column {self.name!r} has the type {field.type}: {error}")
+            self.error = TypeError(f"column {self.name!r} has the type {_shown(field)}: {error}")
+        except UnicodeDecodeError as error:
+            self.error = ValueError(
+                f"column {self.name!r} has a name inside, must be UTF-8: {error}"
+            )
+        except RecursionError:
+            self.error = TypeError(f"column {self.name!r} has a type that is nested too deeply")
 
-    def add(self, column: pyarrow.Array | pyarrow.ChunkedArray, rows: int) -> None:
+    def add(self, column: pyarrow.Array | pyarrow.ChunkedArray, rows: int) -> bool:
         """Add what the next `update` takes.
 
         Args:
             rows: how many it must have.
+
+        Returns:
+            Is it time for an `update`?
         """
         self._waiting.append((column, rows))
+        self._rows_waiting += rows
+        if self._rows_waiting < _GROUP_ROWS and len(self._waiting) < _GROUP_ROWS:
+            return False
+        self._rows_waiting = 0
+        return True
 
     def update(self) -> None:
-        """Take what was added, in its order, whichever thread comes first."""
+        """Take all that was added, in its order, whichever thread comes first."""
         with self._lock:
-            column, rows = self._waiting.popleft()
-            if self.error is None:
-                self._take(column, rows)
+            while self._waiting:
+                column, rows = self._waiting.popleft()
+                if self.error is None:
+                    self._take(column, rows)
 
     def _take(self, column: pyarrow.Array | pyarrow.ChunkedArray, rows: int) -> None:
         import pyarrow
@@ -128,7 +151,7 @@ class _Column:
         except MemoryError:
             raise
         except pyarrow.ArrowNotImplementedError as error:
-            self.error = TypeError(f"column {self.name!r} has the type {column.type}: {error}")
+            self.error = TypeError(f"column {self.name!r} has the type {_shown(column)}: {error}")
         except (pyarrow.ArrowException, ValueError, OverflowError) as error:
             self.error = ValueError(f"column {self.name!r} is malformed: {error}")
 
@@ -143,3 +166,11 @@ class _Column:
             residue=sum(region.residue for region in regions) % MODULUS,
             digest=Witness.generate(b"".join(forms)).digest,
         )
+
+
+def _shown(typed: pyarrow.Field | pyarrow.Array | pyarrow.ChunkedArray) -> str:
+    """Return the type for a message; names inside of it may be any bytes."""
+    try:
+        return str(typed.type)
+    except UnicodeDecodeError:
+        return "one with names that are not UTF-8"

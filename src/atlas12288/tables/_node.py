@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..witness import WitnessStream
 from . import _arrow
-from ._types import Layout, decoded, is_encoded, layout_of, types_inside
+from ._types import ENCODED, Layout, is_large, levels_of, types_inside, width_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -55,13 +55,16 @@ class Node:
     """
 
     def __init__(self, kind: pyarrow.DataType, expansion: Expansion) -> None:
-        kind = decoded(kind)
-        self._layout = layout_of(kind)
+        levels = levels_of(kind)
+        self._levels = [layout for layout, _ in levels]
+        self._layout, kind = levels[-1]
+        self._is_large = is_large(kind)
+        self._width = width_of(kind) if self._layout is Layout.FIXED else 0
         self._expansion = expansion
         self._rows = 0
         self._nulls, self._lengths, self._values = (WitnessStream() for _ in range(3))
         self._inside = [Node(inner, expansion) for inner in types_inside(kind)]
-        self._known: dict[bool, tuple[object, pyarrow.Array]] = {}
+        self._known: dict[int, tuple[object, pyarrow.Array]] = {}
 
     def streams(self) -> Iterator[WitnessStream]:
         """Yield those that the type has, in their order."""
@@ -73,7 +76,9 @@ class Node:
         for node in self._inside:
             yield from node.streams()
 
-    def require_valid(self, array: pyarrow.Array, *, is_shared: bool = False) -> None:
+    def require_valid(
+        self, array: pyarrow.Array, level: int = 0, *, is_shared: bool = False
+    ) -> None:
         """Have pyarrow validate an array in full, and those inside of it.
 
         What slices share, the items of lists and the values of dictionaries, is validated once as
@@ -81,41 +86,54 @@ class Node:
 
         Args:
             array: one that `validate()` has passed.
+            level: of the type, in its `levels_of`.
             is_shared: other arrays may share it.
 
         Raises:
             pyarrow.ArrowException: it is not valid.
         """
-        array = _arrow.storage(array)
-        coded = is_encoded(array.type)
-        if is_shared or coded:
-            memory = _arrow.memory_of(array)
-            if self._known.get(coded, (None,))[0] != memory:
-                _arrow.require_valid(array)
-                self._known[coded] = memory, array  # the array, so that no other gets its place
-        else:
-            _arrow.require_valid(array)
-        if coded:
-            self.require_valid(_arrow.encoded_values(array), is_shared=True)
+        layout = self._levels[level]
+        if layout is Layout.EXTENSION:
+            self.require_valid(array.storage, level + 1, is_shared=is_shared)
             return
-        for node, part in zip(self._inside, _arrow.parts_of(array), strict=True):
+        if is_shared or layout is Layout.RUNS:
+            memory = _arrow.memory_of(array, layout)
+            if self._known.get(level, (None,))[0] != memory:
+                _arrow.require_valid(array, layout, self._is_large)
+                self._known[level] = memory, array  # the array, so that no other gets its place
+        else:
+            _arrow.require_valid(array, layout, self._is_large)
+        if layout in ENCODED:
+            self.require_valid(_arrow.values_of(array, layout), level + 1, is_shared=True)
+            return
+        for node, part in zip(self._inside, _arrow.parts_of(array, layout), strict=True):
             node.require_valid(part, is_shared=True)
 
-    def update(self, array: pyarrow.Array, rows: pyarrow.Array | None = None) -> None:
+    def update(
+        self, array: pyarrow.Array, rows: pyarrow.Array | None = None, level: int = 0
+    ) -> None:
         """Take rows of a valid array.
 
         Args:
-            rows: their indices, nulls among them, which are nulls then; None for all.
+            rows: their indices, at most `ROWS`, nulls among them, which are nulls then; None for
+                all.
+            level: as for `require_valid`.
+
+        Raises:
+            ValueError: an index leads nowhere, or the array stands for too much.
         """
         if self._layout is Layout.NULL:  # the type says it
             return
-        array = _arrow.storage(array)
-        if is_encoded(array.type):
-            values = _arrow.encoded_values(array)
-            for indices in _arrow.encoded_rows(array, rows):
-                self.update(values, indices)
+        layout = self._levels[level]
+        if layout is Layout.EXTENSION:
+            self.update(array.storage, rows, level + 1)
+        elif layout in ENCODED:
+            if rows is None:
+                self._expansion.add(len(array), 0)
+            values = _arrow.values_of(array, layout)
+            for indices in _arrow.encoded_rows(array, layout, rows):
+                self.update(values, indices, level + 1)
         elif rows is not None:
-            self._expansion.add(len(rows), 0)
             self._update_piece(array, rows)
         elif self._is_whole(array):
             self._update_whole(array)
@@ -125,7 +143,7 @@ class Node:
 
     def _is_whole(self, array: pyarrow.Array) -> bool:
         """Are all rows taken at once? There can be 2^62 where they have no width."""
-        no_width = self._layout is Layout.FIXED and _arrow.width_of(array.type) == 0
+        no_width = self._layout is Layout.FIXED and self._width == 0
         alike = self._layout in (Layout.STRUCT, Layout.FIXED_LIST) or no_width
         return alike and array.null_count == 0
 
@@ -148,26 +166,27 @@ class Node:
         if self._layout is Layout.STRUCT:
             self._update_fields(array, rows)
         elif self._layout is Layout.FIXED:
-            for part in _arrow.fixed_parts(array, rows):
+            for part in _arrow.fixed_parts(array, rows, self._width):
                 self._values.update(part)
         elif self._layout is Layout.VIEW:
             lengths = _arrow.view_lengths(array, rows)
             self._update_texts(lengths, _arrow.views(array, rows, lengths))
         else:
-            starts, lengths = _arrow.extents(array, rows)
+            large = self._is_large
+            starts, lengths = _arrow.extents(array, self._layout, large, rows)
             if self._layout is Layout.TEXT:
-                self._update_texts(lengths, _arrow.texts(array, rows, starts, lengths))
+                self._update_texts(lengths, _arrow.texts(array, large, rows, starts, lengths))
             else:
                 self._update_items(array.values, starts, lengths)
 
     def _update_fields(self, array: pyarrow.StructArray, rows: pyarrow.Array | None) -> None:
-        for node, part in zip(self._inside, _arrow.parts_of(array), strict=True):
+        for node, part in zip(self._inside, _arrow.parts_of(array, self._layout), strict=True):
             node.update(part, rows)
 
     def _update_texts(self, lengths: pyarrow.Array, parts: Iterator[memoryview]) -> None:
+        self._expansion.add(0, _arrow.total(lengths))
         self._lengths.update(_arrow.fixed(lengths))
         for part in parts:
-            self._expansion.add(0, len(part))
             self._values.update(part)
 
     def _update_items(
@@ -178,8 +197,10 @@ class Node:
         (items,) = self._inside
         if items._layout is Layout.NULL:  # of which there can be 2^62
             return
-        for some in _arrow.items_of(starts, lengths):
-            if isinstance(some, tuple):
-                items.update(values.slice(*some))
-            else:
-                items.update(values, some)
+        starts, lengths = _arrow.without_empty(starts, lengths)
+        if together := _arrow.joined(starts, lengths):
+            items.update(values.slice(*together))
+            return
+        self._expansion.add(_arrow.total(lengths), 0)
+        for rows in _arrow.scattered(starts, lengths):
+            items.update(values, rows)

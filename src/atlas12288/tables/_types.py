@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import pyarrow
@@ -22,39 +22,28 @@ class Layout(Enum):
     LIST_VIEW = "items anywhere in one array"
     FIXED_LIST = "joined items, as many for each"
     STRUCT = "an array for each field"
+    # Those of other types:
+    EXTENSION = "as its storage"
+    DICTIONARY = "indices of values"
+    RUNS = "values, and the row before which each ends"
 
 
-def storage_of(kind: pyarrow.DataType) -> pyarrow.DataType:
-    """Return the type by which a type is stored, where it is an extension, else the type."""
-    import pyarrow
-
-    while isinstance(kind, pyarrow.BaseExtensionType):
-        kind = kind.storage_type
-    return kind
-
-
-def is_encoded(kind: pyarrow.DataType) -> bool:
-    """Is it a dictionary or run-end-encoded?"""
-    from pyarrow import types
-
-    return bool(types.is_dictionary(kind) or types.is_run_end_encoded(kind))
-
-
-def decoded(kind: pyarrow.DataType) -> pyarrow.DataType:
-    """Return the type of the values that an extension, a dictionary or runs stand for."""
-    kind = storage_of(kind)
-    while is_encoded(kind):
-        kind = storage_of(kind.value_type)
-    return kind
+ENCODED: Final = (Layout.DICTIONARY, Layout.RUNS)
+LISTS: Final = (Layout.LIST, Layout.LIST_VIEW, Layout.FIXED_LIST)
 
 
 def layout_of(kind: pyarrow.DataType) -> Layout:
-    """Return how a type lies in memory that is neither an extension nor encoded."""
+    """Return how a type lies in memory."""
+    import pyarrow
     from pyarrow import types
 
+    if isinstance(kind, pyarrow.BaseExtensionType):
+        return Layout.EXTENSION
     for layout, tests in (
         (Layout.NULL, (types.is_null,)),
         (Layout.STRUCT, (types.is_struct,)),
+        (Layout.DICTIONARY, (types.is_dictionary,)),
+        (Layout.RUNS, (types.is_run_end_encoded,)),
         (Layout.LIST, (types.is_list, types.is_large_list, types.is_map)),
         (Layout.LIST_VIEW, (types.is_list_view, types.is_large_list_view)),
         (Layout.FIXED_LIST, (types.is_fixed_size_list,)),
@@ -67,16 +56,33 @@ def layout_of(kind: pyarrow.DataType) -> Layout:
     return Layout.FIXED
 
 
-def has_large_offsets(kind: pyarrow.DataType) -> bool:
-    """Are the offsets of a text or list of 64 bits?"""
+def levels_of(kind: pyarrow.DataType) -> list[tuple[Layout, pyarrow.DataType]]:
+    """Return how a type lies in memory, then the type by which it is stored or that it encodes, and
+    so on to the one that has the values."""
+    levels = [(layout_of(kind), kind)]
+    while levels[-1][0] in (Layout.EXTENSION, *ENCODED):
+        kind = kind.storage_type if levels[-1][0] is Layout.EXTENSION else kind.value_type
+        levels.append((layout_of(kind), kind))
+    return levels
+
+
+def is_large(kind: pyarrow.DataType) -> bool:
+    """Has a text or list offsets of 64 bits?"""
     from pyarrow import types
 
-    larges = (types.is_large_string, types.is_large_binary, types.is_large_list)
-    return any(is_one(kind) for is_one in larges)
+    texts = (types.is_large_string, types.is_large_binary)
+    return any(is_one(kind) for is_one in (*texts, types.is_large_list, types.is_large_list_view))
+
+
+def width_of(kind: pyarrow.DataType) -> int:
+    """Return the bytes of a value of a fixed width in a witness: of a bool one."""
+    from pyarrow import types
+
+    return 1 if types.is_boolean(kind) else int(kind.byte_width)
 
 
 def types_inside(kind: pyarrow.DataType) -> list[pyarrow.DataType]:
-    """Return the types of the arrays inside one that is neither an extension nor encoded."""
+    """Return the types of the arrays inside a list or structure; none for others."""
     import pyarrow
     from pyarrow import types
 
@@ -84,8 +90,7 @@ def types_inside(kind: pyarrow.DataType) -> list[pyarrow.DataType]:
         return [kind.field(index).type for index in range(kind.num_fields)]
     if types.is_map(kind):
         return [pyarrow.struct([kind.key_field, kind.item_field])]
-    nested = (Layout.LIST, Layout.LIST_VIEW, Layout.FIXED_LIST)
-    return [kind.value_type] if layout_of(kind) in nested else []
+    return [kind.value_type] if layout_of(kind) in LISTS else []
 
 
 def name_of(kind: pyarrow.DataType) -> str:
@@ -99,7 +104,8 @@ def name_of(kind: pyarrow.DataType) -> str:
     """
     from pyarrow import types
 
-    kind = storage_of(kind)
+    if layout_of(kind) is Layout.EXTENSION:
+        return name_of(kind.storage_type)
     if types.is_struct(kind):
         fields = (kind.field(index) for index in range(kind.num_fields))
         return f"struct<{', '.join(f'{json.dumps(f.name)}: {_field_name(f)}' for f in fields)}>"
@@ -108,7 +114,7 @@ def name_of(kind: pyarrow.DataType) -> str:
         return f"map<{name_of(kind.key_type)}, {_field_name(kind.item_field)}{order}>"
     if types.is_fixed_size_list(kind):
         return f"fixed_size_list<{_field_name(kind.value_field)}>[{kind.list_size}]"
-    if layout_of(kind) in (Layout.LIST, Layout.LIST_VIEW):
+    if layout_of(kind) in LISTS:
         return f"{str(kind).partition('<')[0]}<{_field_name(kind.value_field)}>"
     if types.is_dictionary(kind):
         order = ", ordered" if kind.ordered else ""
