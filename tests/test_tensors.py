@@ -297,11 +297,13 @@ def test_json_gives_the_witness_back(array: Any, name: str, tree: bool) -> None:
         ("dtype", '[["a", {}]]', "must be the name"),
         ("dtype", "[" * 100000, "must be the name"),
         ("dtype", "float64", "length is 24, must be that of shape and dtype, 48"),
-        ("dtype", "float6_e2m3fn", "length is 24, must be that of shape and dtype, None"),
+        ("shape", [1] * 65, "must be a list of at most 64 integers in"),
+        ("shape", [2**64 - 1] * 64, "must be one whose elements fill whole bytes, fewer than 2"),
+        ("dtype", "float6_e2m3fn", "shape is .*, must be one whose elements fill whole bytes"),
         ("shape", [2, 4], "length is 24, must be that of shape and dtype, 32"),
-        ("shape", [True, 6], r"shape is \[True, 6\], must be a list of integers in 0\.\."),
+        ("shape", [True, 6], r"shape is \[True, 6\], must be a list of at most 64 integers in 0\.\."),
         ("shape", [-1], r"shape is \[-1\], must be a list"),
-        ("shape", [2**64], r"must be a list of integers in 0\.\.18446744073709551615"),
+        ("shape", [2**64], r"must be a list of at most 64 integers in 0\.\.18446744073709551615"),
         ("shape", "6", "shape is '6', must be a list"),
         ("length", 24.0, r"length is 24\.0, must be an integer in 0\.\."),
         ("residue", 96, r"residue is 96, must be an integer in 0\.\.95"),
@@ -594,7 +596,7 @@ DAMAGED_SAFETENSORS = {
     ),
     "product of sizes over 2^64": (
         safetensors_bytes({"a": tensor(0, 0, shape=[2**33, 2**33])}),
-        f"must be {2**66} bytes apart",
+        "must be one whose elements fill whole bytes, fewer than 2",
     ),
     "offset over 2^64": (
         safetensors_bytes({"a": tensor(0, 2**64, shape=[2**63, 2])}),
@@ -602,7 +604,7 @@ DAMAGED_SAFETENSORS = {
     ),
     "half a byte": (
         safetensors_bytes({"a": tensor(0, 1, "F4", [3])}, b"x"),
-        r"tensor 'a': shape is \[3\], must be one that fills whole bytes",
+        r"tensor 'a': shape is \[3\], must be one whose elements fill whole bytes",
     ),
     "overlap": (
         safetensors_bytes({"a": tensor(0, 2), "b": tensor(1, 3)}, b"xyz"),
@@ -773,8 +775,9 @@ def test_npy_headers_of_all_versions(name: str, version: int, tmp_path: Path) ->
     path = tmp_path / "some.npz"
     numpy.savez(path, a=array)
     assert b"\x93NUMPY" + bytes((version, 0)) in path.read_bytes()
-    if version == 2:  # NumPy's own limit
-        with pytest.raises(ValueError, match="tensor 'a': Header info length"):
+    if version == 2:
+        message = r"tensor 'a': length of its header is \d+, must be at most 65536"
+        with pytest.raises(ValueError, match=message):
             TensorsWitness.from_file(path)
     else:
         assert TensorsWitness.from_file(path).verify({"a": array}).holds
@@ -809,10 +812,10 @@ def test_damaged_npz_are_refused(tmp_path: Path) -> None:
         ([("a.txt", good)], r"member 'a\.txt' must end in \.npy"),
         ([("a.npy", b"")], "tensor 'a': "),
         ([("a.npy", good[:5])], "tensor 'a': "),
-        ([("a.npy", good[:-1])], "tensor 'a': it has 151 bytes|tensor 'a': it ended after 23 byt"),
-        ([("a.npy", good + b"x")], "tensor 'a': it has more than 24 bytes, must end with them"),
+        ([("a.npy", good[:-1])], "tensor 'a': its elements have 23 bytes, must have 24 as its shape"),
+        ([("a.npy", good + b"x")], "tensor 'a': its elements have 25 bytes, must have 24"),
         ([("a.npy", b"\x93NUMPY\x04\x00" + good[8:])], "version of its form is 4.0, must be 1.0,"),
-        ([("a.npy", b"\x93NUMPY\x03\x00\xff\xff\0\0")], "length of its header is 65535, must be"),
+        ([("a.npy", b"\x93NUMPY\x03\x00\xff\xff\1\0")], "length of its header is 131071, must be"),
         ([("a.npy", b"\x93NUMPY\x03\x00\x09\0\0\0{}")], "its header ended after 2 bytes, must h"),
         ([("a.npy", good.replace(b"(3,)", b"(-3,)"))], "tensor 'a': shape is|tensor 'a': "),
         (
@@ -830,7 +833,7 @@ def test_damaged_npz_are_refused(tmp_path: Path) -> None:
         ),
         (
             [("a.npy", good.replace(b"(3,), }        ", b"(3,99999999), }"))],
-            "tensor 'a': it has 152 bytes, must have 2399999976 for its shape",
+            "tensor 'a': its elements have 24 bytes, must have 2399999976",
         ),
     ]
     for members, message in cases:
@@ -911,13 +914,13 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 ) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(safetensors_bytes({"a": tensor(0, 3)}, b"xyz"))
-    preadv = os.preadv
+    pread = os.pread
 
-    def touched(*arguments: Any) -> int:
+    def touched(*arguments: Any) -> bytes:
         os.utime(path, (1, 1))
-        return preadv(*arguments)
+        return pread(*arguments)
 
-    monkeypatch.setattr(os, "preadv", touched)
+    monkeypatch.setattr(os, "pread", touched)
     with pytest.raises(ValueError, match=r"model\.safetensors changed while it was read"):
         TensorsWitness.from_file(path)
 
@@ -929,14 +932,15 @@ def test_a_part_that_cannot_be_read_is_unreadable(
     path.write_bytes(safetensors_bytes({"a": tensor(0, 3), "b": tensor(3, 4)}, b"xyzz"))
     witness = TensorsWitness.from_file(path)
     end = path.stat().st_size - 1
-    preadv = os.preadv
+    begin = end - 3
+    pread = os.pread
 
-    def failing(descriptor: int, buffers: Any, offset: int) -> int:
-        if offset < end:
+    def failing(descriptor: int, count: int, offset: int) -> bytes:
+        if begin <= offset < end:
             raise OSError(5, "Input/output error")
-        return preadv(descriptor, buffers, offset)
+        return pread(descriptor, count, offset)
 
-    monkeypatch.setattr(os, "preadv", failing)
+    monkeypatch.setattr(os, "pread", failing)
     report = witness.verify_file(path, threads=1)
     assert report.unreadable == (("a", "[Errno 5] Input/output error"),)
     assert (report.changed, report.missing) == ((), ())

@@ -8,32 +8,155 @@ tensors, one directly after another, in C order and little-endian.
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from itertools import pairwise
+from operator import attrgetter
+from typing import Any, Final
 
 from .. import _json
 from ..errors import WitnessError
-from ._content import How, witness_of
-from ._dtypes import SAFETENSORS, bits_of, is_shape, length_of
-from ._source import Source, TensorFile, opened_regular
+from ._content import CHUNK_BYTES, How, witness_of
+from ._dtypes import SAFETENSORS, SHAPE_RULE, WHOLE_RULE, bits_of, is_shape, length_of
+from ._source import TensorFile, opened_regular
 from ._witness import ArrayWitness
 
 _LENGTH_BYTES: Final = 8
 _HEADER_MOST: Final = 100_000_000  # bytes; the library of the format refuses more too
 _METADATA: Final = "__metadata__"
 _KEYS: Final = ("dtype", "shape", "data_offsets")
+_BITS: Final = {name: bits_of(dtype) or 0 for name, dtype in SAFETENSORS.items()}
 
 
-class _Tensor(NamedTuple):
-    """Its bytes are start..end-1 of what follows the header."""
+class _Tensor:
+    """A tensor: the bytes start..end-1 of what follows the header."""
 
-    start: int
-    end: int
+    __slots__ = ("dtype", "end", "header", "name", "shape", "start")
+
     name: str
     dtype: str
     shape: tuple[int, ...]
+    start: int
+    end: int
+    header: _Header
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+    def witness(self, how: How) -> ArrayWitness:
+        begin = self.header.end
+        part = _Part(self.header.descriptor, begin + self.start, begin + self.end)
+        content = part.whole() if self.size <= CHUNK_BYTES else part
+        return ArrayWitness._made(self.dtype, self.shape, witness_of(content, how), how)
+
+
+class _Header:
+    """The header of an open file.
+
+    Attributes:
+        descriptor: of the file.
+        end: where the header ends.
+        tensors: by their place.
+        metadata: its texts.
+    """
+
+    def __init__(self, file: io.FileIO, size: int) -> None:
+        self.descriptor = file.fileno()
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # most are the same few
+        if size < _LENGTH_BYTES:
+            raise ValueError(f"has {size} bytes, must have {_LENGTH_BYTES} for the header's length")
+        length = int.from_bytes(_Part(self.descriptor, 0, _LENGTH_BYTES).whole(), "little")
+        most = min(_HEADER_MOST, size - _LENGTH_BYTES)
+        if length > most:
+            raise ValueError(f"length of the header is {length}, must be at most {most}")
+        self.end = _LENGTH_BYTES + length
+        header = self._read()
+        if not isinstance(header, dict):
+            raise ValueError("header must be a JSON object of tensors")
+        self.metadata = _metadata_of(header)
+        self.tensors = self._tensors_of(header)
+
+    def _read(self) -> object:
+        try:
+            text = str(_Part(self.descriptor, _LENGTH_BYTES, self.end).whole(), "utf-8")
+            return json.loads(text, object_pairs_hook=self._compact)
+        except WitnessError as error:
+            raise ValueError(f"header: {error}") from error
+        except RecursionError:
+            raise ValueError("header: text is nested too deeply") from None
+        except ValueError as error:  # not UTF-8, not JSON, or a number of too many digits
+            raise ValueError(f"header: text must be JSON: {error}") from error
+
+    def _compact(self, pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Tensor:
+        """Return a tensor as soon as it has been read, which has a quarter of the size of the
+        object; that where there is no good tensor in it."""
+        found = _json._unique(pairs)
+        return self._tensor(found) or found
+
+    def _tensor(self, found: dict[str, Any]) -> _Tensor | None:
+        if len(found) != len(_KEYS) or any(key not in found for key in _KEYS):
+            return None
+        kind, sizes, offsets = (found[key] for key in _KEYS)
+        if not (isinstance(kind, str) and kind in SAFETENSORS and is_shape(sizes)):
+            return None
+        if not (is_shape(offsets) and len(offsets) == 2):
+            return None
+        if length_of(sizes, _BITS[kind]) != offsets[1] - offsets[0]:
+            return None
+        tensor = _Tensor()
+        tensor.header = self
+        tensor.dtype = SAFETENSORS[kind]
+        shape = tuple(sizes)
+        tensor.shape = self._shapes.setdefault(shape, shape)
+        tensor.start, tensor.end = offsets
+        return tensor
+
+    def _tensors_of(self, header: dict[str, Any]) -> list[_Tensor]:
+        """Return the tensors by their place: without holes, and none over another one."""
+        tensors = []
+        while header:
+            name, value = header.popitem()
+            if not isinstance(value, _Tensor):
+                raise _refusal(name, value)
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"tensor {name!r}: name must be UTF-8") from None
+            value.name = name
+            tensors.append(value)
+        tensors.reverse()
+        if any(first.end != second.start for first, second in pairwise(tensors)):
+            tensors.sort(key=attrgetter("start", "end", "name"))
+        end = 0
+        for tensor in tensors:
+            if tensor.start != end:
+                raise ValueError(
+                    f"data_offsets of tensor {tensor.name!r} begin at {tensor.start}, must begin "
+                    f"at {end}, where the one before ends"
+                )
+            tensor.start = end  # one number for both
+            end = tensor.end
+        return tensors
+
+
+def _refusal(name: str, value: object) -> ValueError:
+    """Return what is wrong with an object that is no tensor."""
+    try:
+        fields = _json.Fields.of(value, "its header", _KEYS)
+        kind = fields.choice("dtype", *SAFETENSORS)
+        shape, offsets = fields.value("shape"), fields.value("data_offsets")
+        fields.check("shape", is_shape(shape), SHAPE_RULE)
+        two = is_shape(offsets) and len(offsets) == 2
+        fields.check("data_offsets", two, "two integers in 0..18446744073709551615")
+        length = length_of(shape, _BITS[kind])
+        fields.check("shape", length is not None, WHOLE_RULE)
+        fields.check("data_offsets", False, f"{length} bytes apart, as shape and dtype say")
+    except WitnessError as error:
+        return ValueError(f"tensor {name!r}: {error}")
+    raise AssertionError(f"{value!r} is a tensor")
 
 
 @contextmanager
@@ -47,40 +170,13 @@ def opened(name: str) -> Iterator[TensorFile]:
     with opened_regular(name) as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            header, begin = _read_header(file, size)
-            metadata = _metadata_of(header)
-            tensors = _tensors_of(header)
+            header = _Header(file, size)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-        end = begin + (tensors[-1].end if tensors else 0)
+        tensors = header.tensors
+        end = header.end + (tensors[-1].end if tensors else 0)
         problems = [f"has {size} bytes, must end after {end}"] if size > end else []
-        sources = [_source_of(file, begin, tensor) for tensor in tensors]
-        yield TensorFile(name, sources, metadata, problems)
-
-
-def _read_header(file: io.FileIO, size: int) -> tuple[dict[str, Any], int]:
-    """The header, and where it ends."""
-    if size < _LENGTH_BYTES:
-        raise ValueError(f"has {size} bytes, must have {_LENGTH_BYTES} for the header's length")
-    length = int.from_bytes(_read(file, 0, _LENGTH_BYTES), "little")
-    most = min(_HEADER_MOST, size - _LENGTH_BYTES)
-    if length > most:
-        raise ValueError(f"length of the header is {length}, must be at most {most}")
-    try:
-        header = _json.read(_read(file, _LENGTH_BYTES, length))
-    except WitnessError as error:
-        raise ValueError(f"header: {error}") from error
-    if not isinstance(header, dict):
-        raise ValueError("header must be a JSON object")
-    return header, _LENGTH_BYTES + length
-
-
-def _read(file: io.FileIO, start: int, count: int) -> bytes:
-    """Of this short part, which is within the file."""
-    data = os.pread(file.fileno(), count, start)
-    if len(data) != count:
-        raise ValueError(f"ended at byte {start + len(data)}, must have {start + count}")
-    return data
+        yield TensorFile(name, tensors, header.metadata, problems)
 
 
 def _metadata_of(header: dict[str, Any]) -> dict[str, str]:
@@ -91,63 +187,31 @@ def _metadata_of(header: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def _tensors_of(header: dict[str, Any]) -> list[_Tensor]:
-    """The tensors by their place: without holes, and none over another one."""
-    tensors = sorted(_tensor_of(name, value) for name, value in header.items())
-    end = 0
-    for tensor in tensors:
-        if tensor.start != end:
-            raise ValueError(
-                f"data_offsets of tensor {tensor.name!r} begin at {tensor.start}, must begin at "
-                f"{end}, where the one before ends"
-            )
-        end = tensor.end
-    return tensors
-
-
-def _tensor_of(name: str, value: object) -> _Tensor:
-    try:
-        fields = _json.Fields.of(value, "its header", _KEYS)
-        dtype = SAFETENSORS[fields.choice("dtype", *SAFETENSORS)]
-        shape = fields.value("shape")
-        fields.check("shape", is_shape(shape), "a list of integers in 0..18446744073709551615")
-        offsets = fields.value("data_offsets")
-        two = is_shape(offsets) and len(offsets) == 2
-        fields.check("data_offsets", two, "two integers in 0..18446744073709551615")
-        start, end = offsets
-        length = length_of(tuple(shape), bits_of(dtype) or 0)
-        fields.check("shape", length is not None, "one that fills whole bytes")
-        rule = f"{length} bytes apart, as shape and dtype say"
-        fields.check("data_offsets", end - start == length, rule)
-        name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"tensor {name!r}: name must be UTF-8") from None
-    except WitnessError as error:
-        raise ValueError(f"tensor {name!r}: {error}") from None
-    return _Tensor(start, end, name, dtype, tuple(shape))
-
-
 class _Part:
     """A binary file over the bytes start..end-1 of another one, from any thread."""
 
-    def __init__(self, file: io.FileIO, start: int, end: int) -> None:
-        self._descriptor = file.fileno()
+    def __init__(self, descriptor: int, start: int, end: int) -> None:
+        self._descriptor = descriptor
         self._at = start
         self._end = end
 
     def readinto(self, buffer: memoryview, /) -> int:
         wanted = buffer[: self._end - self._at]
         count = os.preadv(self._descriptor, [wanted], self._at) if wanted else 0
-        if wanted and count == 0:
-            raise ValueError(f"the file ended at byte {self._at}, must have {self._end}")
-        self._at += count
+        self._advance(count, bool(wanted))
         return count
 
+    def whole(self) -> memoryview:
+        """Return all of it, which must be little."""
+        data = os.pread(self._descriptor, self._end - self._at, self._at)
+        self._advance(len(data), self._end > self._at)
+        while self._at < self._end:  # in one part, but for more than 2 GiB
+            more = os.pread(self._descriptor, self._end - self._at, self._at)
+            self._advance(len(more), True)
+            data += more
+        return memoryview(data)
 
-def _source_of(file: io.FileIO, begin: int, tensor: _Tensor) -> Source:
-    def witness(how: How) -> ArrayWitness:
-        part = _Part(file, begin + tensor.start, begin + tensor.end)
-        found = witness_of(part, how)
-        return ArrayWitness._made(tensor.dtype, tensor.shape, found)
-
-    return Source(tensor.name, witness)
+    def _advance(self, count: int, is_wanted: bool) -> None:
+        if is_wanted and count == 0:
+            raise ValueError(f"the file ended at byte {self._at}, must have {self._end}")
+        self._at += count
