@@ -196,12 +196,13 @@ def _bits_of_fields(fields: object) -> int | None:
 
 def is_shape(value: object) -> bool:
     """Is it a list of at most 64 sizes, as JSON gives it?"""
-    # By type, not isinstance: true is no number.
-    return (
-        isinstance(value, list)
-        and len(value) <= SHAPE_MOST
-        and all(type(size) is int and 0 <= size <= _SIZE_MOST for size in value)
-    )
+    if not isinstance(value, list) or len(value) > SHAPE_MOST:
+        return False
+    for size in value:  # noqa: SIM110 - it is asked of a million
+        # By type, not isinstance: true is no number.
+        if type(size) is not int or not 0 <= size <= _SIZE_MOST:
+            return False
+    return True
 
 
 SHAPE_RULE: Final = f"a list of at most {SHAPE_MOST} integers in 0..{_SIZE_MOST}"

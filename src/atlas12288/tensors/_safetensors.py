@@ -12,14 +12,13 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from operator import attrgetter
 from typing import Any, Final
 
 from .. import _json
 from ..errors import WitnessError
 from ._content import CHUNK_BYTES, How, witness_of
-from ._dtypes import SAFETENSORS, SHAPE_RULE, WHOLE_RULE, bits_of, is_shape, length_of
+from ._dtypes import SAFETENSORS, SHAPE_RULE, WHOLE_RULE, bits_of, is_shape, length_of, product
 from ._source import TensorFile, opened_regular
 from ._witness import ArrayWitness
 
@@ -47,10 +46,13 @@ class _Tensor:
         return self.end - self.start
 
     def witness(self, how: How) -> ArrayWitness:
-        begin = self.header.end
-        part = _Part(self.header.descriptor, begin + self.start, begin + self.end)
-        content = part.whole() if self.size <= CHUNK_BYTES else part
-        return ArrayWitness._made(self.dtype, self.shape, witness_of(content, how), how)
+        header = self.header
+        start, end = header.end + self.start, header.end + self.end
+        if end - start <= CHUNK_BYTES:
+            found = witness_of(_little(header.descriptor, start, end), how)
+        else:
+            found = witness_of(_Part(header.descriptor, start, end), how)
+        return ArrayWitness._made(self.dtype, self.shape, found, how)
 
 
 class _Header:
@@ -68,7 +70,7 @@ class _Header:
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # most are the same few
         if size < _LENGTH_BYTES:
             raise ValueError(f"has {size} bytes, must have {_LENGTH_BYTES} for the header's length")
-        length = int.from_bytes(_Part(self.descriptor, 0, _LENGTH_BYTES).whole(), "little")
+        length = int.from_bytes(_little(self.descriptor, 0, _LENGTH_BYTES), "little")
         most = min(_HEADER_MOST, size - _LENGTH_BYTES)
         if length > most:
             raise ValueError(f"length of the header is {length}, must be at most {most}")
@@ -81,7 +83,7 @@ class _Header:
 
     def _read(self) -> object:
         try:
-            text = str(_Part(self.descriptor, _LENGTH_BYTES, self.end).whole(), "utf-8")
+            text = str(_little(self.descriptor, _LENGTH_BYTES, self.end), "utf-8")
             return json.loads(text, object_pairs_hook=self._compact)
         except WitnessError as error:
             raise ValueError(f"header: {error}") from error
@@ -93,53 +95,75 @@ class _Header:
     def _compact(self, pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Tensor:
         """Return a tensor as soon as it has been read, which has a quarter of the size of the
         object; that where there is no good tensor in it."""
-        found = _json._unique(pairs)
-        return self._tensor(found) or found
+        return self._tensor(pairs) or _json._unique(pairs)
 
-    def _tensor(self, found: dict[str, Any]) -> _Tensor | None:
-        if len(found) != len(_KEYS) or any(key not in found for key in _KEYS):
+    def _tensor(self, pairs: list[tuple[str, Any]]) -> _Tensor | None:
+        if len(pairs) != len(_KEYS):
             return None
-        kind, sizes, offsets = (found[key] for key in _KEYS)
-        if not (isinstance(kind, str) and kind in SAFETENSORS and is_shape(sizes)):
+        found = dict(pairs)
+        parts: list[Any] = [found.get(key) for key in _KEYS]
+        kind, sizes, offsets = parts
+        bits = _BITS.get(kind) if isinstance(kind, str) else None
+        if bits is None or not is_shape(sizes) or not is_shape(offsets) or len(offsets) != 2:
             return None
-        if not (is_shape(offsets) and len(offsets) == 2):
-            return None
-        if length_of(sizes, _BITS[kind]) != offsets[1] - offsets[0]:
+        start, end = offsets
+        if product(sizes, bits) != 8 * (end - start):
             return None
         tensor = _Tensor()
         tensor.header = self
         tensor.dtype = SAFETENSORS[kind]
         shape = tuple(sizes)
         tensor.shape = self._shapes.setdefault(shape, shape)
-        tensor.start, tensor.end = offsets
+        tensor.start = start
+        tensor.end = end
         return tensor
 
     def _tensors_of(self, header: dict[str, Any]) -> list[_Tensor]:
         """Return the tensors by their place: without holes, and none over another one."""
         tensors = []
-        while header:
-            name, value = header.popitem()
+        for name, value in header.items():
             if not isinstance(value, _Tensor):
                 raise _refusal(name, value)
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                raise ValueError(f"tensor {name!r}: name must be UTF-8") from None
+            if not name.isascii():
+                _require_utf8(name)
             value.name = name
             tensors.append(value)
-        tensors.reverse()
-        if any(first.end != second.start for first, second in pairwise(tensors)):
+        if not _in_place(tensors):
             tensors.sort(key=attrgetter("start", "end", "name"))
-        end = 0
-        for tensor in tensors:
-            if tensor.start != end:
-                raise ValueError(
-                    f"data_offsets of tensor {tensor.name!r} begin at {tensor.start}, must begin "
-                    f"at {end}, where the one before ends"
-                )
-            tensor.start = end  # one number for both
-            end = tensor.end
+            if not _in_place(tensors):
+                raise _misplaced(tensors)
         return tensors
+
+
+def _require_utf8(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"tensor {name!r}: name must be UTF-8") from None
+
+
+def _in_place(tensors: list[_Tensor]) -> bool:
+    """Does each begin where the one before ends?"""
+    end = 0
+    for tensor in tensors:
+        if tensor.start != end:
+            return False
+        tensor.start = end  # one number for both
+        end = tensor.end
+    return True
+
+
+def _misplaced(tensors: list[_Tensor]) -> ValueError:
+    """Return which is the first that does not begin where the one before ends."""
+    end = 0
+    for tensor in tensors:
+        if tensor.start != end:
+            break
+        end = tensor.end
+    return ValueError(
+        f"data_offsets of tensor {tensor.name!r} begin at {tensor.start}, must begin at {end}, "
+        "where the one before ends"
+    )
 
 
 def _refusal(name: str, value: object) -> ValueError:
@@ -201,17 +225,15 @@ class _Part:
         self._advance(count, bool(wanted))
         return count
 
-    def whole(self) -> memoryview:
-        """Return all of it, which must be little."""
-        data = os.pread(self._descriptor, self._end - self._at, self._at)
-        self._advance(len(data), self._end > self._at)
-        while self._at < self._end:  # in one part, but for more than 2 GiB
-            more = os.pread(self._descriptor, self._end - self._at, self._at)
-            self._advance(len(more), True)
-            data += more
-        return memoryview(data)
-
     def _advance(self, count: int, is_wanted: bool) -> None:
         if is_wanted and count == 0:
             raise ValueError(f"the file ended at byte {self._at}, must have {self._end}")
         self._at += count
+
+
+def _little(descriptor: int, start: int, end: int) -> memoryview:
+    """Return the bytes start..end-1 of a file, which are few enough for memory."""
+    data = os.pread(descriptor, end - start, start)
+    if len(data) < end - start:
+        raise ValueError(f"the file ended at byte {start + len(data)}, must have {end}")
+    return memoryview(data)
