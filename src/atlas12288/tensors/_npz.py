@@ -244,6 +244,8 @@ class _Member:
     def _begin(self, limit: int) -> int:
         """Return where its data begins."""
         start = self._member.header_offset
+        if not 0 <= start <= limit - _LOCAL_BYTES:
+            raise ValueError(f"it begins at byte {start} of the archive, must begin before {limit}")
         local = os.pread(self._descriptor, _LOCAL_BYTES, start)
         if len(local) < _LOCAL_BYTES or not local.startswith(_LOCAL_MAGIC):
             raise ValueError(f"there is no member at byte {start} of the archive")
