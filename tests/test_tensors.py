@@ -1048,6 +1048,15 @@ def test_headers_that_numpy_does_not_write_are_refused_as_that(
         TensorsWitness.from_file(path)
 
 
+def test_a_type_that_is_an_array_is_refused(tmp_path: Path) -> None:
+    for shape in ("()", "(1,)", "(0, 3)"):
+        path = npz(tmp_path / "a.npz", [("a.npy", npy_of(("<f4", (2,)), shape, bytes(8)))])
+        with pytest.raises(
+            ValueError, match=r"its (type is .* must not have a shape|elements hav)"
+        ):
+            TensorsWitness.from_file(path)
+
+
 def test_a_structure_of_900_fields_has_a_header_that_is_read(tmp_path: Path) -> None:
     array = numpy.zeros(2, [(f"column {i}", "<f8") for i in range(900)])
     numpy.savez(tmp_path / "wide.npz", a=array)

@@ -122,6 +122,8 @@ def _witness_of(member: _Member, how: How) -> ArrayWitness:
     shape, fortran, dtype = _read_header(member)
     if dtype.hasobject:
         raise ValueError("it holds pickled objects, must hold values")
+    if dtype.subdtype is not None:
+        raise ValueError(f"its type is {dtype}, must not have a shape of its own")
     form = form_of(dtype, "it")
     count = math.prod(shape)
     length = count * dtype.itemsize

@@ -10,10 +10,9 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .. import _json
 from ..errors import WitnessError
@@ -29,61 +28,71 @@ _KEYS: Final = ("dtype", "shape", "data_offsets")
 _BITS: Final = {name: bits_of(dtype) or 0 for name, dtype in SAFETENSORS.items()}
 
 
-class _Tensor:
-    """A tensor: the bytes start..end-1 of what follows the header."""
+# A tensor as the header has it: type, shape, and the bytes start..end-1 of what follows the header.
+# A tuple, which takes a quarter of the object's memory and which the garbage collector lets be.
+_Facts = tuple[str, tuple[int, ...], int, int]
 
-    __slots__ = ("dtype", "end", "header", "name", "shape", "start")
 
+class _Tensor(NamedTuple):
+    """A tensor of an open file: the bytes start..end-1 of it."""
+
+    descriptor: int
     name: str
     dtype: str
     shape: tuple[int, ...]
     start: int
     end: int
-    header: _Header
 
     @property
     def size(self) -> int:
         return self.end - self.start
 
     def witness(self, how: How) -> ArrayWitness:
-        header = self.header
-        start, end = header.end + self.start, header.end + self.end
-        if end - start <= CHUNK_BYTES:
-            found = witness_of(_little(header.descriptor, start, end), how)
+        if self.size <= CHUNK_BYTES:
+            found = witness_of(_little(self.descriptor, self.start, self.end), how)
         else:
-            found = witness_of(_Part(header.descriptor, start, end), how)
+            found = witness_of(_Part(self.descriptor, self.start, self.end), how)
         return ArrayWitness._made(self.dtype, self.shape, found, how)
 
 
 class _Header:
-    """The header of an open file.
+    """The header of an open file, and its tensors by their place, made while they are gone through.
 
     Attributes:
-        descriptor: of the file.
-        end: where the header ends.
-        tensors: by their place.
         metadata: its texts.
+        end: of the last tensor in the file.
     """
 
     def __init__(self, file: io.FileIO, size: int) -> None:
-        self.descriptor = file.fileno()
+        self._descriptor = file.fileno()
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # most are the same few
+        self._last_end = 0
         if size < _LENGTH_BYTES:
             raise ValueError(f"has {size} bytes, must have {_LENGTH_BYTES} for the header's length")
-        length = int.from_bytes(_little(self.descriptor, 0, _LENGTH_BYTES), "little")
+        length = int.from_bytes(_little(self._descriptor, 0, _LENGTH_BYTES), "little")
         most = min(_HEADER_MOST, size - _LENGTH_BYTES)
         if length > most:
             raise ValueError(f"length of the header is {length}, must be at most {most}")
-        self.end = _LENGTH_BYTES + length
+        self._begin = _LENGTH_BYTES + length
         header = self._read()
         if not isinstance(header, dict):
             raise ValueError("header must be a JSON object of tensors")
         self.metadata = _metadata_of(header)
-        self.tensors = self._tensors_of(header)
+        for name, facts in header.items():
+            if not isinstance(facts, tuple):
+                raise _refusal(name, facts)
+            if not name.isascii():
+                _require_utf8(name)
+        self._tensors: Collection[tuple[str, _Facts]] = header.items()
+        if _misplaced(self._tensors) is not None:
+            self._tensors = sorted(self._tensors, key=lambda item: (item[1][2:], item[0]))
+            if error := _misplaced(self._tensors):
+                raise error
+        self.end = self._begin + sum(end - start for _, (_, _, start, end) in self._tensors)
 
     def _read(self) -> object:
         try:
-            text = str(_little(self.descriptor, _LENGTH_BYTES, self.end), "utf-8")
+            text = str(_little(self._descriptor, _LENGTH_BYTES, self._begin), "utf-8")
             return json.loads(text, object_pairs_hook=self._compact)
         except WitnessError as error:
             raise ValueError(f"header: {error}") from error
@@ -92,47 +101,34 @@ class _Header:
         except ValueError as error:  # not UTF-8, not JSON, or a number of too many digits
             raise ValueError(f"header: text must be JSON: {error}") from error
 
-    def _compact(self, pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Tensor:
-        """Return a tensor as soon as it has been read, which has a quarter of the size of the
-        object; that where there is no good tensor in it."""
-        return self._tensor(pairs) or _json._unique(pairs)
+    def _compact(self, pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Facts:
+        """Return a tensor as soon as it has been read; the object where there is no good tensor in
+        it."""
+        return self._facts(pairs) or _json._unique(pairs)
 
-    def _tensor(self, pairs: list[tuple[str, Any]]) -> _Tensor | None:
+    def _facts(self, pairs: list[tuple[str, Any]]) -> _Facts | None:
         if len(pairs) != len(_KEYS):
             return None
-        found = dict(pairs)
-        parts: list[Any] = [found.get(key) for key in _KEYS]
-        kind, sizes, offsets = parts
+        (first, kind), (second, sizes), (third, offsets) = pairs
+        if (first, second, third) != _KEYS:  # as all write it
+            found = dict(pairs)
+            kind, sizes, offsets = (found.get(key) for key in _KEYS)
         bits = _BITS.get(kind) if isinstance(kind, str) else None
         if bits is None or not is_shape(sizes) or not is_shape(offsets) or len(offsets) != 2:
             return None
         start, end = offsets
         if product(sizes, bits) != 8 * (end - start):
             return None
-        tensor = _Tensor()
-        tensor.header = self
-        tensor.dtype = SAFETENSORS[kind]
+        if start == self._last_end:
+            start = self._last_end  # one number in memory for both
+        self._last_end = end
         shape = tuple(sizes)
-        tensor.shape = self._shapes.setdefault(shape, shape)
-        tensor.start = start
-        tensor.end = end
-        return tensor
+        return SAFETENSORS[kind], self._shapes.setdefault(shape, shape), start, end
 
-    def _tensors_of(self, header: dict[str, Any]) -> list[_Tensor]:
-        """Return the tensors by their place: without holes, and none over another one."""
-        tensors = []
-        for name, value in header.items():
-            if not isinstance(value, _Tensor):
-                raise _refusal(name, value)
-            if not name.isascii():
-                _require_utf8(name)
-            value.name = name
-            tensors.append(value)
-        if not _in_place(tensors):
-            tensors.sort(key=attrgetter("start", "end", "name"))
-            if not _in_place(tensors):
-                raise _misplaced(tensors)
-        return tensors
+    def __iter__(self) -> Iterator[_Tensor]:
+        file, begin = self._descriptor, self._begin
+        for name, (dtype, shape, start, end) in self._tensors:
+            yield _Tensor(file, name, dtype, shape, begin + start, begin + end)
 
 
 def _require_utf8(name: str) -> None:
@@ -142,28 +138,17 @@ def _require_utf8(name: str) -> None:
         raise ValueError(f"tensor {name!r}: name must be UTF-8") from None
 
 
-def _in_place(tensors: list[_Tensor]) -> bool:
-    """Does each begin where the one before ends?"""
-    end = 0
-    for tensor in tensors:
-        if tensor.start != end:
-            return False
-        tensor.start = end  # one number for both
-        end = tensor.end
-    return True
-
-
-def _misplaced(tensors: list[_Tensor]) -> ValueError:
+def _misplaced(tensors: Collection[tuple[str, _Facts]]) -> ValueError | None:
     """Return which is the first that does not begin where the one before ends."""
-    end = 0
-    for tensor in tensors:
-        if tensor.start != end:
-            break
-        end = tensor.end
-    return ValueError(
-        f"data_offsets of tensor {tensor.name!r} begin at {tensor.start}, must begin at {end}, "
-        "where the one before ends"
-    )
+    expected = 0
+    for name, (_, _, start, end) in tensors:
+        if start != expected:
+            return ValueError(
+                f"data_offsets of tensor {name!r} begin at {start}, must begin at {expected}, "
+                "where the one before ends"
+            )
+        expected = end
+    return None
 
 
 def _refusal(name: str, value: object) -> ValueError:
@@ -197,10 +182,9 @@ def opened(name: str) -> Iterator[TensorFile]:
             header = _Header(file, size)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-        tensors = header.tensors
-        end = header.end + (tensors[-1].end if tensors else 0)
+        end = header.end
         problems = [f"has {size} bytes, must end after {end}"] if size > end else []
-        yield TensorFile(name, tensors, header.metadata, problems)
+        yield TensorFile(name, header, header.metadata, problems)
 
 
 def _metadata_of(header: dict[str, Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from itertools import groupby
 from operator import itemgetter
@@ -137,7 +137,7 @@ class TensorsWitness(Value):
     @classmethod
     def _of_sources(
         cls,
-        sources: Sequence[Source],
+        sources: Iterable[Source],
         metadata: Mapping[str, str],
         tree: bool,
         leaves: bool,
@@ -261,7 +261,7 @@ class TensorsWitness(Value):
 
     def _report(
         self,
-        sources: Sequence[Source],
+        sources: Iterable[Source],
         metadata: Mapping[str, str] | None,
         problems: Iterable[str],
         threads: int | None,
@@ -398,7 +398,7 @@ def _opened(path: str | os.PathLike[str]) -> AbstractContextManager[TensorFile]:
 
 
 def _in_parallel(
-    work: Callable[[Source, How], R], sources: Sequence[Source], how: How
+    work: Callable[[Source, How], R], sources: Iterable[Source], how: How
 ) -> Iterator[R]:
     """Yield work(source, how) of each source in order; a tree takes all threads for itself."""
     across, within = (1, how) if how.tree else (how.threads, how._replace(threads=1))
@@ -411,7 +411,7 @@ def _in_parallel(
             yield from some
 
 
-def _groups(sources: Sequence[Source]) -> Iterator[list[Source]]:
+def _groups(sources: Iterable[Source]) -> Iterator[list[Source]]:
     """Yield small sources together: to hand one to a thread costs more than to hash it."""
     group: list[Source] = []
     size = 0

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
@@ -52,13 +52,13 @@ class TensorFile(NamedTuple):
 
     Attributes:
         name: of the file.
-        sources: its tensors.
+        sources: its tensors, again each time that they are gone through.
         metadata: its texts; None where files of its kind have none.
         problems: what is wrong with the file and with none of its tensors.
     """
 
     name: str
-    sources: Sequence[Source]
+    sources: Iterable[Source]
     metadata: Mapping[str, str] | None
     problems: list[str]
 
