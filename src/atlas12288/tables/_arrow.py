@@ -153,16 +153,18 @@ def without_empty(
 
 
 def joined(starts: pyarrow.Array, lengths: pyarrow.Array) -> tuple[int, int] | None:
-    """Return start and length of the items of lists together; None where they do not lie one after
-    another.
+    """Return start and length of rows together; None where they do not lie one after another.
 
     Args:
-        starts: of at most `ROWS` lists the index of the first item.
-        lengths: how many items each has, at least 1.
+        starts: of at most `ROWS` lists the index of the first item, of texts that of the first
+            byte.
+        lengths: how many each has.
     """
     from pyarrow import compute
 
     ends = compute.add(starts, lengths)
+    if len(starts) > 1 and ends[0].as_py() != starts[1].as_py():  # of most that do not
+        return None
     follows = compute.equal(ends.slice(0, max(len(ends) - 1, 0)), starts.slice(1))
     if len(starts) == 0:
         return 0, 0
@@ -288,6 +290,31 @@ def extents(
     return starts, compute.subtract(ends.cast(wide), starts)
 
 
+def extent_beside_nulls(
+    array: pyarrow.Array, large: bool, there: pyarrow.BooleanArray
+) -> tuple[pyarrow.Array, int, int] | None:
+    """Return the lengths of the texts or lists that are not null, start and length of all of them
+    together; None where something lies under a null, which it rarely does.
+
+    Args:
+        there: which are not null.
+    """
+    import pyarrow
+    from pyarrow import compute
+
+    offsets = _offsets(array, large)
+    start, end = offsets[0].as_py(), offsets[len(array)].as_py()
+    lengths = compute.subtract(offsets.slice(1), offsets.slice(0, len(array)))
+    lengths = lengths.filter(there).cast(pyarrow.int64())
+    together = compute.sum(lengths, min_count=0).as_py()
+    return (lengths, start, end - start) if together == end - start else None
+
+
+def text_at(array: pyarrow.Array, start: int, length: int) -> memoryview:
+    """Return bytes of the values of an array of texts."""
+    return memoryview(array.buffers()[2] or b"").cast("B")[start : start + length]
+
+
 def _text(array: pyarrow.Array, large: bool) -> memoryview:
     """Return the joined bytes of texts without nulls."""
     _, offsets, values = array.buffers()
@@ -316,9 +343,7 @@ def texts(
         return
     for start, count in cuts(lengths):
         if count == 1:
-            begin = starts[start].as_py()
-            values = memoryview(array.buffers()[2] or b"").cast("B")
-            yield values[begin : begin + lengths[start].as_py()]
+            yield text_at(array, starts[start].as_py(), lengths[start].as_py())
         else:
             yield _text(array.take(rows.slice(start, count)), large)
 
