@@ -10,7 +10,7 @@
 #   make check-faults    kills, full and failing disks, a million files
 #   make check-remote    manifests of a web server and of an S3 server, both started by the tests
 #   make check-cluster   manifests by processes of Dask, which are killed meanwhile
-#   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each of twelve targets
+#   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each target
 #   make lint            ruff, mypy, and pyright as editors use it
 #   make bench           the benchmark, side by side with what people use today
 #   make docs-performance  measure, and write the tables and the picture of docs/performance.md

@@ -58,6 +58,12 @@ def npz() -> bytes:
     return file.getvalue()
 
 
+def npy(dtype: str) -> bytes:
+    file = io.BytesIO()
+    numpy.save(file, numpy.zeros((2, 1), [("a", dtype), ("b", "S0")]))
+    return file.getvalue()
+
+
 def safetensors() -> bytes:
     header = (
         '{"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},'
@@ -80,6 +86,12 @@ SEEDS = {
     "sums": [SUMS, TAGGED],
     "safetensors_file": [safetensors()],
     "npz_file": [npz()],
+    "npz_container": [
+        b"\0" + targets._NPY,
+        b"\1" + struct.pack("<BBi", 1, 1, 12) + targets._NPY,
+        b"\2" + struct.pack("<BBiBBi", 2, 4, 1 << 30, 129, 3, 5) + npy(">U9"),
+    ],
+    "arrow_ipc": [b"", struct.pack("<HB", 100, 1), struct.pack("<HBHB", 300, 64, 900, 128)],
     "command_line": [f"w{TREE.to_json()}\n", f"w{FLAT.to_json()}\n", f"p{PROOF}\n", b"l" + LEAVES],
 }
 

@@ -93,11 +93,13 @@ class How(NamedTuple):
     Attributes:
         tree: of a tree, not a flat one.
         leaves: keep those of the tree.
+        made_ns: the time of the witness; None for that of its making.
     """
 
     tree: bool
     leaves: bool
     threads: int
+    made_ns: int | None = None
 
 
 def witness_of(content: memoryview | Readable, how: How) -> Witness | TreeWitness:
