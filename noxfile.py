@@ -2,6 +2,7 @@
 """The matrix of Pythons, and the wheel as users get it. `nox` runs what is installed here.
 
 - ``nox -s tests``: the whole suite on every CPython below that this machine has
+- ``nox -s arrow``: the tests of tables with the oldest pyarrow that the extra allows, and another
 - ``nox -s free_threaded``: the same on those without the GIL
 - ``nox -s wheel``: the wheel: platform tag, ABI, and a run where there is no compiler
 """
@@ -31,6 +32,14 @@ def tests(session: nox.Session) -> None:
     """The whole suite, on the package as it is installed from here."""
     session.install(*test_group(), ".")
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("pyarrow", ["19.0.0", "25.0.1"])
+def arrow(session: nox.Session, pyarrow: str) -> None:
+    """Tables, with a pyarrow that decodes otherwise than the newest."""
+    session.install(*test_group(), ".", f"pyarrow=={pyarrow}")
+    session.run("python", "-m", "pytest", "tests/test_tables.py", *session.posargs)
 
 
 @nox.session(python=FREE_THREADED)
