@@ -553,6 +553,25 @@ def proof(folder: Path) -> InclusionProof:
     return InclusionProof.from_json(Path("p.json").read_text().removesuffix("\n"))
 
 
+def test_a_proof_replaces_nothing_but_a_proof(proof: InclusionProof) -> None:
+    before = Path("p.json").read_bytes()
+    assert run("prove", "--window", "8", "data", "-o", "p.json").returncode == HOLDS
+    assert InclusionProof.from_json(Path("p.json").read_text()).index == 8
+    Path("p.json").write_bytes(before)
+    Path("notes").write_bytes(before + b"and my notes\n")
+    Path("link").symlink_to("p.json")
+    kept = {name: Path(name).read_bytes() for name in ("notes", "w.json", "p.json")}
+    for output, reason in (
+        ("notes", "is no proof, and is not replaced"),
+        ("w.json", "is no proof, and is not replaced"),
+        ("link", "is a symbolic link to p.json, and is not replaced"),
+    ):
+        done = run("prove", "--window", "8", "data", "-o", output)
+        assert done.returncode == COULD_NOT_CHECK
+        assert done.stderr.decode().endswith(f"Error: -o {output}: {reason}\n")
+    assert {name: Path(name).read_bytes() for name in kept} == kept
+
+
 def test_a_proof_from_the_file_and_from_the_leaves(proof: InclusionProof) -> None:
     assert proof == TreeWitness.generate(DATA).prove(7)
     text = Path("p.json").read_bytes()

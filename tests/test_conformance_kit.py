@@ -519,12 +519,31 @@ def test_the_report_does_not_replace_what_is_judged(build: Build, tmp_path: Path
 
 def test_a_run_that_judges_nothing_replaces_the_report(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
-    report.write_text('<testsuite tests="1" failures="0" />')
     done = run("conformance", "--library", tmp_path / "none.so", "--junit", report)
     assert done.returncode == COULD_NOT_CHECK
+    first = report.read_bytes()
+    report.write_bytes(first.replace(b"errors", b"failed"))
+    done = run("conformance", "--library", tmp_path / "none.so", "--junit", report)
+    assert (done.returncode, report.read_bytes()) == (COULD_NOT_CHECK, first)
     suite = ET.parse(report).getroot()
     assert (suite.attrib["tests"], suite.attrib["errors"]) == ("1", "1")
     assert "No such file" in suite.findall("testcase/error")[0].attrib["message"]
+
+
+def test_a_report_replaces_nothing_but_a_report(tmp_path: Path) -> None:
+    other, link = tmp_path / "pytest.xml", tmp_path / "link.xml"
+    other.write_text('<?xml version="1.0"?><testsuites><testsuite name="pytest" /></testsuites>')
+    link.symlink_to(tmp_path / "none.xml")
+    before = other.read_bytes()
+    for path, reason in (
+        (other, "is no report of conformance, and is not replaced"),
+        (link, f"is a symbolic link to {tmp_path}/none.xml, and is not replaced"),
+    ):
+        done = run("conformance", "--junit", path, "--clause", "law-modulus")
+        assert done.returncode == COULD_NOT_CHECK
+        assert done.stderr.decode().endswith(f"Error: --junit {path}: {reason}\n")
+    assert other.read_bytes() == before
+    assert not (tmp_path / "none.xml").exists()
 
 
 # --- What could not be checked ---
