@@ -309,7 +309,7 @@ def test_a_tree_of_3000_levels_with_256_descriptors(tmp_path: Path) -> None:
 def test_a_path_that_is_too_long_is_a_problem_of_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "PATH_BYTES_MOST", 5)
+    monkeypatch.setattr(folder, "PATH_MOST_BYTES", 5)
     (tmp_path / "ab" / "cd").mkdir(parents=True)
     (tmp_path / "ab" / "cd" / "x").write_bytes(b"1")
     assert read_all(Folder(tmp_path)) == {b"ab/cd": "has paths of more than 5 bytes"}

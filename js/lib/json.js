@@ -10,6 +10,8 @@ import { DIGEST_BYTES } from "./constants.js";
 import { WitnessError } from "./errors.js";
 import { isA, typeName } from "./wasm.js";
 
+// A witness has less than 300; a text of millions is none, and to take it apart would end the stack.
+const CHARACTERS_MOST = 65536;
 // Strings whole, so that what stands in them is not taken for structure; then one sign or word.
 const TOKENS = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/g;
 
@@ -119,6 +121,9 @@ export class Fields {
  * @param {string | Uint8Array} text
  */
 function members(text) {
+  if (text.length > CHARACTERS_MOST) {
+    throw new WitnessError(`text has ${text.length} characters, must have at most ${CHARACTERS_MOST}`);
+  }
   let value;
   let source = "";
   try {

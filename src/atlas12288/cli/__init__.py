@@ -5,6 +5,7 @@ Heavy imports (rich, matplotlib, the benchmark's peers) are inside the functions
 that `atlas12288 --help` is quick.
 """
 
+import errno
 import io
 import os
 import sys
@@ -102,6 +103,10 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         _discard_output()
         complain("standard output", error.strerror or str(error))
+        return COULD_NOT_CHECK
+    except MemoryError:
+        _discard_output()
+        complain("memory", os.strerror(errno.ENOMEM))
         return COULD_NOT_CHECK
     except Exception:
         # Python's exit code for a crash is 1, and here 1 is a verdict.

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,9 +24,11 @@ from ..manifest.names import (
     state_files,
     state_name,
 )
+from ..manifest.statement import MANIFEST_MOST_BYTES
 from .manifests import content, counted, source_at, streams
 from .plotting import SKETCH, require_plot, write_plot
 from .report import COULD_NOT_CHECK, Report, complain, range_lines, shown
+from .witnesses import read_whole
 
 if TYPE_CHECKING:
     from ..damage_map import DamageMap
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 # What a manifest says of the folder beside its entries: it decides the verdict too.
 _IN_FORCE: Final = ("exclude", "paths", "symlinks", "links_below")
+_SHOWN_BYTES: Final = 100
 _NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
 
 
@@ -69,8 +73,7 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview], status: os.stat
     from ..manifest.api import Manifest
 
     try:
-        # One after another: a chunk lasts until the next one is taken.
-        manifest = Manifest.from_json(b"".join(map(bytes, chunks)))
+        manifest = Manifest.from_json(_text(chunks))
     except (FileError, WitnessError) as error:
         return refused(wanted, str(error))
     try:
@@ -130,6 +133,16 @@ def _hints(
     if places and not has_leaves and any(entry.root is not None for entry in manifest.entries):
         name = "" if wanted.manifest == STDIN else f" {shown(leaves_name(wanted.manifest))}"
         yield f"which bytes changed is not known without its leaves{name}, which are not there"
+
+
+def _text(chunks: Iterable[bytes | memoryview]) -> bytes:
+    """Return the bytes of a manifest; of what is none from its first byte on, some to show that."""
+    rest = iter(chunks)
+    head = bytes(next(rest, b""))
+    if not head.lstrip().startswith(b"{"):
+        return head[:_SHOWN_BYTES]
+    rule = f"a manifest of at most {MANIFEST_MOST_BYTES:,} bytes"
+    return bytes(read_whole(chain((head,), rest), MANIFEST_MOST_BYTES, rule))
 
 
 def _outputs(wanted: Wanted, root: str, status: os.stat_result) -> Outputs:

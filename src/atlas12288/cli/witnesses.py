@@ -21,7 +21,7 @@ from ..witness import Witness
 from .report import file_name
 
 # A canonical witness has less than 300 bytes; a file with more for each FILE is something else.
-_MAX_LINE_BYTES: Final = 1024
+LINE_MOST_BYTES: Final = 1024
 _NO_WITNESS: Final = "null"  # stands for a file that could not be read: lines and files stay paired
 ONLY_ROOT_IS_URL: Final = (
     "is a URL, must be a file of this machine: only what is witnessed may be elsewhere"
@@ -51,17 +51,27 @@ def witness_line(witness: Witness | TreeWitness | None) -> str:
     return _NO_WITNESS if witness is None else witness.to_json()
 
 
-def read_text(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> str:
-    """The text of a file of at most `most` bytes.
+def read_whole(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> bytearray:
+    """Return the bytes of a file of at most `most`.
 
     Raises:
-        FileError: not readable, longer, or no text; then it says that it must be what `rule` says.
+        FileError: not readable, or longer; then it says that it must be what `rule` says.
     """
     data = bytearray()
     for chunk in chunks:
         data += chunk
         if len(data) > most:
             raise FileError(f"is not {rule}: too long")
+    return data
+
+
+def read_text(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> str:
+    """Return the text of a file of at most `most` bytes.
+
+    Raises:
+        FileError: as `read_whole`, or it is no text.
+    """
+    data = read_whole(chunks, most, rule)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -92,7 +102,7 @@ def looks_like(head: bytes) -> str | None:
     if _MANIFEST.match(head) is not None:
         return "a manifest"
     first, *_ = head.splitlines() or [b""]
-    if _DATASET.search(head, 0, _MAX_LINE_BYTES) is not None:
+    if _DATASET.search(head, 0, LINE_MOST_BYTES) is not None:
         return "a witness of a dataset"
     try:
         if first.strip() == _NO_WITNESS.encode() or not isinstance(_read_line(first.decode()), str):
@@ -143,7 +153,7 @@ def parse_witnesses(
 ) -> list[Witness | TreeWitness | str]:
     """The witnesses of a witness file that is being read; as `read_witnesses`."""
     rule = f"a witness file of {count} lines, one for each FILE"
-    lines = read_text(chunks, count * _MAX_LINE_BYTES, rule).splitlines()
+    lines = read_text(chunks, count * LINE_MOST_BYTES, rule).splitlines()
     if len(lines) != count:
         raise FileError(f"has {len(lines)} witnesses for {count} files, must have one for each")
     return [_read_line(line) for line in lines]

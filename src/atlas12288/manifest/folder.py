@@ -16,14 +16,13 @@ from typing import Final, NamedTuple, Self
 from ..files import CHANGED, FileError, file_errors, require_regular
 from .descriptors import IS_LINK, Below
 from .links import Links
-from .paths import check_path, quoted
+from .paths import PATH_MOST_BYTES, check_path, quoted
 from .rules import Rules
-from .sources import Found, Problem
+from .sources import SMALL_MOST_BYTES, Found, Problem, require_small
 
 # A few folders with some links to the next are reached in millions of ways.
 LINKS_MOST: Final = 1000
 # Folders can be nested without end, and each step costs the length of the path.
-PATH_BYTES_MOST: Final = 1 << 16
 # O_NONBLOCK: to open what has become a FIFO would hang.
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _ENCODING: Final = sys.getfilesystemencoding()  # os.fsencode, for a million names
@@ -146,8 +145,8 @@ class Folder:
                 with file_errors(), self._scan(folder) as entries:
                     for entry in entries:
                         path = around + entry.name.encode(_ENCODING, "surrogateescape")
-                        if len(path) > PATH_BYTES_MOST:
-                            raise FileError(f"has paths of more than {PATH_BYTES_MOST:,} bytes")
+                        if len(path) > PATH_MOST_BYTES:
+                            raise FileError(f"has paths of more than {PATH_MOST_BYTES:,} bytes")
                         is_folder = entry.is_dir(follow_symlinks=False)
                         if rules.excludes(path, is_folder):
                             continue
@@ -285,7 +284,7 @@ class Folder:
             raise FileError(reason or str(error)) from error
         with file_errors(), open(descriptor, "rb") as file:
             require_regular(os.fstat(descriptor).st_mode)
-            return file.read()
+            return require_small(file.read(SMALL_MOST_BYTES + 1))
 
 
 def _below(name: bytes) -> Below:

@@ -18,8 +18,8 @@ from .paths import is_text, quoted
 
 # As many as Linux follows on the way to a file. What these links hold can have 80,000 parts, and a
 # folder can have many such links; those that people make have some dozens.
-_LINKS_MOST: Final = 40
-_PARTS_MOST: Final = 4096
+LINKS_MOST: Final = 40
+PARTS_MOST: Final = 4096
 _PLACES_MOST: Final = 256  # each may have thousands of bytes
 _STAY: Final = (b"", b".")
 
@@ -98,8 +98,8 @@ class Links:
         while left:
             part = left.pop()
             parts += 1
-            if parts > _PARTS_MOST:
-                raise FileError(f"is a symbolic link over more than {_PARTS_MOST:,} parts")
+            if parts > PARTS_MOST:
+                raise FileError(f"is a symbolic link over more than {PARTS_MOST:,} parts")
             if part in _STAY or part == b"..":
                 self._require_folder(real)
                 real = real if part in _STAY else os.path.dirname(real)
@@ -110,7 +110,7 @@ class Links:
                 real = there
                 continue
             links += 1
-            if links > _LINKS_MOST:
+            if links > LINKS_MOST:
                 raise FileError(os.strerror(errno.ELOOP))
             if target.startswith(b"/"):
                 real = b"/"

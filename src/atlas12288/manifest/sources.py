@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from ..files import FileError
 from .rules import Rules
 
 
@@ -43,6 +44,21 @@ def same_but_ctime(before: str, now: str) -> bool:
     first, second = before.split(" "), now.split(" ")
     del first[1:2], second[1:2]
     return before != now and first == second
+
+
+# Of a file that is read whole although nobody has judged it: a list of rules has some lines.
+SMALL_MOST_BYTES: Final = 1 << 20
+
+
+def require_small(content: bytes) -> bytes:
+    """Return the content of a small file, of which at most one byte too many was read.
+
+    Raises:
+        FileError: it has more than `SMALL_MOST_BYTES`.
+    """
+    if len(content) > SMALL_MOST_BYTES:
+        raise FileError(f"has more than {SMALL_MOST_BYTES:,} bytes")
+    return content
 
 
 # Takes the path of what is listed but cannot be part of a manifest, and the reason.
@@ -97,5 +113,6 @@ class Source(Protocol):
         """The bytes of a small file that need not be listed; None where there is none.
 
         Raises:
-            FileError: it is there and not readable, or is no regular file.
+            FileError: it is there and not readable, is no regular file, or has more than
+                `SMALL_MOST_BYTES`, of which no more are read.
         """

@@ -31,6 +31,8 @@ from .paths import check_outside, check_path, is_text
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://atlas12288/manifest/v1"
 SUBJECT_ALGORITHM: Final = "sha256"  # a name that every reader of statements knows
+# Of a manifest in JSON, which is read whole: that of some five million files.
+MANIFEST_MOST_BYTES: Final = 1 << 30
 SUBJECT_NAME: Final = "."  # the folder, wherever it is
 SYMLINKS: Final = ("record", "error", "follow")
 

@@ -171,6 +171,8 @@ class _Listing:
         outputs.kept = frozenset(entry.path for entry in manifest.entries)
         rules = Rules(options.exclude, options.symlinks, outputs, options.links_below)
         self._found = {found.path: found for found in source.list(rules, problem)}
+        # A path may have thousands of folders around it, and few of them have a problem.
+        self._problem_lengths = sorted(set(map(len, self._problems)))
 
     def judge(self, unread: bool) -> None:
         """Takes apart what has to be read and what is known to differ; called once.
@@ -215,16 +217,21 @@ class _Listing:
         if (reason := self._problems.get(path)) is not None:
             self._told.add(path)
             return Difference(path, "unreadable", reason=reason, size=_size(entry))
-        if self._problems:
-            parts = path.split(b"/")[:-1]
-            for count in range(len(parts) + 1):  # the folders around it, from the root down
-                folder = b"/".join(parts[:count]) or b"."
-                if (reason := self._problems.get(folder)) is not None:
-                    self._told.add(folder)
-                    where = f"the folder {quoted(folder)} could not be listed"
-                    reason = f"{where}: {reason}"
-                    return Difference(path, "unreadable", reason=reason, size=_size(entry))
+        for folder in self._around(path):
+            if (reason := self._problems.get(folder)) is not None:
+                self._told.add(folder)
+                where = f"the folder {quoted(folder)} could not be listed"
+                reason = f"{where}: {reason}"
+                return Difference(path, "unreadable", reason=reason, size=_size(entry))
         return Difference(path, "missing", size=_size(entry))
+
+    def _around(self, path: bytes) -> Iterator[bytes]:
+        """Those folders around a path that may be a problem, from the root down."""
+        if b"." in self._problems:
+            yield b"."
+        for length in self._problem_lengths:
+            if path[length : length + 1] == b"/":
+                yield path[:length]
 
     def known(self, before: bytes | None) -> Iterator[Difference]:
         """Takes the differences that need no reading, in order of path: those before a path."""

@@ -14,7 +14,7 @@ from ._types import ENCODED, Layout, is_large, levels_of, types_inside, width_of
 if TYPE_CHECKING:
     import pyarrow
 
-_STANDS_FOR_MOST: Final = 2**40  # bytes
+STANDS_FOR_MOST: Final = 2**40  # bytes
 _ROW_BYTES: Final = 16  # that a row counts for itself
 _WITH_LENGTHS: Final = (Layout.TEXT, Layout.VIEW, Layout.LIST, Layout.LIST_VIEW)
 _WITH_VALUES: Final = (Layout.FIXED, Layout.TEXT, Layout.VIEW)
@@ -37,9 +37,9 @@ class Expansion:
             ValueError: the bound is passed.
         """
         self._total += rows * _ROW_BYTES + values
-        if self._total > _STANDS_FOR_MOST:
+        if self._total > STANDS_FOR_MOST:
             raise ValueError(
-                f"its dictionaries, runs and views stand for more than {_STANDS_FOR_MOST} bytes "
+                f"its dictionaries, runs and views stand for more than {STANDS_FOR_MOST} bytes "
                 f"({_ROW_BYTES} a row counted), must be cut into several arrays"
             )
 

@@ -33,16 +33,16 @@ _SUFFIX: Final = ".npy"
 _MAGIC: Final = b"\x93NUMPY"
 # Bytes of the length of a header of each version, and how it is written.
 _VERSIONS: Final = {(1, 0): (2, "latin-1"), (2, 0): (4, "latin-1"), (3, 0): (4, "utf-8")}
-_HEADER_MOST: Final = 65_536  # bytes: Python reads a literal in some 200 times its size
+HEADER_MOST: Final = 65_536  # bytes: Python reads a literal in some 200 times its size
 _SIZE_MOST: Final = 2**63 - 1  # of a dimension in NumPy
-_DIRECTORY_MOST: Final = 2**24  # bytes, of some 100,000 members
+DIRECTORY_MOST: Final = 2**24  # bytes, of some 100,000 members
 _LOCAL_BYTES: Final = 30  # before the name of a member
 _LOCAL_MAGIC: Final = b"PK\x03\x04"
 _NAME_IS_UTF8: Final = 0x800
 _FLAGS_REFUSED: Final = 0x1 | 0x20 | 0x40 | 0x2000  # encrypted, or a patch
 _PIECE_BYTES: Final = 16_384  # of compressed data, which zlib keeps as often as it is not through
 # Two bits say that the last byte is there 258 times more: nothing deflates better.
-_DEFLATED_MOST: Final = 1032
+DEFLATED_MOST: Final = 1032
 
 
 @contextmanager
@@ -159,8 +159,8 @@ def _read_header(member: _Member) -> tuple[tuple[int, ...], bool, numpy.dtype[An
         raise ValueError(f"version of its form is {major}.{minor}, must be 1.0, 2.0 or 3.0")
     width, encoding = _VERSIONS[version]
     length = int.from_bytes(member.read(width, "the length of its header"), "little")
-    if length > _HEADER_MOST:
-        raise ValueError(f"length of its header is {length}, must be at most {_HEADER_MOST}")
+    if length > HEADER_MOST:
+        raise ValueError(f"length of its header is {length}, must be at most {HEADER_MOST}")
     header = member.read(length, "its header")
     try:
         # NumPy reads version 3.0 in private only. All versions are a literal of Python, which can
@@ -198,10 +198,8 @@ class _ForDirectory:
     def read(self, count: int = -1, /) -> bytes:
         most = os.fstat(self._file.fileno()).st_size - self.tell()
         count = most if count < 0 else min(count, most)
-        if count > _DIRECTORY_MOST:
-            raise ValueError(
-                f"its directory has {count} bytes, must have at most {_DIRECTORY_MOST}"
-            )
+        if count > DIRECTORY_MOST:
+            raise ValueError(f"its directory has {count} bytes, must have at most {DIRECTORY_MOST}")
         return self._file.read(max(count, 0))
 
 
@@ -227,7 +225,7 @@ class _Member:
         method, packed = member.compress_type, member.compress_size
         if method == zipfile.ZIP_DEFLATED:
             self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-            most = _DEFLATED_MOST * packed
+            most = DEFLATED_MOST * packed
         elif method == zipfile.ZIP_STORED:
             most = packed
         else:

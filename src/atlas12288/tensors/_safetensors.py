@@ -22,7 +22,7 @@ from ._source import TensorFile, opened_regular
 from ._witness import ArrayWitness
 
 _LENGTH_BYTES: Final = 8
-_HEADER_MOST: Final = 100_000_000  # bytes; the library of the format refuses more too
+HEADER_MOST: Final = 100_000_000  # bytes; the library of the format refuses more too
 _METADATA: Final = "__metadata__"
 _KEYS: Final = ("dtype", "shape", "data_offsets")
 _BITS: Final = {name: bits_of(dtype) or 0 for name, dtype in SAFETENSORS.items()}
@@ -70,7 +70,7 @@ class _Header:
         if size < _LENGTH_BYTES:
             raise ValueError(f"has {size} bytes, must have {_LENGTH_BYTES} for the header's length")
         length = int.from_bytes(_little(self._descriptor, 0, _LENGTH_BYTES), "little")
-        most = min(_HEADER_MOST, size - _LENGTH_BYTES)
+        most = min(HEADER_MOST, size - _LENGTH_BYTES)
         if length > most:
             raise ValueError(f"length of the header is {length}, must be at most {most}")
         self._begin = _LENGTH_BYTES + length
