@@ -29,18 +29,15 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "bounds.md"
 
 def bounds() -> list[tuple[str, str]]:
     """The numbers of the document, and the names of the constants that they are of."""
-    return [
-        (match[1], match[2])
-        for match in map(_ROW.match, DOCUMENT.read_text().splitlines())
-        if match
-    ]
+    rows = map(_ROW.match, DOCUMENT.read_text().splitlines())
+    return [(row[1], row[2]) for row in rows if row is not None]
 
 
 def test_the_document_has_a_table() -> None:
     assert len(bounds()) > 10
 
 
-@pytest.mark.parametrize(("number", "name"), bounds(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("number", "name"), bounds(), ids=str)
 def test_each_bound_of_the_document_is_that_of_the_code(number: str, name: str) -> None:
     module, _, constant = name.rpartition(".")
     value = getattr(importlib.import_module(f"atlas12288.{module}"), constant)
@@ -100,6 +97,14 @@ def test_a_file_of_any_size_is_one_error_in_little_memory(
     assert done.stdout == b""
     assert b"Traceback" not in done.stderr
     assert len(done.stderr) < 1000
+
+
+def test_a_manifest_that_is_too_large_for_the_memory_is_one_line(tmp_path: Path) -> None:
+    with sparse_file(tmp_path / "m.atlas.json", 2 << 30).open("r+b") as file:
+        file.write(b'{"_type":')
+    done = bounded("verify", "m.atlas.json", ".", cwd=tmp_path)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr == b"atlas12288: memory: Cannot allocate memory\n"
 
 
 def test_an_ignore_file_has_a_bound_which_may_be_reached(tmp_path: Path) -> None:
