@@ -233,6 +233,21 @@ def test_an_update_says_what_was_read_for_its_ctime_alone(folder: Path) -> None:
     assert done.stdout.endswith(b"; 1 read, 4 known; 1 file read for the ctime alone\n")
 
 
+def test_a_terminal_gets_no_character_that_it_obeys(folder: Path) -> None:
+    for name in ("a\u009b31m", "b\u202egnp", "c\x1b[2J", "d\x7f", "e\U000e0041"):
+        Path("data", name).touch()
+    for options in ((), ("--format=sha256sum",)):
+        code, text, _ = run_on_terminal("witness", *options, "data", streams=("stdout",))
+        assert code == HOLDS
+        assert all(each.isprintable() or each == "\n" for each in text)
+        assert "b\\u202egnp" in text
+        assert "e\\udb40\\udc41" in text
+    code, text, _ = run_on_terminal("sum", "data/c\x1b[2J", streams=("stdout",))
+    assert text.endswith("data/c\\u001b[2J\n")
+    code, text, _ = run_on_terminal("witness", "data", streams=("stdout",))
+    assert json.loads(text) == json.loads(run("witness", "data").stdout)
+
+
 def test_several_paths_are_relative_to_the_current_folder(folder: Path) -> None:
     Path("alone").write_text("1")
     Path("ignored").write_text("2")
@@ -446,12 +461,14 @@ def test_only_what_is_witnessed_may_be_a_url(folder: Path) -> None:
 
 
 def test_a_file_that_is_no_sidecar_is_not_replaced(folder: Path) -> None:
-    reason = "-o data.atlas.leaves: is no file with the leaves of data.atlas.json as it is, and is"
-    Path("data.atlas.leaves").write_text("my own notes")
-    done = run("witness", "--tree", "data", "-o", "data.atlas.json")
-    assert reason in complaint(done)
-    assert Path("data.atlas.leaves").read_text() == "my own notes"
-    assert not Path("data.atlas.json").exists()
+    reason = "is no file with the leaves of data.atlas.json as it is, and is not replaced"
+    for content in ("my own notes", 64 * "k"):  # a key, say
+        Path("data.atlas.leaves").write_text(content)
+        done = run("witness", "--tree", "data", "-o", "data.atlas.json")
+        assert complaint(done).endswith(reason)
+        assert "data.atlas.leaves" in complaint(done)
+        assert Path("data.atlas.leaves").read_text() == content
+        assert not Path("data.atlas.json").exists()
     Path("data.atlas.leaves").unlink()
     for _ in range(2):
         assert run("witness", "--tree", "data", "-o", "data.atlas.json").returncode == HOLDS

@@ -105,7 +105,7 @@ class Target:
                 return None
             raise FileError(f"{error}, and is not replaced") from error
         with file:
-            if known is not None and _same(known, file.status):
+            if known is not None and _identity(known) == _identity(file.status):
                 return known
             is_new = file.size == 0 and not self._is_link
             if not is_new and not self._kind.is_one(file):
@@ -192,10 +192,14 @@ def _read_link(name: str) -> str | None:
         return None
 
 
-def _same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Return whether both are of one file that was not written in between."""
-    return (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (
-        (other.st_dev, other.st_ino, other.st_size, other.st_mtime_ns, other.st_ctime_ns)
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """Return what is the same as long as a file is the same, and is not written."""
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
     )
 
 

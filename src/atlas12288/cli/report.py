@@ -84,6 +84,14 @@ def _whole_field(key: str, value: object) -> tuple[str, object]:
     return to_json(key, value.encode("utf-8", "surrogateescape"))
 
 
+def _printable(lines: bytes) -> bytes:
+    """Lines for a terminal: what cannot be printed is escaped as in JSON, which keeps its value."""
+    text = lines.decode("utf-8", "surrogateescape")
+    return "".join(
+        each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
+    ).encode()
+
+
 def complain(subject: str, reason: str) -> None:
     """One line on standard error."""
     click.echo(f"{PROGRAM}: {shown(subject)}: {reason}", err=True)
@@ -112,6 +120,7 @@ class Report:
     def __init__(self, as_json: bool, total: int | None) -> None:
         self.code = HOLDS
         self.colour = _has_colour(sys.stdout)
+        self._on_terminal = sys.stdout.isatty()
         self._as_json = as_json
         self._items = 0
         self._list_separator = ""
@@ -178,16 +187,16 @@ class Report:
             sys.stdout.write(f"{text}{verdict}{more}\n")
 
     def raw_line(self, line: bytes) -> None:
-        """One line of bytes that must not be escaped (not with `as_json`)."""
+        """One line of bytes that must not be escaped but for a terminal (not with `as_json`)."""
         if not self._as_json:
             self._bar.make_way(sys.stdout)
-            sys.stdout.buffer.write(line + b"\n")
+            sys.stdout.buffer.write((_printable(line) if self._on_terminal else line) + b"\n")
 
     def raw(self, parts: Iterable[bytes]) -> None:
-        """Bytes that must not be escaped, whatever they are."""
+        """Bytes that must not be escaped, whatever they are, but for a terminal: it obeys some."""
         self._bar.make_way(sys.stdout)
         sys.stdout.flush()
-        sys.stdout.buffer.writelines(parts)
+        sys.stdout.buffer.writelines(map(_printable, parts) if self._on_terminal else parts)
 
     def item(self, fields: Mapping[str, object]) -> None:
         """One element of the JSON array (only with `as_json`)."""
