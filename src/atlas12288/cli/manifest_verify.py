@@ -108,6 +108,7 @@ def _compared(
     outputs: tuple[str, ...],
     view: "_View",
 ) -> "ManifestReport":
+    from ..manifest.states import own_files
     from ..manifest.verify import verify_manifest
 
     paths = tuple(path.encode() for path in manifest.options.paths)
@@ -119,7 +120,7 @@ def _compared(
         threads=wanted.threads,
         allow_extra=wanted.allow_extra,
         fail_fast=wanted.fail_fast,
-        outputs=outputs_in(root, outputs, streams()),
+        outputs=outputs_in(root, outputs, streams() | own_files(root)),
         expect=report.expect,
         advance=report.advance,
         on_difference=view.difference,

@@ -11,11 +11,11 @@ import click
 
 from ..errors import WitnessError
 from ..files import STDIN, FileError, atomic_write, require_writable
-from ..manifest.names import is_url, leaves_name, outputs_in, state_name
+from ..manifest.names import is_url, leaves_name, outputs_in
 from ..sums import read_sums, sums_line
 from .manifests import amount, files, is_folder, source_at, streams
 from .report import Report, shown
-from .witnesses import open_witnesses, require_own_sidecar
+from .witnesses import ONLY_ROOT_IS_URL, open_witnesses, require_own_sidecar
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -38,6 +38,7 @@ class Wanted(NamedTuple):
     symlinks: str | None
     no_flat: bool
     update: bool
+    state: str | None
     scheduler: str | None
     form: str | None
 
@@ -97,7 +98,9 @@ def _require_sense(wanted: Wanted) -> None:
     if wanted.as_sums and wanted.tree:
         raise click.UsageError("--format sha256sum has flat digests alone: not with --tree")
     if wanted.update and (wanted.output is None or wanted.as_sums):
-        raise click.UsageError("--update needs -o with a manifest: beside it is what is known")
+        raise click.UsageError("--update needs -o with a manifest, which has what is known")
+    if wanted.state is not None:
+        _require_sense_of_state(wanted, wanted.state)
     if wanted.as_json and wanted.output is None:
         raise click.UsageError("--json needs -o: what is printed without it is the manifest")
     if STDIN in wanted.paths:
@@ -106,15 +109,28 @@ def _require_sense(wanted: Wanted) -> None:
     if urls and len(wanted.paths) > 1:
         raise click.UsageError(f"a URL is witnessed alone: {shown(urls[0])}")
     if wanted.output is not None:
+        from ..manifest.states import has_state
+
         names = [wanted.output, *([leaves_name(wanted.output)] if wanted.tree else [])]
         inputs = [path for path in wanted.paths if not is_url(path)]
         for name in names:
             try:
                 require_writable(name, inputs)
                 if name != wanted.output:
-                    require_own_sidecar(wanted.output, Path(state_name(wanted.output)).is_file())
+                    has = has_state(wanted.state or True, wanted.output)
+                    require_own_sidecar(wanted.output, has)
             except FileError as error:
                 raise click.UsageError(f"-o {shown(name)}: {error}") from error
+
+
+def _require_sense_of_state(wanted: Wanted, state: str) -> None:
+    if wanted.output is None or wanted.as_sums:
+        raise click.UsageError("--state needs -o with a manifest")
+    if is_url(state):
+        raise click.UsageError(f"--state {shown(state)}: {ONLY_ROOT_IS_URL}")
+    for other in (wanted.output, leaves_name(wanted.output)):
+        if os.path.realpath(other) == os.path.realpath(state):
+            raise click.UsageError(f"--state {shown(state)}: is {shown(other)}, must be another")
 
 
 def _require_ours(wanted: Wanted, root: str, output: str) -> None:
@@ -185,7 +201,7 @@ class _Making:
             options,
             output,
             leaves=leaves_name(output) if wanted.tree else None,
-            state=state_name(output),
+            state=wanted.state or True,
             update=wanted.update,
             threads=wanted.threads,
             client=self._client,

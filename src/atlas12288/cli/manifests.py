@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ..files import STDIN
-from ..manifest.names import SUFFIX, is_url, leaves_name, state_files, state_name
+from ..manifest.names import SUFFIX, is_url, leaves_name
 from .report import Report
 
 if TYPE_CHECKING:
@@ -46,6 +46,13 @@ _OPTIONS: Final = (
         "--update",
         is_flag=True,
         help="Manifest: read only files whose size, modification time or inode changed.",
+    ),
+    click.option(
+        "--state",
+        metavar="FILE",
+        type=click.Path(readable=False),
+        help="Manifest: keep here what --update and the run after a killed one need; in your own "
+        "state folder if not given.",
     ),
     click.option(
         "--scheduler",
@@ -98,8 +105,8 @@ def is_folder(name: str) -> bool:
 
 
 def written_beside(manifest: str) -> tuple[str, ...]:
-    """The manifest and all files that are written with it."""
-    return (manifest, leaves_name(manifest), *state_files(state_name(manifest)))
+    """The manifest and all files that are written beside it."""
+    return manifest, leaves_name(manifest)
 
 
 def streams() -> frozenset[tuple[int, int]]:

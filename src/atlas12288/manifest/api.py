@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .._value import Value
 from ..files import FileError, RegularFile
@@ -18,10 +18,11 @@ from .generate import (
     naming,
     options_of,
 )
-from .names import is_url, outputs_in, state_files
+from .names import is_url, outputs_in
 from .paths import below, quoted
 from .sources import Source
 from .statement import Options, read_statement, write_statement
+from .states import own_files
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -96,7 +97,7 @@ class Manifest(Value):
         threads: int | None = None,
         leaves: Name | None = None,
         output: Name | None = None,
-        state: Name | None = None,
+        state: Name | Literal[True] | None = None,
         update: bool = False,
         client: Client | None = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -118,14 +119,17 @@ class Manifest(Value):
             threads: how many; None for one for each core that this process may use.
             leaves: write the sidecar with the leaves of all files to this file; needs `output`.
             output: write the manifest to this file, whole or not at all.
-            state: keep the state of the run in this file. If it is killed, the next one goes on.
+            state: keep in this file what the next run needs: if this one is killed, that one goes
+                on. True for a file in the user's state folder, as on the command line: then a run
+                of seconds keeps nothing meanwhile, and goes on without where that folder cannot be
+                used. None to keep nothing.
             update: read only files of which size, modification time or inode changed since the run
-                of which `state` is.
+                that wrote `output` and kept `state`.
             client: a Dask cluster that reads and hashes.
             storage_options: of fsspec, for a URL.
             advance: called with the number of bytes read since its last call.
-            note: is told, in a sentence, what happens to a state that was there, and which paths a
-                rule leaves out.
+            note: is told, in a sentence, what the run knows from one before, or why it knows
+                nothing, and which paths a rule leaves out.
 
         Raises:
             FileError: there is no file, or one of them cannot be read; then nothing is written. Or
@@ -136,7 +140,7 @@ class Manifest(Value):
         """
         base, parts = _parts(paths, root)
         what = "paths" if root is None and not parts else "root"
-        written = _written(output=output, leaves=leaves, state=state)
+        written = _written(output=output, leaves=leaves, state=None if state is True else state)
         with naming(what, os.fspath(base)):
             source = open_source(base, parts, storage_options)
         options = options_of(
@@ -144,10 +148,13 @@ class Manifest(Value):
         )
         if leaves is not None and output is None:
             raise ValueError(f"leaves is {os.fspath(leaves)!r}, must be None without output")
+        if state is True and output is None:
+            raise ValueError("state is True, must be a path or None without output")
+        if update and output is None:
+            raise ValueError("update is True, must be False without output")
         problems = _Problems()
         common: dict[str, Any] = {
-            "state": written.get("state"),
-            "update": update,
+            "state": True if state is True else written.get("state"),
             "threads": threads,
             "client": client,
             "problem": problems.add,
@@ -159,7 +166,7 @@ class Manifest(Value):
                 _, entries = generate_entries(source, options, **common)
             else:
                 made, sidecar = written["output"], written.get("leaves")
-                generate_manifest(source, options, made, leaves=sidecar, **common)
+                generate_manifest(source, options, made, leaves=sidecar, update=update, **common)
         except NoFileError as error:
             with naming(what, os.fspath(base)):
                 raise error
@@ -221,7 +228,7 @@ class Manifest(Value):
             root: the folder, or a URL of fsspec.
             leaves: the sidecar of the manifest, to know in which bytes files changed.
             outputs: what `generate` was told to write: where these files are in the folder they
-                are not added. Of a state that goes for the files that SQLite has beside it, too.
+                are not added. Nor are states in the user's state folder.
             threads, advance, storage_options: as for `generate`.
             allow_extra: files that the manifest has not are no difference.
             fail_fast: the first difference ends it.
@@ -253,9 +260,7 @@ class Manifest(Value):
                 self,
                 source,
                 leaves=sidecar,
-                outputs=outputs_in(
-                    source.name, [each for name in own for each in state_files(name)]
-                ),
+                outputs=outputs_in(source.name, own, own_files(source.name)),
                 threads=threads,
                 allow_extra=allow_extra,
                 fail_fast=fail_fast,

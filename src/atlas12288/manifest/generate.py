@@ -1,30 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the manifest of a folder, or its like: lists it, reads what is not known, writes.
 
-What is known stands in a `Store`, so that a run takes little memory, goes on where the last one was
-killed, and can update a manifest by reading only what changed. The result is the same bytes.
+What is known stands in a `Store`, so that a run takes little memory. With a `State` it goes on
+where the last one was killed, and can update a manifest by reading only what changed. The result is
+the same bytes.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..files import FileError, RegularFile, atomic_write_all, require_writable, shown
 from ..witness import ALGORITHM, TREE_ALGORITHM
 from . import engine
-from .entries import Entry
-from .names import is_url, outputs_in, state_files
+from .entries import DIGESTS, Entry
+from .last_run import last_entries
+from .leaves_file import LeavesFile, remove_leaves
+from .names import is_url, outputs_in, state_name
 from .paths import is_text, quoted
 from .rules import IGNORE_FILE, Rules, ignore_file_rules
 from .sources import Problem, Source
+from .state import Begun, Context, Finished, State
 from .statement import SYMLINKS, Options, write_statement
-from .store import Listed, Store
+from .states import InUseError, Place, machine, moment, open_state, own_files, real
+from .store import KEPT_AFTER_S, Listed, Store
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -114,7 +120,7 @@ def generate_manifest(
     output: str,
     *,
     leaves: str | None = None,
-    state: str | None = None,
+    state: Place | None = None,
     update: bool = False,
     threads: int | None = None,
     client: Client | None = None,
@@ -131,24 +137,26 @@ def generate_manifest(
         options: as `options_of` gives them.
         output: the file to write.
         leaves: the sidecar to write beside it; needs tree roots.
-        state: the file of the state, which stays there for the next run; None to keep none.
+        state: where the run keeps what the next one needs: a file, or True for one in the user's
+            state folder; None to keep nothing. Where that folder cannot be used the run goes on.
         update: files of which neither size, modification time nor inode changed since the manifest
-            was made for which `state` was kept are not read again.
+            was written for which `state` was kept are not read again.
         threads: as for `hash_files`.
         client: a Dask cluster that reads and hashes instead.
         problem: is told of each path that cannot be listed or read, and why; the others go on.
         expect: called with the bytes that will be read, when they are known.
         advance: called with the number of bytes read since its last call.
-        note: is told, in a sentence, what happens to a state that was there, and which paths of
-            the options a rule leaves out.
+        note: is told, in a sentence, what the run knows from one before, or why it knows nothing,
+            and which paths of the options a rule leaves out.
         streams: device and inode of open files that are written meanwhile, and are no part of it.
 
     Returns:
         The counts.
 
     Raises:
-        FileError: nothing is there to witness, the source cannot be listed at all, or a file cannot
-            be written; also what `Store` raises.
+        FileError: nothing is there to witness, the source cannot be listed at all, a file cannot be
+            written, or the state is in use by another run; also what `open_state` raises for the
+            path of a state.
         ValueError, TypeError: an argument is not as above.
         ImportError: an extra that is needed is not installed.
     """
@@ -156,18 +164,20 @@ def generate_manifest(
         if name is not None:
             with naming(what, name):
                 require_writable(name, [])
-    run = _Run(source, options, threads, client, problem, expect, advance)
+    run = _Run(source, options, threads, client, problem, expect, advance, note)
     names = (output,) if leaves is None else (leaves, output)
-    with run.store(names, leaves, state, update, note, streams) as store:
+    with run.store(names, output, leaves, state, update, streams) as store:
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome
+        digest = sha256()
         with atomic_write_all(*names) as files:
-            entries = store.entries(None if leaves is None else files[0].write)
+            entries = store.entries(None if leaves is None else files[0].write, run.identities)
             write = files[-1].write
             for part in write_statement(options, entries):
+                digest.update(part)
                 write(part)
-        store.finish()
+        run.finish(store, digest.digest(), outcome)
     return outcome
 
 
@@ -177,7 +187,6 @@ def generate_entries(
     *,
     outputs: Sequence[str] = (),
     state: str | None = None,
-    update: bool = False,
     threads: int | None = None,
     client: Client | None = None,
     problem: Problem | None = None,
@@ -187,14 +196,15 @@ def generate_entries(
     streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> tuple[Outcome, tuple[Entry, ...]]:
     """As `generate_manifest`, but gives the entries; none where there are errors. `outputs` are
-    files that will be written, and are no part of it."""
-    run = _Run(source, options, threads, client, problem, expect, advance)
-    with run.store(outputs, None, state, update, note, streams) as store:
+    files that will be written, and are no part of it. What a state keeps ends with the run, because
+    there is no manifest to update."""
+    run = _Run(source, options, threads, client, problem, expect, advance, note)
+    with run.store(outputs, None, None, state, False, streams) as store:
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome, ()
         entries = tuple(store.entries())
-        store.finish()
+        run.finish(store, None, outcome)
     return outcome, entries
 
 
@@ -208,6 +218,7 @@ class _Run:
         problem: Problem | None,
         expect: Callable[[int], object] | None,
         advance: Callable[[int], None] | None,
+        note: Note | None,
     ) -> None:
         self._source = source
         self._options = options
@@ -216,84 +227,209 @@ class _Run:
         self._problem = problem
         self._expect = expect
         self._advance = advance
+        self._note = note or (lambda _: None)
         self._errors = 0
-        self._leaves = False
         self._listed = Listed(0, 0, 0, 0, 0)
+        self._context: Context = {}
+        self._state: State | None = None
+        self._leaves: LeavesFile | None = None
 
     @contextmanager
     def store(
         self,
         outputs: Iterable[str],
+        output: str | None,
         leaves: str | None,
-        state: str | None,
+        place: Place | None,
         update: bool,
-        note: Note | None,
         streams: frozenset[tuple[int, int]],
     ) -> Iterator[Store]:
-        """The state, with what is there now and what is known of it."""
+        """What is there now, and what is known of it."""
         if leaves is not None and TREE_ALGORITHM not in self._options.digests:
             raise ValueError(f"leaves is {leaves!r}, must be None without tree roots")
-        if update and state is None:
+        if update and place is None:
             raise ValueError("update is True, must be False where no state is kept")
-        self._leaves = leaves is not None
-        note = note or (lambda _: None)
-        written = [*outputs, *(() if state is None else state_files(state))]
         with ExitStack() as stack:
-            store = stack.enter_context(Store(state))
-            context = self._context()
-            self._choose(store, state, context, update, note)
-            options = self._options
-            own = outputs_in(self._source.name, written, streams)
-            rules = Rules(options.exclude, options.symlinks, own)
-            sidecar = None
+            self._state = state = self._open_state(place, output)
+            if state is not None:
+                stack.enter_context(state)
+            self._context = self._context_of(output, leaves is not None)
+            begun = self._begun(output)
+            if leaves is not None and output is not None:
+                sidecar = None if begun is None else begun.sidecar
+                self._leaves = self._leaves or LeavesFile(output, sidecar)
+                stack.callback(self._leaves.close)
+            store = stack.enter_context(
+                Store(
+                    self._options.digests,
+                    state,
+                    self._leaves,
+                    # Who names a place wants it kept, however short the run is.
+                    kept_after=KEPT_AFTER_S if place is True else 0.0,
+                    failed=self._note,
+                )
+            )
+            known_from = self._load(store, output, begun, update)
+            own = outputs_in(self._source.name, outputs, streams | self._own_files())
+            rules = Rules(self._options.exclude, self._options.symlinks, own)
+            last_sidecar = None
             if leaves is not None:
                 with suppress(FileError):  # what it should have is read again
-                    sidecar = RegularFile(leaves)
+                    last_sidecar = RegularFile(leaves)
             self._listed = store.begin(
-                json.dumps(context),
                 self._source.list(rules, self._tell),
-                sidecar,
+                self._context,
+                update or (begun is not None and begun.update),
+                last_sidecar,
             )
+            if known_from is not None:
+                known = self._listed.known
+                files = "1 file" if known == 1 else f"{known:,} files"
+                self._note(f"{known_from}: {files} known")
             if rules.left_out:
                 first, others = os.fsdecode(min(rules.left_out)), len(rules.left_out) - 1
                 more = f", and {others} more" if others else ""
-                note(f"left out, because a rule excludes it: {shown(first)}{more}")
+                self._note(f"left out, because a rule excludes it: {shown(first)}{more}")
             if self._listed.files + self._listed.links == 0 and self._errors == 0:
                 raise NoFileError("has no file to witness")
-            yield store
+            try:
+                yield store
+            except KeyboardInterrupt:
+                if store.is_kept:
+                    self._note("what was read is kept: the same command goes on from there")
+                raise
 
-    def _context(self) -> dict[str, object]:
+    def _open_state(self, place: Place | None, output: str | None) -> State | None:
+        if place is None:
+            return None
+        try:
+            state = open_state(place, output)
+        except InUseError:
+            raise
+        except FileError as error:
+            if place is not True:
+                raise
+            self._note(f"keeps no state: {error}")
+            return None
+        if place is True and output is not None and os.path.lexists(state_name(output)):
+            name = shown(state_name(output))
+            self._note(f"{name} is not read: states lie elsewhere now, so that it can be removed")
+        return state
+
+    def _context_of(self, output: str | None, leaves: bool) -> Context:
         """What must be the same in the run that goes on."""
         name = self._source.name
         if not is_url(name):
             name = str(Path(name).resolve())
         # Not the paths and rules: the listing says of which files what is known counts.
-        digests = list(self._options.digests)
-        return {"source": name, "digests": digests, "leaves": self._leaves}
+        return {
+            "machine": machine(),
+            "output": None if output is None else real(output),
+            "source": name,
+            "digests": list(self._options.digests),
+            "leaves": leaves,
+        }
 
-    def _choose(
-        self, store: Store, state: str | None, context: dict[str, object], update: bool, note: Note
-    ) -> None:
-        """Goes on with the state, or begins anew."""
-        name = "" if state is None else shown(state)
-        if not store.is_usable:
-            note(f"the state {name} is that of another version of atlas12288: begins anew")
-            store.clear()
-            return
-        if store.options is None:
-            if update:
-                note(f"the state {name} is new: all files are read")
-            return
-        before = json.loads(store.options)
-        other = [key for key in context if before.get(key) != context[key]]
+    def _other(self, context: Context) -> str:
+        """In what another run was another one."""
+        return ", ".join(key for key in self._context if context.get(key) != self._context[key])
+
+    def _begun(self, output: str | None) -> Begun | None:
+        """The run to go on with."""
+        state = self._state
+        if state is None:
+            return None
+        name = shown(state.path)
+        if state.is_damaged:
+            self._note(f"the state {name} is damaged: begins anew")
+            state.end()
+            return None
+        begun = state.begun
+        if begun is None:
+            return None
+        other = self._other(begun.context)
         if other:
-            keys = ", ".join(other)
-            note(f"the state {name} is of a run with another choice of {keys}: begins anew")
-            store.clear()
-        elif not store.finished:
-            note(f"goes on with the state {name}")
-        elif not update:
-            store.clear()
+            self._note(f"the state {name} is of a run with another choice of {other}: begins anew")
+        elif begun.sidecar is None or output is None:
+            return begun
+        else:
+            try:
+                self._leaves = LeavesFile(output, begun.sidecar)
+            except FileError as error:
+                why = f"the leaves of the run at {moment(begun.time)} cannot be used ({error})"
+                self._note(f"{why}: begins anew")
+            else:
+                return begun
+        if begun.sidecar is not None and begun.context.get("output") == self._context["output"]:
+            remove_leaves(output or "", begun.sidecar)
+        state.end()
+        return None
+
+    def _load(
+        self, store: Store, output: str | None, begun: Begun | None, update: bool
+    ) -> str | None:
+        """Takes what runs before know. Returns a sentence on the run that it is from."""
+        state, known_from = self._state, None
+        if state is None:
+            return None
+        if update or (begun is not None and begun.update):
+            try:
+                known_from = self._load_last(store, state, output)
+            except FileError as error:
+                self._note(f"{error}: all files are read")
+        if begun is not None:
+            flat, tree = (name in self._options.digests for name in DIGESTS)
+            store.load_log(state.log((flat, tree)))
+            known_from = f"goes on with the state of the run at {moment(begun.time)}"
+        return known_from
+
+    def _load_last(self, store: Store, state: State, output: str | None) -> str:
+        finished = state.finished
+        if finished is None or output is None:
+            raise FileError("there is no state of a run that wrote the manifest")
+        other = self._other(finished.context)
+        if other:
+            raise FileError(f"the last run had another choice of {other}")
+        store.load_last(last_entries(state, finished, output))
+        return f"goes by the state of the run at {moment(finished.time)}"
+
+    def _own_files(self) -> frozenset[tuple[int, int]]:
+        """What this run, or another one of this user, writes to where nobody asked for a file."""
+        found = set(own_files(self._source.name))
+        if found:
+            self._note("left out: the states of runs, in your state folder")
+        if self._state is not None:
+            found.add(self._state.file)
+        if self._leaves is not None and self._leaves.sidecar is not None:
+            found.add(self._leaves.sidecar.file)
+        return frozenset(found)
+
+    def identities(self, some: list[tuple[str, bool]]) -> None:
+        """Keeps what identifies the next entries that are written."""
+        if self._state is not None:
+            try:
+                self._state.keep(some)
+            except FileError as error:
+                self._give_up(error)
+
+    def finish(self, store: Store, sha256: bytes | None, outcome: Outcome) -> None:
+        """The manifest was written."""
+        store.end()
+        if self._state is not None:
+            try:
+                if sha256 is None:
+                    self._state.end()
+                else:
+                    count = outcome.files + outcome.links
+                    self._state.finish(Finished(self._context, int(time()), sha256, count))
+            except FileError as error:
+                self._give_up(error)
+        if self._leaves is not None:
+            self._leaves.remove()
+
+    def _give_up(self, error: FileError) -> None:
+        self._state = None
+        self._note(f"the next --update reads all files: {error}")
 
     def _tell(self, path: bytes, reason: str) -> None:
         self._errors += 1
@@ -314,7 +450,7 @@ class _Run:
             store.unknown(),
             self._options.digests,
             threads=self._threads,
-            leaves=store.sink if self._leaves else None,
+            leaves=store.sink if self._leaves is not None else None,
             advance=self._advance,
             progress=store.progress,
             resume=store.resume,
