@@ -404,7 +404,7 @@ class _Run:
             found.add(self._leaves.sidecar.file)
         return frozenset(found)
 
-    def identities(self, some: list[tuple[str, bool]]) -> None:
+    def identities(self, some: list[str]) -> None:
         """Keeps what identifies the next entries that are written."""
         if self._state is not None:
             try:

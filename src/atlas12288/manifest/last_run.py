@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from hashlib import sha256
 from io import BufferedReader
 
-from .. import _json
 from ..errors import WitnessError
 from ..files import FileError, file_errors, open_regular
-from .entries import Entry
+from .entries import Entry, read_line
 from .state import Finished, State
 
 # More than any entry has whose path and target can be those of a file.
@@ -53,7 +52,7 @@ def last_entries(
                 if identity is None:
                     raise other
                 try:
-                    entry = Entry.of_json(_json.read(line.rstrip(b",\n")), digests)
+                    entry = read_line(line.rstrip(b",\n"), digests)
                 except WitnessError:
                     raise other from None
                 yield entry, *identity

@@ -22,7 +22,7 @@ import errno
 import json
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, BinaryIO, Final, NamedTuple, Self
@@ -43,13 +43,16 @@ _IDENTITIES, _FINISHED, _BEGUN, _KNOWN, _ROOTS, _PART, _FAILED = (
 )
 _LOG: Final = (_KNOWN, _ROOTS, _PART, _FAILED)
 _FULL_BYTES: Final = 1 << 18  # a frame that has more is written
-# Some more than a full one: what comes last may be a record with a path, and 8,192 roots.
-_FRAME_MOST: Final = 1 << 20
+# More than a full one with what comes last: the identities of 1,000 files, a path, 8,192 roots.
+_FRAME_MOST: Final = 1 << 24
 _PATH_MOST: Final = 1 << 16
-_IDENTITY_MOST: Final = 1 << 12
+_IDENTITY_MOST: Final = 1 << 11  # characters; a version in S3 has 1,024
 _ROOTS_AT_ONCE: Final = 8192
 _LEAF_MOST: Final = 1 << 48
 _TIME_MOST: Final = 1 << 40
+_LINE_END: Final = "\n"
+# Before an identity in the state: what is written soon after may have the same one.
+UNTRUSTED: Final = "\0"
 _NO_LEAF: Final = (1 << 64) - 1
 
 _FILE: Final = struct.Struct("<IHQ")  # bytes of path and identity; size
@@ -277,11 +280,11 @@ class State:
                 if kind != _IDENTITIES:
                     return
                 try:
-                    lines = _payload(file, length, checksum).decode().split("\n")
+                    text = _payload(file, length, checksum).decode("utf-8", "surrogatepass")
                 except (_DamagedError, UnicodeDecodeError):
                     raise FileError(f"the state {shown(self.path)} is damaged") from None
-                for line in lines:
-                    yield line[1:], line[:1] == "1"
+                for line in text.split(_LINE_END):
+                    yield line.removeprefix(UNTRUSTED), not line.startswith(UNTRUSTED)
 
     def log(self, digests: tuple[bool, bool]) -> Iterator[Record]:
         """What the run that did not end has found, in its order. What it finds next is appended
@@ -392,18 +395,13 @@ class State:
             os.ftruncate(self._descriptor, self._finished_end)
         self._end = self._finished_end
 
-    def keep(self, identities: Iterable[tuple[str, bool]]) -> None:
-        """Takes what identifies the next entries of the manifest that is written now, and whether
-        that tells of later changes."""
-        if self._next is None:
-            with _errors(self.path):
-                self._next = _Next(self._folder, self._name)
+    def keep(self, identities: list[str]) -> None:
+        """Takes what identifies the next entries of the manifest that is written now, some at a
+        time; with `UNTRUSTED` before it where it does not tell of later changes."""
         with _errors(self.path):
-            # What has a line end is no identity that the file system gives.
-            self._next.keep(
-                f"{trusted:d}{'' if chr(10) in identity else identity}"
-                for identity, trusted in identities
-            )
+            if self._next is None:
+                self._next = _Next(self._folder, self._name)
+            self._next.keep(identities)
 
     def finish(self, finished: Finished) -> None:
         """The manifest was written, with as many entries as `keep` was given identities."""
@@ -423,7 +421,7 @@ class _Next:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self._part, flags, 0o600, dir_fd=folder)
         self._at = 0
-        self._lines: list[str] = []
+        self._texts: list[str] = []
         self._bytes = 0
         try:
             self._write(_MAGIC)
@@ -435,17 +433,20 @@ class _Next:
         _write(self._descriptor, data, self._at)
         self._at += len(data)
 
-    def keep(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self._lines.append(line)
-            self._bytes += len(line)
-            if self._bytes >= _FULL_BYTES:
-                self._flush()
+    def keep(self, identities: list[str]) -> None:
+        text = _LINE_END.join(identities)
+        if text.count(_LINE_END) != len(identities) - 1 or len(text) > _FULL_BYTES:
+            text = _LINE_END.join(each if _is_bounded(each) else "" for each in identities)
+        self._texts.append(text)
+        self._bytes += len(text)
+        if self._bytes >= _FULL_BYTES:
+            self._flush()
 
     def _flush(self) -> None:
-        if self._lines:
-            self._write(_frame(_IDENTITIES, "\n".join(self._lines).encode()))
-            self._lines.clear()
+        if self._texts:
+            text = _LINE_END.join(self._texts)
+            self._write(_frame(_IDENTITIES, text.encode("utf-8", "surrogatepass")))
+            self._texts.clear()
             self._bytes = 0
 
     def finish(self, finished: Finished) -> None:
@@ -514,11 +515,16 @@ def _payload(file: BinaryIO, length: int, checksum: int) -> bytes:
     return payload
 
 
+def _is_bounded(identity: str) -> bool:
+    """Is it one that is kept? Others are as none."""
+    return len(identity) <= _IDENTITY_MOST and _LINE_END not in identity
+
+
 def _file(path: bytes, size: int, identity: str) -> bytes | None:
     """How a record begins; None for a file of which nothing is kept, because it has no bound."""
-    text = identity.encode("utf-8", "surrogatepass")
-    if len(path) > _PATH_MOST or len(text) > _IDENTITY_MOST:
+    if len(path) > _PATH_MOST or not _is_bounded(identity):
         return None
+    text = identity.encode("utf-8", "surrogatepass")
     return b"%b%b%b" % (_FILE.pack(len(path), len(text), size), path, text)
 
 

@@ -33,7 +33,7 @@ _TEMPORARY: Final = re.compile(translate(TEMPORARY))
 _DAY_S: Final = 24 * 60 * 60
 # Judged in one run, so that it costs less than a file to read. Their names are digests, so that
 # any few are a fair choice, and all have their turn.
-_JUDGED_AT_ONCE: Final = 32
+_JUDGED_AT_ONCE: Final = 16
 _TRIES: Final = 10
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

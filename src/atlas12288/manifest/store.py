@@ -25,7 +25,7 @@ from .engine import Checkpoint, Digests, LeafSink
 from .entries import Entry
 from .leaves_file import LeavesFile
 from .sources import Found
-from .state import Begun, Context, Failed, Known, Part, Record, Roots, State
+from .state import UNTRUSTED, Begun, Context, Failed, Known, Part, Record, Roots, State
 
 # What is modified while it is read may keep its identity where the clock of the file system is
 # coarse. FAT has the coarsest, of 2 s. So a file is not taken as known later unless it was modified
@@ -590,25 +590,24 @@ class Store:
     def entries(
         self,
         leaves: Callable[[bytes], object] | None = None,
-        identities: Callable[[list[tuple[str, bool]]], object] | None = None,
+        identities: Callable[[list[str]], object] | None = None,
     ) -> Iterator[Entry]:
         """The entries in order of path, when all files are known.
 
         Args:
             leaves: takes the leaves of all files in this order.
-            identities: takes what identifies the entries, in this order, some at a time, and
-                whether it tells of later changes.
+            identities: takes what identifies the entries, in this order, as `State.keep`.
         """
         self._flush()
         if self._leaves is not None:
             self._leaves.flush()
         count = 0
-        some: list[tuple[str, bool]] = []
+        some: list[str] = []
         for row in self._pages(f"{_KNOWN}, trusted", "TRUE"):
             path, size, identity, target, residue, sha256, root, fresh, leaf, trusted = row
             count += 1
             if identities is not None:
-                some.append((identity, trusted))
+                some.append(identity if trusted else UNTRUSTED + identity)
                 if len(some) == _ROWS_AT_ONCE:
                     identities(some)
                     some.clear()
@@ -623,7 +622,7 @@ class Store:
                 leaves(root)
             elif windows > 1:
                 self._check_leaves(size, root, self._kept_leaves(size, fresh, leaf), leaves)
-        if identities is not None:
+        if some and identities is not None:
             identities(some)
         if count != self._count:
             raise FileError("the temporary database is damaged")
