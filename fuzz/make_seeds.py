@@ -10,6 +10,7 @@ import numpy
 import targets
 
 from atlas12288 import Manifest, TreeWitness, Witness, WitnessStream
+from atlas12288.manifest.statement import Options
 from atlas12288.sums import sums_line
 from atlas12288.tensors import TensorsWitness
 
@@ -41,15 +42,25 @@ def manifests() -> list[str]:
         Path(folder, "sub").mkdir()
         Path(folder, "sub", "b").write_bytes(targets.DATA)
         Path(folder, "link").symlink_to("a")
-        return [
-            Manifest.generate(folder).to_json(),
-            Manifest.generate(folder, tree=True, flat=False).to_json(),
-        ]
+        made = Manifest.generate(folder)
+        others = Manifest.generate(folder, tree=True, flat=False)
+    chosen = Options(("sha256",), "follow", ("*.tmp", "!/a"), ("a", "sub"), ("..", "../b"))
+    return [
+        made.to_json(),
+        others.to_json(),
+        Manifest.from_entries(chosen, made.entries).to_json(),
+    ]
 
 
 def npz() -> bytes:
     file = io.BytesIO()
     numpy.savez_compressed(file, **ARRAYS)
+    return file.getvalue()
+
+
+def npy(dtype: str) -> bytes:
+    file = io.BytesIO()
+    numpy.save(file, numpy.zeros((2, 1), [("a", dtype), ("b", "S0")]))
     return file.getvalue()
 
 
@@ -75,6 +86,12 @@ SEEDS = {
     "sums": [SUMS, TAGGED],
     "safetensors_file": [safetensors()],
     "npz_file": [npz()],
+    "npz_container": [
+        b"\0" + targets._NPY,
+        b"\1" + struct.pack("<BBi", 1, 1, 12) + targets._NPY,
+        b"\2" + struct.pack("<BBiBBi", 2, 4, 1 << 30, 129, 3, 5) + npy(">U9"),
+    ],
+    "arrow_ipc": [b"", struct.pack("<HB", 100, 1), struct.pack("<HBHB", 300, 64, 900, 128)],
     "command_line": [f"w{TREE.to_json()}\n", f"w{FLAT.to_json()}\n", f"p{PROOF}\n", b"l" + LEAVES],
 }
 

@@ -29,7 +29,7 @@ from atlas12288.manifest.engine import Checkpoint, Digests, hash_files
 from atlas12288.manifest.entries import DIGESTS
 from atlas12288.manifest.folder import Folder
 from atlas12288.manifest.generate import Outcome, generate_manifest, options_of
-from atlas12288.manifest.names import outputs_in, state_name
+from atlas12288.manifest.names import paths_in, state_name
 from atlas12288.manifest.rules import Rules
 from atlas12288.manifest.sources import Found, Problem
 from atlas12288.manifest.statement import Options
@@ -429,7 +429,7 @@ def test_a_file_that_has_become_a_link_is_not_read(data: Path, tmp_path: Path) -
     (data / "a").symlink_to("../outside")
     ((_, result),) = hash_files(Folder(data), founds, DIGESTS)
     assert isinstance(result, FileError)
-    assert str(result).endswith("out of the folder")
+    assert str(result) == "changed while it was read: it is a symbolic link now"
 
 
 def test_rules_of_the_ignore_file_are_before_those_of_exclude(data: Path, output: Path) -> None:
@@ -637,6 +637,8 @@ def test_a_file_that_changes_while_it_is_read_is_a_problem(
         source = Disturbed(data, opened=disturb)
     _, problems = generate(data, output, source=source)
     expected = "No such file or directory" if change == "vanish" else "changed while it was read"
+    if change == "grow":
+        expected += f": it had {size} bytes, and there are more"
     assert problems == {b"victim": expected}
     assert not output.exists()
 
@@ -657,10 +659,10 @@ def test_a_folder_that_cannot_be_listed_is_a_problem(
     fill(data, SIZES)
     scandir = os.scandir
 
-    def refuse(path: bytes) -> object:
-        if path.endswith(b"/d1"):
+    def refuse(descriptor: int) -> object:
+        if os.path.samestat(os.fstat(descriptor), (data / "d1").stat()):
             raise PermissionError(13, "Permission denied")
-        return scandir(path)
+        return scandir(descriptor)
 
     monkeypatch.setattr(os, "scandir", refuse)
     _, problems = generate(data, output)
@@ -672,14 +674,14 @@ def test_what_vanishes_while_it_is_listed_is_no_part_of_it(
     data: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(data, SIZES)
-    scandir = os.scandir
+    open_ = os.open
 
-    def vanish(path: bytes) -> object:
-        if path == os.fsencode(data / "d1"):
+    def vanish(path: Any, flags: int, **options: Any) -> int:
+        if path == b"d1":
             (data / "d1").rename(data.parent / "gone")
-        return scandir(path)
+        return open_(path, flags, **options)
 
-    monkeypatch.setattr(os, "scandir", vanish)
+    monkeypatch.setattr(os, "open", vanish)
     _, problems = generate(data, output)
     assert problems == {}
     assert not any(path.startswith(b"d1/") for path in paths_of(output))
@@ -700,49 +702,102 @@ def test_what_is_written_into_the_folder_is_no_part_of_it(data: Path) -> None:
     fill(data, SIZES)
     expected = atlas.Manifest.generate(data, tree=True)
     (data / "sub").mkdir()
-    output = data / "sub" / "x.atlas.json"
-    state = state_name(str(output))
-    assert state == str(data / "sub" / "x.atlas.state")
-    (data / "sub" / ".atlas12288-0123456789abcdef.tmp").touch()  # of a run that was killed
+    output, leaves = data / "sub" / "x.atlas.json", data / "sub" / "x.atlas.leaves"
     for _ in range(2):
-        found = atlas.Manifest.generate(
-            data, tree=True, output=output, leaves=data / "sub" / "x.atlas.leaves", state=state
-        )
+        found = atlas.Manifest.generate(data, tree=True, output=output, leaves=leaves)
         assert found == expected
         assert output.read_text() == expected.to_json()
-    names = {path.name for path in (data / "sub").iterdir()}
-    assert names == {
-        "x.atlas.json",
-        "x.atlas.leaves",
-        "x.atlas.state",
-        ".atlas12288-0123456789abcdef.tmp",
-    }
+    assert {path.name for path in (data / "sub").iterdir()} == {"x.atlas.json", "x.atlas.leaves"}
+
+
+def test_nothing_else_is_left_out_of_a_manifest(data: Path) -> None:
+    """Neither what killed runs left, nor what has the name of something that is written."""
+    contents = fill(data, SIZES)
+    output = data / "x.atlas.json"
+    atlas.Manifest.generate(data, output=output)
+    (data / "again.json").hardlink_to(output)
+    others = (".atlas12288-0123456789abcdef.tmp", "x.atlas.leaves/deep/evil", "x.json")
+    for other in others:
+        (data / other).parent.mkdir(parents=True, exist_ok=True)
+        (data / other).write_text("evil")
+    found = atlas.Manifest.generate(data, output=output)
+    expected = {*contents, b"again.json", *map(os.fsencode, others)}
+    assert {entry.path for entry in found.entries} == expected
 
 
 def test_outputs_elsewhere_hide_nothing(data: Path, tmp_path: Path) -> None:
     names = [str(tmp_path / "a"), str(tmp_path / "data2" / "b")]
-    assert outputs_in(str(data), names).paths == set()
+    assert all(paths_in(str(data), name) == set() for name in names)
     (tmp_path / "link").symlink_to(data)
-    assert outputs_in(str(data), [str(tmp_path / "link" / "c")]).paths == {b"c"}
+    assert paths_in(str(data), str(tmp_path / "link" / "c")) == {b"c"}
+    (data / "d").symlink_to("real/d")
+    assert paths_in(str(data), str(data / "d")) == {b"d", b"real/d"}
 
 
 def test_what_was_written_into_the_folder_is_not_added_where_one_says_what_it_was(
     data: Path,
 ) -> None:
     fill(data, SIZES)
-    (data / "real").mkdir()
-    (data / "m.leaves").symlink_to("real/leaves")
-    written = {"output": data / "m.atlas.json", "leaves": data / "m.leaves", "state": data / "m"}
+    written = {"output": data / "m.atlas.json", "leaves": data / "m.leaves"}
     manifest = atlas.Manifest.generate(data, tree=True, **written)  # type: ignore[arg-type]
-    (data / ".atlas12288-0123456789abcdef.tmp").touch()  # of a run that was killed
-    (data / "m-wal").touch()
-    assert manifest.verify(data, outputs=list(written.values()))
-    report = manifest.verify(data, leaves=data / "m.leaves")
-    added = [os.fsdecode(each.path) for each in report.differences]
-    assert added == ["m", "m-wal", "m.atlas.json"]
-    (data / "m.atlas.json.html").touch()
     report = manifest.verify(data, outputs=list(written.values()))
-    assert [each.path for each in report.differences] == [b"m.atlas.json.html"]
+    assert (report.holds, report.left_out) == (True, (b"m.atlas.json", b"m.leaves"))
+    report = manifest.verify(data, leaves=data / "m.leaves")
+    assert [each.path for each in report.differences] == [b"m.atlas.json"]
+    assert report.left_out == (b"m.leaves",)
+    for name in (".atlas12288-0123456789abcdef.tmp", "m.atlas.json.html"):
+        (data / name).touch()
+    report = manifest.verify(data, outputs=list(written.values()))
+    added = [b".atlas12288-0123456789abcdef.tmp", b"m.atlas.json.html"]
+    assert [each.path for each in report.differences] == added
+
+
+# --- What is there already
+
+
+def refusal(data: Path, **written: Path) -> str:
+    """Why nothing is written, when nothing was changed."""
+    folder = data.parent
+    before = {path: path.lstat() for path in folder.rglob("*")}
+    with pytest.raises(FileError) as caught:
+        atlas.Manifest.generate(data, tree=True, **written)  # type: ignore[arg-type]
+    assert {path: path.lstat() for path in folder.rglob("*")} == before
+    return str(caught.value)
+
+
+def test_what_is_no_manifest_is_not_replaced(data: Path, output: Path) -> None:
+    fill(data, SIZES)
+    statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://slsa.dev/x"}
+    for content in (b"my novel\n", b"null\n", b"{}", json.dumps(statement).encode(), bytes(64)):
+        output.write_bytes(content)
+        reason = "is no manifest or witness file, and is not replaced"
+        assert refusal(data, output=output) == f"output is '{output}': {reason}"
+
+
+def test_leaves_replace_nothing_but_those_of_the_manifest(data: Path, output: Path) -> None:
+    fill(data, SIZES)
+    leaves = output.with_name("leaves")
+    reason = f"is no file with the leaves of {output} as it is, and is not replaced"
+    leaves.write_bytes(random.Random(1).randbytes(64))  # a key, say
+    assert reason in refusal(data, output=output, leaves=leaves)
+    leaves.unlink()
+    for _ in range(2):
+        atlas.Manifest.generate(data, tree=True, output=output, leaves=leaves)
+    good = leaves.read_bytes()
+    for bad in (good[:-1], good[:-32], good + bytes(32), b"\1" + good[1:], good[:-1] + b"\1"):
+        leaves.write_bytes(bad)
+        assert reason in refusal(data, output=output, leaves=leaves)
+    leaves.unlink()
+    leaves.symlink_to("real")
+    assert "is a symbolic link to real, and is not replaced" in refusal(
+        data, output=output, leaves=leaves
+    )
+    leaves.with_name("real").write_bytes(good)
+    assert "is not replaced" in refusal(data, output=output, leaves=leaves)
+    leaves.unlink()
+    leaves.write_bytes(good)
+    atlas.Manifest.generate(data, tree=True, output=output, leaves=leaves)
+    assert leaves.read_bytes() == good
 
 
 # --- Resume and update
@@ -929,21 +984,43 @@ def test_without_update_a_finished_state_is_begun_anew(stopped: Stopped) -> None
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "flipped"])
-def test_files_whose_leaves_are_damaged_are_read_again(
+def test_files_whose_leaves_are_gone_are_read_again_and_damaged_leaves_are_refused(
     stopped: Stopped, data: Path, damage: str
 ) -> None:
     stopped.run()
     sidecar = stopped.output.with_suffix(".leaves")
     good = sidecar.read_bytes()
-    if damage == "gone":
-        sidecar.unlink()
-    elif damage == "cut":
-        os.truncate(sidecar, len(good) - 1)
-    else:
-        sidecar.write_bytes(bytes([*good[:-1], good[-1] ^ 1]))
-    outcome = stopped.run(update=True)
-    assert outcome.read == {"gone": 3, "cut": 1, "flipped": 1}[damage]
+    bad = {"gone": b"", "cut": good[:-1], "flipped": bytes([*good[:-1], good[-1] ^ 1])}[damage]
+    if bad:
+        sidecar.write_bytes(bad)
+        # Nobody knows whether they are ours, so they are neither used nor replaced.
+        with pytest.raises(FileError, match="is no file with the leaves of"):
+            stopped.run(update=True)
+        assert sidecar.read_bytes() == bad
+    sidecar.unlink()
+    assert stopped.run(update=True).read == 3
     assert sidecar.read_bytes() == good
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_files_whose_leaves_are_damaged_meanwhile_are_read_again(
+    stopped: Stopped, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    stopped.run()
+    sidecar = stopped.output.with_suffix(".leaves")
+    good = sidecar.read_bytes()
+    bad = {"cut": good[:-1], "flipped": bytes([*good[:-1], good[-1] ^ 1])}[damage]
+    real = store.Store.begin
+
+    def begin(*arguments: Any) -> Any:
+        sidecar.write_bytes(bad)  # after they were judged
+        return real(*arguments)
+
+    monkeypatch.setattr(store.Store, "begin", begin)
+    with pytest.raises(FileError, match="is no file with the leaves of"):
+        stopped.run(update=True)
+    assert stopped.read > 0
+    assert sidecar.read_bytes() == bad
 
 
 @pytest.mark.parametrize(
@@ -1117,8 +1194,8 @@ def test_a_damaged_state_never_gives_another_manifest(
         state.write_bytes(
             bytes([*good[:at], good[at] ^ 1 << moments.randrange(8), *good[at + 1 :]])
         )
-        for path in (output, output.with_suffix(".state-wal"), output.with_suffix(".state-shm")):
-            path.unlink(missing_ok=True)
+        for suffix in (".json", ".leaves", ".state-wal", ".state-shm"):
+            output.with_suffix(suffix).unlink(missing_ok=True)
         try:
             stopped.run()
         except FileError as found:

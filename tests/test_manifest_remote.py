@@ -21,7 +21,6 @@ from atlas12288.manifest.engine import Digests, hash_files
 from atlas12288.manifest.entries import DIGESTS
 from atlas12288.manifest.folder import Folder
 from atlas12288.manifest.generate import generate_manifest, options_of
-from atlas12288.manifest.names import Outputs
 from atlas12288.manifest.remote import RemoteFolder
 from atlas12288.manifest.rules import Rules
 from atlas12288.manifest.sources import Found, Source
@@ -142,7 +141,6 @@ def test_rules_leave_out_files_and_folders(memory: MemoryFileSystem) -> None:
         (Rules(exclude=["deep/er/"]), set(FILES) - {"deep/er/b"}),
         (Rules(exclude=["/deep"]), {"a.bin", "empty", "with space?#%41é"}),
         (Rules(exclude=["*.bin"]), set(FILES) - {"a.bin"}),
-        (Rules(outputs=Outputs(frozenset({b"empty"}))), set(FILES) - {"empty"}),
     ):
         assert set(listed(RemoteFolder("memory://data"), rules)[0]) == expected
 

@@ -58,7 +58,8 @@ def sums_line(digest: bytes, path: bytes) -> bytes:
 def verdict_line(path: bytes, verdict: str) -> bytes:
     """The line in which `sha256sum -c` says how it is with a file, without its end.
 
-    It is that of coreutils from 9.2 on; older ones escape only names that hold a newline.
+    It is that of coreutils 9.2 to 9.10. Older ones escape only names that hold a newline, and
+    newer ones put names that a shell would take apart in quotes.
     """
     mark, name = _escaped(path)
     return mark + name + b": " + verdict.encode("ascii")

@@ -47,7 +47,7 @@ Exit codes of every command:
   130  stopped by Ctrl-C
 FILE can be - for standard input. A command's --help shows an example.""",
 )
-@click.version_option(__version__, prog_name=PROGRAM)
+@click.version_option(__version__, "-V", "--version", prog_name=PROGRAM)
 def cli() -> None:
     """Witness and check bytes under the conservation law of Atlas-12288.
 

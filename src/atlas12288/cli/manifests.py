@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ..files import STDIN
-from ..manifest.names import SUFFIX, is_url, leaves_name
-from .report import Report
+from ..manifest.names import SUFFIX, is_url
+from .report import Report, file_name
 
 if TYPE_CHECKING:
     from ..manifest.rules import Rules
@@ -38,6 +38,14 @@ _OPTIONS: Final = (
         "or refuse them.",
     ),
     click.option(
+        "--links-below",
+        metavar="DIR",
+        multiple=True,
+        type=file_name,
+        help="Manifest: links that are followed may lead below this folder too; may be given "
+        "several times.",
+    ),
+    click.option(
         "--no-flat",
         is_flag=True,
         help="Manifest: with --tree, no SHA-256 of whole files, which one core must hash.",
@@ -45,7 +53,12 @@ _OPTIONS: Final = (
     click.option(
         "--update",
         is_flag=True,
-        help="Manifest: read only files whose size, modification time or inode changed.",
+        help="Manifest: read only files whose size, modification time or ctime changed.",
+    ),
+    click.option(
+        "--ignore-ctime",
+        is_flag=True,
+        help="Manifest: a file whose ctime alone changed, as by hard links of a backup, is known.",
     ),
     click.option(
         "--state",
@@ -104,11 +117,6 @@ def is_folder(name: str) -> bool:
     return name != STDIN and Path(name).is_dir()
 
 
-def written_beside(manifest: str) -> tuple[str, ...]:
-    """The manifest and all files that are written beside it."""
-    return manifest, leaves_name(manifest)
-
-
 def streams() -> frozenset[tuple[int, int]]:
     """Device and inode of the files that standard output and standard error are: what is printed is
     no part of a folder either."""
@@ -163,6 +171,15 @@ def amount(count: int) -> str:
     return f"{count} B" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
 
 
-def files(count: int) -> str:
-    """A number of files for people."""
-    return "1 file" if count == 1 else f"{count:,} files"
+def counted(count: int, one: str) -> str:
+    """A number of things for people: 1 file, 2,000 links."""
+    return f"1 {one}" if count == 1 else f"{count:,} {one}s"
+
+
+def content(files: int, links: int, size: int) -> str:
+    """What a manifest is of, for people: 3 files, 1 link, 12 B. Where there are links alone, no
+    content was read, and that is said."""
+    text = counted(files, "file")
+    if links > 0:
+        text += f", {counted(links, 'link')}"
+    return f"{text}, {amount(size)}" if files > 0 else f"{text}; no content was read"

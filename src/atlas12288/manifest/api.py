@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from .._types import Lazy
 from .._value import Value
 from ..files import FileError, RegularFile
-from .entries import EntriesRoot, Entry, in_order
+from .entries import Entry
 from .folder import Folder
 from .generate import (
     NoFileError,
@@ -18,16 +19,19 @@ from .generate import (
     naming,
     options_of,
 )
+from .links import folders_outside
 from .names import is_url, outputs_in
 from .paths import below, quoted
 from .sources import Source
-from .statement import Options, read_statement, write_statement
-from .states import own_files
+from .statement import Options, line_digests, read_statement, write_statement
+from .states import leave_out_states
 
 if TYPE_CHECKING:
-    from distributed import Client
+    import distributed
 
-    from .differences import Difference, ManifestReport
+    from . import differences
+else:
+    distributed, differences = Lazy("distributed"), Lazy(f"{__package__}.differences")
 
 Name = str | os.PathLike[str]
 
@@ -60,7 +64,7 @@ def open_source(
 
 
 class Manifest(Value):
-    """The digests of all files of a folder, a bucket or their like, and one root over them.
+    """The digests of all files of a folder, a bucket or their like, with one root.
 
     Made by `Manifest.generate(folder)` and `from_json`. It holds no time, so that the same files
     give equal manifests. It can be pickled. Form: docs/manifests.md.
@@ -68,21 +72,15 @@ class Manifest(Value):
     Attributes:
         options: what it was made with, and is verified with.
         entries: one for each file and symbolic link, sorted by path.
-        root: the root over the entries, 32 bytes.
+        root: the root over the options and the entries, 32 bytes.
     """
 
-    __slots__ = ("entries", "options", "root")
-    _FIELDS = ("options", "entries", "root")
+    __slots__ = _FIELDS = ("options", "entries", "root")
     _MADE_BY = "Manifest.generate() or from_json()"
 
-    if TYPE_CHECKING:
-
-        @property
-        def options(self) -> Options: ...
-        @property
-        def entries(self) -> tuple[Entry, ...]: ...
-        @property
-        def root(self) -> bytes: ...
+    options: Options
+    entries: tuple[Entry, ...]
+    root: bytes
 
     @classmethod
     def generate(
@@ -92,14 +90,16 @@ class Manifest(Value):
         root: Name | None = None,
         tree: bool = False,
         flat: bool = True,
-        symlinks: str = "record",
+        symlinks: Literal["record", "follow", "error"] = "record",
+        links_below: Sequence[Name] = (),
         exclude: Sequence[str] = (),
         threads: int | None = None,
         leaves: Name | None = None,
         output: Name | None = None,
         state: Name | Literal[True] | None = None,
         update: bool = False,
-        client: Client | None = None,
+        ignore_ctime: bool = False,
+        client: distributed.Client | None = None,
         storage_options: Mapping[str, Any] | None = None,
         advance: Callable[[int], None] | None = None,
         note: Callable[[str], object] | None = None,
@@ -114,22 +114,29 @@ class Manifest(Value):
             flat: each file gets its SHA-256 digest.
             symlinks: "record" where they lead, "follow" them where that is in the folder, or
                 "error" where there is one.
+            links_below: with symlinks="follow", folders outside of the folder below which links may
+                lead too. Recorded in the manifest, relative to the folder.
             exclude: rules in the syntax of gitignore; they follow those of `.atlasignore` in the
                 folder.
             threads: how many; None for one for each core that this process may use.
-            leaves: write the sidecar with the leaves of all files to this file; needs `output`.
-            output: write the manifest to this file, whole or not at all.
+            leaves: write the sidecar with the leaves of all files to this file; needs `output`. It
+                replaces nothing but the leaves of the manifest that is at `output`.
+            output: write the manifest to this file, whole or not at all. It replaces nothing but a
+                manifest or witness file.
             state: keep in this file what the next run needs: if this one is killed, that one goes
                 on. True for a file in the user's state folder, as on the command line: then a run
                 of seconds keeps nothing meanwhile, and goes on without where that folder cannot be
                 used. None to keep nothing.
-            update: read only files of which size, modification time or inode changed since the run
+            update: read only files of which size, modification time or ctime changed since the run
                 that wrote `output` and kept `state`.
+            ignore_ctime: what is known of a file counts where its ctime alone changed, as by a
+                backup that makes hard links or sets access times back.
             client: a Dask cluster that reads and hashes.
             storage_options: of fsspec, for a URL.
             advance: called with the number of bytes read since its last call.
             note: is told, in a sentence, what the run knows from one before, or why it knows
-                nothing, and which paths a rule leaves out.
+                nothing, which paths a rule leaves out, and how many links lead out of the folder
+                and are not followed.
 
         Raises:
             FileError: there is no file, or one of them cannot be read; then nothing is written. Or
@@ -144,7 +151,13 @@ class Manifest(Value):
         with naming(what, os.fspath(base)):
             source = open_source(base, parts, storage_options)
         options = options_of(
-            source, tree=tree, flat=flat, symlinks=symlinks, exclude=exclude, paths=parts
+            source,
+            tree=tree,
+            flat=flat,
+            symlinks=symlinks,
+            exclude=exclude,
+            paths=parts,
+            links_below=folders_outside(os.fspath(base), links_below, "links_below"),
         )
         if leaves is not None and output is None:
             raise ValueError(f"leaves is {os.fspath(leaves)!r}, must be None without output")
@@ -155,6 +168,7 @@ class Manifest(Value):
         problems = _Problems()
         common: dict[str, Any] = {
             "state": True if state is True else written.get("state"),
+            "ignore_ctime": ignore_ctime,
             "threads": threads,
             "client": client,
             "problem": problems.add,
@@ -184,18 +198,16 @@ class Manifest(Value):
             WitnessError: they are not, or there is none.
         """
         found = tuple(entries)
-        root = EntriesRoot()
-        for entry in in_order(found):
-            root.add(entry.to_json())
-        return cls._of(options=options, entries=found, root=root.digest())
+        root = line_digests(options, found).root()
+        return cls._of(options=options, entries=found, root=root)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """The manifest of a JSON text, as `to_json` gives it; bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text, or its root is not that over its files; the message names
-                the key, its value and the rule.
+            WitnessError: not such a text, or its root is not that of its options and files; the
+                message names the key, its value and the rule.
             TypeError: neither str nor bytes.
         """
         options, entries, root = read_statement(text)
@@ -220,15 +232,17 @@ class Manifest(Value):
         fail_fast: bool = False,
         storage_options: Mapping[str, Any] | None = None,
         advance: Callable[[int], None] | None = None,
-        on_difference: Callable[[Difference], object] | None = None,
-    ) -> ManifestReport:
+        on_difference: Callable[[differences.Difference], object] | None = None,
+    ) -> differences.ManifestReport:
         """Compares a folder with the manifest; its own rules apply, not a present `.atlasignore`.
 
         Args:
             root: the folder, or a URL of fsspec.
             leaves: the sidecar of the manifest, to know in which bytes files changed.
-            outputs: what `generate` was told to write: where these files are in the folder they
-                are not added. Nor are states in the user's state folder.
+            outputs: what `generate` was told to write, and the file that this manifest was read
+                from: where these regular files are in the folder they are left out, and the report
+                says which. So are `leaves`, where they are those of the manifest, and states in the
+                user's state folder.
             threads, advance, storage_options: as for `generate`.
             allow_extra: files that the manifest has not are no difference.
             fail_fast: the first difference ends it.
@@ -251,16 +265,17 @@ class Manifest(Value):
             source = open_source(root, parts, storage_options)
         with ExitStack() as stack:
             sidecar = None
-            own = [os.fspath(name) for name in outputs]
+            own = outputs_in(source.name, [os.fspath(name) for name in outputs])
+            leave_out_states(own, source.name)
             if leaves is not None:
-                own += _written(leaves=leaves).values()
+                _written(leaves=leaves)  # no URL
                 with naming("leaves", os.fspath(leaves)):
                     sidecar = stack.enter_context(RegularFile(os.fspath(leaves)))
             return verify_manifest(
                 self,
                 source,
                 leaves=sidecar,
-                outputs=outputs_in(source.name, own, own_files(source.name)),
+                outputs=own,
                 threads=threads,
                 allow_extra=allow_extra,
                 fail_fast=fail_fast,

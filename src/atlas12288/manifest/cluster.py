@@ -160,7 +160,8 @@ def _do_run(run: Run) -> RunResult:
     states: list[bytes] = []
     offsets = range(run.start * BLOCK_BYTES, min(run.stop * BLOCK_BYTES, size), BLOCK_BYTES)
     buffers = ring(BLOCK_BYTES, most_under_way(threads) if threads > 1 else 1)
-    with run.source.open(run.found) as reader:
+    # Each run is another opening of the file.
+    with run.source.open(run.found._replace(exact=True)) as reader:
 
         def hash_block(item: tuple[int, memoryview]) -> tuple[memoryview, bytes, int]:
             offset, buffer = item

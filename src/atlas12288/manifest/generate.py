@@ -17,19 +17,22 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..files import FileError, RegularFile, atomic_write_all, require_writable, shown
+from .._outputs import Target, atomic_write_all
+from ..files import FileError, RegularFile, shown
 from ..witness import ALGORITHM, TREE_ALGORITHM
 from . import engine
 from .entries import DIGESTS, Entry
+from .kinds import WITNESSES, leaves_of
 from .last_run import last_entries
 from .leaves_file import LeavesFile, remove_leaves
-from .names import is_url, outputs_in, state_name
+from .links import leads_out
+from .names import Outputs, is_url, outputs_in, state_name
 from .paths import is_text, quoted
 from .rules import IGNORE_FILE, Rules, ignore_file_rules
-from .sources import Problem, Source
+from .sources import Found, Problem, Source
 from .state import Begun, Context, Finished, State
 from .statement import SYMLINKS, Options, write_statement
-from .states import InUseError, Place, machine, moment, open_state, own_files, real
+from .states import InUseError, Place, leave_out_states, machine, moment, open_state, real
 from .store import KEPT_AFTER_S, Listed, Store
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ class Outcome(NamedTuple):
         read: how many files were read, those that could not be included.
         known: how many were not, because they are as they were when they were.
         errors: how many paths could not be listed or read. Where there is one nothing was written.
+        by_ctime: how many of those that were read are as they were but for their ctime.
     """
 
     files: int
@@ -69,6 +73,7 @@ class Outcome(NamedTuple):
     read: int
     known: int
     errors: int
+    by_ctime: int = 0
 
 
 def options_of(
@@ -79,6 +84,7 @@ def options_of(
     symlinks: str = SYMLINKS[0],
     exclude: Sequence[str] = (),
     paths: Iterable[bytes] = (),
+    links_below: Sequence[str] = (),
 ) -> Options:
     """The options of a new manifest; rules of the folder's own ignore file are before `exclude`.
 
@@ -88,6 +94,7 @@ def options_of(
         symlinks: "record", "error" or "follow".
         exclude: rules in the syntax of gitignore.
         paths: those of the source; none for all of it.
+        links_below: where links may lead besides, as `links.folders_outside` gives it.
 
     Raises:
         ValueError: no digest is wanted, or an argument is not as above.
@@ -98,6 +105,8 @@ def options_of(
         raise ValueError("flat and tree are False, must not both be: a file needs a digest")
     if symlinks not in SYMLINKS:
         raise ValueError(f"symlinks is {symlinks!r}, must be one of {', '.join(SYMLINKS)}")
+    if links_below and symlinks != "follow":
+        raise ValueError(f"links_below has {links_below[0]!r}, must be empty without following")
     if isinstance(exclude, str):
         raise TypeError("exclude is of type str, must be a sequence of texts")
     try:
@@ -111,7 +120,7 @@ def options_of(
         if not is_text(name):
             raise ValueError(f"paths has {quoted(path)}, must be UTF-8")
         names.append(name)
-    return Options(digests, symlinks, (*own, *exclude), tuple(names))
+    return Options(digests, symlinks, (*own, *exclude), tuple(names), tuple(links_below))
 
 
 def generate_manifest(
@@ -122,6 +131,7 @@ def generate_manifest(
     leaves: str | None = None,
     state: Place | None = None,
     update: bool = False,
+    ignore_ctime: bool = False,
     threads: int | None = None,
     client: Client | None = None,
     problem: Problem | None = None,
@@ -135,19 +145,22 @@ def generate_manifest(
     Args:
         source: what it is of, made for `options.paths`.
         options: as `options_of` gives them.
-        output: the file to write.
-        leaves: the sidecar to write beside it; needs tree roots.
+        output: the file to write; it replaces nothing but a manifest or witness file.
+        leaves: the sidecar to write beside it; needs tree roots. It replaces nothing but the leaves
+            of what is at `output`.
         state: where the run keeps what the next one needs: a file, or True for one in the user's
             state folder; None to keep nothing. Where that folder cannot be used the run goes on.
-        update: files of which neither size, modification time nor inode changed since the manifest
+        update: files of which neither size, modification time nor ctime changed since the manifest
             was written for which `state` was kept are not read again.
+        ignore_ctime: nor are those of which the ctime alone changed, as by a hard link.
         threads: as for `hash_files`.
         client: a Dask cluster that reads and hashes instead.
         problem: is told of each path that cannot be listed or read, and why; the others go on.
         expect: called with the bytes that will be read, when they are known.
         advance: called with the number of bytes read since its last call.
         note: is told, in a sentence, what the run knows from one before, or why it knows nothing,
-            and which paths of the options a rule leaves out.
+            which paths of the options a rule leaves out, and how many links lead out of the folder
+            and are not followed.
         streams: device and inode of open files that are written meanwhile, and are no part of it.
 
     Returns:
@@ -160,20 +173,27 @@ def generate_manifest(
         ValueError, TypeError: an argument is not as above.
         ImportError: an extra that is needed is not installed.
     """
-    for what, name in (("leaves", leaves), ("output", output)):
-        if name is not None:
-            with naming(what, name):
-                require_writable(name, [])
-    run = _Run(source, options, threads, client, problem, expect, advance, note)
-    names = (output,) if leaves is None else (leaves, output)
-    with run.store(names, output, leaves, state, update, streams) as store:
+    with ExitStack() as stack:
+        targets = []
+        for what, name, kind in (
+            ("output", output, WITNESSES),
+            ("leaves", leaves, leaves_of(output)),
+        ):
+            if name is not None:
+                with naming(what, name):
+                    targets.append(stack.enter_context(Target(name, kind)))
+        run = _Run(source, options, threads, client, problem, expect, advance, note)
+        names = [target.name for target in targets]
+        store = stack.enter_context(
+            run.store(names, output, leaves, state, update, ignore_ctime, streams)
+        )
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome
         digest = sha256()
-        with atomic_write_all(*names) as files:
-            entries = store.entries(None if leaves is None else files[0].write, run.identities)
-            write = files[-1].write
+        with atomic_write_all(*targets) as files:
+            entries = store.entries(None if leaves is None else files[-1].write, run.identities)
+            write = files[0].write
             for part in write_statement(options, entries):
                 digest.update(part)
                 write(part)
@@ -187,6 +207,7 @@ def generate_entries(
     *,
     outputs: Sequence[str] = (),
     state: str | None = None,
+    ignore_ctime: bool = False,
     threads: int | None = None,
     client: Client | None = None,
     problem: Problem | None = None,
@@ -199,7 +220,7 @@ def generate_entries(
     files that will be written, and are no part of it. What a state keeps ends with the run, because
     there is no manifest to update."""
     run = _Run(source, options, threads, client, problem, expect, advance, note)
-    with run.store(outputs, None, None, state, False, streams) as store:
+    with run.store(outputs, None, None, state, False, ignore_ctime, streams) as store:
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome, ()
@@ -229,6 +250,7 @@ class _Run:
         self._advance = advance
         self._note = note or (lambda _: None)
         self._errors = 0
+        self._links_out = 0
         self._listed = Listed(0, 0, 0, 0, 0)
         self._context: Context = {}
         self._state: State | None = None
@@ -242,6 +264,7 @@ class _Run:
         leaves: str | None,
         place: Place | None,
         update: bool,
+        ignore_ctime: bool,
         streams: frozenset[tuple[int, int]],
     ) -> Iterator[Store]:
         """What is there now, and what is known of it."""
@@ -249,6 +272,8 @@ class _Run:
             raise ValueError(f"leaves is {leaves!r}, must be None without tree roots")
         if update and place is None:
             raise ValueError("update is True, must be False where no state is kept")
+        if ignore_ctime and is_url(self._source.name):
+            raise ValueError("ignore_ctime is True, must be False for a URL: objects have none")
         with ExitStack() as stack:
             self._state = state = self._open_state(place, output)
             if state is not None:
@@ -270,22 +295,29 @@ class _Run:
                 )
             )
             known_from = self._load(store, output, begun, update)
-            own = outputs_in(self._source.name, outputs, streams | self._own_files())
-            rules = Rules(self._options.exclude, self._options.symlinks, own)
+            options = self._options
+            own = outputs_in(self._source.name, outputs, streams)
+            self._leave_out(own)
+            rules = Rules(options.exclude, options.symlinks, own, options.links_below)
             last_sidecar = None
             if leaves is not None:
                 with suppress(FileError):  # what it should have is read again
                     last_sidecar = RegularFile(leaves)
             self._listed = store.begin(
-                self._source.list(rules, self._tell),
+                self._listing(rules),
                 self._context,
                 update or (begun is not None and begun.update),
                 last_sidecar,
+                ignore_ctime=ignore_ctime,
             )
             if known_from is not None:
                 known = self._listed.known
                 files = "1 file" if known == 1 else f"{known:,} files"
                 self._note(f"{known_from}: {files} known")
+            if self._links_out:
+                many = f"{self._links_out:,} symbolic links lead"
+                what = "a symbolic link leads" if self._links_out == 1 else many
+                self._note(f"{what} out of the folder; what is there is not read")
             if rules.left_out:
                 first, others = os.fsdecode(min(rules.left_out)), len(rules.left_out) - 1
                 more = f", and {others} more" if others else ""
@@ -298,6 +330,15 @@ class _Run:
                 if store.is_kept:
                     self._note("what was read is kept: the same command goes on from there")
                 raise
+
+    def _listing(self, rules: Rules) -> Iterator[Found]:
+        name = self._source.name
+        # Any name does for the root of a URL, whose links hold no names of this machine.
+        root = b"/root" if is_url(name) else os.path.realpath(os.fsencode(name))
+        for found in self._source.list(rules, self._tell):
+            if found.target is not None and leads_out(found.path, found.target, root):
+                self._links_out += 1
+            yield found
 
     def _open_state(self, place: Place | None, output: str | None) -> State | None:
         if place is None:
@@ -393,16 +434,15 @@ class _Run:
         store.load_last(last_entries(state, finished, output))
         return f"goes by the state of the run at {moment(finished.time)}"
 
-    def _own_files(self) -> frozenset[tuple[int, int]]:
-        """What this run, or another one of this user, writes to where nobody asked for a file."""
-        found = set(own_files(self._source.name))
-        if found:
+    def _leave_out(self, outputs: Outputs) -> None:
+        """Leaves out what this run, or another one of this user, writes to where nobody asked for a
+        file."""
+        if leave_out_states(outputs, self._source.name):
             self._note("left out: the states of runs, in your state folder")
         if self._state is not None:
-            found.add(self._state.file)
-        if self._leaves is not None and self._leaves.sidecar is not None:
-            found.add(self._leaves.sidecar.file)
-        return frozenset(found)
+            outputs.add(self._state.path, self._state.status)
+        if self._leaves is not None and self._leaves.path is not None:
+            outputs.add(self._leaves.path, self._leaves.status)
 
     def identities(self, some: list[str]) -> None:
         """Keeps what identifies the next entries that are written."""
@@ -464,4 +504,12 @@ class _Run:
                     store.known(found, result)
         listed = self._listed
         read = listed.files - listed.known
-        return Outcome(listed.files, listed.links, listed.bytes, read, listed.known, self._errors)
+        return Outcome(
+            listed.files,
+            listed.links,
+            listed.bytes,
+            read,
+            listed.known,
+            self._errors,
+            listed.by_ctime,
+        )

@@ -8,19 +8,17 @@ killed. Each file of the manifest has a place in it, which is given when its fir
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from contextlib import suppress
-from fnmatch import translate
 from pathlib import Path
 from typing import Final
 
 from .._native import DIGEST_BYTES
-from ..files import TEMPORARY, FileError, file_errors, require_regular
+from .._outputs import TEMPORARY, temporary_name
+from ..files import FileError, file_errors, require_regular
 from .state import Sidecar
 
-_NAME: Final = re.compile(translate(TEMPORARY))
 _FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _WAITING_BYTES: Final = 1 << 18  # leaves of small files, which come one after another
 
@@ -47,7 +45,7 @@ class LeavesFile:
                 with tempfile.TemporaryFile(dir=self._folder) as file:
                     self._descriptor = os.dup(file.fileno())
                 return
-            descriptor = os.open(self._path(sidecar), _FLAGS)
+            descriptor = os.open(self._path_of(sidecar), _FLAGS)
             try:
                 _require_same(descriptor, sidecar)
             except BaseException:
@@ -55,9 +53,9 @@ class LeavesFile:
                 raise
             self._descriptor = descriptor
 
-    def _path(self, sidecar: Sidecar) -> Path:
+    def _path_of(self, sidecar: Sidecar) -> Path:
         # The state may come from a stranger: no other file can be meant.
-        if not _NAME.fullmatch(sidecar.name):
+        if not TEMPORARY.fullmatch(sidecar.name):
             raise FileError("is not the name of leaves under way")
         return self._folder / sidecar.name
 
@@ -66,12 +64,22 @@ class LeavesFile:
         """What it is; None where it has no name yet."""
         return self._sidecar
 
+    @property
+    def path(self) -> str | None:
+        """Where it is; None where it has no name yet."""
+        return None if self._sidecar is None else str(self._path_of(self._sidecar))
+
+    @property
+    def status(self) -> os.stat_result:
+        """What the system says of the file."""
+        return os.fstat(self._descriptor)
+
     def named(self) -> Sidecar:
         """Gives it a name where it has none."""
         if self._sidecar is not None:
             return self._sidecar
         self.flush()
-        name = f".atlas12288-{os.urandom(8).hex()}.tmp"
+        name = temporary_name()
         path = self._folder / name
         with file_errors():
             descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
@@ -129,7 +137,7 @@ class LeavesFile:
         if self._sidecar is not None:
             sidecar, self._sidecar = self._sidecar, None
             with suppress(OSError, FileError):
-                path = self._path(sidecar)
+                path = self._path_of(sidecar)
                 status = path.lstat()
                 if (status.st_dev, status.st_ino) == sidecar.file:
                     path.unlink()

@@ -40,6 +40,28 @@ def check_path(path: bytes, name: str) -> bytes:
     return path
 
 
+def check_outside(path: bytes, name: str) -> bytes:
+    """A path from a folder to another one, in its one form: it may begin with `..` parts.
+
+    Args:
+        path: its bytes.
+        name: what the message calls it.
+
+    Raises:
+        WitnessError: absolute, empty, with a NUL, or with a part that is empty or `.`, or that is
+            `..` behind a name.
+    """
+    parts = path.split(_SEPARATOR)
+    while parts and parts[0] == b"..":
+        del parts[0]
+    if any(part in (b"", b".", b"..") for part in parts) or b"\0" in path:
+        raise WitnessError(
+            f"{name} is {quoted(path)}, must be relative, without NUL, and without parts that are "
+            "empty or '.', or '..' behind a name"
+        )
+    return path
+
+
 def below(paths: Iterable[bytes], name: str) -> tuple[bytes, ...]:
     """Paths of parts of a folder in their one form, sorted, each once; none where one of them is
     the folder itself.

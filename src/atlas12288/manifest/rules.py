@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from ..files import FileError
-from .names import NO_OUTPUTS, Outputs
+from .names import Outputs
 from .paths import is_text
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ class Rules:
     Args:
         exclude: the rules; the last one that matches decides.
         symlinks: "record", "error" or "follow".
-        outputs: what is written into the folder meanwhile, and is no part of it.
+        links_below: where links that are followed may lead besides, as in `Options`.
+        outputs: files that are written into the folder and are no part of it; none where None. Who
+            lists asks `outputs.has_file` of each regular file.
 
     Attributes:
         left_out: paths that were asked for by name and that a rule excludes; `list` adds them.
@@ -53,18 +55,18 @@ class Rules:
         self,
         exclude: Sequence[str] = (),
         symlinks: str = "record",
-        outputs: Outputs = NO_OUTPUTS,
+        outputs: Outputs | None = None,
+        links_below: Sequence[str] = (),
     ) -> None:
         self.exclude = tuple(exclude)
         self.symlinks = symlinks
-        self.outputs = outputs
+        self.links_below = tuple(links_below)
+        self.outputs = Outputs() if outputs is None else outputs
         self.left_out: list[bytes] = []
         self._spec = _spec(self.exclude)
 
     def excludes(self, path: bytes, folder: bool) -> bool:
         """Is it no part of the manifest? What is below an excluded folder is not listed either."""
-        if self.outputs.has(path):
-            return True
         if self._spec is None:
             return False
         # Names that are not UTF-8 are matched byte by byte where they have no text.
@@ -82,12 +84,11 @@ class Rules:
         else:
             if not self.excludes(path, folder):
                 return False
-        if not self.outputs.has(path):
-            self.left_out.append(path)
+        self.left_out.append(path)
         return True
 
     def __reduce__(self) -> tuple[type[Rules], tuple[object, ...]]:
-        return Rules, (self.exclude, self.symlinks, self.outputs)
+        return Rules, (self.exclude, self.symlinks, self.outputs, self.links_below)
 
 
 def _spec(exclude: tuple[str, ...]) -> GitIgnoreSpec | None:

@@ -21,10 +21,13 @@ class Found(NamedTuple):
         path: relative to the source, as in `Entry`.
         size: of a file, in bytes, when it was listed.
         identity: differs when the file was replaced or changed: for a local file its modification
-            time and inode, for an object its ETag or version.
+            time and ctime, with a space between, for an object its ETag or version.
         target: what a symbolic link holds; None for a file.
         modified_ns: where the identity comes from a clock, the time of it in nanoseconds since
             1970: what is written soon after may have the same identity. 0 where it does not.
+        exact: a part of it is read, or was, by another opening of the file: what is opened must
+            have the same identity in all, so that no digest is of two contents. Otherwise what
+            changes no content may change between the listing and the opening: a local file's ctime.
     """
 
     path: bytes
@@ -32,6 +35,14 @@ class Found(NamedTuple):
     identity: str
     target: bytes | None = None
     modified_ns: int = 0
+    exact: bool = False
+
+
+def same_but_ctime(before: str, now: str) -> bool:
+    """Return whether two identities of a local file differ in nothing but the ctime."""
+    first, second = before.split(" "), now.split(" ")
+    del first[1:2], second[1:2]
+    return before != now and first == second
 
 
 # Takes the path of what is listed but cannot be part of a manifest, and the reason.
@@ -49,10 +60,11 @@ class Reader(Protocol):
         """
 
     def finish(self) -> None:
-        """The file was read to its listed end.
+        """The file was read to its listed end: the size of a listing is a hint. It is this method
+        that asks for one byte more, or knows from what was read that there is none.
 
         Raises:
-            FileError: it is longer than listed, or no longer what was listed.
+            FileError: it holds more than was listed, or is no longer what was opened.
         """
 
 

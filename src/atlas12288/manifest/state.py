@@ -30,6 +30,7 @@ from zlib import crc32
 
 from .. import _json
 from .._native import DIGEST_BYTES, MODULUS, WINDOW_BYTES
+from .._outputs import temporary_name
 from .._subtree import BLOCK_BYTES, window_count
 from ..errors import WitnessError
 from ..files import FileError, shown
@@ -223,13 +224,12 @@ class State:
     def _is_linked(self) -> bool:
         """Is the file still that of its name?"""
         status = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
-        return (status.st_dev, status.st_ino) == self.file
+        return os.path.samestat(status, self.status)
 
     @property
-    def file(self) -> tuple[int, int]:
-        """Device and inode."""
-        status = os.fstat(self._descriptor)
-        return status.st_dev, status.st_ino
+    def status(self) -> os.stat_result:
+        """What the system says of the file."""
+        return os.fstat(self._descriptor)
 
     # --- What it has
 
@@ -417,7 +417,7 @@ class _Next:
     def __init__(self, folder: int, name: str) -> None:
         self._folder = folder
         self._name = name
-        self._part = f".atlas12288-{os.urandom(8).hex()}.tmp"
+        self._part = temporary_name()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self._part, flags, 0o600, dir_fd=folder)
         self._at = 0

@@ -13,14 +13,14 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from fnmatch import translate
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from ..files import TEMPORARY, FileError, require_regular, shown
+from .._outputs import TEMPORARY
+from ..files import FileError, require_regular, shown
 from .leaves_file import remove_leaves
-from .names import is_url
+from .names import Outputs, is_url
 from .state import Begun, Context, Finished, State
 
 # A path of its own, or the user's state folder.
@@ -29,7 +29,6 @@ Place = str | Literal[True]
 DAYS_KEPT: Final = 180
 _FOLDER: Final = "atlas12288"
 _NAME: Final = re.compile(r"[0-9a-f]{64}\.state")
-_TEMPORARY: Final = re.compile(translate(TEMPORARY))
 _DAY_S: Final = 24 * 60 * 60
 # Judged in one run, so that it costs less than a file to read. Their names are digests, so that
 # any few are a fair choice, and all have their turn.
@@ -234,38 +233,28 @@ def _open_file(folder: int, name: str, path: str) -> int:
     raise FileError("it is replaced again and again")
 
 
-def has_state(place: Place, output: str) -> bool:
-    """Has a run for this manifest been begun, of which this user has a state?"""
-    try:
-        path = Path(place) if place is not True else user_folder() / state_file(output)
-        status = path.lstat()
-        _require_own(status)
-    except (OSError, ValueError, FileError):
-        return False
-    return stat.S_ISREG(status.st_mode)
-
-
-def own_files(root: str) -> frozenset[tuple[int, int]]:
-    """Device and inode of the states in the user's folder, where that is inside of `root`. They
-    change with every run, and so are no part of what is witnessed."""
-    found: set[tuple[int, int]] = set()
+def leave_out_states(outputs: Outputs, root: str) -> bool:
+    """Leaves out the states in the user's folder, where that is inside of `root`: they change with
+    every run. Returns whether there is one."""
     if is_url(root):
-        return frozenset()
+        return False
+    found = False
     with suppress(OSError, ValueError, FileError):
         path = user_folder()
         if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
-            return frozenset()
+            return False
         folder = _open_folder(path, make=False)
         try:
             for name in _names(folder):
-                if _NAME.fullmatch(name) or _TEMPORARY.fullmatch(name):
+                if _NAME.fullmatch(name) or TEMPORARY.fullmatch(name):
                     with suppress(OSError):
                         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                         if stat.S_ISREG(status.st_mode):
-                            found.add((status.st_dev, status.st_ino))
+                            outputs.add(str(path / name), status)
+                            found = True
         finally:
             os.close(folder)
-    return frozenset(found)
+    return found
 
 
 def _names(folder: int) -> list[str]:
@@ -330,7 +319,7 @@ def _remove_if_old(folder: int, name: str) -> None:
     days = (time.time() - status.st_mtime) / _DAY_S
     if not stat.S_ISREG(status.st_mode):
         return
-    if _TEMPORARY.fullmatch(name) and days > 1:  # of a run that was killed
+    if TEMPORARY.fullmatch(name) and days > 1:  # of a run that was killed
         os.unlink(name, dir_fd=folder)
     if not _NAME.fullmatch(name):
         return

@@ -24,7 +24,7 @@ from ..witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from .engine import Checkpoint, Digests, LeafSink
 from .entries import Entry
 from .leaves_file import LeavesFile
-from .sources import Found
+from .sources import Found, same_but_ctime
 from .state import UNTRUSTED, Begun, Context, Failed, Known, Part, Record, Roots, State
 
 # What is modified while it is read may keep its identity where the clock of the file system is
@@ -46,8 +46,8 @@ _SCHEMA: Final = (
     # first of its leaves, in the leaves under way where fresh, else in the sidecar of the manifest
     # that was last written.
     "CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, identity TEXT, target BLOB,"
-    " trusted INTEGER, listed INTEGER, residue INTEGER, sha256 BLOB, root BLOB, fresh INTEGER,"
-    " leaf INTEGER) WITHOUT ROWID",
+    " trusted INTEGER, listed INTEGER, by_ctime INTEGER, residue INTEGER, sha256 BLOB, root BLOB,"
+    " fresh INTEGER, leaf INTEGER) WITHOUT ROWID",
     f"CREATE INDEX large ON files (size) WHERE size > {BLOCK_BYTES}",
     # How far the run before came in files of several blocks, and the roots of these blocks.
     "CREATE TABLE parts (path BLOB PRIMARY KEY, size INTEGER, identity TEXT, blocks INTEGER,"
@@ -61,17 +61,35 @@ _SAME: Final = (
     "size = excluded.size AND identity = excluded.identity AND excluded.identity != ''"
     " AND excluded.target IS NULL"
 )
+# Known, and changed in nothing but the ctime.
+_BY_CTIME: Final = (
+    "residue IS NOT NULL AND size = excluded.size AND excluded.target IS NULL"
+    " AND same_but_ctime(identity, excluded.identity)"
+)
 _KEPT: Final = ("residue", "sha256", "root", "fresh", "leaf")
-_LIST: Final = (
+_INSERT: Final = (
     "INSERT INTO files (path, size, identity, target, trusted, listed) VALUES (?, ?, ?, ?, ?, 1)"
-    " ON CONFLICT (path) DO UPDATE SET "
+    " ON CONFLICT (path) DO UPDATE SET size = excluded.size, target = excluded.target, listed = 1, "
+)
+_LIST: Final = (
+    _INSERT
     + ", ".join(f"{name} = CASE WHEN {_SAME} THEN {name} END" for name in _KEPT)
-    + ", size = excluded.size, identity = excluded.identity, target = excluded.target,"
-    " trusted = excluded.trusted, listed = 1"
+    + f", by_ctime = {_BY_CTIME}, identity = excluded.identity, trusted = excluded.trusted"
+)
+# What is known of a file is bound to the identity that it had. A part of one is not kept: what was
+# read of it and what will be could be of two contents.
+_LIST_WITHOUT_CTIME: Final = (
+    _INSERT
+    + ", ".join(f"{name} = CASE WHEN {_SAME} OR {_BY_CTIME} THEN {name} END" for name in _KEPT)
+    + ", by_ctime = 0, "
+    + ", ".join(
+        f"{name} = CASE WHEN {_BY_CTIME} THEN {name} ELSE excluded.{name} END"
+        for name in ("identity", "trusted")
+    )
 )
 _LOAD: Final = (
     "INSERT OR REPLACE INTO files (path, size, identity, residue, sha256, root, fresh, leaf,"
-    " listed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)"
+    " trusted, listed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, 0)"
 )
 _FOUND: Final = "path, size, identity, target"
 _KNOWN: Final = f"{_FOUND}, residue, sha256, root, fresh, leaf"
@@ -87,6 +105,7 @@ class Listed(NamedTuple):
         bytes: of all files.
         known: how many files need no reading.
         unread: the bytes to be read.
+        by_ctime: how many files were known, and changed in nothing but their ctime.
     """
 
     files: int
@@ -94,6 +113,7 @@ class Listed(NamedTuple):
     bytes: int
     known: int
     unread: int
+    by_ctime: int = 0
 
 
 class _Reading:
@@ -146,11 +166,13 @@ class Store:
         self._changed: set[bytes] = set()  # of those, the ones with news for the state
         self._count = 0  # of files and links
         self._sidecar: RegularFile | None = None
+        self._list_by = _LIST
         with self._errors():
             # A name that is empty: a private file that SQLite deletes.
             self._base = sqlite3.connect("", isolation_level=None)
             try:
                 run = self._base.execute
+                self._base.create_function("same_but_ctime", 2, same_but_ctime, deterministic=True)
                 run(f"PRAGMA cache_size = -{_CACHE_KIB}")
                 run("PRAGMA temp_store = FILE")
                 run("PRAGMA journal_mode = OFF")
@@ -259,6 +281,8 @@ class Store:
         context: Context,
         update: bool,
         sidecar: RegularFile | None = None,
+        *,
+        ignore_ctime: bool = False,
     ) -> Listed:
         """Takes what is there now, and keeps what is known of files that are as they were.
 
@@ -267,9 +291,11 @@ class Store:
             context: of the run; those of the runs before that were loaded were the same.
             update: were files of a finished run loaded?
             sidecar: with the leaves of the manifest that was last written; the store closes it.
+            ignore_ctime: what is known of a file counts where its ctime alone changed.
         """
         self._context, self._update = context, update
         self._sidecar = sidecar
+        self._list_by = _LIST_WITHOUT_CTIME if ignore_ctime else _LIST
         begin = time_ns() - RACY_NS
         rows: list[tuple[Any, ...]] = []
         for found in founds:
@@ -290,17 +316,17 @@ class Store:
             row = run(
                 "SELECT count(*) - count(target), count(target), sum(size), count(residue),"
                 f" sum(({_UNKNOWN}) * size) - (SELECT ifnull(sum(min(size, blocks * ?)), 0)"
-                " FROM parts) FROM files",
+                " FROM parts), total(by_ctime) FROM files",
                 (BLOCK_BYTES,),
             ).fetchone()
-        files, links, size, known, unread = row
+        files, links, size, known, unread, by_ctime = row
         self._count = files + links
-        return Listed(files, links, size or 0, known, unread or 0)
+        return Listed(files, links, size or 0, known, unread or 0, int(by_ctime))
 
     def _list(self, rows: list[tuple[Any, ...]]) -> None:
         rows.sort()  # the table is in this order: neighbours are on one page
         with self._errors():
-            self._base.executemany(_LIST, rows)
+            self._base.executemany(self._list_by, rows)
         rows.clear()
 
     def _forget_damaged(self) -> None:
