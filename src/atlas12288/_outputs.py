@@ -8,6 +8,7 @@ is taken in its folder, which is held open, and what stands there is judged by w
 import errno
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -36,6 +37,10 @@ class OutputKind(NamedTuple):
     words: str
     is_one: Callable[[RegularFile], bool]
     through_links: bool = False
+
+
+# The names that `temporary_name` gives.
+TEMPORARY: Final = re.compile(r"\.atlas12288-[0-9a-f]{16}\.tmp")
 
 
 def temporary_name() -> str:

@@ -21,8 +21,6 @@ from ..manifest.names import (
     leaves_name,
     outputs_in,
     paths_in,
-    state_files,
-    state_name,
 )
 from ..manifest.statement import MANIFEST_MOST_BYTES
 from .manifests import content, counted, source_at, streams
@@ -147,11 +145,12 @@ def _text(chunks: Iterable[bytes | memoryview]) -> bytes:
 
 def _outputs(wanted: Wanted, root: str, status: os.stat_result) -> Outputs:
     """What is no part of the folder, as far as it is there: the manifest that was read, the picture
-    that will be replaced, and what is printed."""
+    that will be replaced, states of runs, and what is printed."""
+    from ..manifest.states import leave_out_states
+
     names = [] if wanted.plot is None or wanted.plot == SKETCH else [wanted.plot]
-    if wanted.manifest != STDIN:
-        names += state_files(state_name(wanted.manifest))
     outputs = outputs_in(root, names, streams())
+    leave_out_states(outputs, root)
     if wanted.manifest != STDIN:
         outputs.add(wanted.manifest, status)
     return outputs

@@ -13,11 +13,11 @@ from .._native import DIGEST_BYTES
 from .._outputs import OutputKind, Target, atomic_write_all
 from ..errors import WitnessError
 from ..files import STDIN, FileError, RegularFile
-from ..manifest.names import is_url, leaves_name, state_name
+from ..manifest.names import is_url, leaves_name
 from ..sums import read_sums, sums_line
 from .manifests import content, counted, is_folder, source_at, streams
 from .report import Report, shown
-from .witnesses import output_at
+from .witnesses import ONLY_ROOT_IS_URL, output_at
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -57,6 +57,7 @@ class Wanted(NamedTuple):
     links_below: tuple[str, ...]
     no_flat: bool
     update: bool
+    state: str | None
     ignore_ctime: bool
     scheduler: str | None
     form: str | None
@@ -130,7 +131,9 @@ def _require_sense(wanted: Wanted) -> None:
     if wanted.as_sums and wanted.tree:
         raise click.UsageError("--format sha256sum has flat digests alone: not with --tree")
     if wanted.update and (wanted.output is None or wanted.as_sums):
-        raise click.UsageError("--update needs -o with a manifest: beside it is what is known")
+        raise click.UsageError("--update needs -o with a manifest, which has what is known")
+    if wanted.state is not None:
+        _require_sense_of_state(wanted, wanted.state)
     if wanted.ignore_ctime and (wanted.output is None or wanted.as_sums):
         raise click.UsageError("--ignore-ctime needs -o with a manifest, as --update does")
     if wanted.links_below and wanted.symlinks != "follow":
@@ -144,6 +147,16 @@ def _require_sense(wanted: Wanted) -> None:
     urls = [path for path in wanted.paths if is_url(path)]
     if urls and len(wanted.paths) > 1:
         raise click.UsageError(f"a URL is witnessed alone: {shown(urls[0])}")
+
+
+def _require_sense_of_state(wanted: Wanted, state: str) -> None:
+    if wanted.output is None or wanted.as_sums:
+        raise click.UsageError("--state needs -o with a manifest")
+    if is_url(state):
+        raise click.UsageError(f"--state {shown(state)}: {ONLY_ROOT_IS_URL}")
+    for other in (wanted.output, leaves_name(wanted.output)):
+        if os.path.realpath(other) == os.path.realpath(state):
+            raise click.UsageError(f"--state {shown(state)}: is {shown(other)}, must be another")
 
 
 def _require_outputs(wanted: Wanted, stack: ExitStack) -> Target | None:
@@ -221,7 +234,7 @@ class _Making:
             options,
             output,
             leaves=leaves_name(output) if wanted.tree else None,
-            state=state_name(output),
+            state=wanted.state or True,
             update=wanted.update,
             ignore_ctime=wanted.ignore_ctime,
             threads=wanted.threads,

@@ -61,6 +61,13 @@ _OPTIONS: Final = (
         help="Manifest: a file whose ctime alone changed, as by hard links of a backup, is known.",
     ),
     click.option(
+        "--state",
+        metavar="FILE",
+        type=click.Path(readable=False),
+        help="Manifest: keep here what --update and the run after a killed one need; in your own "
+        "state folder if not given.",
+    ),
+    click.option(
         "--scheduler",
         metavar="ADDRESS",
         help="Manifest: hash on the Dask cluster of this scheduler, for example tcp://host:8786.",

@@ -76,8 +76,8 @@ def command(
     files: verify says later which of them changed, are missing, or were added. It has no time, so
     that the same files give the same manifest. The paths in it are relative to the folder, or to
     the current folder where there are several. An .atlasignore in the folder holds rules of
-    gitignore for what is left out. A run that was stopped goes on where it was, with the state that
-    it keeps in NAME.atlas.state.
+    gitignore for what is left out. A run that was stopped after some seconds goes on where it was,
+    with the state that it keeps in your state folder, or in FILE of --state; it says so.
     """
     output = output_file(output, as_json)
     if manifests.is_wanted(files, output, of_manifests):

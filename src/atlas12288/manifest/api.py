@@ -24,6 +24,7 @@ from .names import is_url, outputs_in
 from .paths import below, quoted
 from .sources import Source
 from .statement import Options, line_digests, read_statement, write_statement
+from .states import leave_out_states
 
 if TYPE_CHECKING:
     import distributed
@@ -95,7 +96,7 @@ class Manifest(Value):
         threads: int | None = None,
         leaves: Name | None = None,
         output: Name | None = None,
-        state: Name | None = None,
+        state: Name | Literal[True] | None = None,
         update: bool = False,
         ignore_ctime: bool = False,
         client: distributed.Client | None = None,
@@ -122,16 +123,20 @@ class Manifest(Value):
                 replaces nothing but the leaves of the manifest that is at `output`.
             output: write the manifest to this file, whole or not at all. It replaces nothing but a
                 manifest or witness file.
-            state: keep the state of the run in this file. If it is killed, the next one goes on.
+            state: keep in this file what the next run needs: if this one is killed, that one goes
+                on. True for a file in the user's state folder, as on the command line: then a run
+                of seconds keeps nothing meanwhile, and goes on without where that folder cannot be
+                used. None to keep nothing.
             update: read only files of which size, modification time or ctime changed since the run
-                of which `state` is.
+                that wrote `output` and kept `state`.
             ignore_ctime: what is known of a file counts where its ctime alone changed, as by a
                 backup that makes hard links or sets access times back.
             client: a Dask cluster that reads and hashes.
             storage_options: of fsspec, for a URL.
             advance: called with the number of bytes read since its last call.
-            note: is told, in a sentence, what happens to a state that was there, which paths a rule
-                leaves out, and how many links lead out of the folder and are not followed.
+            note: is told, in a sentence, what the run knows from one before, or why it knows
+                nothing, which paths a rule leaves out, and how many links lead out of the folder
+                and are not followed.
 
         Raises:
             FileError: there is no file, or one of them cannot be read; then nothing is written. Or
@@ -142,7 +147,7 @@ class Manifest(Value):
         """
         base, parts = _parts(paths, root)
         what = "paths" if root is None and not parts else "root"
-        written = _written(output=output, leaves=leaves, state=state)
+        written = _written(output=output, leaves=leaves, state=None if state is True else state)
         with naming(what, os.fspath(base)):
             source = open_source(base, parts, storage_options)
         options = options_of(
@@ -156,10 +161,13 @@ class Manifest(Value):
         )
         if leaves is not None and output is None:
             raise ValueError(f"leaves is {os.fspath(leaves)!r}, must be None without output")
+        if state is True and output is None:
+            raise ValueError("state is True, must be a path or None without output")
+        if update and output is None:
+            raise ValueError("update is True, must be False without output")
         problems = _Problems()
         common: dict[str, Any] = {
-            "state": written.get("state"),
-            "update": update,
+            "state": True if state is True else written.get("state"),
             "ignore_ctime": ignore_ctime,
             "threads": threads,
             "client": client,
@@ -172,7 +180,7 @@ class Manifest(Value):
                 _, entries = generate_entries(source, options, **common)
             else:
                 made, sidecar = written["output"], written.get("leaves")
-                generate_manifest(source, options, made, leaves=sidecar, **common)
+                generate_manifest(source, options, made, leaves=sidecar, update=update, **common)
         except NoFileError as error:
             with naming(what, os.fspath(base)):
                 raise error
@@ -233,7 +241,8 @@ class Manifest(Value):
             leaves: the sidecar of the manifest, to know in which bytes files changed.
             outputs: what `generate` was told to write, and the file that this manifest was read
                 from: where these regular files are in the folder they are left out, and the report
-                says which. So are `leaves`, where they are those of the manifest.
+                says which. So are `leaves`, where they are those of the manifest, and states in the
+                user's state folder.
             threads, advance, storage_options: as for `generate`.
             allow_extra: files that the manifest has not are no difference.
             fail_fast: the first difference ends it.
@@ -257,6 +266,7 @@ class Manifest(Value):
         with ExitStack() as stack:
             sidecar = None
             own = outputs_in(source.name, [os.fspath(name) for name in outputs])
+            leave_out_states(own, source.name)
             if leaves is not None:
                 _written(leaves=leaves)  # no URL
                 with naming("leaves", os.fspath(leaves)):

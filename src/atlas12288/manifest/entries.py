@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from hashlib import sha256
 from itertools import islice
 from json.encoder import encode_basestring as _quoted
@@ -128,6 +129,33 @@ def trees_in(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
             end = match.end()
             yield int(match[2]), bytes.fromhex(match[1].decode("ascii"))
         rest = text[max(end, len(text) - _TREE_MOST_BYTES) :]
+
+
+def read_line(line: bytes, digests: tuple[str, ...]) -> Entry:
+    """Return the entry of a line that `Entry.to_json` wrote.
+
+    Most have a path without escapes, and are taken apart by one expression: for a million entries
+    that takes a fifth of the time.
+
+    Raises:
+        WitnessError: as `Entry.of_json`.
+    """
+    found = _plain(digests).fullmatch(line)
+    if found is None:
+        return Entry.of_json(_json.read(line), digests)
+    path, residue, *values, size = found.groups()
+    hashes = dict(zip(digests, (bytes.fromhex(value.decode()) for value in values), strict=True))
+    return Entry(path, int(size), int(residue), hashes.get(ALGORITHM), hashes.get(TREE_ALGORITHM))
+
+
+@cache
+def _plain(digests: tuple[str, ...]) -> re.Pattern[bytes]:
+    """A file with a path in printable ASCII. Where a number could be none of an entry's it does not
+    match."""
+    hashes = "".join(f',"{re.escape(name)}":"([0-9a-f]{{64}})"' for name in digests)
+    path = r'"path":"([ !#-\[\]-~]+)"'
+    numbers = r'"residue":([0-9]|[1-8][0-9]|9[0-5])', '"size":([1-9][0-9]{0,14})'
+    return re.compile(rf"\{{{path},{numbers[0]}{hashes},{numbers[1]}\}}".encode())
 
 
 def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:

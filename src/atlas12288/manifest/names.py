@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names of a manifest and of what stands beside it: NAME.atlas.json, .leaves and .state; and
-which files of a folder are such ones."""
+"""The names of a manifest and of its leaves beside it: NAME.atlas.json and .leaves; and which files
+of a folder are such ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from ..files import FileError, RegularFile
 SUFFIX: Final = ".atlas.json"
 _LEAVES_SUFFIX: Final = ".atlas.leaves"
 _STATE_SUFFIX: Final = ".atlas.state"
-_SQLITE_SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
 
 def is_url(name: str) -> bool:
@@ -38,13 +37,8 @@ def leaves_name(witnesses: str) -> str:
 
 
 def state_name(manifest: str) -> str:
-    """Where the command line keeps the state of a manifest, beside it as the leaves."""
+    """Where the state of a manifest was before it moved to the user's state folder."""
     return str(Path(manifest.removesuffix(SUFFIX) + _STATE_SUFFIX))
-
-
-def state_files(state: str) -> tuple[str, ...]:
-    """A state, and the files that SQLite keeps beside it."""
-    return tuple(state + suffix for suffix in _SQLITE_SUFFIXES)
 
 
 class Outputs:
