@@ -8,8 +8,12 @@
 
 import { DIGEST_BYTES } from "./constants.js";
 import { WitnessError } from "./errors.js";
+import { printable } from "./text.js";
 import { isA, typeName } from "./wasm.js";
 
+// A witness has 250 characters. What is larger is none, and is not read: strings of many millions
+// have no token, and numbers of as many digits take minutes.
+const TEXT_MOST = 65_536;
 // Strings whole, so that what stands in them is not taken for structure; then one sign or word.
 const TOKENS = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/g;
 
@@ -37,6 +41,10 @@ export class Fields {
   constructor(text, keys) {
     if (typeof text !== "string" && !isA("Uint8Array", text)) {
       throw new TypeError(`text is of type ${typeName(text)}, must be a string or a Uint8Array`);
+    }
+    if (text.length > TEXT_MOST) {
+      const unit = typeof text === "string" ? "characters" : "bytes";
+      throw new WitnessError(`text has ${text.length} ${unit}, must have at most ${TEXT_MOST}`);
     }
     this.#raw = members(text);
     for (const key of this.#raw.keys()) {
@@ -110,7 +118,7 @@ export class Fields {
   /** @param {string} key */
   #shown(key) {
     const raw = this.#raw.get(key) ?? "";
-    return cut(raw.startsWith('"') ? quoted(JSON.parse(raw)) : raw);
+    return cut(raw.startsWith('"') ? quoted(JSON.parse(raw)) : printable(raw));
   }
 }
 
@@ -128,10 +136,10 @@ function members(text) {
     value = JSON.parse(source);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new WitnessError(`text must be JSON: ${reason}`);
+    throw new WitnessError(`text must be JSON: ${printable(reason)}`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new WitnessError(`text is ${cut(source.trim())}, must be a JSON object`);
+    throw new WitnessError(`text is ${cut(printable(source.trim()))}, must be a JSON object`);
   }
   // JSON.parse says that the text is well-formed, but forgets repeated keys and digits of numbers.
   const found = new Map();
@@ -157,7 +165,7 @@ function members(text) {
 
 /** @param {string} text */
 function quoted(text) {
-  return `'${text}'`;
+  return `'${printable(text)}'`;
 }
 
 /** @param {string} text */
