@@ -11,9 +11,8 @@ import { WitnessError } from "./errors.js";
 import { printable } from "./text.js";
 import { isA, typeName } from "./wasm.js";
 
-// A witness has 250 characters. What is larger is none, and is not read: strings of many millions
-// have no token, and numbers of as many digits take minutes.
-const TEXT_MOST = 65_536;
+// A witness has less than 300; a text of millions is none, and to take it apart would end the stack.
+const CHARACTERS_MOST = 65536;
 // Strings whole, so that what stands in them is not taken for structure; then one sign or word.
 const TOKENS = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/g;
 
@@ -41,10 +40,6 @@ export class Fields {
   constructor(text, keys) {
     if (typeof text !== "string" && !isA("Uint8Array", text)) {
       throw new TypeError(`text is of type ${typeName(text)}, must be a string or a Uint8Array`);
-    }
-    if (text.length > TEXT_MOST) {
-      const unit = typeof text === "string" ? "characters" : "bytes";
-      throw new WitnessError(`text has ${text.length} ${unit}, must have at most ${TEXT_MOST}`);
     }
     this.#raw = members(text);
     for (const key of this.#raw.keys()) {
@@ -127,6 +122,9 @@ export class Fields {
  * @param {string | Uint8Array} text
  */
 function members(text) {
+  if (text.length > CHARACTERS_MOST) {
+    throw new WitnessError(`text has ${text.length} characters, must have at most ${CHARACTERS_MOST}`);
+  }
   let value;
   let source = "";
   try {

@@ -87,11 +87,11 @@ for (const [json, message] of REFUSED) {
   });
 }
 
-test("a text is read up to its bound, and bytes are counted as bytes", () => {
+test("a text is read up to its bound, and so are bytes", () => {
   assert.equal(atlas.Witness.fromJson(text().padEnd(65_536)).toJson(), text());
   const bytes = (/** @type {number} */ count) => new TextEncoder().encode(text().padEnd(count));
   assert.equal(atlas.Witness.fromJson(bytes(65_536)).toJson(), text());
-  const message = `text has 65537 bytes, ${MOST}`;
+  const message = `text has 65537 characters, ${MOST}`;
   assert.throws(() => atlas.Witness.fromJson(bytes(65_537)), { name: "WitnessError", message });
 });
 
