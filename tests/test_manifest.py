@@ -184,6 +184,22 @@ def test_options_put_into_a_manifest_change_its_root_and_are_refused(what: str) 
     assert atlas.Manifest.from_json(json.dumps(document)) == other != MANIFEST
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(digests=()), "digests is [], must be a list of one or both"),
+        (Options(exclude=("\udcff",)), "exclude is ['\\udcff'], must be a list of texts of whole"),
+        (Options(paths=("a/..",)), "paths is 'a/..', must be relative"),
+        (Options(links_below=("../b",)), "must be empty where symlinks is not 'follow'"),
+        (Options(symlinks="follow", links_below=("b", "a")), "must be sorted, each once"),
+    ],
+)
+def test_options_that_a_reader_refuses_are_not_written(options: Options, message: str) -> None:
+    with pytest.raises(atlas.WitnessError) as caught:
+        atlas.Manifest.from_entries(options, MANIFEST.entries)
+    assert message in str(caught.value)
+
+
 # --- What is none
 
 Change = Callable[[dict[str, Any]], object]

@@ -195,7 +195,7 @@ class Manifest(Value):
         """The manifest of entries that are sorted by path.
 
         Raises:
-            WitnessError: they are not, or there is none.
+            WitnessError: they are not, or there is none; or a reader would refuse the options.
         """
         found = tuple(entries)
         root = line_digests(options, found).root()

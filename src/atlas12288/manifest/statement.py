@@ -56,7 +56,11 @@ class Options(NamedTuple):
     links_below: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
-        """The canonical JSON, in UTF-8."""
+        """The canonical JSON, in UTF-8.
+
+        Raises:
+            WitnessError: it is not what `of_json` reads, so that no manifest is made that is none.
+        """
         fields = {
             "digests": self.digests,
             "exclude": self.exclude,
@@ -64,7 +68,9 @@ class Options(NamedTuple):
             "paths": self.paths,
             "symlinks": self.symlinks,
         }
-        return _text(fields).encode()
+        text = _text(fields)
+        self.of_json(json.loads(text))
+        return text.encode()
 
     @classmethod
     def of_json(cls, value: object) -> Options:
@@ -108,7 +114,8 @@ def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[byte
         entries: sorted by path, at least one.
 
     Raises:
-        WitnessError: they are not sorted by path, each path once, or there is none.
+        WitnessError: they are not sorted by path, each path once, or there is none; or a reader
+            would refuse the options.
     """
     chosen = options.to_json()
     digests = LineDigests()
@@ -137,7 +144,8 @@ def line_digests(options: Options, entries: Iterable[Entry]) -> LineDigests:
     """The digests of a manifest's lines.
 
     Raises:
-        WitnessError: the entries are not sorted by path, each path once.
+        WitnessError: the entries are not sorted by path, each path once; or a reader would refuse
+            the options.
     """
     digests = LineDigests()
     digests.add([options.to_json()])
