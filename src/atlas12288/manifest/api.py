@@ -18,7 +18,7 @@ from .generate import (
     naming,
     options_of,
 )
-from .names import is_url, outputs_in, state_files
+from .names import is_url, local_path, outputs_in, state_files
 from .paths import below, quoted
 from .sources import Source
 from .statement import Options, read_statement, write_statement
@@ -35,6 +35,8 @@ def open_source(
     root: Name,
     paths: Sequence[bytes] = (),
     storage_options: Mapping[str, Any] | None = None,
+    *,
+    allow_cache: bool = False,
 ) -> Source:
     """A folder, or what a URL names.
 
@@ -42,20 +44,28 @@ def open_source(
         root: the path of a folder, or a text with "://".
         paths: list these alone, files and folders below the root; all of it where empty.
         storage_options: of fsspec, for a URL.
+        allow_cache: read what a URL such as `simplecache::s3://bucket` keeps on this machine.
 
     Raises:
         FileError: there is no such folder.
         WitnessError: one of the paths leads out of it.
         ImportError: the extra for URLs is not installed.
-        ValueError: storage_options for a folder.
+        ValueError: storage_options or allow_cache for a folder.
     """
-    if isinstance(root, str) and is_url(root):
+    local = local_path(root) if isinstance(root, str) else None
+    if isinstance(root, str) and local is None and is_url(root):
         from .remote import RemoteFolder
 
-        return RemoteFolder(root, paths, **(storage_options or {}))
+        return RemoteFolder(root, paths, allow_cache=allow_cache, **(storage_options or {}))
+    # file:// is the folder itself, with all that holds for folders: links, and the run's own files.
     if storage_options:
         raise ValueError(f"storage_options is {storage_options!r}, must be None for a folder")
-    return Folder(root, paths)
+    if allow_cache:
+        raise ValueError("allow_cache is True, must be False for a folder")
+    if local is not None and not paths and os.path.isfile(local):
+        around, name = os.path.split(local)
+        return Folder(around or ".", (os.fsencode(name),))
+    return Folder(root if local is None else local or ".", paths)
 
 
 class Manifest(Value):
@@ -100,6 +110,7 @@ class Manifest(Value):
         update: bool = False,
         client: Client | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        allow_cache: bool = False,
         advance: Callable[[int], None] | None = None,
         note: Callable[[str], object] | None = None,
     ) -> Self:
@@ -123,6 +134,8 @@ class Manifest(Value):
                 of which `state` is.
             client: a Dask cluster that reads and hashes.
             storage_options: of fsspec, for a URL.
+            allow_cache: read what a URL such as `simplecache::s3://bucket` keeps on this machine,
+                which is not the storage itself.
             advance: called with the number of bytes read since its last call.
             note: is told, in a sentence, what happens to a state that was there, and which paths a
                 rule leaves out.
@@ -138,7 +151,7 @@ class Manifest(Value):
         what = "paths" if root is None and not parts else "root"
         written = _written(output=output, leaves=leaves, state=state)
         with naming(what, os.fspath(base)):
-            source = open_source(base, parts, storage_options)
+            source = open_source(base, parts, storage_options, allow_cache=allow_cache)
         options = options_of(
             source, tree=tree, flat=flat, symlinks=symlinks, exclude=exclude, paths=parts
         )
@@ -212,6 +225,7 @@ class Manifest(Value):
         allow_extra: bool = False,
         fail_fast: bool = False,
         storage_options: Mapping[str, Any] | None = None,
+        allow_cache: bool = False,
         advance: Callable[[int], None] | None = None,
         on_difference: Callable[[Difference], object] | None = None,
     ) -> ManifestReport:
@@ -222,7 +236,7 @@ class Manifest(Value):
             leaves: the sidecar of the manifest, to know in which bytes files changed.
             outputs: what `generate` was told to write: where these files are in the folder they
                 are not added. Of a state that goes for the files that SQLite has beside it, too.
-            threads, advance, storage_options: as for `generate`.
+            threads, advance, storage_options, allow_cache: as for `generate`.
             allow_extra: files that the manifest has not are no difference.
             fail_fast: the first difference ends it.
             on_difference: called with each difference, in order of path.
@@ -241,7 +255,7 @@ class Manifest(Value):
 
         parts = tuple(os.fsencode(path) for path in self.options.paths)
         with naming("root", os.fspath(root)):
-            source = open_source(root, parts, storage_options)
+            source = open_source(root, parts, storage_options, allow_cache=allow_cache)
         with ExitStack() as stack:
             sidecar = None
             own = [os.fspath(name) for name in outputs]

@@ -14,12 +14,20 @@ from ..files import TEMPORARY
 SUFFIX: Final = ".atlas.json"
 _LEAVES_SUFFIX: Final = ".atlas.leaves"
 _STATE_SUFFIX: Final = ".atlas.state"
+_LOCAL_SCHEMES: Final = ("file", "local")
 _SQLITE_SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
 
 def is_url(name: str) -> bool:
     """Is it the URL of a folder in some storage, and not a path?"""
     return "://" in name
+
+
+def local_path(url: str) -> str | None:
+    """The path that a URL of this machine names, as fsspec takes it: nothing in it is quoted; None
+    for any other name."""
+    scheme, separator, path = url.partition("://")
+    return path if separator and scheme in _LOCAL_SCHEMES and "::" not in url else None
 
 
 def folder_of(manifest: str) -> str | None:
@@ -81,6 +89,7 @@ def outputs_in(
         names: of what is written, there or elsewhere. What killed runs left beside it counts too.
         files: as in `Outputs`.
     """
+    root = local_path(root) or root
     if is_url(root):
         return NO_OUTPUTS
     # Not resolve(), which fails on a loop of links.

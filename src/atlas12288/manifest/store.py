@@ -267,7 +267,8 @@ class Store:
             run("UPDATE run SET options = ?, number = ?, finished = 0", (options, self._number))
         rows: list[tuple[Any, ...]] = []
         for found in founds:
-            trusted = found.modified_ns < begin
+            # What has no identity is never known: its empty one is that of any other content too.
+            trusted = bool(found.identity) and found.modified_ns < begin
             rows.append((*found[:4], trusted, self._number))
             if len(rows) == _LISTED_AT_ONCE:
                 self._list(rows)
