@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from .._value import Value
@@ -62,7 +63,7 @@ def open_source(
         raise ValueError(f"storage_options is {storage_options!r}, must be None for a folder")
     if allow_cache:
         raise ValueError("allow_cache is True, must be False for a folder")
-    if local is not None and not paths and os.path.isfile(local):
+    if local is not None and not paths and Path(local).is_file():
         around, name = os.path.split(local)
         return Folder(around or ".", (os.fsencode(name),))
     return Folder(root if local is None else local or ".", paths)

@@ -122,7 +122,7 @@ def tells_writing(listed: str, now: str | None = None) -> bool:
         listed: an identity.
         now: the one that it was compared with, which must have that key too.
     """
-    keys = _lines(listed).keys()
+    keys = set(_lines(listed))
     if now is not None:
         keys &= _lines(now).keys()
     return any(KEYS[key] is not _CONTENT for key in keys)

@@ -15,7 +15,6 @@ _FORBIDDEN: Final = (401, 403)  # as status of HTTP
 _NOT_FOUND: Final = 404
 
 
-
 @contextmanager
 def storage_errors() -> Iterator[None]:
     """Turns what a library raises into FileError."""

@@ -203,9 +203,9 @@ class Storage:
         same = info["type"] != "directory" and info.get("size") == found.size
         if not same or not is_same(found.identity, identity):
             raise FileError(CHANGED)
-        if found.size > BLOCK_BYTES and not self.is_frozen:
-            if not self._tells_writing(found, identity):
-                raise FileError(unheld(found))
+        several = found.size > BLOCK_BYTES and not self.is_frozen
+        if several and not self._tells_writing(found, identity):
+            raise FileError(unheld(found))
 
 
 def unheld(found: Found) -> str:
@@ -391,7 +391,7 @@ class ArchiveStorage(WholeStorage):
 
     def _archive_identity(self) -> str | None:
         """That of the file that the archive is; None where it was given as an open file."""
-        file = getattr(self.fs, "of", None)
+        file: Any = getattr(self.fs, "of", None)
         if not hasattr(file, "fs") or not hasattr(file, "path"):
             return None
         called(file.fs.invalidate_cache)
