@@ -38,6 +38,7 @@ class Wanted(NamedTuple):
     symlinks: str | None
     no_flat: bool
     update: bool
+    allow_cache: bool
     scheduler: str | None
     form: str | None
 
@@ -162,7 +163,7 @@ class _Making:
         from ..manifest.statement import SYMLINKS
 
         wanted = self._wanted
-        source = source_at(self._root, self._below, self._report)
+        source = source_at(self._root, self._below, self._report, allow_cache=wanted.allow_cache)
         options = options_of(
             source,
             tree=wanted.tree,

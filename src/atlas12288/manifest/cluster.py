@@ -22,8 +22,15 @@ from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from .._native import DIGEST_BYTES, MODULUS, TreeStream, residue, tree_leaves, tree_root
-from .._native import VERSION as __version__
+from .._native import (
+    DIGEST_BYTES,
+    MODULUS,
+    VERSION,
+    TreeStream,
+    residue,
+    tree_leaves,
+    tree_root,
+)
 from .._parallel import in_order, most_under_way, ring, thread_count
 from .._subtree import BLOCK_BYTES
 from ..files import CHANGED, FileError
@@ -142,7 +149,7 @@ class _Sent:
         from cloudpickle import dumps
 
         call = f"__import__({__name__!r}, fromlist=('do_sent',)).do_sent(version, task)"
-        return eval, (call, {"version": __version__, "task": dumps((self._work, self._task))})
+        return eval, (call, {"version": VERSION, "task": dumps((self._work, self._task))})
 
 
 def do_sent(version: str, task: bytes) -> TaskResult:
@@ -155,8 +162,8 @@ def do_sent(version: str, task: bytes) -> TaskResult:
     Raises:
         RuntimeError: this is another version, whose digests need not be the same.
     """
-    if version != __version__:
-        raise RuntimeError(f"the worker has atlas12288 {__version__}, must have {version}")
+    if version != VERSION:
+        raise RuntimeError(f"the worker has atlas12288 {VERSION}, must have {version}")
     work, sent = pickle.loads(task)
     result: TaskResult = work(sent)
     return result
@@ -505,7 +512,7 @@ class _Job:
             return RunResult(error=FileError("is not read: the workers that tried ended"))
         reason = " ".join(str(error).split())
         if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith(_PACKAGE):
-            reason = f"a worker has no atlas12288, must have {__version__} ({reason})"
+            reason = f"a worker has no atlas12288, must have {VERSION} ({reason})"
             raise FileError(reason) from error
         raise FileError(f"a task failed on a worker: {type(error).__name__}: {reason}") from error
 
