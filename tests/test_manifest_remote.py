@@ -24,6 +24,7 @@ from atlas12288.manifest.generate import generate_manifest, options_of
 from atlas12288.manifest.remote import RemoteFolder
 from atlas12288.manifest.rules import Rules
 from atlas12288.manifest.sources import Found, Source
+from atlas12288.manifest.storages import Storage
 from strategies import noise
 
 FILES = {
@@ -212,7 +213,8 @@ def test_what_becomes_a_folder_is_an_error(memory: MemoryFileSystem) -> None:
     ("answer", "reason"),
     [
         (lambda data: data[:-1], "gave 99 bytes of 100 from byte 0 on"),
-        (lambda data: data + b"x", "is not read: the server gives no parts of files"),
+        (lambda data: data + b"x", f"{CHANGED}: it had 100 bytes, and there are more"),
+        (lambda data: data + b"xy", "is not read: the server gives no parts of files"),
     ],
 )
 def test_answers_of_another_length_are_errors(
@@ -318,11 +320,12 @@ def test_a_source_can_be_pickled_and_asks_nothing_when_it_comes_back(
 
 
 def test_the_name_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RemoteFolder, "_connect", lambda _: "/")
-    monkeypatch.setattr(RemoteFolder, "_info", lambda *_: {"type": "directory"})
-    monkeypatch.setattr(RemoteFolder, "_is_s3", False, raising=False)
-    monkeypatch.setattr(RemoteFolder, "_is_http", False, raising=False)
-    assert RemoteFolder("sftp://me:secret@host:22/x").name == "sftp://me:***@host:22/x"
+    def connect(folder: RemoteFolder, _: object) -> str:
+        folder._storage = Storage(MemoryFileSystem(), "sftp")
+        return "/"
+
+    monkeypatch.setattr(RemoteFolder, "_connect", connect)
+    assert RemoteFolder("sftp://me:secret@host:22/").name == "sftp://me:***@host:22/"
 
 
 def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,13 +45,13 @@ def test_files_are_read_in_ranges_at_once(web: Web) -> None:
     assert 4 <= web.most <= 8
 
 
-def test_a_server_that_gives_no_parts_is_read_where_that_needs_none(web: Web) -> None:
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_file_of_a_server_that_gives_no_parts_is_one_stream(web: Web, threads: int) -> None:
+    expected = digests(RemoteFolder(f"{web.url}/data/"))
     web.ranges = False
-    founds, problems = listed(RemoteFolder(f"{web.url}/data/"))
-    size = len(FILES["deep/large"])
-    assert problems == {"deep/large": f"has {size} bytes, and the server gives no parts of files"}
-    assert set(founds) == set(FILES) - {"deep/large"}
-    assert set(digests(RemoteFolder(f"{web.url}/data/a.bin"))) == {"a.bin"}
+    web.requests.clear()
+    assert digests(RemoteFolder(f"{web.url}/data/"), threads) == expected
+    assert web.requests["GET", "/data/deep/large"] == 1
 
 
 @pytest.mark.parametrize(

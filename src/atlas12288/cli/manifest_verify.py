@@ -51,6 +51,7 @@ class Wanted(NamedTuple):
     quiet: bool
     fail_fast: bool
     allow_extra: bool
+    allow_cache: bool
     as_json: bool
 
 
@@ -169,7 +170,7 @@ def _compared(
     wanted, report = view.wanted, view.report
     return verify_manifest(
         manifest,
-        source_at(root, paths, report),
+        source_at(root, paths, report, allow_cache=wanted.allow_cache),
         leaves=leaves,
         threads=wanted.threads,
         allow_extra=wanted.allow_extra,

@@ -59,6 +59,7 @@ class Wanted(NamedTuple):
     update: bool
     state: str | None
     ignore_ctime: bool
+    allow_cache: bool
     scheduler: str | None
     form: str | None
 
@@ -210,7 +211,7 @@ class _Making:
         from ..manifest.statement import SYMLINKS
 
         wanted = self._wanted
-        source = source_at(self._root, self._below, self._report)
+        source = source_at(self._root, self._below, self._report, allow_cache=wanted.allow_cache)
         options = options_of(
             source,
             tree=wanted.tree,

@@ -23,6 +23,11 @@ _TOLD_EVERY: Final = 100  # files, while they are listed
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
+allow_cache_option: Final = click.option(
+    "--allow-cache",
+    is_flag=True,
+    help="Manifest: read what a URL such as simplecache::s3://bucket keeps on this machine.",
+)
 _FORMATS: Final = ("manifest", "sha256sum")
 _OPTIONS: Final = (
     click.option(
@@ -67,6 +72,7 @@ _OPTIONS: Final = (
         help="Manifest: keep here what --update and the run after a killed one need; in your own "
         "state folder if not given.",
     ),
+    allow_cache_option,
     click.option(
         "--scheduler",
         metavar="ADDRESS",
@@ -129,11 +135,13 @@ def streams() -> frozenset[tuple[int, int]]:
     return frozenset(found)
 
 
-def source_at(root: str, paths: tuple[bytes, ...], report: Report) -> "Source":
+def source_at(
+    root: str, paths: tuple[bytes, ...], report: Report, *, allow_cache: bool
+) -> "Source":
     """The folder or storage; its listing is shown while it goes on. As `api.open_source`."""
     from ..manifest.api import open_source
 
-    return _CountedSource(open_source(root, paths), report)
+    return _CountedSource(open_source(root, paths, allow_cache=allow_cache), report)
 
 
 class _CountedSource:
@@ -146,6 +154,7 @@ class _CountedSource:
         self.open = source.open
         self.read_small = source.read_small
         self.readers = getattr(source, "readers", None)
+        self.is_stream = getattr(source, "is_stream", None)
 
     def list(self, rules: "Rules", problem: "Problem") -> "Iterator[Found]":
         for count, found in enumerate(self._source.list(rules, problem), 1):

@@ -16,7 +16,7 @@ from ..files import STDIN, FileError, expected_bytes, witness_file
 from ..manifest.names import SUFFIX, is_url
 from ..tree import TreeWitness
 from ..witness import Witness
-from .manifests import is_folder
+from .manifests import allow_cache_option, is_folder
 from .plotting import SKETCH, PlotCommand, require_plot, write_plot
 from .report import (
     COULD_NOT_CHECK,
@@ -244,6 +244,7 @@ WITNESS or its leaves could not be read.""",
     is_flag=True,
     help="For a manifest: files that it does not have are no difference.",
 )
+@allow_cache_option
 @json_option
 def command(
     witnesses: str,
@@ -254,6 +255,7 @@ def command(
     quiet: bool,
     fail_fast: bool,
     allow_extra: bool,
+    allow_cache: bool,
     as_json: bool,
 ) -> int:
     """Say of each FILE, or of the folder ROOT, whether it is what WITNESS says, and what differs.
@@ -280,6 +282,7 @@ def command(
         quiet=quiet,
         fail_fast=fail_fast,
         allow_extra=allow_extra,
+        allow_cache=allow_cache,
         as_json=as_json,
     )
     # Should be one, whatever is in it: what is wrong with it is then said of it.
@@ -303,7 +306,11 @@ def command(
         raise click.UsageError(f"WITNESS is a manifest: one ROOT is compared, not {len(files)}")
     if is_manifest or should_be:
         return manifest_verify.verify(wanted, chunks, statuses[0])
-    for option, given in (("--fail-fast", fail_fast), ("--allow-extra", allow_extra)):
+    for option, given in (
+        ("--fail-fast", fail_fast),
+        ("--allow-extra", allow_extra),
+        ("--allow-cache", allow_cache),
+    ):
         if given:
             raise click.UsageError(f"{option} is for manifests, and WITNESS is not one")
     return _verify_files(witnesses, chunks, files, sidecar, threads, plot, quiet, as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .._types import Lazy
@@ -20,7 +21,7 @@ from .generate import (
     options_of,
 )
 from .links import folders_outside
-from .names import is_url, outputs_in
+from .names import is_url, local_path, outputs_in
 from .paths import below, quoted
 from .sources import Source
 from .statement import Options, line_digests, read_statement, write_statement
@@ -40,6 +41,8 @@ def open_source(
     root: Name,
     paths: Sequence[bytes] = (),
     storage_options: Mapping[str, Any] | None = None,
+    *,
+    allow_cache: bool = False,
 ) -> Source:
     """A folder, or what a URL names.
 
@@ -47,20 +50,28 @@ def open_source(
         root: the path of a folder, or a text with "://".
         paths: list these alone, files and folders below the root; all of it where empty.
         storage_options: of fsspec, for a URL.
+        allow_cache: read what a URL such as `simplecache::s3://bucket` keeps on this machine.
 
     Raises:
         FileError: there is no such folder.
         WitnessError: one of the paths leads out of it.
         ImportError: the extra for URLs is not installed.
-        ValueError: storage_options for a folder.
+        ValueError: storage_options or allow_cache for a folder.
     """
-    if isinstance(root, str) and is_url(root):
+    local = local_path(root) if isinstance(root, str) else None
+    if isinstance(root, str) and local is None and is_url(root):
         from .remote import RemoteFolder
 
-        return RemoteFolder(root, paths, **(storage_options or {}))
+        return RemoteFolder(root, paths, allow_cache=allow_cache, **(storage_options or {}))
+    # file:// is the folder itself, with all that holds for folders: links, and the run's own files.
     if storage_options:
         raise ValueError(f"storage_options is {storage_options!r}, must be None for a folder")
-    return Folder(root, paths)
+    if allow_cache:
+        raise ValueError("allow_cache is True, must be False for a folder")
+    if local is not None and not paths and Path(local).is_file():
+        around, name = os.path.split(local)
+        return Folder(around or ".", (os.fsencode(name),))
+    return Folder(root if local is None else local or ".", paths)
 
 
 class Manifest(Value):
@@ -101,6 +112,7 @@ class Manifest(Value):
         ignore_ctime: bool = False,
         client: distributed.Client | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        allow_cache: bool = False,
         advance: Callable[[int], None] | None = None,
         note: Callable[[str], object] | None = None,
     ) -> Self:
@@ -133,6 +145,8 @@ class Manifest(Value):
                 backup that makes hard links or sets access times back.
             client: a Dask cluster that reads and hashes.
             storage_options: of fsspec, for a URL.
+            allow_cache: read what a URL such as `simplecache::s3://bucket` keeps on this machine,
+                which is not the storage itself.
             advance: called with the number of bytes read since its last call.
             note: is told, in a sentence, what the run knows from one before, or why it knows
                 nothing, which paths a rule leaves out, and how many links lead out of the folder
@@ -149,7 +163,7 @@ class Manifest(Value):
         what = "paths" if root is None and not parts else "root"
         written = _written(output=output, leaves=leaves, state=None if state is True else state)
         with naming(what, os.fspath(base)):
-            source = open_source(base, parts, storage_options)
+            source = open_source(base, parts, storage_options, allow_cache=allow_cache)
         options = options_of(
             source,
             tree=tree,
@@ -231,6 +245,7 @@ class Manifest(Value):
         allow_extra: bool = False,
         fail_fast: bool = False,
         storage_options: Mapping[str, Any] | None = None,
+        allow_cache: bool = False,
         advance: Callable[[int], None] | None = None,
         on_difference: Callable[[differences.Difference], object] | None = None,
     ) -> differences.ManifestReport:
@@ -243,7 +258,7 @@ class Manifest(Value):
                 from: where these regular files are in the folder they are left out, and the report
                 says which. So are `leaves`, where they are those of the manifest, and states in the
                 user's state folder.
-            threads, advance, storage_options: as for `generate`.
+            threads, advance, storage_options, allow_cache: as for `generate`.
             allow_extra: files that the manifest has not are no difference.
             fail_fast: the first difference ends it.
             on_difference: called with each difference, in order of path.
@@ -262,7 +277,7 @@ class Manifest(Value):
 
         parts = tuple(os.fsencode(path) for path in self.options.paths)
         with naming("root", os.fspath(root)):
-            source = open_source(root, parts, storage_options)
+            source = open_source(root, parts, storage_options, allow_cache=allow_cache)
         with ExitStack() as stack:
             sidecar = None
             own = outputs_in(source.name, [os.fspath(name) for name in outputs])

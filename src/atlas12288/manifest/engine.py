@@ -471,6 +471,8 @@ class _Run:
             file.error = error
         else:
             file.context, file.reader = context, reader
+            if file.done and (begin := getattr(reader, "begin", None)) is not None:
+                begin(file.done * BLOCK_BYTES)
         with self._lock:
             self._work.notify_all()
         self._leave(file)

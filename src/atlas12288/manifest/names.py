@@ -16,11 +16,19 @@ from ..files import FileError, RegularFile
 SUFFIX: Final = ".atlas.json"
 _LEAVES_SUFFIX: Final = ".atlas.leaves"
 _STATE_SUFFIX: Final = ".atlas.state"
+_LOCAL_SCHEMES: Final = ("file", "local")
 
 
 def is_url(name: str) -> bool:
     """Is it the URL of a folder in some storage, and not a path?"""
     return "://" in name
+
+
+def local_path(url: str) -> str | None:
+    """The path that a URL of this machine names, as fsspec takes it: nothing in it is quoted; None
+    for any other name."""
+    scheme, separator, path = url.partition("://")
+    return path if separator and scheme in _LOCAL_SCHEMES and "::" not in url else None
 
 
 def folder_of(manifest: str) -> str | None:
@@ -93,6 +101,7 @@ class Outputs:
 def paths_in(root: str, name: str) -> frozenset[bytes]:
     """The paths of a file that are in a folder: its own, and that of what it leads to where it is a
     symbolic link."""
+    root = local_path(root) or root
     if not root or is_url(root):
         return frozenset()
     # Not resolve(), which fails on a loop of links.

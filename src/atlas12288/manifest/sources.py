@@ -66,7 +66,11 @@ Problem = Callable[[bytes, str], object]
 
 
 class Reader(Protocol):
-    """An open file of a source. Several threads may read at once."""
+    """An open file of a source. Several threads may read at once.
+
+    One that is a stream has a method `begin(offset)` too, which says where its first read will be
+    before there is one; and its source one `is_stream(found)`: all of it is one task.
+    """
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fills the buffer from `offset` on; fewer bytes than it has only at the end of the file.

@@ -299,7 +299,9 @@ class Store:
         begin = time_ns() - RACY_NS
         rows: list[tuple[Any, ...]] = []
         for found in founds:
-            rows.append((*found[:4], found.modified_ns < begin))
+            # What has no identity is never known: its empty one is that of any other content too.
+            trusted = bool(found.identity) and found.modified_ns < begin
+            rows.append((*found[:4], trusted))
             if len(rows) == _LISTED_AT_ONCE:
                 self._list(rows)
         self._list(rows)
