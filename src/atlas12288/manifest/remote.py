@@ -21,7 +21,7 @@ from .identities import Info
 from .paths import check_path
 from .remote_readers import RangeReader, StreamReader
 from .rules import Rules
-from .sources import Found, Problem, Reader
+from .sources import SMALL_MOST_BYTES, Found, Problem, Reader, require_small
 from .storage_errors import is_gone, storage_errors
 from .storages import (
     FtpStorage,
@@ -65,7 +65,6 @@ _OF_S3: Final = ("ETag", "LastModified")
 # A listing may be made up while it is asked for, and have no end.
 PATH_MOST: Final = 4096  # bytes, as in a folder of Linux
 FOLDERS_MOST: Final = 1_000_000
-SMALL_MOST: Final = 1 << 20  # bytes of a file of rules
 _PAGE_BEGINS: Final = (b"<!doctype html", b"<html")
 
 
@@ -368,12 +367,10 @@ class RemoteFolder:
     def read_small(self, path: bytes) -> bytes | None:
         """The bytes of a small file. See `Source.read_small`. A page of HTML is none: many servers
         have one for each name that is not there."""
-        data = self._storage.read_small(self._at(path), SMALL_MOST + 1)
+        data = self._storage.read_small(self._at(path), SMALL_MOST_BYTES + 1)
         if data is None:
             return None
-        if len(data) > SMALL_MOST:
-            raise FileError(f"has more than {SMALL_MOST:,} bytes")
-        begin = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:20].lower()
+        begin = require_small(data).removeprefix(b"\xef\xbb\xbf").lstrip()[:20].lower()
         return None if begin.startswith(_PAGE_BEGINS) else data
 
     def _at(self, path: bytes) -> str:
