@@ -311,9 +311,10 @@ class _Run:
                 ignore_ctime=ignore_ctime,
             )
             if known_from is not None:
-                known = self._listed.known
+                known, parts = self._listed.known, self._listed.parts
                 files = "1 file" if known == 1 else f"{known:,} files"
-                self._note(f"{known_from}: {files} known")
+                more = f", {parts:,} in part" if parts else ""
+                self._note(f"{known_from}: {files} known{more}")
             if self._links_out:
                 many = f"{self._links_out:,} symbolic links lead"
                 what = "a symbolic link leads" if self._links_out == 1 else many
@@ -381,8 +382,8 @@ class _Run:
         if state is None:
             return None
         name = shown(state.path)
-        if state.is_damaged:
-            self._note(f"the state {name} is damaged: begins anew")
+        if state.fault is not None:
+            self._note(f"the state {name} {state.fault}: begins anew")
             state.end()
             return None
         begun = state.begun

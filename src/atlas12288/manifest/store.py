@@ -106,6 +106,7 @@ class Listed(NamedTuple):
         known: how many files need no reading.
         unread: the bytes to be read.
         by_ctime: how many files were known, and changed in nothing but their ctime.
+        parts: how many of the files to be read need it only from somewhere in the middle on.
     """
 
     files: int
@@ -114,6 +115,7 @@ class Listed(NamedTuple):
     known: int
     unread: int
     by_ctime: int = 0
+    parts: int = 0
 
 
 class _Reading:
@@ -316,12 +318,12 @@ class Store:
             row = run(
                 "SELECT count(*) - count(target), count(target), sum(size), count(residue),"
                 f" sum(({_UNKNOWN}) * size) - (SELECT ifnull(sum(min(size, blocks * ?)), 0)"
-                " FROM parts), total(by_ctime) FROM files",
+                " FROM parts), total(by_ctime), (SELECT count(*) FROM parts) FROM files",
                 (BLOCK_BYTES,),
             ).fetchone()
-        files, links, size, known, unread, by_ctime = row
+        files, links, size, known, unread, by_ctime, parts = row
         self._count = files + links
-        return Listed(files, links, size or 0, known, unread or 0, int(by_ctime))
+        return Listed(files, links, size or 0, known, unread or 0, int(by_ctime), parts)
 
     def _list(self, rows: list[tuple[Any, ...]]) -> None:
         rows.sort()  # the table is in this order: neighbours are on one page
