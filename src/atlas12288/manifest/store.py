@@ -140,7 +140,7 @@ class Store:
         state: where it keeps what the next run needs; None to keep nothing.
         leaves: takes the leaves of files of more than one window; None where they are not wanted.
         kept_after: seconds until it begins to keep what was found.
-        failed: is told why nothing more is kept.
+        failed: is told why nothing more is kept; may raise it.
 
     Raises:
         FileError: also from all methods: the database cannot be read or written.
@@ -153,7 +153,7 @@ class Store:
         leaves: LeavesFile | None = None,
         *,
         kept_after: float = KEPT_AFTER_S,
-        failed: Callable[[str], object] = lambda _: None,
+        failed: Callable[[FileError], object] = lambda _: None,
     ) -> None:
         self._digests = (ALGORITHM in digests, TREE_ALGORITHM in digests)
         self._state = state
@@ -558,13 +558,13 @@ class Store:
         try:
             act(self._state)
         except FileError as error:
-            self._give_up(str(error))
+            self._give_up(error)
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, error: FileError) -> None:
         self._keeping = False
         self._state = None
         self._changed.clear()
-        self._failed(f"nothing more of this run is kept for the next one: {reason}")
+        self._failed(error)
 
     def _commit(self) -> None:
         state = self._state
@@ -580,7 +580,7 @@ class Store:
             if self._keeping:
                 state.commit()
         except FileError as error:
-            self._give_up(str(error))
+            self._give_up(error)
 
     def _begin_to_keep(self, state: State) -> None:
         sidecar = None if self._leaves is None else self._leaves.named()
