@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import socket
 import sqlite3
@@ -22,6 +23,7 @@ import pytest
 import atlas12288 as atlas
 import manifest_runs
 from atlas12288 import TreeWitness
+from atlas12288._native import DIGEST_BYTES, WINDOW_BYTES
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.files import FileError
 from atlas12288.manifest import engine, folder, store
@@ -575,8 +577,12 @@ def test_arguments_that_make_no_sense_are_refused(data: Path) -> None:
         generate(data, flat=False)
     with pytest.raises(ValueError, match="symlinks is 'x', must be one of record, error, follow"):
         generate(data, symlinks="x")
+    with pytest.raises(ValueError, match="update is True, must be False without output"):
+        generate(data, update=True, state=data / "s")
     with pytest.raises(ValueError, match="update is True, must be False where no state is kept"):
-        generate(data, update=True)
+        generate(data, update=True, output=data / "o")
+    with pytest.raises(ValueError, match="state is True, must be a path or None without output"):
+        generate(data, state=True)
     with pytest.raises(ValueError, match="leaves is 'x', must be None without output"):
         generate(data, tree=True, leaves="x")
     with pytest.raises(ValueError, match=r"leaves is '.*/x', must be None without tree roots"):
@@ -676,10 +682,10 @@ def test_what_vanishes_while_it_is_listed_is_no_part_of_it(
     fill(data, SIZES)
     open_ = os.open
 
-    def vanish(path: Any, flags: int, **options: Any) -> int:
+    def vanish(path: Any, flags: int, *mode: int, **options: Any) -> int:
         if path == b"d1":
             (data / "d1").rename(data.parent / "gone")
-        return open_(path, flags, **options)
+        return open_(path, flags, *mode, **options)
 
     monkeypatch.setattr(os, "open", vanish)
     _, problems = generate(data, output)
@@ -870,6 +876,11 @@ class Stopped:
         assert problems == {}
         return outcome
 
+    def is_told(self, *texts: str) -> bool:
+        """Is this all that the run said, each a regular expression?"""
+        assert len(self.notes) == len(texts), self.notes
+        return all(map(re.fullmatch, texts, self.notes))
+
     def stop(self, after: int) -> None:
         with pytest.raises(StopError):
             self.run(after)
@@ -886,7 +897,7 @@ def stopped(data: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> Stoppe
 def test_a_huge_file_goes_on_in_the_middle(stopped: Stopped, data: Path) -> None:
     stopped.stop(4 * BLOCK_BYTES)
     outcome = stopped.run()
-    assert stopped.notes == [f"goes on with the state {stopped.output.with_suffix('.state')}"]
+    assert stopped.is_told("goes on with the state of the run at .*: 0 files known, 1 in part")
     assert stopped.read == sum(SIZES) + 3 * BLOCK_BYTES + 100
     assert outcome.known == 0
     expected = atlas.Manifest.generate(data, tree=True)
@@ -1012,9 +1023,9 @@ def test_files_whose_leaves_are_damaged_meanwhile_are_read_again(
     bad = {"cut": good[:-1], "flipped": bytes([*good[:-1], good[-1] ^ 1])}[damage]
     real = store.Store.begin
 
-    def begin(*arguments: Any) -> Any:
+    def begin(*arguments: Any, **options: Any) -> Any:
         sidecar.write_bytes(bad)  # after they were judged
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(store.Store, "begin", begin)
     with pytest.raises(FileError, match="is no file with the leaves of"):
@@ -1057,7 +1068,9 @@ def test_an_update_with_other_rules_reads_only_what_they_let_in(
         ({}, 2, everything - 2),
     ):
         outcome = stopped.run(update=True, **options)
-        assert (stopped.notes, outcome.known, outcome.read) == ([], known, read)
+        files = "1 file" if known == 1 else f"{known} files"
+        assert stopped.is_told(f"goes by the state of the run at .*: {files} known")
+        assert (outcome.known, outcome.read) == (known, read)
         manifest = atlas.Manifest.from_json(stopped.output.read_bytes())
         source = options.pop("source", Folder(data))
         fresh, hashes = stopped.output.with_name("fresh"), stopped.output.with_name("hashes")
@@ -1071,7 +1084,7 @@ def test_an_update_with_other_rules_reads_only_what_they_let_in(
 def test_a_stopped_run_goes_on_with_other_rules(stopped: Stopped, data: Path) -> None:
     stopped.stop(4 * BLOCK_BYTES)
     stopped.run(exclude=["/0"])
-    assert stopped.notes == [f"goes on with the state {stopped.output.with_suffix('.state')}"]
+    assert stopped.is_told("goes on with the state of the run at .*: 0 files known, 1 in part")
     assert stopped.read == sum(SIZES) - SIZES[0] + 3 * BLOCK_BYTES + 100
     expected = atlas.Manifest.generate(data, tree=True, exclude=["/0"])
     assert stopped.output.read_text() == expected.to_json()
@@ -1080,9 +1093,7 @@ def test_a_stopped_run_goes_on_with_other_rules(stopped: Stopped, data: Path) ->
 
 def test_an_update_without_a_state_reads_all_and_says_so(stopped: Stopped) -> None:
     assert stopped.run(update=True).known == 0
-    assert stopped.notes == [
-        f"the state {stopped.output.with_suffix('.state')} is new: all files are read"
-    ]
+    assert stopped.is_told("there is no state of a run that wrote the manifest: all files are read")
 
 
 def test_after_a_problem_the_next_run_reads_that_file_alone(
@@ -1099,15 +1110,22 @@ def test_after_a_problem_the_next_run_reads_that_file_alone(
     assert stopped.run().read == 1
 
 
-def test_the_state_of_a_finished_run_has_no_leaves(stopped: Stopped) -> None:
+def test_leaves_under_way_lie_beside_the_output_until_the_run_ends(
+    stopped: Stopped, data: Path
+) -> None:
     stopped.stop(5 * BLOCK_BYTES)
+    (sidecar,) = stopped.output.parent.glob(".atlas12288-*.tmp")
+    assert sidecar.stat().st_mode & 0o777 == 0o600
+    assert sidecar.stat().st_size == 4 * BLOCK_BYTES // WINDOW_BYTES * DIGEST_BYTES
     state = stopped.output.with_suffix(".state")
-    before = state.stat().st_size
+    assert state.stat().st_size < 2000
     stopped.run()
-    assert state.stat().st_size < before
-    assert not state.with_suffix(".state-wal").exists()
-    with sqlite3.connect(state) as base:
-        assert base.execute("SELECT count(*) FROM leaves").fetchone() == (0,)
+    assert stopped.read < sum(SIZES) + 6 * BLOCK_BYTES
+    assert not sidecar.exists()
+    assert sorted(path.name for path in data.parent.iterdir()) == [
+        "data",
+        *(f"out.atlas.{kind}" for kind in ("json", "leaves", "state")),
+    ]
 
 
 # --- States that cannot be used
@@ -1123,10 +1141,13 @@ def test_a_second_run_on_the_same_state_is_refused(data: Path, output: Path) -> 
             match=f"^the state {state} is in use by another run, must be used by one alone$",
         ):
             generate(data, output, state=state)
-        code = "import sys; from atlas12288.manifest.store import Store; Store(sys.argv[1])"
+        code = (
+            "import sys; from atlas12288.manifest.states import open_state;"
+            " open_state(sys.argv[1], None)"
+        )
         done = subprocess.run((sys.executable, "-c", code, state), capture_output=True, check=False)
         assert done.stderr.decode().endswith(
-            f"FileError: the state {state} is in use by another run, must be used by one alone\n"
+            f"InUseError: the state {state} is in use by another run, must be used by one alone\n"
         )
 
     outcome, _ = generate(data, output, state=state, source=Disturbed(data, read=again), threads=1)
@@ -1159,21 +1180,20 @@ def test_the_database_of_another_program_is_not_replaced(data: Path, output: Pat
 def test_a_state_of_another_version_is_begun_anew(stopped: Stopped) -> None:
     stopped.stop(4 * BLOCK_BYTES)
     state = stopped.output.with_suffix(".state")
-    base = sqlite3.connect(state)
-    base.execute("PRAGMA user_version = 99")
-    base.execute("ALTER TABLE files RENAME TO other")
-    base.close()
+    state.write_bytes(state.read_bytes().replace(b"state 1", b"state 2", 1))
+    expected = atlas.Manifest.generate(stopped.folder, tree=True).to_json()
     stopped.run()
     assert stopped.notes == [
         f"the state {state} is that of another version of atlas12288: begins anew"
     ]
+    assert stopped.output.read_text() == expected
 
 
 def test_a_state_in_a_folder_that_is_not_there_is_an_error(data: Path, output: Path) -> None:
     (data / "a").write_bytes(b"1")
     state = output.parent / "nowhere" / "x.state"
     with pytest.raises(
-        FileError, match=f"^the state {state} cannot be used: the folder .* does not"
+        FileError, match=f"^the state {state} cannot be used: the folder .* does not exist$"
     ):
         generate(data, output, state=str(state))
 
@@ -1183,32 +1203,64 @@ def test_a_damaged_state_never_gives_another_manifest(
 ) -> None:
     """One error, or the right bytes, whichever byte of the state is damaged."""
     expected = atlas.Manifest.generate(data, tree=True)
-    stopped.stop(6 * BLOCK_BYTES + sum(SIZES) // 2)
+    with pytest.raises(StopError):
+        stopped.run(6 * BLOCK_BYTES + sum(SIZES) // 2, leaves=None)
     state = output.with_suffix(".state")
     good = state.read_bytes()
     moments = random.Random(5)
     used = [at for at, byte in enumerate(good) if byte]
-    right = 0
+    right = went_on = 0
     for _ in range(60):
         at = moments.choice(used)
         state.write_bytes(
             bytes([*good[:at], good[at] ^ 1 << moments.randrange(8), *good[at + 1 :]])
         )
-        for suffix in (".json", ".leaves", ".state-wal", ".state-shm"):
-            output.with_suffix(suffix).unlink(missing_ok=True)
+        output.unlink(missing_ok=True)
         try:
-            stopped.run()
+            stopped.run(leaves=None)
         except FileError as found:
             error = str(found)
         else:
             assert output.read_text() == expected.to_json()
-            sidecar = output.with_suffix(".leaves")
-            assert expected.verify(data, leaves=sidecar).leaves_error is None
             right += 1
+            went_on += any("goes on" in note for note in stopped.notes)
             continue
         assert error.startswith(f"the state {state} ")
         assert not output.exists()
-    assert right > 0
+    assert right > went_on > 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "replaced", "link", "two names"])
+def test_leaves_under_way_that_are_not_as_they_were_are_not_used(
+    stopped: Stopped, data: Path, output: Path, damage: str
+) -> None:
+    stopped.stop(5 * BLOCK_BYTES)
+    (sidecar,) = output.parent.glob(".atlas12288-*.tmp")
+    good = sidecar.read_bytes()
+    elsewhere = output.with_name("elsewhere")
+    if damage == "cut":
+        os.truncate(sidecar, len(good) - 1)
+    elif damage == "flipped":
+        with sidecar.open("r+b") as file:
+            file.write(bytes([good[0] ^ 1]))
+    elif damage == "gone":
+        sidecar.unlink()
+    elif damage == "two names":
+        os.link(sidecar, elsewhere)
+    else:
+        elsewhere.write_bytes(good)
+        if damage == "replaced":
+            elsewhere.rename(sidecar)
+        else:
+            sidecar.unlink()
+            sidecar.symlink_to(elsewhere)
+    stopped.run()
+    assert stopped.read == sum(SIZES) + 6 * BLOCK_BYTES + 100
+    expected = atlas.Manifest.generate(data, tree=True)
+    assert output.read_text() == expected.to_json()
+    assert expected.verify(data, leaves=output.with_suffix(".leaves")).leaves_error is None
+    if elsewhere.exists():
+        assert elsewhere.read_bytes() == good
 
 
 # --- Ctrl-C and memory

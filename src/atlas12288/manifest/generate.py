@@ -254,6 +254,7 @@ class _Run:
         self._listed = Listed(0, 0, 0, 0, 0)
         self._context: Context = {}
         self._state: State | None = None
+        self._must_keep = False  # a state in a place that was named
         self._leaves: LeavesFile | None = None
 
     @contextmanager
@@ -275,6 +276,7 @@ class _Run:
         if ignore_ctime and is_url(self._source.name):
             raise ValueError("ignore_ctime is True, must be False for a URL: objects have none")
         with ExitStack() as stack:
+            self._must_keep = place is not True
             self._state = state = self._open_state(place, output)
             if state is not None:
                 stack.enter_context(state)
@@ -291,7 +293,7 @@ class _Run:
                     self._leaves,
                     # Who names a place wants it kept, however short the run is.
                     kept_after=KEPT_AFTER_S if place is True else 0.0,
-                    failed=self._note,
+                    failed=self._give_up,
                 )
             )
             known_from = self._load(store, output, begun, update)
@@ -311,9 +313,10 @@ class _Run:
                 ignore_ctime=ignore_ctime,
             )
             if known_from is not None:
-                known = self._listed.known
+                known, parts = self._listed.known, self._listed.parts
                 files = "1 file" if known == 1 else f"{known:,} files"
-                self._note(f"{known_from}: {files} known")
+                more = f", {parts:,} in part" if parts else ""
+                self._note(f"{known_from}: {files} known{more}")
             if self._links_out:
                 many = f"{self._links_out:,} symbolic links lead"
                 what = "a symbolic link leads" if self._links_out == 1 else many
@@ -381,8 +384,8 @@ class _Run:
         if state is None:
             return None
         name = shown(state.path)
-        if state.is_damaged:
-            self._note(f"the state {name} is damaged: begins anew")
+        if state.fault is not None:
+            self._note(f"the state {name} {state.fault}: begins anew")
             state.end()
             return None
         begun = state.begun
@@ -452,6 +455,13 @@ class _Run:
             except FileError as error:
                 self._give_up(error)
 
+    def _give_up(self, error: FileError) -> None:
+        """Nothing can be kept any more."""
+        if self._must_keep:
+            raise error
+        self._state = None
+        self._note(f"nothing more of this run is kept for the next one: {error}")
+
     def finish(self, store: Store, sha256: bytes | None, outcome: Outcome) -> None:
         """The manifest was written."""
         store.end()
@@ -463,13 +473,9 @@ class _Run:
                     count = outcome.files + outcome.links
                     self._state.finish(Finished(self._context, int(time()), sha256, count))
             except FileError as error:
-                self._give_up(error)
+                self._note(f"the next --update reads all files: {error}")
         if self._leaves is not None:
             self._leaves.remove()
-
-    def _give_up(self, error: FileError) -> None:
-        self._state = None
-        self._note(f"the next --update reads all files: {error}")
 
     def _tell(self, path: bytes, reason: str) -> None:
         self._errors += 1

@@ -21,6 +21,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -38,6 +39,7 @@ from .engine import Checkpoint, Digests
 from .entries import SIZE_MOST
 
 _MAGIC: Final = b"atlas12288 state 1\n"
+_ANY_MAGIC: Final = re.compile(rb"atlas12288 state [0-9]+\n")
 _FRAME: Final = struct.Struct("<cII")  # kind, length, CRC-32
 _IDENTITIES, _FINISHED, _BEGUN, _KNOWN, _ROOTS, _PART, _FAILED = (
     bytes((letter,)) for letter in b"IFBKRPX"
@@ -172,7 +174,8 @@ class State:
     Attributes:
         finished: the last run that ended; None where there was none, or it is no longer known.
         begun: a run that did not end; None where there is none.
-        is_damaged: had it something that cannot be used, other than a last frame that is cut?
+        fault: why nothing in it is used; None where that is not so. Damage in what a run found is
+            none: what came before counts.
 
     Raises:
         NotAStateError: the file is not empty and no state.
@@ -187,7 +190,7 @@ class State:
         self.path = path
         self.finished: Finished | None = None
         self.begun: Begun | None = None
-        self.is_damaged = False
+        self.fault: str | None = None
         self._end = 0  # of what counts
         self._finished_end = 0
         self._log_start = 0
@@ -213,7 +216,7 @@ class State:
         if self._next is not None:
             self._next.discard()
         with suppress(OSError):
-            if self._locked and self._end <= len(_MAGIC) and self._is_linked():
+            if self._locked and self.status.st_size <= len(_MAGIC) and self._is_linked():
                 os.unlink(self._name, dir_fd=self._folder)  # it was made for its lock
         self._close()
 
@@ -239,7 +242,10 @@ class State:
         if size == 0:
             return
         with self._reader(0) as file:
-            if file.read(len(_MAGIC)) != _MAGIC:
+            if (magic := file.read(len(_MAGIC))) != _MAGIC:
+                if _ANY_MAGIC.match(magic):
+                    self.fault = "is that of another version of atlas12288"
+                    return
                 raise NotAStateError(
                     f"the state {shown(self.path)} is not the state of a manifest, and is not "
                     "replaced"
@@ -261,7 +267,7 @@ class State:
                 elif kind:
                     raise _DamagedError
             except _DamagedError:
-                self.is_damaged = True
+                self.fault = "is damaged"
 
     def _reader(self, at: int) -> BinaryIO:
         os.lseek(self._descriptor, at, os.SEEK_SET)

@@ -21,7 +21,7 @@ from .._outputs import TEMPORARY
 from ..files import FileError, require_regular, shown
 from .leaves_file import remove_leaves
 from .names import Outputs, is_url
-from .state import Begun, Context, Finished, State
+from .state import Begun, Context, Finished, NotAStateError, State
 
 # A path of its own, or the user's state folder.
 Place = str | Literal[True]
@@ -133,10 +133,13 @@ def open_state(place: Place, output: str | None) -> State:
     else:
         file = place
         around, name = os.path.split(place)
-        if name in ("", ".", ".."):
-            raise UnusableError(f"the state {shown(place)} is not the path of a file")
-        with _unusable(f"the folder {shown(around or '.')}"):
-            folder = os.open(around or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with _unusable(f"the state {shown(file)}"):
+            if name in ("", ".", ".."):
+                raise FileError("it is not the path of a file")
+            try:
+                folder = os.open(around or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError as error:
+                raise FileError(f"the folder {shown(around)} does not exist") from error
     try:
         if place is True:
             _remove_old(folder, name)
@@ -323,18 +326,23 @@ def _remove_if_old(folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)
     if not _NAME.fullmatch(name):
         return
-    with suppress(InUseError):
-        descriptor = _open_file(folder, name, name)
-        with State(descriptor, os.dup(folder), name, name, locked=True) as state:
-            begun, finished = state.begun, state.finished
-            gone = False
-            if finished is not None and begun is None:
-                output = finished.context.get("output")
-                gone = isinstance(output, str) and not os.path.lexists(output)
-            if not gone and days <= DAYS_KEPT:
-                return
-            if begun is not None and begun.sidecar is not None:
-                output = begun.context.get("output")
-                if isinstance(output, str):
-                    remove_leaves(output, begun.sidecar)
+    descriptor = _open_file(folder, name, name)
+    try:
+        state = State(descriptor, os.dup(folder), name, name, locked=True)
+    except NotAStateError:
+        if days > DAYS_KEPT:
             os.unlink(name, dir_fd=folder)
+        return
+    with state:
+        begun, finished = state.begun, state.finished
+        gone = False
+        if finished is not None and begun is None:
+            output = finished.context.get("output")
+            gone = isinstance(output, str) and not os.path.lexists(output)
+        if not gone and days <= DAYS_KEPT:
+            return
+        if begun is not None and begun.sidecar is not None:
+            output = begun.context.get("output")
+            if isinstance(output, str):
+                remove_leaves(output, begun.sidecar)
+        os.unlink(name, dir_fd=folder)

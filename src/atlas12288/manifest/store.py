@@ -106,6 +106,7 @@ class Listed(NamedTuple):
         known: how many files need no reading.
         unread: the bytes to be read.
         by_ctime: how many files were known, and changed in nothing but their ctime.
+        parts: how many of the files to be read need it only from somewhere in the middle on.
     """
 
     files: int
@@ -114,6 +115,7 @@ class Listed(NamedTuple):
     known: int
     unread: int
     by_ctime: int = 0
+    parts: int = 0
 
 
 class _Reading:
@@ -138,7 +140,7 @@ class Store:
         state: where it keeps what the next run needs; None to keep nothing.
         leaves: takes the leaves of files of more than one window; None where they are not wanted.
         kept_after: seconds until it begins to keep what was found.
-        failed: is told why nothing more is kept.
+        failed: is told why nothing more is kept; may raise it.
 
     Raises:
         FileError: also from all methods: the database cannot be read or written.
@@ -151,7 +153,7 @@ class Store:
         leaves: LeavesFile | None = None,
         *,
         kept_after: float = KEPT_AFTER_S,
-        failed: Callable[[str], object] = lambda _: None,
+        failed: Callable[[FileError], object] = lambda _: None,
     ) -> None:
         self._digests = (ALGORITHM in digests, TREE_ALGORITHM in digests)
         self._state = state
@@ -318,12 +320,12 @@ class Store:
             row = run(
                 "SELECT count(*) - count(target), count(target), sum(size), count(residue),"
                 f" sum(({_UNKNOWN}) * size) - (SELECT ifnull(sum(min(size, blocks * ?)), 0)"
-                " FROM parts), total(by_ctime) FROM files",
+                " FROM parts), total(by_ctime), (SELECT count(*) FROM parts) FROM files",
                 (BLOCK_BYTES,),
             ).fetchone()
-        files, links, size, known, unread, by_ctime = row
+        files, links, size, known, unread, by_ctime, parts = row
         self._count = files + links
-        return Listed(files, links, size or 0, known, unread or 0, int(by_ctime))
+        return Listed(files, links, size or 0, known, unread or 0, int(by_ctime), parts)
 
     def _list(self, rows: list[tuple[Any, ...]]) -> None:
         rows.sort()  # the table is in this order: neighbours are on one page
@@ -558,13 +560,13 @@ class Store:
         try:
             act(self._state)
         except FileError as error:
-            self._give_up(str(error))
+            self._give_up(error)
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, error: FileError) -> None:
         self._keeping = False
         self._state = None
         self._changed.clear()
-        self._failed(f"nothing more of this run is kept for the next one: {reason}")
+        self._failed(error)
 
     def _commit(self) -> None:
         state = self._state
@@ -580,7 +582,7 @@ class Store:
             if self._keeping:
                 state.commit()
         except FileError as error:
-            self._give_up(str(error))
+            self._give_up(error)
 
     def _begin_to_keep(self, state: State) -> None:
         sidecar = None if self._leaves is None else self._leaves.named()
