@@ -22,7 +22,7 @@ from .storage_errors import is_gone, storage_errors
 from .storages import NO_PARTS, ConditionalStorage, Refuse, Stream
 
 PAGE_MOST: Final = 16 << 20  # bytes of a page of links
-_OK, _PART, _NOT_FOUND, _NO_SUCH_PART = 200, 206, 404, 416
+_OK, _PART, _NOT_FOUND = 200, 206, 404
 _PLAIN: Final = {"Accept-Encoding": "identity"}
 _PLAIN_ENCODINGS: Final = ("", "identity")
 _STREAM_TIMEOUT: Final = ClientTimeout(total=None, sock_connect=60, sock_read=300)

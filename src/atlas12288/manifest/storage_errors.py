@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -13,6 +14,8 @@ from ..files import FileError
 
 _FORBIDDEN: Final = (401, 403)  # as status of HTTP
 _NOT_FOUND: Final = 404
+_NO_SUCH_PART: Final = 416
+_NO_SUCH_PART_TEXT: Final = re.compile(r"range not satisfiable|\bInvalidRange\b", re.IGNORECASE)
 
 
 @contextmanager
@@ -40,6 +43,21 @@ def called(function: Callable[..., Any], *args: object, **options: object) -> An
 def is_gone(error: BaseException) -> bool:
     """Does a FileError say that nothing is there?"""
     return isinstance(error.__cause__, FileNotFoundError)
+
+
+def is_no_such_part(error: BaseException) -> bool:
+    """Does a FileError say that a file has no byte in the part that was asked for?"""
+    cause: BaseException | None = error.__cause__
+    while cause is not None:
+        answer = getattr(cause, "response", None)
+        for place in (cause, answer):
+            for key in ("status", "status_code", "code"):
+                if getattr(place, key, None) in (_NO_SUCH_PART, str(_NO_SUCH_PART)):
+                    return True
+        if _NO_SUCH_PART_TEXT.search(str(cause)):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def _reason(error: BaseException) -> str:

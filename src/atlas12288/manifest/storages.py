@@ -21,7 +21,7 @@ from .._subtree import BLOCK_BYTES
 from ..files import CHANGED, FileError, shown
 from .identities import Info, etag_of, identity_of, is_same, tells_writing, written_ns
 from .sources import Found
-from .storage_errors import called, is_gone, storage_errors
+from .storage_errors import called, is_gone, is_no_such_part, storage_errors
 
 # Measured with a server that answers after 50 ms; what more would take is in docs/scale.md.
 READERS: Final = 16
@@ -159,10 +159,10 @@ class Storage:
         try:
             return self.read(name, 0, 1, found)
         except FileError as error:
-            if is_gone(error):
-                raise
-            # For some a range in an empty file is an error.
-            return bytes(called(self.fs.cat_file, name))[:1]
+            # An empty file has no part: a server that says so of the first byte says that it is.
+            if is_no_such_part(error):
+                return b""
+            raise
 
     def open_stream(self, name: str, offset: int, found: Found) -> Stream:
         """The bytes of a file from `offset` on, by one request.
@@ -179,18 +179,13 @@ class Storage:
             FileError: not readable.
         """
         try:
-            data = called(self.fs.cat_file, name, start=0, end=most)
+            return self.read(name, 0, most, Found(b"", most, ""))
         except FileError as error:
             if is_gone(error):
                 return None
-            # Of an empty file some give no range.
-            try:
-                if self.info(name).get("size") == 0:
-                    return b""
-            except FileError:
-                pass
-            raise error
-        return bytes(data)
+            if is_no_such_part(error):
+                return b""
+            raise
 
     def check(self, name: str, found: Found) -> None:
         """Compares a file that was read with what was listed.
