@@ -727,7 +727,6 @@ IN_FORCE = {
 
 @pytest.mark.parametrize("options", IN_FORCE)
 def test_what_in_the_manifest_decides_the_verdict_is_said(folder: Path, options: Options) -> None:
-    pytest.importorskip("pathspec")
     entries = [Entry(b"link", target=b"big")]
     for below in options.links_below:
         Path("data", below).mkdir()

@@ -57,7 +57,6 @@ FORMER = (
 
 
 def test_a_manifest_has_exactly_these_bytes(tmp_path: Path) -> None:
-    pytest.importorskip("pathspec")
     assert sum(CONTENT) % 96 == 6
     for name in (b"a.bin", b"\xff", 'é"\n'.encode()):
         (tmp_path / name.decode("utf-8", "surrogateescape")).write_bytes(CONTENT)

@@ -34,7 +34,6 @@ from atlas12288.manifest.generate import Outcome, generate_manifest, options_of
 from atlas12288.manifest.names import paths_in, state_name
 from atlas12288.manifest.rules import Rules
 from atlas12288.manifest.sources import Found, Problem
-from atlas12288.manifest.statement import Options
 from manifest_runs import KILLED, Disturbed
 from strategies import noise
 
@@ -435,7 +434,6 @@ def test_a_file_that_has_become_a_link_is_not_read(data: Path, tmp_path: Path) -
 
 
 def test_rules_of_the_ignore_file_are_before_those_of_exclude(data: Path, output: Path) -> None:
-    pytest.importorskip("pathspec")
     for name in ("a.log", "b.log", "c.tmp", "keep.log"):
         (data / name).touch()
     (data / ".atlasignore").write_text("# logs\n*.log\n\n!keep.log\n")
@@ -445,7 +443,6 @@ def test_rules_of_the_ignore_file_are_before_those_of_exclude(data: Path, output
 
 
 def test_an_ignore_file_is_taken_apart_as_by_git(data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("pathspec")
     text = b"\xef\xbb\xbf*.bom\r\na\x0cb\r\nc\xe2\x80\xa8d\n\n  \n#no\nlast\r"
     names = ("x.bom", "a\x0cb", "a", "b", "c\u2028d", "c", "d", "no", "last")
     (data / ".atlasignore").write_bytes(text)
@@ -466,7 +463,6 @@ def test_an_ignore_file_is_taken_apart_as_by_git(data: Path, tmp_path: Path) -> 
     "rule", ["[[]x", "[![]x", "[0-9]--x", "[]a]x", "a[b-]c", "?*.a*b*c*", "**/a/**/b/**"]
 )
 def test_rules_that_need_care_warn_of_nothing(data: Path, rule: str) -> None:
-    pytest.importorskip("pathspec")
     (data / "[x").touch()
     (data / "kept").touch()
     with warnings.catch_warnings():
@@ -475,34 +471,7 @@ def test_rules_that_need_care_warn_of_nothing(data: Path, rule: str) -> None:
     assert (b"[x" in [entry.path for entry in manifest.entries]) == (rule != "[[]x")
 
 
-@pytest.mark.parametrize(
-    ("rule", "reason"),
-    [
-        ("[[:alpha:]]", "others, such as"),
-        ("a[b[:digit:]]", "others, such as"),
-        ("[a&&b]", "others, such as"),
-        ("[z-a]", "must be a rule of gitignore"),
-        ("!", "must be a rule of gitignore"),
-        ("a\nb", "must be texts of one line"),
-        ("*a*a*a*a*b", "must have at most 4 [*] before its end"),
-        ("**/a/**/a/**/b", "must have at most 4 [*] before its end, 2 of them [*][*]"),
-    ],
-)
-def test_rules_that_are_not_matched_as_by_git_or_without_end_are_refused(
-    data: Path, rule: str, reason: str
-) -> None:
-    pytest.importorskip("pathspec")
-    (data / ("a" * 250)).touch()
-    with pytest.raises(ValueError, match=f"^exclude has .*{reason}"):
-        atlas.Manifest.generate(data, exclude=["x", rule])
-    entries = atlas.Manifest.generate(data).entries
-    manifest = atlas.Manifest.from_entries(Options(exclude=(rule,)), entries)
-    with pytest.raises(ValueError, match=f"^exclude has .*{reason}"):
-        manifest.verify(data)
-
-
 def test_what_a_rule_excludes_is_left_out_where_it_is_named_too(data: Path) -> None:
-    pytest.importorskip("pathspec")
     (data / "sub/deep").mkdir(parents=True)
     for name in ("a.log", "b.txt", "sub/keep", "sub/deep/x.txt"):
         (data / name).touch()

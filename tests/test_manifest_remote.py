@@ -137,7 +137,6 @@ def test_keys_that_are_no_paths_are_problems(memory: MemoryFileSystem, name: str
 
 
 def test_rules_leave_out_files_and_folders(memory: MemoryFileSystem) -> None:
-    pytest.importorskip("pathspec")
     for rules, expected in (
         (Rules(exclude=["deep/er/"]), set(FILES) - {"deep/er/b"}),
         (Rules(exclude=["/deep"]), {"a.bin", "empty", "with space?#%41é"}),
@@ -147,7 +146,6 @@ def test_rules_leave_out_files_and_folders(memory: MemoryFileSystem) -> None:
 
 
 def test_rules_leave_out_paths_that_are_named_too(memory: MemoryFileSystem) -> None:
-    pytest.importorskip("pathspec")
     source = RemoteFolder("memory://data", (b"deep/er", b"deep/large", b"a.bin", b"empty"))
     rules = Rules(exclude=["/deep/", "*.bin"])
     assert (set(listed(source, rules)[0]), rules.left_out) == (

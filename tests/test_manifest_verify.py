@@ -263,6 +263,7 @@ def test_the_json_of_a_report(root: Path) -> None:
         "leaves_error": None,
         "links": 0,
         "left_out": [],
+        "excluded": [],
     }
     assert first["path"] == "a"
     assert first["ranges"] == [[WINDOW_BYTES, 3 * WINDOW_BYTES]]

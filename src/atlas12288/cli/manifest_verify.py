@@ -312,6 +312,9 @@ def _summary(found: "ManifestReport") -> str:
     counts = (found.changed, found.missing, found.added, found.unreadable)
     kinds = ("changed", "missing", "added", "unreadable")
     text = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True))
+    if found.excluded:
+        paths = sum(each.paths for each in found.excluded)
+        text += f"; {counted(paths, 'path')} left out by rules"
     if found.left_out:
         text += f"; {counted(len(found.left_out), 'output')} left out"
     end = ":" if found.files > 0 else ";"

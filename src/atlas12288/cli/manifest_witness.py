@@ -251,7 +251,8 @@ class _Making:
             if outcome.by_ctime > 0:
                 known += f"; {counted(outcome.by_ctime, 'file')} read for the ctime alone"
             found = content(outcome.files, outcome.links, outcome.bytes)
-            report.line(f"{shown(output)}: {found}{known}")
+            left_out = "".join(f"; {each}" for each in _excluded(options, outcome))
+            report.line(f"{shown(output)}: {found}{known}{left_out}")
         return outcome
 
     def _print(self, source: "Source", options: "Options") -> "Outcome":
@@ -274,6 +275,8 @@ class _Making:
         )
         if outcome.errors > 0:
             return outcome
+        for each in _excluded(options, outcome):
+            report.warning(_name(wanted, self._root), each)
         if wanted.as_sums and outcome.files == 0:
             links = counted(outcome.links, "symbolic link")
             raise FileError(f"has no file that sha256sum could read, only {links}")
@@ -300,6 +303,18 @@ def _sums(entries: "tuple[Entry, ...]") -> Iterator[bytes]:
             yield sums_line(entry.sha256, entry.path) + b"\n"
 
 
+def _excluded(options: "Options", outcome: "Outcome") -> Iterator[str]:
+    """What is said of the rules in force, by where they are from: how much each kind left out."""
+    from ..manifest.rules import IGNORE_FILE
+
+    counts = (outcome.own_rules, len(options.exclude) - outcome.own_rules)
+    for rules, own, origin in zip(counts, (True, False), (IGNORE_FILE, "--exclude"), strict=True):
+        if rules > 0:
+            paths = sum(each.paths for each in outcome.excluded if each.own == own)
+            many = "no path" if paths == 0 else counted(paths, "path")
+            yield f"left out by {counted(rules, 'rule')} of {origin}: {many}"
+
+
 def _name(wanted: Wanted, root: str) -> str:
     return wanted.paths[0] if len(wanted.paths) == 1 else root
 
@@ -311,4 +326,6 @@ def _document(
 
     fields: dict[str, object] = {"manifest": wanted.output, "root": root}
     fields |= dict.fromkeys(Outcome._fields) if outcome is None else outcome._asdict()
+    if outcome is not None:
+        fields["excluded"] = [each._asdict() for each in outcome.excluded]
     return fields | {"error": error}

@@ -11,6 +11,7 @@ from ..errors import WitnessError
 from ..file_tree import Run
 from ..files import FileError, shown
 from . import paths
+from .rules import Excluded
 
 Kind = Literal["changed", "missing", "added", "unreadable"]
 
@@ -81,6 +82,7 @@ class ManifestReport(NamedTuple):
         complete: was everything compared? Not where the first difference was the end.
         leaves_error: why the leaves were of no use, or None.
         links: how many symbolic links of the manifest were compared, or could not be.
+        excluded: what each rule of the manifest excluded that excluded something.
         left_out: the paths of files that are in the folder, and that were not compared because they
             are what those who witness and verify it write: regular files, and no others.
     """
@@ -96,6 +98,7 @@ class ManifestReport(NamedTuple):
     leaves_error: str | None = None
     links: int = 0
     left_out: _Paths = ()
+    excluded: tuple[Excluded, ...] = ()
 
     @property
     def holds(self) -> bool | None:
@@ -130,7 +133,8 @@ class ManifestReport(NamedTuple):
         fields = {"holds": self.holds} | self._asdict()
         left_out = [dict([paths.to_json("path", path)]) for path in self.left_out]
         differences = [each.to_fields() for each in self.differences]
-        return fields | {"differences": differences, "left_out": left_out}
+        excluded = [{"rule": each.rule, "paths": each.paths} for each in self.excluded]
+        return fields | {"differences": differences, "left_out": left_out, "excluded": excluded}
 
     def to_json(self) -> str:
         """The report as a JSON object, on one line without its end."""

@@ -28,7 +28,7 @@ from .leaves_file import LeavesFile, remove_leaves
 from .links import leads_out
 from .names import Outputs, is_url, outputs_in, state_name
 from .paths import is_text, quoted
-from .rules import IGNORE_FILE, Rules, ignore_file_rules
+from .rules import IGNORE_FILE, Excluded, Rules, ignore_file_rules, listed
 from .sources import Found, Problem, Source
 from .state import Begun, Context, Finished, State
 from .statement import SYMLINKS, Options, write_statement
@@ -65,6 +65,8 @@ class Outcome(NamedTuple):
         known: how many were not, because they are as they were when they were.
         errors: how many paths could not be listed or read. Where there is one nothing was written.
         by_ctime: how many of those that were read are as they were but for their ctime.
+        own_rules: how many rules came with the files, in their ignore file.
+        excluded: what each rule excluded that excluded something.
     """
 
     files: int
@@ -74,6 +76,8 @@ class Outcome(NamedTuple):
     known: int
     errors: int
     by_ctime: int = 0
+    own_rules: int = 0
+    excluded: tuple[Excluded, ...] = ()
 
 
 def options_of(
@@ -251,6 +255,7 @@ class _Run:
         self._note = note or (lambda _: None)
         self._errors = 0
         self._links_out = 0
+        self._rules = Rules()
         self._listed = Listed(0, 0, 0, 0, 0)
         self._context: Context = {}
         self._state: State | None = None
@@ -301,6 +306,7 @@ class _Run:
             own = outputs_in(self._source.name, outputs, streams)
             self._leave_out(own)
             rules = Rules(options.exclude, options.symlinks, own, options.links_below)
+            self._rules = rules
             last_sidecar = None
             if leaves is not None:
                 with suppress(FileError):  # what it should have is read again
@@ -338,7 +344,7 @@ class _Run:
         name = self._source.name
         # Any name does for the root of a URL, whose links hold no names of this machine.
         root = b"/root" if is_url(name) else os.path.realpath(os.fsencode(name))
-        for found in self._source.list(rules, self._tell):
+        for found in listed(self._source, rules, self._tell):
             if found.target is not None and leads_out(found.path, found.target, root):
                 self._links_out += 1
             yield found
@@ -508,14 +514,16 @@ class _Run:
                     self._tell(found.path, str(result))
                 else:
                     store.known(found, result)
-        listed = self._listed
-        read = listed.files - listed.known
+        total = self._listed
+        read = total.files - total.known
         return Outcome(
-            listed.files,
-            listed.links,
-            listed.bytes,
+            total.files,
+            total.links,
+            total.bytes,
             read,
-            listed.known,
+            total.known,
             self._errors,
-            listed.by_ctime,
+            total.by_ctime,
+            self._rules.own,
+            self._rules.excluded_by,
         )

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Final, NamedTuple, Protocol
 
 from ..files import FileError
-from .rules import Rules
+from .rules import RULES_BYTES_MOST, Rules
 
 
 class Found(NamedTuple):
@@ -47,7 +47,7 @@ def same_but_ctime(before: str, now: str) -> bool:
 
 
 # Of a file that is read whole although nobody has judged it: a list of rules has some lines.
-SMALL_MOST_BYTES: Final = 1 << 20
+SMALL_MOST_BYTES: Final = RULES_BYTES_MOST
 
 
 def require_small(content: bytes) -> bytes:

@@ -22,7 +22,7 @@ from .entries import Entry
 from .names import Outputs
 from .paths import quoted
 from .places import FirstDifferenceError, ManifestLeaves, Places
-from .rules import Rules
+from .rules import Excluded, Rules, listed
 from .sources import Found, Source
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ def verify_manifest(
 
     Raises:
         FileError: the source cannot be listed at all.
-        ImportError: the manifest has rules on files, and pathspec is not installed.
         ValueError: `threads` is less than 1, or a rule of the manifest is none.
         TypeError: `threads` is not an int.
     """
@@ -111,6 +110,7 @@ class _Tally:
         self.links = 0
         self.bytes = 0
         self.leaves_error: str | None = None
+        self.excluded: tuple[Excluded, ...] = ()
         self._counts: dict[Kind, int] = {}
         self._differences: list[Difference] = []
         self._on_difference = on_difference
@@ -139,6 +139,7 @@ class _Tally:
             self.leaves_error,
             self.links,
             tuple(sorted(self._outputs.left_out)),
+            self.excluded,
         )
 
 
@@ -170,7 +171,8 @@ class _Listing:
 
         outputs.kept = frozenset(entry.path for entry in manifest.entries)
         rules = Rules(options.exclude, options.symlinks, outputs, options.links_below)
-        self._found = {found.path: found for found in source.list(rules, problem)}
+        self._found = {found.path: found for found in listed(source, rules, problem)}
+        tally.excluded = rules.excluded_by
         # A path may have thousands of folders around it, and few of them have a problem.
         self._problem_lengths = sorted(set(map(len, self._problems)))
 
