@@ -305,8 +305,8 @@ class _States:
         place = Path(self._place.name)
         self.folder, self.output, self.state = place / "data", place / "out", place / "state"
         self.folder.mkdir()
-        for index, size in enumerate((0, 5, 2 * BLOCK_BYTES + 1)):
-            (self.folder / f"{index}").write_bytes(DATA * (size // len(DATA)) + DATA[:1])
+        for index, size in enumerate((0, 5, BLOCK_BYTES + 1)):
+            (self.folder / f"{index}").write_bytes((DATA * (size // len(DATA) + 1))[:size])
             os.utime(self.folder / f"{index}", (1e9, 1e9))
         self.made = [self._stopped(False)]
         self.right = self.run(b"", update=False)

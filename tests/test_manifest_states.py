@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States of runs: in the user's folder, out of reach of those who write the data. Any bytes in their
-place begin anew or are one error, and a run goes on without where none can be kept."""
+"""States of runs: in the user's folder, out of reach of those who write the data. Any bytes in
+their place begin anew or are one error, and a run goes on without where none can be kept."""
 
 import errno
 import fcntl
