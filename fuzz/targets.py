@@ -5,6 +5,7 @@ exactly what was read."""
 import contextlib
 import io
 import json
+import os
 import struct
 import sys
 import tempfile
@@ -27,6 +28,9 @@ from atlas12288 import (
     cli,
     witness_from_json,
 )
+from atlas12288._subtree import BLOCK_BYTES
+from atlas12288.files import FileError
+from atlas12288.manifest.state import _frame
 from atlas12288.sums import read_sums, sums_line
 from atlas12288.tables import TableWitness
 from atlas12288.tensors import TensorsWitness
@@ -292,11 +296,78 @@ def arrow_ipc(data: bytes) -> None:
     assert report.holds == table.equals(_TABLE)
 
 
+class _States:
+    """A folder of three files, one of them of several blocks, and states of runs over it."""
+
+    def __init__(self) -> None:
+        # The folder is removed when the process ends.
+        self._place = tempfile.TemporaryDirectory()
+        place = Path(self._place.name)
+        self.folder, self.output, self.state = place / "data", place / "out", place / "state"
+        self.folder.mkdir()
+        for index, size in enumerate((0, 5, BLOCK_BYTES + 1)):
+            (self.folder / f"{index}").write_bytes((DATA * (size // len(DATA) + 1))[:size])
+            os.utime(self.folder / f"{index}", (1e9, 1e9))
+        self.made = [self._stopped(False)]
+        self.right = self.run(b"", update=False)
+        self.made.append(self.state.read_bytes())
+        self.manifest = self.output.read_bytes()
+        os.utime(self.folder / "2", (1e9, 1e9 + 1))
+        self.made.append(self._stopped(True))
+
+    def _stopped(self, update: bool) -> bytes:
+        def advance(_: int) -> None:
+            raise KeyboardInterrupt
+
+        with contextlib.suppress(KeyboardInterrupt):
+            self.run(None, update=update, advance=advance)
+        return self.state.read_bytes()
+
+    def run(
+        self, state: bytes | None, update: bool, advance: Callable[[int], None] | None = None
+    ) -> Manifest:
+        if state is not None:
+            self.state.write_bytes(state)
+        return Manifest.generate(
+            self.folder, output=self.output, state=self.state, update=update, advance=advance
+        )
+
+
+_states: list[_States] = []
+_PLACE = struct.Struct("<BHH")
+
+
+def state(data: bytes) -> None:
+    """The state of a run. A part of one that a run made is replaced by other bytes: then the
+    manifest is right, or there is one error. Half of them are then a frame with its checksum, which
+    a user's own program could write: they can say anything of a file, but do no harm."""
+    if len(data) < _PLACE.size:
+        return
+    if not _states:
+        _states.append(_States())
+    runs = _states[0]
+    choice, at, count = _PLACE.unpack(data[: _PLACE.size])
+    whole, new = runs.made[choice % len(runs.made)], data[_PLACE.size :]
+    is_frame = bool(choice & 0x40)
+    if is_frame:
+        new = _frame(b"IFBKRPX"[at % 7 :][:1], new)
+    at %= len(whole) + 1
+    whole = whole[:at] + new + whole[at + count :]
+    runs.output.write_bytes(runs.manifest)
+    try:
+        found = runs.run(whole, update=bool(choice & 0x80))
+    except FileError as error:
+        assert str(error).startswith(f"the state {runs.state} "), error
+        assert runs.state.read_bytes() == whole
+        return
+    assert is_frame or found == runs.right
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
         *(witness_json, witness_bytes, stream_bytes, inclusion_json, consistency_json, leaves),
         *(manifest_json, tensors_json, sums, safetensors_file, npz_file, command_line),
-        *(npz_container, arrow_ipc),
+        *(npz_container, arrow_ipc, state),
     )
 }
