@@ -15,16 +15,15 @@ import pytest
 
 pytest.importorskip("fsspec", reason="URLs need fsspec")
 
-import unreliable
-from unreliable import BLOCK, IDENTITIES, World
-
 import atlas12288 as atlas
+import unreliable
 from atlas12288.files import FileError
 from atlas12288.manifest import engine, remote_readers, storages
 from atlas12288.manifest.engine import hash_files
 from atlas12288.manifest.entries import DIGESTS
 from atlas12288.manifest.remote import RemoteFolder
 from atlas12288.manifest.rules import Rules
+from unreliable import BLOCK, IDENTITIES, World
 
 SEEDS = 50
 

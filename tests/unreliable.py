@@ -3,8 +3,8 @@
 much, listings that are stale, answers that are too short or too long, and files that change between
 any two requests. Mixed at random, by a seed.
 
-One request is answered from one moment; between two of them anything may happen. Left out is what no
-reader can know: a size that is too small, and an answer that by chance ends just there.
+One request is answered from one moment; between two of them anything may happen. Left out is what
+no reader can know: a size that is too small, and an answer that by chance ends just there.
 """
 
 from __future__ import annotations
