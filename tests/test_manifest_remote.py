@@ -4,6 +4,7 @@
 import importlib.util
 import pickle
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ pytest.importorskip("fsspec", reason="URLs need fsspec")
 
 from fsspec.implementations.memory import MemoryFileSystem
 
+import atlas12288 as atlas
 from atlas12288 import WitnessError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.files import CHANGED, FileError
+from atlas12288.manifest import remote, storages
 from atlas12288.manifest.engine import Digests, hash_files
 from atlas12288.manifest.entries import DIGESTS
 from atlas12288.manifest.folder import Folder
@@ -290,6 +293,123 @@ def test_small_files_are_read_whole_and_may_be_missing(memory: MemoryFileSystem)
 def test_a_url_where_nothing_is(memory: MemoryFileSystem, url: str) -> None:
     with pytest.raises(FileError, match=r"^No such file or directory$"):
         RemoteFolder(url)
+
+
+def test_a_file_url_is_the_folder_itself(folder: Path) -> None:
+    made = {name: folder / f"m.atlas.{name}" for name in ("json", "state")}
+    for url in (folder.as_uri(), f"local://{folder}", f"file://{folder}/"):
+        for _ in range(2):  # with what the run before wrote
+            manifest = atlas.Manifest.generate(url, output=made["json"], state=made["state"])
+            assert {entry.path.decode() for entry in manifest.entries} == set(FILES)
+        assert manifest.verify(url, outputs=list(made.values())).holds
+    one = atlas.Manifest.generate(f"file://{folder}/deep/large")
+    assert [entry.path for entry in one.entries] == [b"large"]
+    with pytest.raises(FileError, match="No such file"):
+        atlas.Manifest.generate(f"file://{folder}/none")
+
+
+@pytest.mark.parametrize("cache", ["simplecache", "filecache", "blockcache", "cached"])
+def test_what_reads_a_copy_is_refused_unless_it_is_wanted(folder: Path, cache: str) -> None:
+    url = f"{cache}::{folder.as_uri()}"
+    with pytest.raises(FileError, match=f"^{cache}:: reads a copy that is kept on this machine"):
+        RemoteFolder(url)
+    with pytest.raises(FileError, match="--allow-cache"):
+        RemoteFolder(f"dir::{folder.as_uri()}", dir={"target_protocol": cache})
+    with pytest.raises(FileError, match=f"{cache}:: reads a copy"):
+        atlas.Manifest.generate(url)
+    manifest = atlas.Manifest.generate(url, allow_cache=True)
+    assert set(FILES) == {entry.path.decode() for entry in manifest.entries}
+    with pytest.raises(ValueError, match="allow_cache is True, must be False for a folder"):
+        atlas.Manifest.generate(folder, allow_cache=True)
+
+
+def test_a_listing_is_not_what_others_listed_before(
+    memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the file systems of object stores do: an instance is shared, and keeps what it listed."""
+    kept: dict[str, Any] = {}
+    real = MemoryFileSystem.ls
+
+    def ls(storage: MemoryFileSystem, path: str, **kwargs: Any) -> Any:
+        if path not in kept:
+            kept[path] = real(storage, path, **kwargs)
+        return kept[path]
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", ls)
+    monkeypatch.setattr(MemoryFileSystem, "invalidate_cache", lambda *_: kept.clear())
+    source = RemoteFolder("memory://data")
+    for folder in ("/data", "/data/deep"):
+        memory.ls(folder, detail=True)
+    memory.pipe_file("/data/new", b"new")
+    memory.pipe_file("/data/deep/new", b"new")
+    assert set(listed(source)[0]) == {*FILES, "new", "deep/new"}
+
+
+def test_a_page_of_html_is_no_file_of_rules(memory: MemoryFileSystem) -> None:
+    pytest.importorskip("pathspec")
+    source = RemoteFolder("memory://data")
+    for page in (b"<!DOCTYPE html>\n*", b"\xef\xbb\xbf\n <html lang=en>\n*", b"<HTML>"):
+        memory.pipe_file("/data/.atlasignore", page)
+        assert options_of(source).exclude == ()
+    memory.pipe_file("/data/.atlasignore", b"# <html>\n*.html\n")
+    assert options_of(source).exclude == ("*.html",)
+    memory.pipe_file("/data/.atlasignore", bytes(remote.SMALL_MOST + 1))
+    with pytest.raises(FileError, match=r"^\.atlasignore: has more than 1,048,576 bytes$"):
+        options_of(source)
+
+
+def test_a_listing_without_end_ends(
+    memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 0
+
+    def ls(storage: MemoryFileSystem, path: str, **_: Any) -> Any:
+        nonlocal count
+        count += 1
+        return [{"name": f"{path}/{at}", "size": 0, "type": "directory"} for at in "abc"]
+
+    source = RemoteFolder("memory://data")
+    monkeypatch.setattr(MemoryFileSystem, "ls", ls)
+    monkeypatch.setattr(remote, "FOLDERS_MOST", 500)
+    monkeypatch.setattr(remote, "PATH_MOST", 20)
+    problems = Counter[str]()
+    with pytest.raises(FileError, match=r"^has more than 500 folders, the last one '"):
+        list(source.list(Rules(), lambda path, reason: problems.update([reason])))
+    assert count == 500
+    assert set(problems) == {"is a path of 21 bytes, must have at most 20"}
+
+
+def test_a_size_that_is_none_is_a_problem(
+    memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"a": -1, "b": "12", "c": 1.5}
+
+    def ls(*_: Any, **__: Any) -> Any:
+        return [{"name": f"/data/{n}", "size": size, "type": "file"} for n, size in sizes.items()]
+
+    source = RemoteFolder("memory://data")
+    monkeypatch.setattr(MemoryFileSystem, "ls", ls)
+    founds, problems = listed(source)
+    assert (founds, set(problems)) == ({}, set(sizes))
+
+
+def test_what_has_no_identity_is_read_again(
+    memory: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storages, "identity_of", lambda *_: ("", 0))
+    memory.rm("/data/deep", recursive=True)
+    size = sum(len(data) for name, data in FILES.items() if "deep" not in name)
+    read: list[int] = []
+    for _ in range(3):
+        read.clear()
+        atlas.Manifest.generate(
+            "memory://data",
+            output=tmp_path / "m.atlas.json",
+            state=tmp_path / "state",
+            update=True,
+            advance=read.append,
+        )
+        assert sum(read) == size
 
 
 def test_a_kind_of_url_that_nobody_knows() -> None:

@@ -45,7 +45,7 @@ _PACKAGES: Final = {
     "s3": "s3fs",
     "s3a": "s3fs",
 }
-_STORAGES: Final = {
+_STORAGES: Final[dict[str, type[Storage]]] = {
     "ftp": FtpStorage,
     "tar": TarStorage,
     "zip": ZipStorage,
@@ -153,12 +153,14 @@ class RemoteFolder:
         except Exception as error:
             with storage_errors():
                 raise error
-        if isinstance(fs, CachingFileSystem) and not self._allow_cache:
+        is_cache = isinstance(fs, CachingFileSystem)
+        if is_cache and not self._allow_cache:
             raise FileError(f"{scheme}:: {_NO_CACHE}")
         protocols = fs.protocol
         protocols = (protocols,) if isinstance(protocols, str) else protocols
         self._is_http = not _HTTP_SET.isdisjoint(protocols)
-        self._storage = _storage(fs, protocols, scheme)
+        # A copy is made by who opens it first, and others must not read it meanwhile.
+        self._storage = (WholeStorage if is_cache else _kind(fs, protocols))(fs, scheme)
         return str(base).rstrip("/")
 
     def _freeze(self) -> None:
@@ -441,15 +443,14 @@ def _restored(
 _HTTP_SET: Final = frozenset(_HTTP)
 
 
-def _storage(fs: Any, protocols: Sequence[str], scheme: str) -> Storage:
+def _kind(fs: Any, protocols: Sequence[str]) -> type[Storage]:
     if not _HTTP_SET.isdisjoint(protocols):
         from .http_storage import HttpStorage
 
-        return HttpStorage(fs, scheme)
+        return HttpStorage
     if "s3" in protocols and hasattr(fs, "call_s3"):
-        return S3Storage(fs, scheme)
-    kind = next((_STORAGES[each] for each in protocols if each in _STORAGES), Storage)
-    return kind(fs, scheme)
+        return S3Storage
+    return next((_STORAGES[each] for each in protocols if each in _STORAGES), Storage)
 
 
 def _schemes(url: str) -> list[str]:

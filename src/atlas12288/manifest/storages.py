@@ -195,6 +195,8 @@ class Storage:
         """
         info = self.info(name)
         identity, _ = self.identity(info)
+        if info["type"] != "directory" and info.get("size") is None:
+            raise FileError("is not compared with what was listed: the server gives no size now")
         same = info["type"] != "directory" and info.get("size") == found.size
         if not same or not is_same(found.identity, identity):
             raise FileError(CHANGED)
