@@ -398,8 +398,10 @@ def an_output_of_a_stranger(world: World) -> None:
             text = text.replace(b'"size":', b'"size":' + b"9" * world.rng.choice([3, 5000]))
         case _:
             leaves = world.evil / "made.atlas.leaves"
-            if leaves.is_file():
-                leaves.rename(path.with_name(path.name.replace(".json", ".leaves")))
+            beside = path.with_name(path.name.replace(".json", ".leaves"))
+            if leaves.is_file() and not os.path.lexists(beside):
+                leaves.rename(beside)
+                world.replaceable.add(beside)
     path.write_bytes(text)
     world.replaceable.add(path)
     for rest in (made, world.evil / "made.atlas.leaves"):
