@@ -75,7 +75,7 @@ def safetensors() -> bytes:
 
 TENSORS = TensorsWitness.generate(ARRAYS, metadata={"k": "v"}).to_json()
 
-FILE = state._FILE.pack(1, 3, targets.BLOCK_BYTES + 1) + b"2" + b"1 2"
+FILE = state._FILE.pack(1, 3, 2 * targets.BLOCK_BYTES + 1) + b"2" + b"1 2"
 KNOWN = FILE + state._DIGESTS.pack(5, 1, state._NO_LEAF) + bytes(32)
 PART = FILE + state._CHECKPOINT.pack(1, 5, len(bytes(STREAM)), state._NO_LEAF) + bytes(STREAM)
 

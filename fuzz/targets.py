@@ -305,7 +305,7 @@ class _States:
         place = Path(self._place.name)
         self.folder, self.output, self.state = place / "data", place / "out", place / "state"
         self.folder.mkdir()
-        for index, size in enumerate((0, 5, BLOCK_BYTES + 1)):
+        for index, size in enumerate((0, 5, 2 * BLOCK_BYTES + 1)):
             (self.folder / f"{index}").write_bytes((DATA * (size // len(DATA) + 1))[:size])
             os.utime(self.folder / f"{index}", (1e9, 1e9))
         self.made = [self._stopped(False)]
@@ -316,8 +316,13 @@ class _States:
         self.made.append(self._stopped(True))
 
     def _stopped(self, update: bool) -> bytes:
-        def advance(_: int) -> None:
-            raise KeyboardInterrupt
+        read = 0
+
+        def advance(count: int) -> None:
+            nonlocal read
+            read += count
+            if read >= 2 * BLOCK_BYTES:
+                raise KeyboardInterrupt
 
         with contextlib.suppress(KeyboardInterrupt):
             self.run(None, update=update, advance=advance)
@@ -329,7 +334,12 @@ class _States:
         if state is not None:
             self.state.write_bytes(state)
         return Manifest.generate(
-            self.folder, output=self.output, state=self.state, update=update, advance=advance
+            self.folder,
+            output=self.output,
+            state=self.state,
+            update=update,
+            advance=advance,
+            threads=1,
         )
 
 

@@ -586,7 +586,12 @@ class Store:
 
     def _begin_to_keep(self, state: State) -> None:
         sidecar = None if self._leaves is None else self._leaves.named()
-        state.begin(Begun(self._context, int(time()), self._update, sidecar))
+        try:
+            state.begin(Begun(self._context, int(time()), self._update, sidecar))
+        except FileError:
+            if self._leaves is not None:
+                self._leaves.remove()  # nobody would find them
+            raise
         self._keeping = True
         columns = "path, size, identity, residue, sha256, root, leaf"
         where = "fresh AND trusted AND residue IS NOT NULL AND target IS NULL"
