@@ -8,7 +8,8 @@
 #   make check-s390x     the same on a big-endian CPU
 #   make check-kernels   all tests, once with each kernel set that this CPU can run
 #   make check-faults    kills, full and failing disks, a million files
-#   make check-remote    manifests of a web server and of an S3 server, both started by the tests
+#   make check-remote    manifests of a web server, an FTP server and an S3 server, all started by the tests,
+#                        with the newest fsspec and the oldest one; 2,000 storages that cannot be relied on
 #   make check-cluster   manifests by processes of Dask, which are killed meanwhile
 #   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each target
 #   make lint            ruff, mypy, and pyright as editors use it
@@ -52,8 +53,12 @@ check-kernels: $(VENV)/.test
 check-faults: $(VENV)/.test
 	$(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
 
-check-remote: $(VENV)/.remote
-	$(BIN)/python -m pytest tests/remote $(PYTEST_ARGS)
+REMOTE_TESTS := tests/remote tests/test_identities.py tests/test_manifest_archives.py \
+	tests/test_manifest_remote.py tests/test_unreliable_storage.py
+
+check-remote: $(VENV)/.remote $(VENV)/.remote-oldest
+	$(BIN)/python -m pytest $(REMOTE_TESTS) $(PYTEST_ARGS)
+	$(VENV)/remote-oldest/bin/python -m pytest $(REMOTE_TESTS) $(PYTEST_ARGS)
 
 check-cluster: $(VENV)/.test
 	$(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
@@ -116,6 +121,12 @@ $(VENV)/.lint: $(VENV)/.test
 
 $(VENV)/.remote: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --group remote
+	touch $@
+
+$(VENV)/.remote-oldest: $(VENV)/.package
+	$(PYTHON) -m venv $(VENV)/remote-oldest
+	$(VENV)/remote-oldest/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/remote-oldest/bin/python -m pip install --quiet . --group remote-oldest
 	touch $@
 
 $(VENV)/.fuzz: $(VENV)/.package

@@ -156,6 +156,9 @@ class RemoteFolder:
         is_cache = isinstance(fs, CachingFileSystem)
         if is_cache and not self._allow_cache:
             raise FileError(f"{scheme}:: {_NO_CACHE}")
+        if is_cache and not base.strip("/") and self._url.rpartition("://")[2].strip("/"):
+            # So is `cached` by fsspec 2024.6: that would list all of the storage.
+            raise FileError(f"{scheme}:: is not given the folder by this fsspec: use blockcache::")
         protocols = fs.protocol
         protocols = (protocols,) if isinstance(protocols, str) else protocols
         self._is_http = not _HTTP_SET.isdisjoint(protocols)
