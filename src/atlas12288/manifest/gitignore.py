@@ -138,20 +138,18 @@ class Rule:
             else:
                 blocks[-1].append(token)
         text, steps = _block(blocks[0], max)
+        parts = [text]
         folder_steps = 0
-        open_end = bool(leaps) and leaps[-1] is _REST
         for number, (leap, block) in enumerate(zip(leaps, blocks[1:], strict=True), 1):
             if leap is _REST:
-                break
-            some = b"+?" if leap is _SOME_FOLDERS else b"*?"
-            inner, more = _block(block, sum)
+                return _Expression(b"".join(parts), steps, folder_steps)
+            text, more = _block(block, sum)
             steps += more
             folder_steps += _FOLDER_STEPS
+            way = b"(?:[^/]*/)%b%b" % (b"+?" if leap is _SOME_FOLDERS else b"*?", text)
             # The last one is bound to the end of the path, and found by trying each folder.
-            last = number == len(leaps)
-            way = rb"(?:[^/]*/)" + some + inner
-            text += way if last else b"(?>" + way + b")"
-        return _Expression(text if open_end else text + rb"\Z", steps, folder_steps)
+            parts.append(way if number == len(leaps) else b"(?>%b)" % way)
+        return _Expression(b"".join(parts) + rb"\Z", steps, folder_steps)
 
 
 def _trimmed(line: bytes) -> bytes:
@@ -282,18 +280,17 @@ def _name(tokens: Sequence[_Token]) -> tuple[bytes, int]:
             pieces.append([])
         else:
             pieces[-1].append(token)
-    text = _fixed(pieces[0])
+    parts = [_fixed(pieces[0])]
     if len(pieces) == 1:
-        return text, 1
-    for piece in pieces[1:-1]:
-        text += b"(?>[^/]*?" + _fixed(piece) + b")"
+        return parts[0], 1
+    parts += (b"(?>[^/]*?%b)" % _fixed(piece) for piece in pieces[1:-1])
     last = pieces[-1]
     if last:
         # There is room for it, and it is what the name ends with.
-        text += b"(?=[^/]{%d})(?>[^/]*)(?<=%b)" % (len(last), _fixed(last))
+        parts.append(b"(?=[^/]{%d})(?>[^/]*)(?<=%b)" % (len(last), _fixed(last)))
     else:
-        text += b"(?>[^/]*)"
-    return text, 2 + sum(map(len, pieces[1:-1]))
+        parts.append(b"(?>[^/]*)")
+    return b"".join(parts), 2 + sum(map(len, pieces[1:-1]))
 
 
 def _fixed(atoms: Sequence[_Atom]) -> bytes:
@@ -358,10 +355,14 @@ class _Regexes:
 
 
 class _Table:
-    """Rules on texts of which so many bytes at one end are looked up."""
+    """Rules on names of which so many bytes at one end are looked up.
 
-    def __init__(self, at_end: bool) -> None:
-        self._at_end = at_end
+    Args:
+        part: the end of a name, of so many bytes; the whole name where it has less.
+    """
+
+    def __init__(self, part: Callable[[bytes, int], bytes]) -> None:
+        self._part = part
         self._by_length: dict[int, dict[bytes, int]] = {}
 
     def add(self, number: int, text: bytes) -> None:
@@ -370,13 +371,21 @@ class _Table:
     def __len__(self) -> int:
         return len(self._by_length)
 
-    def last(self, text: bytes, above: int) -> int:
+    def last(self, name: bytes, above: int) -> int:
         """As that of `_Regexes`."""
         for length, numbers in self._by_length.items():
-            if length <= len(text):
-                part = text[len(text) - length :] if self._at_end else text[:length]
-                above = max(above, numbers.get(part, -1))
+            number = numbers.get(self._part(name, length), -1)
+            if number > above:
+                above = number
         return above
+
+
+def _head(name: bytes, length: int) -> bytes:
+    return name[:length]
+
+
+def _tail(name: bytes, length: int) -> bytes:
+    return name[-length:] if length else b""
 
 
 class Matcher:
@@ -395,7 +404,7 @@ class Matcher:
         self.steps = 0
         self._names: dict[bytes, int] = {}
         self._paths: dict[bytes, int] = {}
-        self._suffixes, self._prefixes = _Table(at_end=True), _Table(at_end=False)
+        self._suffixes, self._prefixes = _Table(_tail), _Table(_head)
         self._name_regexes, self._path_regexes = _Regexes(), _Regexes()
         for number, rule in enumerate(rules):
             if rule.matches_something and (folders or not rule.only_folders):
@@ -423,8 +432,10 @@ class Matcher:
         name = path[path.rfind(b"/") + 1 :]
         self.steps += self._rule_steps + self._name_steps * len(name) + self._path_steps * len(path)
         found = self._names.get(name, -1)
-        found = self._suffixes.last(name, found)
-        found = self._prefixes.last(name, found)
+        if self._suffixes:
+            found = self._suffixes.last(name, found)
+        if self._prefixes:
+            found = self._prefixes.last(name, found)
         if self._paths:
             found = max(found, self._paths.get(path, -1))
         if self._name_regexes:
