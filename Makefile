@@ -10,8 +10,8 @@
 #   make check-faults    kills, full and failing disks, a million files
 #   make check-remote    manifests of a web server and of an S3 server, both started by the tests
 #   make check-cluster   manifests by processes of Dask, which are killed meanwhile
-#   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each of twelve targets
-#   make lint            ruff, mypy
+#   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each target
+#   make lint            ruff, mypy, and pyright as editors use it
 #   make bench           the benchmark, side by side with what people use today
 #   make docs-performance  measure, and write the tables and the picture of docs/performance.md
 #   make wasm            the WebAssembly modules, in build/wasm and for the package in js
@@ -65,6 +65,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python tests/typing_sample.py
 
 bench: $(VENV)/.bench
 	$(BIN)/atlas12288 bench --js js $(BENCH_ARGS)

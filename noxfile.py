@@ -2,6 +2,7 @@
 """The matrix of Pythons, and the wheel as users get it. `nox` runs what is installed here.
 
 - ``nox -s tests``: the whole suite on every CPython below that this machine has
+- ``nox -s arrow``: the tests of tables with the oldest pyarrow that the extra allows, and another
 - ``nox -s free_threaded``: the same on those without the GIL
 - ``nox -s wheel``: the wheel: platform tag, ABI, and a run where there is no compiler
 """
@@ -17,7 +18,7 @@ nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 FREE_THREADED = ("3.13t", "3.14t", "3.15t")
-NOT_FREE_THREADED = ("llvmlite", "mypy", "safetensors", "securesystemslib")
+NOT_FREE_THREADED = ("llvmlite", "mypy", "safetensors", "securesystemslib", "sigstore")
 WHEEL_PYTHONS = PYTHONS
 
 
@@ -33,10 +34,18 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *session.posargs)
 
 
+@nox.session
+@nox.parametrize("pyarrow", ["19.0.0", "25.0.1"])
+def arrow(session: nox.Session, pyarrow: str) -> None:
+    """Tables, with a pyarrow that decodes otherwise than the newest."""
+    session.install(*test_group(), ".", f"pyarrow=={pyarrow}")
+    session.run("python", "-m", "pytest", "tests/test_tables.py", *session.posargs)
+
+
 @nox.session(python=FREE_THREADED)
 def free_threaded(session: nox.Session) -> None:
     """The whole suite without the GIL. llvmlite has no such build: this Python's makes the kernels,
-    and the tests of kernelgen itself are left out, as are those of three other packages."""
+    and the tests of kernelgen itself are left out, as are those of four other packages."""
     kernelgen = Path(session.cache_dir) / "kernelgen"
     kernelgen_python = str(kernelgen / "bin" / "python")
     session.run(sys.executable, "-m", "venv", str(kernelgen), external=True)

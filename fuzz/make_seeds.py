@@ -10,6 +10,8 @@ import numpy
 import targets
 
 from atlas12288 import Manifest, TreeWitness, Witness, WitnessStream
+from atlas12288.manifest import state
+from atlas12288.manifest.statement import Options
 from atlas12288.sums import sums_line
 from atlas12288.tensors import TensorsWitness
 
@@ -41,15 +43,25 @@ def manifests() -> list[str]:
         Path(folder, "sub").mkdir()
         Path(folder, "sub", "b").write_bytes(targets.DATA)
         Path(folder, "link").symlink_to("a")
-        return [
-            Manifest.generate(folder).to_json(),
-            Manifest.generate(folder, tree=True, flat=False).to_json(),
-        ]
+        made = Manifest.generate(folder)
+        others = Manifest.generate(folder, tree=True, flat=False)
+    chosen = Options(("sha256",), "follow", ("*.tmp", "!/a"), ("a", "sub"), ("..", "../b"))
+    return [
+        made.to_json(),
+        others.to_json(),
+        Manifest.from_entries(chosen, made.entries).to_json(),
+    ]
 
 
 def npz() -> bytes:
     file = io.BytesIO()
     numpy.savez_compressed(file, **ARRAYS)
+    return file.getvalue()
+
+
+def npy(dtype: str) -> bytes:
+    file = io.BytesIO()
+    numpy.save(file, numpy.zeros((2, 1), [("a", dtype), ("b", "S0")]))
     return file.getvalue()
 
 
@@ -63,6 +75,10 @@ def safetensors() -> bytes:
 
 TENSORS = TensorsWitness.generate(ARRAYS, metadata={"k": "v"}).to_json()
 
+FILE = state._FILE.pack(1, 3, targets.BLOCK_BYTES + 1) + b"2" + b"1 2"
+KNOWN = FILE + state._DIGESTS.pack(5, 1, state._NO_LEAF) + bytes(32)
+PART = FILE + state._CHECKPOINT.pack(1, 5, len(bytes(STREAM)), state._NO_LEAF) + bytes(STREAM)
+
 SEEDS = {
     "witness_json": [FLAT.to_json(), EMPTY.to_json(), TREE.to_json()],
     "witness_bytes": [bytes(FLAT), bytes(EMPTY)],
@@ -75,6 +91,18 @@ SEEDS = {
     "sums": [SUMS, TAGGED],
     "safetensors_file": [safetensors()],
     "npz_file": [npz()],
+    "npz_container": [
+        b"\0" + targets._NPY,
+        b"\1" + struct.pack("<BBi", 1, 1, 12) + targets._NPY,
+        b"\2" + struct.pack("<BBiBBi", 2, 4, 1 << 30, 129, 3, 5) + npy(">U9"),
+    ],
+    "arrow_ipc": [b"", struct.pack("<HB", 100, 1), struct.pack("<HBHB", 300, 64, 900, 128)],
+    "state": [
+        *(targets._PLACE.pack(choice, 0, 0) for choice in (0, 1, 0x81, 0x82)),
+        targets._PLACE.pack(0, 400, 0) + b"\xff" * 9,
+        targets._PLACE.pack(0x40, len(state._MAGIC) * 7 + 3, 0) + KNOWN,
+        targets._PLACE.pack(0x40, 7 * 60 + 5, 0) + PART,
+    ],
     "command_line": [f"w{TREE.to_json()}\n", f"w{FLAT.to_json()}\n", f"p{PROOF}\n", b"l" + LEAVES],
 }
 

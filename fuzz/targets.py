@@ -5,10 +5,17 @@ exactly what was read."""
 import contextlib
 import io
 import json
+import os
+import struct
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy
+import pyarrow
+import pyarrow.ipc
 
 from atlas12288 import (
     ConsistencyProof,
@@ -21,7 +28,11 @@ from atlas12288 import (
     cli,
     witness_from_json,
 )
+from atlas12288._subtree import BLOCK_BYTES
+from atlas12288.files import FileError
+from atlas12288.manifest.state import _frame
 from atlas12288.sums import read_sums, sums_line
+from atlas12288.tables import TableWitness
 from atlas12288.tensors import TensorsWitness
 
 DATA = bytes(i % 251 for i in range(2 * 12288 + 5))
@@ -85,9 +96,10 @@ def consistency_json(data: bytes) -> None:
     """Consistency proofs."""
     value = _json_round_trip(ConsistencyProof.from_json, data)
     if isinstance(value, ConsistencyProof):
-        assert not value.verify(bytes(32), ROOT)
-        if value.verify(value.old_root, ROOT) and value.new_size == TREE.windows:
-            assert value == TREE.prove_consistency(value.old_size)
+        old, new = value.old_size, value.new_size
+        assert not value.verify(bytes(32), ROOT, old_size=old, new_size=new)
+        if value.verify(value.old_root, ROOT, old_size=old, new_size=TREE.windows):
+            assert value == TREE.prove_consistency(old)
 
 
 def leaves(data: bytes) -> None:
@@ -101,12 +113,15 @@ def leaves(data: bytes) -> None:
 
 
 def manifest_json(data: bytes) -> None:
-    """Manifests, whose paths stay below their folder."""
+    """Manifests, whose paths stay below their folder, and whose rules are under their root."""
     value = _json_round_trip(Manifest.from_json, data)
     if isinstance(value, Manifest):
         for entry in value.entries:
             assert not entry.path.startswith(b"/")
             assert not {b"", b".", b".."} & set(entry.path.split(b"/"))
+        assert not any(path.startswith("/") for path in value.options.links_below)
+        options = value.options._replace(exclude=(*value.options.exclude, "x"))
+        assert Manifest.from_entries(options, value.entries).root != value.root
 
 
 def tensors_json(data: bytes) -> None:
@@ -188,10 +203,171 @@ def npz_file(data: bytes) -> None:
     _tensor_file(".npz", data)
 
 
+_NPY_FILE = io.BytesIO()
+numpy.save(_NPY_FILE, numpy.arange(6, dtype=">i4").reshape(2, 3))
+_NPY = _NPY_FILE.getvalue()
+_MEMBERS = {"a.npy": zipfile.ZIP_STORED, "b.npy": zipfile.ZIP_DEFLATED, "c.npy": 0, "d.npy": 8}
+# Where the fields of a member are, in the directory and where it begins: flags, method, CRC-32,
+# sizes, lengths of name and more, place, the name itself.
+_FIELDS = (8, 10, 16, 20, 24, 28, 30, 42, 46), (6, 8, 14, 18, 22, 26, 28, 30, 32)
+_PATCH = struct.Struct("<BBi")
+
+
+def npz_container(data: bytes) -> None:
+    """Archives whose members are well-formed but for a few fields, of the header and elements that
+    are given. The first byte is how many fields are others, with 6 bytes each."""
+    count = data[0] % 4 if data else 0
+    patches, content = data[1 : 1 + 6 * count], data[1 + 6 * count :]
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, method in _MEMBERS.items():
+            archive.writestr(name, _NPY if name < "c" else content, method)
+    whole = bytearray(file.getvalue())
+    for start in range(0, len(patches) - _PATCH.size + 1, _PATCH.size):
+        member, field, value = _PATCH.unpack_from(patches, start)
+        in_directory = member < 128
+        begin = -1
+        for _ in range(1 + member % len(_MEMBERS)):
+            begin = whole.find(b"PK\x01\x02" if in_directory else b"PK\x03\x04", begin + 1)
+        fields = _FIELDS[0] if in_directory else _FIELDS[1]
+        place = begin + fields[field % len(fields)]
+        width = 2 if field % len(fields) in (0, 1, 5, 6, 8) else 4
+        if 0 <= begin <= len(whole) - 64:
+            whole[place : place + width] = struct.pack("<i", value)[:width]
+    _tensor_file(".npz", bytes(whole))
+
+
+def _written(table: pyarrow.Table) -> bytes:
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue())
+
+
+_TEXTS = ["a", None, "longer than the twelve bytes", ""] * 4
+_TABLE = pyarrow.table(
+    {
+        "int": pyarrow.array([1, None, 3, 4] * 4),
+        "bool": pyarrow.array([True, None, False, True] * 4),
+        "text": _TEXTS,
+        "view": pyarrow.array(_TEXTS, pyarrow.string_view()),
+        "coded": pyarrow.array(_TEXTS).dictionary_encode(),
+        "lists": pyarrow.array([_TEXTS[:2], None, [], _TEXTS[1:]] * 4),
+        "views": pyarrow.array(
+            [_TEXTS[:2], None, [], _TEXTS[1:]] * 4, pyarrow.list_view(pyarrow.string())
+        ),
+        "runs": pyarrow.RunEndEncodedArray.from_arrays([3, 7, 16], ["a", None, "b"]),
+        "struct": pyarrow.array([{"a": 1, "b": "x"}, None, {"a": None, "b": ""}, {}] * 4),
+        "map": pyarrow.array(
+            [[("k", {"v": 1})], None, [], [("k", None)] * 2] * 4,
+            pyarrow.map_(pyarrow.string(), pyarrow.struct([("n", pyarrow.null()), ("v", "i4")])),
+        ),
+    }
+)
+_TABLE_WITNESS = TableWitness.generate(_TABLE)
+_STREAM = _written(_TABLE)
+# The memory of the arrays, which pyarrow loads without a look, and which is ours to distrust. Of
+# what is before them, their lengths and places, pyarrow itself may die.
+_PLACES: list[int] = []
+for _message in pyarrow.ipc.MessageReader.open_stream(_STREAM):
+    if _message.body is not None and _message.body.size > 0:
+        _begin = _STREAM.index(bytes(_message.body))
+        _PLACES += range(_begin, _begin + _message.body.size)
+_CHANGE = struct.Struct("<HB")
+
+
+def arrow_ipc(data: bytes) -> None:
+    """Arrow tables of which some bytes are others: 3 bytes for each, two for its place."""
+    whole = bytearray(_STREAM)
+    for place, value in _CHANGE.iter_unpack(data[: len(data) // 3 * 3]):
+        whole[_PLACES[place % len(_PLACES)]] ^= value
+    table = pyarrow.ipc.open_stream(bytes(whole)).read_all()
+    report = _TABLE_WITNESS.verify(table, threads=1)
+    assert not report.missing
+    assert not report.other
+    try:
+        witness = TableWitness.generate(table, threads=1)
+    except ValueError as error:
+        assert str(error).startswith("column '"), error
+        assert report.unreadable
+        return
+    assert TableWitness.from_json(witness.to_json()) == witness
+    assert witness.verify(pyarrow.concat_tables([table[:5], table[5:]]), threads=1).holds
+    assert report.holds == table.equals(_TABLE)
+
+
+class _States:
+    """A folder of three files, one of them of several blocks, and states of runs over it."""
+
+    def __init__(self) -> None:
+        # The folder is removed when the process ends.
+        self._place = tempfile.TemporaryDirectory()
+        place = Path(self._place.name)
+        self.folder, self.output, self.state = place / "data", place / "out", place / "state"
+        self.folder.mkdir()
+        for index, size in enumerate((0, 5, BLOCK_BYTES + 1)):
+            (self.folder / f"{index}").write_bytes((DATA * (size // len(DATA) + 1))[:size])
+            os.utime(self.folder / f"{index}", (1e9, 1e9))
+        self.made = [self._stopped(False)]
+        self.right = self.run(b"", update=False)
+        self.made.append(self.state.read_bytes())
+        self.manifest = self.output.read_bytes()
+        os.utime(self.folder / "2", (1e9, 1e9 + 1))
+        self.made.append(self._stopped(True))
+
+    def _stopped(self, update: bool) -> bytes:
+        def advance(_: int) -> None:
+            raise KeyboardInterrupt
+
+        with contextlib.suppress(KeyboardInterrupt):
+            self.run(None, update=update, advance=advance)
+        return self.state.read_bytes()
+
+    def run(
+        self, state: bytes | None, update: bool, advance: Callable[[int], None] | None = None
+    ) -> Manifest:
+        if state is not None:
+            self.state.write_bytes(state)
+        return Manifest.generate(
+            self.folder, output=self.output, state=self.state, update=update, advance=advance
+        )
+
+
+_states: list[_States] = []
+_PLACE = struct.Struct("<BHH")
+
+
+def state(data: bytes) -> None:
+    """The state of a run. A part of one that a run made is replaced by other bytes: then the
+    manifest is right, or there is one error. Half of them are then a frame with its checksum, which
+    a user's own program could write: they can say anything of a file, but do no harm."""
+    if len(data) < _PLACE.size:
+        return
+    if not _states:
+        _states.append(_States())
+    runs = _states[0]
+    choice, at, count = _PLACE.unpack(data[: _PLACE.size])
+    whole, new = runs.made[choice % len(runs.made)], data[_PLACE.size :]
+    is_frame = bool(choice & 0x40)
+    if is_frame:
+        new = _frame(b"IFBKRPX"[at % 7 :][:1], new)
+    at %= len(whole) + 1
+    whole = whole[:at] + new + whole[at + count :]
+    runs.output.write_bytes(runs.manifest)
+    try:
+        found = runs.run(whole, update=bool(choice & 0x80))
+    except FileError as error:
+        assert str(error).startswith(f"the state {runs.state} "), error
+        assert runs.state.read_bytes() == whole
+        return
+    assert is_frame or found == runs.right
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
         *(witness_json, witness_bytes, stream_bytes, inclusion_json, consistency_json, leaves),
         *(manifest_json, tensors_json, sums, safetensors_file, npz_file, command_line),
+        *(npz_container, arrow_ipc, state),
     )
 }

@@ -14,8 +14,9 @@
 
 uint8_t atlas_conserved_delta(const void* before, const void* after, size_t len)
 {
-    if (len > 0 && (before == NULL || after == NULL)) {
-        atlas_error_null(__func__, before == NULL ? "before" : "after");
+    bool readable = atlas_is_region(before, len);
+    if (!readable || !atlas_is_region(after, len)) {
+        atlas_error_region(__func__, readable ? "after" : "before", readable ? after : before, len);
         return 0;
     }
     atlas_error_clear();
@@ -24,8 +25,8 @@ uint8_t atlas_conserved_delta(const void* before, const void* after, size_t len)
 
 uint8_t atlas_conserved_residue(const void* base, size_t len)
 {
-    if (base == NULL && len > 0) {
-        atlas_error_null(__func__, "base");
+    if (!atlas_is_region(base, len)) {
+        atlas_error_region(__func__, "base", base, len);
         return 0;
     }
     atlas_error_clear();
@@ -34,8 +35,8 @@ uint8_t atlas_conserved_residue(const void* base, size_t len)
 
 bool atlas_conserved_check(const void* base, size_t len)
 {
-    if (base == NULL && len > 0) {
-        atlas_error_null(__func__, "base");
+    if (!atlas_is_region(base, len)) {
+        atlas_error_region(__func__, "base", base, len);
         return false;
     }
     atlas_error_clear();
@@ -44,8 +45,8 @@ bool atlas_conserved_check(const void* base, size_t len)
 
 int atlas_conserved_window_residues(const void* base, size_t len, uint8_t* out)
 {
-    if (base == NULL && len > 0)
-        return atlas_error_null(__func__, "base");
+    if (!atlas_is_region(base, len))
+        return atlas_error_region(__func__, "base", base, len);
     if (out == NULL && len > 0)
         return atlas_error_null(__func__, "out");
     const uint8_t* bytes = base;
@@ -62,8 +63,8 @@ int atlas_conserved_update(uint64_t* state, const void* chunk, size_t n)
 {
     if (state == NULL)
         return atlas_error_null(__func__, "state");
-    if (chunk == NULL && n > 0)
-        return atlas_error_null(__func__, "chunk");
+    if (!atlas_is_region(chunk, n))
+        return atlas_error_region(__func__, "chunk", chunk, n);
     atlas_kernel_conserved_update(state, chunk, n);
     return atlas_error_clear();
 }
@@ -85,10 +86,10 @@ int atlas_conserved_memcpy(void* dst, const void* src, size_t len)
 {
     if (len == 0)
         return atlas_error_clear();
-    if (dst == NULL)
-        return atlas_error_null(__func__, "dst");
-    if (src == NULL)
-        return atlas_error_null(__func__, "src");
+    if (!atlas_is_region(dst, len))
+        return atlas_error_region(__func__, "dst", dst, len);
+    if (!atlas_is_region(src, len))
+        return atlas_error_region(__func__, "src", src, len);
     /* Unsigned distances: of the two directions, one wraps around to a huge number. */
     uintptr_t ahead = (uintptr_t)dst - (uintptr_t)src;
     uintptr_t behind = (uintptr_t)src - (uintptr_t)dst;
@@ -126,8 +127,8 @@ int atlas_conserved_memset(void* dst, uint8_t value, size_t len)
 {
     if (len == 0)
         return atlas_error_clear();
-    if (dst == NULL)
-        return atlas_error_null(__func__, "dst");
+    if (!atlas_is_region(dst, len))
+        return atlas_error_region(__func__, "dst", dst, len);
     if (len < STREAM_BYTES)
         atlas_kernels()->fill(dst, value, len);
     else
@@ -141,8 +142,8 @@ int atlas_conserved_fixup(void* base, size_t len)
 {
     if (len == 0)
         return atlas_error_clear();
-    if (base == NULL)
-        return atlas_error_null(__func__, "base");
+    if (!atlas_is_region(base, len))
+        return atlas_error_region(__func__, "base", base, len);
     uint8_t* last = (uint8_t*)base + (len - 1);
     *last = fixup_byte(atlas_residue_of(base, len - 1), *last);
     return atlas_error_clear();

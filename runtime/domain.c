@@ -45,6 +45,8 @@ int atlas_domain_attach(atlas_domain_t* domain, void* base, size_t len)
         return atlas_error_set(ATLAS_E_MEMORY, __func__,
                                "len is %zu, must be in 1..%zu, the capacity of the domain", len,
                                domain->capacity);
+    if (!atlas_is_region(base, len))
+        return atlas_error_region(__func__, "base", base, len);
     if (atlas_atomic_load(&domain->witness) != NULL)
         return committed_already(__func__);
     void* none = NULL;

@@ -32,6 +32,16 @@ int atlas_error_null(const char* function, const char* argument)
     return atlas_error_set(ATLAS_E_MEMORY, function, "%s is NULL, must not be NULL", argument);
 }
 
+int atlas_error_region(const char* function, const char* argument, const void* base, size_t len)
+{
+    if (base == NULL)
+        return atlas_error_null(function, argument);
+    return atlas_error_set(ATLAS_E_MEMORY, function,
+                           "the %zu bytes of %s wrap around the end of the address space, must end "
+                           "before it",
+                           len, argument);
+}
+
 int atlas_error_no_memory(const char* function, const char* object)
 {
     return atlas_error_set(ATLAS_E_MEMORY, function, "no memory for a %s", object);

@@ -70,12 +70,21 @@ int atlas_error_set(atlas_error_t code, const char* function, const char* format
 /* The same, for the causes that many functions share: an argument that must not be NULL, no memory
  * for an object, a region that is not conserved (`region` says which bytes: "attached"). */
 int atlas_error_null(const char* function, const char* argument);
+int atlas_error_region(const char* function, const char* argument, const void* base, size_t len);
 int atlas_error_no_memory(const char* function, const char* object);
 int atlas_error_residue(const char* function, const char* region, size_t len,
                         unsigned residue);
 
 /* No error. Returns ATLAS_OK. */
 int atlas_error_clear(void);
+
+/* Can a region be there at all? It is not NULL, and it ends before the address space does: a length
+ * that is a negative number, taken for a size_t, is caught here before memory is touched. Else
+ * atlas_error_region(). */
+static inline bool atlas_is_region(const void* base, size_t len)
+{
+    return len == 0 || (base != NULL && len - 1 <= UINTPTR_MAX - (uintptr_t)base);
+}
 
 /* ------------------------------------------------------------------------------------------------
  * SHA-256, sha256.c.

@@ -210,8 +210,8 @@ static void frontier_root(const frontier_t* frontier, uint8_t* out)
 
 int atlas_tree_leaves(const void* base, size_t len, uint8_t* out, uint64_t* residue)
 {
-    if (base == NULL && len > 0)
-        return atlas_error_null(__func__, "base");
+    if (!atlas_is_region(base, len))
+        return atlas_error_region(__func__, "base", base, len);
     if (out == NULL && len > 0)
         return atlas_error_null(__func__, "out");
     hash_leaves(base, len, out, residue);
@@ -281,8 +281,8 @@ int atlas_tree_stream_update(atlas_tree_stream_t* stream, const void* chunk, siz
 {
     if (stream == NULL)
         return atlas_error_null(__func__, "stream");
-    if (chunk == NULL && n > 0)
-        return atlas_error_null(__func__, "chunk");
+    if (!atlas_is_region(chunk, n))
+        return atlas_error_region(__func__, "chunk", chunk, n);
     const uint8_t* bytes = chunk;
     uint8_t hashes[RUN * HASH];
     size_t held = (size_t)(stream->length % ATLAS_WINDOW_BYTES);

@@ -105,8 +105,8 @@ int atlas_witness_compare(const char* function, const atlas_witness_t* expected,
 
 atlas_witness_t* atlas_witness_generate(const void* base, size_t len)
 {
-    if (base == NULL) {
-        atlas_error_null(__func__, "base");
+    if (base == NULL || !atlas_is_region(base, len)) {
+        atlas_error_region(__func__, "base", base, len);
         return NULL;
     }
     atlas_witness_t measured;
@@ -121,6 +121,8 @@ static int verify(const char* function, const atlas_witness_t* w, const void* ba
         return atlas_error_null(function, "w");
     if (base == NULL)
         return atlas_error_null(function, "base");
+    if (!atlas_is_region(base, len))
+        return atlas_error_region(function, "base", base, len);
     if (len != w->length)
         return atlas_error_set(ATLAS_E_WITNESS, function,
                                "length is %zu, must be %" PRIu64 " as in the witness", len,
@@ -278,8 +280,8 @@ int atlas_witness_stream_update(atlas_witness_stream_t* stream, const void* chun
 {
     if (stream == NULL)
         return atlas_error_null(__func__, "stream");
-    if (chunk == NULL && n > 0)
-        return atlas_error_null(__func__, "chunk");
+    if (!atlas_is_region(chunk, n))
+        return atlas_error_region(__func__, "chunk", chunk, n);
     /* No one can feed so much, but a byte form can say that someone did. */
     if (n > ATLAS_SHA256_MOST_BYTES - stream->sha.length)
         return atlas_error_set(ATLAS_E_STATE, __func__,

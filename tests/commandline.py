@@ -43,6 +43,18 @@ def run(
     )
 
 
+def bash(script: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a script of bash, in which a command may stand for a file; see `needs`."""
+    return subprocess.run(
+        ("bash", "-c", script), capture_output=True, timeout=TIMEOUT_S, check=False
+    )
+
+
+def name_in(item: Mapping[str, Any], key: str) -> bytes:
+    """The bytes of a name in JSON."""
+    return bytes.fromhex(item[f"{key}Hex"]) if f"{key}Hex" in item else item[key].encode()
+
+
 def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
     """Starts a command that a test disturbs while it runs."""
     # SIGINT is ignored in what a shell runs in the background, and that is inherited.

@@ -4,6 +4,7 @@
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,7 @@ pytest_plugins = ["c_fixtures"]
 NEEDED_BY = {
     "llvmlite": ("test_interleavings.py", "test_kernel_tables.py", "test_kernelgen.py"),
     "cryptography": ("test_manifest_interop.py",),
+    "sigstore": ("test_manifest_interop.py",),
 }
 MISSING = {name: tests for name, tests in NEEDED_BY.items() if find_spec(name) is None}
 collect_ignore = [test for tests in MISSING.values() for test in tests]
@@ -36,6 +38,15 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")  # or --hypot
 RUNNABLE_KERNEL_SETS = tuple(
     name for name in atlas12288.kernel_sets() if atlas12288.kernel_set_supported(name)
 )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's state folder of all tests and of the processes that they start."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder / "atlas12288"
 
 
 @pytest.fixture(params=RUNNABLE_KERNEL_SETS)

@@ -3,14 +3,22 @@
 
 import array
 import ctypes
+import hashlib
+import importlib.util
 import mmap
+import shutil
+import subprocess
+import sysconfig
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import shared_memory
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import atlas12288 as atlas
 import model
@@ -39,6 +47,10 @@ def of_dtype(dtype: Any, shape: tuple[int, ...] = (-1,)) -> Any:
 
 def of_bfloat16() -> Any:
     return of_dtype(pytest.importorskip("ml_dtypes").bfloat16)
+
+
+def of_bfloat16_scalar() -> Any:
+    return pytest.importorskip("ml_dtypes").bfloat16(2.5)
 
 
 def of_arrow() -> Any:
@@ -79,6 +91,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "numpy slice of rows": lambda: of_dtype("u1", (12, 10))[2:5],
     "numpy memmap": lambda: of_dtype("u1").view(numpy.memmap),
     "bfloat16": of_bfloat16,
+    "bfloat16 scalar": of_bfloat16_scalar,
     "arrow buffer": of_arrow,
     "arrow column": of_arrow_column,
     "no bytes": lambda: b"",
@@ -90,7 +103,9 @@ KINDS: dict[str, Callable[[], Any]] = {
 
 
 def bytes_of(buffer: Any) -> bytes:
-    return buffer.tobytes() if isinstance(buffer, numpy.ndarray) else bytes(memoryview(buffer))
+    if isinstance(buffer, numpy.ndarray | numpy.generic):
+        return bytes(buffer.tobytes())
+    return bytes(memoryview(buffer))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -121,6 +136,48 @@ def test_every_kind_of_buffer_can_be_attached(kind: str) -> None:
         domain.attach(buffer)
         assert domain.attached == content
         assert domain.verify() == (model.residue(content) == 0)
+
+
+@pytest.fixture(scope="session")
+def without_format(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], Any]:
+    """What gives the bytes of a buffer, with `Py_buffer.format` NULL."""
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if shutil.which("cc") is None or not header.exists():
+        pytest.skip("there is no cc, or no Python.h")
+    library = tmp_path_factory.mktemp("exporter") / "exporter.so"
+    source = Path(__file__).with_name("exporter.c")
+    flags = ("-shared", "-fPIC", "-Wall", "-Werror", f"-I{header.parent}")
+    subprocess.run(["cc", *flags, source, "-o", library], check=True)
+    spec = importlib.util.spec_from_file_location("exporter", library)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: Callable[[Any], Any] = module.Exporter
+    return made
+
+
+def test_a_buffer_without_a_format_is_one_of_bytes(without_format: Callable[[Any], Any]) -> None:
+    content = bytearray(CONTENT)
+    for call in READERS.values():
+        with suppress(ValueError):  # not conserved, no witness
+            call(without_format(content))
+    for call in WRITERS.values():
+        with suppress(ValueError):
+            call(without_format(content))
+        with pytest.raises(BufferError, match="must be writable and C-contiguous"):
+            call(without_format(CONTENT))
+    content[:] = CONTENT
+    buffer = without_format(content)
+    assert atlas.residue(buffer) == model.residue(CONTENT)
+    assert atlas.Witness.generate(buffer).digest == hashlib.sha256(CONTENT).digest()
+    assert atlas.WitnessStream(buffer).witness().verify(CONTENT)
+    assert atlas.TreeWitness.generate(buffer).verify(CONTENT)
+    with atlas.Domain(bytes=len(CONTENT)) as domain:
+        domain.attach(buffer)
+        with domain.transaction():
+            atlas.fixup(buffer)
+        assert domain.commit().verify(content)
 
 
 WRITABLE = ("bytearray", "array of doubles", "mmap", "ctypes structures", "numpy datetime64")
@@ -169,6 +226,8 @@ READERS: dict[str, Callable[[Any], object]] = {
     "src conserved_copy": lambda b: atlas.conserved_copy(bytearray(CONTENT), b),
     "chunk Residue": atlas.Residue,
     "chunk Residue.update": lambda b: atlas.Residue().update(b),
+    "chunk WitnessStream": atlas.WitnessStream,
+    "chunk TreeHash": atlas.TreeHash,
     "chunk WitnessStream.update": lambda b: atlas.WitnessStream().update(b),
     "buf Witness.generate": atlas.Witness.generate,
     "buf Witness.verify": lambda b: atlas.Witness.generate(b"").verify(b),
@@ -227,6 +286,47 @@ def test_arrays_of_objects_are_a_type_error(kind: str, call: str) -> None:
     rule = rf"^{call.split()[0]} is of type \w+ and holds pointers to objects"
     with pytest.raises(TypeError, match=rule):
         (READERS | WRITERS)[call](OBJECTS[kind]())
+
+
+# Names of fields that PEP 3118 cannot tell from what stands around them.
+_NAMES = st.text("abO:<>{}()3TX&?x ", min_size=1, max_size=6)
+_PLAIN_NAMES = st.text("abO<{}3TX ", min_size=1, max_size=6).filter(lambda name: "<O" not in name)
+_PLAIN = st.sampled_from([ctypes.c_char, ctypes.c_int32, ctypes.c_double, ctypes.c_uint8 * 3])
+
+
+def structures(names: st.SearchStrategy[str], fields: st.SearchStrategy[Any]) -> Any:
+    def made(members: list[tuple[str, Any]]) -> Any:
+        return type("Made", (ctypes.Structure,), {"_fields_": members})
+
+    return st.lists(
+        st.tuples(names, fields), min_size=1, max_size=4, unique_by=lambda field: field[0]
+    ).map(made)
+
+
+@given(structures(_PLAIN_NAMES, _PLAIN | structures(_PLAIN_NAMES, _PLAIN)))
+def test_structures_of_bytes_are_read_whatever_their_fields_are_called(kind: Any) -> None:
+    assert atlas.residue(kind()) == 0
+
+
+@given(
+    before=st.lists(st.tuples(_NAMES, _PLAIN), max_size=3),
+    name=_NAMES,
+    wrapped=st.sampled_from(["", "array", "structure"]),
+    after=st.lists(st.tuples(_NAMES, _PLAIN), max_size=2),
+)
+def test_no_name_of_a_field_hides_an_object(
+    before: list[tuple[str, Any]], name: str, wrapped: str, after: list[tuple[str, Any]]
+) -> None:
+    kind: Any = ctypes.py_object
+    if wrapped == "array":
+        kind = kind * 2
+    elif wrapped == "structure":
+        kind = type("Inner", (ctypes.Structure,), {"_fields_": [(name, kind)]})
+    others = [(f"{i}{field}", plain) for i, (field, plain) in enumerate((*before, *after))]
+    fields = [*others[: len(before)], (name, kind), *others[len(before) :]]
+    outer = type("Outer", (ctypes.Structure,), {"_fields_": fields})
+    with pytest.raises(TypeError, match="holds pointers to objects"):
+        atlas.residue(outer())
 
 
 @pytest.mark.parametrize("call", WRITERS)

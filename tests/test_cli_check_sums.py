@@ -3,6 +3,8 @@
 
 import json
 import os
+import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from commandline import (
     INTERRUPTED,
     PROGRAM,
     TIMEOUT_S,
+    bash,
+    name_in,
     peak_kib,
     run,
     run_on_terminal,
@@ -30,6 +34,7 @@ from commandline import (
     wait_until_read,
     without_colour,
 )
+from needs import needs
 
 GIB = 2**30
 KEYS = ["list", "line", "file", "sha256", "found", "holds", "error"]
@@ -155,7 +160,6 @@ def test_each_list_must_have_a_sum_and_a_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), b"Missing argument"),
         (("--threads", "0", "-"), b"not in the range"),
         (("--json", "--quiet", "-"), b"--json prints every verdict"),
         (("--json", "--status", "-"), b"--json prints every verdict"),
@@ -229,7 +233,7 @@ def test_json_has_an_element_for_each_line_and_each_failed_list(folder: Path) ->
 def test_json_names_are_of_any_bytes(folder: Path) -> None:
     sums = run("sum", "--", *gnu.NAMES, cwd=folder).stdout
     items = json.loads(run("check-sums", "--json", "-", input=sums, cwd=folder).stdout)
-    assert [os.fsencode(item["file"]) for item in items] == list(gnu.NAMES)
+    assert [name_in(item, "file") for item in items] == list(gnu.NAMES)
 
 
 def test_json_of_missing_files_that_are_ignored(folder: Path) -> None:
@@ -516,3 +520,32 @@ def test_a_full_disk_behind_the_output(folder: Path) -> None:
         done = run("check-sums", "LIST", stdout=full, cwd=folder)
     assert done.returncode == COULD_NOT_CHECK
     assert done.stderr == b"atlas12288: standard output: No space left on device\n"
+
+
+# --- Where lists come from ---
+
+
+@pytest.mark.parametrize("arguments", [(), ("-",), ("/dev/stdin",)])
+def test_a_list_may_be_standard_input_under_any_of_its_names(
+    folder: Path, arguments: tuple[str, ...]
+) -> None:
+    done = run("check-sums", *arguments, input=GOOD.encode(), cwd=folder)
+    assert done.returncode == HOLDS
+    assert done.stdout == b"plain: OK\n"
+
+
+@needs("bash")
+def test_a_list_may_be_the_output_of_a_command(folder: Path) -> None:
+    (folder / "sums").write_text(GOOD)
+    script = f"cd {shlex.quote(str(folder))} && {shlex.join(PROGRAM)} check-sums <(cat sums) sums"
+    done = bash(script)
+    assert (done.returncode, done.stdout) == (HOLDS, b"plain: OK\n" * 2)
+
+
+def test_on_a_terminal_a_list_must_be_named() -> None:
+    master, slave = pty.openpty()
+    done = run("check-sums", stdin=slave)
+    os.close(master)
+    os.close(slave)
+    assert done.returncode == COULD_NOT_CHECK
+    assert b"FILE is needed, or a list on standard input" in done.stderr

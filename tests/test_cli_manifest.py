@@ -4,16 +4,19 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from atlas12288 import WINDOW_BYTES, TreeWitness
 from atlas12288.cli.manifests import amount
+from atlas12288.cli.report import shown
 from atlas12288.manifest.entries import DIGESTS, Entry
 from atlas12288.manifest.statement import Options, write_statement
 from commandline import (
@@ -142,7 +145,7 @@ def test_leaves_are_beside_it_in_order_of_path(manifest: str) -> None:
 
 def test_the_line_says_how_much_it_was(folder: Path) -> None:
     done = run("witness", "data", "-o", "data.atlas.json")
-    assert done.stdout == b"data.atlas.json: 6 files, 3.7 MB\n"
+    assert done.stdout == b"data.atlas.json: 5 files, 1 link, 3.7 MB\n"
     assert not Path("data.atlas.leaves").exists()
     done = run("witness", "data", "-o", "x.json", "--json")
     fields = json.loads(done.stdout)
@@ -157,7 +160,7 @@ def test_which_digests_are_in_it(folder: Path) -> None:
         (("--tree", "--no-flat"), ["sha256-merkle-12288"]),
     ):
         done = run("witness", *options, "data")
-        assert json.loads(done.stdout)["predicate"]["digests"] == digests
+        assert json.loads(done.stdout)["predicate"]["options"]["digests"] == digests
         assert set(files_of(done.stdout)[0]) - {"pathHex", "residue", "size"} == set(digests)
 
 
@@ -166,6 +169,84 @@ def test_without_o_it_goes_to_standard_output(folder: Path) -> None:
     assert run("witness", "data", "-o", "m.json").returncode == HOLDS
     assert done.stdout == Path("m.json").read_bytes()
     assert done.stderr == b""
+
+
+def test_where_there_are_links_alone_it_is_said_that_no_content_was_read(folder: Path) -> None:
+    Path("links").mkdir()
+    Path("links/big").symlink_to("../data/big")
+    done = run("witness", "links", "-o", "links.atlas.json")
+    assert done.stdout == b"links.atlas.json: 0 files, 1 link; no content was read\n"
+    assert done.stderr == (
+        b"atlas12288: links.atlas.json: a symbolic link leads out of the folder; what is there is "
+        b"not read\n"
+    )
+    done = run("verify", "links.atlas.json")
+    assert done.returncode == HOLDS
+    assert done.stdout.endswith(
+        b"links: matches its manifest; 0 files, 1 link; no content was read; "
+        b"0 changed, 0 missing, 0 added, 0 unreadable\n"
+    )
+    report = json.loads(run("verify", "--json", "links.atlas.json").stdout)
+    assert (report["files"], report["links"]) == (0, 1)
+    done = run("witness", "--json", "links", "-o", "links.atlas.json")
+    made = json.loads(done.stdout)
+    assert (made["files"], made["links"]) == (0, 1)
+    for output in ((), ("-o", "SUMS")):
+        done = run("witness", "--format", "sha256sum", "links", *output)
+        assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"")
+        assert done.stderr.endswith(
+            b"links: has no file that sha256sum could read, only 1 symbolic link\n"
+        )
+    assert not Path("SUMS").exists()
+
+
+def test_links_may_lead_below_a_folder_that_is_named(folder: Path) -> None:
+    Path("cache/snapshots/rev").mkdir(parents=True)
+    Path("cache/blobs").mkdir()
+    Path("cache/blobs/1").write_bytes(b"weights")
+    Path("cache/snapshots/rev/model").symlink_to("../../blobs/1")
+    options = ("witness", "--symlinks=follow", "cache/snapshots/rev", "-o", "c.atlas.json")
+    assert run(*options).returncode == COULD_NOT_CHECK
+    done = run(*options, "--links-below", "cache/blobs")
+    assert (done.returncode, done.stdout) == (HOLDS, b"c.atlas.json: 1 file, 7 B\n")
+    done = run("verify", "c.atlas.json", "cache/snapshots/rev")
+    assert done.returncode == HOLDS
+    assert done.stdout.endswith(b"0 unreadable; links below ../../blobs were followed\n")
+    Path("cache/blobs/1").write_bytes(b"damaged")
+    assert run("verify", "c.atlas.json", "cache/snapshots/rev").returncode == DOES_NOT_HOLD
+    for folders, reason in (
+        ("none", b"--links-below has 'none': No such file or directory"),
+        ("cache/blobs/1", b"--links-below has 'cache/blobs/1': is not a folder"),
+    ):
+        done = run(*options, "--links-below", folders)
+        assert done.returncode == COULD_NOT_CHECK
+        assert reason in done.stderr
+
+
+def test_an_update_says_what_was_read_for_its_ctime_alone(folder: Path) -> None:
+    make_old("data")
+    witness = ("witness", "data", "-o", "m.atlas.json")
+    assert run(*witness).returncode == HOLDS
+    os.link("data/big", "backup")
+    done = run(*witness, "--update", "--ignore-ctime")
+    assert done.stdout == b"m.atlas.json: 5 files, 1 link, 3.7 MB; 0 read, 5 known\n"
+    done = run(*witness, "--update")
+    assert done.stdout.endswith(b"; 1 read, 4 known; 1 file read for the ctime alone\n")
+
+
+def test_a_terminal_gets_no_character_that_it_obeys(folder: Path) -> None:
+    for name in ("a\u009b31m", "b\u202egnp", "c\x1b[2J", "d\x7f", "e\U000e0041"):
+        Path("data", name).touch()
+    for options in ((), ("--format=sha256sum",)):
+        code, text, _ = run_on_terminal("witness", *options, "data", streams=("stdout",))
+        assert code == HOLDS
+        assert all(each.isprintable() or each == "\n" for each in text)
+        assert "b\\u202egnp" in text
+        assert "e\\udb40\\udc41" in text
+    code, text, _ = run_on_terminal("sum", "data/c\x1b[2J", streams=("stdout",))
+    assert text.endswith("data/c\\u001b[2J\n")
+    code, text, _ = run_on_terminal("witness", "data", streams=("stdout",))
+    assert json.loads(text) == json.loads(run("witness", "data").stdout)
 
 
 def test_several_paths_are_relative_to_the_current_folder(folder: Path) -> None:
@@ -223,7 +304,7 @@ def test_rules_leave_files_out(folder: Path) -> None:
     found = paths_of("data.atlas.json")
     assert found == [".atlasignore", b"bad\xff\n".hex(), "big", "link", "sub/y"]
     predicate = json.loads(Path("data.atlas.json").read_text())["predicate"]
-    assert predicate["exclude"] == ["*.log", "/sub/deep", "empty"]
+    assert predicate["options"]["exclude"] == ["*.log", "/sub/deep", "empty"]
     assert run("verify", "data.atlas.json").returncode == HOLDS
 
 
@@ -287,11 +368,11 @@ def test_update_reads_only_what_changed_and_says_so(folder: Path) -> None:
     assert run("witness", "--tree", "data", "-o", "m.atlas.json").returncode == HOLDS
     before = Path("m.atlas.json").read_bytes()
     done = run("witness", "--update", "--tree", "data", "-o", "m.atlas.json")
-    assert done.stdout == b"m.atlas.json: 6 files, 3.7 MB; 0 read, 5 known\n"
+    assert done.stdout == b"m.atlas.json: 5 files, 1 link, 3.7 MB; 0 read, 5 known\n"
     assert Path("m.atlas.json").read_bytes() == before
     Path("data/sub/y").write_bytes(b"new")
     done = run("witness", "--update", "--tree", "data", "-o", "m.atlas.json")
-    assert done.stdout == b"m.atlas.json: 6 files, 3.7 MB; 1 read, 4 known\n"
+    assert done.stdout == b"m.atlas.json: 5 files, 1 link, 3.7 MB; 1 read, 4 known\n"
     fresh = run("witness", "--tree", "data", "-o", "fresh.atlas.json")
     assert fresh.returncode == HOLDS
     assert Path("m.atlas.json").read_bytes() == Path("fresh.atlas.json").read_bytes() != before
@@ -301,15 +382,18 @@ def test_update_reads_only_what_changed_and_says_so(folder: Path) -> None:
 def test_a_run_that_was_killed_goes_on_and_says_so(folder: Path) -> None:
     sparse_file(Path("data/huge"), 3 * GIB)
     make_old("data")
-    process = start("witness", "--tree", "--no-flat", "data", "-o", "m.atlas.json")
+    command = ("witness", "--tree", "--no-flat", "data", "-o", "m.atlas.json", "--state", "kept")
+    process = start(*command)
     wait_until_read(process, 2 * GIB)
     time.sleep(0.2)
     process.kill()
     process.communicate(timeout=TIMEOUT_S)
     assert not Path("m.atlas.json").exists()
-    done = run("witness", "--tree", "--no-flat", "data", "-o", "m.atlas.json")
+    done = run(*command)
     assert done.returncode == HOLDS
-    assert done.stderr == b"atlas12288: m.atlas.json: goes on with the state m.atlas.state\n"
+    said = rb"atlas12288: m.atlas.json: goes on with the state of the run at [^\n]*, 1 in part\n"
+    assert re.fullmatch(said, done.stderr)
+    assert not list(folder.glob(".atlas12288-*"))
     assert run("witness", "--tree", "--no-flat", "data", "-o", "new.atlas.json").returncode == HOLDS
     assert Path("m.atlas.json").read_bytes() == Path("new.atlas.json").read_bytes()
 
@@ -334,6 +418,13 @@ def test_ctrl_c_leaves_no_part_of_a_manifest(manifest: str) -> None:
         (("data/../data/big", "data", "-o", "x.atlas.json"), "PATH is 'data/../data/big'"),
         (("--no-flat", "data"), "--no-flat needs --tree"),
         (("--update", "data"), "--update needs -o"),
+        (("--ignore-ctime", "data"), "--ignore-ctime needs -o"),
+        (("--links-below", "data", "data", "-o", "x.atlas.json"), "needs --symlinks follow"),
+        (
+            ("--symlinks=follow", "--links-below", "data", "memory://x", "-o", "x.atlas.json"),
+            "--links-below is for folders of this machine",
+        ),
+        (("--links-below", "data", "data/big", "-o", "x.json"), "--links-below is for manifests"),
         (("--json", "data"), "--json needs -o"),
         (("--format=sha256sum", "--tree", "data"), "not with --tree"),
         (
@@ -374,38 +465,159 @@ def test_only_what_is_witnessed_may_be_a_url(folder: Path) -> None:
 
 
 def test_a_file_that_is_no_sidecar_is_not_replaced(folder: Path) -> None:
-    Path("data.atlas.leaves").write_text("my own notes")
-    done = run("witness", "--tree", "data", "-o", "data.atlas.json")
-    assert "-o data.atlas.leaves: is not known to be that of data.atlas.json" in complaint(done)
-    assert Path("data.atlas.leaves").read_text() == "my own notes"
-    assert not Path("data.atlas.json").exists()
+    reason = "is no file with the leaves of data.atlas.json as it is, and is not replaced"
+    for content in ("my own notes", 64 * "k"):  # a key, say
+        Path("data.atlas.leaves").write_text(content)
+        done = run("witness", "--tree", "data", "-o", "data.atlas.json")
+        assert complaint(done).endswith(reason)
+        assert "data.atlas.leaves" in complaint(done)
+        assert Path("data.atlas.leaves").read_text() == content
+        assert not Path("data.atlas.json").exists()
     Path("data.atlas.leaves").unlink()
     for _ in range(2):
         assert run("witness", "--tree", "data", "-o", "data.atlas.json").returncode == HOLDS
-    Path("data.atlas.json").unlink()  # as where a run was killed between the two names
-    assert run("witness", "--tree", "data", "-o", "data.atlas.json").returncode == HOLDS
+    Path("data.atlas.json").unlink()  # then nobody knows of what they are
+    assert reason in complaint(run("witness", "--tree", "data", "-o", "data.atlas.json"))
 
 
-def test_a_file_of_the_folder_is_not_replaced(folder: Path) -> None:
+def test_what_is_no_output_of_ours_is_not_replaced(folder: Path) -> None:
+    Path("thesis.txt").write_text("my only copy\n")
     Path("data/sums").write_text("text\n")
-    before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
-    for options in (("-o", "data/big"), ("--format=sha256sum", "-o", "data/sums")):
-        done = run("witness", *options, "data")
-        assert done.returncode == COULD_NOT_CHECK
-        assert b"is a file of the folder and no " in done.stderr
+    Path("SUMS").write_text(f"{64 * '0'}  a\nand my own notes\n")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    no_manifest = "is no manifest or witness file, and is not replaced"
+    for options, output, reason in (
+        ((), "data/big", no_manifest),
+        ((), "thesis.txt", no_manifest),
+        (("--tree",), "thesis.txt", no_manifest),
+        (("--format=sha256sum",), "data/sums", "is no list of sha256sum, and is not replaced"),
+        (("--format=sha256sum",), "SUMS", "is no list of sha256sum, and is not replaced"),
+    ):
+        done = run("witness", *options, "data", "-o", output)
+        assert complaint(done) == f"Error: -o {output}: {reason}"
     assert {path: path.read_bytes() for path in before} == before
-    Path("data/empty.json").touch()  # as a shell makes it
+    Path("data/empty.json").touch()  # as mktemp makes it
     assert run("witness", "data", "-o", "data/empty.json").returncode == HOLDS
     assert run("witness", "data", "-o", "data/empty.json").returncode == HOLDS
+
+
+def test_o_follows_a_link_only_to_an_output_of_ours(folder: Path) -> None:
+    Path("home").mkdir()
+    Path("home/.profile").write_text("umask 077\n")
+    Path("home/empty").touch()
+    for leads_to, reason in (
+        ("home/.profile", "which is no manifest or witness file, and is not followed"),
+        ("home/empty", "which is no manifest or witness file, and is not followed"),
+        ("home/authorized_keys", "and is not followed: No such file or directory"),
+    ):
+        Path("m.atlas.json").symlink_to(leads_to)
+        done = run("witness", "data", "-o", "m.atlas.json")
+        link = f"Error: -o m.atlas.json: is a symbolic link to {leads_to}"
+        assert complaint(done).startswith(link)
+        assert reason in complaint(done)
+        Path("m.atlas.json").unlink()
+    assert {path.name for path in Path("home").iterdir()} == {".profile", "empty"}
+    assert Path("home/.profile").read_text() == "umask 077\n"
+    assert run("witness", "data/big", "data/sub", "-o", "home/m.atlas.json").returncode == HOLDS
+    Path("m.atlas.json").symlink_to("home/m.atlas.json")
+    assert run("witness", "data", "-o", "m.atlas.json").returncode == HOLDS
+    assert Path("m.atlas.json").is_symlink()
+    assert len(paths_of("home/m.atlas.json")) == len(FILES) + 1
+    Path("SUMS").symlink_to("home/SUMS")
+    Path("home/SUMS").write_bytes(run("witness", "--format=sha256sum", "data").stdout)
+    done = run("witness", "--format=sha256sum", "data", "-o", "SUMS")
+    assert complaint(done) == (
+        "Error: -o SUMS: is a symbolic link to home/SUMS, and is not replaced"
+    )
+
+
+def test_a_private_output_stays_private(manifest: str) -> None:
+    for name in (manifest, "data.atlas.leaves"):
+        Path(name).chmod(0o600)
+    assert run("witness", "--tree", "data", "-o", manifest).returncode == HOLDS
+    for name in (manifest, "data.atlas.leaves"):
+        assert Path(name).stat().st_mode & 0o777 == 0o600
+
+
+def test_leaves_through_a_link_are_not_used(manifest: str) -> None:
+    Path("data.atlas.leaves").rename("elsewhere")
+    Path("data.atlas.leaves").symlink_to("elsewhere")
+    done = run("verify", manifest)
+    assert complaint(done) == (
+        "atlas12288: data.atlas.leaves: is a symbolic link, which is not followed"
+    )
+    assert b"data: matches its manifest" in done.stdout
+    assert run("verify", "--leaves", "data.atlas.leaves", manifest).returncode == HOLDS
+
+
+def test_nothing_is_left_out_for_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("witness", "data", "-o", "m.atlas.json").returncode == HOLDS
+    Path("m.atlas.json").rename("data/m.atlas.json")
+    monkeypatch.chdir("data")
+    hidden = (".atlas12288-00112233445566ff.tmp", "m.atlas.leaves", "m.atlas.state-shm")
+    for name in hidden:
+        Path(name, "plugins").mkdir(parents=True)
+        Path(name, "plugins", "evil.py").write_text("evil")
+        Path(name, "link").symlink_to("/etc/passwd")
+    Path("x.json").hardlink_to("m.atlas.json")
+    done = run("verify", "--json", "m.atlas.json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["added"]) == (DOES_NOT_HOLD, 2 * len(hidden) + 1)
+    assert report["left_out"] == [{"path": "m.atlas.json"}]
+    expected = {f"{name}/{what}" for name in hidden for what in ("plugins/evil.py", "link")}
+    assert {each["path"] for each in report["differences"]} == expected | {"x.json"}
+    # A new manifest has them too, and so does a list.
+    assert run("witness", ".", "-o", "m.atlas.json").returncode == HOLDS
+    assert expected | {"x.json"} <= set(paths_of("m.atlas.json"))
+    found = run("witness", "--format=sha256sum", ".", "-o", "SUMS").stdout
+    assert found == b""
+    assert Path("SUMS").read_bytes().count(b"evil.py") == len(hidden)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_told_beside_a_manifest(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None]
+) -> None:
+    monkeypatch.chdir("data")
+    assert run("witness", ".", "-o", "m.atlas.json").returncode == HOLDS
+    make(Path("m.atlas.leaves"))
+    if Path("m.atlas.leaves").is_dir():
+        Path("m.atlas.leaves/x").touch()
+        assert b"m.atlas.leaves/x: added" in run("verify", "m.atlas.json").stdout
+    else:
+        assert "m.atlas.leaves: is a FIFO" in complaint(run("verify", "m.atlas.json"))
+
+
+def test_what_is_left_out_is_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("witness", "--tree", "data", "-o", "m.atlas.json").returncode == HOLDS
+    for name in ("m.atlas.json", "m.atlas.leaves"):
+        Path(name).rename(f"data/{name}")
+    monkeypatch.chdir("data")
+    counts = b": 0 changed, 0 missing, 0 added, 0 unreadable; 2 outputs left out\n"
+    assert run("verify", "m.atlas.json").stdout.endswith(counts)
+    Path("m.atlas.leaves").write_bytes(b"x" + Path("m.atlas.leaves").read_bytes()[1:])
+    done = run("verify", "m.atlas.json")
+    assert b"m.atlas.leaves: added\n" in done.stdout
+    assert done.stdout.endswith(b" 1 added, 0 unreadable; 1 output left out\n")
+    with Path("report").open("wb") as out:
+        run("verify", "--json", "m.atlas.json", stdout=out)
+    report = json.loads(Path("report").read_bytes())
+    assert report["left_out"] == [{"path": "m.atlas.json"}, {"path": "report"}]
 
 
 def test_a_picture_replaces_no_file_of_the_manifest(folder: Path) -> None:
     Path("data/photo.png").write_bytes(b"a photo")
+    Path("data/gone.png").write_bytes(b"a photo")
     assert run("witness", "--tree", "data", "-o", "data.atlas.json").returncode == HOLDS
-    done = run("verify", "--plot", "data/photo.png", "data.atlas.json")
-    assert done.returncode == COULD_NOT_CHECK
-    assert b"--plot data/photo.png: is also read" in done.stderr
+    Path("data/gone.png").unlink()
+    for name, reason in (
+        ("photo.png", "is no picture (png) that atlas12288 drew, and is not replaced"),
+        ("gone.png", "is also read, and is not replaced"),
+    ):
+        done = run("verify", "--plot", f"data/{name}", "data.atlas.json")
+        assert complaint(done) == f"Error: --plot data/{name}: {reason}"
     assert Path("data/photo.png").read_bytes() == b"a photo"
+    assert not Path("data/gone.png").exists()
 
 
 def test_what_is_printed_into_the_folder_is_no_part_of_it(
@@ -494,9 +706,50 @@ def test_a_folder_that_holds(manifest: str) -> None:
     counts = "0 changed, 0 missing, 0 added, 0 unreadable"
     assert done.stdout.decode().splitlines() == [
         "data.atlas.json: compared with data",
-        f"data: matches its manifest; 6 files, 3.7 MB: {counts}",
+        f"data: matches its manifest; 5 files, 1 link, 3.7 MB: {counts}",
     ]
     assert run("verify", "--quiet", manifest).stdout == b""
+
+
+IN_FORCE = {
+    Options(exclude=("*.tmp",)): "; 1 rule of the manifest in force",
+    Options(exclude=("*.tmp", "/sub"), paths=("link",)): (
+        "; 2 rules and 1 path of the manifest in force"
+    ),
+    Options(paths=("link", "sub/y")): "; 2 paths of the manifest in force",
+    Options(symlinks="follow", links_below=("../other",)): ("; links below ../other were followed"),
+    Options((DIGESTS[0],), "follow", ("*.tmp",), ("link", "x"), ("../a", "../b")): (
+        "; 1 rule and 2 paths of the manifest in force; links below ../a, ../b were followed"
+    ),
+    Options(symlinks="error"): "",
+}
+
+
+@pytest.mark.parametrize("options", IN_FORCE)
+def test_what_in_the_manifest_decides_the_verdict_is_said(folder: Path, options: Options) -> None:
+    entries = [Entry(b"link", target=b"big")]
+    for below in options.links_below:
+        Path("data", below).mkdir()
+    Path("m.atlas.json").write_bytes(b"".join(write_statement(options, entries)))
+    last = run("verify", "m.atlas.json", "data").stdout.decode().splitlines()[-1]
+    counts, _, in_force = last.partition(" unreadable")
+    assert counts.startswith("data: ")
+    assert in_force == IN_FORCE[options]
+    document = json.loads(run("verify", "--json", "m.atlas.json", "data").stdout)
+    for key in ("exclude", "paths", "links_below"):
+        assert document[key] == list(getattr(options, key))
+    assert document["symlinks"] == options.symlinks
+
+
+def test_rules_put_into_a_manifest_are_refused_and_hide_nothing(manifest: str) -> None:
+    Path("data/sub/evil.so").write_bytes(b"evil")
+    text = Path(manifest).read_text()
+    Path(manifest).write_text(text.replace('"exclude":[]', '"exclude":["*.so"]'))
+    done = run("verify", manifest)
+    assert done.returncode == COULD_NOT_CHECK
+    assert ": root is '" in complaint(done)
+    document = json.loads(run("verify", "--json", manifest).stdout)
+    assert (document["holds"], document["exclude"]) == (None, None)
 
 
 def test_every_difference_has_a_line_in_order_of_path(manifest: str) -> None:
@@ -518,7 +771,7 @@ def test_every_difference_has_a_line_in_order_of_path(manifest: str) -> None:
         "           bytes [0, 7)  window 0",
         "sub/new\\x1b[31m: added",
         "sub/y: missing",
-        "data: does not match its manifest; 6 files, 3.7 MB: "
+        "data: does not match its manifest; 5 files, 1 link, 3.7 MB: "
         "2 changed, 1 missing, 1 added, 0 unreadable",
     ]
     quiet = run("verify", "--quiet", manifest).stdout
@@ -550,7 +803,7 @@ def test_where_nothing_is_known_to_differ_and_not_all_was_read_there_is_no_verdi
     os.mkfifo("data/sub/y")
     done = run("verify", manifest)
     assert done.returncode == COULD_NOT_CHECK
-    assert b"\ndata: could not be checked; 6 files, " in done.stdout
+    assert b"\ndata: could not be checked; 5 files, 1 link, " in done.stdout
     done = run("verify", "--json", manifest)
     assert done.returncode == COULD_NOT_CHECK
     assert json.loads(done.stdout)["holds"] is None
@@ -642,7 +895,6 @@ def test_which_folder_is_compared(manifest: str, folder: Path) -> None:
     Path("copy/data").rename("copy2")
     for path in Path("copy2").iterdir():
         path.rename(Path("copy") / path.name)
-    Path("data.atlas.state").unlink()
     done = run("verify", "copy/data.atlas.json")
     assert done.stdout.startswith(b"copy/data.atlas.json: compared with copy\n")
     assert done.returncode == HOLDS
@@ -714,7 +966,7 @@ def test_a_witness_that_cannot_be_read_is_said_in_json_too(folder: Path) -> None
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ('"size":4', '"size":5', "the root over the files"),
+        ('"size":4', '"size":5', "the root over options and files"),
         ('"path":"big"', '"path":"../big"', "must be relative"),
         ('"path":"big"', '"path":"/big"', "must be relative"),
         ('"symlinks":"record"', '"symlinks":"maybe"', "symlinks is 'maybe'"),
@@ -773,7 +1025,7 @@ def test_damaged_leaves_are_an_error_and_the_verdict_still_stands(manifest: str)
         (("--leaves=x", "flat.json", "data"), "the manifest has no tree roots"),
         (("--plot=x.png", "flat.json", "data"), "--plot needs a manifest with leaves"),
         (("--plot", "data.atlas.json"), "needs a terminal"),
-        (("--plot=data.atlas.leaves.png", "data.atlas.json"), "is also read"),
+        (("--plot=link.png", "data.atlas.json"), "is a symbolic link to data.atlas.leaves, and"),
         (("--fail-fast", "w", "data/big"), "--fail-fast is for manifests"),
         (("--allow-extra", "w", "data/big"), "--allow-extra is for manifests"),
         (("w",), "FILE is needed"),
@@ -785,7 +1037,7 @@ def test_options_of_the_other_kind_are_refused(
 ) -> None:
     Path("w").write_bytes(run("witness", "data/big").stdout)
     Path("flat.json").write_bytes(run("witness", "data").stdout)
-    Path("data.atlas.leaves.png").symlink_to("data.atlas.leaves")
+    Path("link.png").symlink_to("data.atlas.leaves")
     done = run("verify", *arguments)
     assert done.returncode == COULD_NOT_CHECK
     assert reason in done.stderr.decode()
@@ -927,3 +1179,49 @@ def test_memory_does_not_grow_with_the_size_of_files(folder: Path) -> None:
     report = json.loads(run("verify", "--json", "m.atlas.json", "data").stdout)
     assert report["differences"][0]["range_count"] == 5000
     assert len(report["differences"][0]["ranges"]) == 1000
+
+
+# --- Said before anything else ---
+
+
+@pytest.mark.parametrize("path", ["/no/such/folder", "nothing", "no\nthing"])
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
+def test_a_path_that_is_not_there_is_said_to_be_that(
+    tmp_path: Path, path: str, options: tuple[str, ...]
+) -> None:
+    done = run("witness", path, tmp_path, "-o", "n.atlas.json", *options, cwd=tmp_path)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr.decode() == f"atlas12288: {shown(path)}: No such file or directory\n"
+    if options:
+        assert json.loads(done.stdout)["error"] == "No such file or directory"
+
+
+def test_a_root_that_has_nothing_in_common_with_the_manifest_is_questioned(tmp_path: Path) -> None:
+    for name in ("data/sub/a", "data/sub/b"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert run("witness", "data", "-o", "data.atlas.json", cwd=tmp_path).returncode == HOLDS
+    hint = b"data.atlas.json: none of its 2 paths is in data/sub: is that the folder that was"
+    done = run("verify", "data.atlas.json", "data/sub", cwd=tmp_path)
+    assert done.returncode == DOES_NOT_HOLD
+    assert hint in done.stderr
+    (tmp_path / "data/sub/b").unlink()
+    assert run("verify", "data.atlas.json", cwd=tmp_path).stderr == b""
+
+
+def test_leaves_that_are_missed_are_named_where_a_file_changed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "x").write_bytes(b"before")
+    assert run("witness", "--tree", "data", "-o", "m.atlas.json", cwd=tmp_path).returncode == HOLDS
+    (tmp_path / "m.atlas.leaves").rename(tmp_path / "elsewhere")
+    assert run("verify", "m.atlas.json", "data", cwd=tmp_path).stderr == b""
+    (data / "x").write_bytes(b"behind")
+    done = run("verify", "m.atlas.json", "data", cwd=tmp_path)
+    assert done.returncode == DOES_NOT_HOLD
+    assert done.stderr == (
+        b"atlas12288: m.atlas.json: which bytes changed is not known without its leaves "
+        b"m.atlas.leaves, which are not there\n"
+    )
+    found = run("verify", "--leaves", "elsewhere", "m.atlas.json", "data", cwd=tmp_path)
+    assert (found.returncode, found.stderr) == (DOES_NOT_HOLD, b"")

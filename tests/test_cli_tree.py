@@ -118,11 +118,16 @@ def test_names_of_the_sidecar(folder: Path) -> None:
 
 def test_a_file_that_is_no_sidecar_of_the_output_is_not_replaced(folder: Path) -> None:
     leaves = Path(SIDECAR).read_bytes()
+    Path("other").write_bytes(DATA[1:])
+    other = run("witness", "--tree", "other").stdout
     cases = [  # name of the output, its sidecar, what that has, and the file that it is of
         ("x.json", "x.json.atlas.leaves", b"my notes", None),
         ("x.json", "x.json.atlas.leaves", leaves, None),
-        ("x.json", "x.json.atlas.leaves", leaves, b"{}"),
+        ("x.json", "x.json.atlas.leaves", leaves, other),
+        ("x.json", "x.json.atlas.leaves", leaves[:64], other),  # a key of the user, say
         ("w.json", SIDECAR, leaves + b"1", Path("w.json").read_bytes()),
+        ("w.json", SIDECAR, leaves + bytes(32), Path("w.json").read_bytes()),
+        ("w.json", SIDECAR, leaves[32:] + leaves[:32], Path("w.json").read_bytes()),
     ]
     for output, sidecar, content, witness in cases:
         Path(sidecar).write_bytes(content)
@@ -130,10 +135,37 @@ def test_a_file_that_is_no_sidecar_of_the_output_is_not_replaced(folder: Path) -
             Path(output).write_bytes(witness)
         done = run("witness", "--tree", "data", "-o", output)
         assert done.returncode == COULD_NOT_CHECK
-        assert f"-o {sidecar}: is not " in done.stderr.decode()
+        reason = f"-o {sidecar}: is no file with the leaves of {output} as it is, and is not "
+        assert reason in done.stderr.decode()
         assert Path(sidecar).read_bytes() == content
     Path(SIDECAR).write_bytes(leaves)
     assert run("witness", "--tree", "data", "-o", "w.json").returncode == HOLDS
+
+
+def test_a_link_where_nobody_typed_a_name_is_not_followed(folder: Path) -> None:
+    leaves = Path(SIDECAR).read_bytes()
+    Path("elsewhere").mkdir()
+    for content in (leaves, b"", None):
+        Path(SIDECAR).unlink()
+        Path("elsewhere/key").unlink(missing_ok=True)
+        if content is not None:
+            Path("elsewhere/key").write_bytes(content)
+        Path(SIDECAR).symlink_to("elsewhere/key")
+        done = run("witness", "--tree", "data", "-o", "w.json")
+        assert done.returncode == COULD_NOT_CHECK
+        reason = f"-o {SIDECAR}: is a symbolic link to elsewhere/key, and is not replaced"
+        assert reason in done.stderr.decode()
+        done = run("locate", "w.json", "data")
+        assert complaint(done) == (
+            f"atlas12288: {SIDECAR}: is a symbolic link, which is not followed"
+        )
+        assert "symbolic link" in complaint(run("prove", "--window=1", "--witness=w.json"))
+        done = run("verify", "w.json", "data")
+        assert (done.returncode, done.stdout) == (2, b"data: matches its witness\n")
+        assert Path("elsewhere/key").exists() == (content is not None)
+        assert content is None or Path("elsewhere/key").read_bytes() == content
+    Path("elsewhere/key").write_bytes(leaves)
+    assert run("locate", "--leaves", SIDECAR, "w.json", "data").returncode == HOLDS
 
 
 def test_no_two_outputs_share_a_sidecar(folder: Path) -> None:
@@ -143,7 +175,7 @@ def test_no_two_outputs_share_a_sidecar(folder: Path) -> None:
         done = run("witness", "--tree", "sub" if "atlas" in output else "data", "-o", output)
         if output == "x.json.atlas.json":  # would have that of x.json
             assert done.returncode == COULD_NOT_CHECK
-            assert b"-o x.json.atlas.leaves: is that of x.json" in done.stderr
+            assert b"-o x.json.atlas.leaves: is no file with the leaves of x.json.a" in done.stderr
         else:
             assert done.returncode == HOLDS
     assert run("locate", "x.json", "data").returncode == HOLDS
@@ -417,6 +449,8 @@ def test_plot_as_a_sketch_on_a_terminal(folder: Path) -> None:
         (("--plot=map.gif", "w.json", "data"), "must end in .png"),
         (("--plot=no/map.png", "w.json", "data"), "does not exist"),
         (("--plot=data.png", "w.json", "data.png"), "is also read"),
+        (("--plot=photo.png", "w.json", "data"), "is no picture (png) that atlas12288 drew"),
+        (("--plot=link.png", "w.json", "data"), "is a symbolic link to map.png, and is not"),
         (("--plot=map.png", "flat.json", "data"), "needs tree witnesses with leaves"),
         (("--plot=map.png", "bare.json", "data"), "needs tree witnesses with leaves"),
     ],
@@ -424,6 +458,8 @@ def test_plot_as_a_sketch_on_a_terminal(folder: Path) -> None:
 )
 def test_plots_that_cannot_be_made(folder: Path, arguments: tuple[str, ...], reason: str) -> None:
     Path("data.png").write_bytes(DATA)
+    Path("photo.png").write_bytes(b"\x89PNG\r\n\x1a\n a photo")
+    Path("link.png").symlink_to("map.png")
     Path("flat.json").write_bytes(run("witness", "data").stdout)
     Path("bare.json").write_bytes(Path("w.json").read_bytes())
     done = run("verify", *arguments)
@@ -517,6 +553,25 @@ def proof(folder: Path) -> InclusionProof:
     return InclusionProof.from_json(Path("p.json").read_text().removesuffix("\n"))
 
 
+def test_a_proof_replaces_nothing_but_a_proof(proof: InclusionProof) -> None:
+    before = Path("p.json").read_bytes()
+    assert run("prove", "--window", "8", "data", "-o", "p.json").returncode == HOLDS
+    assert InclusionProof.from_json(Path("p.json").read_text()).index == 8
+    Path("p.json").write_bytes(before)
+    Path("notes").write_bytes(before + b"and my notes\n")
+    Path("link").symlink_to("p.json")
+    kept = {name: Path(name).read_bytes() for name in ("notes", "w.json", "p.json")}
+    for output, reason in (
+        ("notes", "is no proof, and is not replaced"),
+        ("w.json", "is no proof, and is not replaced"),
+        ("link", "is a symbolic link to p.json, and is not replaced"),
+    ):
+        done = run("prove", "--window", "8", "data", "-o", output)
+        assert done.returncode == COULD_NOT_CHECK
+        assert done.stderr.decode().endswith(f"Error: -o {output}: {reason}\n")
+    assert {name: Path(name).read_bytes() for name in kept} == kept
+
+
 def test_a_proof_from_the_file_and_from_the_leaves(proof: InclusionProof) -> None:
     assert proof == TreeWitness.generate(DATA).prove(7)
     text = Path("p.json").read_bytes()
@@ -571,14 +626,18 @@ def test_a_proof_holds(proof: InclusionProof) -> None:
 
 def test_a_root_that_nobody_vouches_for_is_said_to_be_one(proof: InclusionProof) -> None:
     done = run("verify-proof", "p.json", "window")
-    assert done.returncode == HOLDS
+    assert done.returncode == COULD_NOT_CHECK
+    first, second, *_ = done.stdout.decode().splitlines()
+    assert first == "p.json: window 7 of 301, consistent, under a root that came with the proof"
+    assert second == f"  under the root {proof.root.hex()}"
     assert "says nothing about the origin" in done.stdout.decode()
-    item = json.loads(run("verify-proof", "--json", "p.json", "window").stdout)
-    assert item == {
+    done = run("verify-proof", "--json", "p.json", "window")
+    assert done.returncode == COULD_NOT_CHECK
+    assert json.loads(done.stdout) == {
         "proof": "p.json",
         "file": "window",
-        "holds": True,
-        "reason": None,
+        "holds": None,
+        "reason": "the root came with the proof",
         "window": 7,
         "root": proof.root.hex(),
         "root_from": "proof",
@@ -604,10 +663,41 @@ def test_a_proof_does_not_hold(proof: InclusionProof) -> None:
     damage(7)
     assert run("verify-proof", "p.json", "--from=data").returncode == DOES_NOT_HOLD
     damage(6, 8)
-    assert run("verify-proof", "p.json", "--from=data").returncode == HOLDS
+    root = proof.root.hex()
+    assert run("verify-proof", "p.json", "--from=data", "--root", root).returncode == HOLDS
     Path("data").write_bytes(DATA[:WINDOW_BYTES])
     done = run("verify-proof", "p.json", "--from=data")
     assert (done.returncode, b"has no bytes" in done.stdout) == (DOES_NOT_HOLD, True)
+
+
+def test_a_proof_that_anybody_can_make_is_not_said_to_hold(tmp_path: Path) -> None:
+    forged = TreeWitness.generate(b"anything").prove(0)
+    (tmp_path / "p.json").write_text(forged.to_json())
+    (tmp_path / "window").write_bytes(b"anything")
+    done = run("verify-proof", "--json", tmp_path / "p.json", tmp_path / "window")
+    assert done.returncode == COULD_NOT_CHECK
+    assert json.loads(done.stdout)["holds"] is None
+    (tmp_path / "window").write_bytes(b"another")
+    done = run("verify-proof", "--json", tmp_path / "p.json", tmp_path / "window")
+    assert done.returncode == DOES_NOT_HOLD
+    assert json.loads(done.stdout)["holds"] is False
+
+
+@pytest.mark.parametrize("size", [750599937895082, 750599937895083, 2**62, 10**400])
+def test_a_proof_of_a_window_that_no_file_has_is_an_error_or_does_not_hold(
+    proof: InclusionProof, size: int
+) -> None:
+    fields = json.loads(proof.to_json())
+    Path("p.json").write_text(json.dumps(fields | {"index": size - 1, "size": size}))
+    done = run("verify-proof", "--json", "p.json", "--from=data")
+    item = json.loads(done.stdout)
+    if size == 750599937895082:  # the last one that a file may have
+        assert (done.returncode, item["holds"]) == (DOES_NOT_HOLD, False)
+        assert item["reason"] == "the window has no bytes"
+    else:
+        assert (done.returncode, item["holds"]) == (COULD_NOT_CHECK, None)
+        assert item["error"].startswith("p.json: size is ")
+        assert item["error"].endswith("must be an integer in 1..750599937895082")
 
 
 def test_a_proof_of_another_index_does_not_hold(proof: InclusionProof) -> None:

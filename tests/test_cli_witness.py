@@ -5,15 +5,19 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import stat
 import subprocess
 from pathlib import Path
 
+import numpy
 import pytest
 
 import gnu
 from atlas12288 import Witness
-from commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run
+from atlas12288.tensors import ArrayWitness
+from commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, PROGRAM, bash, run
+from needs import needs
 
 DATA = bytes(range(256)) * 100
 
@@ -79,30 +83,37 @@ def test_output_file_is_written_like_any_new_file(files: list[Path], tmp_path: P
 
 def test_output_file_stays_as_it_was_unless_all_is_well(files: list[Path], tmp_path: Path) -> None:
     output = tmp_path / "out"
-    output.write_text("before")
+    assert run("witness", "-o", output, files[0]).returncode == HOLDS
+    before = output.read_bytes()
     done = run("witness", "-o", output, files[0], tmp_path / "missing")
     assert done.returncode == COULD_NOT_CHECK
     assert b"out: not written" in done.stderr
-    assert output.read_text() == "before"
+    assert output.read_bytes() == before
     assert sorted(tmp_path.iterdir()) == sorted([*files, output])
 
 
 def test_output_that_cannot_be_written_is_refused_before_any_work(
     files: list[Path], tmp_path: Path
 ) -> None:
-    link = tmp_path / "link"
-    link.symlink_to(files[0])
-    for output, reason in (
-        (tmp_path / "no" / "out", "does not exist"),
-        (tmp_path, "is not a regular file"),
-        (Path("/dev/null"), "is not a regular file"),
-        (files[0], "is also read"),
-        (link, "is also read"),
+    witness, link = tmp_path / "w", tmp_path / "link"
+    assert run("witness", "-o", witness, files[0]).returncode == HOLDS
+    link.symlink_to(witness)
+    text = tmp_path / "thesis.txt"
+    text.write_text("my only copy\n")
+    before = {path: path.read_bytes() for path in (*files, witness, text)}
+    for inputs, output, reason in (
+        (files[:1], tmp_path / "no" / "out", "does not exist"),
+        (files[:1], tmp_path, "is not a regular file"),
+        (files[:1], Path("/dev/null"), "is not a regular file"),
+        (files[:1], files[0], "is also read"),
+        ([witness], link, "is also read"),
+        (files[:1], text, "is no manifest or witness file, and is not replaced"),
     ):
-        done = run("witness", files[0], "-o", output)
+        done = run("witness", *inputs, "-o", output)
         assert done.returncode == COULD_NOT_CHECK
+        assert f"Error: -o {output}: " in done.stderr.decode()
         assert reason in done.stderr.decode()
-        assert files[0].read_bytes() == DATA
+        assert {path: path.read_bytes() for path in before} == before
     assert Path("/dev/null").is_char_device()
 
 
@@ -239,3 +250,95 @@ def test_sum_json(files: list[Path]) -> None:
         },
     ]
     assert re.fullmatch(rb"atlas12288: /nonexistent: .*\n", done.stderr)
+
+
+# --- What was probably meant ---
+
+
+@pytest.fixture
+def kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of each kind of file that this program reads, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("data/x").write_bytes(b"bytes of x")
+    Path("x").write_bytes(b"bytes of x")
+    Path("w").write_bytes(run("witness", "x").stdout)
+    Path("sums").write_bytes(b"# of today\n" + run("sum", "x").stdout)
+    assert run("witness", "data", "-o", "data.atlas.json").returncode == HOLDS
+    array = ArrayWitness.generate(numpy.zeros(3))
+    Path("array").write_text(array.to_json())
+
+
+@pytest.mark.usefixtures("kinds")
+@pytest.mark.parametrize(
+    ("arguments", "name", "reason"),
+    [
+        (("x", "w"), "x", "is no witness, and w is a witness file: WITNESS is named first"),
+        (
+            ("data", "data.atlas.json"),
+            "data",
+            "is no witness, and data.atlas.json is a manifest: WITNESS is named first",
+        ),
+        (
+            ("x", "data.atlas.json"),
+            "x",
+            "is no witness, and data.atlas.json is a manifest: WITNESS is named first",
+        ),
+        (
+            ("sums",),
+            "sums",
+            "is a list of SHA-256 sums: atlas12288 check-sums sums checks its files",
+        ),
+        (
+            ("sums", "x"),
+            "sums",
+            "is a list of SHA-256 sums: atlas12288 check-sums sums checks its files",
+        ),
+        (
+            ("array", "x"),
+            "array",
+            "is a witness of a dataset: what atlas12288.tensors or atlas12288.tables made verifies "
+            "it in Python",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_verify_says_what_was_probably_meant(
+    arguments: tuple[str, ...], name: str, reason: str
+) -> None:
+    done = run("verify", *arguments)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr.decode() == f"atlas12288: {name}: {reason}\n"
+    assert done.stdout == b""
+
+
+@needs("bash")
+@pytest.mark.usefixtures("kinds")
+def test_a_witness_file_and_a_proof_may_come_through_a_pipe_of_the_shell() -> None:
+    verify = f"{shlex.join(PROGRAM)} verify <(cat w) x"
+    assert bash(verify).stdout == b"x: matches its witness\n"
+    assert bash(f"{shlex.join(PROGRAM)} verify <(cat data.atlas.json) data").returncode == HOLDS
+    assert run("verify", "/dev/stdin", "x", input=Path("w").read_bytes()).returncode == HOLDS
+
+
+@needs("bash")
+@pytest.mark.usefixtures("kinds")
+def test_a_fifo_in_a_folder_is_refused_at_once_and_so_is_a_pipe_that_is_to_be_witnessed() -> None:
+    os.mkfifo("fifo")
+    done = run("verify", "fifo", "x")
+    assert done.returncode == COULD_NOT_CHECK
+    assert b"fifo: is a FIFO" in done.stderr
+    assert b"is a FIFO" in bash(f"{shlex.join(PROGRAM)} witness <(cat x)").stderr
+
+
+@pytest.mark.usefixtures("kinds")
+def test_output_to_a_dash_is_standard_output() -> None:
+    before = set(Path().iterdir())
+    assert run("witness", "x", "-o", "-").stdout.startswith(b'{"type"')
+    assert run("witness", "--tree", "x", "--output", "-").stdout.startswith(b'{"type"')
+    assert run("witness", "data", "-o", "-").stdout == Path("data.atlas.json").read_bytes()
+    assert run("prove", "--window", "0", "x", "-o", "-").stdout.startswith(b'{"type"')
+    done = run("witness", "x", "-o", "-", "--json")
+    assert done.returncode == COULD_NOT_CHECK
+    assert b"-o - is standard output, and so is what --json prints" in done.stderr
+    assert set(Path().iterdir()) == before

@@ -130,7 +130,7 @@ def test_ids_are_unique_and_parts_come_before_what_they_decide() -> None:
     seen: set[str] = set()
     for clause in CLAUSES:
         assert clause.id not in seen
-        assert set(clause.parts) <= seen, clause.id
+        assert {*clause.parts, *clause.shown_by} <= seen, clause.id
         assert (clause.check is None) == bool(clause.parts), clause.id
         seen.add(clause.id)
 
@@ -166,6 +166,38 @@ def test_a_library_with_the_contracts_functions_alone_passes(build: Build) -> No
         *("witness-timestamp", "witness-sha256"),
         *KERNELS,
     }
+    assert found["requirement-3"].status is Status.NOT_SHOWN
+
+
+def test_a_witness_that_is_not_seen_to_be_sha_256_is_not_shown_to_be_secure(
+    build: Build, tmp_path: Path
+) -> None:
+    """Whatever the library, the row passes only where the digest can be seen."""
+    secure = "Witnesses are cryptographically secure"
+    assert [clause.id for clause in CLAUSES if clause.words == secure] == ["requirement-3"]
+    rows = "--clause=requirement-3", "--clause=law-modulus"
+    unseen = build(None, f"-Wl,--version-script={FAULTY / 'contract.map'}")
+    junit = tmp_path / "report.xml"
+    done = run("conformance", "--library", unseen, *rows, "--junit", junit)
+    assert done.returncode == HOLDS
+    *_, counts, last = done.stdout.decode().splitlines()
+    assert "1 not shown" in counts
+    assert last == f"conformant; not shown: requirement-3, {secure}"
+    case = ET.parse(junit).find("testcase[@name='requirement-3']")
+    assert case is not None
+    skipped = case.find("skipped")
+    assert skipped is not None
+    assert skipped.get("message", "").startswith("not shown: ")
+    report = json.loads(run("conformance", "--library", unseen, *rows, "--json").stdout)
+    assert (report["conformant"], report["not_shown"]) == (True, ["requirement-3"])
+    row = report["clauses"][-1]
+    assert (row["id"], row["status"]) == ("requirement-3", "not shown")
+    assert "witness-sha256 is not offered: " in row["evidence"]
+    # Where the digest can be seen, it is shown; where it is another one, it is not.
+    report = json.loads(run("conformance", *rows, "--json").stdout)
+    assert (report["not_shown"], report["clauses"][-1]["status"]) == ([], "pass")
+    row = outcomes(build("WITNESS_IS_CRC32"), conformance.with_parts(["requirement-3"]))
+    assert row["requirement-3"].status is Status.FAIL
 
 
 def test_what_the_contract_does_not_say_is_not_judged(build: Build) -> None:
@@ -487,12 +519,31 @@ def test_the_report_does_not_replace_what_is_judged(build: Build, tmp_path: Path
 
 def test_a_run_that_judges_nothing_replaces_the_report(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
-    report.write_text('<testsuite tests="1" failures="0" />')
     done = run("conformance", "--library", tmp_path / "none.so", "--junit", report)
     assert done.returncode == COULD_NOT_CHECK
+    first = report.read_bytes()
+    report.write_bytes(first.replace(b"errors", b"failed"))
+    done = run("conformance", "--library", tmp_path / "none.so", "--junit", report)
+    assert (done.returncode, report.read_bytes()) == (COULD_NOT_CHECK, first)
     suite = ET.parse(report).getroot()
     assert (suite.attrib["tests"], suite.attrib["errors"]) == ("1", "1")
     assert "No such file" in suite.findall("testcase/error")[0].attrib["message"]
+
+
+def test_a_report_replaces_nothing_but_a_report(tmp_path: Path) -> None:
+    other, link = tmp_path / "pytest.xml", tmp_path / "link.xml"
+    other.write_text('<?xml version="1.0"?><testsuites><testsuite name="pytest" /></testsuites>')
+    link.symlink_to(tmp_path / "none.xml")
+    before = other.read_bytes()
+    for path, reason in (
+        (other, "is no report of conformance, and is not replaced"),
+        (link, f"is a symbolic link to {tmp_path}/none.xml, and is not replaced"),
+    ):
+        done = run("conformance", "--junit", path, "--clause", "law-modulus")
+        assert done.returncode == COULD_NOT_CHECK
+        assert done.stderr.decode().endswith(f"Error: --junit {path}: {reason}\n")
+    assert other.read_bytes() == before
+    assert not (tmp_path / "none.xml").exists()
 
 
 # --- What could not be checked ---

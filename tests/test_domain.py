@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Domains from Python: life, attachment, verdicts, commit, transactions."""
 
+import asyncio
+import contextvars
 import copy
 import gc
 import inspect
 import mmap
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -446,3 +449,117 @@ def test_a_transaction_is_entered_again_only_after_its_end() -> None:
             transaction.__enter__()
     with pytest.raises(atlas.StateError, match="the transaction is not open"):
         transaction.__exit__(None, None, None)
+
+
+# --- Transactions that do not nest ---
+
+
+def pair_moved(region: bytearray, at: int) -> None:
+    """A change that keeps the law."""
+    region[at] += 50
+    region[at + 1] += 46
+
+
+def test_a_transaction_of_another_task_is_refused_while_one_is_open() -> None:
+    region = bytearray(192)
+    domain = domain_of(region)
+
+    async def first() -> None:
+        with domain.transaction():
+            pair_moved(region, 0)
+            await asyncio.sleep(0.02)
+            with domain.transaction():  # in its own body
+                pair_moved(region, 2)
+
+    async def second() -> None:
+        await asyncio.sleep(0.01)
+        with domain.transaction():
+            pair_moved(region, 100)
+
+    async def both() -> list[BaseException | None]:
+        return await asyncio.gather(first(), second(), return_exceptions=True)
+
+    results = asyncio.run(both())
+    assert results[0] is None
+    assert isinstance(results[1], atlas.StateError)
+    assert region == bytes([50, 46, 50, 46, *bytes(188)])
+
+
+def test_of_tasks_in_the_body_of_a_transaction_one_at_a_time_may_enter_another() -> None:
+    region = bytearray(192)
+    domain = domain_of(region)
+
+    async def inner(at: int) -> None:
+        with domain.transaction():
+            pair_moved(region, at)
+            await asyncio.sleep(0.01)
+
+    async def outer() -> list[BaseException | None]:
+        with domain.transaction():
+            await asyncio.create_task(inner(0))
+            return await asyncio.gather(inner(2), inner(4), return_exceptions=True)
+
+    results = asyncio.run(outer())
+    assert results[0] is None
+    assert isinstance(results[1], atlas.StateError)
+    assert region == bytes([50, 46, 50, 46, *bytes(188)])
+
+
+def test_a_transaction_of_another_thread_is_refused_while_one_is_open() -> None:
+    region = bytearray(96)
+    domain = domain_of(region)
+    with ThreadPoolExecutor(1) as pool:
+        with domain.transaction():
+            with pytest.raises(atlas.StateError, match="open in another thread or task"):
+                pool.submit(domain.transaction().__enter__).result()
+            pair_moved(region, 0)
+        pool.submit(domain.transaction().__enter__).result()
+        with pytest.raises(atlas.StateError, match="open in another thread or task"):
+            domain.transaction().__enter__()
+    assert region == bytes([50, 46, *bytes(94)])
+
+
+@pytest.mark.parametrize("outer_fails", [True, False])
+@pytest.mark.parametrize("inner_fails", [True, False])
+def test_transactions_that_are_left_in_another_order_lose_no_change(
+    outer_fails: bool, inner_fails: bool
+) -> None:
+    region = bytearray(96)
+    domain = domain_of(region)
+
+    def body(at: int, fails: bool) -> Iterator[None]:
+        with domain.transaction():
+            pair_moved(region, at)
+            yield
+            pair_moved(region, at + 2)
+            if fails:
+                raise KeyError
+
+    outer, inner = body(0, outer_fails), body(10, inner_fails)
+    next(outer)
+    next(inner)
+    for one, fails in ((outer, outer_fails), (inner, inner_fails)):
+        with pytest.raises(atlas.StateError, match=r"does not nest.*nothing is restored") as caught:
+            next(one)
+        assert isinstance(caught.value.__context__, KeyError) == fails
+    assert region[:4] == region[10:14] == bytes([50, 46, 50, 46])
+    with pytest.raises(KeyError), domain.transaction():  # noqa: PT012
+        pair_moved(region, 20)
+        raise KeyError  # what nests is restored as ever
+    assert region[20:22] == bytes(2)
+    domain.commit()
+
+
+def test_a_transaction_left_in_another_context_than_it_was_entered_in_is_left() -> None:
+    region = bytearray(96)
+    domain = domain_of(region)
+    with pytest.raises(KeyError), domain.transaction():  # noqa: PT012
+        inner = domain.transaction()
+        contextvars.copy_context().run(inner.__enter__)
+        with pytest.raises(atlas.StateError, match="open in another thread or task"):
+            domain.transaction().__enter__()
+        inner.__exit__(None, None, None)
+        with domain.transaction():
+            pair_moved(region, 0)
+        raise KeyError
+    assert region == bytes(96)

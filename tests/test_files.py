@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading in chunks and writing atomically."""
+"""Reading in chunks."""
 
 import os
 import socket
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from atlas12288 import WINDOW_BYTES
-from atlas12288.files import CHUNK_BYTES, FileError, atomic_write, expected_bytes, read_chunks
+from atlas12288.files import CHUNK_BYTES, FileError, expected_bytes, read_chunks
 
 DATA = bytes(i % 251 for i in range(2 * CHUNK_BYTES + 12345))
 
@@ -140,81 +139,3 @@ def test_expected_bytes(path: Path, tmp_path: Path) -> None:
     names = [str(path), str(tmp_path), str(tmp_path / "missing"), str(path), "a\0b"]
     assert expected_bytes(names) == 2 * len(DATA)
     assert expected_bytes([*names, "-"]) is None
-
-
-# --- atomic_write ---
-
-
-def test_a_name_appears_with_the_whole_content(tmp_path: Path) -> None:
-    target = tmp_path / "out"
-    with atomic_write(str(target)) as file:
-        file.write(b"first")
-        file.flush()
-        assert not target.exists()
-    assert target.read_bytes() == b"first"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, OSError, SystemExit])
-def test_nothing_is_left_after_a_failure(tmp_path: Path, error: type[BaseException]) -> None:
-    target = tmp_path / "out"
-    target.write_bytes(b"before")
-
-    def fail() -> None:
-        with atomic_write(str(target)) as file:
-            file.write(b"part")
-            raise error
-
-    with pytest.raises(FileError if error is OSError else error):
-        fail()
-    assert target.read_bytes() == b"before"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    import resource
-    import signal
-
-    target = tmp_path / "out"
-    target.write_bytes(b"before")
-    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old_limit[1]))
-    try:
-        with pytest.raises(FileError, match="File too large"), atomic_write(str(target)) as file:
-            file.write(DATA)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
-        signal.signal(signal.SIGXFSZ, old_handler)
-    assert target.read_bytes() == b"before"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_mode_follows_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0o037)
-    try:
-        with atomic_write(str(tmp_path / "out")):
-            pass
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o640
-
-
-def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    link = tmp_path / "link"
-    link.symlink_to(tmp_path / "folder" / "target")
-    with atomic_write(str(link)) as file:
-        file.write(b"x")
-    assert link.is_symlink()
-    assert (tmp_path / "folder" / "target").read_bytes() == b"x"
-
-
-@pytest.mark.parametrize("name", ["", "missing/out", ".", "/dev/null", "a\0b"])
-def test_where_nothing_can_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileError), atomic_write(name):
-        raise AssertionError("not reached")
-    assert list(tmp_path.iterdir()) == []

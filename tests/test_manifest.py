@@ -32,18 +32,31 @@ ENTRIES = (
     f'{{"path":"é\\"\\n","residue":6,"sha256":"{SHA256_ABC}","{TREE}":"{LEAF_ABC}","size":3}}',
     f'{{"pathHex":"ff","residue":6,"sha256":"{SHA256_ABC}","{TREE}":"{LEAF_ABC}","size":3}}',
 )
-ROOT = rfc9162.mth(tuple(entry.encode() for entry in ENTRIES)).hex()
+OPTIONS = (
+    f'{{"digests":["sha256","{TREE}"],"exclude":["*.tmp"],"linksBelow":[],"paths":[],'
+    '"symlinks":"record"}'
+)
+LINES = tuple(line.encode() for line in (OPTIONS, *ENTRIES))
+ROOT = rfc9162.mth(LINES).hex()
+SUBJECT = hashlib.sha256(b"".join(line + b"\n" for line in LINES)).hexdigest()
 TEXT = (
-    '{"_type":"https://in-toto.io/Statement/v1","predicate":{"digests":["sha256",'
-    f'"{TREE}"],"exclude":["*.tmp"],"files":[\n'
+    '{"_type":"https://in-toto.io/Statement/v1","predicate":{"files":[\n'
     + ",\n".join(ENTRIES)
-    + '\n],"paths":[],"symlinks":"record"},"predicateType":"https://atlas12288/manifest/v1",'
-    f'"subject":[{{"digest":{{"sha256-merkle-entries":"{ROOT}"}},"name":"."}}]}}\n'
+    + '\n],"options":\n'
+    + OPTIONS
+    + f'\n,"root":"{ROOT}"}},"predicateType":"https://atlas12288/manifest/v1",'
+    f'"subject":[{{"digest":{{"sha256":"{SUBJECT}"}},"name":"."}}]}}\n'
+)
+# What a version before the release wrote: a root over the files alone.
+FORMER = (
+    '{"_type":"https://in-toto.io/Statement/v1","predicate":{"digests":["sha256"],"exclude":[],'
+    '"files":[\n{"path":"link","symlink":"a"}\n],"paths":[],"symlinks":"record"},'
+    '"predicateType":"https://atlas12288/manifest/v1",'
+    f'"subject":[{{"digest":{{"sha256-merkle-entries":"{EMPTY}"}},"name":"."}}]}}\n'
 )
 
 
 def test_a_manifest_has_exactly_these_bytes(tmp_path: Path) -> None:
-    pytest.importorskip("pathspec")
     assert sum(CONTENT) % 96 == 6
     for name in (b"a.bin", b"\xff", 'é"\n'.encode()):
         (tmp_path / name.decode("utf-8", "surrogateescape")).write_bytes(CONTENT)
@@ -79,13 +92,22 @@ def manifests(draw: st.DrawFn) -> atlas.Manifest:
         residue = draw(st.integers(0, 95)) if size else 0
         sha256, root = (draw(HASHES) if name in digests else None for name in ("sha256", TREE))
         entries.append(Entry(path, size, residue, sha256, root))
+    symlinks = draw(st.sampled_from(["record", "error", "follow"]))
+    outside = st.sampled_from(["..", "../b", "../../b/c", "../é", "b"])
     options = Options(
         digests,
-        draw(st.sampled_from(["record", "error", "follow"])),
+        symlinks,
         tuple(draw(st.lists(st.text(max_size=9), max_size=3))),
         tuple(draw(st.lists(st.sampled_from(["a", "b/c", "é"]), max_size=3))),
+        tuple(sorted(draw(st.sets(outside, max_size=3)))) if symlinks == "follow" else (),
     )
     return atlas.Manifest.from_entries(options, entries)
+
+
+def lines_of(text: str) -> tuple[bytes, ...]:
+    """Options and entries, cut from a manifest by its line ends alone."""
+    _, *entries, _, options, _, _ = text.encode().split(b"\n")
+    return options, *(entry.removesuffix(b",") for entry in entries)
 
 
 @given(manifests())
@@ -109,18 +131,72 @@ def test_the_json_is_canonical_but_for_line_ends(manifest: atlas.Manifest) -> No
 
 
 @given(manifests())
-def test_the_root_is_that_of_rfc_9162_over_the_entries(manifest: atlas.Manifest) -> None:
-    lines = manifest.to_json().encode().split(b"\n")[1:-2]
-    entries = tuple(line.removesuffix(b",") for line in lines)
-    assert len(entries) == len(manifest.entries)
-    assert manifest.root == rfc9162.mth(entries)
+def test_root_and_subject_are_of_the_lines_with_options_and_entries(
+    manifest: atlas.Manifest,
+) -> None:
+    text = manifest.to_json()
+    lines = lines_of(text)
+    assert len(lines) == 1 + len(manifest.entries)
+    assert manifest.root == rfc9162.mth(lines)
+    document = json.loads(text)
+    assert document["predicate"]["root"] == manifest.hexdigest()
+    ended = b"".join(line + b"\n" for line in lines)
+    assert document["subject"][0]["digest"] == {"sha256": hashlib.sha256(ended).hexdigest()}
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 1023, 1024, 1025, 3000])
-def test_the_root_of_many_entries(count: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3, 31, 32, 33, 64, 65, 3000])
+def test_root_and_subject_of_many_entries(count: int) -> None:
     entries = [Entry(b"%06d" % index, target=b"x") for index in range(count)]
     manifest = atlas.Manifest.from_entries(Options(), entries)
-    assert manifest.root == rfc9162.mth(tuple(entry.to_json() for entry in entries))
+    lines = (Options().to_json(), *(entry.to_json() for entry in entries))
+    assert manifest.root == rfc9162.mth(lines)
+    subject = hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
+    assert json.loads(manifest.to_json())["subject"][0]["digest"] == {"sha256": subject}
+
+
+# --- What decides the verdict is under the root
+
+DECIDING: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a rule": lambda options: options["exclude"].append("*.so"),
+    "a rule less": lambda options: options["exclude"].clear(),
+    "a path": lambda options: options["paths"].append("a.bin"),
+    "the policy on links": lambda options: options.update(symlinks="error"),
+    "a folder that links may lead below": lambda options: options.update(
+        symlinks="follow", linksBelow=["../other"]
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DECIDING)
+def test_options_put_into_a_manifest_change_its_root_and_are_refused(what: str) -> None:
+    document = json.loads(TEXT)
+    options = document["predicate"]["options"]
+    DECIDING[what](options)
+    with pytest.raises(atlas.WitnessError, match=f"^root is '{ROOT}', must be (.*), the root over"):
+        atlas.Manifest.from_json(json.dumps(document))
+    other = atlas.Manifest.from_entries(Options.of_json(options), MANIFEST.entries)
+    assert other.hexdigest() != MANIFEST.hexdigest()
+    document["predicate"]["root"] = other.hexdigest()
+    with pytest.raises(atlas.WitnessError, match=f"^sha256 is '{SUBJECT}', must be"):
+        atlas.Manifest.from_json(json.dumps(document))
+    document["subject"] = json.loads(other.to_json())["subject"]
+    assert atlas.Manifest.from_json(json.dumps(document)) == other != MANIFEST
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(digests=()), "digests is [], must be a list of one or both"),
+        (Options(exclude=("\udcff",)), "exclude is ['\\udcff'], must be a list of texts of whole"),
+        (Options(paths=("a/..",)), "paths is 'a/..', must be relative"),
+        (Options(links_below=("../b",)), "must be empty where symlinks is not 'follow'"),
+        (Options(symlinks="follow", links_below=("b", "a")), "must be sorted, each once"),
+    ],
+)
+def test_options_that_a_reader_refuses_are_not_written(options: Options, message: str) -> None:
+    with pytest.raises(atlas.WitnessError) as caught:
+        atlas.Manifest.from_entries(options, MANIFEST.entries)
+    assert message in str(caught.value)
 
 
 # --- What is none
@@ -133,25 +209,61 @@ def files(document: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def options(document: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = document["predicate"]["options"]
+    return found
+
+
+def links_below(*paths: object) -> Change:
+    return lambda d: options(d).update(symlinks="follow", linksBelow=list(paths))
+
+
 REFUSED: dict[str, tuple[Change, str]] = {
     "a key is missing": (lambda d: d.pop("subject"), "key 'subject' is missing"),
     "a key is unknown": (lambda d: d.update(more=1), "key 'more' is unknown"),
     "type": (lambda d: d.update(_type="x"), "_type is 'x', must be 'https://in-toto"),
     "predicate type": (lambda d: d.update(predicateType=1), "predicateType is 1, must be"),
     "predicate": (lambda d: d.update(predicate=[]), "predicate is [], must be a JSON object"),
-    "predicate key": (lambda d: d["predicate"].pop("exclude"), "key 'exclude' is missing"),
-    "no digests": (lambda d: d["predicate"].update(digests=[]), "digests is [], must be a list"),
+    "predicate key": (lambda d: d["predicate"].pop("root"), "key 'root' is missing"),
+    "options": (
+        lambda d: d["predicate"].update(options=[]),
+        "options is [], must be a JSON object",
+    ),
+    "options key": (lambda d: options(d).pop("exclude"), "key 'exclude' is missing"),
+    "an option too many": (lambda d: options(d).update(flat=True), "key 'flat' is unknown"),
+    "no digests": (lambda d: options(d).update(digests=[]), "digests is [], must be a list"),
     "digests twice": (
-        lambda d: d["predicate"].update(digests=["sha256", "sha256"]),
+        lambda d: options(d).update(digests=["sha256", "sha256"]),
         "digests is ['sha256', 'sha256'], must be a list of one or both",
     ),
-    "symlinks": (lambda d: d["predicate"].update(symlinks="x"), "symlinks is 'x', must be"),
-    "exclude": (lambda d: d["predicate"].update(exclude=[1]), "exclude is [1], must be a list"),
+    "symlinks": (lambda d: options(d).update(symlinks="x"), "symlinks is 'x', must be"),
+    "exclude": (lambda d: options(d).update(exclude=[1]), "exclude is [1], must be a list"),
     "half a character": (
-        lambda d: d["predicate"].update(exclude=["\ud800"]),
+        lambda d: options(d).update(exclude=["\ud800"]),
         "must be a list of texts of whole characters",
     ),
-    "paths": (lambda d: d["predicate"].update(paths=["../x"]), "paths is '../x', must be relative"),
+    "paths": (lambda d: options(d).update(paths=["../x"]), "paths is '../x', must be relative"),
+    "links below without a list": (
+        lambda d: options(d).update(linksBelow="../b"),
+        "linksBelow is '../b', must be a list of texts",
+    ),
+    "links below where links are not followed": (
+        lambda d: options(d).update(linksBelow=["../b"]),
+        "linksBelow is ['../b'], must be empty where symlinks is not 'follow'",
+    ),
+    "links below nothing": (links_below(""), "linksBelow is '', must be relative"),
+    "links below /": (links_below("/b"), "linksBelow is '/b', must be relative"),
+    "links below a name with NUL": (links_below("../b\0"), "must be relative, without NUL"),
+    "links below, dot": (links_below(".././b"), "linksBelow is '.././b', must be relative"),
+    "links below, up behind a name": (
+        links_below("../b/../c"),
+        "linksBelow is '../b/../c', must be relative, without NUL, and without parts that",
+    ),
+    "links below twice": (
+        links_below("../b", "../b"),
+        "linksBelow is ['../b', '../b'], must be sorted, each once",
+    ),
+    "links below out of order": (links_below("../c", "../b"), "must be sorted, each once"),
     "no files": (lambda d: d["predicate"].update(files=[]), "files is [], must be a list of"),
     "not an entry": (
         lambda d: d["predicate"].update(files=[1]),
@@ -183,19 +295,27 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "no digest": (lambda d: files(d)[0].pop("sha256"), "files[0]: key 'sha256' is missing"),
     "a digest too many": (
-        lambda d: d["predicate"].update(digests=["sha256"]),
+        lambda d: options(d).update(digests=["sha256"]),
         f"files[0]: key '{TREE}' is unknown",
     ),
     "a link with a size": (lambda d: files(d)[2].update(size=1), "files[2]: key 'size' is unknown"),
     "an empty target": (lambda d: files(d)[2].update(symlink=""), "symlink is '', must have"),
     "order": (lambda d: files(d).reverse(), "follows"),
     "twice": (lambda d: files(d).insert(0, files(d)[0]), "path 'a.bin' follows 'a.bin', must be"),
-    "a file is gone": (lambda d: files(d).pop(), f"sha256-merkle-entries is '{ROOT}', must be"),
+    "a file is gone": (lambda d: files(d).pop(), f"root is '{ROOT}', must be"),
     "two subjects": (lambda d: d["subject"].append({}), "must be a list of one"),
     "subject name": (lambda d: d["subject"][0].update(name="x"), "name is 'x', must be '.'"),
     "root": (
-        lambda d: d["subject"][0]["digest"].update({"sha256-merkle-entries": EMPTY}),
-        f"sha256-merkle-entries is '{EMPTY}', must be {ROOT}, the root over the files",
+        lambda d: d["predicate"].update(root=EMPTY),
+        f"root is '{EMPTY}', must be {ROOT}, the root over options and files",
+    ),
+    "subject": (
+        lambda d: d["subject"][0]["digest"].update(sha256=EMPTY),
+        f"sha256 is '{EMPTY}', must be {SUBJECT}, the SHA-256 of options and files",
+    ),
+    "another digest of the subject": (
+        lambda d: d["subject"][0]["digest"].update(sha512=EMPTY),
+        "key 'sha512' is unknown, must be one of sha256",
     ),
 }
 
@@ -208,6 +328,15 @@ def test_what_is_no_manifest_is_refused_with_key_value_and_rule(what: str) -> No
     with pytest.raises(atlas.WitnessError) as caught:
         atlas.Manifest.from_json(json.dumps(document))
     assert message in str(caught.value)
+
+
+def test_the_form_before_the_release_is_refused_with_one_sentence_that_says_so() -> None:
+    with pytest.raises(atlas.WitnessError) as caught:
+        atlas.Manifest.from_json(FORMER)
+    assert str(caught.value) == (
+        "predicate has the key 'digests', must have 'options': the manifest is of a version "
+        "before the release, and must be made anew"
+    )
 
 
 def test_other_order_of_keys_and_white_space_is_read() -> None:
@@ -237,12 +366,6 @@ def test_a_manifest_is_immutable_and_made_by_its_methods_only() -> None:
         MANIFEST.root = b""  # type: ignore[misc]
     with pytest.raises(TypeError, match=r"a Manifest is made by Manifest\.generate\(\) or from_"):
         atlas.Manifest()
-
-
-def test_the_options_are_a_part_of_it() -> None:
-    other = TEXT.replace("*.tmp", "*.bak")
-    assert atlas.Manifest.from_json(other).root == MANIFEST.root
-    assert atlas.Manifest.from_json(other) != MANIFEST
 
 
 def test_repr_shows_root_counts_and_digests() -> None:

@@ -4,6 +4,11 @@
 import gc
 import hashlib
 import importlib.util
+import pickle
+import pickletools
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -358,6 +363,77 @@ def test_many_files_are_few_tasks_and_few_of_them_are_under_way(
 def test_what_is_no_client_is_a_type_error(folder: Path) -> None:
     with pytest.raises(TypeError, match=r"^client is of type object, must be distributed\.Client$"):
         atlas.Manifest.generate(folder, client=object())  # type: ignore[arg-type]
+
+
+def test_a_client_that_is_closed_is_named(folder: Path) -> None:
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as machines:
+        client = Client(machines, set_as_default=False)
+        client.close()
+        with pytest.raises(
+            ValueError, match=r"^client is closed, must be connected to a scheduler$"
+        ):
+            atlas.Manifest.generate(folder, client=client)
+
+
+def test_a_cluster_that_has_no_worker_for_long_is_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "WORKERLESS_S", 0.2)
+    monkeypatch.setattr(cluster, "_COUNT_AGAIN_S", 0.05)
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as machines,
+        Client(machines, set_as_default=False) as client,
+        pytest.raises(FileError, match=r"^the scheduler at inproc://.* has had no worker for 0 s$"),
+    ):
+        atlas.Manifest.generate(folder, client=client)
+
+
+def test_a_worker_that_comes_late_is_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_COUNT_AGAIN_S", 0.05)
+    scaled = []
+    count = cluster._Job._count_slots
+
+    def come(job: cluster._Job) -> None:
+        count(job)
+        if job._tasks and not scaled:
+            scaled.append(machines.scale(1))
+
+    monkeypatch.setattr(cluster._Job, "_count_slots", come)
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as machines,
+        Client(machines, set_as_default=False) as client,
+    ):
+        found = atlas.Manifest.generate(folder, client=client)
+    assert found == atlas.Manifest.generate(folder)
+
+
+def test_what_goes_to_a_worker_names_nothing_that_it_may_not_have(folder: Path) -> None:
+    """Else the message cannot be read there, and the worker ends without a word."""
+    task = cluster.Batch(Folder(folder), DIGESTS, False, (), 1)
+    sent = pickle.dumps(cluster._Sent(cluster.do_task, task))
+    strings = [value for _, value, _ in pickletools.genops(sent) if isinstance(value, str)]
+    assert strings[:2] == ["builtins", "eval"]
+    code = "import pickle, sys; pickle.loads(sys.stdin.buffer.read())"
+    done = subprocess.run(
+        (sys.executable, "-S", "-c", code), input=sent, capture_output=True, check=False, env={}
+    )
+    assert done.stderr.splitlines()[-1] == b"ModuleNotFoundError: No module named 'atlas12288'"
+    assert pickle.loads(sent) == []
+
+
+def test_a_worker_with_another_version_is_named(
+    client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = cluster.do_sent
+    monkeypatch.setattr(cluster, "do_sent", lambda _, task: real("0.0.0", task))
+    with pytest.raises(
+        FileError,
+        match=rf"^a task failed on a worker: RuntimeError: the worker has atlas12288 "
+        rf"{re.escape(atlas.__version__)}, must have 0\.0\.0$",
+    ):
+        atlas.Manifest.generate(folder, client=client)
 
 
 @pytest.mark.parametrize(("threads", "raised"), [(0, ValueError), ("1", TypeError)])

@@ -5,16 +5,21 @@
 trees of another implementation.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf import json_format
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import CryptoSigner
+from sigstore import dsse
+from sigstore.hashes import Hashed
+from sigstore_models.common.v1 import HashAlgorithm
 
 import atlas12288 as atlas
 
@@ -38,11 +43,18 @@ def statement_of(text: str | bytes) -> Statement:
     return Statement.copy_from_pb(json_format.Parse(text, message))
 
 
+def subject_of(manifest: atlas.Manifest) -> bytes:
+    """The digest that docs/manifests.md defines, from the manifest's values."""
+    lines = (manifest.options.to_json(), *(entry.to_json() for entry in manifest.entries))
+    return hashlib.sha256(b"".join(line + b"\n" for line in lines)).digest()
+
+
 def test_in_toto_takes_a_manifest_as_a_statement_with_one_subject(manifest: atlas.Manifest) -> None:
     statement = statement_of(manifest.to_json())
     statement.validate()
     (subject,) = statement.pb.subject
-    assert dict(subject.digest) == {"sha256-merkle-entries": manifest.hexdigest()}
+    assert dict(subject.digest) == {"sha256": subject_of(manifest).hex()}
+    assert statement.pb.predicate["root"] == manifest.hexdigest()
     assert len(statement.pb.predicate["files"]) == len(manifest.entries)
 
 
@@ -80,3 +92,27 @@ def test_a_signature_does_not_hold_for_a_changed_manifest(manifest: atlas.Manife
     fields["payload"] = changed["payload"]
     with pytest.raises(VerificationError):
         Envelope.from_dict(fields).verify([signer.public_key], 1)
+
+
+# --- Sigstore's client takes the subject by its digest, and signs the bytes as they are
+
+
+def hashed(digest: bytes) -> Hashed:
+    return Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest)
+
+
+def test_sigstore_takes_a_manifest_as_the_statement_of_its_subject(
+    manifest: atlas.Manifest,
+) -> None:
+    statement = dsse.Statement(manifest.to_json().encode())
+    assert statement._matches_digest(hashed(subject_of(manifest)))
+    rules = manifest.options._replace(exclude=("*.so",))
+    other = atlas.Manifest.from_entries(rules, manifest.entries)
+    assert not statement._matches_digest(hashed(subject_of(other)))
+
+
+def test_what_sigstore_signs_gives_the_manifest_back(manifest: atlas.Manifest) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    text = manifest.to_json().encode()
+    envelope = dsse._sign(key, dsse.Statement(text))
+    assert dsse._verify(key.public_key(), dsse.Envelope._from_json(envelope.to_json())) == text

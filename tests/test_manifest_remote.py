@@ -4,6 +4,7 @@
 import importlib.util
 import pickle
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,19 @@ pytest.importorskip("fsspec", reason="URLs need fsspec")
 
 from fsspec.implementations.memory import MemoryFileSystem
 
+import atlas12288 as atlas
 from atlas12288 import WitnessError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.files import CHANGED, FileError
+from atlas12288.manifest import remote, storages
 from atlas12288.manifest.engine import Digests, hash_files
 from atlas12288.manifest.entries import DIGESTS
 from atlas12288.manifest.folder import Folder
 from atlas12288.manifest.generate import generate_manifest, options_of
-from atlas12288.manifest.names import Outputs
 from atlas12288.manifest.remote import RemoteFolder
 from atlas12288.manifest.rules import Rules
 from atlas12288.manifest.sources import Found, Source
+from atlas12288.manifest.storages import Storage
 from strategies import noise
 
 FILES = {
@@ -137,18 +140,15 @@ def test_keys_that_are_no_paths_are_problems(memory: MemoryFileSystem, name: str
 
 
 def test_rules_leave_out_files_and_folders(memory: MemoryFileSystem) -> None:
-    pytest.importorskip("pathspec")
     for rules, expected in (
         (Rules(exclude=["deep/er/"]), set(FILES) - {"deep/er/b"}),
         (Rules(exclude=["/deep"]), {"a.bin", "empty", "with space?#%41é"}),
         (Rules(exclude=["*.bin"]), set(FILES) - {"a.bin"}),
-        (Rules(outputs=Outputs(frozenset({b"empty"}))), set(FILES) - {"empty"}),
     ):
         assert set(listed(RemoteFolder("memory://data"), rules)[0]) == expected
 
 
 def test_rules_leave_out_paths_that_are_named_too(memory: MemoryFileSystem) -> None:
-    pytest.importorskip("pathspec")
     source = RemoteFolder("memory://data", (b"deep/er", b"deep/large", b"a.bin", b"empty"))
     rules = Rules(exclude=["/deep/", "*.bin"])
     assert (set(listed(source, rules)[0]), rules.left_out) == (
@@ -214,7 +214,8 @@ def test_what_becomes_a_folder_is_an_error(memory: MemoryFileSystem) -> None:
     ("answer", "reason"),
     [
         (lambda data: data[:-1], "gave 99 bytes of 100 from byte 0 on"),
-        (lambda data: data + b"x", "is not read: the server gives no parts of files"),
+        (lambda data: data + b"x", f"{CHANGED}: it had 100 bytes, and there are more"),
+        (lambda data: data + b"xy", "is not read: the server gives no parts of files"),
     ],
 )
 def test_answers_of_another_length_are_errors(
@@ -294,6 +295,123 @@ def test_a_url_where_nothing_is(memory: MemoryFileSystem, url: str) -> None:
         RemoteFolder(url)
 
 
+def test_a_file_url_is_the_folder_itself(folder: Path) -> None:
+    made = {name: folder / f"m.atlas.{name}" for name in ("json", "state")}
+    for url in (folder.as_uri(), f"local://{folder}", f"file://{folder}/"):
+        for _ in range(2):  # with what the run before wrote
+            manifest = atlas.Manifest.generate(url, output=made["json"], state=made["state"])
+            assert {entry.path.decode() for entry in manifest.entries} == set(FILES)
+        assert manifest.verify(url, outputs=list(made.values())).holds
+    one = atlas.Manifest.generate(f"file://{folder}/deep/large")
+    assert [entry.path for entry in one.entries] == [b"large"]
+    with pytest.raises(FileError, match="No such file"):
+        atlas.Manifest.generate(f"file://{folder}/none")
+
+
+@pytest.mark.parametrize("cache", ["simplecache", "filecache", "blockcache", "cached"])
+def test_what_reads_a_copy_is_refused_unless_it_is_wanted(folder: Path, cache: str) -> None:
+    url = f"{cache}::{folder.as_uri()}"
+    with pytest.raises(FileError, match=f"^{cache}:: reads a copy that is kept on this machine"):
+        RemoteFolder(url)
+    with pytest.raises(FileError, match="--allow-cache"):
+        RemoteFolder(f"dir::{folder.as_uri()}", dir={"target_protocol": cache})
+    with pytest.raises(FileError, match=f"{cache}:: reads a copy"):
+        atlas.Manifest.generate(url)
+    manifest = atlas.Manifest.generate(url, allow_cache=True)
+    assert set(FILES) == {entry.path.decode() for entry in manifest.entries}
+    with pytest.raises(ValueError, match="allow_cache is True, must be False for a folder"):
+        atlas.Manifest.generate(folder, allow_cache=True)
+
+
+def test_a_listing_is_not_what_others_listed_before(
+    memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the file systems of object stores do: an instance is shared, and keeps what it listed."""
+    kept: dict[str, Any] = {}
+    real = MemoryFileSystem.ls
+
+    def ls(storage: MemoryFileSystem, path: str, **kwargs: Any) -> Any:
+        if path not in kept:
+            kept[path] = real(storage, path, **kwargs)
+        return kept[path]
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", ls)
+    monkeypatch.setattr(MemoryFileSystem, "invalidate_cache", lambda *_: kept.clear())
+    source = RemoteFolder("memory://data")
+    for folder in ("/data", "/data/deep"):
+        memory.ls(folder, detail=True)
+    memory.pipe_file("/data/new", b"new")
+    memory.pipe_file("/data/deep/new", b"new")
+    assert set(listed(source)[0]) == {*FILES, "new", "deep/new"}
+
+
+def test_a_page_of_html_is_no_file_of_rules(memory: MemoryFileSystem) -> None:
+    pytest.importorskip("pathspec")
+    source = RemoteFolder("memory://data")
+    for page in (b"<!DOCTYPE html>\n*", b"\xef\xbb\xbf\n <html lang=en>\n*", b"<HTML>"):
+        memory.pipe_file("/data/.atlasignore", page)
+        assert options_of(source).exclude == ()
+    memory.pipe_file("/data/.atlasignore", b"# <html>\n*.html\n")
+    assert options_of(source).exclude == ("*.html",)
+    memory.pipe_file("/data/.atlasignore", bytes(remote.SMALL_MOST + 1))
+    with pytest.raises(FileError, match=r"^\.atlasignore: has more than 1,048,576 bytes$"):
+        options_of(source)
+
+
+def test_a_listing_without_end_ends(
+    memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 0
+
+    def ls(storage: MemoryFileSystem, path: str, **_: Any) -> Any:
+        nonlocal count
+        count += 1
+        return [{"name": f"{path}/{at}", "size": 0, "type": "directory"} for at in "abc"]
+
+    source = RemoteFolder("memory://data")
+    monkeypatch.setattr(MemoryFileSystem, "ls", ls)
+    monkeypatch.setattr(remote, "FOLDERS_MOST", 500)
+    monkeypatch.setattr(remote, "PATH_MOST", 20)
+    problems = Counter[str]()
+    with pytest.raises(FileError, match=r"^has more than 500 folders, the last one '"):
+        list(source.list(Rules(), lambda path, reason: problems.update([reason])))
+    assert count == 500
+    assert set(problems) == {"is a path of 21 bytes, must have at most 20"}
+
+
+def test_a_size_that_is_none_is_a_problem(
+    memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"a": -1, "b": "12", "c": 1.5}
+
+    def ls(*_: Any, **__: Any) -> Any:
+        return [{"name": f"/data/{n}", "size": size, "type": "file"} for n, size in sizes.items()]
+
+    source = RemoteFolder("memory://data")
+    monkeypatch.setattr(MemoryFileSystem, "ls", ls)
+    founds, problems = listed(source)
+    assert (founds, set(problems)) == ({}, set(sizes))
+
+
+def test_what_has_no_identity_is_read_again(
+    memory: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storages, "identity_of", lambda *_: ("", 0))
+    memory.rm("/data/deep", recursive=True)
+    size = sum(len(data) for name, data in FILES.items() if "deep" not in name)
+    read: list[int] = []
+    for _ in range(3):
+        read.clear()
+        atlas.Manifest.generate(
+            "memory://data",
+            output=tmp_path / "m.atlas.json",
+            state=tmp_path / "state",
+            update=True,
+            advance=read.append,
+        )
+        assert sum(read) == size
+
+
 def test_a_kind_of_url_that_nobody_knows() -> None:
     with pytest.raises(FileError, match="Protocol not known: nothing"):
         RemoteFolder("nothing://x")
@@ -320,11 +438,12 @@ def test_a_source_can_be_pickled_and_asks_nothing_when_it_comes_back(
 
 
 def test_the_name_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RemoteFolder, "_connect", lambda _: "/")
-    monkeypatch.setattr(RemoteFolder, "_info", lambda *_: {"type": "directory"})
-    monkeypatch.setattr(RemoteFolder, "_is_s3", False, raising=False)
-    monkeypatch.setattr(RemoteFolder, "_is_http", False, raising=False)
-    assert RemoteFolder("sftp://me:secret@host:22/x").name == "sftp://me:***@host:22/x"
+    def connect(folder: RemoteFolder, _: object) -> str:
+        folder._storage = Storage(MemoryFileSystem(), "sftp")
+        return "/"
+
+    monkeypatch.setattr(RemoteFolder, "_connect", connect)
+    assert RemoteFolder("sftp://me:secret@host:22/").name == "sftp://me:***@host:22/"
 
 
 def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,14 +20,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas12288 import WINDOW_BYTES, TreeWitness, WitnessError
+from atlas12288 import WINDOW_BYTES, TreeWitness, WitnessError, file_tree
 from atlas12288.file_tree import Run
 from atlas12288.files import FileError, RegularFile
-from atlas12288.manifest import places
 from atlas12288.manifest.differences import Difference
 from atlas12288.manifest.entries import DIGESTS, Entry
 from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.names import Outputs
+from atlas12288.manifest.names import outputs_in
 from atlas12288.manifest.places import RANGES_MOST
 from atlas12288.manifest.rules import Rules
 from atlas12288.manifest.sources import Found, Problem, Reader
@@ -169,7 +168,7 @@ def test_a_folder_that_is_what_its_manifest_says(root: Path) -> None:
     report = verify_manifest(manifest_of(SMALL), Folder(root))
     assert report.holds
     assert report.differences == ()
-    assert (report.files, report.bytes, report.complete) == (4, 11, True)
+    assert (report.files, report.links, report.bytes, report.complete) == (3, 1, 11, True)
     report.raise_unless_holds()
 
 
@@ -195,7 +194,7 @@ def test_every_kind_of_difference_by_name_in_order_of_path(root: Path) -> None:
     counts = (report.changed, report.missing, report.added, report.unreadable)
     assert counts == (2, 1, 2, 1)
     assert tuple(seen) == report.differences
-    assert report.files == 4
+    assert (report.files, report.links) == (3, 1)
 
 
 def test_the_reason_says_what_is_and_what_must_be(root: Path) -> None:
@@ -262,6 +261,9 @@ def test_the_json_of_a_report(root: Path) -> None:
         "unreadable": 0,
         "complete": True,
         "leaves_error": None,
+        "links": 0,
+        "left_out": [],
+        "excluded": [],
     }
     assert first["path"] == "a"
     assert first["ranges"] == [[WINDOW_BYTES, 3 * WINDOW_BYTES]]
@@ -389,7 +391,8 @@ def test_any_damage_of_any_folder_is_reported_exactly(
         )
         assert without_reasons(report.differences) == expected(before, after, digests, leaves)
         assert (report.leaves_error, report.complete) == (None, True)
-        assert report.files == len(before)
+        links = sum(isinstance(content, Link) for content in before.values())
+        assert (report.files, report.links) == (len(before) - links, links)
         assert report.holds == (before == after)
         assert runs == {
             each.path: list(each.ranges) for each in report.differences if each.ranges is not None
@@ -508,12 +511,80 @@ def test_it_works_in_a_thread(root: Path) -> None:
 
 
 def test_outputs_are_not_added_unless_the_manifest_has_them(root: Path) -> None:
-    make(root, SMALL | {b"m.atlas.json": b"{}", b"m.atlas.state": b""})
-    outputs = Outputs(frozenset((b"m.atlas.json", b"m.atlas.state")))
-    assert verify_manifest(manifest_of(SMALL), Folder(root), outputs=outputs).holds
+    make(root, SMALL | {b"m.atlas.json": b"{}", b"sub/list": b"", b"\xff.png": b"x"})
+    names = [str(root / name) for name in ("m.atlas.json", "sub/list", "not there", "\udcff.png")]
+    report = verify_manifest(manifest_of(SMALL), Folder(root), outputs=outputs_in(str(root), names))
+    assert report.holds
+    assert report.left_out == (b"m.atlas.json", b"sub/list", b"\xff.png")
+    assert json.loads(report.to_json())["left_out"] == [
+        {"path": "m.atlas.json"},
+        {"path": "sub/list"},
+        {"pathHex": b"\xff.png".hex()},
+    ]
     manifest = manifest_of(SMALL | {b"m.atlas.json": b"[]"})
-    (difference,) = verify_manifest(manifest, Folder(root), outputs=outputs).differences
+    report = verify_manifest(manifest, Folder(root), outputs=outputs_in(str(root), names))
+    (difference,) = report.differences
     assert (difference.path, difference.kind) == (b"m.atlas.json", "changed")
+    assert b"m.atlas.json" not in report.left_out
+
+
+def make_folder(path: Path) -> None:
+    (path / "below").mkdir(parents=True)
+    (path / "below" / "evil").touch()
+
+
+def make_link(path: Path) -> None:
+    path.symlink_to("b/c")
+
+
+def make_other(path: Path) -> None:
+    path.write_bytes(b"another file of this name")
+
+
+@pytest.mark.parametrize(
+    ("make_it", "found"),
+    [
+        (make_folder, ("out/below/evil", "added")),
+        (make_link, ("out", "added")),
+        (os.mkfifo, ("out", "unreadable")),
+        (make_other, ("out", "added")),
+    ],
+)
+def test_nothing_is_left_out_for_its_name(
+    root: Path, make_it: Callable[[Path], None], found: tuple[str, str]
+) -> None:
+    """Only the very file that was opened is, and only where it was."""
+    make(root, SMALL | {b"output": b"{}"})
+    (root / "output").rename(root / "out")
+    outputs = outputs_in(str(root), [str(root / "out")])
+    (root / "out").rename(root / "output")
+    make_it(root / "out")
+    report = verify_manifest(manifest_of(SMALL), Folder(root), outputs=outputs)
+    path, kind = found
+    expected = {(os.fsencode(path), kind), (b"output", "added")}
+    assert {(each.path, each.kind) for each in report.differences} == expected
+    assert report.left_out == ()
+
+
+def test_another_name_of_an_output_is_not_left_out(root: Path) -> None:
+    make(root, SMALL | {b"out": b"{}"})
+    (root / "b" / "evil.py").hardlink_to(root / "out")
+    outputs = outputs_in(str(root), [str(root / "out")])
+    report = verify_manifest(manifest_of(SMALL), Folder(root), outputs=outputs)
+    assert [each.path for each in report.differences] == [b"b/evil.py"]
+    assert report.left_out == (b"out",)
+
+
+def test_leaves_are_left_out_where_they_are_those_of_the_manifest(root: Path) -> None:
+    make(root, SMALL)
+    manifest = manifest_of(SMALL)
+    with sidecar(root, leaves_of(SMALL)) as leaves:
+        report = verify_manifest(manifest, Folder(root), leaves=leaves)
+    assert (report.holds, report.left_out) == (True, (b"sidecar",))
+    with sidecar(root, flip(leaves_of(SMALL), 3)) as leaves:
+        report = verify_manifest(manifest, Folder(root), leaves=leaves)
+    assert [each.path for each in report.differences] == [b"sidecar"]
+    assert report.left_out == ()
 
 
 # --- manifests of some paths ---
@@ -581,7 +652,7 @@ def test_leaves_that_do_not_fit_are_not_used(root: Path, spoil: str) -> None:
 def test_damaged_leaves_of_files_that_are_as_they_were_are_found_too(
     root: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, window: int
 ) -> None:
-    monkeypatch.setattr(places, "_LEAVES_AT_ONCE", at_once)
+    monkeypatch.setattr(file_tree, "_LEAVES_OF_MANY", at_once)
     lengths = {b"a": 3, b"b": 0, b"c": 1, b"d": 4, b"e": 1}
     tree: Tree = {path: noise(count * WINDOW_BYTES) for path, count in lengths.items()}
     make(root, tree)
@@ -815,6 +886,7 @@ def test_no_thread_and_no_descriptor_is_left(root: Path) -> None:
             expectation = pytest.raises(CrashError)
         with expectation:
             verify_manifest(manifest_of(tree), Folder(root), threads=3, **options)
+        del expectation  # it holds the error, and that the folder, which is open while it is there
         assert (threading.active_count(), len(open_files())) == before
 
 

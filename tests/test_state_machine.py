@@ -2,6 +2,7 @@
 """Any run of calls, beside a model of the contract in plain Python: through the C ABI and through
 the package. Refusals have the contract's code, and change nothing."""
 
+import contextvars
 import ctypes
 import hashlib
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from hypothesis.stateful import (
     consumes,
     invariant,
     multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -711,6 +713,102 @@ class NativeCalls(AnyCalls):
 
 class PackageCalls(AnyCalls):
     calls = Package()
+
+
+# --- Transactions of one domain, entered and left in any order, by several threads or tasks ---
+
+
+@dataclass(eq=False)
+class Opened:
+    """A transaction that is open. before: the bytes at its start; crossed: it does not nest."""
+
+    handle: atlas.Transaction
+    before: bytes
+    crossed: bool = False
+
+
+@dataclass(eq=False)
+class Task:
+    """Whose bodies it runs in: its own, and those in which it was started."""
+
+    context: contextvars.Context
+    bodies: list[Opened]
+
+
+class Transactions(RuleBasedStateMachine):
+    tasks = Bundle("tasks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.region = bytearray(96)
+        self.domain = atlas.Domain(bytes=96)
+        self.domain.attach(self.region)
+        self.open: list[Opened] = []  # the last one is the innermost
+
+    @rule(target=tasks)
+    def start(self) -> Task:
+        return Task(contextvars.Context(), [])
+
+    @rule(target=tasks, task=tasks)
+    def start_in(self, task: Task) -> Task:
+        return Task(task.context.copy(), list(task.bodies))
+
+    @rule(at=st.integers(0, 95), step=st.sampled_from((1, 48, 95, 96)))
+    def write(self, at: int, step: int) -> None:
+        self.region[at] = (self.region[at] + step) % 256
+
+    @rule()
+    def repair(self) -> None:
+        atlas.fixup(self.region)
+
+    @rule(task=tasks)
+    def enter(self, task: Task) -> None:
+        opened = Opened(self.domain.transaction(), bytes(self.region))
+        try:
+            task.context.run(opened.handle.__enter__)
+        except atlas.StateError:
+            assert self.open
+            assert self.open[-1] not in task.bodies
+        else:
+            assert not self.open or self.open[-1] in task.bodies
+            task.bodies.append(opened)
+            self.open.append(opened)
+
+    @precondition(lambda self: self.open)
+    @rule(task=tasks, which=st.integers(0, 99), fails=st.booleans())
+    def leave(self, task: Task, which: int, fails: bool) -> None:
+        # The innermost one in half of all cases.
+        opened = self.open[-1 if which < 50 else which % len(self.open)]
+        inner = self.open[self.open.index(opened) + 1 :]
+        for one in (opened, *inner) if inner else ():
+            one.crossed = True
+        found = bytes(self.region)
+        expected: type[Exception] | None = None
+        if opened.crossed:
+            expected = atlas.StateError
+        elif fails or model.residue(found) != 0:
+            found = opened.before
+            expected = None if fails else atlas.ConservationError
+        raised: type[Exception] | None = None
+        error = (KeyError, KeyError(), None) if fails else (None, None, None)
+        try:
+            task.context.run(opened.handle.__exit__, *error)
+        except atlas.AtlasError as refusal:
+            raised = type(refusal)
+        assert raised is expected
+        assert self.region == found
+        self.open.remove(opened)
+
+    @rule()
+    def commit(self) -> None:
+        """Only refusals: there is one commit in a domain's life."""
+        if self.open or model.residue(self.region) != 0:
+            code, _ = PackageCalls.calls.commit(self.domain)
+            assert code == (STATE if self.open else CONSERVATION)
+
+
+def test_any_order_of_transactions_nests_or_raises_and_loses_nothing() -> None:
+    run_state_machine_as_test(Transactions)
 
 
 def test_any_run_of_calls_through_the_c_abi() -> None:

@@ -8,7 +8,9 @@ import re
 import struct
 import subprocess
 import sys
+import threading
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +24,7 @@ pa = pytest.importorskip("pyarrow")
 pc = pytest.importorskip("pyarrow.compute")
 types = pytest.importorskip("pyarrow.types")
 
-from atlas12288 import tables  # noqa: E402
-from atlas12288.tables import ColumnWitness, TableWitness  # noqa: E402
+from atlas12288.tables import ColumnWitness, TableWitness, _arrow  # noqa: E402
 from atlas12288.tensors import Change, Report  # noqa: E402
 
 TIME = "2025-01-31T12:00:00.000000000Z"
@@ -144,7 +145,7 @@ def test_batches_longer_than_those_that_are_looked_at(monkeypatch: pytest.Monkey
     )
     witness = TableWitness.generate(table)
     for rows in (1, 7, 64, 999):
-        monkeypatch.setattr(tables, "_ROWS", rows)
+        monkeypatch.setattr(_arrow, "ROWS", rows)
         assert witness.verify(table).holds
 
 
@@ -230,6 +231,170 @@ def test_floats_count_by_their_bits() -> None:
     assert len({column_witness(column).digest for column in columns}) == len(columns)
 
 
+# --- What stands for more than it is ---
+
+
+@given(strategies.arrow_columns(), st.data())
+def test_dictionaries_and_runs_of_any_type_count_by_their_values(
+    column: tuple[Any, list[Any]], data: st.DataObject
+) -> None:
+    kind, values = column
+    some = pa.array([*values, None], kind)
+    places = st.lists(st.none() | st.integers(0, len(values)), min_size=1, max_size=12)
+    indices = data.draw(places)
+    plain = pa.array([None if i is None else [*values, None][i] for i in indices], kind)
+    coded = [pa.RunEndEncodedArray.from_arrays(range(1, len(indices) + 1), plain)]
+    if not types.is_dictionary(kind):
+        coded.append(pa.DictionaryArray.from_arrays(pa.array(indices, pa.int16()), some))
+    start = data.draw(st.integers(0, len(indices) - 1))
+    mask = pa.array([index == start + 1 for index in range(len(indices))])
+    offsets = pa.array([0, 1, len(indices)], pa.int32())
+    for array in coded:
+        assert column_witness(array.slice(start)).digest == column_witness(plain[start:]).digest
+        for around in (
+            lambda inner: pa.StructArray.from_arrays([inner], ["x"], mask=mask),
+            lambda inner: pa.ListArray.from_arrays(offsets, inner)[1:],
+            lambda inner: pa.ListViewArray.from_arrays([1, 0], [len(indices) - 1, 1], inner),
+            lambda inner: pa.FixedSizeListArray.from_arrays(inner, 1, mask=mask),
+        ):
+            assert column_witness(around(array)).digest == column_witness(around(plain)).digest
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view(), pa.large_string()])
+def test_texts_longer_than_a_piece(kind: Any) -> None:
+    texts = ["a", "b" * 800_000, None, "", "c" * 500_000, "d" * 500_000, "twelve bytes"]
+    texts = [text and (text if "string" in str(kind) else text.encode()) for text in texts]
+    plain = [text.encode() if isinstance(text, str) else text for text in texts]
+    expected = column_witness(pa.array(plain, pa.large_binary())).digest
+    assert column_witness(pa.array(texts, kind)).digest == expected
+    coded = pa.DictionaryArray.from_arrays(range(len(texts)), pa.array(texts, kind))
+    assert column_witness(coded).digest == expected
+    whole = column_witness(pa.array([text or plain[0][:0] for text in plain], pa.binary())).digest
+    without = pa.array([text or texts[3] for text in texts], kind)
+    assert column_witness(without).digest == whole
+
+
+def test_values_wider_than_a_piece() -> None:
+    values = [bytes((i,)) * 800_000 for i in range(3)]
+    wide = pa.array([values[0], None, values[2]], pa.binary(800_000))
+    streams = (struct.pack("<Q", 1), values[0] + values[2])
+    assert column_witness(wide).digest.hex() == listed(*streams)
+
+
+BOUNDED = """
+import resource, sys, pyarrow as pa
+from atlas12288.tables import TableWitness
+n, text = 65536, "x" * 4096
+def column(last):
+    values = pa.array([text, last])
+    indices = pa.array([0] * (n - 5) + [1] * 5, pa.int32())
+    if sys.argv[1] == "dictionary":
+        return pa.DictionaryArray.from_arrays(indices, values)
+    if sys.argv[1] == "runs":
+        return pa.RunEndEncodedArray.from_arrays(pa.array([n - 5, n], pa.int32()), values)
+    if sys.argv[1] == "list of a dictionary":
+        coded = pa.DictionaryArray.from_arrays(indices, values)
+        return pa.ListArray.from_arrays(pa.array([0, n], pa.int32()), coded)
+    if sys.argv[1] == "list views":
+        return pa.ListViewArray.from_arrays([0] * (n - 5) + [1] * 5, [1] * n, values)
+    if sys.argv[1] == "dictionary of lists":
+        values = pa.array([[text[-100:]] * 41, [last[-100:]] * 41])
+        return pa.DictionaryArray.from_arrays(indices, values)
+    views = values.cast(pa.string_view())
+    own = pa.array([views.buffers()[1].to_pybytes()[:16]] * n, pa.binary(16)).buffers()[1]
+    return pa.Array.from_buffers(pa.string_view(), n, [None, own, *views.buffers()[2:]])
+good, other = (pa.table({"c": column(last)}) for last in (text, text[1:] + "y"))
+TableWitness.generate(pa.table({"c": ["so that all is loaded"]}))
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (48 << 20),) * 2)
+witness = TableWitness.generate(good, threads=1)
+print(witness.columns["c"].length, witness.verify(good, threads=1).holds)
+print(witness.verify(other, threads=1).holds)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "length"),
+    [
+        ("dictionary", 65536 * (8 + 4096)),
+        ("runs", 65536 * (8 + 4096)),
+        ("list of a dictionary", 8 + 65536 * (8 + 4096)),
+        ("list views", 65536 * (8 + 8 + 4096)),
+        ("dictionary of lists", 65536 * (8 + 41 * (8 + 100))),
+        ("views", 65536 * (8 + 4096)),
+    ],
+)
+def test_memory_does_not_grow_with_what_a_column_stands_for(kind: str, length: int) -> None:
+    done = subprocess.run(
+        (sys.executable, "-c", BOUNDED, kind), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    whole, other = done.stdout.splitlines()
+    assert whole == f"{length} True"
+    assert other == ("True" if kind == "views" else "False")  # both views are of the first text
+
+
+ENDLESS = """
+import resource, pyarrow as pa
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30,) * 2)
+from atlas12288.tables import TableWitness
+n = 2**40
+nothing = pa.Array.from_buffers(pa.null(), n, [None])
+lists = pa.large_list(pa.null())
+for array in (
+    nothing,
+    pa.Array.from_buffers(pa.struct([]), n, [None], 0, 0, []),
+    pa.Array.from_buffers(pa.struct([("a", pa.null())]), n, [None], 0, 0, [nothing]),
+    pa.Array.from_buffers(pa.list_(pa.int8(), 0), n, [None], 0, 0, [pa.array([], pa.int8())]),
+    pa.Array.from_buffers(pa.binary(0), n, [None, pa.py_buffer(b"")], 0),
+    pa.Array.from_buffers(lists, 1, [None, pa.array([0, n]).buffers()[1]], 0, 0, [nothing]),
+):
+    table = pa.table({"c": array})
+    print(TableWitness.generate(table).verify(table))
+one = pa.array([1])
+for array in (
+    pa.RunEndEncodedArray.from_arrays(pa.array([n]), one),
+    pa.ListViewArray.from_arrays([0] * 65536, [2**21] * 65536, pa.array(bytes(2**21), pa.uint8())),
+    pa.DictionaryArray.from_arrays(pa.array([0] * 65536), pa.array(["x" * (17 << 20)])),
+):
+    try: TableWitness.generate(pa.table({"c": array}))
+    except ValueError as error: print(error)
+"""
+
+
+def test_rows_without_an_end_are_taken_at_once_or_refused() -> None:
+    done = subprocess.run(
+        (sys.executable, "-c", ENDLESS), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:6] == [""] * 6
+    for line in lines[6:]:
+        assert line.startswith(
+            "column 'c' is malformed: its dictionaries, runs and views stand for"
+        )
+    assert len(lines) == 9
+
+
+@pytest.mark.parametrize(
+    "inner", [pa.null(), pa.list_(pa.null()), pa.struct([("n", pa.null()), ("v", pa.int32())])]
+)
+def test_nulls_inside_of_maps_and_lists_have_any_length(inner: Any) -> None:
+    value = {"v": 1} if types.is_struct(inner) else [None] if types.is_list(inner) else None
+    for kind, values in (
+        (pa.map_(pa.string(), inner), [[("k", value)] * (3 if i == 0 else 1) for i in range(70)]),
+        (pa.list_view(inner), [[value] * (i % 3) for i in range(70)]),
+        (pa.list_(inner, 2), [[value, value] for _ in range(70)]),
+    ):
+        array = pa.array(values, kind)
+        whole = column_witness(array.slice(1))
+        chunks = [array.slice(start, 7) for start in range(1, 70, 7)]
+        assert column_witness(pa.chunked_array(chunks)) == whole
+        assert whole == column_witness(pa.array(values[1:], kind))
+        if kind != pa.list_(pa.null(), 2):  # of which nothing but the number of rows is there
+            assert whole != column_witness(pa.array(values[2:], kind))
+
+
 # --- Schema ---
 
 
@@ -268,34 +433,38 @@ def test_names_of_types(kind: Any, name: str) -> None:
     assert TableWitness.generate(table).columns["c"].type == name
 
 
-@pytest.mark.parametrize(
-    ("column", "message"),
-    [
-        (
-            pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"a" * 16], pa.binary(16))),
-            r"column 'c' has the type extension<arrow\.uuid>: .* must be neither a union nor",
-        ),
-        (
-            pa.UnionArray.from_dense(
-                pa.array([0], pa.int8()), pa.array([0], pa.int32()), [pa.array([1])]
-            ),
-            "column 'c' has the type dense_union<0: int64=0>: .* must be neither a union",
-        ),
-    ],
-    ids=["extension", "union"],
-)
-def test_types_that_are_refused(column: Any, message: str) -> None:
+def test_unions_are_refused() -> None:
+    column = pa.UnionArray.from_dense(
+        pa.array([0], pa.int8()), pa.array([0], pa.int32()), [pa.array([1])]
+    )
     inside = pa.StructArray.from_arrays([column], ["x"])
-    for some in (column, inside):
-        text = message if some is column else "column 'c' has the type struct<.*must be neither"
+    for some, kind in ((column, "dense_union<0: int64=0>"), (inside, "struct<x: dense_union")):
         table = pa.table({"c": some, "d": [1]})
-        with pytest.raises(TypeError, match=text):
+        message = f"column 'c' has the type {kind}.* must not be a union"
+        with pytest.raises(TypeError, match=message):
             TableWitness.generate(table)
         report = TableWitness.generate(pa.table({"c": [1], "d": [1]})).verify(table)
         ((name, why),) = report.unreadable
         assert name == "c"
-        assert re.match(text, why)
+        assert re.match(message, why)
         assert report == Report("column", unreadable=report.unreadable)
+
+
+def test_extensions_count_by_their_storage() -> None:
+    storages = {
+        "uuid": pa.array([b"a" * 16, None, b"b" * 16], pa.binary(16)),
+        "bool8": pa.array([1, None, 0], pa.int8()),
+        "json": pa.array(["{}", None, "[1]"]),
+    }
+    kinds = {"uuid": pa.uuid(), "bool8": pa.bool8(), "json": pa.json_()}
+    for name, storage in storages.items():
+        column = pa.ExtensionArray.from_storage(kinds[name], storage)
+        assert column_witness(column) == column_witness(storage)
+        assert column_witness(column.slice(1)) == column_witness(storage.slice(1))
+        inside = pa.StructArray.from_arrays([column], ["x"], mask=pa.array([True, False, False]))
+        stored = pa.StructArray.from_arrays([storage], ["x"], mask=pa.array([True, False, False]))
+        assert column_witness(inside) == column_witness(stored)
+        assert column_witness(column) != column_witness(storage.take(pa.array([2, 1, 0])))
 
 
 def test_a_malformed_array_is_refused() -> None:
@@ -309,6 +478,119 @@ def test_a_malformed_array_is_refused() -> None:
     report = witness.verify(table)
     assert [name for name, _ in report.unreadable] == ["c"]
     assert report.changed == ()
+
+
+def test_what_is_not_valid_is_refused_with_its_column_and_the_others_compared() -> None:
+    def over(kind: Any, *buffers: Any, count: int = 2) -> Any:
+        return pa.Array.from_buffers(kind, count, [None, *map(pa.py_buffer, buffers)])
+
+    def listed_view(starts: list[int], sizes: list[int]) -> Any:
+        return pa.ListViewArray.from_arrays(starts, sizes, pa.array([1, 2, 3]))
+
+    ends = bytearray(struct.pack("<2i", 1, 2))
+    of_runs = pa.Array.from_buffers(pa.int32(), 2, [None, pa.py_buffer(ends)])
+    runs = pa.RunEndEncodedArray.from_arrays(of_runs, pa.array(["a", "b"]))
+    ends[:4] = struct.pack("<i", 5)
+    index = pa.DictionaryArray.from_arrays(pa.array([0, 7]), pa.array(["a"]), safe=False)
+    huge = pa.DictionaryArray.from_arrays(
+        pa.array([0, 2**64 - 1], pa.uint64()), pa.array(["a"]), safe=False
+    )
+    turned = over(pa.binary(), struct.pack("<3i", 0, -1, 3), b"abc")
+    cases = {
+        "offsets that turn back": turned,
+        "no UTF-8": over(pa.string(), struct.pack("<3i", 0, 1, 2), b"\xff\xfe"),
+        "a view of no buffer": over(pa.string_view(), struct.pack("<i4s2i", 20, b"", 3, 0) * 2),
+        "items before the first": listed_view([0, -1], [1, 1]),
+        "runs that turn back": runs,
+        "an index behind the last": index,
+        "an index of 64 bits": huge,
+    }
+    good = pa.table({"c": ["a", "b"], "d": [1, 2]})
+    witness = TableWitness.generate(good)
+    for case, array in cases.items():
+        inside = pa.StructArray.from_arrays([array], ["x"])
+        lists = pa.ListArray.from_arrays([0, 1, len(array)], array)
+        for column in (array, inside, lists):
+            table = pa.table({"c": column, "d": [3, 4]})
+            with pytest.raises(ValueError, match="column 'c' is malformed: "):
+                TableWitness.generate(table)
+            report = witness.verify(table)
+            assert [name for name, _ in report.unreadable] == ["c"], case
+            assert report.changed == (Change("d", ("residue", "digest")),)
+
+
+def test_what_lies_under_a_null_or_is_not_used_may_lead_nowhere() -> None:
+    # pyarrow makes an index of an empty dictionary of a null structure.
+    kind = pa.struct([("a", pa.dictionary(pa.int8(), pa.string()))])
+    rows = [None, {"a": "x"}, {"a": None}]
+    assert column_witness(pa.array(rows[:1], kind)).length == 8
+    plain = pa.array(rows, pa.struct([("a", pa.string())]))
+    assert column_witness(pa.array(rows, kind)).digest == column_witness(plain).digest
+
+
+def test_names_that_are_not_utf8_are_refused() -> None:
+    for schema, message in (
+        (pa.schema([("name", pa.int8())]), "the name of a column must be UTF-8"),
+        (
+            pa.schema([("c", pa.struct([("name", pa.int8())]))]),
+            "column 'c' has a name inside, must",
+        ),
+    ):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, schema) as stream:
+            stream.write_table(schema.empty_table())
+        data = sink.getvalue().to_pybytes().replace(b"name", b"nam\xff")
+        with pytest.raises(ValueError, match=message):
+            TableWitness.generate(pa.ipc.open_stream(data).read_all())
+
+
+def test_one_flipped_bit_in_a_file_is_found_and_ends_nothing() -> None:
+    program = Path(__file__).with_name("arrow_flips.py")
+    done = subprocess.run(
+        (sys.executable, program, "0", "200"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, f"flip {done.stderr[-300:]}"
+    ends = json.loads(done.stdout)
+    assert sum(ends.values()) == 200
+    assert ends.keys() <= {"not loaded", "refused: ValueError", "unreadable", "differs", "holds"}
+    assert ends["unreadable"] > 20
+
+
+def test_what_slices_share_is_validated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+    require_valid = _arrow.require_valid
+
+    def counted(array: Any, *arguments: Any) -> None:
+        looked_at.append(len(array))
+        require_valid(array, *arguments)
+
+    monkeypatch.setattr(_arrow, "require_valid", counted)
+    lists = pa.array([[str(i)] * 10 for i in range(100)])
+    table = pa.table({"l": lists, "d": pa.array([str(i) for i in range(100)]).dictionary_encode()})
+    batches = table.to_batches(max_chunksize=1)
+    reader = pa.RecordBatchReader.from_batches(table.schema, batches)
+    assert TableWitness.generate(reader).verify(table).holds
+    assert looked_at.count(1000) == 2  # once by each: the items of all lists
+    assert sum(looked_at) <= 4 * 100 + 2 * (1000 + 100)
+
+
+def test_many_small_batches_start_no_more_threads_than_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = []
+    start = threading.Thread.start
+    monkeypatch.setattr(
+        threading.Thread, "start", lambda thread: (started.append(thread), start(thread))
+    )
+    table = pa.table({"a": range(3000), "b": [str(i) for i in range(3000)], "c": [None] * 3000})
+    reader = pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=1))
+    witness = TableWitness.generate(reader, threads=3)
+    assert len(started) <= 2
+    assert witness.verify(table).holds
 
 
 def test_metadata_and_names_inside_lists_do_not_count() -> None:

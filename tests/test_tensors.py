@@ -47,6 +47,8 @@ def facts(witness: ArrayWitness) -> tuple[object, ...]:
 
 def canonical_bytes(array: Any) -> bytes:
     """In C order and little-endian, by NumPy alone: through packed copies of each field."""
+    if array.dtype.itemsize == 0:  # NumPy takes "S0" for any width
+        return b""
     if array.dtype.names is None:
         return bytes(numpy.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
     flat = numpy.ascontiguousarray(array).reshape(-1)
@@ -129,6 +131,55 @@ def test_types_of_ml_dtypes(name: str) -> None:
             == hashlib.sha256(numpy.ascontiguousarray(view).tobytes()).hexdigest()
         )
         assert ArrayWitness.from_json(witness.to_json()) == witness
+
+
+@pytest.mark.parametrize("name", ML_TYPES)
+def test_the_byte_order_of_ml_dtypes_does_not_count_and_their_values_do(name: str) -> None:
+    little = numpy.frombuffer(strategies.noise(240), getattr(ml_dtypes, name))
+    big = little.astype(little.dtype.newbyteorder(">"))
+    other = numpy.frombuffer(little.tobytes(), little.dtype.newbyteorder(">"))
+    witness = ArrayWitness.generate(little)
+    assert witness.verify(big)
+    assert ArrayWitness.generate(big.reshape(-1, 6).T).verify(little.reshape(-1, 6).T)
+    is_one_byte = little.dtype.itemsize == 1
+    assert witness.verify(other) == is_one_byte
+    fields = [numpy.zeros(len(little), [("a", "u1"), ("b", some.dtype)]) for some in (little, big)]
+    for field, some in zip(fields, (little, big), strict=True):
+        field["b"] = some
+    assert ArrayWitness.generate(fields[0]).verify(fields[1])
+    fields[1]["b"] = other
+    assert ArrayWitness.generate(fields[0]).verify(fields[1]) == is_one_byte
+
+
+def test_a_type_of_another_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = numpy.zeros(2, ml_dtypes.bfloat16)
+    monkeypatch.setattr(ml_dtypes.bfloat16, "__module__", "elsewhere", raising=False)
+    with pytest.raises(TypeError, match="array has the type bfloat16, must have one whose bytes"):
+        ArrayWitness.generate(array)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("s", "S0"), ("x", ">f4")],
+        [("x", "<i2"), ("u", "U0"), ("v", "V0")],
+        [("e", "f4", (0, 2)), ("x", "u1")],
+        [("s", "S0"), ("t", "U0")],
+        [("a", [("s", "S0"), ("y", "<f8")]), ("b", [("n", "V0")])],
+        {"names": ["s", "x"], "formats": ["S0", "<f4"], "offsets": [1, 4], "itemsize": 12},
+    ],
+)
+def test_fields_of_no_width_are_named_and_have_no_bytes(fields: Any, tmp_path: Path) -> None:
+    dtype = numpy.dtype(fields)
+    array = numpy.frombuffer(strategies.noise(7 * max(dtype.itemsize, 1)), "u1")
+    array = array.view(dtype)[:7] if dtype.itemsize else numpy.zeros(7, dtype)
+    witness = ArrayWitness.generate(array)
+    assert witness.hexdigest() == hashlib.sha256(canonical_bytes(array)).hexdigest()
+    assert [field[0] for field in json.loads(witness.dtype)] == list(dtype.names)
+    assert ArrayWitness.from_json(witness.to_json()) == witness
+    numpy.savez(tmp_path / "a.npz", a=array)
+    saved = TensorsWitness.from_file(tmp_path / "a.npz").arrays["a"]
+    assert saved.digest == witness.digest
 
 
 @pytest.mark.parametrize(
@@ -297,11 +348,17 @@ def test_json_gives_the_witness_back(array: Any, name: str, tree: bool) -> None:
         ("dtype", '[["a", {}]]', "must be the name"),
         ("dtype", "[" * 100000, "must be the name"),
         ("dtype", "float64", "length is 24, must be that of shape and dtype, 48"),
-        ("dtype", "float6_e2m3fn", "length is 24, must be that of shape and dtype, None"),
+        ("shape", [1] * 65, "must be a list of at most 64 integers in"),
+        ("shape", [2**64 - 1] * 64, "must be one whose elements fill whole bytes, fewer than 2"),
+        ("dtype", "float6_e2m3fn", "shape is .*, must be one whose elements fill whole bytes"),
         ("shape", [2, 4], "length is 24, must be that of shape and dtype, 32"),
-        ("shape", [True, 6], r"shape is \[True, 6\], must be a list of integers in 0\.\."),
+        (
+            "shape",
+            [True, 6],
+            r"shape is \[True, 6\], must be a list of at most 64 integers in 0\.\.",
+        ),
         ("shape", [-1], r"shape is \[-1\], must be a list"),
-        ("shape", [2**64], r"must be a list of integers in 0\.\.18446744073709551615"),
+        ("shape", [2**64], r"must be a list of at most 64 integers in 0\.\.18446744073709551615"),
         ("shape", "6", "shape is '6', must be a list"),
         ("length", 24.0, r"length is 24\.0, must be an integer in 0\.\."),
         ("residue", 96, r"residue is 96, must be an integer in 0\.\.95"),
@@ -594,7 +651,7 @@ DAMAGED_SAFETENSORS = {
     ),
     "product of sizes over 2^64": (
         safetensors_bytes({"a": tensor(0, 0, shape=[2**33, 2**33])}),
-        f"must be {2**66} bytes apart",
+        "must be one whose elements fill whole bytes, fewer than 2",
     ),
     "offset over 2^64": (
         safetensors_bytes({"a": tensor(0, 2**64, shape=[2**63, 2])}),
@@ -602,7 +659,7 @@ DAMAGED_SAFETENSORS = {
     ),
     "half a byte": (
         safetensors_bytes({"a": tensor(0, 1, "F4", [3])}, b"x"),
-        r"tensor 'a': shape is \[3\], must be one that fills whole bytes",
+        r"tensor 'a': shape is \[3\], must be one whose elements fill whole bytes",
     ),
     "overlap": (
         safetensors_bytes({"a": tensor(0, 2), "b": tensor(1, 3)}, b"xyz"),
@@ -674,6 +731,64 @@ def test_no_header_is_read_that_the_package_reads_otherwise(
         name: (value["shape"], hashlib.sha256(value["data"]).digest())
         for name, value in read.items()
     }
+
+
+def test_small_tensors_have_no_buffer_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 500
+    header = {f"t{i}": tensor(3 * i, 3 * i + 3) for i in range(count)}
+    path = tmp_path / "many.safetensors"
+    path.write_bytes(safetensors_bytes(header, strategies.noise(3 * count)))
+    numpy.savez(tmp_path / "many.npz", **{f"t{i}": numpy.arange(i % 5) for i in range(count)})
+    asked = []
+    made = bytearray
+
+    def counted(size: int) -> bytearray:
+        asked.append(size)
+        return made(size)
+
+    for module in ("_content", "_npz"):
+        monkeypatch.setattr(f"atlas12288.tensors.{module}.bytearray", counted, raising=False)
+    for name in ("many.safetensors", "many.npz"):
+        witness = TensorsWitness.from_file(tmp_path / name)
+        assert len(witness.arrays) == count
+    assert max(asked, default=0) <= 65536
+
+
+def test_tensors_in_any_order_of_the_header_are_the_same(tmp_path: Path) -> None:
+    header = {f"t{i}": tensor(3 * i, 3 * i + 3) for i in range(300)}
+    header |= {f"e{i}": tensor(3 * i, 3 * i) for i in range(3)}
+    turned = dict(reversed(header.items()))
+    other = {name: dict(reversed(value.items())) for name, value in turned.items()}
+    found = []
+    for some in (header, turned, other):
+        path = tmp_path / "some.safetensors"
+        path.write_bytes(safetensors_bytes(some, strategies.noise(900)))
+        arrays = TensorsWitness.from_file(path, threads=2).arrays
+        found.append({name: facts(array) for name, array in arrays.items()})
+    assert found[0] == found[1] == found[2]
+
+
+def test_shapes_without_a_bound_are_refused_before_they_are_multiplied(tmp_path: Path) -> None:
+    sizes = ", ".join([str(2**64 - 1)] * 200_000)
+    data = b'{"w": {"dtype": "F32", "shape": [%b], "data_offsets": [0, 4]}}' % sizes.encode()
+    path = tmp_path / "some.safetensors"
+    path.write_bytes(safetensors_bytes(data, b"1234"))
+    with pytest.raises(ValueError, match=r"tensor 'w': shape is .*must be a list of at most 64"):
+        TensorsWitness.from_file(path)
+    text = ARRAY_JSON.replace("[2, 3]", f"[{sizes}]")
+    with pytest.raises(atlas.WitnessError, match="must be a list of at most 64 integers"):
+        ArrayWitness.from_json(text)
+    dtype = '"float32"'
+    for _ in range(60):
+        fields = json.dumps([["a", json.loads(dtype), [2**64 - 1] * 64]])
+        dtype = fields
+    text = ARRAY_JSON.replace('"float32"', json.dumps(dtype))
+    with pytest.raises(atlas.WitnessError, match="must be the name of an element type"):
+        ArrayWitness.from_json(text)
+    with pytest.raises(atlas.WitnessError, match="text must be JSON"):
+        ArrayWitness.from_json(ARRAY_JSON.replace("[2, 3]", f"[{'9' * 5000}]"))
 
 
 def test_a_header_beyond_the_most_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -773,8 +888,9 @@ def test_npy_headers_of_all_versions(name: str, version: int, tmp_path: Path) ->
     path = tmp_path / "some.npz"
     numpy.savez(path, a=array)
     assert b"\x93NUMPY" + bytes((version, 0)) in path.read_bytes()
-    if version == 2:  # NumPy's own limit
-        with pytest.raises(ValueError, match="tensor 'a': Header info length"):
+    if version == 2:
+        message = r"tensor 'a': length of its header is \d+, must be at most 65536"
+        with pytest.raises(ValueError, match=message):
             TensorsWitness.from_file(path)
     else:
         assert TensorsWitness.from_file(path).verify({"a": array}).holds
@@ -809,10 +925,13 @@ def test_damaged_npz_are_refused(tmp_path: Path) -> None:
         ([("a.txt", good)], r"member 'a\.txt' must end in \.npy"),
         ([("a.npy", b"")], "tensor 'a': "),
         ([("a.npy", good[:5])], "tensor 'a': "),
-        ([("a.npy", good[:-1])], "tensor 'a': it has 151 bytes|tensor 'a': it ended after 23 byt"),
-        ([("a.npy", good + b"x")], "tensor 'a': it has more than 24 bytes, must end with them"),
+        (
+            [("a.npy", good[:-1])],
+            "tensor 'a': its elements have 23 bytes, must have 24 as its shape",
+        ),
+        ([("a.npy", good + b"x")], "tensor 'a': its elements have 25 bytes, must have 24"),
         ([("a.npy", b"\x93NUMPY\x04\x00" + good[8:])], "version of its form is 4.0, must be 1.0,"),
-        ([("a.npy", b"\x93NUMPY\x03\x00\xff\xff\0\0")], "length of its header is 65535, must be"),
+        ([("a.npy", b"\x93NUMPY\x03\x00\xff\xff\1\0")], "length of its header is 131071, must be"),
         ([("a.npy", b"\x93NUMPY\x03\x00\x09\0\0\0{}")], "its header ended after 2 bytes, must h"),
         ([("a.npy", good.replace(b"(3,)", b"(-3,)"))], "tensor 'a': shape is|tensor 'a': "),
         (
@@ -830,7 +949,7 @@ def test_damaged_npz_are_refused(tmp_path: Path) -> None:
         ),
         (
             [("a.npy", good.replace(b"(3,), }        ", b"(3,99999999), }"))],
-            "tensor 'a': it has 152 bytes, must have 2399999976 for its shape",
+            "tensor 'a': its elements have 24 bytes, must have 2399999976",
         ),
     ]
     for members, message in cases:
@@ -866,27 +985,213 @@ def test_a_wrong_checksum_makes_its_tensor_unreadable(tmp_path: Path, compressed
 def test_a_member_is_read_from_its_place_whatever_other_threads_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compressed: bool
 ) -> None:
-    arrays = {name: noise_array(3000, seed=seed) for seed, name in enumerate("abcdefgh")}
+    arrays = {name: noise_array(300_000, seed=seed) for seed, name in enumerate("abcdef")}
     path = tmp_path / "some.npz"
     (numpy.savez_compressed if compressed else numpy.savez)(path, **arrays)
+    pread = os.pread
 
-    def seek(self: Any, offset: int, whence: int = 0) -> int:
-        time.sleep(0.001)  # another thread reads meanwhile
-        with self._lock:
-            self._file.seek(offset, whence)  # as in CPython 3.12.1 and 3.13.0
-            self._pos = self._file.tell()
-            return int(self._pos)
+    def slowly(descriptor: int, count: int, offset: int) -> bytes:
+        os.lseek(descriptor, 0, os.SEEK_SET)  # what another thread may do
+        time.sleep(0.0001)  # another thread reads meanwhile
+        return pread(descriptor, count, offset)
 
-    def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
-        file = original(archive, member)
-        file._fileobj.seek(0, os.SEEK_CUR)
-        return file
-
-    original = zipfile.ZipFile.open
-    monkeypatch.setattr(zipfile._SharedFile, "seek", seek)
-    monkeypatch.setattr(zipfile.ZipFile, "open", open_member)
+    monkeypatch.setattr(os, "pread", slowly)
     witness = TensorsWitness.from_file(path, threads=4)
     assert witness.verify(arrays).holds
+
+
+def npy_of(descr: object, shape: object, data: bytes = b"") -> bytes:
+    header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x02\x00" + struct.pack("<I", len(header)) + header + data
+
+
+@pytest.mark.parametrize(
+    ("shape", "rule"),
+    [
+        ("(True, 2)", r"shape is \(True, 2\), must be at most 64 integers in 0\.\."),
+        ("(18446744073709551616, 0)", "must be at most 64 integers in 0"),
+        ("(9223372036854775808, 0)", "must be at most 64 integers in 0"),
+        (f"({'1,' * 65})", "must be at most 64 integers in 0"),
+        ("(-1, 0)", "must be at most 64 integers in 0"),
+    ],
+)
+def test_shapes_that_numpy_has_not_are_refused(shape: str, rule: str, tmp_path: Path) -> None:
+    path = npz(tmp_path / "a.npz", [("a.npy", npy_of("|u1", shape, b"xy"))])
+    with pytest.raises(ValueError, match=rf"a\.npz: tensor 'a': .*{rule}"):
+        TensorsWitness.from_file(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"(" * 150,
+        b"-" * 30_000 + b"1",
+        b"[" * 60_000,
+        b"9" * 60_000,
+        b"{'descr': (), 'fortran_order': False, 'shape': (), }",
+        b"{'descr': ('f4', 2**99), 'fortran_order': False, 'shape': (), }",
+        b"{'descr': [('a', 'f4', 1, 2, 3)], 'fortran_order': False, 'shape': (), }",
+        b"{'descr': 1.5, 'fortran_order': 2, 'shape': 3}",
+        b"{1: 2, 'a': 3}",
+        b"{}\0",
+    ],
+    ids=lambda header: header[:30].decode(),
+)
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_headers_that_numpy_does_not_write_are_refused_as_that(
+    header: bytes, version: int, tmp_path: Path
+) -> None:
+    length = struct.pack("<H" if version == 1 else "<I", len(header))
+    data = b"\x93NUMPY" + bytes((version, 0)) + length + header
+    path = npz(tmp_path / "a.npz", [("a.npy", data)])
+    with pytest.raises(ValueError, match=r"a\.npz: tensor 'a': its header is none that NumPy writ"):
+        TensorsWitness.from_file(path)
+
+
+def test_a_type_that_is_an_array_is_refused(tmp_path: Path) -> None:
+    for shape in ("()", "(1,)", "(0, 3)"):
+        path = npz(tmp_path / "a.npz", [("a.npy", npy_of(("<f4", (2,)), shape, bytes(8)))])
+        with pytest.raises(
+            ValueError, match=r"its (type is .* must not have a shape|elements hav)"
+        ):
+            TensorsWitness.from_file(path)
+
+
+def test_a_structure_of_900_fields_has_a_header_that_is_read(tmp_path: Path) -> None:
+    array = numpy.zeros(2, [(f"column {i}", "<f8") for i in range(900)])
+    numpy.savez(tmp_path / "wide.npz", a=array)
+    assert TensorsWitness.from_file(tmp_path / "wide.npz").verify({"a": array}).holds
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "LZMA")]
+)
+def test_only_the_methods_that_numpy_writes_are_read(
+    method: int, name: str, tmp_path: Path
+) -> None:
+    arrays = {"a": numpy.arange(3), "b": numpy.arange(4)}
+    path = tmp_path / "some.npz"
+    numpy.savez(path, **arrays)
+    witness = TensorsWitness.from_file(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", npy(arrays["a"], tmp_path), method)
+        archive.writestr("b.npy", npy(arrays["b"], tmp_path), zipfile.ZIP_DEFLATED)
+    rule = rf"it is compressed by {name} \({method}\), must be stored or deflated"
+    with pytest.raises(ValueError, match=rf"some\.npz: tensor 'a': {rule}"):
+        TensorsWitness.from_file(path)
+    report = witness.verify_file(path)
+    assert [name for name, _ in report.unreadable] == ["a"]
+    assert report.changed == ()
+
+
+def patched(path: Path, fields: dict[int, bytes], signature: bytes = b"PK\x01\x02") -> Path:
+    """The file with other bytes at places of the first entry of its directory."""
+    data = bytearray(path.read_bytes())
+    begin = data.index(signature)
+    for place, value in fields.items():
+        data[begin + place : begin + place + len(value)] = value
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({24: struct.pack("<I", 2**31)}, "it says that it has 2147483648 bytes, must have at most"),
+        ({24: struct.pack("<I", 7)}, "ended after|bytes, must have"),
+        ({20: struct.pack("<I", 2**30)}, "it ends at byte .* of the archive, must end before"),
+        ({20: struct.pack("<I", 20)}, "bytes before its end|goes on|incomplete|must have at most"),
+        ({16: b"abcd"}, "its CRC-32 is .*, must be 64636261"),
+        ({8: b"\x01"}, "its flags are 0x1, must be those of a plain member"),
+        ({42: struct.pack("<I", 5)}, "there is no member at byte 5 of the archive"),
+        ({46: b"b"}, "its name is 'a.npy' where it begins, must be that of the directory"),
+        ({10: b"\x63"}, r"it is compressed by a method \(99\), must be stored or deflated"),
+    ],
+)
+def test_directories_that_lie_are_refused(
+    fields: dict[int, bytes], rule: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "some.npz"
+    numpy.savez_compressed(path, a=noise_array(100))
+    with pytest.raises(ValueError, match=rf"some\.npz: tensor '[ab]': .*({rule})"):
+        TensorsWitness.from_file(patched(path, fields))
+
+
+def test_archives_of_which_the_members_cannot_be_known_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "some.npz"
+    for fields, signature, rule in (
+        ({46: b"\0"}, b"PK\x01\x02", "must have no NUL in its name|must end in"),
+        ({48: b"\0"}, b"PK\x01\x02", r"member 'a\.\\x00py' must have no NUL in its name"),
+        ({12: struct.pack("<I", 2**31)}, b"PK\x05\x06", r"some\.npz: "),
+        ({16: struct.pack("<I", 2**31)}, b"PK\x05\x06", r"some\.npz: "),
+        ({0: b"PK\x01\x03"}, b"PK\x01\x02", r"some\.npz: Bad magic number for central directory"),
+    ):
+        numpy.savez_compressed(path, a=noise_array(100))
+        with pytest.raises(ValueError, match=rule):
+            TensorsWitness.from_file(patched(path, fields, signature))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a" * 60000 + ".npy", b"")
+    data = path.read_bytes()
+    begin = data.index(b"PK\x01\x02")
+    end = data.index(b"PK\x05\x06")
+    many = data[begin:end] * 300
+    tail = bytearray(data[end:])
+    tail[8:20] = struct.pack("<HHII", 300, 300, len(many), begin)
+    path.write_bytes(data[:begin] + many + tail)
+    with pytest.raises(ValueError, match=r"its directory has .* bytes, must have at most 16777216"):
+        TensorsWitness.from_file(path)
+
+
+def test_members_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    path = npz(tmp_path / "a.npz", [("a.npy", npy(numpy.arange(3), tmp_path)), ("b.npy", b"xx")])
+    data = bytearray(path.read_bytes())
+    second = data.rindex(b"PK\x01\x02")
+    data[second + 42 : second + 46] = struct.pack("<I", 0)  # begins where the first one does
+    path.write_bytes(data)
+    with pytest.raises(
+        ValueError, match=r"tensor '.': it(s name is| ends at byte| begins at byte)"
+    ):
+        TensorsWitness.from_file(path, threads=1)
+
+
+MEMBERS = """
+import resource, struct, sys, zipfile
+from atlas12288.tensors import TensorsWitness
+import numpy, numpy.lib.format
+def npy(descr, shape):
+    header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return b"\\x93NUMPY\\x01\\x00" + struct.pack("<H", len(header)) + header
+def read(name, *members):
+    with zipfile.ZipFile(name, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, (start, zeros) in enumerate(members):
+            with archive.open(f"a{number}.npy", "w") as file:
+                file.write(start)
+                for _ in range(zeros): file.write(bytes(1 << 20))
+    try: print(TensorsWitness.from_file(name, threads=4).arrays["a0"].length)
+    except ValueError as error: print(error)
+read("a.npz", (npy("|u1", (3,)), 0))
+read("a.npz", (npy("|u1", (1 << 20,)), 1))
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (96 << 20),) * 2)
+read("a.npz", *[(npy(">U536870911", (0,)), 0)] * 4)
+read("a.npz", (npy("|u1", (256 << 20,)), 256))
+read("a.npz", (npy(">U67108864", (1,)), 256))
+read("a.npz", (npy("|V268435456", (1,)), 256))
+read("a.npz", (npy("|u1", (1 << 40,)), 256))
+"""
+
+
+def test_memory_for_npz_is_bounded_whatever_the_types_and_sizes_say(tmp_path: Path) -> None:
+    done = subprocess.run(
+        (sys.executable, "-c", MEMBERS), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[2] == "0"
+    assert lines[3] == str(256 << 20)
+    assert "an element has 268435456 bytes, must have at most 786432 where it is big" in lines[4]
+    assert lines[5] == str(256 << 20)
+    assert "its elements have 268435456 bytes, must have 1099511627776" in lines[6]
 
 
 def test_npz_loses_the_types_of_ml_dtypes_and_the_report_says_so(tmp_path: Path) -> None:
@@ -911,13 +1216,13 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 ) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(safetensors_bytes({"a": tensor(0, 3)}, b"xyz"))
-    preadv = os.preadv
+    pread = os.pread
 
-    def touched(*arguments: Any) -> int:
+    def touched(*arguments: Any) -> bytes:
         os.utime(path, (1, 1))
-        return preadv(*arguments)
+        return pread(*arguments)
 
-    monkeypatch.setattr(os, "preadv", touched)
+    monkeypatch.setattr(os, "pread", touched)
     with pytest.raises(ValueError, match=r"model\.safetensors changed while it was read"):
         TensorsWitness.from_file(path)
 
@@ -929,14 +1234,15 @@ def test_a_part_that_cannot_be_read_is_unreadable(
     path.write_bytes(safetensors_bytes({"a": tensor(0, 3), "b": tensor(3, 4)}, b"xyzz"))
     witness = TensorsWitness.from_file(path)
     end = path.stat().st_size - 1
-    preadv = os.preadv
+    begin = end - 3
+    pread = os.pread
 
-    def failing(descriptor: int, buffers: Any, offset: int) -> int:
-        if offset < end:
+    def failing(descriptor: int, count: int, offset: int) -> bytes:
+        if begin <= offset < end:
             raise OSError(5, "Input/output error")
-        return preadv(descriptor, buffers, offset)
+        return pread(descriptor, count, offset)
 
-    monkeypatch.setattr(os, "preadv", failing)
+    monkeypatch.setattr(os, "pread", failing)
     report = witness.verify_file(path, threads=1)
     assert report.unreadable == (("a", "[Errno 5] Input/output error"),)
     assert (report.changed, report.missing) == ((), ())

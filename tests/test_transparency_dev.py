@@ -77,7 +77,9 @@ def test_our_proof_of_consistency_is_its_proof(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", VECTORS["consistency"], ids=name_of)
 def test_a_proof_of_consistency_holds_where_it_does_there(case: dict[str, Any]) -> None:
     proof = consistency_proof(case)
-    assert proof.verify(proof.old_root, proof.new_root) is not case["wantErr"]
+    roots, sizes = (proof.old_root, proof.new_root), (case["size1"], case["size2"])
+    holds = proof.verify(*roots, old_size=sizes[0], new_size=sizes[1])
+    assert holds is not case["wantErr"]
 
 
 def test_a_stream_of_its_leaves_has_its_roots() -> None:

@@ -88,7 +88,7 @@ def test_roots_and_proofs_agree_with_pymerkle_and_with_the_rfc(size: int) -> Non
         assert (consistency.old_size, consistency.new_size) == (old, size)
         assert (consistency.old_root, consistency.new_root) == (old_root, ours.root)
         assert consistency.path == rfc9162.subproof(old, entries)
-        assert consistency.verify(old_root, ours.root)
+        assert consistent(consistency, old_root, ours.root)
         peers = theirs.prove_consistency(old)
         peers.verify(consistency.old_root, consistency.new_root)
         assert consistency.path == path_of(peers, old)
@@ -231,6 +231,46 @@ def test_leaves_and_nodes_cannot_be_taken_for_one_another() -> None:
 # --- Consistency: what does not hold ---
 
 
+def consistent(proof: atlas.ConsistencyProof, old_root: bytes, new_root: bytes) -> bool:
+    """Does it hold under these roots, for the sizes that it claims itself?"""
+    sizes = {"old_size": proof.old_size, "new_size": proof.new_size}
+    return proof.verify(old_root, new_root, **sizes)
+
+
+def test_a_consistency_proof_of_other_sizes_does_not_hold() -> None:
+    alike = 0
+    for new in range(1, 14):
+        for old in range(1, new + 1):
+            older, newer = (
+                atlas.TreeWitness.generate(DATA[: size * WINDOW_BYTES]) for size in (old, new)
+            )
+            proof = newer.prove_consistency(old)
+            assert newer.verify_consistency(older, proof)
+            for new_size in range(1, 2 * new + 2):
+                for old_size in range(1, new_size + 1):
+                    if (old_size, new_size) == (old, new):
+                        continue
+                    claim = altered(proof, old_size=old_size, new_size=new_size)
+                    # The roots do not tell the sizes: a tree of others may have the same way up.
+                    alike += consistent(claim, older.root, newer.root)
+                    # The witnesses tell them, and then no other claim is left.
+                    assert not newer.verify_consistency(older, claim)
+    assert alike > 100
+
+
+def test_sizes_of_trees_are_needed_and_are_numbers() -> None:
+    proof = tree(4).prove_consistency(2)
+    roots = proof.old_root, proof.new_root
+    with pytest.raises(TypeError, match="old_size"):
+        proof.verify(*roots)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="old_size is of type bool, must be an int"):
+        proof.verify(*roots, old_size=True, new_size=4)
+    with pytest.raises(ValueError, match="new_size is -4, must be at least 0"):
+        proof.verify(*roots, old_size=2, new_size=-4)
+    for sizes in ((2, 3), (2, 5), (1, 4), (3, 4), (0, 4), (2, 2**70)):
+        assert not proof.verify(*roots, old_size=sizes[0], new_size=sizes[1])
+
+
 @pytest.mark.parametrize(("old", "new"), [(1, 2), (2, 3), (3, 7), (4, 8), (6, 8), (7, 7), (8, 21)])
 def test_a_consistency_proof_with_any_bit_flipped_does_not_hold(old: int, new: int) -> None:
     witness = tree(new)
@@ -240,16 +280,16 @@ def test_a_consistency_proof_with_any_bit_flipped_does_not_hold(old: int, new: i
         for bit in range(256):
             path = list(proof.path)
             path[place] = with_a_bit_flipped(path[place], bit)
-            assert not altered(proof, path=hexes(tuple(path))).verify(old_root, new_root)
+            assert not consistent(altered(proof, path=hexes(tuple(path))), old_root, new_root)
     for bit in range(256):
         for key, one, two in (
             ("old_root", with_a_bit_flipped(old_root, bit), new_root),
             ("new_root", old_root, with_a_bit_flipped(new_root, bit)),
         ):
-            assert not proof.verify(one, two)
+            assert not consistent(proof, one, two)
             claim = altered(proof, **{key: (one if key == "old_root" else two).hex()})
-            assert not claim.verify(old_root, new_root)
-            assert not claim.verify(one, two)
+            assert not consistent(claim, old_root, new_root)
+            assert not consistent(claim, one, two)
 
 
 def test_a_consistency_proof_with_a_longer_or_shorter_path_does_not_hold() -> None:
@@ -260,10 +300,10 @@ def test_a_consistency_proof_with_a_longer_or_shorter_path_does_not_hold() -> No
             for wrong in ([], path[:-1], path[1:], [*path, "00" * 32], path[::-1]):
                 if wrong != path:
                     claim = altered(proof, path=wrong)
-                    assert not claim.verify(proof.old_root, proof.new_root)
+                    assert not consistent(claim, proof.old_root, proof.new_root)
             # For a larger tree, too, it is too short.
             claim = altered(proof, new_size=4 * new)
-            assert not claim.verify(proof.old_root, proof.new_root)
+            assert not consistent(claim, proof.old_root, proof.new_root)
 
 
 def test_no_proof_shows_that_a_tree_begins_with_what_it_does_not() -> None:
@@ -273,7 +313,7 @@ def test_no_proof_shows_that_a_tree_begins_with_what_it_does_not() -> None:
             proof = tree(new).prove_consistency(old)
             for old_size in range(1, new + 1):
                 claim = altered(proof, old_size=old_size, old_root=other.root.hex())
-                assert not claim.verify(other.root, proof.new_root)
+                assert not consistent(claim, other.root, proof.new_root)
 
 
 def test_whole_windows_only_stay_what_they_are_when_bytes_are_appended() -> None:
@@ -281,16 +321,18 @@ def test_whole_windows_only_stay_what_they_are_when_bytes_are_appended() -> None
     old, new = atlas.TreeWitness.generate(log), atlas.TreeWitness.generate(DATA[:-1])
     proof = new.prove_consistency(old)
     assert proof == new.prove_consistency(3)
-    assert proof.verify(old.root, new.root)
-    assert old.prove_consistency(old).verify(old.root, old.root)
-    assert new.prove_consistency(new).verify(new.root, new.root)
+    assert new.verify_consistency(old, proof)
+    assert old.verify_consistency(old, old.prove_consistency(old))
+    assert new.verify_consistency(new, new.prove_consistency(new))
+    assert not new.verify_consistency(new, proof)
+    assert not old.verify_consistency(old, proof)
     partial = atlas.TreeWitness.generate(log[:-1])
     rule = "length of old is 36863, must be a multiple of 12288: only whole windows"
     with pytest.raises(ValueError, match=rule):
         new.prove_consistency(partial)
     # What the rule is for: the leaf of the last window changes.
     proof = new.prove_consistency(partial.windows)
-    assert not proof.verify(partial.root, new.root)
+    assert not new.verify_consistency(partial, proof)
 
 
 @pytest.mark.parametrize(
@@ -340,8 +382,8 @@ def test_a_root_has_32_bytes() -> None:
     root = tree(4).root
     calls: list[tuple[str, Callable[[bytes], bool]]] = [
         ("root", lambda wrong: inclusion.verify(windows(4)[1], wrong)),
-        ("old_root", lambda wrong: consistency.verify(wrong, root)),
-        ("new_root", lambda wrong: consistency.verify(consistency.old_root, wrong)),
+        ("old_root", lambda wrong: consistent(consistency, wrong, root)),
+        ("new_root", lambda wrong: consistent(consistency, consistency.old_root, wrong)),
     ]
     for name, call in calls:
         for wrong in (b"", root[1:], root + b"\0"):
@@ -418,7 +460,7 @@ def test_json_of_a_proof_is_strict(proof: Proof) -> None:
 
 def test_json_of_a_proof_says_in_which_range_its_numbers_are() -> None:
     inclusion, consistency = PROOFS
-    most = -(-(2**64 - 1) // 12288)
+    most = (2**63 - 1) // 12288
     for proof, key, value, rule in (
         (inclusion, "index", 9, r"0\.\.8"),
         (inclusion, "size", 0, rf"1\.\.{most}"),

@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Types: mypy --strict passes on the package and on a user's program, and rejects wrong ones."""
 
+import importlib
+import inspect
+import os
+import shutil
 import subprocess
 import sys
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import atlas12288 as atlas
+from atlas12288._types import Lazy
 
 pytest.importorskip("mypy")
 ROOT = Path(__file__).parent.parent
@@ -51,6 +60,100 @@ def test_the_stubs_say_what_the_binding_has(cache: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+# --- Other readers of annotations ---
+
+
+def public() -> Iterator[tuple[str, object]]:
+    """All that is public and can have annotations: functions, classes, methods and properties."""
+    modules = (
+        "atlas12288",
+        *(f"atlas12288.{name}" for name in ("tensors", "tables", "manifest.api")),
+    )
+    shown = (
+        "files",
+        "sums",
+        "file_tree",
+        "manifest.differences",
+        "manifest.entries",
+        "conformance",
+    )
+    for name in (*modules, *(f"atlas12288.{name}" for name in shown)):
+        module = importlib.import_module(name)
+        own = [
+            key
+            for key, value in vars(module).items()
+            if not key.startswith("_") and getattr(value, "__module__", None) == name
+        ]
+        for key in getattr(module, "__all__", own):
+            value = getattr(module, key)
+            yield f"{name}.{key}", value
+            if inspect.isclass(value):
+                for attribute, member in vars(value).items():
+                    if isinstance(member, property):
+                        yield f"{name}.{key}.{attribute}", member.fget
+                    elif not attribute.startswith("_") or attribute == "__init__":
+                        yield f"{name}.{key}.{attribute}", getattr(member, "__func__", member)
+
+
+ANNOTATED = {
+    name: value for name, value in public() if inspect.isclass(value) or inspect.isroutine(value)
+}
+
+
+@pytest.mark.parametrize("name", ANNOTATED)
+def test_every_public_annotation_can_be_resolved(name: str) -> None:
+    for extra in ("numpy", "pyarrow", "distributed"):
+        pytest.importorskip(extra)
+    for hint in typing.get_type_hints(ANNOTATED[name]).values():
+        assert not isinstance(hint, Lazy | str)
+
+
+def test_annotations_resolve_to_what_checkers_see() -> None:
+    numpy = pytest.importorskip("numpy")
+    hints = typing.get_type_hints(atlas.Manifest.generate)
+    assert hints["return"] is typing.Self
+    assert typing.get_args(hints["symlinks"]) == ("record", "follow", "error")
+    hints = typing.get_type_hints(importlib.import_module("atlas12288.tensors").ArrayWitness.verify)
+    assert typing.get_origin(hints["array"]) is numpy.ndarray
+    assert typing.get_type_hints(atlas.Manifest)["root"] is bytes
+
+
+def test_a_type_of_an_extra_that_is_not_there_stands_for_any() -> None:
+    missing: typing.Any = Lazy("atlas12288_no_such_module")
+    kind = missing.Client
+    assert isinstance(kind, type)
+    assert kind[int] is kind
+    assert type(None) in typing.get_args(kind | None)
+
+
+def test_the_import_needs_no_typing() -> None:
+    code = "import sys, atlas12288; print(sorted({'typing', 'numpy', 'pyarrow'} & {*sys.modules}))"
+    assert (
+        run("-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path}; {code}", cwd=ROOT).stdout
+        == "[]\n"
+    )
+
+
+def pyright() -> str:
+    """The checker that editors use; `make lint` installs it."""
+    for name in ("basedpyright", "pyright"):
+        found = shutil.which(
+            name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        )
+        if found is not None:
+            return found
+    pytest.skip("there is no basedpyright, and no pyright")
+
+
+def test_pyright_passes_on_a_users_program(tmp_path: Path) -> None:
+    program = tmp_path / SAMPLE.name
+    shutil.copy(SAMPLE, program)
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    command = (pyright(), "--pythonpath", sys.executable, program)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 WRONG = {
     "atlas.residue('text')": "arg-type",
     "atlas.residue([1, 2])": "arg-type",
@@ -68,6 +171,10 @@ WRONG = {
     "atlas.TreeWitness.generate(b'').update(b'', ['0'])": "list-item",
     "atlas.TreeWitness()": "call-arg",
     "print(atlas.no_such_name)": "attr-defined",
+    "atlas.Manifest.generate('.', symlinks='bad')": "arg-type",
+    "atlas.Manifest.generate('.').root = b''": "misc",
+    "atlas.WitnessStream(b'', 1)": "call-arg",
+    "atlas.WitnessStream('text')": "arg-type",
 }
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A user's program for `mypy --strict`, see test_typing.py; it runs, too."""
 
+from typing import assert_type
+
 import atlas12288 as atlas
 
 
@@ -53,7 +55,8 @@ def proven(region: bytes) -> bool:
         leaves is not None
         and stored.verify(region)
         and proof.verify(region[: atlas.WINDOW_BYTES], digest)
-        and consistency.verify(tree.root, newer.root)
+        and newer.verify_consistency(tree, consistency)
+        and consistency.verify(tree.root, newer.root, old_size=1, new_size=newer.windows)
     )
 
 
@@ -63,7 +66,24 @@ def kept(folder: str) -> tuple[bytes, ...]:
     except atlas.FileError:
         return ()
     holds: bool | None = manifest.verify(folder).holds
+    assert_type(manifest.root, bytes)
+    assert_type(manifest.entries[0].path, bytes)
+    assert_type(manifest.options.digests, tuple[str, ...])
+    assert_type(manifest.verify(folder).holds, bool | None)
     return tuple(entry.path for entry in manifest.entries if holds)
+
+
+def types(
+    tree: atlas.TreeWitness, inclusion: atlas.InclusionProof, consistency: atlas.ConsistencyProof
+) -> None:
+    assert_type(tree.root, bytes)
+    assert_type(tree.length, int)
+    assert_type(tree.timestamp, str)
+    assert_type(inclusion.path, tuple[bytes, ...])
+    assert_type(consistency.old_size, int)
+    assert_type(atlas.TreeHash(b"").copy(), atlas.TreeHash)
+    assert_type(atlas.Witness.generate(b"").digest, bytes)
+    assert_type(atlas.WitnessStream(b"").witness(), atlas.Witness)
 
 
 def code_of(error: atlas.AtlasError) -> str:

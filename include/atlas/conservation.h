@@ -12,6 +12,9 @@
  * Conventions that hold for every function:
  *   - Lengths are in bytes. Any alignment is accepted. Regions are never copied, kept past the call
  *     (but by attach) or freed: the caller owns them and synchronises access to their bytes.
+ *   - A region that wraps around the end of the address space, as one of a length does that was
+ *     negative, is refused like one whose base is NULL (ATLAS_E_MEMORY). Of leaves, handles and
+ *     results the library believes that they are there.
  *   - A NULL handle gives false, NULL, 0 or ATLAS_E_MEMORY; destroy functions accept NULL.
  *   - A refused call changes nothing. It says why in atlas_get_last_error() of the calling thread;
  *     a call that succeeds resets that text to "". Functions that cannot fail (destroy, those that
@@ -67,8 +70,8 @@ typedef struct atlas_witness atlas_witness_t;
 atlas_domain_t* atlas_domain_create(size_t bytes, uint8_t budget_class);
 
 /* Puts the region [base, base + len) under the law of the domain. Non-owning: the region must
- * outlive the domain. ATLAS_E_MEMORY: base is NULL, len is 0 or larger than the capacity.
- * ATLAS_E_STATE: a region is attached already (it stays), or the domain is COMMITTED. */
+ * outlive the domain. ATLAS_E_MEMORY: base is NULL, len is 0 or larger than the capacity, or
+ * the region wraps around. ATLAS_E_STATE: a region is attached already (it stays), or the domain is COMMITTED. */
 int atlas_domain_attach(atlas_domain_t* domain, void* base, size_t len);
 
 /* OPEN: is the region conserved? COMMITTED: is it conserved, and does it match the witness?

@@ -2,6 +2,7 @@
 /** @file The page: takes files, gives them to the worker, shows what it found. */
 
 import { AtlasError, WINDOW_BYTES, witnessFromJson } from "../lib/index.js";
+import { plainName, printable } from "../lib/text.js";
 import { drawScale, WindowMap } from "./map.js";
 
 /** @import { Answer, Checked, Flipped, Job, Start } from "./messages.js" */
@@ -69,6 +70,18 @@ const counted = (count, one, many = `${one}s`) => `${grouped(count)} ${count ===
 const joined = (words) =>
   words.length < 2 ? words.join() : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
 
+/**
+ * A text that comes with a file, apart from what is around it: letters that are written from right
+ * to left turn nothing else around.
+ * @param {string} text
+ */
+function isolated(text) {
+  return Object.assign(document.createElement("bdi"), { textContent: text });
+}
+
+/** @param {string} name of a file */
+const fileName = (name) => isolated(printable(name));
+
 /** @param {Job} job */
 function ask(job) {
   turn += 1;
@@ -124,9 +137,9 @@ function idle(text) {
   setBusy(false);
 }
 
-/** @param {string} text what could not be done */
-function refuse(text) {
-  trouble.textContent = text;
+/** @param {(string | Node)[]} parts what could not be done */
+function refuse(...parts) {
+  trouble.replaceChildren(...parts);
   trouble.hidden = false;
 }
 
@@ -156,6 +169,7 @@ async function take(files) {
   const witnesses = [];
   /** @type {File[]} */
   const data = [];
+  /** @type {(string | Node)[][]} */
   const problems = [];
   for (const file of files) {
     try {
@@ -164,17 +178,17 @@ async function take(files) {
       else data.push(file);
     } catch (error) {
       const isRead = error instanceof AtlasError;
-      const why = isRead ? `is no witness: ${error.message}` : "cannot be read: a folder, or gone";
-      problems.push(`${file.name} ${why}.`);
+      const why = isRead ? [" is no witness: ", isolated(error.message)] : [" cannot be read: a folder, or gone"];
+      problems.push([fileName(file.name), ...why, "."]);
     }
   }
   const tooMany = witnesses.length > 1 || data.length > 1;
   if (tooMany) {
     const came = [counted(witnesses.length, "witness", "witnesses"), counted(data.length, "file")];
-    problems.push(`${joined(came)} came, must be at most one of each.`);
+    problems.push([`${joined(came)} came, must be at most one of each.`]);
   }
-  if (broken !== undefined) problems.unshift(broken);
-  if (problems.length > 0) refuse(problems.join(" "));
+  if (broken !== undefined) problems.unshift([broken]);
+  if (problems.length > 0) refuse(...problems.flatMap((parts, i) => (i > 0 ? [" ", ...parts] : parts)));
   if (tooMany || broken !== undefined) return;
   const [file] = data;
   const [witness] = witnesses;
@@ -182,7 +196,7 @@ async function take(files) {
     expected = witness ?? waiting;
     waiting = shown = undefined;
     byId("result").hidden = true;
-    message.textContent = `Reading ${file.name} …`;
+    message.replaceChildren("Reading ", fileName(file.name), " …");
     ask({ kind: "check", file });
   } else if (witness !== undefined) {
     if (shown !== undefined) judge(witness);
@@ -213,10 +227,9 @@ function judge(witness) {
   const same = made.find(({ algorithm }) => algorithm === witness.algorithm) ?? made[0];
   const differences = witness.differences(same);
   const good = differences.length === 0;
-  verdict.textContent = good
-    ? `${shown.name} matches ${named(witness)}.`
-    : `${shown.name} does not match ${named(witness)}: ` +
-      `${joined(differences)} ${differences.length === 1 ? "differs" : "differ"}.`;
+  const differ = `${joined(differences)} ${differences.length === 1 ? "differs" : "differ"}`;
+  const text = good ? ` matches ${named(witness)}.` : ` does not match ${named(witness)}: ${differ}.`;
+  verdict.replaceChildren(fileName(shown.name), text);
   verdict.className = good ? "good" : "bad";
   verdict.hidden = false;
 }
@@ -250,7 +263,7 @@ function showChecked(answer) {
   shown = answer;
   restore();
   byId("result").hidden = false;
-  byId("name").textContent = answer.name;
+  byId("name").replaceChildren(fileName(answer.name));
   byId("length").textContent = counted(answer.length, "byte");
   byId("residue").textContent = String(answer.residue);
   byId("law").textContent = answer.residue === 0 ? "conserved" : "not conserved: the law asks for 0";
@@ -280,7 +293,7 @@ function showChecked(answer) {
 function offer(link, name, text) {
   if (link.href.startsWith("blob:")) URL.revokeObjectURL(link.href);
   link.href = URL.createObjectURL(new Blob([`${text}\n`], { type: "application/json" }));
-  link.download = name;
+  link.download = plainName(name);
 }
 
 /** @param {number} selected */
@@ -335,7 +348,7 @@ byId("damage").addEventListener("submit", (event) => {
   event.preventDefault();
   if (shown === undefined || busy) return;
   clear();
-  message.textContent = `Reading ${shown.name} with a flipped byte …`;
+  message.replaceChildren("Reading ", fileName(shown.name), " with a flipped byte …");
   ask({ kind: "flip", offset: offsetInput.valueAsNumber });
 });
 function restore() {

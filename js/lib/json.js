@@ -8,8 +8,11 @@
 
 import { DIGEST_BYTES } from "./constants.js";
 import { WitnessError } from "./errors.js";
+import { printable } from "./text.js";
 import { isA, typeName } from "./wasm.js";
 
+// A witness has less than 300; a text of millions is none, and to take it apart would end the stack.
+const CHARACTERS_MOST = 65536;
 // Strings whole, so that what stands in them is not taken for structure; then one sign or word.
 const TOKENS = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/g;
 
@@ -110,7 +113,7 @@ export class Fields {
   /** @param {string} key */
   #shown(key) {
     const raw = this.#raw.get(key) ?? "";
-    return cut(raw.startsWith('"') ? quoted(JSON.parse(raw)) : raw);
+    return cut(raw.startsWith('"') ? quoted(JSON.parse(raw)) : printable(raw));
   }
 }
 
@@ -119,6 +122,9 @@ export class Fields {
  * @param {string | Uint8Array} text
  */
 function members(text) {
+  if (text.length > CHARACTERS_MOST) {
+    throw new WitnessError(`text has ${text.length} characters, must have at most ${CHARACTERS_MOST}`);
+  }
   let value;
   let source = "";
   try {
@@ -128,10 +134,10 @@ function members(text) {
     value = JSON.parse(source);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new WitnessError(`text must be JSON: ${reason}`);
+    throw new WitnessError(`text must be JSON: ${printable(reason)}`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new WitnessError(`text is ${cut(source.trim())}, must be a JSON object`);
+    throw new WitnessError(`text is ${cut(printable(source.trim()))}, must be a JSON object`);
   }
   // JSON.parse says that the text is well-formed, but forgets repeated keys and digits of numbers.
   const found = new Map();
@@ -157,7 +163,7 @@ function members(text) {
 
 /** @param {string} text */
 function quoted(text) {
-  return `'${text}'`;
+  return `'${printable(text)}'`;
 }
 
 /** @param {string} text */

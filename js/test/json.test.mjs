@@ -43,6 +43,9 @@ const REFUSED = [
   ["{", /^text must be JSON: /],
   [`${text()} x`, /^text must be JSON: /],
   [`\ufeff${text()}`, /^text must be JSON: /],
+  [" ".repeat(65536) + text(), /^text has \d+ characters, must have at most 65536$/],
+  [text({ length: "9".repeat(10_000_000) }), /^text has \d+ characters, must have at most 65536$/],
+  [`{"type": "${"x".repeat(30_000_000)}"}`, /^text has \d+ characters, must have at most 65536$/],
   ["[1, 2]", "text is [1, 2], must be a JSON object"],
   ["null", "text is null, must be a JSON object"],
   [text({ more: "1" }), "key 'more' is unknown, must be one of type, algorithm, length, residue, digest, timestamp"],
@@ -68,11 +71,32 @@ const REFUSED = [
     "2025-01-31T24:00:00.000000000Z", "1969-12-31T23:59:59.999999999Z", "2554-07-21T23:34:33.709551616Z"]
     .map((time) => /** @type {[string, string]} */ ([text({ timestamp: `"${time}"` }), `timestamp is '${time}', ${TIME}`])),
 ];
+const MOST = "must have at most 65536";
+REFUSED.push(
+  [text({ length: "7".repeat(60_000) }), `length is ${"7".repeat(77)}..., must be an integer in 0..9007199254740991`],
+  [text({ length: "[".repeat(30_000) + "]".repeat(30_000) }), `length is ${"[".repeat(77)}..., must be an integer in 0..9007199254740991`],
+  [text({ digest: `"${"a\\\\".repeat(20_000)}"` }), /^digest is 'a.*\.\.\., must be 64 lowercase hex digits$/],
+  [text().padEnd(65_537), `text has 65537 characters, ${MOST}`],
+  [text({ digest: `"${"é".repeat(5_000_000)}"` }), /^text has 50001\d\d characters, must have at most 65536$/],
+  [text({ residue: "9".repeat(1_000_000) }), /^text has 1000\d{3} characters, must have at most 65536$/],
+  // What turns a line around, or begins a new one, is shown by its number.
+  [text({ timestamp: '"\\u202e\\u001b\\n\\ud800"' }), `timestamp is '\\u202e\\x1b\\n\\ud800', ${TIME}`],
+  [text({ "\u2067": "1" }), /^key '\\u2067' is unknown, must be one of type, /],
+  ["[\"\u202e\"]", 'text is ["\\u202e"], must be a JSON object'],
+);
 for (const [json, message] of REFUSED) {
-  test(`refused: ${message}`, () => {
+  test(`refused: ${String(message).slice(0, 100)}`, () => {
     assert.throws(() => atlas.Witness.fromJson(json), { name: "WitnessError", code: 2, message });
   });
 }
+
+test("a text is read up to its bound, and so are bytes", () => {
+  assert.equal(atlas.Witness.fromJson(text().padEnd(65_536)).toJson(), text());
+  const bytes = (/** @type {number} */ count) => new TextEncoder().encode(text().padEnd(count));
+  assert.equal(atlas.Witness.fromJson(bytes(65_536)).toJson(), text());
+  const message = `text has 65537 characters, ${MOST}`;
+  assert.throws(() => atlas.Witness.fromJson(bytes(65_537)), { name: "WitnessError", message });
+});
 
 test("neither text nor UTF-8", () => {
   const refused = (/** @type {any} */ value) => () => atlas.Witness.fromJson(value);

@@ -412,6 +412,46 @@ test("from a file, without JavaScript and without its worker the page says what 
   }
 });
 
+test("names and values of strangers turn nothing around, and stay on their line", async () => {
+  // What turns the line around is shown by its number, and Hebrew stays apart from what is around it.
+  const hostile = "nib.\u202etad\u2067\n.dib\u001b[31m";
+  const told = "nib.\\u202etad\\u2067\\n.dib\\x1b[31m";
+  const hebrew = "שלום";
+  await opened(async (page) => {
+    const inBdi = (/** @type {string} */ id) => page.locator(`#${id} bdi`).allTextContents();
+    for (const [name, wanted] of [[hostile, told], [hebrew, hebrew]]) {
+      await dropMade(page, { [name]: 20_000 });
+      await isRead(page);
+      assert.deepEqual(await inBdi("name"), [wanted]);
+      await save(page, "#save-flat", "hostile.json");
+      assert.equal(await page.getAttribute("#save-flat", "download"), `${name.replace(/[\u202e\u2067\n\x1b]/g, "_")}.witness.json`);
+      await dropMade(page, { [name]: 20_001, "w.json": readFileSync(path("hostile.json"), "utf8") });
+      const text = await says(page, "verdict", /does not match/);
+      assert.ok(text.startsWith(`${wanted} does not match the sha256 witness of 2`), text);
+      assert.deepEqual(await inBdi("verdict"), [wanted]);
+      // Where it is drawn: the name first, and what the page says behind it, in its order.
+      const places = await page.evaluate(() => {
+        const verdict = document.getElementById("verdict") ?? document.body;
+        const left = (/** @type {Node | null} */ node, /** @type {number} */ from) => {
+          const range = document.createRange();
+          range.setStart(node ?? verdict, from);
+          range.setEnd(node ?? verdict, from + 1);
+          return range.getBoundingClientRect().left;
+        };
+        const said = verdict.lastChild;
+        return [left(verdict, 0), left(said, 1), left(said, 6), left(said, 10)];
+      });
+      assert.deepEqual(places, [...places].sort((a, b) => a - b));
+    }
+    await dropMade(page, { [hostile]: `{"type": "atlas12288/witness/v1", "x\\u202e": 1}` });
+    await says(page, "trouble", /is no witness/);
+    assert.deepEqual(await inBdi("trouble"), [
+      told,
+      "key 'x\\u202e' is unknown, must be one of type, algorithm, length, residue, digest, timestamp",
+    ]);
+  });
+});
+
 test("a folder or a file that is gone is named, and a good file beside it is read", async () => {
   mkdirSync(path("folder"));
   await opened(async (page) => {

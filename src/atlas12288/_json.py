@@ -130,9 +130,11 @@ def read(text: str | bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [key for key, _ in pairs]
-        twice = next(key for key in names if names.count(key) > 1)
-        raise WitnessError(f"key {_shown(twice)} occurs twice, must occur once")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise WitnessError(f"key {_shown(key)} occurs twice, must occur once")
+            seen.add(key)
     return found
 
 

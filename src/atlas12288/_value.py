@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
+from collections.abc import Callable
+
+from ._types import typing
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, ClassVar, NoReturn, Self, dataclass_transform
+    from typing import dataclass_transform
 else:
 
     def dataclass_transform(**_: object) -> Callable[[type], type]:
@@ -22,25 +25,25 @@ class Value:
     """
 
     __slots__ = ()
-    _FIELDS: ClassVar[tuple[str, ...]] = ()
-    _DERIVED: ClassVar[tuple[str, ...]] = ()
-    _MADE_BY: ClassVar[str]
+    _FIELDS: typing.ClassVar[tuple[str, ...]] = ()
+    _DERIVED: typing.ClassVar[tuple[str, ...]] = ()
+    _MADE_BY: typing.ClassVar[str]
 
     def __init__(self, *_: object, **__: object) -> None:
         name = type(self).__name__
         raise TypeError(f"a {name} is made by {self._MADE_BY}, not by {name}()")
 
     @classmethod
-    def _of(cls, **slots: Any) -> Self:
-        value = cls.__new__(cls)
+    def _of(cls, **slots: typing.Any) -> typing.Self:
+        value = object.__new__(cls)  # not that of a subclass, which may give any object
         for name, content in slots.items():
             object.__setattr__(value, name, content)
         return value
 
-    def __setattr__(self, name: str, _: object) -> NoReturn:
+    def __setattr__(self, name: str, _: object) -> typing.NoReturn:
         raise AttributeError(f"a {type(self).__name__} is immutable, {name} cannot be set")
 
-    def __delattr__(self, name: str) -> NoReturn:
+    def __delattr__(self, name: str) -> typing.NoReturn:
         raise AttributeError(f"a {type(self).__name__} is immutable, {name} cannot be deleted")
 
     def _values(self) -> tuple[object, ...]:
@@ -54,10 +57,10 @@ class Value:
     def __hash__(self) -> int:
         return hash(self._values())
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[typing.Any, ...]:
         slots = {name: getattr(self, name) for name in (*self._FIELDS, *self._DERIVED)}
         return _restored, (type(self), slots)
 
 
-def _restored(cls: type[Value], slots: dict[str, Any]) -> Value:
+def _restored(cls: type[Value], slots: dict[str, typing.Any]) -> Value:
     return cls._of(**slots)

@@ -6,6 +6,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from ._figures import drawing, save
 from .bench import NS_PER_BYTE, Bound, Measurement, size_text
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def _finish_panel(axes: "Axes", sizes: Sequence[int]) -> None:
     axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 
+@drawing()
 def draw(
     measurements: Sequence[Measurement], title: str, file: BinaryIO, image_format: str
 ) -> None:
@@ -172,4 +174,4 @@ def draw(
         _finish_panel(panel, sorted({measured.size for measured in members}))
     for panel in list(panels):  # a place that no family needs
         panel.remove()
-    figure.savefig(file, format=image_format)
+    save(figure, file, image_format)

@@ -11,6 +11,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 import click
 
+from ._figures import drawing, save
 from ._native import WINDOW_BYTES
 from ._subtree import window_count
 
@@ -162,6 +163,7 @@ def _groups(kinds: list[_Kind], columns: int) -> list[tuple[int, int]]:
     return found
 
 
+@drawing()
 def draw(
     maps: Sequence[DamageMap],
     file: BinaryIO,
@@ -181,8 +183,6 @@ def draw(
         heading: a line above all of them.
         notes: lines below them.
     """
-    import warnings
-
     from matplotlib.axes import Axes
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
@@ -275,6 +275,4 @@ def draw(
         panels[-1].set_axis_off()
         text = "\n".join(notes)
         panels[-1].text(0, 1, text, va="top", fontsize=10, parse_math=False)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script without a font here
-        figure.savefig(file, format=image_format)
+    save(figure, file, image_format)

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import Final, NamedTuple
 
-from ._native import DIGEST_BYTES, WINDOW_BYTES, TreeStream, residue, tree_leaves
+from ._native import (
+    DIGEST_BYTES,
+    WINDOW_BYTES,
+    TreeStream,
+    residue,
+    tree_leaves,
+    tree_root,
+)
 from ._parallel import in_order, most_under_way, thread_count
 from ._subtree import left_part, window_count
 from .files import FileError, RegularFile, read_chunks
@@ -24,6 +31,7 @@ TREE_CHUNK_BYTES: Final = 128 * WINDOW_BYTES
 # 1.5 MiB, which that many have in use, a file of any size takes less than 64 MiB.
 _THREADS_MOST: Final = 16
 _LEAVES_AT_ONCE: Final = 4096  # 128 KiB of a sidecar
+_LEAVES_OF_MANY: Final = 1 << 15  # 1 MiB, which has the leaves of many small files
 
 
 def tree_witness_file(
@@ -144,6 +152,45 @@ def leaves_of(sidecar: RegularFile, witnesses: Iterable[TreeWitness]) -> list[Le
             f"of {first} windows: it is damaged, or that of another witness"
         )
     return found
+
+
+def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]]) -> int | None:
+    """Hold a sidecar against the trees that it should have the leaves of, in constant memory.
+
+    Args:
+        sidecar: the open file.
+        trees: the bytes and the root of each, in the order of their leaves.
+
+    Returns:
+        The index of the first tree whose leaves are not where they must be, or the number of trees
+        where other bytes follow; None where the sidecar has the leaves of all of them, and no more.
+
+    Raises:
+        FileError: not readable.
+    """
+    index = -1
+    at = begin = 0  # in leaves: of this tree, and of what is read
+    some = b""
+    for index, (size, root) in enumerate(trees):
+        count = window_count(size)
+        if (at + count) * DIGEST_BYTES > sidecar.size:
+            return index
+        if count > _LEAVES_OF_MANY:
+            stream = TreeStream()
+            for first in range(at, at + count, _LEAVES_OF_MANY):
+                part = min(_LEAVES_OF_MANY, at + count - first)
+                stream.append(sidecar.read(first * DIGEST_BYTES, part * DIGEST_BYTES), 0)
+            found, _, _ = stream.result()
+        else:
+            if at + count > begin + len(some) // DIGEST_BYTES:
+                begin = at
+                some = sidecar.read(at * DIGEST_BYTES, _LEAVES_OF_MANY * DIGEST_BYTES)
+            start = (at - begin) * DIGEST_BYTES
+            found = tree_root(some[start : start + count * DIGEST_BYTES])
+        if found != root:
+            return index
+        at += count
+    return None if sidecar.size == at * DIGEST_BYTES else index + 1
 
 
 class Run(NamedTuple):

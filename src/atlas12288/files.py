@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files as a source of chunks in constant memory, and files that are written whole or not at all.
+"""Files as a source of chunks in constant memory.
 
 Files are read, not mapped: a mapped file that another process shortens kills the reader.
 """
@@ -10,10 +10,11 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
+from unicodedata import category, is_normalized
 
 from ._native import WINDOW_BYTES
 from ._parallel import ring
@@ -32,31 +33,39 @@ _KINDS = (
     (stat.S_ISSOCK, "is a socket"),
 )
 CHANGED = "changed while it was read"
-# What `atomic_write` has beside its file meanwhile, and leaves there when it is killed: for glob.
-TEMPORARY = f".atlas12288-{16 * '[0-9a-f]'}.tmp"
 
 
 def shown(name: str) -> str:
-    r"""A file name for people: one line, and no two names look the same.
+    r"""Return a file name for people: one line, and no two names look the same.
 
     Args:
         name: a name as Python gives it; bytes that are not UTF-8 are lone surrogates.
 
     Returns:
         The name, with a backslash as `\\`, a byte that is not UTF-8 as `\xNN`, and other characters
-        that cannot be printed as in Python's string literals.
+        that cannot be printed as in Python's string literals. So are, in a name that is not in
+        Unicode's form NFC, the characters that make it differ: an accent of its own looks like the
+        letter that has it.
     """
+    composed = is_normalized("NFC", name)
 
     def escape(character: str) -> str:
         if character == "\\":
             return "\\\\"
-        if character.isprintable():
+        if character.isprintable() and (composed or _stands_alone(character)):
             return character
         if 0xDC80 <= ord(character) <= 0xDCFF:  # PEP 383
             return f"\\x{ord(character) - 0xDC00:02x}"
         return character.encode("unicode_escape").decode("ascii")
 
     return "".join(map(escape, name))
+
+
+def _stands_alone(character: str) -> bool:
+    """Is it a character that NFC neither replaces nor joins with the one before?"""
+    # Marks, and the Hangul vowels and finals, are all that NFC joins with what is before them.
+    joins = category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
+    return not joins and is_normalized("NFC", character)
 
 
 class FileError(Exception):
@@ -76,35 +85,67 @@ def file_errors() -> Iterator[None]:
 
 
 def require_regular(mode: int) -> None:
-    """Refuses, with FileError, the `st_mode` of what is not a regular file."""
+    """Refuse, with FileError, the `st_mode` of what is not a regular file."""
+    if stat.S_ISREG(mode):  # by far the most
+        return
     for is_kind, text in _KINDS:
         if is_kind(mode):
             raise FileError(f"{text}; only regular files and standard input ({STDIN}) are read")
 
 
-def _open_without_waiting(name: str | bytes, flags: int) -> int:
-    # O_NONBLOCK: to open a FIFO without a writer would hang.
-    return os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)
+def is_pipe(status: os.stat_result) -> bool:
+    """Is it a pipe that some process made, such as `<(command)` and `/dev/stdin` of a shell?
+
+    A FIFO with a name in a folder is none: anybody may have put it there, and to open it may hang.
+    """
+    if not stat.S_ISFIFO(status.st_mode):
+        return False
+    ends = os.pipe()
+    try:
+        return os.fstat(ends[0]).st_dev == status.st_dev
+    finally:
+        for end in ends:
+            os.close(end)
 
 
-def open_regular(name: str | bytes) -> io.FileIO:
-    """A regular file, open for reading.
+def open_regular(
+    name: str | bytes, *, folder: int | None = None, follow: bool = True, or_pipe: bool = False
+) -> io.FileIO:
+    """Return a regular file, open for reading.
+
+    Args:
+        name: its path.
+        folder: the descriptor of the folder that the path is relative to; None for the current one.
+        follow: may the path be that of a symbolic link?
+        or_pipe: a pipe is taken too.
 
     Raises:
         OSError: it cannot be opened.
         FileError: it is not a regular file.
     """
+    # O_NONBLOCK: to open a FIFO without a writer would hang.
+    more = os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     # Judged before it is opened, because opening a device can act on it, and again after, because
     # the name may by then be another file.
-    require_regular(os.stat(name).st_mode)  # noqa: PTH116 - a name of bytes is no Path
-    file = io.FileIO(name, "rb", opener=_open_without_waiting)
+    status = os.stat(name, dir_fd=folder, follow_symlinks=follow)
+    if stat.S_ISLNK(status.st_mode):
+        raise FileError("is a symbolic link, which is not followed")
+    _require_readable(status, or_pipe)
+    file = io.FileIO(
+        name, "rb", opener=lambda path, flags: os.open(path, flags | more, dir_fd=folder)
+    )
     try:
-        require_regular(os.fstat(file.fileno()).st_mode)
+        _require_readable(os.fstat(file.fileno()), or_pipe)
         os.set_blocking(file.fileno(), True)
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _require_readable(status: os.stat_result, or_pipe: bool) -> None:
+    if not (or_pipe and is_pipe(status)):
+        require_regular(status.st_mode)
 
 
 def _open_stdin() -> io.FileIO:
@@ -133,14 +174,19 @@ def read_chunks(
     *,
     chunk_bytes: int = CHUNK_BYTES,
     buffers: int = 1,
+    or_pipe: bool = False,
+    opened: Callable[[os.stat_result], object] | None = None,
 ) -> Generator[memoryview, None, None]:
-    """The bytes of a file, chunk by chunk, in constant memory.
+    """Yield the bytes of a file, chunk by chunk, in constant memory.
 
     Args:
         name: a path, or `-` for standard input. A path must be a regular file.
         advance: called with the number of bytes after each chunk.
         chunk_bytes: of each chunk but the last one, which is shorter.
         buffers: a chunk is valid until this many later ones are taken.
+        or_pipe: a path may be that of a pipe: for what is read once for what it says, such as a
+            list. A file that is witnessed is one that can be read again.
+        opened: called with what the system says of the open file, before the first chunk.
 
     Yields:
         The chunks, in order.
@@ -148,10 +194,16 @@ def read_chunks(
     Raises:
         FileError: not a regular file, not readable, or changed while it was read.
     """
-    with file_errors(), _open_stdin() if name == STDIN else open_regular(name) as file:
+    with (
+        file_errors(),
+        _open_stdin() if name == STDIN else open_regular(name, or_pipe=or_pipe) as file,
+    ):
         before = os.fstat(file.fileno())
+        if opened is not None:
+            opened(before)
         # Standard input may start anywhere in its file, or be a pipe: its size says nothing.
-        size = None if name == STDIN else before.st_size
+        is_whole = name != STDIN and stat.S_ISREG(before.st_mode)
+        size = before.st_size if is_whole else None
         total = 0
         if size is not None:
             chunk_bytes = min(chunk_bytes, size + 1)  # one more, to see that it has grown
@@ -181,18 +233,30 @@ class RegularFile:
 
     Args:
         name: its path.
+        folder, follow: as for `open_regular`.
 
     Attributes:
-        size: its bytes when it was opened.
+        name: as above.
+        status: what the system said of it when it was opened.
+        size: its bytes then.
 
     Raises:
         FileError: not a regular file, or not readable; also from `read`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, folder: int | None = None, follow: bool = True) -> None:
+        self.name = name
         with file_errors():
-            self._file = open_regular(name)
-            self.size = os.fstat(self._file.fileno()).st_size
+            self._file = open_regular(name, folder=folder, follow=follow)
+            self.status = os.fstat(self._file.fileno())
+            self.size = self.status.st_size
+
+    def chunks(self) -> Iterator[bytes]:
+        """All its bytes, from the start to its end, some at a time."""
+        at = 0
+        while part := self.read(at, CHUNK_BYTES):
+            yield part
+            at += len(part)
 
     def read(self, start: int, count: int) -> bytes:
         """The bytes from `start` on, `count` of them or those up to the end of the file."""
@@ -228,7 +292,7 @@ def expected_bytes(names: list[str]) -> int | None:
 
 
 def require_writable(name: str, inputs: list[str]) -> None:
-    """Refuses an output file that `atomic_write` could not write, before any work is done.
+    """Refuses an output file that could not be written, before any work is done.
 
     Args:
         name: the file to be written.
@@ -252,50 +316,6 @@ def require_writable(name: str, inputs: list[str]) -> None:
         for source in map(Path, inputs):
             if str(source) != STDIN and source.exists() and source.samefile(target):
                 raise FileError("is also read, and is not replaced")
-
-
-@contextmanager
-def atomic_write(name: str) -> Iterator[BinaryIO]:
-    """A file to write that gets its name only when it is complete and on the disk.
-
-    Until then, and after any failure or Ctrl-C, the name is what it was before. A symbolic link
-    is followed, so that its target is replaced.
-
-    Args:
-        name: the file to write or replace.
-
-    Raises:
-        FileError: the file cannot be written.
-    """
-    with atomic_write_all(name) as (file,):
-        yield file
-
-
-@contextmanager
-def atomic_write_all(*names: str) -> Iterator[tuple[BinaryIO, ...]]:
-    """Files to write as by `atomic_write`. None gets its name before all are on the disk; then they
-    get them in their order."""
-    for name in names:
-        require_writable(name, [])
-    targets = [Path(name).resolve() for name in names]
-    # Not tempfile: its files are private, and these are to have the mode of any new file.
-    parts = [target.with_name(f".atlas12288-{os.urandom(8).hex()}.tmp") for target in targets]
-    try:
-        with ExitStack() as stack:
-            files = tuple(stack.enter_context(part.open("xb")) for part in parts)
-            yield files
-            for file in files:
-                file.flush()
-                os.fsync(file.fileno())
-        for part, target in zip(parts, targets, strict=True):
-            part.replace(target)
-    except BaseException as error:
-        for part in parts:
-            part.unlink(missing_ok=True)
-        # A regular file is no pipe: a broken one is the caller's, standard output for example.
-        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            raise FileError(error.strerror or str(error)) from error
-        raise
 
 
 def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:

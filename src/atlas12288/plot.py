@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 
 import click
 
+from ._figures import drawing, save
 from ._native import MODULUS, WINDOW_BYTES
 
 MAX_COLUMNS: Final = 1024
@@ -96,6 +97,7 @@ class ResidueMap:
         )
 
 
+@drawing()
 def draw(maps: Sequence[ResidueMap], file: BinaryIO, image_format: str) -> None:
     """Draws the pictures of several files below each other.
 
@@ -106,8 +108,6 @@ def draw(maps: Sequence[ResidueMap], file: BinaryIO, image_format: str) -> None:
         file: where the image goes.
         image_format: "png", "svg" or "pdf".
     """
-    import warnings
-
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator
@@ -150,6 +150,4 @@ def draw(maps: Sequence[ResidueMap], file: BinaryIO, image_format: str) -> None:
         place.set_xlim(0, end)
         place.set_ylim(-1.5, MODULUS - 0.5)
         histogram.barh(range(MODULUS), totals, color=["green"] + ["indigo"] * (MODULUS - 1))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script without a font here
-        figure.savefig(file, format=image_format)
+    save(figure, file, image_format)

@@ -12,16 +12,11 @@ on one line each; as strict as that of a witness.
 from __future__ import annotations
 
 from . import _json
-from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, tree_leaves, tree_node
+from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, int_in, tree_leaves, tree_node
 from ._subtree import Subtree, left_part, prefix_root, range_root
+from ._types import Buffer, typing
 from ._value import Value
-from .witness import TREE_ALGORITHM, UINT64_MAX
-
-TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
-if TYPE_CHECKING:
-    from typing import Self
-
-    from typing_extensions import Buffer
+from .witness import TREE_ALGORITHM
 
 INCLUSION_TYPE = "atlas12288/inclusion-proof/v1"
 CONSISTENCY_TYPE = "atlas12288/consistency-proof/v1"
@@ -29,7 +24,8 @@ _INCLUSION_KEYS = ("type", "algorithm", "index", "size", "path", "root")
 _CONSISTENCY_KEYS = (
     *("type", "algorithm", "old_size", "new_size", "path", "old_root", "new_root"),
 )
-_SIZE_MOST = -(-UINT64_MAX // WINDOW_BYTES)
+_SIZE_MOST = (2**63 - 1) // WINDOW_BYTES  # of a file: its offsets have 63 bits
+PROOF_MOST_BYTES = 16384  # of a proof in JSON: its path has at most 51 hashes
 
 
 class InclusionProof(Value):
@@ -53,7 +49,7 @@ class InclusionProof(Value):
     root: bytes
 
     @classmethod
-    def _in_tree(cls, tree: Subtree, size: int, index: int) -> Self:
+    def _in_tree(cls, tree: Subtree, size: int, index: int) -> typing.Self:
         """PATH(index, D[size]) of section 2.1.3.1."""
         path = []
         start, stop = 0, size
@@ -109,7 +105,7 @@ class InclusionProof(Value):
         return _json.write(dict(zip(_INCLUSION_KEYS, values, strict=True)))
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    def from_json(cls, text: str | bytes) -> typing.Self:
         """The proof of a JSON text, as `to_json` gives it; bytes are UTF-8.
 
         Raises:
@@ -153,7 +149,7 @@ class ConsistencyProof(Value):
     new_root: bytes
 
     @classmethod
-    def _in_tree(cls, tree: Subtree, size: int, old_size: int) -> Self:
+    def _in_tree(cls, tree: Subtree, size: int, old_size: int) -> typing.Self:
         """PROOF(old_size, D[size]) of section 2.1.4.1; empty where both are equal."""
         path = []
         start, stop, left = 0, size, old_size
@@ -176,19 +172,26 @@ class ConsistencyProof(Value):
             new_root=tree.root,
         )
 
-    def verify(self, old_root: Buffer, new_root: Buffer) -> bool:
+    def verify(self, old_root: Buffer, new_root: Buffer, *, old_size: int, new_size: int) -> bool:
         """Does the tree of the new root begin with the windows of the old one?
 
+        A root does not tell the size of its tree, so that a proof may hold for other sizes too, and
+        say that another part of the data is the old one. So the sizes are needed beside the roots;
+        `TreeWitness.verify_consistency` takes all four from two witnesses.
+
         Args:
-            old_root, new_root: 32 bytes each, from where you trust them; those of the proof are
-                only compared with them.
+            old_root, new_root: 32 bytes each.
+            old_size, new_size: how many windows the two trees have.
+                All four are from where you trust them; those of the proof are only compared with
+                them.
 
         Raises:
-            ValueError: a root has not 32 bytes.
-            TypeError, BufferError: an argument is not a C-contiguous buffer.
+            ValueError: a root has not 32 bytes, or a size is negative.
+            TypeError, BufferError: a root is not a C-contiguous buffer, or a size not an int.
         """
         roots = _root_of(old_root, "old_root"), _root_of(new_root, "new_root")
-        if roots != (self.old_root, self.new_root):
+        sizes = int_in(old_size, "old_size", 0, None), int_in(new_size, "new_size", 0, None)
+        if roots != (self.old_root, self.new_root) or sizes != (self.old_size, self.new_size):
             return False
         if self.old_size == self.new_size:
             return not self.path and self.old_root == self.new_root
@@ -232,7 +235,7 @@ class ConsistencyProof(Value):
         return _json.write(dict(zip(_CONSISTENCY_KEYS, values, strict=True)))
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    def from_json(cls, text: str | bytes) -> typing.Self:
         """The proof of a JSON text, as `to_json` gives it; bytes are UTF-8.
 
         Raises:

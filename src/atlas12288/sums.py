@@ -14,7 +14,7 @@ from ._native import DIGEST_BYTES
 
 # Twice what a system takes as a path, where each byte may be escaped, and more. Without a bound a
 # file of zeros would be one line that no memory holds.
-_MAX_LINE_BYTES: Final = 16384
+LINE_MOST_BYTES: Final = 16384
 
 _HEX: Final = rb"([0-9A-Fa-f]{%d})" % (2 * DIGEST_BYTES)
 _PLAIN: Final = re.compile(rb"[ \t]*(\\?)" + _HEX + rb"[ \t](.+)", re.DOTALL)
@@ -58,7 +58,8 @@ def sums_line(digest: bytes, path: bytes) -> bytes:
 def verdict_line(path: bytes, verdict: str) -> bytes:
     """The line in which `sha256sum -c` says how it is with a file, without its end.
 
-    It is that of coreutils from 9.2 on; older ones escape only names that hold a newline.
+    It is that of coreutils 9.2 to 9.10. Older ones escape only names that hold a newline, and
+    newer ones put names that a shell would take apart in quotes.
     """
     mark, name = _escaped(path)
     return mark + name + b": " + verdict.encode("ascii")
@@ -87,7 +88,7 @@ def read_sums(chunks: Iterable[bytes | memoryview]) -> Iterator[tuple[int, Sum |
         line = whole_line.removesuffix(b"\r")
         if not line or line.startswith(b"#"):
             continue
-        if len(line) > _MAX_LINE_BYTES or b"\0" in line:
+        if len(line) > LINE_MOST_BYTES or b"\0" in line:
             yield number, None
         elif match := _PLAIN.fullmatch(line):
             mark, digits, name = match.groups()
@@ -113,7 +114,7 @@ def _lines(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     for chunk in chunks:
         *lines, rest = (rest + bytes(chunk)).split(b"\n")
         yield from lines
-        rest = rest[: _MAX_LINE_BYTES + 2]  # and a carriage return
+        rest = rest[: LINE_MOST_BYTES + 2]  # and a carriage return
     if rest:
         yield rest
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 from . import _native
@@ -26,23 +27,11 @@ from ._subtree import (
     with_blocks,
     with_residues,
 )
+from ._types import Buffer, Readable, typing
 from ._value import Value
 from .errors import StateError, WitnessError
 from .proofs import ConsistencyProof, InclusionProof
 from .witness import ALGORITHM, TREE_ALGORITHM, Record, Witness, read_record
-
-TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import Protocol, Self
-
-    from typing_extensions import Buffer
-
-    class Readable(Protocol):
-        """A binary file."""
-
-        def readinto(self, buffer: memoryview, /) -> int | None: ...
-
 
 # One thread reads a file for all that hash; from about ten on they wait for it. With the buffers of
 # these, 18 of 3 MiB, a file of any size takes less than 64 MiB.
@@ -76,7 +65,9 @@ class TreeWitness(Record, Value):
     _tree: Subtree | None
 
     @classmethod
-    def generate(cls, buf: Buffer, /, *, threads: int | None = None, leaves: bool = True) -> Self:
+    def generate(
+        cls, buf: Buffer, /, *, threads: int | None = None, leaves: bool = True
+    ) -> typing.Self:
         """The witness of the bytes of `buf`, which may be empty, with the present time.
 
         Args:
@@ -101,7 +92,7 @@ class TreeWitness(Record, Value):
     @classmethod
     def generate_from(
         cls, file: Readable, /, *, threads: int | None = None, leaves: bool = True
-    ) -> Self:
+    ) -> typing.Self:
         """The witness of a binary file, from where it stands to its end; as `generate`.
 
         Reading and hashing overlap. It takes less than 64 MiB, and 33 bytes a window for the
@@ -117,7 +108,7 @@ class TreeWitness(Record, Value):
         return cls._of_runs(_runs_of(file, most_under_way(count)), count, leaves)
 
     @classmethod
-    def _of_runs(cls, runs: Iterable[memoryview], threads: int, leaves: bool) -> Self:
+    def _of_runs(cls, runs: Iterable[memoryview], threads: int, leaves: bool) -> typing.Self:
         length = 0
         blocks: dict[int, Subtree] = {}
         # Without leaves, what is left of 3 MiB is 33 bytes: blocks are nodes of one height.
@@ -138,19 +129,19 @@ class TreeWitness(Record, Value):
         return cls._of_parts(length, residue, root, time.time_ns(), None)
 
     @classmethod
-    def _of_tree(cls, tree: Subtree, length: int) -> Self:
+    def _of_tree(cls, tree: Subtree, length: int) -> typing.Self:
         return cls._of_parts(length, tree.residue or 0, tree.root, time.time_ns(), tree)
 
     @classmethod
     def _of_parts(
         cls, length: int, residue: int, root: bytes, timestamp_ns: int, tree: Subtree | None
-    ) -> Self:
+    ) -> typing.Self:
         return cls._of(
             length=length, residue=residue, root=root, timestamp_ns=timestamp_ns, _tree=tree
         )
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    def from_json(cls, text: str | bytes) -> typing.Self:
         """The witness of a JSON text, as `to_json` gives it, without leaves; bytes are UTF-8.
 
         Raises:
@@ -182,7 +173,7 @@ class TreeWitness(Record, Value):
             return None
         return b"".join(block.hashes for block in self._tree.blocks())
 
-    def with_leaves(self, leaves: Buffer, /) -> Self:
+    def with_leaves(self, leaves: Buffer, /) -> typing.Self:
         """The same witness with leaves, for example those of a sidecar.
 
         Raises:
@@ -246,7 +237,9 @@ class TreeWitness(Record, Value):
         purpose = "changed_windows()"
         return list(changed_windows(self._known_tree(purpose), other._known_tree(purpose)))
 
-    def update(self, buf: Buffer, windows: Iterable[int], /, *, threads: int | None = None) -> Self:
+    def update(
+        self, buf: Buffer, windows: Iterable[int], /, *, threads: int | None = None
+    ) -> typing.Self:
         """The witness of the region after a change of some windows, with the present time.
 
         This witness stays what it is; both share what did not change. O(changed windows x log
@@ -341,6 +334,14 @@ class TreeWitness(Record, Value):
             raise ValueError("the region is empty, must have a window for prove_consistency()")
         size = int_in(old, "old", 1, self.windows)
         return ConsistencyProof._in_tree(tree, self.windows, size)
+
+    def verify_consistency(self, old: TreeWitness, proof: ConsistencyProof, /) -> bool:
+        """Does the region begin with the windows of an older one?
+
+        Roots and sizes are those of the two witnesses, so that the proof can claim no others. It
+        needs no leaves.
+        """
+        return proof.verify(old.root, self.root, old_size=old.windows, new_size=self.windows)
 
 
 class TreeHash(_native.TreeStream):

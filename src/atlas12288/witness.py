@@ -13,11 +13,9 @@ from __future__ import annotations
 import time
 
 from . import _json, _native
+from ._types import typing
 
-TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
-if TYPE_CHECKING:
-    from typing import Self
-
+TYPE_CHECKING = False
 JSON_TYPE = "atlas12288/witness/v1"
 ALGORITHM = "sha256"
 TREE_ALGORITHM = "sha256-merkle-12288"
@@ -97,7 +95,7 @@ class Witness(_native.Witness, Record):
     __slots__ = ()
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    def from_json(cls, text: str | bytes) -> typing.Self:
         """The witness of a JSON text, as `to_json` gives it; bytes are UTF-8.
 
         Raises:
@@ -117,7 +115,12 @@ class Witness(_native.Witness, Record):
 
 
 class WitnessStream(_native.WitnessStream):
-    """The witness of data that comes in chunks of any size, in constant memory.
+    """WitnessStream(data=b"")
+
+    The witness of data that comes in chunks of any size, in constant memory.
+
+    Args:
+        data: the first chunk.
 
     `update(chunk)` takes the next bytes. One stream is used by one thread at a time; StateError for
     the second one. Header: Witnesses.

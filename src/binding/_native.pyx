@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # cython: language_level=3, freethreading_compatible=True, auto_pickle=False, autotestdict=False
-# cython: binding=False, embedsignature=True, embedsignature.format=clinic
+# cython: binding=False, embedsignature=True, embedsignature.format=clinic, nonecheck=True
 """The C API of atlas/conservation.h for Python, one to one, over any buffer, without copying.
 
 This module knows nothing above it: `errors` hands its classes down by `register_errors`. Functions
 are not bound (binding=False) because in the limited API of 3.11 only builtin ones take their
-arguments without a tuple.
+arguments without a tuple. What is None is not taken for an object of ours (nonecheck=True): an
+AttributeError, where C would read the memory of None.
 """
 
 cimport cython

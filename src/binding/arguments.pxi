@@ -103,15 +103,33 @@ cdef uint8_t nothing = 0
 
 
 cdef bint has_objects(const char *format) noexcept:
-    """Does a buffer format (PEP 3118) hold object pointers? Names of fields stand in colons."""
-    cdef bint in_name = False
+    """Does a buffer format (PEP 3118) hold object pointers? NULL stands for "B".
+
+    A name follows its field's type, in colons, and PEP 3118 has no word for a name that holds one:
+    of ctypes, `i:a::<O:b:` is an int `a:` and an object `b`. So where a colon stands that cannot
+    begin a name, or a name does not end, any O counts, and so does an O with a byte order in a
+    name: no format hides an object of ctypes, and what is refused in vain has an odd name.
+    """
+    cdef bint in_name = False, after_type = False, odd = False, letter = False
+    cdef char last = 0
+    if format is NULL:
+        return False
     while format[0] != 0:
+        if format[0] == b"O":
+            if not in_name or last == b"<" or last == b">":
+                return True
+            letter = True
         if format[0] == b":":
+            odd = odd or not (in_name or after_type)
             in_name = not in_name
-        elif format[0] == b"O" and not in_name:
-            return True
+            after_type = False
+        elif not in_name:
+            after_type = format[0] == b"?" or format[0] == b"}" or (
+                b"A" <= format[0] <= b"Z" or b"a" <= format[0] <= b"z"
+            )
+        last = format[0]
         format += 1
-    return False
+    return letter and (odd or in_name)
 
 
 cdef bint get_usual_buffer(object buf, int writable, Py_buffer *view) noexcept:
@@ -134,8 +152,9 @@ cdef int get_odd_buffer(object buf, str name, int writable, Py_buffer *view) exc
         try:
             PyObject_GetBuffer(buf, view, PyBUF_ND | PyBUF_FORMAT | writable)
             objects = has_objects(view.format)
-        except ValueError:
-            # NumPy has no format for some dtypes, such as datetime64, and gives them without one.
+        except (TypeError, ValueError):
+            # NumPy has no format for some dtypes, such as datetime64, and gives them without one;
+            # for scalars of dtypes that others made it says so by a TypeError.
             objects = getattr(getattr(buf, "dtype", None), "hasobject", False)
             PyObject_GetBuffer(buf, view, PyBUF_SIMPLE | writable)
     except (BufferError, ValueError) as error:

@@ -144,7 +144,7 @@ cdef class Residue:
 
     def copy(self):
         """Another Residue of the same chunks, to go on from here in two ways."""
-        cdef Residue other = type(self).__new__(type(self))
+        cdef Residue other = Residue.__new__(type(self))
         other.total = self.total
         return other
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Domains.
 
+import contextvars
+
 cdef class Domain:
     """Domain(bytes, budget_class=0)\n--\n
     The handle of a domain (atlas_domain_t) and its attached buffer. Users see `atlas12288.Domain`.
@@ -12,7 +14,7 @@ cdef class Domain:
     cdef _Region region
     cdef size_t capacity
     cdef bint is_closed
-    cdef int open_transactions
+    cdef _Entry innermost  # of the open transactions, None where none is open
 
     def __init__(self, bytes, budget_class=0):
         size = index_of(bytes, "bytes")
@@ -62,9 +64,7 @@ cdef class Domain:
     def budget(self):
         """The budget of the domain."""
         self.check()
-        cdef Budget budget = Budget.__new__(Budget)
-        budget.domain = self
-        return budget
+        return Budget.__new__(Budget, self)
 
     @property
     def state(self):
@@ -114,10 +114,10 @@ cdef class Domain:
         """OPEN -> COMMITTED, once; the witness, a `cls`."""
         cdef _Region region
         # Made before: where Python has no memory for it, the domain must still be OPEN.
-        cdef Witness witness = cls.__new__(cls)
+        cdef Witness witness = Witness.__new__(cls)
         with cython.critical_section(self):
             region = self.attached_region()
-            if self.open_transactions != 0:
+            if self.innermost is not None:
                 raise_error(ATLAS_E_STATE, "a transaction is open, must be closed before a commit")
         state = release_gil(region.len(), HASH_GIL_BYTES)
         cdef int code = atlas_domain_commit(self.handle)
@@ -137,14 +137,19 @@ cdef class Domain:
         """A context manager for changes that must keep the law.
 
         Where the body raises, or leaves bytes that are not conserved, the bytes are restored to
-        what they were at the start; the latter raises ConservationError. Transactions nest; a
-        commit inside one is a StateError. Entering raises StateError where nothing is attached or
-        the domain is COMMITTED, BufferError where the bytes are read-only.
+        what they were at the start; the latter raises ConservationError. A commit inside one is a
+        StateError. Entering raises StateError where nothing is attached or the domain is COMMITTED,
+        BufferError where the bytes are read-only.
+
+        Transactions of one domain nest, because each restores the whole region: while one is open,
+        only its own body may enter another, which must be left first. To enter one from another
+        thread or task raises StateError, as it would undo or be undone. One that is left while
+        another is open that was entered later raises StateError, and so does that other one when it
+        is left: of both nothing is restored, so that no change is lost, and the law is not looked
+        at.
         """
         self.check()
-        cdef Transaction transaction = Transaction.__new__(Transaction)
-        transaction.domain = self
-        return transaction
+        return Transaction.__new__(Transaction, self)
 
     def close(self):
         """Gives the attached buffer back. A call of another thread on it ends first. Idempotent."""
@@ -163,7 +168,12 @@ cdef class Domain:
         self.close()
 
 
+cdef object not_made(str name, str way):
+    return TypeError(f"a {name} is got from {way}, not by {name}()")
+
+
 @cython.final
+@cython.no_gc_clear  # never without its domain, through which every cycle goes
 cdef class Budget:
     """The budget of a domain, an integer in 0..95; got from `Domain.budget`. Thread-safe.
 
@@ -172,8 +182,13 @@ cdef class Budget:
 
     cdef Domain domain
 
+    def __cinit__(self, Domain domain=None):
+        if domain is None:
+            raise not_made("Budget", "Domain.budget")
+        self.domain = domain
+
     def __init__(self, *args, **kwargs):
-        raise TypeError("a Budget is got from Domain.budget")
+        raise not_made("Budget", "Domain.budget")
 
     @property
     def available(self):
@@ -212,13 +227,11 @@ cdef class Budget:
         StateError when the domain is closed.
         """
         self.domain.check()
-        cdef Lease lease = Lease.__new__(Lease)
-        lease.domain = self.domain
-        lease.amount = <uint8_t>byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)
-        return lease
+        return Lease.__new__(Lease, self.domain, amt)
 
 
 @cython.final
+@cython.no_gc_clear  # never without its domain, through which every cycle goes
 cdef class Lease:
     """What `Budget.lease` gives. May be entered again after it was left, not while it is held."""
 
@@ -226,8 +239,14 @@ cdef class Lease:
     cdef uint8_t amount
     cdef bint held
 
+    def __cinit__(self, Domain domain=None, amt=0):
+        if domain is None:
+            raise not_made("Lease", "Budget.lease()")
+        self.domain = domain
+        self.amount = <uint8_t>byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)
+
     def __init__(self, *args, **kwargs):
-        raise TypeError("a Lease is got from Budget.lease()")
+        raise not_made("Lease", "Budget.lease()")
 
     @property
     def amt(self):
@@ -254,51 +273,119 @@ cdef class Lease:
 
 
 @cython.final
+cdef class _Entry:
+    """One entering of a transaction; the open ones of a domain are linked, innermost first."""
+
+    cdef _Entry around  # the one whose body it is in, None for the first
+    cdef bint is_open  # until it begins to be left
+    cdef bint crossed  # does not nest with another one: nothing may be restored
+
+    def __init__(self, *args, **kwargs):
+        raise not_made("_Entry", "Transaction.__enter__()")
+
+
+# The entries whose bodies the running code is in: each thread and each task has its own.
+cdef object entered = contextvars.ContextVar("atlas12288 transactions", default=())
+
+
+@cython.final
+@cython.no_gc_clear  # `__dealloc__` needs what it has; see Budget, and _Region for the buffer
 cdef class Transaction:
     """What `Domain.transaction` gives. It holds the region itself: a body may close the domain."""
 
     cdef Domain domain
+    cdef _Entry entry  # None where this is not open
     cdef _Region region
     cdef object before  # bytes
 
+    def __cinit__(self, Domain domain=None):
+        if domain is None:
+            raise not_made("Transaction", "Domain.transaction()")
+        self.domain = domain
+
     def __init__(self, *args, **kwargs):
-        raise TypeError("a Transaction is got from Domain.transaction()")
+        raise not_made("Transaction", "Domain.transaction()")
+
+    def __dealloc__(self):
+        if self.entry is not None:
+            self.entry.is_open = False  # never left; so that no context keeps it for ever
 
     def __enter__(self):
         cdef _Region region = self.domain.attached_region()
+        cdef _Entry entry = _Entry.__new__(_Entry)
+        cdef _Entry other, around
         if region.view.readonly:
             raise BufferError("the attached buffer is read-only, must be writable in a transaction")
         before = PyBytes_FromStringAndSize(NULL, region.view.len)
+        cdef tuple bodies = tuple([other for other in entered.get() if other.is_open])
+        entered.set((*bodies, entry))  # counts from is_open on; here memory may still run out
         with cython.critical_section(self):
-            if self.region is not None:
+            if self.entry is not None:
                 raise_error(
                     ATLAS_E_STATE, "the transaction is open, must be closed before it is entered"
                 )
             with cython.critical_section(self.domain):
                 if self.domain.present_state() != ATLAS_STATE_OPEN:
                     raise_error(ATLAS_E_STATE, "the domain is COMMITTED, must be OPEN")
-                self.domain.open_transactions += 1
+                around = self.domain.innermost
+                if around is not None and not (around.is_open and around in bodies):
+                    raise_error(
+                        ATLAS_E_STATE,
+                        "a transaction of the domain is open in another thread or task, or was "
+                        "never left, must be left first: transactions nest",
+                    )
+                entry.around = around
+                entry.is_open = True
+                self.domain.innermost = entry
+            self.entry = entry
             self.region = region
             self.before = before
         copy(<uint8_t *>PyBytes_AsString(before), region.data(), region.len())
         return self
 
+    cdef bint begin_to_leave(self, _Entry entry) except -1:
+        """Does it nest with all others? Then it bars the domain until `end`, else it is out."""
+        cdef _Entry inner = None
+        cdef _Entry other
+        with cython.critical_section(self.domain):
+            entry.is_open = False
+            other = self.domain.innermost
+            while other is not entry:
+                other.crossed = True
+                inner = other
+                other = other.around
+            if inner is not None:
+                entry.crossed = True
+                inner.around = entry.around
+            elif entry.crossed:
+                self.domain.innermost = entry.around
+        return not entry.crossed
+
     def __exit__(self, exc_type, exc, traceback):
         cdef _Region region
+        cdef _Entry entry
         with cython.critical_section(self):
+            entry = self.entry
             region = self.region
             before = self.before
+            self.entry = None
             self.region = None
             self.before = None
-        if region is None:
+        if entry is None:
             raise_error(ATLAS_E_STATE, "the transaction is not open, must be entered first")
+        if not self.begin_to_leave(entry):
+            raise_error(
+                ATLAS_E_STATE,
+                "the transaction does not nest with another one of the domain, must be left after "
+                "all that were entered later; nothing is restored",
+            )
         state = release_gil(region.len(), SUM_GIL_BYTES)
         cdef uint8_t left = atlas_conserved_residue(region.data(), region.len())
         restore_gil(state)
         if exc_type is not None or left != 0:
             copy(region.data(), <const uint8_t *>PyBytes_AsString(before), region.len())
         with cython.critical_section(self.domain):
-            self.domain.open_transactions -= 1
+            self.domain.innermost = entry.around
         if exc_type is None and left != 0:
             raise_error(
                 ATLAS_E_CONSERVATION,

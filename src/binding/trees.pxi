@@ -142,19 +142,20 @@ def tree_node(left, right, /):
 
 
 cdef class TreeStream:
-    """The root of data that comes in chunks of any size, in constant memory (atlas_tree_stream_t).
+    """TreeStream(data=b"")
+--
 
-    One stream is used by one thread at a time; StateError for the second one. Users see
-    `atlas12288.TreeHash`. Header: Trees.
+    The root of data that comes in chunks of any size, in constant memory (atlas_tree_stream_t).
+
+    Args: data, the first chunk. One stream is used by one thread at a time; StateError for the
+    second one. Users see `atlas12288.TreeHash`. Header: Trees.
     """
 
-    cdef atlas_tree_stream_t *handle
+    cdef atlas_tree_stream_t *handle  # set once, by `take` or the first use
     cdef bint in_use
 
-    def __cinit__(self):
-        self.handle = atlas_tree_stream_create()
-        if self.handle is NULL:
-            raise_last_error()
+    def __init__(self, data=b""):
+        self.update(data)
 
     def __dealloc__(self):
         atlas_tree_stream_destroy(self.handle)
@@ -166,8 +167,24 @@ cdef class TreeStream:
         with cython.critical_section(self):
             if self.in_use:
                 raise_error(ATLAS_E_STATE, "the stream is in use by another thread, must not be")
+            if self.handle is NULL:
+                self.handle = atlas_tree_stream_create()
+                if self.handle is NULL:
+                    raise_last_error()
             self.in_use = True
         return 0
+
+    cdef int take(self, atlas_tree_stream_t *handle) except -1:
+        """Owns `handle` from now on, as no other one later: a thread may be using it. Raises the
+        last error where it is NULL."""
+        if handle is NULL:
+            raise_last_error()
+        with cython.critical_section(self):
+            if self.handle is NULL:
+                self.handle = handle
+                return 0
+        atlas_tree_stream_destroy(handle)
+        raise_error(ATLAS_E_STATE, "the stream has begun already, must be a new one")
 
     def update(self, chunk, /):
         """Takes the next bytes, those of `chunk`.
@@ -222,12 +239,9 @@ cdef class TreeStream:
 
     def copy(self):
         """Another stream of the same bytes, to go on from here in two ways."""
-        cdef TreeStream other = type(self).__new__(type(self))
+        cdef TreeStream other = TreeStream.__new__(type(self))
         self.enter()
         handle = atlas_tree_stream_copy(self.handle)
         self.in_use = False
-        if handle is NULL:
-            raise_last_error()
-        atlas_tree_stream_destroy(other.handle)
-        other.handle = handle
+        other.take(handle)
         return other

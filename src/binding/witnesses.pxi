@@ -29,22 +29,31 @@ cdef class Witness:
             raise_last_error()
         cdef Witness witness
         try:
-            witness = cls.__new__(cls)
+            witness = Witness.__new__(cls)  # not that of a subclass, which may give any object
         except BaseException:
             atlas_witness_destroy(handle)
             raise
-        witness.handle = handle
+        witness.take(handle)
         return witness
+
+    cdef int take(self, atlas_witness_t *handle) except -1:
+        """Owns `handle` from now on, and no other one later: a witness is immutable."""
+        with cython.critical_section(self):
+            if self.handle is NULL:
+                self.handle = handle
+                return 0
+        atlas_witness_destroy(handle)
+        raise_error(ATLAS_E_STATE, "the witness is made already, must be made once")
 
     cdef int copy_of(self, const atlas_witness_t *witness) except -1:
         """Makes this, fresh from __new__, a copy of `witness`."""
         cdef uint8_t[ATLAS_WITNESS_BYTES] form
         if atlas_witness_to_bytes(witness, form) != ATLAS_OK:
             raise_last_error()
-        self.handle = atlas_witness_from_bytes(form, ATLAS_WITNESS_BYTES)
-        if self.handle is NULL:
+        handle = atlas_witness_from_bytes(form, ATLAS_WITNESS_BYTES)
+        if handle is NULL:
             raise_last_error()
-        return 0
+        return self.take(handle)
 
     @classmethod
     @cython.binding(True)  # without it, none in the limited API
@@ -148,19 +157,21 @@ cdef class Witness:
 
 
 cdef class WitnessStream:
-    """The witness of data that comes in chunks of any size, in constant memory.
+    """WitnessStream(data=b"")
+--
 
-    One stream is used by one thread at a time; StateError for the second one. bytes() gives its
-    state, from which `from_bytes` goes on; it can be pickled. Header: Witnesses.
+    The witness of data that comes in chunks of any size, in constant memory.
+
+    Args: data, the first chunk. One stream is used by one thread at a time; StateError for the
+    second one. bytes() gives its state, from which `from_bytes` goes on; it can be pickled.
+    Header: Witnesses.
     """
 
-    cdef atlas_witness_stream_t *handle
+    cdef atlas_witness_stream_t *handle  # set once, by `take` or the first use
     cdef bint in_use
 
-    def __cinit__(self):
-        self.handle = atlas_witness_stream_create()
-        if self.handle is NULL:
-            raise_last_error()
+    def __init__(self, data=b""):
+        self.update(data)
 
     def __dealloc__(self):
         atlas_witness_stream_destroy(self.handle)
@@ -174,21 +185,34 @@ cdef class WitnessStream:
         Raises WitnessError where `data` is not the byte form of a stream; TypeError or BufferError
         where it is not a C-contiguous buffer. Header: Witnesses.
         """
-        cdef WitnessStream stream = cls.__new__(cls)
+        cdef WitnessStream stream = WitnessStream.__new__(cls)
         cdef Span span
         hold(data, "data", 0, &span)
         handle = atlas_witness_stream_from_bytes(span.data, span.len)
         release(&span)
+        stream.take(handle)
+        return stream
+
+    cdef int take(self, atlas_witness_stream_t *handle) except -1:
+        """Owns `handle` from now on, as no other one later: a thread may be using it. Raises the
+        last error where it is NULL."""
         if handle is NULL:
             raise_last_error()
-        atlas_witness_stream_destroy(stream.handle)
-        stream.handle = handle
-        return stream
+        with cython.critical_section(self):
+            if self.handle is NULL:
+                self.handle = handle
+                return 0
+        atlas_witness_stream_destroy(handle)
+        raise_error(ATLAS_E_STATE, "the stream has begun already, must be a new one")
 
     cdef int enter(self) except -1:
         with cython.critical_section(self):
             if self.in_use:
                 raise_error(ATLAS_E_STATE, "the stream is in use by another thread, must not be")
+            if self.handle is NULL:
+                self.handle = atlas_witness_stream_create()
+                if self.handle is NULL:
+                    raise_last_error()
             self.in_use = True
         return 0
 

@@ -371,6 +371,60 @@ static void case_conserved_delta(void)
     CHECK_OK(atlas_conserved_delta(after, before, 4) == (sum_before - sum_after) % ATLAS_MODULUS);
 }
 
+#define WRAP_TEXT "wrap around the end of the address space"
+
+/* Each function that is given a region, with one whose bytes go on at address 0, and with a length
+ * that is -1, which reaches around from any address. What is refused was not touched. */
+static void case_wrap_around(void)
+{
+    uint8_t* last_page = (uint8_t*)(UINTPTR_MAX - (ATLAS_PAGE_BYTES - 1));
+    const struct {
+        uint8_t* base;
+        size_t len;
+    } wrong[] = {{last_page, ATLAS_PAGE_BYTES + 1}, {last_page + 200, 57}, {region, SIZE_MAX}};
+    atlas_domain_t* domain = atlas_domain_create(SIZE_MAX, 0);
+    atlas_witness_t* w = atlas_witness_generate(region, sizeof region);
+    atlas_witness_stream_t* stream = atlas_witness_stream_create();
+    atlas_tree_stream_t* tree = atlas_tree_stream_create();
+    uint8_t out[ATLAS_DIGEST_BYTES];
+    uint64_t state = 7;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        uint8_t* base = wrong[i].base;
+        size_t len = wrong[i].len;
+#define REFUSED(name, refused)                                                                     \
+    CHECK_REFUSED(refused, ATLAS_E_MEMORY, "atlas_" name, WRAP_TEXT)
+        REFUSED("domain_attach", atlas_domain_attach(domain, base, len) == ATLAS_E_MEMORY);
+        REFUSED("witness_generate", atlas_witness_generate(base, len) == NULL);
+        REFUSED("witness_verify", !atlas_witness_verify(w, base, len));
+        REFUSED("witness_stream_update",
+                atlas_witness_stream_update(stream, base, len) == ATLAS_E_MEMORY);
+        REFUSED("conserved_delta", atlas_conserved_delta(base, region, len) == 0);
+        REFUSED("conserved_delta", atlas_conserved_delta(region, base, len) == 0);
+        REFUSED("conserved_residue", atlas_conserved_residue(base, len) == 0);
+        REFUSED("conserved_check", !atlas_conserved_check(base, len));
+        REFUSED("conserved_window_residues",
+                atlas_conserved_window_residues(base, len, out) == ATLAS_E_MEMORY);
+        REFUSED("conserved_update", atlas_conserved_update(&state, base, len) == ATLAS_E_MEMORY);
+        REFUSED("conserved_memcpy", atlas_conserved_memcpy(base, region, len) == ATLAS_E_MEMORY);
+        REFUSED("conserved_memcpy", atlas_conserved_memcpy(region, base, len) == ATLAS_E_MEMORY);
+        REFUSED("conserved_memset", atlas_conserved_memset(base, 1, len) == ATLAS_E_MEMORY);
+        REFUSED("conserved_fixup", atlas_conserved_fixup(base, len) == ATLAS_E_MEMORY);
+        REFUSED("tree_leaves", atlas_tree_leaves(base, len, out, &state) == ATLAS_E_MEMORY);
+        REFUSED("tree_stream_update", atlas_tree_stream_update(tree, base, len) == ATLAS_E_MEMORY);
+#undef REFUSED
+    }
+    CHECK(state == 7);
+    uint64_t length = 7;
+    CHECK_OK(atlas_tree_stream_root(tree, out, &length, NULL) == ATLAS_OK);
+    CHECK(length == 0);
+    /* A region may end where the address space does; that it is there is for the caller to know. */
+    CHECK_OK(atlas_domain_attach(domain, last_page, ATLAS_PAGE_BYTES) == ATLAS_OK);
+    atlas_tree_stream_destroy(tree);
+    atlas_witness_stream_destroy(stream);
+    atlas_witness_destroy(w);
+    atlas_domain_destroy(domain);
+}
+
 static void case_last_error(void)
 {
     static const char* const texts[] = {
@@ -451,6 +505,7 @@ static void case_shared_region(void)
     X(witness_generate, "witness_generate: NULL base ATLAS_E_MEMORY; length 0 is the empty string")\
     X(witness_verify, "witness_verify: digest, length or residue differs ATLAS_E_WITNESS")         \
     X(conserved_delta, "conserved_delta: NULL with len > 0 is 0 and ATLAS_E_MEMORY; len == 0 is 0")\
+    X(wrap_around, "a region that wraps around: ATLAS_E_MEMORY, from every function")              \
     X(last_error, "the last error: text, code, text of a code; \"\" after success")                \
     X(isolation, "isolation: no call on one domain changes another")                               \
     X(shared_region, "one region in several domains: each judges it for itself")

@@ -3,6 +3,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -79,6 +81,44 @@ def of(
             result.residue, result.sha256 if flat else None, result.root if tree else None
         )
     return wanted
+
+
+# A worker whose machine has not this package.
+_WITHOUT = """
+import sys
+sys.modules["atlas12288"] = None
+from distributed.cli.dask_worker import main
+main()
+"""
+
+
+@pytest.mark.parametrize("with_package", [0, 1])
+def test_a_worker_without_the_package_is_one_error_and_goes_on(
+    folder: Path, with_package: int
+) -> None:
+    with (
+        LocalCluster(
+            n_workers=with_package, threads_per_worker=1, processes=True, dashboard_address=":0"
+        ) as machines,
+        Client(machines, set_as_default=False) as client,
+    ):
+        address = machines.scheduler_address
+        command = (sys.executable, "-c", _WITHOUT, address, "--no-dashboard", "--no-nanny")
+        worker = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            client.wait_for_workers(with_package + 1, timeout=60)
+            reason = ""
+            try:
+                atlas.Manifest.generate(folder / "many", client=client)
+            except FileError as error:
+                reason = str(error)
+            # What failed there may have been done again by the other.
+            expected = f"a worker has no atlas12288, must have {atlas.__version__} ("
+            assert reason.startswith(expected) or (with_package and not reason)
+            assert worker.poll() is None
+        finally:
+            worker.terminate()
+            worker.wait()
 
 
 @pytest.fixture

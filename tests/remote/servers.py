@@ -5,7 +5,7 @@ import html
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote, unquote
@@ -18,6 +18,11 @@ class Web(ThreadingHTTPServer):
         files: may be changed while it serves.
         status: the status that a path answers with, in place of its file.
         ranges: does it give parts of files?
+        headers: of all answers, in place of those that they would have; None for none.
+        more: bytes that are sent after the body of a path, and not said to be there.
+        redirects: where a path leads.
+        before: called with method and path before each answer.
+        sent: the bytes of all bodies that were taken.
         delay: the seconds that each answer takes.
         requests: how often each method and path was asked for.
         most: how many requests it had at one time.
@@ -31,6 +36,11 @@ class Web(ThreadingHTTPServer):
         self.files = files
         self.status: dict[str, int] = {}
         self.ranges = True
+        self.headers: dict[str, str | None] = {}
+        self.more: dict[str, Iterator[bytes]] = {}
+        self.redirects: dict[str, str] = {}
+        self.before: Callable[[str, str], object] = lambda *_: None
+        self.sent = 0
         self.delay = 0.0
         self.requests: Counter[tuple[str, str]] = Counter()
         self.lock = threading.Lock()
@@ -76,7 +86,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, path: str, body: bool) -> None:
         server = self.server
+        server.before(self.command, path)
         server.requests[self.command, path] += 1
+        if path in server.redirects:
+            self.send_response(302)
+            self.send_header("Location", server.redirects[path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         data = server.files.get(path)
         status, kind = server.status.get(path, 200), "application/octet-stream"
         if data is None and path.endswith("/"):
@@ -97,16 +114,29 @@ class _Handler(BaseHTTPRequestHandler):
         if not server.ranges:
             headers["Accept-Ranges"] = "none"
         elif wanted and status == 200:
-            start, end = (int(part) for part in wanted.removeprefix("bytes=").split("-"))
+            first, last = wanted.removeprefix("bytes=").split("-")
+            start, end = int(first), int(last or len(data) - 1)
             headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
             status = 206 if start < len(data) else 416
             data = data[start : end + 1]
+        headers["Content-Length"] = str(len(data))
+        more = server.more.get(path) if body else None
+        if more is not None:  # of a length that is not said
+            del headers["Content-Length"]
+            self.close_connection = True
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
+        for name, value in {**headers, **server.headers}.items():
+            if value is not None:
+                self.send_header(name, value)
         self.end_headers()
         if body:
-            self.wfile.write(data)
+            self._write(data)
+            for part in more or ():
+                self._write(part)
+
+    def _write(self, data: bytes) -> None:
+        self.wfile.write(data)
+        self.server.sent += len(data)
 
 
 @contextmanager

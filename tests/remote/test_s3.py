@@ -167,7 +167,6 @@ def test_a_listing_of_several_pages_has_each_object_once(
     founds, problems = listed(source)
     assert (sorted(f"many/{path}" for path in founds), problems) == (sorted(names), {})
     assert len(failures.requests) == 4
-    pytest.importorskip("pathspec")
     founds, _ = listed(source, Rules(exclude=["/2/", "1[0-9]"]))
     assert len(founds) == 35 - 20
 

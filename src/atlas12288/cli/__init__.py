@@ -5,6 +5,7 @@ Heavy imports (rich, matplotlib, the benchmark's peers) are inside the functions
 that `atlas12288 --help` is quick.
 """
 
+import errno
 import io
 import os
 import sys
@@ -47,7 +48,7 @@ Exit codes of every command:
   130  stopped by Ctrl-C
 FILE can be - for standard input. A command's --help shows an example.""",
 )
-@click.version_option(__version__, prog_name=PROGRAM)
+@click.version_option(__version__, "-V", "--version", prog_name=PROGRAM)
 def cli() -> None:
     """Witness and check bytes under the conservation law of Atlas-12288.
 
@@ -102,6 +103,10 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         _discard_output()
         complain("standard output", error.strerror or str(error))
+        return COULD_NOT_CHECK
+    except MemoryError:
+        _discard_output()
+        complain("memory", os.strerror(errno.ENOMEM))
         return COULD_NOT_CHECK
     except Exception:
         # Python's exit code for a crash is 1, and here 1 is a verdict.

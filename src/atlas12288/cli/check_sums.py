@@ -6,15 +6,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import click
 
 from .._native import WINDOW_BYTES
 from .._parallel import in_order_ahead, thread_count
-from ..files import STDIN, FileError, expected_bytes, read_chunks, witness_file
+from ..files import STDIN, FileError, expected_bytes, is_pipe, read_chunks, witness_file
 from ..sums import Sum, read_sums, verdict_line
-from .report import Report, files_argument, json_option, shown, shows_progress
+from .report import Report, file_name, json_option, shown, shows_progress
 
 # With the 24 MiB of as many buffers, and what waits for its turn, less than 64 MiB.
 _THREADS_MOST: Final = 32
@@ -63,17 +64,25 @@ def _find(path: bytes, advance: Callable[[int], None]) -> _Found:
 
 
 def _sums_of(list_name: str) -> Iterator[tuple[int, Sum | None]]:
-    for number, listed in read_sums(read_chunks(list_name, chunk_bytes=_LIST_CHUNK_BYTES)):
+    chunks = read_chunks(list_name, chunk_bytes=_LIST_CHUNK_BYTES, or_pipe=True)
+    for number, listed in read_sums(chunks):
         # A list cannot hold its own sum; what is left of standard input would be taken for a file.
         itself = listed is not None and list_name == STDIN == os.fsdecode(listed.path)
         yield number, None if itself else listed
+
+
+def _is_read_once(list_name: str) -> bool:
+    try:
+        return list_name == STDIN or is_pipe(Path(list_name).stat())
+    except (OSError, ValueError):  # reading it will report it
+        return False
 
 
 def _expected_bytes(lists: tuple[str, ...]) -> int | None:
     """The bytes of all files in the lists, None where that cannot be known beforehand."""
     total = 0
     for list_name in lists:
-        if list_name == STDIN:
+        if _is_read_once(list_name):
             return None
         with suppress(FileError):  # reading it again will report it
             for _, listed in _sums_of(list_name):
@@ -229,8 +238,8 @@ Exit codes: 0 all files match; 1 a file does not match; 2 a file or a list could
 list has no sum, none of its files is there (--ignore-missing), a line is not a sum (--strict).
 sha256sum -c has 1 where this has 1 or 2.""",
 )
-@files_argument
-@click.option("--quiet", is_flag=True, help="Print nothing for a file that matches.")
+@click.argument("files", metavar="[FILE...]", nargs=-1, type=file_name)
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing for a file that matches.")
 @click.option("--status", is_flag=True, help="Print nothing but errors: the exit code says it.")
 @click.option("--strict", is_flag=True, help="Exit with 2 if a line is improperly formatted.")
 @click.option("-w", "--warn", is_flag=True, help="Name each line that is improperly formatted.")
@@ -257,8 +266,13 @@ def command(
     """Check the files in each FILE, a list that sha256sum or atlas12288 sum has written.
 
     Takes what sha256sum -c takes, and prints the same lines in the order of the list, but reads as
-    many files at once as there are cores. Names are relative to the current folder.
+    many files at once as there are cores. Names are relative to the current folder. Without FILE,
+    or where it is -, the list is standard input.
     """
+    if not files:
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise click.UsageError("FILE is needed, or a list on standard input")
+        files = (STDIN,)
     if as_json and (quiet or status):
         raise click.UsageError("--json prints every verdict: not with --quiet or --status")
     stopping = threading.Event()

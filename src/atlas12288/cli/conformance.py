@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ..files import FileError, atomic_write, require_writable
+from .._outputs import OutputKind, Target, atomic_write
+from ..files import FileError, RegularFile
 from .report import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, complain, file_name, json_option, shown
 
 if TYPE_CHECKING:
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 _WIDTH: Final = 120  # where there is no terminal
 _TIME_LIMIT_MAX_S: Final = 86_400  # a day: no clause is worth more
 _SPEED: Final = "Performance Characteristics"
+_SUITE: Final = "atlas12288 conformance"
+_HEAD_BYTES: Final = 256
+
+
+def _is_report(file: RegularFile) -> bool:
+    head = file.read(0, _HEAD_BYTES)
+    return head.startswith(b"<?xml ") and f'<testsuite name="{_SUITE} '.encode() in head
+
+
+_REPORT: Final = OutputKind("report of conformance", _is_report)
 
 Row = tuple["Clause", "Outcome"]
 
@@ -42,6 +53,7 @@ class _Verdict:
     Attributes:
         broken: ids of the clauses that fail and must not.
         not_checked: ids of those that must pass and could not be tried.
+        not_shown: ids of those that nothing breaks, but whose words are not shown.
         code: the exit code.
         text: the same in words.
     """
@@ -58,6 +70,7 @@ class _Verdict:
 
         self.broken = counted(Status.FAIL)
         self.not_checked = counted(Status.NOT_CHECKED)
+        self.not_shown = counted(Status.NOT_SHOWN)
         tried = any(outcome.status in (Status.PASS, Status.FAIL) for _, outcome in rows)
         more = f"; not checked: {', '.join(self.not_checked)}" if self.not_checked else ""
         if self.broken:
@@ -68,6 +81,12 @@ class _Verdict:
             self.code, self.text = COULD_NOT_CHECK, "nothing was checked"
         else:
             self.code, self.text = HOLDS, "conformant"
+        if self.not_shown:
+            self.text += "".join(
+                f"; not shown: {clause.id}, {clause.words}"
+                for clause, _ in rows
+                if clause.id in self.not_shown
+            )
 
 
 # --- Output ---
@@ -90,7 +109,7 @@ def _junit(library: str, rows: Sequence[Row], performance: bool) -> bytes:
     """The report as JUnit's XML. A clause that need not pass and does not is skipped there."""
     from ..conformance import Status
 
-    suite = ET.Element("testsuite", name=f"atlas12288 conformance {shown(library)}")
+    suite = ET.Element("testsuite", name=f"{_SUITE} {shown(library)}")
     failures = errors = skipped = 0
     for clause, outcome in rows:
         seconds = f"{outcome.seconds:.3f}"
@@ -118,8 +137,8 @@ def _junit(library: str, rows: Sequence[Row], performance: bool) -> bytes:
 
 def _junit_error(library: str, error: str) -> bytes:
     """The report of a run in which no clause could be tried."""
-    suite = ET.Element("testsuite", name=f"atlas12288 conformance {shown(library)}")
-    case = ET.SubElement(suite, "testcase", classname="atlas12288 conformance", name="load")
+    suite = ET.Element("testsuite", name=f"{_SUITE} {shown(library)}")
+    case = ET.SubElement(suite, "testcase", classname=_SUITE, name="load")
     ET.SubElement(case, "error", message=shown(error))
     for name, count in (("tests", 1), ("failures", 0), ("errors", 1), ("skipped", 0)):
         suite.set(name, str(count))
@@ -135,7 +154,7 @@ def _document(suite: ET.Element) -> bytes:
 def _write_junit(junit: str, report: bytes) -> bool:
     """Writes the report to a file; False, with a message, where it cannot be written."""
     try:
-        with atomic_write(junit) as file:
+        with atomic_write(junit, _REPORT) as file:
             file.write(report)
     except FileError as error:
         complain(junit, str(error))
@@ -178,6 +197,8 @@ def _print_table(kind: "Kind", name: str, rows: Sequence[Row], performance: bool
     ]
     verdict = _Verdict(rows, performance)
     style = {HOLDS: "green", DOES_NOT_HOLD: "red"}.get(verdict.code, "yellow")
+    if verdict.code == HOLDS and verdict.not_shown:
+        style = "yellow"
     console.print(f"{len(rows)} clauses: {', '.join(counts)}", markup=False)
     console.print(verdict.text, style=style, markup=False, soft_wrap=True)
 
@@ -241,7 +262,7 @@ def _check_usage(
         )
     if junit is not None:
         try:
-            require_writable(junit, named)
+            Target(junit, _REPORT, named).close()
         except FileError as error:
             raise click.UsageError(f"--junit {shown(junit)}: {error}") from error
 
@@ -341,6 +362,7 @@ def command(
             "library": name,
             "kind": kind,
             "conformant": {HOLDS: True, DOES_NOT_HOLD: False}.get(verdict.code),
+            "not_shown": verdict.not_shown,
             "error": error,
         }
         cells = [_row_json(clause, outcome, performance) for clause, outcome in rows]

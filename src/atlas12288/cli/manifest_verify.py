@@ -2,9 +2,10 @@
 """The part of `atlas12288 verify` that compares a folder with a manifest."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -14,17 +15,28 @@ from .._subtree import window_count
 from ..errors import WitnessError
 from ..file_tree import Run
 from ..files import STDIN, FileError, RegularFile
-from ..manifest.names import folder_of, leaves_name, outputs_in
-from . import manifests
-from .manifests import amount, source_at, streams, written_beside
+from ..manifest.names import (
+    Outputs,
+    folder_of,
+    leaves_name,
+    outputs_in,
+    paths_in,
+)
+from ..manifest.statement import MANIFEST_MOST_BYTES
+from .manifests import content, counted, source_at, streams
 from .plotting import SKETCH, require_plot, write_plot
 from .report import COULD_NOT_CHECK, Report, complain, range_lines, shown
+from .witnesses import read_whole
 
 if TYPE_CHECKING:
     from ..damage_map import DamageMap
     from ..manifest.api import Manifest
     from ..manifest.differences import Difference, ManifestReport
+    from ..manifest.statement import Options
 
+# What a manifest says of the folder beside its entries: it decides the verdict too.
+_IN_FORCE: Final = ("exclude", "paths", "symlinks", "links_below")
+_SHOWN_BYTES: Final = 100
 _NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
 
 
@@ -39,15 +51,17 @@ class Wanted(NamedTuple):
     quiet: bool
     fail_fast: bool
     allow_extra: bool
+    allow_cache: bool
     as_json: bool
 
 
-def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
+def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview], status: os.stat_result) -> int:
     """Compares a folder with a manifest, and prints what differs.
 
     Args:
         wanted: the options.
         chunks: the bytes of the manifest.
+        status: what the system said of it when it was opened.
 
     Returns:
         The exit code.
@@ -58,8 +72,7 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
     from ..manifest.api import Manifest
 
     try:
-        # One after another: a chunk lasts until the next one is taken.
-        manifest = Manifest.from_json(b"".join(map(bytes, chunks)))
+        manifest = Manifest.from_json(_text(chunks))
     except (FileError, WitnessError) as error:
         return refused(wanted, str(error))
     try:
@@ -71,41 +84,84 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview]) -> int:
         if sidecar is None:
             raise click.UsageError("--plot needs a manifest with leaves: witness --tree -o")
         require_plot(wanted.plot, (), [wanted.manifest, sidecar], wanted.as_json)
-        inside = outputs_in(root, (wanted.plot,)).paths
+        inside = paths_in(root, wanted.plot)
         if any(entry.path in inside for entry in manifest.entries):
             raise click.UsageError(
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
     with Report(wanted.as_json, None) as report, ExitStack() as stack:
-        view = _View(wanted, root, report)
+        view = _View(wanted, root, manifest.options, report)
         if wanted.root is None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
         leaves = None
         try:
             if sidecar is not None:
-                leaves = stack.enter_context(RegularFile(sidecar))
+                is_named = wanted.sidecar is not None
+                leaves = stack.enter_context(RegularFile(sidecar, follow=is_named))
         except FileError as error:
             report.error(str(sidecar), str(error))
-        outputs = () if wanted.manifest == STDIN else written_beside(wanted.manifest)
-        outputs += tuple(name for name in (sidecar, wanted.plot) if name is not None)
+        outputs = _outputs(wanted, root, status)
         try:
             found = _compared(manifest, root, leaves, outputs, view)
         except (FileError, ImportError, ValueError) as error:
             report.error(root, str(error))
-            report.document(_document(wanted, root, None, str(error)))
+            report.document(_document(wanted, root, None, str(error), manifest.options))
             return report.code
         if found.leaves_error is not None:
             report.error(str(sidecar), found.leaves_error)
+        for hint in _hints(wanted, root, manifest, found, has_leaves=leaves is not None):
+            report.warning(wanted.manifest, hint)
         view.finish(found)
-        report.document(_document(wanted, root, found, None))
+        report.document(_document(wanted, root, found, None, manifest.options))
     return report.code
+
+
+def _hints(
+    wanted: Wanted, root: str, manifest: "Manifest", found: "ManifestReport", has_leaves: bool
+) -> Iterator[str]:
+    """What may help who sees the differences."""
+    count = len(manifest.entries)
+    if found.missing == count and found.added > 0:
+        yield (
+            f"none of its {counted(count, 'path')} is in {shown(root)}: "
+            "is that the folder that was witnessed?"
+        )
+    places = any(
+        each.kind == "changed" and "symlink" not in each.what for each in found.differences
+    )
+    if places and not has_leaves and any(entry.root is not None for entry in manifest.entries):
+        name = "" if wanted.manifest == STDIN else f" {shown(leaves_name(wanted.manifest))}"
+        yield f"which bytes changed is not known without its leaves{name}, which are not there"
+
+
+def _text(chunks: Iterable[bytes | memoryview]) -> bytes:
+    """Return the bytes of a manifest; of what is none from its first byte on, some to show that."""
+    rest = iter(chunks)
+    head = bytes(next(rest, b""))
+    if not head.lstrip().startswith(b"{"):
+        return head[:_SHOWN_BYTES]
+    rule = f"a manifest of at most {MANIFEST_MOST_BYTES:,} bytes"
+    return bytes(read_whole(chain((head,), rest), MANIFEST_MOST_BYTES, rule))
+
+
+def _outputs(wanted: Wanted, root: str, status: os.stat_result) -> Outputs:
+    """What is no part of the folder, as far as it is there: the manifest that was read, the picture
+    that will be replaced, states of runs, and what is printed."""
+    from ..manifest.states import leave_out_states
+
+    names = [] if wanted.plot is None or wanted.plot == SKETCH else [wanted.plot]
+    outputs = outputs_in(root, names, streams())
+    leave_out_states(outputs, root)
+    if wanted.manifest != STDIN:
+        outputs.add(wanted.manifest, status)
+    return outputs
 
 
 def _compared(
     manifest: "Manifest",
     root: str,
     leaves: RegularFile | None,
-    outputs: tuple[str, ...],
+    outputs: Outputs,
     view: "_View",
 ) -> "ManifestReport":
     from ..manifest.verify import verify_manifest
@@ -114,12 +170,12 @@ def _compared(
     wanted, report = view.wanted, view.report
     return verify_manifest(
         manifest,
-        source_at(root, paths, report),
+        source_at(root, paths, report, allow_cache=wanted.allow_cache),
         leaves=leaves,
         threads=wanted.threads,
         allow_extra=wanted.allow_extra,
         fail_fast=wanted.fail_fast,
-        outputs=outputs_in(root, outputs, streams()),
+        outputs=outputs,
         expect=report.expect,
         advance=report.advance,
         on_difference=view.difference,
@@ -157,7 +213,7 @@ def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
     if wanted.manifest == STDIN or not has_trees:
         return None
     beside = leaves_name(wanted.manifest)
-    return beside if Path(beside).exists() else None
+    return beside if os.path.lexists(beside) else None
 
 
 def refused(wanted: Wanted, reason: str) -> int:
@@ -169,11 +225,17 @@ def refused(wanted: Wanted, reason: str) -> int:
 
 
 def _document(
-    wanted: Wanted, root: str | None, found: "ManifestReport | None", error: str | None
+    wanted: Wanted,
+    root: str | None,
+    found: "ManifestReport | None",
+    error: str | None,
+    options: "Options | None" = None,
 ) -> dict[str, object]:
     from ..manifest.differences import ManifestReport
 
     fields: dict[str, object] = {"manifest": wanted.manifest, "root": root}
+    for key in _IN_FORCE:
+        fields[key] = None if options is None else getattr(options, key)
     no_report = dict.fromkeys(("holds", *ManifestReport._fields))
     fields |= no_report if found is None else found.to_fields()
     return fields | {"error": error}
@@ -190,9 +252,10 @@ def _new_maps(plot: str | None) -> "_Maps | None":
 class _View:
     """What people see of a comparison."""
 
-    def __init__(self, wanted: Wanted, root: str, report: Report) -> None:
+    def __init__(self, wanted: Wanted, root: str, options: "Options", report: Report) -> None:
         self.wanted = wanted
         self.report = report
+        self._in_force = _in_force(options)
         self.maps = _new_maps(wanted.plot)
         self._root = root
 
@@ -224,7 +287,7 @@ class _View:
                 f"{shown(self._root)}: ",
                 good=found.holds,
                 verdict=_verdict(found),
-                more=f"; {_summary(found)}",
+                more=f"; {_summary(found)}{self._in_force}",
             )
 
     def _draw(self, plot: str, found: "ManifestReport", maps: "_Maps") -> None:
@@ -232,7 +295,7 @@ class _View:
 
         changed = [each for each in found.differences if each.ranges is not None]
         drawn = {each.path: taken for each in changed if (taken := maps.take(each))}
-        heading = f"{shown(self._root)}: {_verdict(found)}; {_summary(found)}"
+        heading = f"{shown(self._root)}: {_verdict(found)}; {_summary(found)}{self._in_force}"
         notes = _notes([each for each in found.differences if each.path not in drawn])
         draw_all = partial(draw, list(drawn.values()), heading=heading, notes=notes)
         write_plot(plot, draw_all, self.report)
@@ -245,11 +308,27 @@ def _verdict(found: "ManifestReport") -> str:
 
 
 def _summary(found: "ManifestReport") -> str:
-    read = f"{manifests.files(found.files)}, {amount(found.bytes)}"
+    read = content(found.files, found.links, found.bytes)
     counts = (found.changed, found.missing, found.added, found.unreadable)
     kinds = ("changed", "missing", "added", "unreadable")
     text = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True))
-    return f"{read}: {text}" + ("" if found.complete else "; the rest was not compared")
+    if found.excluded:
+        paths = sum(each.paths for each in found.excluded)
+        text += f"; {counted(paths, 'path')} left out by rules"
+    if found.left_out:
+        text += f"; {counted(len(found.left_out), 'output')} left out"
+    end = ":" if found.files > 0 else ";"
+    return f"{read}{end} {text}" + ("" if found.complete else "; the rest was not compared")
+
+
+def _in_force(options: "Options") -> str:
+    """What in the manifest decides what was compared, for the end of the last line."""
+    counts = ((len(options.exclude), "rule"), (len(options.paths), "path"))
+    texts = [f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts if count]
+    text = f"; {' and '.join(texts)} of the manifest in force" if texts else ""
+    if options.links_below:
+        text += f"; links below {', '.join(map(shown, options.links_below))} were followed"
+    return text
 
 
 def _notes(differences: "list[Difference]") -> list[str]:

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The part of `atlas12288 witness` that makes manifests."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from .._native import DIGEST_BYTES
+from .._outputs import OutputKind, Target, atomic_write_all
 from ..errors import WitnessError
-from ..files import STDIN, FileError, atomic_write, require_writable
-from ..manifest.names import is_url, leaves_name, outputs_in, state_name
+from ..files import STDIN, FileError, RegularFile
+from ..manifest.names import is_url, leaves_name
 from ..sums import read_sums, sums_line
-from .manifests import amount, files, is_folder, source_at, streams
+from .manifests import content, counted, is_folder, source_at, streams
 from .report import Report, shown
-from .witnesses import open_witnesses, require_own_sidecar
+from .witnesses import ONLY_ROOT_IS_URL, output_at
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -24,6 +26,22 @@ if TYPE_CHECKING:
     from ..manifest.generate import Outcome
     from ..manifest.sources import Source
     from ..manifest.statement import Options
+
+
+def _is_list(file: RegularFile) -> bool:
+    found = False
+    for _, one in read_sums(file.chunks()):
+        if one is None:
+            return False
+        found = True
+    return found
+
+
+_SUMS: Final = OutputKind("list of sha256sum", _is_list)
+
+
+def _may_be_leaves(file: RegularFile) -> bool:
+    return file.size % DIGEST_BYTES == 0
 
 
 class Wanted(NamedTuple):
@@ -36,8 +54,12 @@ class Wanted(NamedTuple):
     as_json: bool
     exclude: tuple[str, ...]
     symlinks: str | None
+    links_below: tuple[str, ...]
     no_flat: bool
     update: bool
+    state: str | None
+    ignore_ctime: bool
+    allow_cache: bool
     scheduler: str | None
     form: str | None
 
@@ -57,20 +79,23 @@ def witness(wanted: Wanted) -> int:
         click.UsageError: the options do not fit each other.
     """
     _require_sense(wanted)
+    # Said first: what else is wrong with a name that was mistyped is of no help.
+    if gone := [path for path in wanted.paths if not (is_url(path) or os.path.lexists(path))]:
+        return _refused(wanted, gone)
     try:
         root, below = _root_and_paths(wanted.paths)
-        if wanted.output is not None:
-            _require_ours(wanted, root, wanted.output)
     except WitnessError as error:
         raise click.UsageError(f"{error}; run it in the folder that the paths are in") from error
-    with Report(wanted.as_json, None) as report, ExitStack() as stack:
+    with ExitStack() as stack:
+        sums = _require_outputs(wanted, stack)
+        report = stack.enter_context(Report(wanted.as_json, None))
         try:
             client = None
             if wanted.scheduler is not None:
                 from ..manifest.cluster import connect
 
                 client = stack.enter_context(connect(wanted.scheduler))
-            outcome = _Making(wanted, root, below, report, client).run()
+            outcome = _Making(wanted, root, below, report, client, sums).run()
         except (FileError, ImportError, ValueError) as error:
             reason = " ".join(str(error).split())  # what libraries say may have several lines
             report.error(_name(wanted, root), reason)
@@ -80,6 +105,16 @@ def witness(wanted: Wanted) -> int:
             if wanting is not None:
                 report.error("standard output" if wanted.output is None else wanted.output, wanting)
             report.document(_document(wanted, root, outcome, wanting))
+    return report.code
+
+
+def _refused(wanted: Wanted, gone: list[str]) -> int:
+    """Say which paths are not there; give the exit code."""
+    reason = os.strerror(errno.ENOENT)
+    with Report(wanted.as_json, None) as report:
+        for path in gone:
+            report.error(path, reason)
+        report.document(_document(wanted, gone[0], None, reason))
     return report.code
 
 
@@ -97,7 +132,15 @@ def _require_sense(wanted: Wanted) -> None:
     if wanted.as_sums and wanted.tree:
         raise click.UsageError("--format sha256sum has flat digests alone: not with --tree")
     if wanted.update and (wanted.output is None or wanted.as_sums):
-        raise click.UsageError("--update needs -o with a manifest: beside it is what is known")
+        raise click.UsageError("--update needs -o with a manifest, which has what is known")
+    if wanted.state is not None:
+        _require_sense_of_state(wanted, wanted.state)
+    if wanted.ignore_ctime and (wanted.output is None or wanted.as_sums):
+        raise click.UsageError("--ignore-ctime needs -o with a manifest, as --update does")
+    if wanted.links_below and wanted.symlinks != "follow":
+        raise click.UsageError("--links-below needs --symlinks follow: others lead nowhere")
+    if wanted.links_below and any(map(is_url, (*wanted.paths, *wanted.links_below))):
+        raise click.UsageError("--links-below is for folders of this machine: not with a URL")
     if wanted.as_json and wanted.output is None:
         raise click.UsageError("--json needs -o: what is printed without it is the manifest")
     if STDIN in wanted.paths:
@@ -105,32 +148,35 @@ def _require_sense(wanted: Wanted) -> None:
     urls = [path for path in wanted.paths if is_url(path)]
     if urls and len(wanted.paths) > 1:
         raise click.UsageError(f"a URL is witnessed alone: {shown(urls[0])}")
-    if wanted.output is not None:
-        names = [wanted.output, *([leaves_name(wanted.output)] if wanted.tree else [])]
-        inputs = [path for path in wanted.paths if not is_url(path)]
-        for name in names:
-            try:
-                require_writable(name, inputs)
-                if name != wanted.output:
-                    require_own_sidecar(wanted.output, Path(state_name(wanted.output)).is_file())
-            except FileError as error:
-                raise click.UsageError(f"-o {shown(name)}: {error}") from error
 
 
-def _require_ours(wanted: Wanted, root: str, output: str) -> None:
-    """Refuses to replace a file of the folder that no such run as this one wrote."""
-    if not outputs_in(root, (output,)).paths or not Path(output).is_file():
-        return
-    try:
-        is_manifest, chunks = open_witnesses(output)
-        ours = is_manifest
-        if wanted.as_sums:
-            ours = next(read_sums(chunks), (0, None))[1] is not None
-        if not ours and Path(output).stat().st_size > 0:
-            kind = "list of sha256sum" if wanted.as_sums else "manifest"
-            raise FileError(f"is a file of the folder and no {kind}, and is not replaced")
-    except FileError as error:
-        raise click.UsageError(f"-o {shown(output)}: {error}") from error
+def _require_sense_of_state(wanted: Wanted, state: str) -> None:
+    if wanted.output is None or wanted.as_sums:
+        raise click.UsageError("--state needs -o with a manifest")
+    if is_url(state):
+        raise click.UsageError(f"--state {shown(state)}: {ONLY_ROOT_IS_URL}")
+    for other in (wanted.output, leaves_name(wanted.output)):
+        if os.path.realpath(other) == os.path.realpath(state):
+            raise click.UsageError(f"--state {shown(state)}: is {shown(other)}, must be another")
+
+
+def _require_outputs(wanted: Wanted, stack: ExitStack) -> Target | None:
+    """Refuses outputs that cannot be written before any work is done; gives the list of sums."""
+    from ..manifest.kinds import WITNESSES, leaves_of
+
+    output = wanted.output
+    if output is None:
+        return None
+    inputs = [path for path in wanted.paths if not is_url(path)]
+    if wanted.as_sums:
+        return output_at("-o", output, _SUMS, inputs, stack)
+    with ExitStack() as before:  # the run itself holds them
+        output_at("-o", output, WITNESSES, inputs, before)
+        if wanted.tree:
+            # The run holds them against the manifest, which takes time and is needed once.
+            leaves = leaves_of(output)._replace(is_one=_may_be_leaves)
+            output_at("-o", leaves_name(output), leaves, inputs, before)
+    return None
 
 
 def _root_and_paths(paths: tuple[str, ...]) -> tuple[str, tuple[bytes, ...]]:
@@ -150,19 +196,22 @@ class _Making:
         below: tuple[bytes, ...],
         report: Report,
         client: "Client | None",
+        sums: Target | None,
     ) -> None:
         self._wanted = wanted
         self._root = root
         self._below = below
         self._report = report
         self._client = client
+        self._sums = sums
 
     def run(self) -> "Outcome":
         from ..manifest.generate import options_of
+        from ..manifest.links import folders_outside
         from ..manifest.statement import SYMLINKS
 
         wanted = self._wanted
-        source = source_at(self._root, self._below, self._report)
+        source = source_at(self._root, self._below, self._report, allow_cache=wanted.allow_cache)
         options = options_of(
             source,
             tree=wanted.tree,
@@ -170,6 +219,7 @@ class _Making:
             symlinks=wanted.symlinks or SYMLINKS[0],
             exclude=wanted.exclude,
             paths=self._below,
+            links_below=folders_outside(self._root, wanted.links_below, "--links-below"),
         )
         if wanted.output is not None and not wanted.as_sums:
             return self._write(source, options, wanted.output)
@@ -185,8 +235,9 @@ class _Making:
             options,
             output,
             leaves=leaves_name(output) if wanted.tree else None,
-            state=state_name(output),
+            state=wanted.state or True,
             update=wanted.update,
+            ignore_ctime=wanted.ignore_ctime,
             threads=wanted.threads,
             client=self._client,
             problem=self._problem,
@@ -197,8 +248,11 @@ class _Making:
         )
         if outcome.errors == 0:
             known = f"; {outcome.read:,} read, {outcome.known:,} known" if wanted.update else ""
-            count = files(outcome.files + outcome.links)
-            report.line(f"{shown(output)}: {count}, {amount(outcome.bytes)}{known}")
+            if outcome.by_ctime > 0:
+                known += f"; {counted(outcome.by_ctime, 'file')} read for the ctime alone"
+            found = content(outcome.files, outcome.links, outcome.bytes)
+            left_out = "".join(f"; {each}" for each in _excluded(options, outcome))
+            report.line(f"{shown(output)}: {found}{known}{left_out}")
         return outcome
 
     def _print(self, source: "Source", options: "Options") -> "Outcome":
@@ -221,13 +275,18 @@ class _Making:
         )
         if outcome.errors > 0:
             return outcome
+        for each in _excluded(options, outcome):
+            report.warning(_name(wanted, self._root), each)
+        if wanted.as_sums and outcome.files == 0:
+            links = counted(outcome.links, "symbolic link")
+            raise FileError(f"has no file that sha256sum could read, only {links}")
         if not wanted.as_sums:
             report.raw(write_statement(options, entries))
             return outcome
-        if wanted.output is None:
+        if self._sums is None:
             report.raw(_sums(entries))
         else:
-            with atomic_write(wanted.output) as file:
+            with atomic_write_all(self._sums) as (file,):
                 file.writelines(_sums(entries))
         if outcome.links:
             links = f"{outcome.links:,} symbolic links" if outcome.links > 1 else "a symbolic link"
@@ -244,6 +303,18 @@ def _sums(entries: "tuple[Entry, ...]") -> Iterator[bytes]:
             yield sums_line(entry.sha256, entry.path) + b"\n"
 
 
+def _excluded(options: "Options", outcome: "Outcome") -> Iterator[str]:
+    """What is said of the rules in force, by where they are from: how much each kind left out."""
+    from ..manifest.rules import IGNORE_FILE
+
+    counts = (outcome.own_rules, len(options.exclude) - outcome.own_rules)
+    for rules, own, origin in zip(counts, (True, False), (IGNORE_FILE, "--exclude"), strict=True):
+        if rules > 0:
+            paths = sum(each.paths for each in outcome.excluded if each.own == own)
+            many = "no path" if paths == 0 else counted(paths, "path")
+            yield f"left out by {counted(rules, 'rule')} of {origin}: {many}"
+
+
 def _name(wanted: Wanted, root: str) -> str:
     return wanted.paths[0] if len(wanted.paths) == 1 else root
 
@@ -255,4 +326,6 @@ def _document(
 
     fields: dict[str, object] = {"manifest": wanted.output, "root": root}
     fields |= dict.fromkeys(Outcome._fields) if outcome is None else outcome._asdict()
+    if outcome is not None:
+        fields["excluded"] = [each._asdict() for each in outcome.excluded]
     return fields | {"error": error}

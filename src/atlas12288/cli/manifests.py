@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ..files import STDIN
-from ..manifest.names import SUFFIX, is_url, leaves_name, state_files, state_name
-from .report import Report
+from ..manifest.names import SUFFIX, is_url
+from .report import Report, file_name
 
 if TYPE_CHECKING:
     from ..manifest.rules import Rules
@@ -23,6 +23,11 @@ _TOLD_EVERY: Final = 100  # files, while they are listed
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
+allow_cache_option: Final = click.option(
+    "--allow-cache",
+    is_flag=True,
+    help="Manifest: read what a URL such as simplecache::s3://bucket keeps on this machine.",
+)
 _FORMATS: Final = ("manifest", "sha256sum")
 _OPTIONS: Final = (
     click.option(
@@ -38,6 +43,14 @@ _OPTIONS: Final = (
         "or refuse them.",
     ),
     click.option(
+        "--links-below",
+        metavar="DIR",
+        multiple=True,
+        type=file_name,
+        help="Manifest: links that are followed may lead below this folder too; may be given "
+        "several times.",
+    ),
+    click.option(
         "--no-flat",
         is_flag=True,
         help="Manifest: with --tree, no SHA-256 of whole files, which one core must hash.",
@@ -45,8 +58,21 @@ _OPTIONS: Final = (
     click.option(
         "--update",
         is_flag=True,
-        help="Manifest: read only files whose size, modification time or inode changed.",
+        help="Manifest: read only files whose size, modification time or ctime changed.",
     ),
+    click.option(
+        "--ignore-ctime",
+        is_flag=True,
+        help="Manifest: a file whose ctime alone changed, as by hard links of a backup, is known.",
+    ),
+    click.option(
+        "--state",
+        metavar="FILE",
+        type=click.Path(readable=False),
+        help="Manifest: keep here what --update and the run after a killed one need; in your own "
+        "state folder if not given.",
+    ),
+    allow_cache_option,
     click.option(
         "--scheduler",
         metavar="ADDRESS",
@@ -97,11 +123,6 @@ def is_folder(name: str) -> bool:
     return name != STDIN and Path(name).is_dir()
 
 
-def written_beside(manifest: str) -> tuple[str, ...]:
-    """The manifest and all files that are written with it."""
-    return (manifest, leaves_name(manifest), *state_files(state_name(manifest)))
-
-
 def streams() -> frozenset[tuple[int, int]]:
     """Device and inode of the files that standard output and standard error are: what is printed is
     no part of a folder either."""
@@ -114,11 +135,13 @@ def streams() -> frozenset[tuple[int, int]]:
     return frozenset(found)
 
 
-def source_at(root: str, paths: tuple[bytes, ...], report: Report) -> "Source":
+def source_at(
+    root: str, paths: tuple[bytes, ...], report: Report, *, allow_cache: bool
+) -> "Source":
     """The folder or storage; its listing is shown while it goes on. As `api.open_source`."""
     from ..manifest.api import open_source
 
-    return _CountedSource(open_source(root, paths), report)
+    return _CountedSource(open_source(root, paths, allow_cache=allow_cache), report)
 
 
 class _CountedSource:
@@ -131,6 +154,7 @@ class _CountedSource:
         self.open = source.open
         self.read_small = source.read_small
         self.readers = getattr(source, "readers", None)
+        self.is_stream = getattr(source, "is_stream", None)
 
     def list(self, rules: "Rules", problem: "Problem") -> "Iterator[Found]":
         for count, found in enumerate(self._source.list(rules, problem), 1):
@@ -156,6 +180,15 @@ def amount(count: int) -> str:
     return f"{count} B" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
 
 
-def files(count: int) -> str:
-    """A number of files for people."""
-    return "1 file" if count == 1 else f"{count:,} files"
+def counted(count: int, one: str) -> str:
+    """A number of things for people: 1 file, 2,000 links."""
+    return f"1 {one}" if count == 1 else f"{count:,} {one}s"
+
+
+def content(files: int, links: int, size: int) -> str:
+    """What a manifest is of, for people: 3 files, 1 link, 12 B. Where there are links alone, no
+    content was read, and that is said."""
+    text = counted(files, "file")
+    if links > 0:
+        text += f", {counted(links, 'link')}"
+    return f"{text}, {amount(size)}" if files > 0 else f"{text}; no content was read"

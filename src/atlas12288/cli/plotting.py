@@ -4,16 +4,17 @@
 import importlib.util
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO, Final
 
 import click
 
-from ..files import FileError, atomic_write, require_writable
+from .._figures import IMAGE_FORMATS, format_of, picture_at
+from .._outputs import Target, atomic_write
+from ..files import FileError
 from .report import Report, shown
 
 SKETCH: Final = "-"  # the value of --plot without a file name
-_IMAGE_SUFFIXES: Final = (".png", ".svg", ".pdf")
+_IMAGE_SUFFIXES: Final = tuple(f".{image_format}" for image_format in IMAGE_FORMATS)
 
 
 class PlotCommand(click.Command):
@@ -60,7 +61,7 @@ def require_plot(plot: str, files: tuple[str, ...], inputs: list[str], as_json: 
     if len(files) > MAX_PANELS:
         raise click.UsageError(f"--plot draws at most {MAX_PANELS} files, not {len(files)}")
     try:
-        require_writable(plot, inputs)
+        Target(plot, picture_at(plot), inputs).close()
     except FileError as error:
         raise click.UsageError(f"--plot {shown(plot)}: {error}") from error
 
@@ -74,7 +75,7 @@ def write_plot(plot: str, draw: Callable[[BinaryIO, str], None], report: Report)
         report: is told of what goes wrong.
     """
     try:
-        with atomic_write(plot) as file:
-            draw(file, Path(plot).suffix.lower().removeprefix("."))
+        with atomic_write(plot, picture_at(plot)) as file:
+            draw(file, format_of(plot))
     except FileError as error:
         report.error(plot, str(error))

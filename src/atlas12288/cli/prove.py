@@ -2,15 +2,38 @@
 """`atlas12288 prove`."""
 
 import json
+from contextlib import ExitStack
+from typing import Final
 
 import click
 
 from .._native import WINDOW_BYTES
+from .._outputs import OutputKind, atomic_write_all
+from ..errors import WitnessError
 from ..file_tree import prove_in_file, prove_in_leaves
-from ..files import STDIN, FileError, atomic_write, expected_bytes, require_writable
-from ..proofs import InclusionProof
-from .report import Report, file_name, json_option, shown
-from .witnesses import InputError, find_sidecar, leaves_option, open_only_leaves, threads_option
+from ..files import STDIN, FileError, RegularFile, expected_bytes
+from ..proofs import PROOF_MOST_BYTES, InclusionProof
+from .report import Report, file_name, json_option
+from .witnesses import (
+    InputError,
+    find_sidecar,
+    leaves_option,
+    open_only_leaves,
+    output_at,
+    output_file,
+    threads_option,
+)
+
+
+def _is_proof(file: RegularFile) -> bool:
+    try:
+        InclusionProof.from_json(file.read(0, PROOF_MOST_BYTES))
+    except WitnessError:
+        return False
+    return file.size <= PROOF_MOST_BYTES
+
+
+_PROOF: Final = OutputKind("proof", _is_proof)
 
 
 @click.command(
@@ -39,10 +62,10 @@ Exit codes: 0 proof made; 2 a file could not be read, no such window, no leaves.
 @threads_option
 @click.option(
     "-o",
-    "output",
+    "--output",
     metavar="OUT",
     type=file_name,
-    help="Write the proof to this file, whole or not at all.",
+    help="Write the proof to this file, whole or not at all; - is standard output.",
 )
 @json_option
 def command(
@@ -68,14 +91,10 @@ def command(
         raise click.UsageError("--leaves needs --witness: FILE is read itself")
     if file == STDIN:
         raise click.UsageError("FILE cannot be standard input (-): its size must be known first")
+    output = output_file(output, as_json)
     index = window if window is not None else (offset or 0) // WINDOW_BYTES
-    if output is not None:
-        beside = None if witness is None else find_sidecar(witness)
-        inputs = [name for name in (file, witness, sidecar or beside) if name is not None]
-        try:
-            require_writable(output, inputs)
-        except FileError as error:
-            raise click.UsageError(f"-o {shown(output)}: {error}") from error
+    beside = None if witness is None else find_sidecar(witness)
+    inputs = [name for name in (file, witness, sidecar or beside) if name is not None]
 
     def prove(report: Report) -> InclusionProof:
         if file is not None:
@@ -84,17 +103,21 @@ def command(
             return prove_in_leaves(leaves, index)
 
     subject = str(file or witness)
-    with Report(as_json, None if file is None else expected_bytes([file])) as report:
+    with ExitStack() as stack:
+        target = None if output is None else output_at("-o", output, _PROOF, inputs, stack)
+        report = stack.enter_context(
+            Report(as_json, None if file is None else expected_bytes([file]))
+        )
         fields: dict[str, object] = {"file": subject, "proof": None, "error": None}
         try:
             proof = prove(report).to_json()
             fields["proof"] = json.loads(proof)
-            if output is None:
+            if target is None:
                 report.line(proof)
             else:
-                subject = output
-                with atomic_write(output) as target:
-                    target.write(f"{proof}\n".encode())
+                subject = target.name
+                with atomic_write_all(target) as (written,):
+                    written.write(f"{proof}\n".encode())
         except (FileError, InputError) as error:
             name = error.name if isinstance(error, InputError) else subject
             report.error(name, str(error))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self, TextIO
 import click
 
 from ..files import shown as shown
+from ..manifest.paths import to_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -29,6 +30,8 @@ INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
 
 PROGRESS_AFTER_S: Final = 1.0
 RANGES_SHOWN: Final = 20
+# Fields that hold words. Every other text is a name, which may hold any bytes.
+_WORDS: Final = ("error", "reason")
 
 
 # The name of a file. Judged when it is read: click would refuse the whole command for one bad file.
@@ -55,6 +58,38 @@ def range_lines(
         yield f"           bytes [{start}, {end})  {which}"
     if count > RANGES_SHOWN:
         yield f"           and {count - RANGES_SHOWN} more ranges{more}"
+
+
+def _as_json(fields: Mapping[str, object]) -> str:
+    """Return fields as a JSON object in whole characters, which all readers of JSON take.
+
+    A name that is not UTF-8 stands as hex, under its key with `Hex` at the end, as in manifests.
+    """
+    return json.dumps(_whole(fields))
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(_whole_field(str(key), each) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return [_whole(each) for each in value]
+    return value
+
+
+def _whole_field(key: str, value: object) -> tuple[str, object]:
+    if not isinstance(value, str):
+        return key, _whole(value)
+    if key in _WORDS:
+        return key, value.encode("utf-8", "backslashreplace").decode()
+    return to_json(key, value.encode("utf-8", "surrogateescape"))
+
+
+def _printable(lines: bytes) -> bytes:
+    """Lines for a terminal: what cannot be printed is escaped as in JSON, which keeps its value."""
+    text = lines.decode("utf-8", "surrogateescape")
+    return "".join(
+        each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
+    ).encode()
 
 
 def complain(subject: str, reason: str) -> None:
@@ -85,6 +120,7 @@ class Report:
     def __init__(self, as_json: bool, total: int | None) -> None:
         self.code = HOLDS
         self.colour = _has_colour(sys.stdout)
+        self._on_terminal = sys.stdout.isatty()
         self._as_json = as_json
         self._items = 0
         self._list_separator = ""
@@ -120,6 +156,10 @@ class Report:
         if not holds:
             self.code = max(self.code, DOES_NOT_HOLD)
 
+    def undecided(self) -> None:
+        """Counts for the exit code that there is no verdict, which standard output tells."""
+        self.code = COULD_NOT_CHECK
+
     def error(self, name: str, reason: str) -> None:
         """Something could not be checked: says so, and counts for the exit code."""
         self.warning(name, reason)
@@ -147,33 +187,34 @@ class Report:
             sys.stdout.write(f"{text}{verdict}{more}\n")
 
     def raw_line(self, line: bytes) -> None:
-        """One line of bytes that must not be escaped (not with `as_json`)."""
+        """One line of bytes that must not be escaped but for a terminal (not with `as_json`)."""
         if not self._as_json:
             self._bar.make_way(sys.stdout)
-            sys.stdout.buffer.write(line + b"\n")
+            sys.stdout.buffer.write((_printable(line) if self._on_terminal else line) + b"\n")
 
     def raw(self, parts: Iterable[bytes]) -> None:
-        """Bytes that must not be escaped, whatever they are."""
+        """Bytes that must not be escaped, whatever they are, but for a terminal: it obeys some."""
         self._bar.make_way(sys.stdout)
         sys.stdout.flush()
-        sys.stdout.buffer.writelines(parts)
+        sys.stdout.buffer.writelines(map(_printable, parts) if self._on_terminal else parts)
 
     def item(self, fields: Mapping[str, object]) -> None:
         """One element of the JSON array (only with `as_json`)."""
         if self._as_json:
             self._write_separator()
-            sys.stdout.write(json.dumps(fields))
+            sys.stdout.write(_as_json(fields))
 
     def document(self, fields: Mapping[str, object]) -> None:
         """A JSON object that stands alone, not in an array (only with `as_json`)."""
         if self._as_json:
-            sys.stdout.write(json.dumps(fields) + "\n")
+            sys.stdout.write(_as_json(fields) + "\n")
 
     def begin_item(self, name: str, list_key: str) -> None:
         """Begins an element that has a list too long to hold (only with `as_json`)."""
         if self._as_json:
             self._write_separator()
-            sys.stdout.write(f'{{"file": {json.dumps(name)}, "{list_key}": [')
+            begin = _as_json({"file": name}).removesuffix("}")
+            sys.stdout.write(f'{begin}, "{list_key}": [')
             self._list_separator = ""
 
     def extend_item(self, values: Iterable[int | list[int]]) -> None:
@@ -185,7 +226,7 @@ class Report:
     def end_item(self, fields: Mapping[str, object]) -> None:
         """Ends the element that `begin_item` began, with its other fields."""
         if self._as_json:
-            sys.stdout.write("], " + json.dumps(fields).removeprefix("{"))
+            sys.stdout.write("], " + _as_json(fields).removeprefix("{"))
 
     def _write_separator(self) -> None:
         self._bar.make_way(sys.stdout)

@@ -2,9 +2,11 @@
 """`atlas12288 verify`."""
 
 import json
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,7 +16,7 @@ from ..files import STDIN, FileError, expected_bytes, witness_file
 from ..manifest.names import SUFFIX, is_url
 from ..tree import TreeWitness
 from ..witness import Witness
-from .manifests import is_folder
+from .manifests import allow_cache_option, is_folder
 from .plotting import SKETCH, PlotCommand, require_plot, write_plot
 from .report import (
     COULD_NOT_CHECK,
@@ -31,6 +33,7 @@ from .witnesses import (
     check_leaves,
     find_sidecar,
     leaves_option,
+    misplaced,
     open_sidecar,
     open_witnesses,
     parse_witnesses,
@@ -234,13 +237,14 @@ WITNESS or its leaves could not be read.""",
     metavar="[OUT.png]",
     help="Draw a map of the windows that differ, to a .png, .svg or .pdf, or here on the terminal.",
 )
-@click.option("--quiet", is_flag=True, help="Print only what is wrong.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only what is wrong.")
 @click.option("--fail-fast", is_flag=True, help="For a manifest: stop at the first difference.")
 @click.option(
     "--allow-extra",
     is_flag=True,
     help="For a manifest: files that it does not have are no difference.",
 )
+@allow_cache_option
 @json_option
 def command(
     witnesses: str,
@@ -251,6 +255,7 @@ def command(
     quiet: bool,
     fail_fast: bool,
     allow_extra: bool,
+    allow_cache: bool,
     as_json: bool,
 ) -> int:
     """Say of each FILE, or of the folder ROOT, whether it is what WITNESS says, and what differs.
@@ -277,22 +282,35 @@ def command(
         quiet=quiet,
         fail_fast=fail_fast,
         allow_extra=allow_extra,
+        allow_cache=allow_cache,
         as_json=as_json,
     )
     # Should be one, whatever is in it: what is wrong with it is then said of it.
     should_be = witnesses.endswith(SUFFIX) and len(files) < 2
     should_be = should_be or (len(files) == 1 and (is_url(files[0]) or is_folder(files[0])))
+    head = b""
     try:
-        is_manifest, chunks = open_witnesses(witnesses)
+        statuses: list[os.stat_result] = []
+        is_manifest, chunks = open_witnesses(witnesses, statuses.append)
+        head = bytes(next(chunks, b""))
+        chunks = chain((head,), chunks)
+        reason = None if is_manifest else misplaced(witnesses, head, files)
     except FileError as error:
+        reason = misplaced(witnesses, head, files) if is_folder(witnesses) else None
+        reason = reason or str(error)
+    if reason is not None:
         if should_be:
-            return manifest_verify.refused(wanted, str(error))
-        return _refused(files, witnesses, str(error), as_json)
+            return manifest_verify.refused(wanted, reason)
+        return _refused(files, witnesses, reason, as_json)
     if is_manifest and len(files) > 1:
         raise click.UsageError(f"WITNESS is a manifest: one ROOT is compared, not {len(files)}")
     if is_manifest or should_be:
-        return manifest_verify.verify(wanted, chunks)
-    for option, given in (("--fail-fast", fail_fast), ("--allow-extra", allow_extra)):
+        return manifest_verify.verify(wanted, chunks, statuses[0])
+    for option, given in (
+        ("--fail-fast", fail_fast),
+        ("--allow-extra", allow_extra),
+        ("--allow-cache", allow_cache),
+    ):
         if given:
             raise click.UsageError(f"{option} is for manifests, and WITNESS is not one")
     return _verify_files(witnesses, chunks, files, sidecar, threads, plot, quiet, as_json)
@@ -328,6 +346,7 @@ def _verify_files(
     trees = [witness for witness in expected if isinstance(witness, TreeWitness)]
     if sidecar is not None and not trees:
         raise click.UsageError("--leaves: WITNESS has no tree witness, which alone has leaves")
+    is_named = sidecar is not None
     if sidecar is None and trees:
         sidecar = find_sidecar(witnesses)
     if plot is not None:
@@ -338,7 +357,7 @@ def _verify_files(
         leaves: list[Leaves | None] = [None] * len(files)
         if sidecar is not None:
             try:
-                leaves = stack.enter_context(open_sidecar(sidecar, expected))
+                leaves = stack.enter_context(open_sidecar(sidecar, expected, follow=is_named))
             except InputError as error:
                 report.error(error.name, str(error))
         verifier = _Verifier(report, sidecar, threads, plot, quiet)

@@ -2,19 +2,16 @@
 """`atlas12288 verify-proof`."""
 
 import re
-from typing import Final
 
 import click
 
 from .._native import DIGEST_BYTES, WINDOW_BYTES
 from ..errors import WitnessError
 from ..files import STDIN, FileError, RegularFile, read_chunks
-from ..proofs import InclusionProof
+from ..proofs import PROOF_MOST_BYTES, InclusionProof
 from ..tree import TreeWitness
 from .report import Report, file_name, json_option, shown
 from .witnesses import InputError, read_text, read_tree_witness
-
-_MAX_PROOF_BYTES: Final = 16384  # a path has at most 51 hashes
 
 
 def _parse_root(ctx: click.Context, param: click.Parameter, value: str | None) -> bytes | None:
@@ -36,7 +33,8 @@ Examples:
     atlas12288 verify-proof model.atlas-proof.json - --root 3b1f...
 
 \b
-Exit codes: 0 the proof holds; 1 it does not; 2 a file could not be read.""",
+Exit codes: 0 the proof holds; 1 it does not; 2 a file could not be read, or it is consistent, but
+under no root of yours.""",
 )
 @click.argument("proof", type=file_name)
 @click.argument("window", type=file_name, required=False)
@@ -68,8 +66,8 @@ def command(
     """Say whether PROOF proves the bytes of a window: those of the file WINDOW, or with --from.
 
     A proof is worth what its root is worth: say with --root or --witness which one you trust.
-    Without them, the proof is only held against the root that stands in it, which whoever made the
-    proof could choose.
+    Without them the proof can be seen not to hold, and never to hold: the root that stands in it
+    is one that whoever made the proof could choose.
     """
     if (window is None) == (whole is None):
         raise click.UsageError("either WINDOW or --from FILE is needed")
@@ -92,31 +90,39 @@ def command(
             fields["error"] = f"{error.name}: {error}"
         else:
             reason = _why_not(stated, content, root, trusted)
-            holds = reason is None
             origin = "option" if root else "witness" if trusted else "proof"
+            holds: bool | None = reason is None
+            if holds and origin == "proof":
+                holds, reason = None, "the root came with the proof"
             fields |= {"holds": holds, "reason": reason, "window": stated.index}
             fields |= {"root": stated.root.hex(), "root_from": origin}
-            report.verdict(holds)
-            report.line(
-                f"{shown(proof)}: window {stated.index} of {stated.size}, ",
-                good=holds,
-                verdict="proven" if holds else "not proven",
-                more=f": {reason}" if reason else "",
-            )
-            if holds:
-                report.line(f"  under the root {stated.root.hex()}")
-            if holds and origin == "proof":
+            about = f"{shown(proof)}: window {stated.index} of {stated.size}, "
+            under = f"  under the root {stated.root.hex()}"
+            if holds is None:
+                report.undecided()
+                report.line(f"{about}consistent, under a root that came with the proof")
                 report.line(
-                    "  which stands in the proof itself: it says nothing about the origin of the "
-                    "window.\n  Demand a root that you trust with --root or --witness."
+                    f"{under}\n  which whoever made the proof could choose: it says nothing about "
+                    "the origin of the window.\n"
+                    "  Demand one that you trust with --root or --witness."
                 )
+            else:
+                report.verdict(holds)
+                verdict = "proven" if holds else "not proven"
+                report.line(
+                    about, good=holds, verdict=verdict, more=f": {reason}" if reason else ""
+                )
+                if holds:
+                    report.line(under)
         report.document(fields)
     return report.code
 
 
 def _read_proof(name: str) -> InclusionProof:
     try:
-        return InclusionProof.from_json(read_text(read_chunks(name), _MAX_PROOF_BYTES, "a proof"))
+        return InclusionProof.from_json(
+            read_text(read_chunks(name, or_pipe=True), PROOF_MOST_BYTES, "a proof")
+        )
     except (FileError, WitnessError) as error:
         raise InputError(name, str(error)) from error
 

@@ -3,19 +3,21 @@
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import click
 
+from .._outputs import Target, atomic_write_all
 from ..file_tree import tree_witness_file
-from ..files import FileError, atomic_write_all, expected_bytes, require_writable, witness_file
+from ..files import FileError, expected_bytes, witness_file
 from ..manifest.names import leaves_name
 from ..tree import TreeWitness
 from ..witness import Witness
 from . import manifests
 from .manifests import manifest_options
-from .report import COULD_NOT_CHECK, Report, file_name, json_option, shown
-from .witnesses import require_output, require_own_sidecar, threads_option, witness_line
+from .report import COULD_NOT_CHECK, Report, file_name, json_option
+from .witnesses import output_at, output_file, threads_option, witness_line
 
 # Makes the witness of a file; the callable is told of each part that was read.
 _Make = Callable[[str, Callable[[int], None]], Witness | TreeWitness]
@@ -48,10 +50,10 @@ Exit codes: 0 all files witnessed; 2 a file could not be read.""",
 @threads_option
 @click.option(
     "-o",
-    "output",
+    "--output",
     metavar="OUT",
     type=file_name,
-    help="Write the witnesses to this file, whole or not at all.",
+    help="Write the witnesses to this file, whole or not at all; - is standard output.",
 )
 @manifest_options
 @json_option
@@ -74,11 +76,10 @@ def command(
     files: verify says later which of them changed, are missing, or were added. It has no time, so
     that the same files give the same manifest. The paths in it are relative to the folder, or to
     the current folder where there are several. An .atlasignore in the folder holds rules of
-    gitignore for what is left out. A run that was stopped goes on where it was, with the state that
-    it keeps in NAME.atlas.state.
+    gitignore for what is left out. A run that was stopped after some seconds goes on where it was,
+    with the state that it keeps in your state folder, or in FILE of --state; it says so.
     """
-    if output is not None:
-        require_output(output)
+    output = output_file(output, as_json)
     if manifests.is_wanted(files, output, of_manifests):
         from . import manifest_witness
 
@@ -101,36 +102,42 @@ def _witness_files(
     """A witness of each file."""
     if threads is not None and not tree:
         raise click.UsageError("--threads needs --tree: a flat witness is one chain of hashes")
-    outputs = [] if output is None else [output]
-    if output is not None and tree:
-        outputs.insert(0, leaves_name(output))  # no new witness without its leaves
-    for name in outputs:
-        try:
-            require_writable(name, list(files))
-            if output is not None and name != output:
-                require_own_sidecar(output)
-        except FileError as error:
-            raise click.UsageError(f"-o {shown(name)}: {error}") from error
 
     def make_tree(leaves: Callable[[bytes], object] | None) -> _Make:
         return lambda name, advance: tree_witness_file(
             name, threads=threads, leaves=leaves, advance=advance
         )
 
-    with Report(as_json, expected_bytes(list(files))) as report:
+    with ExitStack() as stack:
+        outputs = [] if output is None else _outputs(files, output, tree, stack)
+        report = stack.enter_context(Report(as_json, expected_bytes(list(files))))
         if output is None:
             _witness_all(files, make_tree(None) if tree else witness_file, report.line, report)
             return report.code
         try:
             with atomic_write_all(*outputs) as written:
-                make = make_tree(written[0].write) if tree else witness_file
-                write = written[-1].write
+                make = make_tree(written[-1].write) if tree else witness_file
+                write = written[0].write
                 _witness_all(files, make, lambda line: write(f"{line}\n".encode()), report)
                 if report.code == COULD_NOT_CHECK:
                     raise FileError("not written, because a file could not be read")
         except FileError as error:
             report.error(output, str(error))
     return report.code
+
+
+def _outputs(files: tuple[str, ...], output: str, tree: bool, stack: ExitStack) -> list[Target]:
+    """The witness file, and the leaves beside it where there are trees.
+
+    Raises:
+        click.UsageError: one of them cannot be written, or what is there is not ours.
+    """
+    from ..manifest.kinds import WITNESSES, leaves_of
+
+    kinds = {output: WITNESSES}
+    if tree:
+        kinds[leaves_name(output)] = leaves_of(output)
+    return [output_at("-o", name, kind, files, stack) for name, kind in kinds.items()]
 
 
 def _witness_all(

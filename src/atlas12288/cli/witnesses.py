@@ -1,32 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the commands about witnesses share: witness files, the leaves beside them, options."""
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain, islice
 from typing import Final
 
 import click
 
-from .._native import DIGEST_BYTES
+from .._outputs import OutputKind, Target
 from ..errors import WitnessError
 from ..file_tree import Leaves, leaves_of
 from ..files import STDIN, FileError, RegularFile, read_chunks, shown
-from ..manifest.names import SUFFIX, is_url, leaves_name
+from ..manifest.names import is_url, leaves_name
+from ..sums import read_sums
 from ..tree import TreeWitness, witness_from_json
 from ..witness import Witness
 from .report import file_name
 
 # A canonical witness has less than 300 bytes; a file with more for each FILE is something else.
-_MAX_LINE_BYTES: Final = 1024
+LINE_MOST_BYTES: Final = 1024
 _NO_WITNESS: Final = "null"  # stands for a file that could not be read: lines and files stay paired
 ONLY_ROOT_IS_URL: Final = (
     "is a URL, must be a file of this machine: only what is witnessed may be elsewhere"
 )
 # The keys of a manifest; a witness has none of them.
 _MANIFEST: Final = re.compile(rb'\s*\{\s*"(?:_type|predicate|predicateType|subject)"\s*:')
+_DATASET: Final = re.compile(rb'"type"\s*:\s*"atlas12288/(?:array|tensors|table)/v1"')
+_SUMS_LOOKED_AT: Final = 10  # lines: a list may begin with comments and lines that are none
 
 threads_option = click.option(
     "--threads",
@@ -48,34 +51,89 @@ def witness_line(witness: Witness | TreeWitness | None) -> str:
     return _NO_WITNESS if witness is None else witness.to_json()
 
 
-def read_text(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> str:
-    """The text of a file of at most `most` bytes.
+def read_whole(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> bytearray:
+    """Return the bytes of a file of at most `most`.
 
     Raises:
-        FileError: not readable, longer, or no text; then it says that it must be what `rule` says.
+        FileError: not readable, or longer; then it says that it must be what `rule` says.
     """
     data = bytearray()
     for chunk in chunks:
         data += chunk
         if len(data) > most:
             raise FileError(f"is not {rule}: too long")
+    return data
+
+
+def read_text(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> str:
+    """Return the text of a file of at most `most` bytes.
+
+    Raises:
+        FileError: as `read_whole`, or it is no text.
+    """
+    data = read_whole(chunks, most, rule)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FileError(f"is not {rule}: {error}") from error
 
 
-def open_witnesses(name: str) -> tuple[bool, Iterator[bytes | memoryview]]:
+def open_witnesses(
+    name: str, opened: Callable[[os.stat_result], object] | None = None
+) -> tuple[bool, Iterator[bytes | memoryview]]:
     """Whether a file is a manifest, by how it begins, and all its bytes.
+
+    Args:
+        name: of the file.
+        opened: as for `read_chunks`.
 
     Raises:
         FileError: not readable; also from the iterator.
     """
     if is_url(name):
         raise FileError(ONLY_ROOT_IS_URL)
-    chunks = read_chunks(name)
+    chunks = read_chunks(name, opened=opened, or_pipe=True)
     head = bytes(next(chunks, b""))
     return _MANIFEST.match(head) is not None, chain((head,), chunks)
+
+
+def looks_like(head: bytes) -> str | None:
+    """Return what a file is that begins so, in words; None where it is nothing of ours."""
+    if _MANIFEST.match(head) is not None:
+        return "a manifest"
+    first, *_ = head.splitlines() or [b""]
+    if _DATASET.search(head, 0, LINE_MOST_BYTES) is not None:
+        return "a witness of a dataset"
+    try:
+        if first.strip() == _NO_WITNESS.encode() or not isinstance(_read_line(first.decode()), str):
+            return "a witness file"
+    except UnicodeDecodeError:
+        return None
+    sums = islice(read_sums((head,)), _SUMS_LOOKED_AT)
+    return "a list of SHA-256 sums" if any(found is not None for _, found in sums) else None
+
+
+def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
+    """Return what was probably meant, where a file that must be a witness file or manifest is none.
+
+    Args:
+        name: the file.
+        head: how it begins; b"" where it is a folder.
+        others: the names that follow it on the command line.
+    """
+    kind = looks_like(head)
+    if kind == "a list of SHA-256 sums":
+        return f"is {kind}: atlas12288 check-sums {shown(name)} checks its files"
+    if kind == "a witness of a dataset":
+        return f"is {kind}: what atlas12288.tensors or atlas12288.tables made verifies it in Python"
+    if kind is not None:
+        return None
+    for other in others:
+        with suppress(FileError):
+            _, chunks = open_witnesses(other)
+            if (its := looks_like(bytes(next(chunks, b"")))) in ("a manifest", "a witness file"):
+                return f"is no witness, and {shown(other)} is {its}: WITNESS is named first"
+    return None
 
 
 def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | str]:
@@ -95,7 +153,7 @@ def parse_witnesses(
 ) -> list[Witness | TreeWitness | str]:
     """The witnesses of a witness file that is being read; as `read_witnesses`."""
     rule = f"a witness file of {count} lines, one for each FILE"
-    lines = read_text(chunks, count * _MAX_LINE_BYTES, rule).splitlines()
+    lines = read_text(chunks, count * LINE_MOST_BYTES, rule).splitlines()
     if len(lines) != count:
         raise FileError(f"has {len(lines)} witnesses for {count} files, must have one for each")
     return [_read_line(line) for line in lines]
@@ -110,48 +168,40 @@ def _read_line(line: str) -> Witness | TreeWitness | str:
         return str(error)
 
 
-def require_output(name: str) -> None:
-    """Refuses an output that could be no file.
+def output_file(name: str | None, as_json: bool) -> str | None:
+    """Return the file that `-o` names; None where that is standard output.
 
     Raises:
-        click.UsageError: it is a URL.
+        click.UsageError: it is a URL, or standard output, which JSON needs.
     """
+    if name is None:
+        return None
     if is_url(name):
         raise click.UsageError(f"-o {shown(name)}: {ONLY_ROOT_IS_URL}")
+    if name != STDIN:
+        return name
+    if as_json:
+        raise click.UsageError("-o - is standard output, and so is what --json prints: not both")
+    return None
 
 
-def require_own_sidecar(witnesses: str, has_state: bool = False) -> None:
-    """Refuses to replace a sidecar that is not that of a witness file or manifest to be written.
+def output_at(
+    option: str, name: str, kind: OutputKind, inputs: Sequence[str], stack: ExitStack
+) -> Target:
+    """Where an output goes, before any work is done.
 
     Args:
-        witnesses: what is to be written.
-        has_state: is there the state of a run that wrote it, or was about to?
+        option: by which its name was given.
+        name, kind, inputs: as for `Target`.
+        stack: lets go of it.
 
     Raises:
-        FileError: its sidecar is there, and is another file.
+        click.UsageError: it cannot be written, or what is there is not ours.
     """
-    sidecar = Path(leaves_name(witnesses))
-    if not sidecar.is_file() or sidecar.stat().st_size == 0:
-        return
-    # The only other file with that name of its sidecar.
-    bare = witnesses.removesuffix(SUFFIX)
-    other = bare if bare != witnesses else witnesses + SUFFIX
-    if _holds_witnesses(other):
-        raise FileError(f"is that of {shown(other)}, and is not replaced")
-    if sidecar.stat().st_size % DIGEST_BYTES or not (has_state or _holds_witnesses(witnesses)):
-        raise FileError(f"is not known to be that of {shown(witnesses)}, and is not replaced")
-
-
-def _holds_witnesses(name: str) -> bool:
-    """Is it a file with witnesses, or a manifest?"""
     try:
-        is_manifest, chunks = open_witnesses(name)
-        if is_manifest:
-            return True
-        line, *_ = bytes(next(chunks)).decode().splitlines() or [""]
-    except (FileError, UnicodeDecodeError):
-        return False
-    return line == _NO_WITNESS or not isinstance(_read_line(line), str)
+        return stack.enter_context(Target(name, kind, inputs))
+    except FileError as error:
+        raise click.UsageError(f"{option} {shown(name)}: {error}") from error
 
 
 class InputError(Exception):
@@ -187,23 +237,31 @@ def read_tree_witness(name: str) -> TreeWitness:
 
 
 def find_sidecar(witnesses: str) -> str | None:
-    """The sidecar beside a witness file, None where there is none."""
+    """The sidecar beside a witness file, None where there is none.
+
+    Nobody typed its name: a link there is not followed by those who open it.
+    """
     name = leaves_name(witnesses)
-    return name if witnesses != STDIN and Path(name).exists() else None
+    return name if witnesses != STDIN and os.path.lexists(name) else None
 
 
 @contextmanager
 def open_sidecar(
-    name: str, witnesses: Sequence[Witness | TreeWitness | str]
+    name: str, witnesses: Sequence[Witness | TreeWitness | str], *, follow: bool
 ) -> Iterator[list[Leaves | None]]:
     """The leaves of each witness of a witness file, None for what is no tree witness.
+
+    Args:
+        name: of the sidecar.
+        witnesses: those of the witness file.
+        follow: may the sidecar be a symbolic link? Only where a user named it.
 
     Raises:
         InputError: not readable, or of another size; the leaves themselves are not read yet.
     """
     trees = [witness for witness in witnesses if isinstance(witness, TreeWitness)]
     try:
-        sidecar = RegularFile(name)
+        sidecar = RegularFile(name, follow=follow)
     except FileError as error:
         raise InputError(name, str(error)) from error
     with sidecar:
@@ -226,13 +284,14 @@ def open_only_leaves(witness_name: str, sidecar: str | None) -> Iterator[Leaves]
         InputError: not a single tree witness, or no leaves, or not its leaves.
     """
     witness = read_tree_witness(witness_name)
+    is_named = sidecar is not None
     sidecar = sidecar or find_sidecar(witness_name)
     if sidecar is None:
         raise InputError(
             witness_name,
             "has no leaves: witness --tree -o writes them beside it, --leaves names them elsewhere",
         )
-    with open_sidecar(sidecar, [witness]) as (leaves,):
+    with open_sidecar(sidecar, [witness], follow=is_named) as (leaves,):
         assert leaves is not None
         check_leaves(sidecar, leaves)
         yield leaves

@@ -33,7 +33,7 @@ def with_parts(ids: Iterable[str]) -> list[Clause]:
     """The clauses of these ids and all that decide them, in the order of `CLAUSES`."""
     wanted: set[str] = set()
     for id in ids:
-        wanted |= {id, *BY_ID[id].parts}
+        wanted |= {id, *BY_ID[id].parts, *BY_ID[id].shown_by}
     return [clause for clause in CLAUSES if clause.id in wanted]
 
 
@@ -47,7 +47,7 @@ def run(
 
     Args:
         path: of what is judged.
-        clauses: those to run, with their parts.
+        clauses: those to run, with what decides them, as `with_parts` gives it.
         time_limit: seconds for each check; one that takes longer fails.
         kind: of the file; for a WebAssembly module the package `wasmtime` must be installed.
 
@@ -131,6 +131,10 @@ def _from_parts(clause: Clause, done: dict[str, Outcome]) -> Outcome:
         status, evidence = Status.NOT_CHECKED, f"{shown} of {len(clause.parts)} clauses hold"
     elif shown:
         status, evidence = Status.PASS, f"{shown} clauses hold"
+        unseen = [id for id in clause.shown_by if done[id].status is not Status.PASS]
+        if unseen:
+            status = Status.NOT_SHOWN
+            left += [f"{id} is {done[id].status}: {done[id].evidence}" for id in unseen]
     else:
         status, evidence = Status.NOT_OFFERED, "none of its clauses could be tried"
     return Outcome(clause.id, status, "; ".join([evidence, *left]), 0.0)

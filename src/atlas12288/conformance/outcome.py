@@ -19,6 +19,7 @@ class Status(StrEnum):
     NOT_OFFERED = "not offered"
     NOT_APPLICABLE = "not applicable"
     NOT_CHECKED = "not checked"
+    NOT_SHOWN = "not shown"
 
 
 class Kind(StrEnum):

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from .._types import Lazy
 from .._value import Value
 from ..files import FileError, RegularFile
-from .entries import EntriesRoot, Entry, in_order
+from .entries import Entry
 from .folder import Folder
 from .generate import (
     NoFileError,
@@ -18,15 +20,19 @@ from .generate import (
     naming,
     options_of,
 )
-from .names import is_url, outputs_in, state_files
+from .links import folders_outside
+from .names import is_url, local_path, outputs_in
 from .paths import below, quoted
 from .sources import Source
-from .statement import Options, read_statement, write_statement
+from .statement import Options, line_digests, read_statement, write_statement
+from .states import leave_out_states
 
 if TYPE_CHECKING:
-    from distributed import Client
+    import distributed
 
-    from .differences import Difference, ManifestReport
+    from . import differences
+else:
+    distributed, differences = Lazy("distributed"), Lazy(f"{__package__}.differences")
 
 Name = str | os.PathLike[str]
 
@@ -35,6 +41,8 @@ def open_source(
     root: Name,
     paths: Sequence[bytes] = (),
     storage_options: Mapping[str, Any] | None = None,
+    *,
+    allow_cache: bool = False,
 ) -> Source:
     """A folder, or what a URL names.
 
@@ -42,24 +50,32 @@ def open_source(
         root: the path of a folder, or a text with "://".
         paths: list these alone, files and folders below the root; all of it where empty.
         storage_options: of fsspec, for a URL.
+        allow_cache: read what a URL such as `simplecache::s3://bucket` keeps on this machine.
 
     Raises:
         FileError: there is no such folder.
         WitnessError: one of the paths leads out of it.
         ImportError: the extra for URLs is not installed.
-        ValueError: storage_options for a folder.
+        ValueError: storage_options or allow_cache for a folder.
     """
-    if isinstance(root, str) and is_url(root):
+    local = local_path(root) if isinstance(root, str) else None
+    if isinstance(root, str) and local is None and is_url(root):
         from .remote import RemoteFolder
 
-        return RemoteFolder(root, paths, **(storage_options or {}))
+        return RemoteFolder(root, paths, allow_cache=allow_cache, **(storage_options or {}))
+    # file:// is the folder itself, with all that holds for folders: links, and the run's own files.
     if storage_options:
         raise ValueError(f"storage_options is {storage_options!r}, must be None for a folder")
-    return Folder(root, paths)
+    if allow_cache:
+        raise ValueError("allow_cache is True, must be False for a folder")
+    if local is not None and not paths and Path(local).is_file():
+        around, name = os.path.split(local)
+        return Folder(around or ".", (os.fsencode(name),))
+    return Folder(root if local is None else local or ".", paths)
 
 
 class Manifest(Value):
-    """The digests of all files of a folder, a bucket or their like, and one root over them.
+    """The digests of all files of a folder, a bucket or their like, with one root.
 
     Made by `Manifest.generate(folder)` and `from_json`. It holds no time, so that the same files
     give equal manifests. It can be pickled. Form: docs/manifests.md.
@@ -67,21 +83,15 @@ class Manifest(Value):
     Attributes:
         options: what it was made with, and is verified with.
         entries: one for each file and symbolic link, sorted by path.
-        root: the root over the entries, 32 bytes.
+        root: the root over the options and the entries, 32 bytes.
     """
 
-    __slots__ = ("entries", "options", "root")
-    _FIELDS = ("options", "entries", "root")
+    __slots__ = _FIELDS = ("options", "entries", "root")
     _MADE_BY = "Manifest.generate() or from_json()"
 
-    if TYPE_CHECKING:
-
-        @property
-        def options(self) -> Options: ...
-        @property
-        def entries(self) -> tuple[Entry, ...]: ...
-        @property
-        def root(self) -> bytes: ...
+    options: Options
+    entries: tuple[Entry, ...]
+    root: bytes
 
     @classmethod
     def generate(
@@ -91,15 +101,18 @@ class Manifest(Value):
         root: Name | None = None,
         tree: bool = False,
         flat: bool = True,
-        symlinks: str = "record",
+        symlinks: Literal["record", "follow", "error"] = "record",
+        links_below: Sequence[Name] = (),
         exclude: Sequence[str] = (),
         threads: int | None = None,
         leaves: Name | None = None,
         output: Name | None = None,
-        state: Name | None = None,
+        state: Name | Literal[True] | None = None,
         update: bool = False,
-        client: Client | None = None,
+        ignore_ctime: bool = False,
+        client: distributed.Client | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        allow_cache: bool = False,
         advance: Callable[[int], None] | None = None,
         note: Callable[[str], object] | None = None,
     ) -> Self:
@@ -113,19 +126,31 @@ class Manifest(Value):
             flat: each file gets its SHA-256 digest.
             symlinks: "record" where they lead, "follow" them where that is in the folder, or
                 "error" where there is one.
+            links_below: with symlinks="follow", folders outside of the folder below which links may
+                lead too. Recorded in the manifest, relative to the folder.
             exclude: rules in the syntax of gitignore; they follow those of `.atlasignore` in the
                 folder.
             threads: how many; None for one for each core that this process may use.
-            leaves: write the sidecar with the leaves of all files to this file; needs `output`.
-            output: write the manifest to this file, whole or not at all.
-            state: keep the state of the run in this file. If it is killed, the next one goes on.
-            update: read only files of which size, modification time or inode changed since the run
-                of which `state` is.
+            leaves: write the sidecar with the leaves of all files to this file; needs `output`. It
+                replaces nothing but the leaves of the manifest that is at `output`.
+            output: write the manifest to this file, whole or not at all. It replaces nothing but a
+                manifest or witness file.
+            state: keep in this file what the next run needs: if this one is killed, that one goes
+                on. True for a file in the user's state folder, as on the command line: then a run
+                of seconds keeps nothing meanwhile, and goes on without where that folder cannot be
+                used. None to keep nothing.
+            update: read only files of which size, modification time or ctime changed since the run
+                that wrote `output` and kept `state`.
+            ignore_ctime: what is known of a file counts where its ctime alone changed, as by a
+                backup that makes hard links or sets access times back.
             client: a Dask cluster that reads and hashes.
             storage_options: of fsspec, for a URL.
+            allow_cache: read what a URL such as `simplecache::s3://bucket` keeps on this machine,
+                which is not the storage itself.
             advance: called with the number of bytes read since its last call.
-            note: is told, in a sentence, what happens to a state that was there, and which paths a
-                rule leaves out.
+            note: is told, in a sentence, what the run knows from one before, or why it knows
+                nothing, which paths a rule leaves out, and how many links lead out of the folder
+                and are not followed.
 
         Raises:
             FileError: there is no file, or one of them cannot be read; then nothing is written. Or
@@ -136,18 +161,28 @@ class Manifest(Value):
         """
         base, parts = _parts(paths, root)
         what = "paths" if root is None and not parts else "root"
-        written = _written(output=output, leaves=leaves, state=state)
+        written = _written(output=output, leaves=leaves, state=None if state is True else state)
         with naming(what, os.fspath(base)):
-            source = open_source(base, parts, storage_options)
+            source = open_source(base, parts, storage_options, allow_cache=allow_cache)
         options = options_of(
-            source, tree=tree, flat=flat, symlinks=symlinks, exclude=exclude, paths=parts
+            source,
+            tree=tree,
+            flat=flat,
+            symlinks=symlinks,
+            exclude=exclude,
+            paths=parts,
+            links_below=folders_outside(os.fspath(base), links_below, "links_below"),
         )
         if leaves is not None and output is None:
             raise ValueError(f"leaves is {os.fspath(leaves)!r}, must be None without output")
+        if state is True and output is None:
+            raise ValueError("state is True, must be a path or None without output")
+        if update and output is None:
+            raise ValueError("update is True, must be False without output")
         problems = _Problems()
         common: dict[str, Any] = {
-            "state": written.get("state"),
-            "update": update,
+            "state": True if state is True else written.get("state"),
+            "ignore_ctime": ignore_ctime,
             "threads": threads,
             "client": client,
             "problem": problems.add,
@@ -159,7 +194,7 @@ class Manifest(Value):
                 _, entries = generate_entries(source, options, **common)
             else:
                 made, sidecar = written["output"], written.get("leaves")
-                generate_manifest(source, options, made, leaves=sidecar, **common)
+                generate_manifest(source, options, made, leaves=sidecar, update=update, **common)
         except NoFileError as error:
             with naming(what, os.fspath(base)):
                 raise error
@@ -174,21 +209,19 @@ class Manifest(Value):
         """The manifest of entries that are sorted by path.
 
         Raises:
-            WitnessError: they are not, or there is none.
+            WitnessError: they are not, or there is none; or a reader would refuse the options.
         """
         found = tuple(entries)
-        root = EntriesRoot()
-        for entry in in_order(found):
-            root.add(entry.to_json())
-        return cls._of(options=options, entries=found, root=root.digest())
+        root = line_digests(options, found).root()
+        return cls._of(options=options, entries=found, root=root)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """The manifest of a JSON text, as `to_json` gives it; bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text, or its root is not that over its files; the message names
-                the key, its value and the rule.
+            WitnessError: not such a text, or its root is not that of its options and files; the
+                message names the key, its value and the rule.
             TypeError: neither str nor bytes.
         """
         options, entries, root = read_statement(text)
@@ -212,17 +245,20 @@ class Manifest(Value):
         allow_extra: bool = False,
         fail_fast: bool = False,
         storage_options: Mapping[str, Any] | None = None,
+        allow_cache: bool = False,
         advance: Callable[[int], None] | None = None,
-        on_difference: Callable[[Difference], object] | None = None,
-    ) -> ManifestReport:
+        on_difference: Callable[[differences.Difference], object] | None = None,
+    ) -> differences.ManifestReport:
         """Compares a folder with the manifest; its own rules apply, not a present `.atlasignore`.
 
         Args:
             root: the folder, or a URL of fsspec.
             leaves: the sidecar of the manifest, to know in which bytes files changed.
-            outputs: what `generate` was told to write: where these files are in the folder they
-                are not added. Of a state that goes for the files that SQLite has beside it, too.
-            threads, advance, storage_options: as for `generate`.
+            outputs: what `generate` was told to write, and the file that this manifest was read
+                from: where these regular files are in the folder they are left out, and the report
+                says which. So are `leaves`, where they are those of the manifest, and states in the
+                user's state folder.
+            threads, advance, storage_options, allow_cache: as for `generate`.
             allow_extra: files that the manifest has not are no difference.
             fail_fast: the first difference ends it.
             on_difference: called with each difference, in order of path.
@@ -241,21 +277,20 @@ class Manifest(Value):
 
         parts = tuple(os.fsencode(path) for path in self.options.paths)
         with naming("root", os.fspath(root)):
-            source = open_source(root, parts, storage_options)
+            source = open_source(root, parts, storage_options, allow_cache=allow_cache)
         with ExitStack() as stack:
             sidecar = None
-            own = [os.fspath(name) for name in outputs]
+            own = outputs_in(source.name, [os.fspath(name) for name in outputs])
+            leave_out_states(own, source.name)
             if leaves is not None:
-                own += _written(leaves=leaves).values()
+                _written(leaves=leaves)  # no URL
                 with naming("leaves", os.fspath(leaves)):
                     sidecar = stack.enter_context(RegularFile(os.fspath(leaves)))
             return verify_manifest(
                 self,
                 source,
                 leaves=sidecar,
-                outputs=outputs_in(
-                    source.name, [each for name in own for each in state_files(name)]
-                ),
+                outputs=own,
                 threads=threads,
                 allow_extra=allow_extra,
                 fail_fast=fail_fast,

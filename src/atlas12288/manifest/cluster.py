@@ -13,6 +13,7 @@ becomes of a worker that is lost or slow is Dask's to say: the task runs again e
 from __future__ import annotations
 
 import importlib.util
+import pickle
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -21,7 +22,15 @@ from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from .._native import DIGEST_BYTES, MODULUS, TreeStream, residue, tree_leaves, tree_root
+from .._native import (
+    DIGEST_BYTES,
+    MODULUS,
+    VERSION,
+    TreeStream,
+    residue,
+    tree_leaves,
+    tree_root,
+)
 from .._parallel import in_order, most_under_way, ring, thread_count
 from .._subtree import BLOCK_BYTES
 from ..files import CHANGED, FileError
@@ -50,6 +59,11 @@ _FETCHED_AT_ONCE: Final = 32  # results: with leaves, each may have 3 MiB
 _COUNT_AGAIN_S: Final = 5.0
 _RETRIES: Final = 2
 _CONNECT_S: Final = 5.0
+# How long a cluster may have no worker: some come only when there are tasks, on machines that have
+# to start first.
+WORKERLESS_S: Final = 300.0
+_PACKAGE: Final = __name__.partition(".")[0]
+_LOOK_S: Final = 0.1
 _DONE: Final = ("finished", "error", "cancelled")  # of the states of a future
 
 
@@ -118,6 +132,43 @@ class Work(Protocol):
     def __call__(self, task: Task) -> TaskResult: ...
 
 
+class _Sent:
+    """A task as it goes to a worker: bytes that are the result when they are unpickled.
+
+    The scheduler and Dask's part of a worker see no name of this package. To them a task that names
+    one which is not there is a message that cannot be read, and the worker ends without a word; so
+    it is an error of the task. What is named until the versions are known to be the same is
+    Python's own, and `do_sent`.
+    """
+
+    def __init__(self, work: Work, task: Task) -> None:
+        self._work = work
+        self._task = task
+
+    def __reduce__(self) -> tuple[object, ...]:
+        from cloudpickle import dumps
+
+        call = f"__import__({__name__!r}, fromlist=('do_sent',)).do_sent(version, task)"
+        return eval, (call, {"version": VERSION, "task": dumps((self._work, self._task))})
+
+
+def do_sent(version: str, task: bytes) -> TaskResult:
+    """Does a task of another process.
+
+    Args:
+        version: of this package, there.
+        task: the pickled function and its task.
+
+    Raises:
+        RuntimeError: this is another version, whose digests need not be the same.
+    """
+    if version != VERSION:
+        raise RuntimeError(f"the worker has atlas12288 {VERSION}, must have {version}")
+    work, sent = pickle.loads(task)
+    result: TaskResult = work(sent)
+    return result
+
+
 def do_task(task: Task) -> TaskResult:
     """Reads and hashes."""
     if isinstance(task, Batch):
@@ -160,7 +211,10 @@ def _do_run(run: Run) -> RunResult:
     states: list[bytes] = []
     offsets = range(run.start * BLOCK_BYTES, min(run.stop * BLOCK_BYTES, size), BLOCK_BYTES)
     buffers = ring(BLOCK_BYTES, most_under_way(threads) if threads > 1 else 1)
-    with run.source.open(run.found) as reader:
+    # Each run is another opening of the file.
+    with run.source.open(run.found._replace(exact=True)) as reader:
+        if run.start and (begin := getattr(reader, "begin", None)) is not None:
+            begin(run.start * BLOCK_BYTES)
 
         def hash_block(item: tuple[int, memoryview]) -> tuple[memoryview, bytes, int]:
             offset, buffer = item
@@ -285,8 +339,9 @@ def hash_files(
         The file, and its digests or why it could not be read.
 
     Raises:
-        FileError: the scheduler is gone, or a task failed for no reason of its files.
-        ValueError: `client` is an asynchronous one, or `threads` is less than 1.
+        FileError: the scheduler is gone, it has no worker for `WORKERLESS_S`, or a task failed for
+            no reason of its files, such as a worker without this package.
+        ValueError: `client` is an asynchronous one or closed, or `threads` is less than 1.
         TypeError: `threads` is not an int, or `client` is none of Dask.
         ImportError: Dask is not installed.
     """
@@ -297,6 +352,8 @@ def hash_files(
         raise TypeError(f"client is of type {type(client).__name__}, must be distributed.Client")
     if client.asynchronous:
         raise ValueError("client is asynchronous, must be synchronous")
+    if client.status in ("closing", "closed"):
+        raise ValueError(f"client is {client.status}, must be connected to a scheduler")
     if threads is None:
         threads = getattr(source, "readers", None) or 1
     wants_leaves = leaves if TREE_ALGORITHM in digests else None
@@ -352,6 +409,7 @@ class _Job:
         self._held = 0
         self._slots = _TASKS_LEAST
         self._count_at = 0.0
+        self._workers_at = monotonic()  # when it had some
         self._sent_files = self._sent_bytes = 0
         self._name = uuid.uuid4().hex
         self._number = 0
@@ -374,20 +432,38 @@ class _Job:
                     some += new
                 self._submit(some, work, completed)
                 if self._tasks:
-                    yield from self._take_done(completed.next_batch(), completed)
+                    yield from self._take_done(self._next(completed), completed)
         finally:
             rest.close()
             completed.clear()
             with suppress(Exception):  # the scheduler may be what is gone
                 self._client.cancel(list(self._tasks), force=True)
 
+    def _next(self, completed: Any) -> Sequence[Future[Any]]:
+        """The tasks that are over, at least one: waits for it, and sees whether there is a worker
+        that does it."""
+        while not completed.has_ready():
+            self._count_slots()
+            with completed.thread_condition:
+                completed.thread_condition.wait(_LOOK_S)
+        batch: Sequence[Future[Any]] = completed.next_batch()
+        return batch
+
     def _count_slots(self) -> None:
         """Workers come and go."""
         if monotonic() >= self._count_at:
             try:
-                threads = sum(self._client.nthreads().values())
+                workers = self._client.nthreads()
             except Exception as error:
                 raise self._gone(error) from error
+            if workers:
+                self._workers_at = monotonic()
+            elif monotonic() - self._workers_at > WORKERLESS_S:
+                where = getattr(self._client.scheduler, "address", "its address")
+                raise FileError(
+                    f"the scheduler at {where} has had no worker for {WORKERLESS_S:.0f} s"
+                )
+            threads = sum(workers.values())
             self._slots = max(_TASKS_LEAST, _TASKS_A_THREAD * threads)
             self._count_at = monotonic() + _COUNT_AGAIN_S
 
@@ -397,7 +473,8 @@ class _Job:
         keys = [f"atlas12288-{self._name}-{self._number + at}" for at in range(len(tasks))]
         self._number += len(tasks)
         try:
-            futures = self._client.map(work, tasks, key=keys, pure=False, retries=_RETRIES)
+            sent = [pickle.dumps(_Sent(work, task)) for task in tasks]
+            futures = self._client.map(pickle.loads, sent, key=keys, pure=False, retries=_RETRIES)
         except Exception as error:
             if self._client.status != "running":
                 raise self._gone(error) from error
@@ -435,6 +512,9 @@ class _Job:
         if isinstance(error, KilledWorker):
             return RunResult(error=FileError("is not read: the workers that tried ended"))
         reason = " ".join(str(error).split())
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith(_PACKAGE):
+            reason = f"a worker has no atlas12288, must have {VERSION} ({reason})"
+            raise FileError(reason) from error
         raise FileError(f"a task failed on a worker: {type(error).__name__}: {reason}") from error
 
     def _gone(self, error: object) -> FileError:
@@ -475,6 +555,8 @@ class _Job:
 
     def _runs(self, found: Found) -> Iterator[Run]:
         file = _Large(found, self._digests)
+        if (is_stream := getattr(self._source, "is_stream", None)) and is_stream(found):
+            file.run_blocks = file.blocks  # what no second request could go on with
         while 2 * file.run_blocks * BLOCK_BYTES <= self._batch_bytes():
             file.run_blocks *= 2
         if self._leaves is not None:

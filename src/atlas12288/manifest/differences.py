@@ -11,6 +11,7 @@ from ..errors import WitnessError
 from ..file_tree import Run
 from ..files import FileError, shown
 from . import paths
+from .rules import Excluded
 
 Kind = Literal["changed", "missing", "added", "unreadable"]
 
@@ -66,17 +67,24 @@ def _is_known(difference: Difference) -> bool:
     return difference.kind != "unreadable"
 
 
+_Paths = tuple[bytes, ...]  # `bytes` is a field below
+
+
 class ManifestReport(NamedTuple):
     """How a folder compares with its manifest; true where `holds` is true, and only there.
 
     Attributes:
         differences: in order of path; without what was added where that is allowed.
-        files: how many entries of the manifest were compared, or could not be.
+        files: how many files of the manifest were compared, or could not be.
         bytes: how many bytes were read.
         changed, missing, added, unreadable: how many paths. A folder that cannot be listed counts
             by its files in the manifest, and as one where it has none.
         complete: was everything compared? Not where the first difference was the end.
         leaves_error: why the leaves were of no use, or None.
+        links: how many symbolic links of the manifest were compared, or could not be.
+        excluded: what each rule of the manifest excluded that excluded something.
+        left_out: the paths of files that are in the folder, and that were not compared because they
+            are what those who witness and verify it write: regular files, and no others.
     """
 
     differences: tuple[Difference, ...]
@@ -88,6 +96,9 @@ class ManifestReport(NamedTuple):
     unreadable: int
     complete: bool = True
     leaves_error: str | None = None
+    links: int = 0
+    left_out: _Paths = ()
+    excluded: tuple[Excluded, ...] = ()
 
     @property
     def holds(self) -> bool | None:
@@ -95,7 +106,7 @@ class ManifestReport(NamedTuple):
         could be compared."""
         if any(map(_is_known, self.differences)):
             return False
-        return None if self.differences or self.files == 0 else True
+        return None if self.differences or self.files + self.links == 0 else True
 
     def __bool__(self) -> bool:
         return self.holds is True
@@ -120,7 +131,10 @@ class ManifestReport(NamedTuple):
     def to_fields(self) -> dict[str, object]:
         """The fields of its JSON object."""
         fields = {"holds": self.holds} | self._asdict()
-        return fields | {"differences": [each.to_fields() for each in self.differences]}
+        left_out = [dict([paths.to_json("path", path)]) for path in self.left_out]
+        differences = [each.to_fields() for each in self.differences]
+        excluded = [{"rule": each.rule, "paths": each.paths} for each in self.excluded]
+        return fields | {"differences": differences, "left_out": left_out, "excluded": excluded}
 
     def to_json(self) -> str:
         """The report as a JSON object, on one line without its end."""

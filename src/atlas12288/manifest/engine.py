@@ -462,13 +462,17 @@ class _Run:
             self._tell(event)
 
     def _open(self, file: _File) -> None:
+        # The blocks before a checkpoint were read by another opening.
+        found = file.found._replace(exact=True) if file.begun else file.found
         try:
-            context = self._source.open(file.found)
+            context = self._source.open(found)
             reader = context.__enter__()
         except FileError as error:
             file.error = error
         else:
             file.context, file.reader = context, reader
+            if file.done and (begin := getattr(reader, "begin", None)) is not None:
+                begin(file.done * BLOCK_BYTES)
         with self._lock:
             self._work.notify_all()
         self._leave(file)

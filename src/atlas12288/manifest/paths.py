@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import dropwhile
 from typing import Final
 
 from .._json import Fields
 from ..errors import WitnessError
 from ..files import shown
 
+# Of a path. A system call takes 4 KiB at once, and folders within folders may go further.
+PATH_MOST_BYTES: Final = 1 << 16
 _SEPARATOR: Final = b"/"
 # In the key of a value that is not UTF-8, which JSON cannot hold: path, pathHex.
 _HEX: Final = "Hex"
@@ -29,8 +32,10 @@ def check_path(path: bytes, name: str) -> bytes:
         name: what the message calls it.
 
     Raises:
-        WitnessError: absolute, empty, with a NUL, or with a part that is empty, `.` or `..`.
+        WitnessError: absolute, empty, with a NUL, with a part that is empty, `.` or `..`, or too
+            long.
     """
+    _require_short(path, name)
     parts = path.split(_SEPARATOR)
     if any(part in (b"", b".", b"..") for part in parts) or b"\0" in path:
         raise WitnessError(
@@ -38,6 +43,33 @@ def check_path(path: bytes, name: str) -> bytes:
             "and without parts that are empty, '.' or '..'"
         )
     return path
+
+
+def check_outside(path: bytes, name: str) -> bytes:
+    """A path from a folder to another one, in its one form: it may begin with `..` parts.
+
+    Args:
+        path: its bytes.
+        name: what the message calls it.
+
+    Raises:
+        WitnessError: absolute, empty, with a NUL, or with a part that is empty or `.`, or that is
+            `..` behind a name.
+    """
+    _require_short(path, name)
+    parts = list(dropwhile(b"..".__eq__, path.split(_SEPARATOR)))
+    if any(part in (b"", b".", b"..") for part in parts) or b"\0" in path:
+        raise WitnessError(
+            f"{name} is {quoted(path)}, must be relative, without NUL, and without parts that are "
+            "empty or '.', or '..' behind a name"
+        )
+    return path
+
+
+def _require_short(path: bytes, name: str) -> None:
+    if len(path) > PATH_MOST_BYTES:
+        most = f"must have at most {PATH_MOST_BYTES:,}"
+        raise WitnessError(f"{name} has {len(path):,} bytes, {most}")
 
 
 def below(paths: Iterable[bytes], name: str) -> tuple[bytes, ...]:

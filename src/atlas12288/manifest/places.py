@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from .._native import DIGEST_BYTES, tree_root
+from .._native import DIGEST_BYTES
 from .._subtree import window_count
-from ..file_tree import LeafComparison, Leaves, Run
+from ..file_tree import LeafComparison, Leaves, Run, first_without_leaves
 from ..files import FileError, RegularFile
 from ..tree import TreeWitness
 from ..witness import TREE_ALGORITHM
@@ -18,7 +18,6 @@ from .paths import quoted
 from .sources import Found
 
 RANGES_MOST: Final = 1000
-_LEAVES_AT_ONCE: Final = 1 << 15  # 1 MiB of a sidecar
 
 
 class ManifestLeaves:
@@ -49,24 +48,14 @@ class ManifestLeaves:
 
     def _check(self, entries: Sequence[Entry]) -> None:
         """Holds all leaves against the roots: what they say later is then right."""
-        some, begin = b"", 0  # some leaves, and the number of the first of them
-        for entry in entries:
-            if entry.root is None:
-                continue
-            count = window_count(entry.size)
-            if count > _LEAVES_AT_ONCE:
-                self.leaves(entry).check()
-                continue
-            at = self._first[entry.path]
-            if at + count > begin + len(some) // DIGEST_BYTES:
-                some = self._sidecar.read(at * DIGEST_BYTES, _LEAVES_AT_ONCE * DIGEST_BYTES)
-                begin = at
-            start = (at - begin) * DIGEST_BYTES
-            if tree_root(some[start : start + count * DIGEST_BYTES]) != entry.root:
-                raise FileError(
-                    f"has not the leaves of {quoted(entry.path)}: they are damaged, or "
-                    "those of another manifest"
-                )
+        files = [entry for entry in entries if entry.target is None]
+        trees = ((entry.size, entry.root) for entry in files if entry.root is not None)
+        wrong = first_without_leaves(self._sidecar, trees)
+        if wrong is not None:
+            raise FileError(
+                f"has not the leaves of {quoted(files[wrong].path)}: they are damaged, or those of "
+                "another manifest"
+            )
 
     def leaves(self, entry: Entry) -> Leaves:
         assert entry.root is not None

@@ -1,28 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any storage that fsspec knows as the source of a manifest: s3://, gs://, memory://, http://.
 
-Files are read in ranges, and retries are those of the library that reads. A reader waits for the
-network, not for a core: `RemoteFolder.readers` says how many at once pay off.
+Files are read in ranges or as one stream, as `storages` says for each kind, and retries are those
+of the library that reads. A reader waits for the network, not for a core: `RemoteFolder.readers`
+says how many at once pay off.
 """
 
 from __future__ import annotations
 
-import errno
 import importlib.util
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from .._parallel import in_order
-from .._subtree import BLOCK_BYTES
 from ..errors import WitnessError
-from ..files import CHANGED, FileError, shown
+from ..files import FileError, shown
+from .identities import Info
 from .paths import check_path
+from .remote_readers import RangeReader, StreamReader
 from .rules import Rules
-from .sources import Found, Problem
+from .sources import SMALL_MOST_BYTES, Found, Problem, Reader, require_small
+from .storage_errors import is_gone, storage_errors
+from .storages import (
+    FtpStorage,
+    S3Storage,
+    Storage,
+    TarStorage,
+    WholeStorage,
+    ZipStorage,
+)
 
 # Which package reads a kind of URL, where that is not fsspec alone.
 _PACKAGES: Final = {
@@ -31,20 +39,33 @@ _PACKAGES: Final = {
     "az": "adlfs",
     "gcs": "gcsfs",
     "gs": "gcsfs",
+    "hf": "huggingface_hub",
     "http": "aiohttp",
     "https": "aiohttp",
     "s3": "s3fs",
     "s3a": "s3fs",
 }
-# What says by itself that an object is the same, and what says when it was written.
-_IDENTITIES: Final = ("ETag", "etag", "generation", "md5Hash", "Content-MD5")
-_TIMES: Final = ("mtime", "LastModified", "last_modified", "Last-Modified", "modified", "created")
-_NS_PER_S: Final = 10**9
-_FORBIDDEN: Final = (401, 403)  # as status of HTTP
-_NOT_FOUND: Final = 404
+_STORAGES: Final[dict[str, type[Storage]]] = {
+    "ftp": FtpStorage,
+    "tar": TarStorage,
+    "zip": ZipStorage,
+    "git": WholeStorage,
+    "github": WholeStorage,
+    "gist": WholeStorage,
+}
+_HTTP: Final = ("http", "https")
+# What they give is a copy on this machine, made when something was read for the first time.
+_CACHES: Final = ("simplecache", "filecache", "blockcache", "cached")
+_NO_CACHE: Final = (
+    "reads a copy that is kept on this machine, and not the storage: --allow-cache, or "
+    "allow_cache=True, where that is wanted"
+)
 _VERDICTS_MOST: Final = 10_000
-
-_Info = Mapping[str, Any]
+_OF_S3: Final = ("ETag", "LastModified")
+# A listing may be made up while it is asked for, and have no end.
+PATH_MOST: Final = 4096  # bytes, as in a folder of Linux
+FOLDERS_MOST: Final = 1_000_000
+_PAGE_BEGINS: Final = (b"<!doctype html", b"<html")
 
 
 class RemoteFolder:
@@ -61,6 +82,7 @@ class RemoteFolder:
     Args:
         url: as fsspec takes it; chained ones too.
         paths: list these alone, files and folders below the URL; all of it where empty.
+        allow_cache: read what a file system such as `simplecache` keeps on this machine.
         storage_options: for the file system of fsspec, as its documentation says. They travel with
             the source to other processes.
 
@@ -71,55 +93,95 @@ class RemoteFolder:
         TypeError: `url` is not a str.
     """
 
-    # Measured with a server that answers after 50 ms; what more would take is in docs/scale.md.
-    readers: Final = 16
-
-    def __init__(self, url: str, paths: Sequence[bytes] = (), **storage_options: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        paths: Sequence[bytes] = (),
+        *,
+        allow_cache: bool = False,
+        **storage_options: Any,
+    ) -> None:
         if not isinstance(url, str):
             raise TypeError(f"url is of type {type(url).__name__}, must be str")
         self._url = url
         self._options = storage_options
+        self._allow_cache = allow_cache
         self._paths = tuple(check_path(path, "path") for path in paths)
-        self._base = self._connect()
-        if self._is_s3 and not self._base:
+        # Not an instance that others have listed with.
+        self._base = self._connect({"skip_instance_cache": True})
+        if isinstance(self._storage, S3Storage) and not self._base:
             raise FileError("names no bucket")
+        if self._storage.scheme == "hf":
+            self._freeze()
         names_folder = url.split("::")[0].endswith("/")
-        if names_folder and self._is_http:
+        if names_folder and self._storage.names_folders:
             return  # a page with links, which the listing asks for
-        if self._info(self._base)["type"] == "directory" or names_folder:
+        if self._storage.info(self._base)["type"] == "directory" or names_folder:
             return
         if paths:
             raise FileError("is not a folder")
         self._base, _, name = self._base.rpartition("/")
         self._paths = (self._path_bytes(name),)
 
-    def _connect(self) -> str:
-        """Sets the file system, and gives the path of the URL in it."""
-        scheme = self._url.split("://")[0].split("::")[-1]
+    def _connect(self, choice: Mapping[str, object]) -> str:
+        """Sets the storage, and gives the path of the URL in it."""
         if importlib.util.find_spec("fsspec") is None:
             raise ImportError("URLs need fsspec: pip install 'atlas12288[remote]'")
         from fsspec.core import url_to_fs
+        from fsspec.implementations.cached import CachingFileSystem
 
-        self._fs: Any  # each file system is a class of its own
+        schemes = _schemes(self._url)
+        if not self._allow_cache:
+            for scheme in (*schemes, *_targets(self._options)):
+                if scheme in _CACHES:
+                    raise FileError(f"{scheme}:: {_NO_CACHE}")
+        options = dict(self._options)
+        scheme = schemes[0]
         try:
-            self._fs, base = url_to_fs(self._url, **self._options)
+            for each in schemes:
+                options[each] = {**choice, **_guards(each), **(options.get(each) or {})}
+            fs, base = url_to_fs(self._url, **options)
         except ImportError as error:
-            package = _PACKAGES.get(scheme)
+            missing = next((each for each in schemes if each in _PACKAGES), None)
+            package = _PACKAGES.get(scheme) or _PACKAGES.get(missing or "")
             if package is None:
                 raise ImportError(f"{scheme}:// cannot be read: {error}") from error
+            named = scheme if scheme in _PACKAGES else missing
             raise ImportError(
-                f"{scheme}:// needs {package}: pip install 'atlas12288[remote]' {package}"
+                f"{named}:// needs {package}: pip install 'atlas12288[remote]' {package}"
             ) from error
         except Exception as error:
-            raise FileError(_reason(error)) from error
-        protocols = self._fs.protocol
+            with storage_errors():
+                raise error
+        is_cache = isinstance(fs, CachingFileSystem)
+        if is_cache and not self._allow_cache:
+            raise FileError(f"{scheme}:: {_NO_CACHE}")
+        protocols = fs.protocol
         protocols = (protocols,) if isinstance(protocols, str) else protocols
-        self._is_http = "http" in protocols
-        self._is_s3 = "s3" in protocols and hasattr(self._fs, "call_s3")
+        self._is_http = not _HTTP_SET.isdisjoint(protocols)
+        # A copy is made by who opens it first, and others must not read it meanwhile.
+        self._storage = (WholeStorage if is_cache else _kind(fs, protocols))(fs, scheme)
         return str(base).rstrip("/")
 
+    def _freeze(self) -> None:
+        """Names the commit of a repository, which stays, in place of a branch, which moves."""
+        from dataclasses import replace
+
+        fs = self._storage.fs
+        with storage_errors():
+            place = fs.resolve_path(self._base)
+            if getattr(place, "repo_type", None) is None:
+                return  # a bucket
+            about = fs._api.repo_info(
+                place.repo_id, repo_type=place.repo_type, revision=place.revision
+            )
+            self._base = replace(place, revision=about.sha, _raw_revision=None).unresolve()
+            self._storage.is_frozen = True
+
     def __reduce__(self) -> tuple[object, ...]:
-        return _restored, (self._url, self._options, self._base, self._paths)
+        is_frozen = self._storage.is_frozen
+        kept = (self._url, self._options, self._allow_cache, self._base, self._paths, is_frozen)
+        return _restored, kept
 
     @property
     def name(self) -> str:
@@ -130,6 +192,11 @@ class RemoteFolder:
             password = None
         return self._url if not password else self._url.replace(f":{password}@", ":***@", 1)
 
+    @property
+    def readers(self) -> int:
+        """How many readers at once pay off."""
+        return self._storage.readers
+
     # --- Listing
 
     def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
@@ -138,7 +205,7 @@ class RemoteFolder:
             yield from self._list_folder(b"", rules, problem)
         for path in self._paths:
             try:
-                info = self._info(self._at(path))
+                info = self._storage.info(self._at(path))
             except FileError as error:
                 problem(path, str(error))
                 continue
@@ -151,52 +218,62 @@ class RemoteFolder:
                 yield from self._list_one(path, info, rules, problem)
 
     def _list_folder(self, folder: bytes, rules: Rules, problem: Problem) -> Iterator[Found]:
-        if self._is_s3:
-            yield from self._list_pages(folder, rules, problem)
+        if isinstance(self._storage, S3Storage):
+            yield from self._list_pages(self._storage, folder, rules, problem)
             return
+        excluded = _ExcludedFolders(rules, folder)
         start = folder
         waiting = [folder]
+        listed = 0
+
+        def refuse(name: str, reason: str) -> None:
+            path = self._relative(name, problem)
+            if path is not None and not excluded.has_file(path):
+                problem(path, reason)
+
         while waiting:
             folder = waiting.pop()
+            listed += 1
+            if listed > FOLDERS_MOST:
+                raise FileError(
+                    f"has more than {FOLDERS_MOST:,} folders, the last one '{_shown(folder)}': "
+                    "a listing may have no end"
+                )
+            files = []
             try:
-                infos = self._call(self._fs.ls, self._folder_name(folder), detail=True)
-                # What fsspec keeps of it would be the whole bucket in the end.
-                self._fs.invalidate_cache()
+                for info in self._storage.list_folder(self._folder_name(folder), refuse):
+                    path = self._relative(str(info["name"]), problem)
+                    if path is None or path == folder:
+                        continue
+                    if info["type"] != "directory":
+                        if not excluded.has_file(path):
+                            files.append((path, info))
+                        continue
+                    if self._storage.names_folders:
+                        path = path.removesuffix(b"/")
+                    if rules.excludes(path, folder=True):
+                        continue
+                    # One with an empty part, such as `a/` in `a`, would be listed without end.
+                    if _is_path(path, problem):
+                        waiting.append(path)
             except FileError as error:
                 if not folder:
                     raise
                 # One that is gone since it was listed is no part of it.
-                if folder == start or not isinstance(error.__cause__, FileNotFoundError):
+                if folder == start or not is_gone(error):
                     problem(folder, str(error))
                 continue
-            files = []
-            for info in infos:
-                name = str(info["name"])
-                path = self._relative(name, problem)
-                if path is None or path == folder:
-                    continue
-                if info["type"] != "directory":
-                    if not rules.excludes(path, folder=False):
-                        files.append((path, info))
-                    continue
-                if self._is_http:
-                    path = path.removesuffix(b"/")
-                if rules.excludes(path, folder=True):
-                    continue
-                # One with an empty part, such as `a/` in `a`, would be listed without end.
-                if _is_path(path, problem):
-                    waiting.append(path)
             yield from self._list_files(files, rules, problem)
 
     def _list_files(
-        self, files: Sequence[tuple[bytes, _Info]], rules: Rules, problem: Problem
+        self, files: Sequence[tuple[bytes, Info]], rules: Rules, problem: Problem
     ) -> Iterator[Found]:
-        def with_size(file: tuple[bytes, _Info]) -> _Info | FileError:
+        def with_size(file: tuple[bytes, Info]) -> Info | FileError:
             path, info = file
             if info.get("size") is not None or not _is_path(path, lambda *_: None):
                 return info
             try:
-                return self._info(self._at(path))
+                return self._storage.info(self._at(path))
             except FileError as error:
                 return error
 
@@ -207,45 +284,42 @@ class RemoteFolder:
             else:
                 yield from self._list_one(path, info, rules, problem)
 
-    def _list_pages(self, folder: bytes, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def _list_pages(
+        self, storage: S3Storage, folder: bytes, rules: Rules, problem: Problem
+    ) -> Iterator[Found]:
         """The objects of a bucket page by page, as S3 gives them."""
-        bucket, key, _ = self._fs.split_path(self._at(folder))
-        request = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
+        bucket = storage.fs.split_path(self._at(folder))[0]
         excluded = _ExcludedFolders(rules, folder)
-        while True:
-            page = self._call(self._fs.call_s3, "list_objects_v2", **request)
+        for page in storage.pages(self._at(folder)):
             for info in page.get("Contents", ()):
                 path = self._relative(f"{bucket}/{info['Key']}", problem)
                 size = info["Size"]
                 if not path or (size == 0 and path.endswith(b"/")):
                     continue
-                if not excluded.has(path) and not rules.excludes(path, folder=False):
-                    form = {"type": "file", "size": size, "ETag": info.get("ETag")}
+                if not excluded.has_file(path):
+                    # Its ETag is beside each part: the same bytes written anew are the same.
+                    known = next((key for key in _OF_S3 if info.get(key)), "ETag")
+                    form = {"type": "file", "size": size, known: info.get(known)}
                     yield from self._list_one(path, form, rules, problem)
-            if not page.get("IsTruncated"):
-                return
-            request["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _list_one(
-        self, path: bytes, info: _Info, rules: Rules, problem: Problem
-    ) -> Iterator[Found]:
+    def _list_one(self, path: bytes, info: Info, rules: Rules, problem: Problem) -> Iterator[Found]:
         if not _is_path(path, problem):
             return
         size = info.get("size")
         if info.get("islink") or info["type"] == "link":
             target = info.get("destination")
             if rules.symlinks == "record" and target:
-                yield Found(path, 0, "", _bytes(target))
+                yield Found(path, 0, "", _bytes(target) if isinstance(target, str) else target)
             else:
                 problem(path, "is a symbolic link, and those of remote storage are not followed")
         elif info["type"] != "file":
             problem(path, f"is of the kind {info['type']!r}, must be a file")
         elif size is None:
             problem(path, "has no size that the server gives")
-        elif info.get("partial") is False and size > BLOCK_BYTES:
-            problem(path, f"has {size} bytes, and the server gives no parts of files")
+        elif not isinstance(size, int) or size < 0:
+            problem(path, f"has the size {size!r} by the server, must be 0 or more bytes")
         else:
-            identity, modified_ns = _identity(info)
+            identity, modified_ns = self._storage.identity(info)
             yield Found(path, size, identity, None, modified_ns)
 
     def _relative(self, name: str, problem: Problem) -> bytes | None:
@@ -266,41 +340,40 @@ class RemoteFolder:
 
     @property
     def _prefix(self) -> str:
-        return f"{self._base}/" if self._base else str(self._fs.root_marker)
+        return f"{self._base}/" if self._base else self._storage.root
 
     # --- Reading
 
+    def is_stream(self, found: Found) -> bool:
+        """Is the file read from its begin to its end, by one reader?"""
+        return self._storage.is_stream(found)
+
     @contextmanager
-    def open(self, found: Found) -> Iterator[RemoteReader]:
-        """A file that `list` gave. See `Source.open`. Makes no request."""
-        yield RemoteReader(self, found)
-
-    def read_small(self, path: bytes) -> bytes | None:
-        """The bytes of a small file. See `Source.read_small`."""
-        try:
-            return bytes(self._call(self._fs.cat_file, self._at(path)))
-        except FileError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return None
-            raise
-
-    def read(self, path: bytes, start: int, stop: int) -> bytes:
-        """The bytes start..stop-1 of a file.
+    def open(self, found: Found) -> Iterator[Reader]:
+        """A file that `list` gave. See `Source.open`. Makes no request.
 
         Raises:
-            FileError: not readable.
+            FileError: nothing would show a change between the requests that it takes.
         """
-        data = self._call(self._fs.cat_file, self._at(path), start=start, end=stop)
-        return bytes(data)
-
-    def check(self, found: Found) -> None:
-        """Raises FileError where a file is not what was listed."""
+        self._storage.require_readable(found)
         name = self._at(found.path)
-        self._fs.invalidate_cache(name)
-        info = self._info(name)
-        same = info["type"] != "directory" and info.get("size") == found.size
-        if not same or _identity(info)[0] != found.identity:
-            raise FileError(CHANGED)
+        if not self._storage.is_stream(found):
+            yield RangeReader(self._storage, name, found)
+            return
+        reader = StreamReader(self._storage, name, found)
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    def read_small(self, path: bytes) -> bytes | None:
+        """The bytes of a small file. See `Source.read_small`. A page of HTML is none: many servers
+        have one for each name that is not there."""
+        data = self._storage.read_small(self._at(path), SMALL_MOST_BYTES + 1)
+        if data is None:
+            return None
+        begin = require_small(data).removeprefix(b"\xef\xbb\xbf").lstrip()[:20].lower()
+        return None if begin.startswith(_PAGE_BEGINS) else data
 
     def _at(self, path: bytes) -> str:
         name = quote(path) if self._is_http else path.decode("utf-8", "surrogateescape")
@@ -309,50 +382,7 @@ class RemoteFolder:
     def _folder_name(self, folder: bytes) -> str:
         # A web server answers to the name without a slash by one more request.
         name = self._at(folder)
-        return f"{name}/" if self._is_http else name or str(self._fs.root_marker)
-
-    def _info(self, name: str) -> _Info:
-        info: _Info = self._call(self._fs.info, name)
-        return info
-
-    def _call(self, function: Callable[..., Any], *args: object, **options: object) -> Any:
-        try:
-            return function(*args, **options)
-        except MemoryError:
-            raise
-        # Each library raises errors of its own; what they have in common is Exception.
-        except Exception as error:
-            raise FileError(_reason(error)) from error
-
-
-class RemoteReader:
-    """An open file of a remote folder; see `Reader`. Nothing is kept open for it."""
-
-    def __init__(self, folder: RemoteFolder, found: Found) -> None:
-        self._folder = folder
-        self._found = found
-
-    def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fills the buffer from `offset` on, by one request. See `Reader.read_into`."""
-        count = min(len(buffer), self._found.size - offset)
-        if count <= 0:
-            return 0
-        try:
-            data = self._folder.read(self._found.path, offset, offset + count)
-        except FileError:
-            self.finish()  # that it changed says more than that a range is not there
-            raise
-        if len(data) != count:
-            self.finish()
-            if len(data) > count:
-                raise FileError("is not read: the server gives no parts of files")
-            raise FileError(f"gave {len(data)} bytes of {count} from byte {offset} on")
-        buffer[:count] = data
-        return count
-
-    def finish(self) -> None:
-        """The file was read to its listed end. See `Reader.finish`."""
-        self._folder.check(self._found)
+        return f"{name}/" if self._storage.names_folders else name or self._storage.root
 
 
 class _ExcludedFolders:
@@ -363,6 +393,10 @@ class _ExcludedFolders:
         self._least = len(folder)
         self._verdicts: dict[bytes, bool] = {}
         self._has_rules = bool(rules.exclude)
+
+    def has_file(self, path: bytes) -> bool:
+        """Is a file excluded, or one of the folders around it?"""
+        return self.has(path) or self._rules.excludes(path, folder=False)
 
     def has(self, path: bytes) -> bool:
         """Is it in such a folder?"""
@@ -386,16 +420,66 @@ class _ExcludedFolders:
 
 
 def _restored(
-    url: str, options: dict[str, Any], base: str, paths: tuple[bytes, ...]
+    url: str,
+    options: dict[str, Any],
+    allow_cache: bool,
+    base: str,
+    paths: tuple[bytes, ...],
+    is_frozen: bool,
 ) -> RemoteFolder:
     """A source in another process: what was found there once is not asked again."""
     folder = RemoteFolder.__new__(RemoteFolder)
     folder._url = url
     folder._options = options
+    folder._allow_cache = allow_cache
     folder._paths = paths
-    folder._connect()
+    # It comes with each task: one connection for all of them.
+    folder._connect({})
     folder._base = base
+    folder._storage.is_frozen = is_frozen
     return folder
+
+
+_HTTP_SET: Final = frozenset(_HTTP)
+
+
+def _kind(fs: Any, protocols: Sequence[str]) -> type[Storage]:
+    if not _HTTP_SET.isdisjoint(protocols):
+        from .http_storage import HttpStorage
+
+        return HttpStorage
+    if "s3" in protocols and hasattr(fs, "call_s3"):
+        return S3Storage
+    return next((_STORAGES[each] for each in protocols if each in _STORAGES), Storage)
+
+
+def _schemes(url: str) -> list[str]:
+    """Those of a chained URL, as fsspec takes them: `zip` and `s3` of zip::s3://bucket/x.zip."""
+    from fsspec.registry import available_protocols
+
+    known = set(available_protocols())
+    found = []
+    for part in url.split("::"):
+        scheme, separator, _ = part.partition("://")
+        found.append(scheme if separator or scheme in known else "file")
+    return found
+
+
+def _targets(options: Mapping[str, Any]) -> Iterator[str]:
+    """The schemes that storage options name."""
+    for key, value in options.items():
+        if key in ("protocol", "target_protocol", "remote_protocol") and isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _targets(value)
+
+
+def _guards(scheme: str) -> dict[str, Any]:
+    if scheme not in _HTTP or importlib.util.find_spec("aiohttp") is None:
+        return {}
+    from .http_storage import guarded_client
+
+    return {"get_client": guarded_client}
 
 
 def _is_path(path: bytes, problem: Problem) -> bool:
@@ -404,54 +488,15 @@ def _is_path(path: bytes, problem: Problem) -> bool:
     except WitnessError as error:
         problem(path, str(error))
         return False
+    if len(path) > PATH_MOST:
+        problem(path, f"is a path of {len(path):,} bytes, must have at most {PATH_MOST:,}")
+        return False
     return True
+
+
+def _shown(path: bytes) -> str:
+    return shown(path.decode("utf-8", "surrogateescape"))
 
 
 def _bytes(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
-
-
-def _identity(info: _Info) -> tuple[str, int]:
-    """What differs when the file was replaced or changed, and its time in ns where that is it."""
-    for key in _IDENTITIES:
-        if info.get(key):
-            return str(info[key]), 0
-    for key in _TIMES:
-        if info.get(key) is not None:
-            time = _ns(info[key])
-            return f"{time} {info.get('ino', 0)}" if time else str(info[key]), time
-    return "", 0
-
-
-def _ns(time: object) -> int:
-    """A time as one of the libraries gives it, in ns since 1970; 0 where its form is not known."""
-    from email.utils import parsedate_to_datetime
-
-    if isinstance(time, str):
-        try:
-            time = parsedate_to_datetime(time)
-        except ValueError:
-            return 0
-    if isinstance(time, datetime):
-        time = time.timestamp()
-    return int(time * _NS_PER_S) if isinstance(time, int | float) else 0
-
-
-def _reason(error: BaseException) -> str:
-    """What an error of a library says, on one line."""
-    cause = error.__cause__
-    status = getattr(error, "status", None)
-    if isinstance(error, FileNotFoundError) and cause is not None:
-        # fsspec calls each failure of HTTP this.
-        status = getattr(cause, "status", None)
-        if isinstance(cause, OSError) or status not in (None, _NOT_FOUND):
-            return _reason(cause)
-    if isinstance(error, OSError) and error.strerror:
-        return " ".join(error.strerror.split())
-    if isinstance(error, FileNotFoundError) or status == _NOT_FOUND:
-        return os.strerror(errno.ENOENT)
-    if isinstance(error, PermissionError) or status in _FORBIDDEN:
-        return os.strerror(errno.EACCES)
-    if isinstance(error, TimeoutError):
-        return os.strerror(errno.ETIMEDOUT)
-    return " ".join(str(error).split()) or type(error).__name__

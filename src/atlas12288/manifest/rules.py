@@ -4,148 +4,198 @@
 from __future__ import annotations
 
 import codecs
-import importlib.util
-import re
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..files import FileError
-from .names import NO_OUTPUTS, Outputs
+from .gitignore import Matcher, Rule
+from .names import Outputs
 from .paths import is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pathspec import GitIgnoreSpec
+    from .sources import Found, Problem, Source
 
 IGNORE_FILE: Final = ".atlasignore"
-# Each `*` tries all lengths for all lengths of those before it, and the rules may come from a
-# stranger. At worst three take 13 ms on a name of 255 characters, four 1.7 s, and each more a
-# hundred times as long; two `**` take half a second on the longest path, and three would take
-# minutes. Rules that people write have three at most, such as `**/*_*.log`.
-STARS_MOST: Final = 4
-DOUBLE_STARS_MOST: Final = 2
-_ESCAPED: Final = re.compile(r"\\.")
-_STARS: Final = re.compile(r"\*+")
-_SETS: Final = re.compile(r"\\.|(\[[!^]?\]?[^\]]*\])")
-# What pathspec hands to `re` as it is, where that has another meaning than for git, or may get one.
-_NOT_AS_GIT: Final = re.compile(r"\[\[|.*(?:\[[:.=]|--|&&|~~|\|\|)", re.DOTALL)
+# Rules may come from a stranger. Within these bounds they are understood in seconds.
+RULES_BYTES_MOST: Final = 1 << 20
+RULE_BYTES_MOST: Final = 4096
+WILDCARD_RULES_MOST: Final = 10_000
+# Of 1 to 3 ns each at worst. 100 rules, all with `**` and two `*`, take as many on 2,000,000 paths.
+STEPS_MOST: Final = 1 << 38
+
+
+class OwnRule(str):
+    """A rule that came with the files themselves, in their ignore file. It is a text as others."""
+
+    __slots__ = ()
+
+
+class Excluded(NamedTuple):
+    """What a rule excluded.
+
+    Attributes:
+        rule: the text.
+        own: did it come with the files, in their `.atlasignore`?
+        paths: how many it decided about; a folder with all that is in it counts as one.
+    """
+
+    rule: str
+    own: bool
+    paths: int
+
+
+class _CostError(Exception):
+    """Rules and paths are too many. No FileError, which ends a folder and not the listing."""
 
 
 class Rules:
     """Rules in the syntax of gitignore, from the root of the folder, and the one on symbolic links.
 
-    Needs pathspec where there is a rule.
-
     Args:
         exclude: the rules; the last one that matches decides.
         symlinks: "record", "error" or "follow".
-        outputs: what is written into the folder meanwhile, and is no part of it.
+        links_below: where links that are followed may lead besides, as in `Options`.
+        outputs: files that are written into the folder and are no part of it; none where None. Who
+            lists asks `outputs.has_file` of each regular file.
 
     Attributes:
         left_out: paths that were asked for by name and that a rule excludes; `list` adds them.
 
     Raises:
-        ValueError: not a rule, or one that is not matched as by git.
-        ImportError: pathspec is not installed.
+        ValueError: a rule is no text of one line, or they are more than the bounds say.
     """
 
     def __init__(
         self,
         exclude: Sequence[str] = (),
         symlinks: str = "record",
-        outputs: Outputs = NO_OUTPUTS,
+        outputs: Outputs | None = None,
+        links_below: Sequence[str] = (),
     ) -> None:
         self.exclude = tuple(exclude)
         self.symlinks = symlinks
-        self.outputs = outputs
+        self.links_below = tuple(links_below)
+        self.outputs = Outputs() if outputs is None else outputs
         self.left_out: list[bytes] = []
-        self._spec = _spec(self.exclude)
+        self._counts: Counter[int] = Counter()
+        self._asked = 0
+        self._rules = _rules(self.exclude)
+        self._for_files = self._for_folders = Matcher(self._rules, folders=False)
+        if any(rule.only_folders for rule in self._rules):
+            self._for_folders = Matcher(self._rules, folders=True)
+        if self._for_folders.wildcards > WILDCARD_RULES_MOST:
+            raise ValueError(
+                f"exclude has {self._for_folders.wildcards:,} rules with wildcards within, must "
+                f"have at most {WILDCARD_RULES_MOST:,}"
+            )
 
     def excludes(self, path: bytes, folder: bool) -> bool:
-        """Is it no part of the manifest? What is below an excluded folder is not listed either."""
-        if self.outputs.has(path):
-            return True
-        if self._spec is None:
-            return False
-        # Names that are not UTF-8 are matched byte by byte where they have no text.
-        name = path.decode("utf-8", "surrogateescape")
-        return self._spec.match_file(f"{name}/" if folder else name)
+        """Return whether it is no part of the manifest, and count it where a rule says so. What is
+        below an excluded folder is not listed either."""
+        return bool(self._rules) and self._excluded_by(self._decides(path, folder))
 
     def excludes_named(self, path: bytes, folder: bool) -> bool:
         """The same of a path that was asked for by name, which is noted; as well where a folder
         around it is excluded."""
+        if not self._rules:
+            return False
         at = path.find(b"/")
         while at >= 0:
-            if self.excludes(path[:at], folder=True):
+            number = self._decides(path[:at], folder=True)
+            if self._excluded_by(number):
                 break
             at = path.find(b"/", at + 1)
         else:
-            if not self.excludes(path, folder):
+            if not self._excluded_by(self._decides(path, folder)):
                 return False
-        if not self.outputs.has(path):
-            self.left_out.append(path)
+        self.left_out.append(path)
         return True
 
-    def __reduce__(self) -> tuple[type[Rules], tuple[object, ...]]:
-        return Rules, (self.exclude, self.symlinks, self.outputs)
+    def _excluded_by(self, number: int) -> bool:
+        if number < 0 or self._rules[number].negative:
+            return False
+        self._counts[number] += 1
+        return True
 
+    def _decides(self, path: bytes, folder: bool) -> int:
+        """The number of the rule that decides; negative where none does."""
+        self._asked += 1
+        matcher = self._for_folders if folder else self._for_files
+        number = matcher.last(path)
+        if matcher.steps > STEPS_MOST:
+            raise _CostError(
+                f"{self._asked:,} paths and {len(self._rules):,} rules are too many: to match them "
+                f"may take more than {STEPS_MOST:,} steps"
+            )
+        return number
 
-def _spec(exclude: tuple[str, ...]) -> GitIgnoreSpec | None:
-    if not exclude:
-        return None
-    rules = [_checked(rule) for rule in exclude]
-    if importlib.util.find_spec("pathspec") is None:
-        raise ImportError("rules on files need pathspec: pip install 'atlas12288[manifest]'")
-    from pathspec import GitIgnoreSpec
+    @property
+    def own(self) -> int:
+        """How many of the rules came with the files."""
+        return sum(isinstance(rule, OwnRule) for rule in self.exclude)
 
-    for rule in rules:  # one by one, to name the one that is none
-        try:
-            GitIgnoreSpec.from_lines((rule,))
-        except (ValueError, re.error) as error:
-            raise ValueError(
-                f"exclude has {rule!r}, must be a rule of gitignore: {error}"
-            ) from error
-    return GitIgnoreSpec.from_lines(rules)
-
-
-def _checked(rule: str) -> str:
-    """A rule that pathspec matches as git does, and in time."""
-    if not is_text(rule) or "\n" in rule:
-        raise ValueError(f"exclude has {rule!r}, must be texts of one line")
-    plain = _ESCAPED.sub("", rule)
-    stars = _STARS.findall(plain)
-    if plain.endswith("*"):
-        stars.pop()  # it matches whatever is left
-    if len(stars) > STARS_MOST or sum(len(each) > 1 for each in stars) > DOUBLE_STARS_MOST:
-        raise ValueError(
-            f"exclude has {rule!r}, must have at most {STARS_MOST} * before its end, "
-            f"{DOUBLE_STARS_MOST} of them **: to match more may never end"
+    @property
+    def excluded_by(self) -> tuple[Excluded, ...]:
+        """What each rule excluded that excluded something, in their order."""
+        return tuple(
+            Excluded(str(rule), isinstance(rule, OwnRule), self._counts[number])
+            for number, rule in enumerate(self.exclude)
+            if self._counts[number]
         )
 
-    def without_warning(found: re.Match[str]) -> str:
-        if found[1] is None:
-            return found[0]
-        if found[1] == "[[]":
-            return r"\["
-        if _NOT_AS_GIT.match(found[1]):
+    def __reduce__(self) -> tuple[type[Rules], tuple[object, ...]]:
+        return Rules, (self.exclude, self.symlinks, self.outputs, self.links_below)
+
+
+def _rules(exclude: tuple[str, ...]) -> list[Rule]:
+    size = 0
+    rules = []
+    for rule in exclude:
+        if not is_text(rule) or "\n" in rule or "\0" in rule:
+            raise ValueError(f"exclude has {_cut(rule)}, must be texts of one line, without NUL")
+        count = len(rule.encode())
+        if count > RULE_BYTES_MOST:
             raise ValueError(
-                f"exclude has {rule!r}, must have single characters and ranges in {found[1]!r}: "
-                "others, such as [:alpha:], are not matched as by git"
+                f"exclude has {_cut(rule)} of {count:,} bytes, must have rules of at most "
+                f"{RULE_BYTES_MOST:,}"
             )
-        return found[1]
+        size += count
+        if size > RULES_BYTES_MOST:
+            raise ValueError(
+                f"exclude has more than {RULES_BYTES_MOST:,} bytes, must have at most as many"
+            )
+        rules.append(Rule(rule))
+    return rules
 
-    return _SETS.sub(without_warning, rule)
+
+def _cut(rule: str) -> str:
+    return repr(rule) if not isinstance(rule, str) or len(rule) < 80 else f"{rule[:77]!r}..."
 
 
-def ignore_file_rules(text: bytes) -> tuple[str, ...]:
+def listed(source: Source, rules: Rules, problem: Problem) -> Iterator[Found]:
+    """What `source.list` gives, as long as the rules can be matched.
+
+    Raises:
+        FileError: also where rules and paths are too many.
+    """
+    try:
+        yield from source.list(rules, problem)
+    except _CostError as error:
+        raise FileError(str(error)) from error
+
+
+def ignore_file_rules(text: bytes) -> tuple[OwnRule, ...]:
     """The rules of an ignore file: its lines but blank ones and comments, taken apart as by git.
 
     Raises:
-        FileError: it is not UTF-8.
+        FileError: it is not UTF-8, or has a NUL.
     """
     try:
         lines = text.removeprefix(codecs.BOM_UTF8).decode().split("\n")
     except UnicodeDecodeError as error:
         raise FileError(f"is not a list of rules in UTF-8: {error}") from error
+    if b"\0" in text:
+        raise FileError("is not a list of rules: it has a NUL")
     lines = [line.removesuffix("\r") for line in lines]
-    return tuple(line for line in lines if line.strip(" ") and not line.startswith("#"))
+    return tuple(OwnRule(line) for line in lines if line.strip(" ") and line[0] != "#")

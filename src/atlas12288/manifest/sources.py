@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from .rules import Rules
+from ..files import FileError
+from .rules import RULES_BYTES_MOST, Rules
 
 
 class Found(NamedTuple):
@@ -21,10 +22,13 @@ class Found(NamedTuple):
         path: relative to the source, as in `Entry`.
         size: of a file, in bytes, when it was listed.
         identity: differs when the file was replaced or changed: for a local file its modification
-            time and inode, for an object its ETag or version.
+            time and ctime, with a space between, for an object its ETag or version.
         target: what a symbolic link holds; None for a file.
         modified_ns: where the identity comes from a clock, the time of it in nanoseconds since
             1970: what is written soon after may have the same identity. 0 where it does not.
+        exact: a part of it is read, or was, by another opening of the file: what is opened must
+            have the same identity in all, so that no digest is of two contents. Otherwise what
+            changes no content may change between the listing and the opening: a local file's ctime.
     """
 
     path: bytes
@@ -32,6 +36,29 @@ class Found(NamedTuple):
     identity: str
     target: bytes | None = None
     modified_ns: int = 0
+    exact: bool = False
+
+
+def same_but_ctime(before: str, now: str) -> bool:
+    """Return whether two identities of a local file differ in nothing but the ctime."""
+    first, second = before.split(" "), now.split(" ")
+    del first[1:2], second[1:2]
+    return before != now and first == second
+
+
+# Of a file that is read whole although nobody has judged it: a list of rules has some lines.
+SMALL_MOST_BYTES: Final = RULES_BYTES_MOST
+
+
+def require_small(content: bytes) -> bytes:
+    """Return the content of a small file, of which at most one byte too many was read.
+
+    Raises:
+        FileError: it has more than `SMALL_MOST_BYTES`.
+    """
+    if len(content) > SMALL_MOST_BYTES:
+        raise FileError(f"has more than {SMALL_MOST_BYTES:,} bytes")
+    return content
 
 
 # Takes the path of what is listed but cannot be part of a manifest, and the reason.
@@ -39,7 +66,11 @@ Problem = Callable[[bytes, str], object]
 
 
 class Reader(Protocol):
-    """An open file of a source. Several threads may read at once."""
+    """An open file of a source. Several threads may read at once.
+
+    One that is a stream has a method `begin(offset)` too, which says where its first read will be
+    before there is one; and its source one `is_stream(found)`: all of it is one task.
+    """
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fills the buffer from `offset` on; fewer bytes than it has only at the end of the file.
@@ -49,10 +80,11 @@ class Reader(Protocol):
         """
 
     def finish(self) -> None:
-        """The file was read to its listed end.
+        """The file was read to its listed end: the size of a listing is a hint. It is this method
+        that asks for one byte more, or knows from what was read that there is none.
 
         Raises:
-            FileError: it is longer than listed, or no longer what was listed.
+            FileError: it holds more than was listed, or is no longer what was opened.
         """
 
 
@@ -85,5 +117,6 @@ class Source(Protocol):
         """The bytes of a small file that need not be listed; None where there is none.
 
         Raises:
-            FileError: it is there and not readable, or is no regular file.
+            FileError: it is there and not readable, is no regular file, or has more than
+                `SMALL_MOST_BYTES`, of which no more are read.
         """

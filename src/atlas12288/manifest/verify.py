@@ -19,10 +19,10 @@ from ..witness import ALGORITHM, TREE_ALGORITHM
 from .differences import Difference, Kind, ManifestReport
 from .engine import Digests, LeafSink, hash_files
 from .entries import Entry
-from .names import NO_OUTPUTS, Outputs
+from .names import Outputs
 from .paths import quoted
 from .places import FirstDifferenceError, ManifestLeaves, Places
-from .rules import Rules
+from .rules import Excluded, Rules, listed
 from .sources import Found, Source
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def verify_manifest(
     threads: int | None = None,
     allow_extra: bool = False,
     fail_fast: bool = False,
-    outputs: Outputs = NO_OUTPUTS,
+    outputs: Outputs | None = None,
     expect: Callable[[int], object] | None = None,
     advance: Callable[[int], None] | None = None,
     on_difference: Callable[[Difference], object] | None = None,
@@ -61,7 +61,8 @@ def verify_manifest(
         threads: how many; None for one for each core that this process may use.
         allow_extra: files that the manifest has not are no difference. They are counted.
         fail_fast: the first difference that is known, not always the first by path, ends it.
-        outputs: what is no part of the folder unless the manifest has it.
+        outputs: files that are no part of the folder, unless the manifest has them; none where
+            None. The sidecar is added to them where it has the leaves of the manifest.
         expect: called once, with the bytes that will be read.
         advance: called with the number of bytes read since its last call.
         on_difference: called with each difference, in order of path, when all before it are known.
@@ -70,17 +71,18 @@ def verify_manifest(
 
     Raises:
         FileError: the source cannot be listed at all.
-        ImportError: the manifest has rules on files, and pathspec is not installed.
         ValueError: `threads` is less than 1, or a rule of the manifest is none.
         TypeError: `threads` is not an int.
     """
-    tally = _Tally(allow_extra, on_difference)
+    outputs = Outputs(source.name) if outputs is None else outputs
+    tally = _Tally(allow_extra, on_difference, outputs)
     known: ManifestLeaves | None = None
     if leaves is not None and TREE_ALGORITHM not in manifest.options.digests:
         tally.leaves_error = "is of no use: the manifest has no tree roots"
     elif leaves is not None:
         try:
             known = ManifestLeaves(manifest.entries, leaves)
+            outputs.add(leaves.name, leaves.status)
         except FileError as error:
             tally.leaves_error = str(error)
     listing = _Listing(manifest, source, outputs, tally)
@@ -98,15 +100,21 @@ class _Tally:
     """Counts what was found, and passes it on."""
 
     def __init__(
-        self, allow_extra: bool, on_difference: Callable[[Difference], object] | None
+        self,
+        allow_extra: bool,
+        on_difference: Callable[[Difference], object] | None,
+        outputs: Outputs,
     ) -> None:
         self.allow_extra = allow_extra
         self.files = 0
+        self.links = 0
         self.bytes = 0
         self.leaves_error: str | None = None
+        self.excluded: tuple[Excluded, ...] = ()
         self._counts: dict[Kind, int] = {}
         self._differences: list[Difference] = []
         self._on_difference = on_difference
+        self._outputs = outputs
 
     def add(self, difference: Difference) -> None:
         self.count(difference.kind)
@@ -129,6 +137,9 @@ class _Tally:
             count("unreadable", 0),
             complete,
             self.leaves_error,
+            self.links,
+            tuple(sorted(self._outputs.left_out)),
+            self.excluded,
         )
 
 
@@ -158,11 +169,12 @@ class _Listing:
             if path not in named or reason not in _GONE:
                 self._problems[path] = reason
 
-        if outputs.paths or outputs.files:
-            kept = frozenset(entry.path for entry in manifest.entries)
-            outputs = outputs._replace(kept=kept)
-        rules = Rules(options.exclude, options.symlinks, outputs)
-        self._found = {found.path: found for found in source.list(rules, problem)}
+        outputs.kept = frozenset(entry.path for entry in manifest.entries)
+        rules = Rules(options.exclude, options.symlinks, outputs, options.links_below)
+        self._found = {found.path: found for found in listed(source, rules, problem)}
+        tally.excluded = rules.excluded_by
+        # A path may have thousands of folders around it, and few of them have a problem.
+        self._problem_lengths = sorted(set(map(len, self._problems)))
 
     def judge(self, unread: bool) -> None:
         """Takes apart what has to be read and what is known to differ; called once.
@@ -184,7 +196,9 @@ class _Listing:
             else:
                 self.to_read.append(found)
                 self.entries.append(entry)
-        self._tally.files += len(self._all_entries) - len(self.to_read)
+        links = sum(entry.target is not None for entry in self._all_entries)
+        self._tally.links += links
+        self._tally.files += len(self._all_entries) - links - len(self.to_read)
         extra = [
             Difference(path, "unreadable", reason=reason)
             for path, reason in self._problems.items()
@@ -205,16 +219,21 @@ class _Listing:
         if (reason := self._problems.get(path)) is not None:
             self._told.add(path)
             return Difference(path, "unreadable", reason=reason, size=_size(entry))
-        if self._problems:
-            parts = path.split(b"/")[:-1]
-            for count in range(len(parts) + 1):  # the folders around it, from the root down
-                folder = b"/".join(parts[:count]) or b"."
-                if (reason := self._problems.get(folder)) is not None:
-                    self._told.add(folder)
-                    where = f"the folder {quoted(folder)} could not be listed"
-                    reason = f"{where}: {reason}"
-                    return Difference(path, "unreadable", reason=reason, size=_size(entry))
+        for folder in self._around(path):
+            if (reason := self._problems.get(folder)) is not None:
+                self._told.add(folder)
+                where = f"the folder {quoted(folder)} could not be listed"
+                reason = f"{where}: {reason}"
+                return Difference(path, "unreadable", reason=reason, size=_size(entry))
         return Difference(path, "missing", size=_size(entry))
+
+    def _around(self, path: bytes) -> Iterator[bytes]:
+        """Those folders around a path that may be a problem, from the root down."""
+        if b"." in self._problems:
+            yield b"."
+        for length in self._problem_lengths:
+            if path[length : length + 1] == b"/":
+                yield path[:length]
 
     def known(self, before: bytes | None) -> Iterator[Difference]:
         """Takes the differences that need no reading, in order of path: those before a path."""

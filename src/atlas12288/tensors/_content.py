@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy
 
-    from ..tree import Readable
+    from .._types import Readable
 
 # 64 windows: small enough for a second-level cache, large enough that calls do not count.
 CHUNK_BYTES: Final = 64 * WINDOW_BYTES
@@ -93,11 +93,13 @@ class How(NamedTuple):
     Attributes:
         tree: of a tree, not a flat one.
         leaves: keep those of the tree.
+        made_ns: the time of the witness; None for that of its making.
     """
 
     tree: bool
     leaves: bool
     threads: int
+    made_ns: int | None = None
 
 
 def witness_of(content: memoryview | Readable, how: How) -> Witness | TreeWitness:

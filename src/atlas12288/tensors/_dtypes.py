@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ _NUMBER_BITS: Final[dict[str, int]] = {
 }
 _PACKED_BITS: Final = {"float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
 _BITS: Final = _NUMBER_BITS | _ML_BITS | _PACKED_BITS
+SHAPE_MOST: Final = 64  # dimensions, as in NumPy; unbounded, their product takes quadratic time
+_SIZE_MOST: Final = 2**64 - 1
+_BITS_MOST: Final = 8 * (2**63 - 1)  # of an element: a NumPy type has at most 2^63 - 1 bytes
 _NUMBER_KINDS: Final = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
 _TEXT_KINDS: Final = {"S": ("bytes", 1), "U": ("str", 4), "V": ("void", 1)}
 _TEXT_NAME: Final = re.compile(r"(bytes|str|void)(0|[1-9][0-9]{0,9})")
@@ -74,8 +78,9 @@ class Form(NamedTuple):
 
     Attributes:
         name: of the type.
-        layout: the type as it lies in memory, with the types of ml_dtypes as unsigned integers,
-            which NumPy can swap.
+        layout: the type as it lies in memory, with the types of ml_dtypes as unsigned integers of
+            their byte order, which NumPy can swap, and without fields of no width, of which it
+            cannot make another structure.
         canonical: the same packed and little-endian, as it is hashed.
     """
 
@@ -104,8 +109,10 @@ def _parts(
     bits = 8 * dtype.itemsize
     if dtype.type.__module__.split(".")[0] == "ml_dtypes":
         if _ML_BITS.get(dtype.name) == bits:
-            layout = numpy.dtype(f"u{dtype.itemsize}")
+            layout = numpy.dtype(f"u{dtype.itemsize}").newbyteorder(dtype.byteorder)
             return dtype.name, layout, layout.newbyteorder("<")
+    elif dtype.type.__module__.split(".")[0] != "numpy":
+        pass  # another library's: only it knows what its bytes are
     elif dtype.kind in _NUMBER_KINDS:
         name = _NUMBER_KINDS[dtype.kind] + ("" if dtype.kind == "b" else str(bits))
         if name in _NUMBER_BITS:
@@ -127,24 +134,22 @@ def _fields(
 ) -> tuple[list[Any], numpy.dtype[Any], numpy.dtype[Any]]:
     import numpy
 
-    names, layouts, offsets, canonicals = [], [], [], []
+    names: list[Any] = []
+    places: dict[str, list[Any]] = {"names": [], "formats": [], "offsets": []}
+    canonicals = []
     fields: Any = dtype.fields
     for field in dtype.names or ():
         of_field, offset = fields[field][:2]
         name, layout, canonical = _parts(of_field.base, f"field {field!r} of {what}")
         shape = of_field.shape
         names.append([field, name, list(shape)] if shape else [field, name])
-        layouts.append(numpy.dtype((layout, shape)))
+        if of_field.itemsize == 0 or canonical.itemsize == 0:
+            continue
+        places["names"].append(field)
+        places["formats"].append(numpy.dtype((layout, shape)))
+        places["offsets"].append(offset)
         canonicals.append((field, canonical, shape))
-        offsets.append(offset)
-    layout = numpy.dtype(
-        {
-            "names": list(dtype.names or ()),
-            "formats": layouts,
-            "offsets": offsets,
-            "itemsize": dtype.itemsize,
-        }
-    )
+    layout = numpy.dtype({**places, "itemsize": dtype.itemsize})  # type: ignore[call-overload]
     return names, layout, numpy.dtype(canonicals)
 
 
@@ -183,22 +188,37 @@ def _bits_of_fields(fields: object) -> int | None:
             bits = _bits_of_fields(kind)
         if bits is None or not is_shape(shape) or shape == []:
             return None
-        for size in shape:
-            bits *= size
-        total += bits
+        total += product(shape, bits)
+        if total > _BITS_MOST:
+            return None
     return total
 
 
 def is_shape(value: object) -> bool:
-    """A list of sizes, as JSON gives it?"""
-    # By type, not isinstance: true is no number.
-    return isinstance(value, list) and all(
-        type(size) is int and 0 <= size < 2**64 for size in value
-    )
+    """Is it a list of at most 64 sizes, as JSON gives it?"""
+    if not isinstance(value, list) or len(value) > SHAPE_MOST:
+        return False
+    for size in value:  # noqa: SIM110 - it is asked of a million
+        # By type, not isinstance: true is no number.
+        if type(size) is not int or not 0 <= size <= _SIZE_MOST:
+            return False
+    return True
 
 
-def length_of(shape: tuple[int, ...], bits: int) -> int | None:
-    """The bytes of that many elements; None where they do not fill their last byte."""
+SHAPE_RULE: Final = f"a list of at most {SHAPE_MOST} integers in 0..{_SIZE_MOST}"
+
+WHOLE_RULE: Final = "one whose elements fill whole bytes, fewer than 2^64"
+
+
+def product(shape: Sequence[int], factor: int) -> int:
+    """Return the product of a shape and a factor."""
     for size in shape:
-        bits *= size
-    return None if bits % 8 else bits // 8
+        factor *= size
+    return factor
+
+
+def length_of(shape: Sequence[int], bits: int) -> int | None:
+    """Return the bytes of that many elements; None where they do not fill their last byte, or are
+    more than 2^64 - 1, which no length can say."""
+    total = product(shape, bits)
+    return None if total % 8 or total > 8 * _SIZE_MOST else total // 8

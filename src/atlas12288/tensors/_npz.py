@@ -1,44 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays of an .npz file: a ZIP archive of .npy members, each read as it passes by."""
+"""Arrays of an .npz file: a ZIP archive of .npy members, each read as it passes by.
+
+Only what NumPy writes is read: members that are stored or deflated. `zipfile` reads the directory
+of the archive, and nothing else of it: it bounds neither its other decompressors nor what members
+share, and has one position for all threads.
+"""
 
 from __future__ import annotations
 
 import errno
 import io
-import lzma
 import math
 import os
-import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from tokenize import TokenError
-from typing import IO, TYPE_CHECKING, Any, Final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
 
 from ._content import CHUNK_BYTES, Chunks, How, content_of, require_numpy, witness_of
-from ._dtypes import Form, form_of
-from ._source import Source, TensorFile, opened_regular
+from ._dtypes import SHAPE_MOST, Form, form_of
+from ._source import TensorFile, opened_regular
 from ._witness import ArrayWitness
 
 if TYPE_CHECKING:
     import numpy
 
-    from ..tree import Readable
+    from .._types import Readable
 
 _SUFFIX: Final = ".npy"
-_LENGTH_BYTES: Final = 4  # of a header of version 3.0
-_HEADER_MOST: Final = 10_000  # bytes; NumPy refuses more for the other versions
-# What zipfile, its decompressors and NumPy's reader of headers raise where bytes are wrong.
-_DAMAGE: Final = (
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
-    *(NotImplementedError, RuntimeError, SyntaxError, TypeError, ValueError, TokenError),
-)
+_MAGIC: Final = b"\x93NUMPY"
+# Bytes of the length of a header of each version, and how it is written.
+_VERSIONS: Final = {(1, 0): (2, "latin-1"), (2, 0): (4, "latin-1"), (3, 0): (4, "utf-8")}
+HEADER_MOST: Final = 65_536  # bytes: Python reads a literal in some 200 times its size
+_SIZE_MOST: Final = 2**63 - 1  # of a dimension in NumPy
+DIRECTORY_MOST: Final = 2**24  # bytes, of some 100,000 members
+_LOCAL_BYTES: Final = 30  # before the name of a member
+_LOCAL_MAGIC: Final = b"PK\x03\x04"
+_NAME_IS_UTF8: Final = 0x800
+_FLAGS_REFUSED: Final = 0x1 | 0x20 | 0x40 | 0x2000  # encrypted, or a patch
+_PIECE_BYTES: Final = 16_384  # of compressed data, which zlib keeps as often as it is not through
+# Two bits say that the last byte is there 258 times more: nothing deflates better.
+DEFLATED_MOST: Final = 1032
 
 
 @contextmanager
 def opened(name: str) -> Iterator[TensorFile]:
-    """The arrays of a file.
+    """Open a file, for its arrays.
 
     Raises:
         OSError: the file cannot be read.
@@ -49,171 +58,281 @@ def opened(name: str) -> Iterator[TensorFile]:
     require_numpy(".npz files")
     with opened_regular(name) as file:
         try:
-            archive = zipfile.ZipFile(_EachThreads(file))
-        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            with zipfile.ZipFile(_ForDirectory(file)) as archive:
+                sources = _sources_of(file, archive)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise ValueError(f"{name}: a place in its directory is out of the file") from error
+        except Exception as error:  # there is no list of what zipfile raises
             raise ValueError(f"{name}: {error}") from error
-        with archive:
-            yield TensorFile(name, _sources_of(name, archive), None, [])
+        yield TensorFile(name, sources, None, [])
 
 
-def _sources_of(file_name: str, archive: zipfile.ZipFile) -> list[Source]:
-    found: dict[str, Source] = {}
+def _sources_of(file: io.FileIO, archive: zipfile.ZipFile) -> list[_Array]:
+    found: dict[str, _Array] = {}
     for member in archive.infolist():
-        name = member.filename.removesuffix(_SUFFIX)
-        if name == member.filename:
-            raise ValueError(f"{file_name}: member {name!r} must end in {_SUFFIX}")
+        shown = member.orig_filename
+        name = shown.removesuffix(_SUFFIX)
+        if member.filename != shown:
+            raise ValueError(f"member {shown!r} must have no NUL in its name")
+        if name == shown:
+            raise ValueError(f"member {shown!r} must end in {_SUFFIX}")
         if name in found:
-            raise ValueError(f"{file_name}: member {member.filename!r} is there twice")
-        found[name] = _source_of(archive, member, name)
+            raise ValueError(f"member {shown!r} is there twice")
+        found[name] = _Array(file.fileno(), name, member)
+    places = sorted(found.values(), key=lambda array: array.member.header_offset)
+    for first, second in pairwise(places):
+        first.limit = second.member.header_offset
+    if places:
+        places[-1].limit = archive.start_dir
     return list(found.values())
 
 
-def _source_of(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Source:
-    def witness(how: How) -> ArrayWitness:
+class _Array:
+    """An array of an open file.
+
+    Attributes:
+        member: what the directory says of it.
+        limit: where the next member begins.
+    """
+
+    __slots__ = ("_descriptor", "limit", "member", "name")
+
+    def __init__(self, descriptor: int, name: str, member: zipfile.ZipInfo) -> None:
+        self._descriptor = descriptor
+        self.name = name
+        self.member = member
+        self.limit = 0
+
+    @property
+    def size(self) -> int:
+        return self.member.file_size
+
+    def witness(self, how: How) -> ArrayWitness:
         try:
-            with archive.open(member) as file:
-                return _witness_of(file, member.file_size, how)
-        except _DAMAGE as error:
+            return _witness_of(_Member(self._descriptor, self.member, self.limit), how)
+        except TypeError as error:  # of its type; from a file it is what the file has
             raise ValueError(str(error)) from error
 
-    return Source(name, witness)
 
-
-def _witness_of(file: IO[bytes], size: int, how: How) -> ArrayWitness:
+def _witness_of(member: _Member, how: How) -> ArrayWitness:
     import numpy
 
-    shape, fortran, dtype = _read_header(file)
+    shape, fortran, dtype = _read_header(member)
     if dtype.hasobject:
         raise ValueError("it holds pickled objects, must hold values")
+    if dtype.subdtype is not None:
+        raise ValueError(f"its type is {dtype}, must not have a shape of its own")
     form = form_of(dtype, "it")
     count = math.prod(shape)
     length = count * dtype.itemsize
-    if length > size:  # before it is allocated
-        raise ValueError(f"it has {size} bytes, must have {length} for its shape")
-    member = _Member(file, length)
-    if fortran and len(shape) > 1:
+    if length != member.left:  # before it is allocated
+        raise ValueError(
+            f"its elements have {member.left} bytes, must have {length} as its shape and type say"
+        )
+    content: memoryview | Readable
+    by_columns = fortran and len(shape) > 1
+    if by_columns or length <= CHUNK_BYTES:
         elements = numpy.empty(count, dtype)
         member.fill(elements.view(numpy.uint8).data if elements.nbytes else memoryview(b""))
-        content: memoryview | Readable = content_of(elements.reshape(shape[::-1]).T, form)
+        content = content_of(elements.reshape(shape[::-1]).T if by_columns else elements, form)
     elif form.layout == form.canonical:
         content = member
     else:
         content = Chunks(_converted(member, form))
     found = witness_of(content, how)
     member.require_end()
-    return ArrayWitness._made(form.name, shape, found)
+    return ArrayWitness._made(form.name, shape, found, how)
 
 
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, numpy.dtype[Any]]:
-    """Shape, Fortran order, and type of the elements."""
+def _read_header(member: _Member) -> tuple[tuple[int, ...], bool, numpy.dtype[Any]]:
+    """Return shape, Fortran order, and type of the elements."""
     from numpy.lib import format as npy
 
-    version = npy.read_magic(file)
-    if version == (1, 0):
-        shape, fortran, dtype = npy.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, fortran, dtype = npy.read_array_header_2_0(file)
-    elif version == (3, 0):
-        shape, fortran, dtype = npy.read_array_header_2_0(_in_ascii(file))
-    else:
+    start = member.read(len(_MAGIC) + 2, "the start of its form")
+    version = start[-2], start[-1]
+    if start[:-2] != _MAGIC:
+        raise ValueError(f"it begins with {start[:-2]!r}, must begin with {_MAGIC!r}")
+    if version not in _VERSIONS:
         major, minor = version
         raise ValueError(f"version of its form is {major}.{minor}, must be 1.0, 2.0 or 3.0")
-    if any(size < 0 for size in shape):
-        raise ValueError(f"shape is {shape}, must have no negative size")
+    width, encoding = _VERSIONS[version]
+    length = int.from_bytes(member.read(width, "the length of its header"), "little")
+    if length > HEADER_MOST:
+        raise ValueError(f"length of its header is {length}, must be at most {HEADER_MOST}")
+    header = member.read(length, "its header")
+    try:
+        # NumPy reads version 3.0 in private only. All versions are a literal of Python, which can
+        # be written in ASCII, and is then the same in version 2.0.
+        escaped = header.decode(encoding).encode("ascii", "backslashreplace")
+        file = io.BytesIO(len(escaped).to_bytes(4, "little") + escaped)
+        shape, fortran, dtype = npy.read_array_header_2_0(file, max_header_size=len(escaped))
+    except Exception as error:  # a literal that is nested too deeply is a MemoryError
+        raise ValueError(f"its header is none that NumPy writes: {error}") from error
+    if len(shape) > SHAPE_MOST or not all(
+        type(size) is int and 0 <= size <= _SIZE_MOST for size in shape
+    ):
+        text = str(shape)
+        text = text if len(text) <= 80 else f"{text[:77]}..."
+        rule = f"at most {SHAPE_MOST} integers in 0..{_SIZE_MOST}"
+        raise ValueError(f"shape is {text}, must be {rule}")
     return shape, fortran, dtype
 
 
-def _in_ascii(file: IO[bytes]) -> IO[bytes]:
-    """A header of version 3.0, which NumPy reads in private only, as one of 2.0: that is Latin-1
-    in place of UTF-8, and both are a Python literal, which can be written in ASCII."""
-    length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-    if length > _HEADER_MOST:
-        raise ValueError(f"length of its header is {length}, must be at most {_HEADER_MOST}")
-    header = file.read(length)
-    if len(header) != length:
-        raise ValueError(f"its header ended after {len(header)} bytes, must have {length}")
-    escaped = header.decode().encode("ascii", "backslashreplace")
-    return io.BytesIO(len(escaped).to_bytes(_LENGTH_BYTES, "little") + escaped)
-
-
-class _EachThreads:
-    """A file with a position for each thread.
-
-    Members of a `zipfile.ZipFile` are read by several threads at once. That of CPython 3.12 and
-    3.13 before the fix of CPython's issue 127847 moves on from where the file is, even if another
-    thread read last, and calls an intact member damaged.
-    """
+class _ForDirectory:
+    """A file from which `zipfile` reads the directory, which must be little enough for memory."""
 
     def __init__(self, file: io.FileIO) -> None:
-        self._descriptor = file.fileno()
-        self._here = threading.local()
+        self._file = file
 
     def seekable(self) -> bool:
         return True
 
     def tell(self) -> int:
-        place: int = getattr(self._here, "place", 0)
-        return place
+        return self._file.tell()
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        if whence == os.SEEK_CUR:
-            offset += self.tell()
-        elif whence == os.SEEK_END:
-            offset += os.fstat(self._descriptor).st_size
-        if offset < 0:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._here.place = offset
-        return offset
+        return self._file.seek(offset, whence)
 
-    def read(self, count: int | None = -1, /) -> bytes:
-        if count is None or count < 0:
-            count = max(os.fstat(self._descriptor).st_size - self.tell(), 0)
-        data = os.pread(self._descriptor, count, self.tell())
-        self._here.place = self.tell() + len(data)
-        return data
+    def read(self, count: int = -1, /) -> bytes:
+        most = os.fstat(self._file.fileno()).st_size - self.tell()
+        count = most if count < 0 else min(count, most)
+        if count > DIRECTORY_MOST:
+            raise ValueError(f"its directory has {count} bytes, must have at most {DIRECTORY_MOST}")
+        return self._file.read(max(count, 0))
 
 
 class _Member:
-    """A binary file over the elements of a member, which must end with them."""
+    """A binary file over a member, from any thread. It ends where the directory says, with the
+    checksum that it says.
 
-    def __init__(self, file: IO[bytes], length: int) -> None:
-        self._file = file
-        self._length = length
-        self._left = length
+    Attributes:
+        left: the bytes that were not read.
+    """
+
+    def __init__(self, descriptor: int, member: zipfile.ZipInfo, limit: int) -> None:
+        self._descriptor = descriptor
+        self._member = member
+        self.left = member.file_size
+        self._sum = zlib.crc32(b"")
+        self._decompressor: zlib._Decompress | None = None
+        self._input = b""
+        if member.flag_bits & _FLAGS_REFUSED:
+            raise ValueError(
+                f"its flags are {member.flag_bits:#x}, must be those of a plain member"
+            )
+        method, packed = member.compress_type, member.compress_size
+        if method == zipfile.ZIP_DEFLATED:
+            self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+            most = DEFLATED_MOST * packed
+        elif method == zipfile.ZIP_STORED:
+            most = packed
+        else:
+            name = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}.get(method, "a method")
+            raise ValueError(f"it is compressed by {name} ({method}), must be stored or deflated")
+        if self.left > most:
+            raise ValueError(
+                f"it says that it has {self.left} bytes, must have at most {most}, "
+                f"which its {packed} in the archive can be"
+            )
+        self._at = self._begin(limit)
+        self._end = self._at + packed
+        if self._end > limit:
+            raise ValueError(f"it ends at byte {self._end} of the archive, must end before {limit}")
+
+    def _begin(self, limit: int) -> int:
+        """Return where its data begins."""
+        start = self._member.header_offset
+        if not 0 <= start <= limit - _LOCAL_BYTES:
+            raise ValueError(f"it begins at byte {start} of the archive, must begin before {limit}")
+        local = os.pread(self._descriptor, _LOCAL_BYTES, start)
+        if len(local) < _LOCAL_BYTES or not local.startswith(_LOCAL_MAGIC):
+            raise ValueError(f"there is no member at byte {start} of the archive")
+        name_bytes, extra = (int.from_bytes(local[at : at + 2], "little") for at in (26, 28))
+        name = os.pread(self._descriptor, name_bytes, start + _LOCAL_BYTES)
+        encoding = "utf-8" if self._member.flag_bits & _NAME_IS_UTF8 else "cp437"
+        found = name.decode(encoding, "replace")
+        if found != self._member.orig_filename:
+            raise ValueError(
+                f"its name is {found!r} where it begins, must be that of the directory"
+            )
+        return start + _LOCAL_BYTES + name_bytes + extra
 
     def readinto(self, buffer: memoryview, /) -> int:
-        wanted = buffer[: self._left]
-        data = self._file.read(len(wanted))
-        if wanted and not data:
-            done = self._length - self._left
-            raise ValueError(f"it ended after {done} bytes, must have {self._length}")
-        wanted[: len(data)] = data
-        self._left -= len(data)
+        wanted = min(len(buffer), self.left)
+        if wanted == 0:
+            return 0
+        data = self._some(min(wanted, CHUNK_BYTES))
+        if not data:
+            raise ValueError(f"it ended {self.left} bytes before its end")
+        buffer[: len(data)] = data
+        self.left -= len(data)
+        self._sum = zlib.crc32(data, self._sum)
         return len(data)
 
+    def _some(self, most: int) -> bytes:
+        """Return some bytes of it, none at its end."""
+        if self._decompressor is None:
+            return self._packed(most)
+        while not self._decompressor.eof:
+            self._input = self._input or self._packed(_PIECE_BYTES)
+            is_last = not self._input
+            try:
+                data = self._decompressor.decompress(self._input, most)
+            except zlib.error as error:
+                raise ValueError(str(error)) from error
+            self._input = self._decompressor.unconsumed_tail
+            if data or is_last:
+                return data
+        return b""
+
+    def _packed(self, most: int) -> bytes:
+        data = os.pread(self._descriptor, min(most, self._end - self._at), self._at)
+        self._at += len(data)
+        return data
+
     def fill(self, buffer: memoryview) -> None:
+        """Read all of a buffer."""
         filled = 0
         while filled < len(buffer):
-            filled += self.readinto(buffer[filled : filled + CHUNK_BYTES])
+            count = self.readinto(buffer[filled : filled + CHUNK_BYTES])
+            if count == 0:
+                raise ValueError(f"it ended after {filled} bytes, must have {len(buffer)}")
+            filled += count
+
+    def read(self, count: int, what: str) -> bytes:
+        """Return the next bytes, which are few; `what` they are is for the message."""
+        if count > self.left:
+            raise ValueError(f"{what} ended after {self.left} bytes, must have {count}")
+        data = bytearray(count)
+        self.fill(memoryview(data))
+        return bytes(data)
 
     def require_end(self) -> None:
-        """Also has zipfile compare the checksum, which it does when it sees the end."""
-        if self._file.read(1):
-            raise ValueError(f"it has more than {self._length} bytes, must end with them")
+        """Refuse what goes on, or has another checksum."""
+        if self.left > 0 or self._some(1) or self._at < self._end:
+            raise ValueError(f"it goes on behind its {self._member.file_size} bytes")
+        if self._sum != self._member.CRC:
+            raise ValueError(f"its CRC-32 is {self._sum:08x}, must be {self._member.CRC:08x}")
 
 
 def _converted(member: _Member, form: Form) -> Iterator[memoryview]:
     import numpy
 
     size = form.layout.itemsize
-    if size == 0:
+    if form.canonical.itemsize == 0:
+        while member.left:  # padding alone, of which the checksum is to be seen
+            member.fill(memoryview(bytearray(min(member.left, CHUNK_BYTES))))
         return
-    buffer = memoryview(bytearray(max(1, CHUNK_BYTES // size) * size))
-    while True:
-        filled = 0
-        while filled < len(buffer) and (count := member.readinto(buffer[filled:])):
-            filled += count
-        if filled == 0:
-            return
-        elements = numpy.frombuffer(buffer[:filled], form.layout).astype(form.canonical)
+    if size > CHUNK_BYTES:
+        raise ValueError(
+            f"an element has {size} bytes, must have at most {CHUNK_BYTES} where it is big-endian "
+            "or padded"
+        )
+    buffer = memoryview(bytearray(min(CHUNK_BYTES // size * size, member.left)))
+    while member.left:
+        part = buffer[: min(len(buffer), member.left)]
+        member.fill(part)
+        elements = numpy.frombuffer(part, form.layout).astype(form.canonical)
         yield elements.view(numpy.uint8).data

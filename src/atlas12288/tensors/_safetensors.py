@@ -8,32 +8,164 @@ tensors, one directly after another, in C order and little-endian.
 from __future__ import annotations
 
 import io
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from .. import _json
 from ..errors import WitnessError
-from ._content import How, witness_of
-from ._dtypes import SAFETENSORS, bits_of, is_shape, length_of
-from ._source import Source, TensorFile, opened_regular
+from ._content import CHUNK_BYTES, How, witness_of
+from ._dtypes import SAFETENSORS, SHAPE_RULE, WHOLE_RULE, bits_of, is_shape, length_of, product
+from ._source import TensorFile, opened_regular
 from ._witness import ArrayWitness
 
 _LENGTH_BYTES: Final = 8
-_HEADER_MOST: Final = 100_000_000  # bytes; the library of the format refuses more too
+HEADER_MOST: Final = 100_000_000  # bytes; the library of the format refuses more too
 _METADATA: Final = "__metadata__"
 _KEYS: Final = ("dtype", "shape", "data_offsets")
+_BITS: Final = {name: bits_of(dtype) or 0 for name, dtype in SAFETENSORS.items()}
+
+
+# A tensor as the header has it: type, shape, and the bytes start..end-1 of what follows the header.
+# A tuple, which takes a quarter of the object's memory and which the garbage collector lets be.
+_Facts = tuple[str, tuple[int, ...], int, int]
 
 
 class _Tensor(NamedTuple):
-    """Its bytes are start..end-1 of what follows the header."""
+    """A tensor of an open file: the bytes start..end-1 of it."""
 
-    start: int
-    end: int
+    descriptor: int
     name: str
     dtype: str
     shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+    def witness(self, how: How) -> ArrayWitness:
+        if self.size <= CHUNK_BYTES:
+            found = witness_of(_little(self.descriptor, self.start, self.end), how)
+        else:
+            found = witness_of(_Part(self.descriptor, self.start, self.end), how)
+        return ArrayWitness._made(self.dtype, self.shape, found, how)
+
+
+class _Header:
+    """The header of an open file, and its tensors by their place, made while they are gone through.
+
+    Attributes:
+        metadata: its texts.
+        end: of the last tensor in the file.
+    """
+
+    def __init__(self, file: io.FileIO, size: int) -> None:
+        self._descriptor = file.fileno()
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # most are the same few
+        self._last_end = 0
+        if size < _LENGTH_BYTES:
+            raise ValueError(f"has {size} bytes, must have {_LENGTH_BYTES} for the header's length")
+        length = int.from_bytes(_little(self._descriptor, 0, _LENGTH_BYTES), "little")
+        most = min(HEADER_MOST, size - _LENGTH_BYTES)
+        if length > most:
+            raise ValueError(f"length of the header is {length}, must be at most {most}")
+        self._begin = _LENGTH_BYTES + length
+        header = self._read()
+        if not isinstance(header, dict):
+            raise ValueError("header must be a JSON object of tensors")
+        self.metadata = _metadata_of(header)
+        for name, facts in header.items():
+            if not isinstance(facts, tuple):
+                raise _refusal(name, facts)
+            if not name.isascii():
+                _require_utf8(name)
+        self._tensors: Collection[tuple[str, _Facts]] = header.items()
+        if _misplaced(self._tensors) is not None:
+            self._tensors = sorted(self._tensors, key=lambda item: (item[1][2:], item[0]))
+            if error := _misplaced(self._tensors):
+                raise error
+        self.end = self._begin + sum(end - start for _, (_, _, start, end) in self._tensors)
+
+    def _read(self) -> object:
+        try:
+            text = str(_little(self._descriptor, _LENGTH_BYTES, self._begin), "utf-8")
+            return json.loads(text, object_pairs_hook=self._compact)
+        except WitnessError as error:
+            raise ValueError(f"header: {error}") from error
+        except RecursionError:
+            raise ValueError("header: text is nested too deeply") from None
+        except ValueError as error:  # not UTF-8, not JSON, or a number of too many digits
+            raise ValueError(f"header: text must be JSON: {error}") from error
+
+    def _compact(self, pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Facts:
+        """Return a tensor as soon as it has been read; the object where there is no good tensor in
+        it."""
+        return self._facts(pairs) or _json._unique(pairs)
+
+    def _facts(self, pairs: list[tuple[str, Any]]) -> _Facts | None:
+        if len(pairs) != len(_KEYS):
+            return None
+        (first, kind), (second, sizes), (third, offsets) = pairs
+        if (first, second, third) != _KEYS:  # as all write it
+            found = dict(pairs)
+            kind, sizes, offsets = (found.get(key) for key in _KEYS)
+        bits = _BITS.get(kind) if isinstance(kind, str) else None
+        if bits is None or not is_shape(sizes) or not is_shape(offsets) or len(offsets) != 2:
+            return None
+        start, end = offsets
+        if product(sizes, bits) != 8 * (end - start):
+            return None
+        if start == self._last_end:
+            start = self._last_end  # one number in memory for both
+        self._last_end = end
+        shape = tuple(sizes)
+        return SAFETENSORS[kind], self._shapes.setdefault(shape, shape), start, end
+
+    def __iter__(self) -> Iterator[_Tensor]:
+        file, begin = self._descriptor, self._begin
+        for name, (dtype, shape, start, end) in self._tensors:
+            yield _Tensor(file, name, dtype, shape, begin + start, begin + end)
+
+
+def _require_utf8(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"tensor {name!r}: name must be UTF-8") from None
+
+
+def _misplaced(tensors: Collection[tuple[str, _Facts]]) -> ValueError | None:
+    """Return which is the first that does not begin where the one before ends."""
+    expected = 0
+    for name, (_, _, start, end) in tensors:
+        if start != expected:
+            return ValueError(
+                f"data_offsets of tensor {name!r} begin at {start}, must begin at {expected}, "
+                "where the one before ends"
+            )
+        expected = end
+    return None
+
+
+def _refusal(name: str, value: object) -> ValueError:
+    """Return what is wrong with an object that is no tensor."""
+    try:
+        fields = _json.Fields.of(value, "its header", _KEYS)
+        kind = fields.choice("dtype", *SAFETENSORS)
+        shape, offsets = fields.value("shape"), fields.value("data_offsets")
+        fields.check("shape", is_shape(shape), SHAPE_RULE)
+        two = is_shape(offsets) and len(offsets) == 2
+        fields.check("data_offsets", two, "two integers in 0..18446744073709551615")
+        length = length_of(shape, _BITS[kind])
+        fields.check("shape", length is not None, WHOLE_RULE)
+        fields.check("data_offsets", False, f"{length} bytes apart, as shape and dtype say")
+    except WitnessError as error:
+        return ValueError(f"tensor {name!r}: {error}")
+    raise AssertionError(f"{value!r} is a tensor")
 
 
 @contextmanager
@@ -47,40 +179,12 @@ def opened(name: str) -> Iterator[TensorFile]:
     with opened_regular(name) as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            header, begin = _read_header(file, size)
-            metadata = _metadata_of(header)
-            tensors = _tensors_of(header)
+            header = _Header(file, size)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-        end = begin + (tensors[-1].end if tensors else 0)
+        end = header.end
         problems = [f"has {size} bytes, must end after {end}"] if size > end else []
-        sources = [_source_of(file, begin, tensor) for tensor in tensors]
-        yield TensorFile(name, sources, metadata, problems)
-
-
-def _read_header(file: io.FileIO, size: int) -> tuple[dict[str, Any], int]:
-    """The header, and where it ends."""
-    if size < _LENGTH_BYTES:
-        raise ValueError(f"has {size} bytes, must have {_LENGTH_BYTES} for the header's length")
-    length = int.from_bytes(_read(file, 0, _LENGTH_BYTES), "little")
-    most = min(_HEADER_MOST, size - _LENGTH_BYTES)
-    if length > most:
-        raise ValueError(f"length of the header is {length}, must be at most {most}")
-    try:
-        header = _json.read(_read(file, _LENGTH_BYTES, length))
-    except WitnessError as error:
-        raise ValueError(f"header: {error}") from error
-    if not isinstance(header, dict):
-        raise ValueError("header must be a JSON object")
-    return header, _LENGTH_BYTES + length
-
-
-def _read(file: io.FileIO, start: int, count: int) -> bytes:
-    """Of this short part, which is within the file."""
-    data = os.pread(file.fileno(), count, start)
-    if len(data) != count:
-        raise ValueError(f"ended at byte {start + len(data)}, must have {start + count}")
-    return data
+        yield TensorFile(name, header, header.metadata, problems)
 
 
 def _metadata_of(header: dict[str, Any]) -> dict[str, str]:
@@ -91,63 +195,29 @@ def _metadata_of(header: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def _tensors_of(header: dict[str, Any]) -> list[_Tensor]:
-    """The tensors by their place: without holes, and none over another one."""
-    tensors = sorted(_tensor_of(name, value) for name, value in header.items())
-    end = 0
-    for tensor in tensors:
-        if tensor.start != end:
-            raise ValueError(
-                f"data_offsets of tensor {tensor.name!r} begin at {tensor.start}, must begin at "
-                f"{end}, where the one before ends"
-            )
-        end = tensor.end
-    return tensors
-
-
-def _tensor_of(name: str, value: object) -> _Tensor:
-    try:
-        fields = _json.Fields.of(value, "its header", _KEYS)
-        dtype = SAFETENSORS[fields.choice("dtype", *SAFETENSORS)]
-        shape = fields.value("shape")
-        fields.check("shape", is_shape(shape), "a list of integers in 0..18446744073709551615")
-        offsets = fields.value("data_offsets")
-        two = is_shape(offsets) and len(offsets) == 2
-        fields.check("data_offsets", two, "two integers in 0..18446744073709551615")
-        start, end = offsets
-        length = length_of(tuple(shape), bits_of(dtype) or 0)
-        fields.check("shape", length is not None, "one that fills whole bytes")
-        rule = f"{length} bytes apart, as shape and dtype say"
-        fields.check("data_offsets", end - start == length, rule)
-        name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"tensor {name!r}: name must be UTF-8") from None
-    except WitnessError as error:
-        raise ValueError(f"tensor {name!r}: {error}") from None
-    return _Tensor(start, end, name, dtype, tuple(shape))
-
-
 class _Part:
     """A binary file over the bytes start..end-1 of another one, from any thread."""
 
-    def __init__(self, file: io.FileIO, start: int, end: int) -> None:
-        self._descriptor = file.fileno()
+    def __init__(self, descriptor: int, start: int, end: int) -> None:
+        self._descriptor = descriptor
         self._at = start
         self._end = end
 
     def readinto(self, buffer: memoryview, /) -> int:
         wanted = buffer[: self._end - self._at]
         count = os.preadv(self._descriptor, [wanted], self._at) if wanted else 0
-        if wanted and count == 0:
-            raise ValueError(f"the file ended at byte {self._at}, must have {self._end}")
-        self._at += count
+        self._advance(count, bool(wanted))
         return count
 
+    def _advance(self, count: int, is_wanted: bool) -> None:
+        if is_wanted and count == 0:
+            raise ValueError(f"the file ended at byte {self._at}, must have {self._end}")
+        self._at += count
 
-def _source_of(file: io.FileIO, begin: int, tensor: _Tensor) -> Source:
-    def witness(how: How) -> ArrayWitness:
-        part = _Part(file, begin + tensor.start, begin + tensor.end)
-        found = witness_of(part, how)
-        return ArrayWitness._made(tensor.dtype, tensor.shape, found)
 
-    return Source(tensor.name, witness)
+def _little(descriptor: int, start: int, end: int) -> memoryview:
+    """Return the bytes start..end-1 of a file, which are few enough for memory."""
+    data = os.pread(descriptor, end - start, start)
+    if len(data) < end - start:
+        raise ValueError(f"the file ended at byte {start + len(data)}, must have {end}")
+    return memoryview(data)

@@ -15,25 +15,28 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from .. import _json
 from .._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of
 from .._parallel import in_order, thread_count
+from .._types import Buffer, Lazy
 from .._value import Value
 from ..errors import StateError, WitnessError
 from ..file_tree import Run
 from ..witness import ALGORITHM, TREE_ALGORITHM, format_timestamp, read_timestamp
 from . import _npz, _safetensors
-from ._content import How
+from ._content import CHUNK_BYTES, How
 from ._report import Change, Report
-from ._source import Source, TensorFile
+from ._source import Source, TensorFile, witness_in
 from ._witness import ArrayWitness
 
 if TYPE_CHECKING:
     import numpy
-    from typing_extensions import Buffer
+else:
+    numpy = Lazy("numpy")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,6 +44,7 @@ R = TypeVar("R")
 JSON_TYPE = "atlas12288/tensors/v1"
 _KEYS = ("type", "algorithm", "metadata", "tensors", "timestamp")
 _TENSOR_KEYS = ("name", "dtype", "shape", "length", "residue", "digest")
+_GROUP_MOST = 256  # sources
 _OPENERS: dict[str, Callable[[str], AbstractContextManager[TensorFile]]] = {
     ".safetensors": _safetensors.opened,
     ".npz": _npz.opened,
@@ -128,22 +132,32 @@ class TensorsWitness(Value):
         with _opened(path) as file:
             for problem in file.problems:
                 raise ValueError(f"{file.name} {problem}")
-            sources = [source.of_file(file.name) for source in file.sources]
-            return cls._of_sources(sources, file.metadata or {}, tree, leaves, threads)
+            return cls._of_sources(
+                file.sources, file.metadata or {}, tree, leaves, threads, file.name
+            )
 
     @classmethod
     def _of_sources(
         cls,
-        sources: list[Source],
+        sources: Iterable[Source],
         metadata: Mapping[str, str],
         tree: bool,
         leaves: bool,
         threads: int | None,
+        file_name: str | None = None,
     ) -> Self:
-        how = How(tree, leaves, thread_count(threads))
-        made = list(_in_parallel(lambda s, how: (s.name, s.witness(how)), sources, how))
+        # One time for all, from the beginning: to give it to each afterwards would copy it.
+        now = time.time_ns()
+        how = How(tree, leaves, thread_count(threads), now)
+
+        def made(source: Source, how: How) -> tuple[str, ArrayWitness]:
+            if file_name is None:
+                return source.name, source.witness(how)
+            return source.name, witness_in(file_name, source, how)
+
         algorithm = TREE_ALGORITHM if tree else ALGORITHM
-        return cls._of_parts(algorithm, metadata, made, time.time_ns())
+        arrays = _in_parallel(made, sources, how)
+        return cls._of_parts(algorithm, metadata, arrays, now)
 
     @classmethod
     def _of_parts(
@@ -153,11 +167,10 @@ class TensorsWitness(Value):
         arrays: Iterable[tuple[str, ArrayWitness]],
         timestamp_ns: int,
     ) -> Self:
-        timed = ((name, array._with(timestamp_ns=timestamp_ns)) for name, array in arrays)
         return cls._of(
             algorithm=algorithm,
             _metadata=tuple(sorted(metadata.items())),
-            _arrays=tuple(sorted(timed, key=lambda item: item[0])),
+            _arrays=tuple(sorted(arrays, key=itemgetter(0))),
             timestamp_ns=timestamp_ns,
         )
 
@@ -209,7 +222,7 @@ class TensorsWitness(Value):
             own = content[: trees[name].windows * DIGEST_BYTES]
             content = content[len(own) :]
             try:
-                arrays.append((name, array._with(tree=trees[name].with_leaves(own))))
+                arrays.append((name, array._with(trees[name].with_leaves(own))))
             except WitnessError as error:
                 raise WitnessError(f"tensor {name!r}: {error}") from None
         return self._of_parts(self.algorithm, dict(self._metadata), arrays, self.timestamp_ns)
@@ -250,7 +263,7 @@ class TensorsWitness(Value):
 
     def _report(
         self,
-        sources: list[Source],
+        sources: Iterable[Source],
         metadata: Mapping[str, str] | None,
         problems: Iterable[str],
         threads: int | None,
@@ -337,11 +350,19 @@ def _sources_of(arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> list[Source]:
 def _source_of(name: object, array: object) -> Source:
     if not isinstance(name, str):
         raise TypeError(f"name {name!r} is of type {type(name).__name__}, must be str")
+    size = getattr(array, "nbytes", 0)
+    return _InMemory(name, array, size if isinstance(size, int) else 0)
 
-    def witness(how: How) -> ArrayWitness:
-        return ArrayWitness._of_array(array, f"tensor {name!r}", how)
 
-    return Source(name, witness)
+class _InMemory(NamedTuple):
+    """An array that the caller has, or what else was given for one."""
+
+    name: str
+    array: object
+    size: int
+
+    def witness(self, how: How) -> ArrayWitness:
+        return ArrayWitness._of_array(self.array, f"tensor {self.name!r}", how)
 
 
 def _are_texts(metadata: object) -> bool:
@@ -378,11 +399,32 @@ def _opened(path: str | os.PathLike[str]) -> AbstractContextManager[TensorFile]:
     return _OPENERS[end](name)
 
 
-def _in_parallel(work: Callable[[Source, How], R], sources: list[Source], how: How) -> Iterator[R]:
-    """Yields work(source, how) of each source in order; a tree takes all threads for itself."""
+def _in_parallel(
+    work: Callable[[Source, How], R], sources: Iterable[Source], how: How
+) -> Iterator[R]:
+    """Yield work(source, how) of each source in order; a tree takes all threads for itself."""
     across, within = (1, how) if how.tree else (how.threads, how._replace(threads=1))
-    with closing(in_order(lambda source: work(source, within), sources, across)) as results:
-        yield from results
+
+    def work_on(group: list[Source]) -> list[R]:
+        return [work(source, within) for source in group]
+
+    with closing(in_order(work_on, _groups(sources), across)) as results:
+        for some in results:
+            yield from some
+
+
+def _groups(sources: Iterable[Source]) -> Iterator[list[Source]]:
+    """Yield small sources together: to hand one to a thread costs more than to hash it."""
+    group: list[Source] = []
+    size = 0
+    for source in sources:
+        group.append(source)
+        size += source.size
+        if size >= CHUNK_BYTES or len(group) == _GROUP_MOST:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _of_type(values: Iterable[object], kind: type[T]) -> list[T]:

@@ -6,39 +6,45 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ._content import How
 from ._witness import ArrayWitness
 
 
-class Source(NamedTuple):
-    """A tensor that has not been read.
+class Source(Protocol):
+    """A tensor that has not been read. There may be a million: it has slots, and no closure."""
 
-    Attributes:
-        name: its name.
-        witness: makes its witness. Raises ValueError, OSError or TypeError where it cannot; for a
-            tensor of a file the message has neither the name of the file nor that of the tensor.
-    """
+    @property
+    def name(self) -> str: ...
 
-    name: str
-    witness: Callable[[How], ArrayWitness]
+    @property
+    def size(self) -> int:
+        """Its bytes, about: what its witness costs."""
+        ...
 
-    def of_file(self, file_name: str) -> Source:
-        """The same tensor, with errors that name the file, and the tensor where it is at fault."""
+    def witness(self, how: How) -> ArrayWitness:
+        """Return its witness.
 
-        def witness(how: How) -> ArrayWitness:
-            try:
-                return self.witness(how)
-            except ValueError as error:
-                raise ValueError(f"{file_name}: tensor {self.name!r}: {error}") from error
-            except OSError as error:
-                error.filename = file_name
-                raise
+        Raises:
+            ValueError, OSError, TypeError: there is none; for a tensor of a file the message has
+                neither the name of the file nor that of the tensor.
+        """
+        ...
 
-        return Source(self.name, witness)
+
+def witness_in(file_name: str, source: Source, how: How) -> ArrayWitness:
+    """Return the witness of a tensor of a file, with errors that name the file, and the tensor
+    where it is at fault."""
+    try:
+        return source.witness(how)
+    except ValueError as error:
+        raise ValueError(f"{file_name}: tensor {source.name!r}: {error}") from error
+    except OSError as error:
+        error.filename = file_name
+        raise
 
 
 class TensorFile(NamedTuple):
@@ -46,20 +52,20 @@ class TensorFile(NamedTuple):
 
     Attributes:
         name: of the file.
-        sources: its tensors.
+        sources: its tensors, again each time that they are gone through.
         metadata: its texts; None where files of its kind have none.
         problems: what is wrong with the file and with none of its tensors.
     """
 
     name: str
-    sources: list[Source]
+    sources: Iterable[Source]
     metadata: Mapping[str, str] | None
     problems: list[str]
 
 
 @contextmanager
 def opened_regular(name: str) -> Iterator[io.FileIO]:
-    """A regular file that may not change until it is closed.
+    """Open a regular file that may not change until it is closed.
 
     Raises:
         OSError: it cannot be opened.

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are written whole or not at all, and never over what is not ours.
+
+Some of their names nobody typed, and the folder may have been filled by somebody else. So each name
+is taken in its folder, which is held open, and what stands there is judged by what it holds.
+"""
+
+import errno
+import io
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, NamedTuple, Self
+
+from .files import FileError, RegularFile, file_errors, require_writable, shown
+
+# A folder is only gone through, so that one which may not be listed will do.
+_FOLDER_FLAGS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_MODE: Final = 0o666  # the umask takes from it what it takes from any new file
+
+
+class OutputKind(NamedTuple):
+    """A kind of file that is written, and that may be replaced by another one of it.
+
+    Attributes:
+        words: what a file of another kind is told not to be.
+        is_one: says of an open file with at least one byte whether it is of this kind; may raise
+            FileError.
+        through_links: may the name be a symbolic link to such a file? Only where a user types it.
+    """
+
+    words: str
+    is_one: Callable[[RegularFile], bool]
+    through_links: bool = False
+
+
+# The names that `temporary_name` gives.
+TEMPORARY: Final = re.compile(r"\.atlas12288-[0-9a-f]{16}\.tmp")
+
+
+def temporary_name() -> str:
+    """Return a name, in the folder of an output, that no other run has and nobody can foresee."""
+    return f".atlas12288-{os.urandom(8).hex()}.tmp"
+
+
+class Target:
+    """The name of an output, and what is there now. A context manager that lets go of its folder.
+
+    Args:
+        name: of the file to write or replace.
+        kind: what it may replace. An empty file may always be replaced, but not through a link.
+        inputs: files that are read; none of them may be replaced.
+
+    Attributes:
+        name: as above.
+
+    Raises:
+        FileError: nothing can be written there; or what is there is not ours, a link for example.
+    """
+
+    def __init__(self, name: str, kind: OutputKind, inputs: Sequence[str] = ()) -> None:
+        self.name = name
+        self._kind = kind
+        self._part: str | None = None  # the temporary file with the new content
+        with file_errors():
+            leads_to = _read_link(name)
+            self._is_link = leads_to is not None
+            if leads_to is not None:
+                self._require_leads_to_one(leads_to)
+            require_writable(name, list(inputs))
+            place = Path(os.path.realpath(name) if self._is_link else name)
+            self._name = place.name
+            self._folder = os.open(place.parent, _FOLDER_FLAGS)
+        try:
+            self._before = self._judge()
+        except BaseException:
+            self.close()
+            raise
+
+    def _require_leads_to_one(self, leads_to: str) -> None:
+        link = f"is a symbolic link to {shown(leads_to)}"
+        if not self._kind.through_links:
+            raise FileError(f"{link}, and is not replaced")
+        try:
+            with RegularFile(self.name) as file:
+                if file.size > 0 and self._kind.is_one(file):
+                    return
+        except FileError as error:
+            raise FileError(f"{link}, and is not followed: {error}") from error
+        raise FileError(f"{link}, which is no {self._kind.words}, and is not followed")
+
+    def _judge(self, known: os.stat_result | None = None) -> os.stat_result | None:
+        """Return what stands at the name, None where nothing does.
+
+        Args:
+            known: what was judged already.
+
+        Raises:
+            FileError: it is not ours.
+        """
+        try:
+            file = RegularFile(self._name, folder=self._folder, follow=False)
+        except FileError as error:
+            if isinstance(error.__cause__, FileNotFoundError) and not self._is_link:
+                return None
+            raise FileError(f"{error}, and is not replaced") from error
+        with file:
+            if known is not None and _identity(known) == _identity(file.status):
+                return known
+            is_new = file.size == 0 and not self._is_link
+            if not is_new and not self._kind.is_one(file):
+                raise FileError(f"is no {self._kind.words}, and is not replaced")
+            return file.status
+
+    def open(self) -> BinaryIO:
+        """Return a new file, under a temporary name in the same folder, for the content.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        before, part = self._before, temporary_name()
+        # What replaces a private file is private from its first byte on.
+        mode = _NEW_MODE if before is None else stat.S_IRUSR | stat.S_IWUSR
+        descriptor = os.open(part, _NEW_FLAGS, mode, dir_fd=self._folder)
+        self._part = part
+        file = io.BufferedWriter(io.FileIO(descriptor, "wb"))
+        try:
+            if before is not None:
+                _keep_access(descriptor, before)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def check(self) -> None:
+        """Judge once more what stands at the name.
+
+        Raises:
+            FileError: it is not ours.
+        """
+        self._before = self._judge(self._before)
+
+    def replace(self) -> None:
+        """Give the name to the new file."""
+        assert self._part is not None
+        self._rename(self._part, self._name)
+        self._part = None
+
+    def put_aside(self) -> str | None:
+        """Take the name from the file that has it; return the name that it has then."""
+        if self._before is None:
+            return None
+        aside = temporary_name()
+        self._rename(self._name, aside)
+        return aside
+
+    def put_back(self, aside: str) -> None:
+        """Give a file that was put aside its name back."""
+        self._rename(aside, self._name)
+
+    def remove(self, temporary: str | None) -> None:
+        """Remove a temporary file of the folder, as far as that can be done."""
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=self._folder)
+
+    def _rename(self, old: str, new: str) -> None:
+        os.rename(old, new, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    def close(self) -> None:
+        """Let go of the folder; a new file that did not get the name is removed."""
+        self.remove(self._part)
+        os.close(self._folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _read_link(name: str) -> str | None:
+    """Return where a name leads, None where it is no symbolic link."""
+    try:
+        return os.readlink(name)  # noqa: PTH115 - an empty name is not that of the folder
+    except OSError:  # it is none, or is not there; what else is wrong shows when it is used
+        return None
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """Return what is the same as long as a file is the same, and is not written."""
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def _keep_access(descriptor: int, before: os.stat_result) -> None:
+    """Give a new file owner, group and mode of the one that it replaces, as far as may be."""
+    mode = stat.S_IMODE(before.st_mode) & 0o777
+    now = os.fstat(descriptor)
+    if before.st_uid != now.st_uid:
+        with suppress(OSError):  # only root may
+            os.fchown(descriptor, before.st_uid, -1)
+    if before.st_gid != now.st_gid:
+        try:
+            os.fchown(descriptor, -1, before.st_gid)
+        except OSError:
+            # Another group gets no more than all others.
+            mode = mode & 0o707 | (mode & 0o007) << 3
+    os.fchmod(descriptor, mode)
+
+
+@contextmanager
+def atomic_write(name: str, kind: OutputKind) -> Iterator[BinaryIO]:
+    """A file to write that gets its name only when it is complete and on the disk.
+
+    Until then, and after any failure or Ctrl-C, the name is what it was before. What it replaces
+    keeps its mode and, where that may be, its owner and group.
+
+    Args:
+        name: the file to write or replace.
+        kind: what it may replace.
+
+    Raises:
+        FileError: the file cannot be written, or what is there is not ours.
+    """
+    with Target(name, kind) as target, atomic_write_all(target) as (file,):
+        yield file
+
+
+@contextmanager
+def atomic_write_all(first: Target, *beside: Target) -> Iterator[tuple[BinaryIO, ...]]:
+    """Files to write as by `atomic_write`. None gets its name before all are on the disk.
+
+    Args:
+        first: where the first one goes.
+        beside: where those go that say more about it. Old ones are gone before the first gets its
+            name, and new ones come after: at no moment, not even after a crash, does one stand
+            beside a first one that it is not of.
+
+    Raises:
+        FileError: as for `atomic_write`.
+    """
+    targets = (first, *beside)
+    try:
+        with ExitStack() as stack:
+            files = tuple(stack.enter_context(target.open()) for target in targets)
+            yield files
+            for file in files:
+                file.flush()
+                os.fsync(file.fileno())
+        for target in targets:
+            target.check()
+        _rename_all(first, beside)
+    except OSError as error:
+        # A regular file is no pipe: a broken one is the caller's, standard output for example.
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise FileError(error.strerror or os.strerror(errno.EIO)) from error
+
+
+def _rename_all(first: Target, beside: Sequence[Target]) -> None:
+    aside: list[tuple[Target, str | None]] = []
+    try:
+        aside += ((target, target.put_aside()) for target in beside)
+        first.replace()
+    except BaseException:
+        for target, name in aside:
+            if name is not None:
+                target.put_back(name)
+        raise
+    try:
+        for target in beside:
+            target.replace()
+    finally:
+        for target, name in aside:
+            target.remove(name)

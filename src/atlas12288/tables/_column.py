@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The columns of a table, each read by one thread at a time, and what is wrong with them."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from threading import Lock
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .._native import MODULUS
+from .._parallel import in_order
+from ..witness import Witness
+from ._node import Expansion, Node
+from ._types import name_of
+
+if TYPE_CHECKING:
+    import pyarrow
+
+# Rows of a column that are given to a thread together: to hand over one costs more than to read it.
+_GROUP_ROWS: Final = 1024
+
+
+class Regions(NamedTuple):
+    """What the regions of a column are together; the fields are those of its witness."""
+
+    type: str
+    nullable: bool
+    length: int
+    residue: int
+    digest: bytes
+
+
+def read(
+    table: object, threads: int, failed: Callable[[str, Exception], None]
+) -> tuple[int, list[tuple[str, Regions]], list[str]]:
+    """Return the rows of a table, what its columns are, and their names.
+
+    Args:
+        failed: takes the name of each column that cannot be witnessed, and why.
+    """
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise ImportError(
+            "tables need pyarrow: pip install 'atlas12288[arrow]'", name="pyarrow"
+        ) from error
+    if not isinstance(table, pyarrow.Table | pyarrow.RecordBatch | pyarrow.RecordBatchReader):
+        raise TypeError(
+            f"table is of type {type(table).__name__}, must be a pyarrow Table, RecordBatch or "
+            "RecordBatchReader"
+        )
+    if sys.byteorder != "little":
+        raise NotImplementedError("tables have witnesses on little-endian machines only")
+    try:
+        names = list(table.schema.names)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the name of a column must be UTF-8: {error}") from error
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"column {name!r} is there {count} times, must be there once")
+    columns = [_Column(field) for field in table.schema]
+    rows = 0
+
+    def arrays() -> Iterator[_Column]:
+        nonlocal rows
+        for batch in table if isinstance(table, pyarrow.RecordBatchReader) else [table]:
+            rows += batch.num_rows
+            for index, column in enumerate(columns):
+                if column.add(batch.column(index), batch.num_rows):
+                    yield column
+        yield from columns
+
+    # One run of threads for all batches: to start some for each would cost more than small ones.
+    with closing(in_order(_Column.update, arrays(), threads)) as results:
+        for _ in results:
+            pass
+    found = []
+    for column in columns:
+        if column.error is None:
+            found.append((column.name, column.regions()))
+        else:
+            failed(column.name, column.error)
+    return rows, found, names
+
+
+class _Column:
+    """Takes the arrays of a column.
+
+    Attributes:
+        error: why there will be no witness; None where there will be one.
+    """
+
+    def __init__(self, field: pyarrow.Field) -> None:
+        self.name: str = field.name
+        self.error: Exception | None = None
+        self._nullable: bool = field.nullable
+        self._waiting: deque[tuple[pyarrow.Array | pyarrow.ChunkedArray, int]] = deque()
+        self._rows_waiting = 0
+        self._lock = Lock()
+        self._expansion = Expansion()
+        try:
+            self._type = name_of(field.type)
+            self._node = Node(field.type, self._expansion)
+        except TypeError as error:
+            self.error = TypeError(f"column {self.name!r} has the type {_shown(field)}: {error}")
+        except UnicodeDecodeError as error:
+            self.error = ValueError(
+                f"column {self.name!r} has a name inside, must be UTF-8: {error}"
+            )
+        except RecursionError:
+            self.error = TypeError(f"column {self.name!r} has a type that is nested too deeply")
+
+    def add(self, column: pyarrow.Array | pyarrow.ChunkedArray, rows: int) -> bool:
+        """Add what the next `update` takes.
+
+        Args:
+            rows: how many it must have.
+
+        Returns:
+            Is it time for an `update`?
+        """
+        self._waiting.append((column, rows))
+        self._rows_waiting += rows
+        if self._rows_waiting < _GROUP_ROWS and len(self._waiting) < _GROUP_ROWS:
+            return False
+        self._rows_waiting = 0
+        return True
+
+    def update(self) -> None:
+        """Take all that was added, in its order, whichever thread comes first."""
+        with self._lock:
+            while self._waiting:
+                column, rows = self._waiting.popleft()
+                if self.error is None:
+                    self._take(column, rows)
+
+    def _take(self, column: pyarrow.Array | pyarrow.ChunkedArray, rows: int) -> None:
+        import pyarrow
+
+        try:
+            if len(column) != rows:
+                raise ValueError(f"it has {len(column)} rows, must have {rows} as its table has")
+            for array in column.chunks if isinstance(column, pyarrow.ChunkedArray) else [column]:
+                array.validate()  # so that what is inside can be reached at all
+                self._node.require_valid(array)
+                self._expansion.restart()
+                self._node.update(array)
+        except MemoryError:
+            raise
+        except pyarrow.ArrowNotImplementedError as error:
+            self.error = TypeError(f"column {self.name!r} has the type {_shown(column)}: {error}")
+        except (pyarrow.ArrowException, ValueError, OverflowError) as error:
+            self.error = ValueError(f"column {self.name!r} is malformed: {error}")
+
+    def regions(self) -> Regions:
+        """Return what was taken."""
+        regions = [stream.witness() for stream in self._node.streams()]
+        forms = (region.length.to_bytes(8, "little") + region.digest for region in regions)
+        return Regions(
+            type=self._type,
+            nullable=self._nullable,
+            length=sum(region.length for region in regions),
+            residue=sum(region.residue for region in regions) % MODULUS,
+            digest=Witness.generate(b"".join(forms)).digest,
+        )
+
+
+def _shown(typed: pyarrow.Field | pyarrow.Array | pyarrow.ChunkedArray) -> str:
+    """Return the type for a message; names inside of it may be any bytes."""
+    try:
+        return str(typed.type)
+    except UnicodeDecodeError:
+        return "one with names that are not UTF-8"

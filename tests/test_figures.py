@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures are the same wherever they are drawn, and are known again as ours."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atlas12288._figures import IMAGE_FORMATS, picture_at
+from atlas12288.damage_map import DamageMap
+from atlas12288.damage_map import draw as draw_damage
+from atlas12288.files import RegularFile
+from atlas12288.plot import MAX_PANELS, ResidueMap
+from atlas12288.plot import draw as draw_residues
+from commandline import TIMEOUT_S, run
+
+HOSTILE = {
+    "code": "axes.prop_cycle: (lambda: (open('PWNED', 'w'), cycler('color', 'k'))[1])()\n",
+    "TeX": "text.usetex: True\n",
+    "huge": "savefig.dpi: 20000\nfigure.dpi: 20000\n",
+    "white": "text.color: white\naxes.edgecolor: white\nfont.size: 1\nsvg.fonttype: none\n",
+    "nonsense": "\0\n: :\nbackend: module://evil\n",
+}
+
+
+def residue_map() -> ResidueMap:
+    found = ResidueMap("a file")
+    found.update(bytes(range(96)))
+    return found
+
+
+def picture(image_format: str, count: int = 1) -> bytes:
+    file = io.BytesIO()
+    draw_residues([residue_map()] * count, file, image_format)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The pictures of a file, by format, from a folder without settings."""
+    folder = tmp_path_factory.mktemp("calm")
+    (folder / "data").write_bytes(bytes(range(256)) * 1000)
+    for image_format in IMAGE_FORMATS:
+        run("check", "--plot", f"map.{image_format}", "data", cwd=folder)
+    return {each: (folder / f"map.{each}").read_bytes() for each in IMAGE_FORMATS}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_settings_of_the_current_folder_change_nothing(
+    tmp_path: Path, expected: dict[str, bytes], kind: str
+) -> None:
+    (tmp_path / "data").write_bytes(bytes(range(256)) * 1000)
+    (tmp_path / "matplotlibrc").write_text(HOSTILE[kind])
+    before = set(tmp_path.iterdir())
+    for image_format, content in expected.items():
+        done = run("check", "--plot", f"map.{image_format}", "data", cwd=tmp_path)
+        assert done.stderr == b""
+        assert (tmp_path / f"map.{image_format}").read_bytes() == content
+    assert set(tmp_path.iterdir()) - before == {
+        tmp_path / f"map.{image_format}" for image_format in IMAGE_FORMATS
+    }
+
+
+def test_settings_that_never_end_are_not_read(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    (tmp_path / "data").write_bytes(bytes(range(256)) * 1000)
+    os.mkfifo(tmp_path / "matplotlibrc")
+    assert run("check", "--plot", "map.png", "data", cwd=tmp_path).stderr == b""
+    assert (tmp_path / "map.png").read_bytes() == expected["png"]
+
+
+def test_the_settings_of_who_calls_it_do_not_count_and_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import matplotlib
+
+    before = {each: picture(each) for each in IMAGE_FORMATS}
+    with matplotlib.rc_context({"text.color": "red", "savefig.dpi": 7, "lines.linewidth": 9}):
+        assert {each: picture(each) for each in IMAGE_FORMATS} == before
+        assert matplotlib.rcParams["savefig.dpi"] == 7
+
+
+def test_the_current_folder_is_what_it_was(tmp_path: Path) -> None:
+    """Also where it cannot be named any more."""
+    code = (
+        "import io, os, sys\n"
+        "from atlas12288.plot import ResidueMap, draw\n"
+        "os.chdir(sys.argv[1]); os.mkdir('x'); os.chdir('x'); os.rmdir('../x')\n"
+        "here = os.stat('.')\n"
+        "draw([ResidueMap('')], io.BytesIO(), 'png')\n"
+        "assert os.path.samestat(os.stat('.'), here)\n"
+    )
+    subprocess.run((sys.executable, "-c", code, str(tmp_path)), check=True, timeout=TIMEOUT_S)
+
+
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
+def test_a_picture_is_known_again(tmp_path: Path, image_format: str) -> None:
+    path = tmp_path / f"map.{image_format.upper()}"
+    many = io.BytesIO()
+    draw_damage([DamageMap(str(index)) for index in range(MAX_PANELS)], many, image_format)
+    is_ours = picture_at(str(path)).is_one
+    for content in (picture(image_format), picture(image_format, MAX_PANELS), many.getvalue()):
+        path.write_bytes(content)
+        with RegularFile(str(path)) as file:
+            assert is_ours(file)
+    for content in (picture(image_format).replace(b"atlas12288", b"Matplotlib"), b"atlas12288"):
+        path.write_bytes(content)
+        with RegularFile(str(path)) as file:
+            assert not is_ours(file)
+    for other in set(IMAGE_FORMATS) - {image_format}:
+        path.write_bytes(picture(other))
+        with RegularFile(str(path)) as file:
+            assert not is_ours(file)
