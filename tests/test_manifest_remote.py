@@ -346,7 +346,6 @@ def test_a_listing_is_not_what_others_listed_before(
 
 
 def test_a_page_of_html_is_no_file_of_rules(memory: MemoryFileSystem) -> None:
-    pytest.importorskip("pathspec")
     source = RemoteFolder("memory://data")
     for page in (b"<!DOCTYPE html>\n*", b"\xef\xbb\xbf\n <html lang=en>\n*", b"<HTML>"):
         memory.pipe_file("/data/.atlasignore", page)
