@@ -97,6 +97,12 @@ SEEDS = {
         b"\2" + struct.pack("<BBiBBi", 2, 4, 1 << 30, 129, 3, 5) + npy(">U9"),
     ],
     "arrow_ipc": [b"", struct.pack("<HB", 100, 1), struct.pack("<HBHB", 300, 64, 900, 128)],
+    "rules": [
+        b"*.log\n!keep.log\n/cache/\0cache/keep.log",
+        b"a/**/b*c?\\ \0a/x/y/bbcd ",
+        b"[[:alpha:]-\\]a]**\n**/[!a-c]*/\0sub/xa]",
+        b"*\\a*\\a*\\a*b\0aaaaaaaaaaaaaaaaaaaa",
+    ],
     "state": [
         *(targets._PLACE.pack(choice, 0, 0) for choice in (0, 1, 0x81, 0x82)),
         targets._PLACE.pack(0, 400, 0) + b"\xff" * 9,

@@ -3,9 +3,11 @@
 exactly what was read."""
 
 import contextlib
+import functools
 import io
 import json
 import os
+import re
 import struct
 import sys
 import tempfile
@@ -30,6 +32,7 @@ from atlas12288 import (
 )
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.files import FileError
+from atlas12288.manifest.gitignore import Matcher, Rule
 from atlas12288.manifest.state import _frame
 from atlas12288.sums import read_sums, sums_line
 from atlas12288.tables import TableWitness
@@ -373,11 +376,146 @@ def state(data: bytes) -> None:
     assert is_frame or found == runs.right
 
 
+_CLASSES = {
+    b"alnum": rb"[0-9A-Za-z]",
+    b"alpha": rb"[A-Za-z]",
+    b"blank": rb"[ \t]",
+    b"cntrl": rb"[\x00-\x1f\x7f]",
+    b"digit": rb"[0-9]",
+    b"graph": rb"[!-~]",
+    b"lower": rb"[a-z]",
+    b"print": rb"[ -~]",
+    b"punct": rb"[!-/:-@\[-`{-~]",
+    b"space": rb"[ \t\n\r]",
+    b"upper": rb"[A-Z]",
+    b"xdigit": rb"[0-9A-Fa-f]",
+}
+
+
+def _by_git(pattern: bytes, text: bytes) -> bool:
+    """Git's wildmatch for paths, step by step as in its C code, with each pair tried once."""
+
+    def at(place: int) -> bytes:
+        return pattern[place : place + 1]
+
+    def member(place: int, byte: int) -> tuple[bool, int] | None:
+        """Is the byte in the set behind a bracket, and where does the set end?"""
+        negated = at(place) in (b"!", b"^")
+        place += negated
+        before, matched, first = 0, False, True
+        while first or at(place) != b"]":
+            first = False
+            char = at(place)
+            if char == b"-" and before and at(place + 1) not in (b"", b"]"):
+                place += 1 + (at(place + 1) == b"\\")
+                if not at(place):
+                    return None
+                matched |= before <= byte <= pattern[place]
+                before = 0
+            elif char == b"[" and at(place + 1) == b":":
+                end = pattern.find(b"]", place + 2)
+                if end < 0:
+                    return None
+                name = pattern[place + 2 : end]
+                if name.endswith(b":"):
+                    if name[:-1] not in _CLASSES:
+                        return None
+                    matched |= re.match(_CLASSES[name[:-1]], bytes([byte])) is not None
+                    place, before = end, 0
+                else:
+                    matched |= byte == ord("[")
+                    before = ord("[")
+            else:
+                place += char == b"\\"
+                if not at(place):
+                    return None
+                before = pattern[place]
+                matched |= byte == before
+            place += 1
+        return matched != negated, place + 1
+
+    @functools.cache
+    def fits(place: int, start: int) -> bool:
+        char = at(place)
+        if not char:
+            return start == len(text)
+        if char == b"*":
+            end = place
+            while at(end) == b"*":
+                end += 1
+            whole = place == 0 or at(place - 1) == b"/"
+            deep = (
+                end - place > 1
+                and whole
+                and (at(end) in (b"", b"/") or pattern[end : end + 2] == rb"\/")
+            )
+            if deep and at(end) == b"/" and fits(end + 1, start):
+                return True
+            if end == len(pattern):
+                return deep or b"/" not in text[start:]
+            for stop in range(start, len(text)):
+                if fits(end, stop):
+                    return True
+                if not deep and text[stop] == ord("/"):
+                    return False
+            return False
+        if start == len(text):
+            return False
+        if char == b"[":
+            found = member(place + 1, text[start])
+            return (
+                found is not None
+                and found[0]
+                and text[start] != ord("/")
+                and fits(found[1], start + 1)
+            )
+        if char == b"?":
+            return text[start] != ord("/") and fits(place + 1, start + 1)
+        place += char == b"\\"
+        return at(place) == text[start : start + 1] and fits(place + 1, start + 1)
+
+    return fits(0, 0)
+
+
+def _rule_matches(line: bytes, path: bytes, folder: bool) -> bool:
+    """Does a line of gitignore match a path, by the words of git's documentation?"""
+    spaces = len(line) - len(line.rstrip(b" "))
+    kept = line[: len(line) - spaces]
+    escaped = (len(kept) - len(kept.rstrip(b"\\"))) % 2
+    line = kept + b" " * min(spaces, escaped)
+    line = line.removeprefix(b"!")
+    if line.endswith(b"/") and not folder:
+        return False
+    line = line.removesuffix(b"/")
+    if not line:
+        return False
+    if b"/" not in line:
+        path = path[path.rfind(b"/") + 1 :]
+    return _by_git(line.removeprefix(b"/"), path)
+
+
+def rules(data: bytes) -> None:
+    """Rules of gitignore, a line each, and behind a NUL a path: they decide as git's own way, which
+    tries all."""
+    text, _, path = data.partition(b"\0")
+    if len(text) > 200 or not 0 < len(path) <= 60 or b"\0" in path or b"" in path.split(b"/"):
+        return
+    try:
+        lines = text.decode().split("\n")
+    except UnicodeDecodeError:
+        return
+    parsed = [Rule(line) for line in lines]
+    for folder in (False, True):
+        matches = [_rule_matches(line.encode(), path, folder) for line in lines]
+        last = max((number for number, found in enumerate(matches) if found), default=-1)
+        assert Matcher(parsed, folders=folder).last(path) == last, (lines, path, folder)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
         *(witness_json, witness_bytes, stream_bytes, inclusion_json, consistency_json, leaves),
         *(manifest_json, tensors_json, sums, safetensors_file, npz_file, command_line),
-        *(npz_container, arrow_ipc, state),
+        *(npz_container, arrow_ipc, state, rules),
     )
 }

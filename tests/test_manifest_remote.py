@@ -351,14 +351,13 @@ def test_a_listing_is_not_what_others_listed_before(
 
 
 def test_a_page_of_html_is_no_file_of_rules(memory: MemoryFileSystem) -> None:
-    pytest.importorskip("pathspec")
     source = RemoteFolder("memory://data")
     for page in (b"<!DOCTYPE html>\n*", b"\xef\xbb\xbf\n <html lang=en>\n*", b"<HTML>"):
         memory.pipe_file("/data/.atlasignore", page)
         assert options_of(source).exclude == ()
     memory.pipe_file("/data/.atlasignore", b"# <html>\n*.html\n")
     assert options_of(source).exclude == ("*.html",)
-    memory.pipe_file("/data/.atlasignore", bytes(remote.SMALL_MOST + 1))
+    memory.pipe_file("/data/.atlasignore", bytes(remote.SMALL_MOST_BYTES + 1))
     with pytest.raises(FileError, match=r"^\.atlasignore: has more than 1,048,576 bytes$"):
         options_of(source)
 
