@@ -134,7 +134,8 @@ def test_memory_is_constant(tmp_path: Path, command: tuple[str, ...]) -> None:
 def test_ctrl_c_leaves_nothing(tmp_path: Path, good: Path) -> None:
     big = sparse_file(tmp_path / "big", 64 * GIB)
     output = tmp_path / "out"
-    output.write_text("before")
+    assert run("witness", good, "-o", output).returncode == HOLDS
+    before = output.read_text()
     process = start("witness", good, big, "-o", output)
     wait_until_read(process, 2**26)
     process.send_signal(signal.SIGINT)
@@ -142,7 +143,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, good: Path) -> None:
     assert process.returncode == INTERRUPTED
     assert out == b""
     assert b"Traceback" not in err
-    assert output.read_text() == "before"
+    assert output.read_text() == before
     assert sorted(tmp_path.iterdir()) == sorted([good, big, output])
 
 
@@ -176,12 +177,13 @@ def test_a_kill_leaves_the_old_file_and_no_obstacle(tmp_path: Path, good: Path) 
     """tests/faults does it at many moments."""
     big = sparse_file(tmp_path / "big", 64 * GIB)
     output = tmp_path / "out"
-    output.write_text("before")
+    assert run("witness", good, "-o", output).returncode == HOLDS
+    before = output.read_text()
     process = start("witness", good, big, "-o", output)
     wait_until_read(process, 2**26)
     process.kill()
     process.communicate(timeout=TIMEOUT_S)
-    assert output.read_text() == "before"
+    assert output.read_text() == before
     (left,) = set(tmp_path.iterdir()) - {good, big, output}
     assert re.fullmatch(r"\.atlas12288-[0-9a-f]{16}\.tmp", left.name)
     assert run("witness", good, "-o", output).returncode == HOLDS

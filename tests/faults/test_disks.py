@@ -35,11 +35,12 @@ def test_a_disk_that_has_little_left(disk: Path, tmp_path: Path, free: int) -> N
     inputs = tmp_path / "a"
     inputs.write_bytes(b"a")
     output = disk / "out.json"
-    output.write_text("before")
+    assert run("witness", inputs, "-o", output).returncode == HOLDS
+    before = output.read_text()
     (disk / "filler").write_bytes(bytes(DISK_BYTES - 4096 - free))
     done = run("witness", *[inputs] * 20, "-o", output)
     assert done.returncode in (HOLDS, COULD_NOT_CHECK)
-    assert (output.read_text() == "before") == (done.returncode == COULD_NOT_CHECK)
+    assert (output.read_text() == before) == (done.returncode == COULD_NOT_CHECK)
     assert sorted(path.name for path in disk.iterdir()) == ["filler", "out.json"]
 
 
