@@ -15,6 +15,8 @@ import pytest
 
 from atlas12288 import Manifest, Witness, WitnessError
 from atlas12288._json import read
+from atlas12288.files import FileError
+from atlas12288.manifest import statement
 from atlas12288.manifest.entries import Entry
 from atlas12288.manifest.paths import PATH_MOST_BYTES, check_outside, check_path
 from atlas12288.manifest.sources import SMALL_MOST_BYTES
@@ -116,6 +118,22 @@ def test_an_ignore_file_has_a_bound_which_may_be_reached(tmp_path: Path) -> None
     done = run("witness", tmp_path)
     assert done.returncode == COULD_NOT_CHECK
     assert b".atlasignore: has more than 1,048,576 bytes" in done.stderr
+
+
+def test_a_manifest_that_no_reader_takes_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, output = tmp_path / "data", tmp_path / "m.atlas.json"
+    data.mkdir()
+    (data / "x").write_bytes(b"x")
+    Manifest.generate(data, output=output)
+    before = output.read_bytes()
+    (data / "y").write_bytes(b"y")
+    monkeypatch.setattr(statement, "MANIFEST_MOST_BYTES", len(before))
+    with pytest.raises(FileError, match="which no reader takes"):
+        Manifest.generate(data, output=output)
+    assert output.read_bytes() == before
+    assert set(tmp_path.iterdir()) == {data, output}
 
 
 # --- Texts

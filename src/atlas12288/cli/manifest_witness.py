@@ -258,7 +258,7 @@ class _Making:
     def _print(self, source: "Source", options: "Options") -> "Outcome":
         """The manifest on standard output, or the list of sums there or as a file."""
         from ..manifest.generate import generate_entries
-        from ..manifest.statement import write_statement
+        from ..manifest.statement import bounded, write_statement
 
         wanted, report = self._wanted, self._report
         outcome, entries = generate_entries(
@@ -281,7 +281,7 @@ class _Making:
             links = counted(outcome.links, "symbolic link")
             raise FileError(f"has no file that sha256sum could read, only {links}")
         if not wanted.as_sums:
-            report.raw(write_statement(options, entries))
+            report.raw(bounded(write_statement(options, entries)))
             return outcome
         if self._sums is None:
             report.raw(_sums(entries))

@@ -31,7 +31,7 @@ from .paths import is_text, quoted
 from .rules import IGNORE_FILE, Excluded, Rules, ignore_file_rules, listed
 from .sources import Found, Problem, Source
 from .state import Begun, Context, Finished, State
-from .statement import SYMLINKS, Options, write_statement
+from .statement import SYMLINKS, Options, bounded, write_statement
 from .states import InUseError, Place, leave_out_states, machine, moment, open_state, real
 from .store import KEPT_AFTER_S, Listed, Store
 
@@ -198,7 +198,7 @@ def generate_manifest(
         with atomic_write_all(*targets) as files:
             entries = store.entries(None if leaves is None else files[-1].write, run.identities)
             write = files[0].write
-            for part in write_statement(options, entries):
+            for part in bounded(write_statement(options, entries)):
                 digest.update(part)
                 write(part)
         run.finish(store, digest.digest(), outcome)

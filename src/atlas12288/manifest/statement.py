@@ -25,14 +25,15 @@ from typing import Final, NamedTuple
 
 from .. import _json
 from ..errors import WitnessError
+from ..files import FileError
 from .entries import DIGESTS, Entry, LineDigests, lines_of
 from .paths import check_outside, check_path, is_text
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://atlas12288/manifest/v1"
 SUBJECT_ALGORITHM: Final = "sha256"  # a name that every reader of statements knows
-# Of a manifest in JSON, which is read whole: that of some five million files.
-MANIFEST_MOST_BYTES: Final = 1 << 30
+# Of a manifest in JSON, which is read whole: that of some twenty million files.
+MANIFEST_MOST_BYTES: Final = 1 << 32
 SUBJECT_NAME: Final = "."  # the folder, wherever it is
 SYMLINKS: Final = ("record", "error", "follow")
 
@@ -134,6 +135,23 @@ def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[byte
         f'\n,"root":{_text(digests.root().hex())}}},"predicateType":{_text(PREDICATE_TYPE)},'
         f'"subject":{_text(subject)}}}\n'
     ).encode()
+
+
+def bounded(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the parts of a manifest that is written, as long as a reader takes it.
+
+    Raises:
+        FileError: it is longer than `MANIFEST_MOST_BYTES`.
+    """
+    size = 0
+    for part in parts:
+        size += len(part)
+        if size > MANIFEST_MOST_BYTES:
+            raise FileError(
+                f"is a manifest of more than {MANIFEST_MOST_BYTES:,} bytes, which no reader takes: "
+                "make one for each part of the folder"
+            )
+        yield part
 
 
 def _text(value: object) -> str:
