@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """URLs as sources of manifests, where no network is needed. `make check-remote` has S3 and HTTP."""
 
+import hashlib
 import importlib.util
 import pickle
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -348,6 +351,56 @@ def test_a_listing_is_not_what_others_listed_before(
     memory.pipe_file("/data/new", b"new")
     memory.pipe_file("/data/deep/new", b"new")
     assert set(listed(source)[0]) == {*FILES, "new", "deep/new"}
+
+
+@dataclass
+class _Place:
+    """As much of a resolved path of the Hugging Face Hub as is used."""
+
+    repo_type: str
+    repo_id: str
+    revision: str
+    _raw_revision: str | None
+
+    def unresolve(self) -> str:
+        return f"{self.repo_id}@{self._raw_revision or self.revision}"
+
+
+class _Hub(MemoryFileSystem):
+    """Repositories: a branch that moves, and commits that stay."""
+
+    protocol = "hf"
+    head = "aaaa"
+    _api = SimpleNamespace(repo_info=lambda *_, **__: SimpleNamespace(sha=_Hub.head))
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        name = path.removeprefix("hf://").strip("/")
+        return f"/{name.replace('/m/', '/m@main/').replace('@main', '@' + cls.head)}"
+
+    def resolve_path(self, path: str) -> _Place:
+        return _Place("model", "/org/m", "main", "main")
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_repository_is_read_as_it_was_at_one_commit(
+    memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch, moves: bool
+) -> None:
+    """What its listing says are digests, which come back with an old content."""
+    # Not fsspec.registry, which is a mapping that is only read.
+    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "hf", _Hub)
+    monkeypatch.setattr(storages, "identity_of", lambda *_: ("blob_id=1", 0))
+    old, new = noise(2 * BLOCK_BYTES), bytes(2 * BLOCK_BYTES)
+    for commit, data in (("aaaa", old), ("bbbb", new)):
+        memory.pipe_file(f"/org/m@{commit}/large", data)
+    source = RemoteFolder("hf://org/m/")
+    copy = pickle.loads(pickle.dumps(source))
+    founds, _ = listed(source)
+    monkeypatch.setattr(_Hub, "head", "bbbb" if moves else "aaaa")
+    for each in source, copy:
+        ((_, result),) = hash_files(each, founds.values(), DIGESTS)
+        assert isinstance(result, Digests)
+        assert result.sha256 == hashlib.sha256(old).digest()
 
 
 def test_a_page_of_html_is_no_file_of_rules(memory: MemoryFileSystem) -> None:

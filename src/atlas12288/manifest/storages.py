@@ -97,7 +97,8 @@ class Storage:
         Raises:
             FileError: nothing is there, or it cannot be reached.
         """
-        self._forget(name)
+        if not self.is_frozen:
+            self._forget(name)
         info: Info = called(self.fs.info, name)
         return info
 
