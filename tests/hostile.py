@@ -437,7 +437,8 @@ def a_state_of_a_stranger(world: World) -> None:
     path = _beside(world, ".state")
     if os.path.lexists(path):
         return
-    base = sqlite3.connect(path)
+    made = world.base / "tmp" / "made"
+    base = sqlite3.connect(made)  # not in its place, where SQLite would open a journal of a stranger
     base.executescript(
         "CREATE TABLE run (options TEXT, number INTEGER, finished INTEGER);"
         "INSERT INTO run VALUES (NULL, 0, 0);"
@@ -449,6 +450,7 @@ def a_state_of_a_stranger(world: World) -> None:
         "PRAGMA application_id = 1096040531; PRAGMA user_version = 1;"
     )
     base.close()
+    made.rename(path)
 
 
 @kind

@@ -127,7 +127,7 @@ def test_what_is_packed_is_not_unpacked(web: Web) -> None:
 
 
 def test_a_page_without_end_is_an_error(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_storage, "PAGE_MOST", 1 << 20)
+    monkeypatch.setattr(http_storage, "PAGE_MOST_BYTES", 1 << 20)
     web.more["/data/"] = iter([b'<a href="x">x</a>' * 1000] * 100_000)
     with pytest.raises(FileError, match=r"^has a page of more than 1,048,576 bytes$"):
         listed(RemoteFolder(f"{web.url}/data/"))

@@ -17,11 +17,10 @@ from fsspec.asyn import sync
 from .._subtree import BLOCK_BYTES
 from ..files import CHANGED, FileError
 from .identities import Info, etag_of
-from .sources import Found
+from .sources import PAGE_MOST_BYTES, Found
 from .storage_errors import is_gone, storage_errors
 from .storages import NO_PARTS, ConditionalStorage, Refuse, Stream
 
-PAGE_MOST: Final = 16 << 20  # bytes of a page of links
 _OK, _PART, _NOT_FOUND = 200, 206, 404
 _PLAIN: Final = {"Accept-Encoding": "identity"}
 _PLAIN_ENCODINGS: Final = ("", "identity")
@@ -80,11 +79,11 @@ class HttpStorage(ConditionalStorage):
     names_folders = True
 
     def list_folder(self, name: str, refuse: Refuse) -> Iterator[Info]:
-        page = self._get(name, None, PAGE_MOST + 1, self._page)
+        page = self._get(name, None, PAGE_MOST_BYTES + 1, self._page)
         if page is None:
             return
-        if len(page) > PAGE_MOST:
-            raise FileError(f"has a page of more than {PAGE_MOST:,} bytes")
+        if len(page) > PAGE_MOST_BYTES:
+            raise FileError(f"has a page of more than {PAGE_MOST_BYTES:,} bytes")
         for link in sorted(_links(page.decode("utf-8", "ignore"), name, self.fs.simple_links)):
             yield {"name": link, "size": None, "type": "directory" if link[-1] == "/" else "file"}
 

@@ -48,6 +48,8 @@ def same_but_ctime(before: str, now: str) -> bool:
 
 # Of a file that is read whole although nobody has judged it: a list of rules has some lines.
 SMALL_MOST_BYTES: Final = RULES_BYTES_MOST
+# Of a page of a web server, of which the links are the files of a folder.
+PAGE_MOST_BYTES: Final = 16 << 20
 
 
 def require_small(content: bytes) -> bytes:
