@@ -438,7 +438,7 @@ def a_state_of_a_stranger(world: World) -> None:
     if os.path.lexists(path):
         return
     made = world.base / "tmp" / "made"
-    base = sqlite3.connect(made)  # not in its place, where SQLite would open a journal of a stranger
+    base = sqlite3.connect(made)  # in its place SQLite would open a journal of a stranger
     base.executescript(
         "CREATE TABLE run (options TEXT, number INTEGER, finished INTEGER);"
         "INSERT INTO run VALUES (NULL, 0, 0);"
