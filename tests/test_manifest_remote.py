@@ -16,9 +16,9 @@ import pytest
 
 pytest.importorskip("fsspec", reason="URLs need fsspec")
 
-from fsspec import registry
 from fsspec.core import url_to_fs
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 
 import atlas12288 as atlas
 from atlas12288 import WitnessError
@@ -515,7 +515,7 @@ def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_without_s3fs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(registry._registry, "s3", raising=False)  # where it was used before
+    monkeypatch.delitem(_registry, "s3", raising=False)  # where it was used before
     with pytest.raises(
         ImportError, match=r"^s3:// needs s3fs: pip install 'atlas12288\[remote\]' s3fs$"
     ):
