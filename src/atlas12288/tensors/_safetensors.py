@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from .. import _json
 from ..errors import WitnessError
 from ._content import CHUNK_BYTES, How, witness_of
-from ._dtypes import SAFETENSORS, SHAPE_RULE, WHOLE_RULE, bits_of, is_shape, length_of, product
+from ._dtypes import SAFETENSORS, SHAPE_RULE, WHOLE_RULE, bits_of, is_shape, length_of
 from ._source import TensorFile, opened_regular
 from ._witness import ArrayWitness
 
@@ -26,6 +26,7 @@ HEADER_MOST: Final = 100_000_000  # bytes; the library of the format refuses mor
 _METADATA: Final = "__metadata__"
 _KEYS: Final = ("dtype", "shape", "data_offsets")
 _BITS: Final = {name: bits_of(dtype) or 0 for name, dtype in SAFETENSORS.items()}
+_KINDS: Final = {name: (dtype, _BITS[name]) for name, dtype in SAFETENSORS.items()}
 
 
 # A tensor as the header has it: type, shape, and the bytes start..end-1 of what follows the header.
@@ -107,23 +108,28 @@ class _Header:
         return self._facts(pairs) or _json._unique(pairs)
 
     def _facts(self, pairs: list[tuple[str, Any]]) -> _Facts | None:
-        if len(pairs) != len(_KEYS):
+        # It is asked of a million: one step for the order in which all write the keys.
+        try:
+            (first, kind), (second, sizes), (third, offsets) = pairs
+            if (first, second, third) != _KEYS:
+                found = dict(pairs)
+                kind, sizes, offsets = (found[key] for key in _KEYS)
+            start, end = offsets
+            dtype, bits = _KINDS[kind]
+        except (KeyError, TypeError, ValueError):
             return None
-        (first, kind), (second, sizes), (third, offsets) = pairs
-        if (first, second, third) != _KEYS:  # as all write it
-            found = dict(pairs)
-            kind, sizes, offsets = (found.get(key) for key in _KEYS)
-        bits = _BITS.get(kind) if isinstance(kind, str) else None
-        if bits is None or not is_shape(sizes) or not is_shape(offsets) or len(offsets) != 2:
+        if not is_shape(sizes) or type(offsets) is not list or not is_shape(offsets):
             return None
-        start, end = offsets
-        if product(sizes, bits) != 8 * (end - start):
+        size = bits
+        for count in sizes:
+            size *= count
+        if size != 8 * (end - start):
             return None
         if start == self._last_end:
             start = self._last_end  # one number in memory for both
         self._last_end = end
         shape = tuple(sizes)
-        return SAFETENSORS[kind], self._shapes.setdefault(shape, shape), start, end
+        return dtype, self._shapes.setdefault(shape, shape), start, end
 
     def __iter__(self) -> Iterator[_Tensor]:
         file, begin = self._descriptor, self._begin

@@ -402,15 +402,28 @@ def _opened(path: str | os.PathLike[str]) -> AbstractContextManager[TensorFile]:
 def _in_parallel(
     work: Callable[[Source, How], R], sources: Iterable[Source], how: How
 ) -> Iterator[R]:
-    """Yield work(source, how) of each source in order; a tree takes all threads for itself."""
+    """Yield work(source, how) of each source, in any order; a tree takes all threads for itself."""
     across, within = (1, how) if how.tree else (how.threads, how._replace(threads=1))
+    here: list[R] = []  # what this thread has made while it handed out
 
     def work_on(group: list[Source]) -> list[R]:
         return [work(source, within) for source in group]
 
-    with closing(in_order(work_on, _groups(sources), across)) as results:
+    def handed_out() -> Iterator[list[Source]]:
+        for group in _groups(sources):
+            if len(group) < _GROUP_MOST:
+                yield group
+            else:
+                # Sources of a few bytes keep the interpreter: two threads would wait for each
+                # other, and take a third longer than one.
+                here.extend(work_on(group))
+
+    with closing(in_order(work_on, handed_out(), across)) as results:
         for some in results:
             yield from some
+            yield from here
+            here.clear()
+    yield from here
 
 
 def _groups(sources: Iterable[Source]) -> Iterator[list[Source]]:
