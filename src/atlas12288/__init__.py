@@ -18,12 +18,6 @@ False
 """
 
 import os as _os
-import sys as _sys
-
-# In the limited API, which builds without the GIL do not have, Cython imports it too, and crashes
-# where that fails: because of Ctrl-C, or where there is no memory.
-if "t" not in getattr(_sys, "abiflags", ""):
-    import inspect as _inspect  # noqa: F401
 
 from . import _native
 from ._native import (
@@ -47,6 +41,7 @@ from ._native import (
     select_kernel_set,
     window_residues,
 )
+from ._types import TYPE_CHECKING
 from .domain import Domain, State
 from .errors import (
     AtlasError,
@@ -57,8 +52,6 @@ from .errors import (
     StateError,
     WitnessError,
 )
-from .proofs import ConsistencyProof, InclusionProof
-from .tree import TreeHash, TreeWitness, witness_from_json
 from .witness import Witness, WitnessStream
 
 __all__ = [
@@ -104,23 +97,36 @@ __all__ = [
 
 __version__ = _native.VERSION
 
-TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
+# Each of these needs more than the whole import, so its first use imports it.
 if TYPE_CHECKING:
     from .files import FileError as FileError
     from .manifest.api import Manifest as Manifest
+    from .proofs import ConsistencyProof as ConsistencyProof
+    from .proofs import InclusionProof as InclusionProof
+    from .tree import TreeHash as TreeHash
+    from .tree import TreeWitness as TreeWitness
+    from .tree import witness_from_json as witness_from_json
 else:
+    _IMPORTED_WHEN_USED = {
+        "ConsistencyProof": ".proofs",
+        "FileError": ".files",
+        "InclusionProof": ".proofs",
+        "Manifest": ".manifest.api",
+        "TreeHash": ".tree",
+        "TreeWitness": ".tree",
+        "witness_from_json": ".tree",
+    }
 
     def __getattr__(name: str) -> object:
-        """What few programs need is imported with its first use."""
-        if name == "FileError":
-            from .files import FileError
+        """Import a name with its first use."""
+        module = _IMPORTED_WHEN_USED.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-            return FileError
-        if name == "Manifest":
-            from .manifest.api import Manifest
-
-            return Manifest
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(module, __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -8,9 +8,9 @@ Other order and white space are read.
 from __future__ import annotations
 
 from . import _native
+from ._types import TYPE_CHECKING
 from .errors import WitnessError
 
-TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
 if TYPE_CHECKING:
     from typing import Any
 

@@ -276,26 +276,6 @@ def _print_table(
         console.print(text_line, markup=False)
 
 
-def _print_markdown(
-    measurements: "Sequence[Measurement]",
-    families: "Sequence[Family]",
-    environment: dict[str, Any],
-) -> None:
-    def row(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
-    for head in _heads(environment):
-        click.echo(f"- {head}")
-    click.echo()
-    click.echo(row(_HEADINGS))
-    click.echo(row(["---:" if heading in _RIGHT else "---" for heading in _HEADINGS]))
-    for lines in _sections(measurements, families, environment):
-        for line in lines:
-            click.echo(row([cell.replace("miss", "**miss**") for cell in line]))
-    click.echo()
-    click.echo(f"{' '.join(_LEGEND)} {_summary(measurements)}.")
-
-
 # --- The command ---
 
 
@@ -364,7 +344,6 @@ Exit codes: 0 every target of the contract that counts for these sizes is reache
 )
 @click.option("--quick", is_flag=True, help="Fewer rounds: rougher figures in 20 seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
 @click.option(
     "--plot",
     metavar="OUT.png",
@@ -379,15 +358,12 @@ def command(
     js: str | None,
     quick: bool,
     as_json: bool,
-    markdown: bool,
     plot: str | None,
 ) -> int:
     """Measure this library beside what people use today, and against the contract's targets.
 
     Peers that are not installed are left out: pip install 'atlas12288[bench]' has them all.
     """
-    if as_json and markdown:
-        raise click.UsageError("--json and --markdown exclude each other")
     if sizes and all_sizes:
         raise click.UsageError("--size and --all-sizes exclude each other")
     if plot == SKETCH:
@@ -418,8 +394,6 @@ def command(
     if as_json:
         rows = [_row_json(measured) for measured in measurements]
         click.echo(json.dumps(environment | {"rows": rows}, indent=2))
-    elif markdown:
-        _print_markdown(measurements, families, environment)
     else:
         _print_table(measurements, families, environment)
     report = Report(as_json=False, total=None)
