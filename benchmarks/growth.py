@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from atlas12288.bench import run_for_peak, size_text
+from atlas12288._bench import run_for_peak, size_text
 
 _MIB: Final = 2**20
 SIZES: Final = tuple(size * _MIB for size in (1, 8, 64, 512, 1024, 4096, 8192))

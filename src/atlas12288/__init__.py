@@ -26,6 +26,16 @@ if "t" not in getattr(_sys, "abiflags", ""):
     import inspect as _inspect  # noqa: F401
 
 from . import _native
+from ._domain import Domain, State
+from ._errors import (
+    AtlasError,
+    BudgetError,
+    ConservationError,
+    DomainMemoryError,
+    ErrorCode,
+    StateError,
+    WitnessError,
+)
 from ._native import (
     API_VERSION,
     MODULUS,
@@ -47,19 +57,9 @@ from ._native import (
     select_kernel_set,
     window_residues,
 )
-from .domain import Domain, State
-from .errors import (
-    AtlasError,
-    BudgetError,
-    ConservationError,
-    DomainMemoryError,
-    ErrorCode,
-    StateError,
-    WitnessError,
-)
-from .proofs import ConsistencyProof, InclusionProof
-from .tree import TreeHash, TreeWitness, witness_from_json
-from .witness import Witness, WitnessStream
+from ._proofs import ConsistencyProof, InclusionProof
+from ._tree import TreeHash, TreeWitness, witness_from_json
+from ._witness import Witness, WitnessStream
 
 __all__ = [
     "API_VERSION",
@@ -106,18 +106,18 @@ __version__ = _native.VERSION
 
 TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
 if TYPE_CHECKING:
-    from .files import FileError as FileError
-    from .manifest.api import Manifest as Manifest
+    from ._files import FileError as FileError
+    from .manifest._manifest import Manifest as Manifest
 else:
 
     def __getattr__(name: str) -> object:
         """What few programs need is imported with its first use."""
         if name == "FileError":
-            from .files import FileError
+            from ._files import FileError
 
             return FileError
         if name == "Manifest":
-            from .manifest.api import Manifest
+            from .manifest._manifest import Manifest
 
             return Manifest
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

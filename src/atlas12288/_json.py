@@ -8,7 +8,7 @@ Other order and white space are read.
 from __future__ import annotations
 
 from . import _native
-from .errors import WitnessError
+from ._errors import WitnessError
 
 TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
 if TYPE_CHECKING:

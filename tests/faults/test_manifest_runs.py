@@ -14,7 +14,7 @@ import pytest
 
 import manifest_runs
 from atlas12288._subtree import BLOCK_BYTES
-from atlas12288.manifest import store
+from atlas12288.manifest import _store as store
 from manifest_runs import KILLED
 
 MOMENTS = 60
