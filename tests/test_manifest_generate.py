@@ -1280,8 +1280,8 @@ def test_ctrl_c_stops_at_once_and_the_next_run_goes_on(data: Path, output: Path)
 MEMORY = """
 import sys
 import atlas12288.manifest._manifest
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.generate import generate_manifest, options_of
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._generate import generate_manifest, options_of
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 before = peak()
