@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from atlas12288.bench import run_for_peak, size_text
+from atlas12288._bench import run_for_peak, size_text
 
 _MIB: Final = 2**20
 SIZES: Final = tuple(size * _MIB for size in (1, 8, 64, 512, 1024, 4096, 8192))
@@ -19,7 +19,7 @@ THREADS: Final = {"1 core": "1", "all cores": "0"}
 # Prints the median of the seconds. Small files are read often, large ones at least three times.
 _PROGRAM: Final = """
 import statistics, time
-from atlas12288.file_tree import tree_witness_file
+from atlas12288._tree_files import tree_witness_file
 name, threads = sys.argv[1], int(sys.argv[2]) or None
 tree_witness_file(name, threads=threads)
 seconds, begin = [], time.perf_counter()

@@ -23,13 +23,14 @@ from typing import Any, Final
 
 from atlas12288 import WitnessStream
 from atlas12288._subtree import BLOCK_BYTES
-from atlas12288.manifest import cluster, engine, generate
-from atlas12288.manifest.engine import Digests
-from atlas12288.manifest.entries import DIGESTS
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.remote import RemoteFolder
-from atlas12288.manifest.rules import Rules
-from atlas12288.manifest.sources import Found, Problem
+from atlas12288.manifest import _generate as generate
+from atlas12288.manifest._entries import DIGESTS
+from atlas12288.manifest._hashing import cluster, engine
+from atlas12288.manifest._hashing.engine import Digests
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._sources.remote import RemoteFolder
+from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.source import Found, Problem
 
 _MIB: Final = 2**20
 _MB: Final = 10**6

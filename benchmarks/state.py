@@ -15,8 +15,8 @@ from statistics import median
 from typing import Any, Final
 
 import atlas12288 as atlas
-from atlas12288.manifest import generate
-from atlas12288.manifest.state import State
+from atlas12288.manifest import _generate as generate
+from atlas12288.manifest._state import State
 
 _RUNS: Final = 5
 _spent = 0.0

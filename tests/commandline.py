@@ -156,8 +156,8 @@ def peak_kib(*arguments: str) -> int:
     code = (
         "import sys\n"
         "if sys.argv[1:]:\n"
-        "    import atlas12288.cli\n"
-        "    atlas12288.cli.main(sys.argv[1:])\n"
+        "    import atlas12288._cli\n"
+        "    atlas12288._cli.main(sys.argv[1:])\n"
         "status = open('/proc/self/status').read()\n"
         "sys.stderr.write(status.split('VmHWM:')[1].split()[0])\n"
     )
@@ -179,11 +179,11 @@ def run_without_rights(
     the command line, has imported all that it needs.
     """
     code = (
-        "import os, sys, atlas12288.cli\n"
+        "import os, sys, atlas12288._cli\n"
         f"os.chdir({str(folder)!r})\n"
-        f"atlas12288.cli.main({list(warm_up)!r})\n"
+        f"atlas12288._cli.main({list(warm_up)!r})\n"
         "if os.getuid() == 0:\n"
         "    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        f"sys.exit(atlas12288.cli.main({list(arguments)!r}))\n"
+        f"sys.exit(atlas12288._cli.main({list(arguments)!r}))\n"
     )
     return subprocess.run((sys.executable, "-c", code), capture_output=True, check=False)

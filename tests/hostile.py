@@ -34,7 +34,7 @@ from random import Random
 from typing import Any, Final
 
 from atlas12288 import WINDOW_BYTES, TreeWitness
-from atlas12288.cli import main
+from atlas12288._cli import main
 
 SECONDS_MOST: Final = 60
 MEMORY_MOST: Final = 2 << 30  # of addresses: stacks of threads count whole

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from atlas12288.manifest import store
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.generate import generate_manifest, options_of
-from atlas12288.manifest.sources import Found, Reader
+from atlas12288.manifest import _store as store
+from atlas12288.manifest._generate import generate_manifest, options_of
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._sources.source import Found, Reader
 
 KILLED = -signal.SIGKILL
 

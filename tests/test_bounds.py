@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from atlas12288 import Manifest, Witness, WitnessError
+from atlas12288._files import FileError
 from atlas12288._json import read
-from atlas12288.files import FileError
-from atlas12288.manifest import statement
-from atlas12288.manifest.entries import Entry
-from atlas12288.manifest.paths import PATH_MOST_BYTES, check_outside, check_path
-from atlas12288.manifest.sources import SMALL_MOST_BYTES
-from atlas12288.manifest.statement import Options
-from atlas12288.sums import read_sums
+from atlas12288._sums import read_sums
+from atlas12288.manifest import _statement as statement
+from atlas12288.manifest._entries import Entry
+from atlas12288.manifest._paths import PATH_MOST_BYTES, check_outside, check_path
+from atlas12288.manifest._sources.source import SMALL_MOST_BYTES
+from atlas12288.manifest._statement import Options
 from commandline import COULD_NOT_CHECK, PROGRAM, TIMEOUT_S, run, sparse_file
 
 ADDRESSES_MOST = 1 << 30

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import atlas12288
-from atlas12288.cli.report import shown
+from atlas12288._cli.console import shown
 from commandline import (
     COULD_NOT_CHECK,
     DOES_NOT_HOLD,
@@ -82,7 +82,7 @@ def test_help_and_the_package_load_no_heavy_module() -> None:
     code = (
         "import sys, atlas12288\n"
         "light = set(sys.modules)\n"
-        "import atlas12288.cli\n"
+        "import atlas12288._cli\n"
         "print(sorted({m.split('.')[0] for m in light} & {'click', 'rich', 'numpy'}))\n"
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'rich', 'numpy', 'matplotlib'}))\n"
     )
@@ -130,9 +130,9 @@ def test_2_wins_over_1_and_all_files_are_done(conserved: Path, unconserved: Path
 
 def test_a_crash_is_not_a_verdict(conserved: Path) -> None:
     code = (
-        "import sys, atlas12288.cli.check\n"
-        "atlas12288.cli.check._check_file = None\n"
-        f"sys.exit(atlas12288.cli.main(['check', {str(conserved)!r}]))\n"
+        "import sys, atlas12288._cli.commands.check\n"
+        "atlas12288._cli.commands.check._check_file = None\n"
+        f"sys.exit(atlas12288._cli.main(['check', {str(conserved)!r}]))\n"
     )
     done = subprocess.run((sys.executable, "-c", code), capture_output=True, check=False)
     assert done.returncode == COULD_NOT_CHECK

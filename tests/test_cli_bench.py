@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import atlas12288
-from atlas12288 import WINDOW_BYTES, bench
-from atlas12288._native import time_operation, timed_operations
-from atlas12288.bench import (
+from atlas12288 import WINDOW_BYTES
+from atlas12288 import _bench as bench
+from atlas12288._bench import (
     ALL_SIZES,
     FAMILIES,
     GB_PER_S,
@@ -38,8 +38,9 @@ from atlas12288.bench import (
     measure,
     targets_hold,
 )
-from atlas12288.cli import main
-from atlas12288.cli.bench import choose_kernel_set
+from atlas12288._cli import main
+from atlas12288._cli.commands.bench import choose_kernel_set
+from atlas12288._native import time_operation, timed_operations
 from commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, TIMEOUT_S, run, run_on_terminal
 from conftest import RUNNABLE_KERNEL_SETS
 

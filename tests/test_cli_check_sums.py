@@ -287,8 +287,8 @@ def test_small_files_are_checked_while_a_large_one_is_read(folder: Path) -> None
     (folder / "LIST").write_text(GOOD + GOOD.replace("plain", "./plain") * 10_000 + WRONG)
     # The first file is not done before the last one is.
     code = (
-        "import sys, threading, atlas12288.cli\n"
-        "from atlas12288.cli import check_sums\n"
+        "import sys, threading, atlas12288._cli\n"
+        "from atlas12288._cli import check_sums\n"
         "find, done = check_sums._find, threading.Event()\n"
         "def ordered(path, advance):\n"
         "    if path == b'1':\n"
@@ -297,7 +297,7 @@ def test_small_files_are_checked_while_a_large_one_is_read(folder: Path) -> None
         "        sys.exit('it waits for itself')\n"
         "    return find(path, advance)\n"
         "check_sums._find = ordered\n"
-        "sys.exit(atlas12288.cli.main(['check-sums', '--threads', '2', 'LIST']))\n"
+        "sys.exit(atlas12288._cli.main(['check-sums', '--threads', '2', 'LIST']))\n"
     )
     done = subprocess.run(
         (sys.executable, "-c", code), cwd=folder, capture_output=True, check=False
@@ -436,14 +436,14 @@ def test_a_file_that_changes_while_it_is_read(folder: Path, tmp_path: Path, chan
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_a_list_that_changes_while_it_is_read_is_an_error(folder: Path, threads: str) -> None:
     code = (
-        "import os, sys, atlas12288.cli\n"
-        "from atlas12288.cli import check_sums\n"
+        "import os, sys, atlas12288._cli\n"
+        "from atlas12288._cli import check_sums\n"
         "find = check_sums._find\n"
         "def cut(path, advance):\n"
         "    os.truncate('LIST', 1000)\n"
         "    return find(path, advance)\n"
         "check_sums._find = cut\n"
-        f"sys.exit(atlas12288.cli.main(['check-sums', '--threads', {threads!r}, 'LIST']))\n"
+        f"sys.exit(atlas12288._cli.main(['check-sums', '--threads', {threads!r}, 'LIST']))\n"
     )
     (folder / "LIST").write_text(GOOD * 10_000)
     done = subprocess.run(

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from atlas12288 import WINDOW_BYTES, TreeWitness
-from atlas12288.cli.manifests import amount
-from atlas12288.cli.report import shown
-from atlas12288.manifest.entries import DIGESTS, Entry
-from atlas12288.manifest.statement import Options, write_statement
+from atlas12288._cli.console import shown
+from atlas12288._cli.manifests import amount
+from atlas12288.manifest._entries import DIGESTS, Entry
+from atlas12288.manifest._statement import Options, write_statement
 from commandline import (
     COULD_NOT_CHECK,
     DOES_NOT_HOLD,
@@ -1138,7 +1138,7 @@ def test_progress_is_one_bar_for_the_whole(folder: Path) -> None:
 def test_files_are_counted_while_a_folder_is_listed() -> None:
     code = (
         "import sys, time\n"
-        "from atlas12288.cli.report import Report\n"
+        "from atlas12288._cli.console import Report\n"
         "with Report(False, None) as report:\n"
         "    report.listed(100)\n"
         "    time.sleep(1.1)\n"

@@ -201,10 +201,10 @@ def test_both_files_are_written_or_none(folder: Path) -> None:
 def test_a_full_disk_leaves_nothing(folder: Path) -> None:
     before = names(folder)
     code = (
-        "import resource, signal, sys, atlas12288.cli\n"
+        "import resource, signal, sys, atlas12288._cli\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-        "sys.exit(atlas12288.cli.main(['witness', '--tree', 'data', '-o', 'x.json']))\n"
+        "sys.exit(atlas12288._cli.main(['witness', '--tree', 'data', '-o', 'x.json']))\n"
     )
     done = subprocess.run((sys.executable, "-c", code), capture_output=True, check=False)
     assert complaint(done) == "atlas12288: x.json: File too large"

@@ -20,8 +20,10 @@ import pytest
 
 import atlas12288
 from atlas12288 import conformance
-from atlas12288.conformance import CLAUSES, LoadError, Outcome, Status, kit, native
-from atlas12288.conformance.library import Need
+from atlas12288.conformance import CLAUSES, LoadError, Outcome, Status
+from atlas12288.conformance import _kit as kit
+from atlas12288.conformance._subjects import native
+from atlas12288.conformance._subjects.library import Need
 from c_fixtures import ROOT
 from commandline import (
     COULD_NOT_CHECK,

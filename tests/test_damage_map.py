@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas12288 import WINDOW_BYTES
-from atlas12288.damage_map import MAX_CELLS, DamageMap, draw
+from atlas12288._cli.drawings.damage_map import MAX_CELLS, DamageMap, draw
 
 
 def map_of(damaged: set[int], witnessed: int, found: int) -> DamageMap:

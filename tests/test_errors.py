@@ -221,7 +221,7 @@ def test_a_kernel_set_of_the_environment_that_is_not_there_is_an_import_error() 
 # --- Import ---
 
 # A fresh import loads these modules of ours. What else there is comes with the first use of a name.
-OWN = {"_json", "_native", "_types", "domain", "errors", "witness"}
+OWN = {"_domain", "_errors", "_json", "_native", "_types", "_witness"}
 # Each of these would take a good part of the time of the whole import.
 HEAVY = {
     *("contextlib", "ctypes", "dataclasses", "datetime", "decimal", "inspect", "json", "re"),

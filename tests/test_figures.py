@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from atlas12288._figures import IMAGE_FORMATS, picture_at
-from atlas12288.damage_map import DamageMap
-from atlas12288.damage_map import draw as draw_damage
-from atlas12288.files import RegularFile
-from atlas12288.plot import MAX_PANELS, ResidueMap
-from atlas12288.plot import draw as draw_residues
+from atlas12288._cli.drawings.damage_map import DamageMap
+from atlas12288._cli.drawings.damage_map import draw as draw_damage
+from atlas12288._cli.drawings.figures import IMAGE_FORMATS, picture_at
+from atlas12288._cli.drawings.residue_map import MAX_PANELS, ResidueMap
+from atlas12288._cli.drawings.residue_map import draw as draw_residues
+from atlas12288._files import RegularFile
 from commandline import TIMEOUT_S, run
 
 HOSTILE = {
@@ -86,7 +86,7 @@ def test_the_current_folder_is_what_it_was(tmp_path: Path) -> None:
     """Also where it cannot be named any more."""
     code = (
         "import io, os, sys\n"
-        "from atlas12288.plot import ResidueMap, draw\n"
+        "from atlas12288._cli.drawings.residue_map import ResidueMap, draw\n"
         "os.chdir(sys.argv[1]); os.mkdir('x'); os.chdir('x'); os.rmdir('../x')\n"
         "here = os.stat('.')\n"
         "draw([ResidueMap('')], io.BytesIO(), 'png')\n"

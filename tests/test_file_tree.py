@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas12288 import MODULUS, WINDOW_BYTES, TreeWitness, WitnessStream, file_tree
-from atlas12288.file_tree import (
+from atlas12288 import MODULUS, WINDOW_BYTES, TreeWitness, WitnessStream
+from atlas12288 import _tree_files as file_tree
+from atlas12288._files import FileError, RegularFile
+from atlas12288._tree_files import (
     TREE_CHUNK_BYTES,
     Leaves,
     Run,
@@ -22,7 +24,6 @@ from atlas12288.file_tree import (
     prove_in_leaves,
     tree_witness_file,
 )
-from atlas12288.files import FileError, RegularFile
 from rfc9162 import mth
 from strategies import noise
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from atlas12288 import WINDOW_BYTES
-from atlas12288.files import CHUNK_BYTES, FileError, expected_bytes, read_chunks
+from atlas12288._files import CHUNK_BYTES, FileError, expected_bytes, read_chunks
 
 DATA = bytes(i % 251 for i in range(2 * CHUNK_BYTES + 12345))
 

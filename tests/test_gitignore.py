@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
-from atlas12288.files import FileError
-from atlas12288.manifest import rules as rules_module
-from atlas12288.manifest.gitignore import Matcher, Rule
-from atlas12288.manifest.rules import Rules
-from atlas12288.manifest.statement import Options
+from atlas12288._files import FileError
+from atlas12288.manifest._sources import rules as rules_module
+from atlas12288.manifest._sources.gitignore import Matcher, Rule
+from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._statement import Options
 from needs import needs
 
 # Folders and files of names that rules take apart: `name` is a file, `name/` a folder.

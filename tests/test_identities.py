@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from atlas12288.manifest.identities import (
+from atlas12288.manifest._sources.identities import (
     KEYS,
     Tells,
     etag_of,

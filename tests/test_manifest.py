@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import atlas12288 as atlas
 import rfc9162
-from atlas12288.manifest.entries import Entry
-from atlas12288.manifest.statement import Options
+from atlas12288.manifest._entries import Entry
+from atlas12288.manifest._statement import Options
 
 TREE = "sha256-merkle-12288"
 

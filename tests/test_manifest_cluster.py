@@ -21,15 +21,15 @@ from distributed import Client, Future, LocalCluster
 
 import atlas12288 as atlas
 from atlas12288 import WitnessStream
+from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
-from atlas12288.files import CHANGED, FileError
-from atlas12288.manifest import cluster, engine
-from atlas12288.manifest.engine import Checkpoint, Digests
-from atlas12288.manifest.entries import DIGESTS
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.generate import generate_manifest, options_of
-from atlas12288.manifest.rules import Rules
-from atlas12288.manifest.sources import Found
+from atlas12288.manifest._entries import DIGESTS
+from atlas12288.manifest._generate import generate_manifest, options_of
+from atlas12288.manifest._hashing import cluster, engine
+from atlas12288.manifest._hashing.engine import Checkpoint, Digests
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.source import Found
 from strategies import noise
 
 BLOCKS = 4  # of a run, in place of the 64 that would make each test read 192 MiB

@@ -21,17 +21,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
+from atlas12288._files import FileError
 from atlas12288._subtree import BLOCK_BYTES
-from atlas12288.files import FileError
-from atlas12288.manifest import cluster, descriptors, folder
-from atlas12288.manifest.descriptors import OPEN_MOST, Below
-from atlas12288.manifest.engine import Digests, hash_files
-from atlas12288.manifest.entries import DIGESTS
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.generate import Outcome, generate_manifest, options_of
-from atlas12288.manifest.links import Links, leads_out
-from atlas12288.manifest.rules import Rules
-from atlas12288.manifest.sources import Found, Reader
+from atlas12288.manifest._entries import DIGESTS
+from atlas12288.manifest._generate import Outcome, generate_manifest, options_of
+from atlas12288.manifest._hashing import cluster
+from atlas12288.manifest._hashing.engine import Digests, hash_files
+from atlas12288.manifest._sources import descriptors, folder
+from atlas12288.manifest._sources.descriptors import OPEN_MOST, Below
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._sources.links import Links, leads_out
+from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.source import Found, Reader
 from strategies import noise
 
 FLAT = DIGESTS[:1]

@@ -23,17 +23,19 @@ import pytest
 import atlas12288 as atlas
 import manifest_runs
 from atlas12288 import TreeWitness
+from atlas12288._files import FileError
 from atlas12288._native import DIGEST_BYTES, WINDOW_BYTES
 from atlas12288._subtree import BLOCK_BYTES
-from atlas12288.files import FileError
-from atlas12288.manifest import engine, folder, store
-from atlas12288.manifest.engine import Checkpoint, Digests, hash_files
-from atlas12288.manifest.entries import DIGESTS
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.generate import Outcome, generate_manifest, options_of
-from atlas12288.manifest.names import paths_in, state_name
-from atlas12288.manifest.rules import Rules
-from atlas12288.manifest.sources import Found, Problem
+from atlas12288.manifest import _store as store
+from atlas12288.manifest._beside import paths_in, state_name
+from atlas12288.manifest._entries import DIGESTS
+from atlas12288.manifest._generate import Outcome, generate_manifest, options_of
+from atlas12288.manifest._hashing import engine
+from atlas12288.manifest._hashing.engine import Checkpoint, Digests, hash_files
+from atlas12288.manifest._sources import folder
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.source import Found, Problem
 from manifest_runs import KILLED, Disturbed
 from strategies import noise
 
@@ -1111,7 +1113,7 @@ def test_a_second_run_on_the_same_state_is_refused(data: Path, output: Path) -> 
         ):
             generate(data, output, state=state)
         code = (
-            "import sys; from atlas12288.manifest.states import open_state;"
+            "import sys; from atlas12288.manifest._states import open_state;"
             " open_state(sys.argv[1], None)"
         )
         done = subprocess.run((sys.executable, "-c", code, state), capture_output=True, check=False)
@@ -1277,9 +1279,9 @@ def test_ctrl_c_stops_at_once_and_the_next_run_goes_on(data: Path, output: Path)
 
 MEMORY = """
 import sys
-import atlas12288.manifest.api
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.generate import generate_manifest, options_of
+import atlas12288.manifest._manifest
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._generate import generate_manifest, options_of
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 before = peak()

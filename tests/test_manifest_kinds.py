@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import atlas12288 as atlas
-from atlas12288.files import RegularFile
-from atlas12288.manifest import entries
-from atlas12288.manifest.entries import trees_in
-from atlas12288.manifest.kinds import WITNESSES, leaves_of
+from atlas12288._files import RegularFile
+from atlas12288.manifest import _entries as entries
+from atlas12288.manifest._entries import trees_in
+from atlas12288.manifest._kinds import WITNESSES, leaves_of
 from strategies import noise
 
 WINDOW = atlas.WINDOW_BYTES

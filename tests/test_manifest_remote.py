@@ -22,17 +22,17 @@ from fsspec.registry import _registry
 
 import atlas12288 as atlas
 from atlas12288 import WitnessError
+from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
-from atlas12288.files import CHANGED, FileError
-from atlas12288.manifest import remote, storages
-from atlas12288.manifest.engine import Digests, hash_files
-from atlas12288.manifest.entries import DIGESTS
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.generate import generate_manifest, options_of
-from atlas12288.manifest.remote import RemoteFolder
-from atlas12288.manifest.rules import Rules
-from atlas12288.manifest.sources import Found, Source
-from atlas12288.manifest.storages import Storage
+from atlas12288.manifest._entries import DIGESTS
+from atlas12288.manifest._generate import generate_manifest, options_of
+from atlas12288.manifest._hashing.engine import Digests, hash_files
+from atlas12288.manifest._sources import remote, storages
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._sources.remote import RemoteFolder
+from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.source import Found, Source
+from atlas12288.manifest._sources.storages import Storage
 from strategies import noise
 
 FILES = {

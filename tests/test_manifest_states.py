@@ -22,11 +22,13 @@ from typing import Any
 import pytest
 
 import atlas12288 as atlas
+from atlas12288._files import FileError
 from atlas12288._subtree import BLOCK_BYTES
-from atlas12288.files import FileError
-from atlas12288.manifest import generate, states, store
-from atlas12288.manifest.state import _MAGIC, Begun, Finished, State, _frame, _to_json
-from atlas12288.manifest.states import DAYS_KEPT, machine, open_state, state_file
+from atlas12288.manifest import _generate as generate
+from atlas12288.manifest import _states as states
+from atlas12288.manifest import _store as store
+from atlas12288.manifest._state import _MAGIC, Begun, Finished, State, _frame, _to_json
+from atlas12288.manifest._states import DAYS_KEPT, machine, open_state, state_file
 from strategies import noise
 
 DAY_S = 24 * 60 * 60

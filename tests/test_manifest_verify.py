@@ -20,18 +20,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas12288 import WINDOW_BYTES, TreeWitness, WitnessError, file_tree
-from atlas12288.file_tree import Run
-from atlas12288.files import FileError, RegularFile
-from atlas12288.manifest.differences import Difference
-from atlas12288.manifest.entries import DIGESTS, Entry
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.names import outputs_in
-from atlas12288.manifest.places import RANGES_MOST
-from atlas12288.manifest.rules import Rules
-from atlas12288.manifest.sources import Found, Problem, Reader
-from atlas12288.manifest.statement import Options
-from atlas12288.manifest.verify import verify_manifest
+from atlas12288 import WINDOW_BYTES, TreeWitness, WitnessError
+from atlas12288 import _tree_files as file_tree
+from atlas12288._files import FileError, RegularFile
+from atlas12288._tree_files import Run
+from atlas12288.manifest._beside import outputs_in
+from atlas12288.manifest._differences import Difference
+from atlas12288.manifest._entries import DIGESTS, Entry
+from atlas12288.manifest._ranges import RANGES_MOST
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.source import Found, Problem, Reader
+from atlas12288.manifest._statement import Options
+from atlas12288.manifest._verify import verify_manifest
 from strategies import noise
 
 FLAT, TREE = DIGESTS[:1], DIGESTS[1:]

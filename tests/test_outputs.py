@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from atlas12288._files import FileError, RegularFile
 from atlas12288._outputs import OutputKind, Target, atomic_write, atomic_write_all
-from atlas12288.files import FileError, RegularFile
 
 MINE = b"mine: "
 DATA = bytes(i % 251 for i in range(300_000))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas12288 import MODULUS
-from atlas12288.plot import MAX_COLUMNS, ResidueMap
+from atlas12288._cli.drawings.residue_map import MAX_COLUMNS, ResidueMap
 
 residues = st.binary(max_size=5000).map(lambda data: bytes(byte % MODULUS for byte in data))
 

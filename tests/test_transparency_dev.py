@@ -14,9 +14,9 @@ import pytest
 
 import atlas12288 as atlas
 from atlas12288 import _native
+from atlas12288._proofs import CONSISTENCY_TYPE
 from atlas12288._subtree import Subtree
-from atlas12288.proofs import CONSISTENCY_TYPE
-from atlas12288.witness import TREE_ALGORITHM
+from atlas12288._witness import TREE_ALGORITHM
 
 FILE = Path(__file__).parent / "vectors" / "transparency-dev.json"
 VECTORS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))

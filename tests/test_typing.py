@@ -67,14 +67,14 @@ def public() -> Iterator[tuple[str, object]]:
     """All that is public and can have annotations: functions, classes, methods and properties."""
     modules = (
         "atlas12288",
-        *(f"atlas12288.{name}" for name in ("tensors", "tables", "manifest.api")),
+        *(f"atlas12288.{name}" for name in ("tensors", "tables", "manifest._manifest")),
     )
     shown = (
-        "files",
-        "sums",
-        "file_tree",
-        "manifest.differences",
-        "manifest.entries",
+        "_files",
+        "_sums",
+        "_tree_files",
+        "manifest._differences",
+        "manifest._entries",
         "conformance",
     )
     for name in (*modules, *(f"atlas12288.{name}" for name in shown)):

@@ -17,12 +17,13 @@ pytest.importorskip("fsspec", reason="URLs need fsspec")
 
 import atlas12288 as atlas
 import unreliable
-from atlas12288.files import FileError
-from atlas12288.manifest import engine, remote_readers, storages
-from atlas12288.manifest.engine import hash_files
-from atlas12288.manifest.entries import DIGESTS
-from atlas12288.manifest.remote import RemoteFolder
-from atlas12288.manifest.rules import Rules
+from atlas12288._files import FileError
+from atlas12288.manifest._entries import DIGESTS
+from atlas12288.manifest._hashing import engine
+from atlas12288.manifest._hashing.engine import hash_files
+from atlas12288.manifest._sources import remote_readers, storages
+from atlas12288.manifest._sources.remote import RemoteFolder
+from atlas12288.manifest._sources.rules import Rules
 from unreliable import BLOCK, IDENTITIES, World
 
 SEEDS = 50

@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import { plainName, printable } from "../lib/text.js";
 
-// What Python's atlas12288.files.shown gives.
+// What Python's atlas12288._files.shown gives.
 const SHOWN = [
   ["data.bin", "data.bin"],
   ["é 文 😀 שלום", "é 文 😀 שלום"],

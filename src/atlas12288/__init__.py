@@ -20,6 +20,16 @@ False
 import os as _os
 
 from . import _native
+from ._domain import Domain, State
+from ._errors import (
+    AtlasError,
+    BudgetError,
+    ConservationError,
+    DomainMemoryError,
+    ErrorCode,
+    StateError,
+    WitnessError,
+)
 from ._native import (
     API_VERSION,
     MODULUS,
@@ -42,17 +52,7 @@ from ._native import (
     window_residues,
 )
 from ._types import TYPE_CHECKING
-from .domain import Domain, State
-from .errors import (
-    AtlasError,
-    BudgetError,
-    ConservationError,
-    DomainMemoryError,
-    ErrorCode,
-    StateError,
-    WitnessError,
-)
-from .witness import Witness, WitnessStream
+from ._witness import Witness, WitnessStream
 
 __all__ = [
     "API_VERSION",
@@ -99,22 +99,22 @@ __version__ = _native.VERSION
 
 # Each of these needs more than the whole import, so its first use imports it.
 if TYPE_CHECKING:
-    from .files import FileError as FileError
-    from .manifest.api import Manifest as Manifest
-    from .proofs import ConsistencyProof as ConsistencyProof
-    from .proofs import InclusionProof as InclusionProof
-    from .tree import TreeHash as TreeHash
-    from .tree import TreeWitness as TreeWitness
-    from .tree import witness_from_json as witness_from_json
+    from ._files import FileError as FileError
+    from ._proofs import ConsistencyProof as ConsistencyProof
+    from ._proofs import InclusionProof as InclusionProof
+    from ._tree import TreeHash as TreeHash
+    from ._tree import TreeWitness as TreeWitness
+    from ._tree import witness_from_json as witness_from_json
+    from .manifest._manifest import Manifest as Manifest
 else:
     _IMPORTED_WHEN_USED = {
-        "ConsistencyProof": ".proofs",
-        "FileError": ".files",
-        "InclusionProof": ".proofs",
-        "Manifest": ".manifest.api",
-        "TreeHash": ".tree",
-        "TreeWitness": ".tree",
-        "witness_from_json": ".tree",
+        "ConsistencyProof": "._proofs",
+        "FileError": "._files",
+        "InclusionProof": "._proofs",
+        "Manifest": ".manifest._manifest",
+        "TreeHash": "._tree",
+        "TreeWitness": "._tree",
+        "witness_from_json": "._tree",
     }
 
     def __getattr__(name: str) -> object:

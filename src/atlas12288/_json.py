@@ -8,8 +8,8 @@ Other order and white space are read.
 from __future__ import annotations
 
 from . import _native
+from ._errors import WitnessError
 from ._types import TYPE_CHECKING
-from .errors import WitnessError
 
 if TYPE_CHECKING:
     from typing import Any

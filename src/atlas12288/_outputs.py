@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, NamedTuple, Self
 
-from .files import FileError, RegularFile, file_errors, require_writable, shown
+from ._files import FileError, RegularFile, file_errors, require_writable, shown
 
 # A folder is only gone through, so that one which may not be listed will do.
 _FOLDER_FLAGS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC

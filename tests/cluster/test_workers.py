@@ -14,14 +14,14 @@ import pytest
 from distributed import Client, LocalCluster
 
 import atlas12288 as atlas
-from atlas12288.files import FileError
-from atlas12288.manifest import cluster, engine
-from atlas12288.manifest.cluster import RUN_BYTES
-from atlas12288.manifest.engine import Digests
-from atlas12288.manifest.entries import DIGESTS
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.rules import Rules
-from atlas12288.manifest.sources import Found
+from atlas12288._files import FileError
+from atlas12288.manifest._entries import DIGESTS
+from atlas12288.manifest._hashing import cluster, engine
+from atlas12288.manifest._hashing.cluster import RUN_BYTES
+from atlas12288.manifest._hashing.engine import Digests
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.source import Found
 from strategies import noise
 
 CHOICES = (DIGESTS, DIGESTS[:1], DIGESTS[1:])

@@ -11,10 +11,10 @@ from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.servers import ThreadedFTPServer
 
 import atlas12288 as atlas
+from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
-from atlas12288.files import CHANGED, FileError
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.remote import RemoteFolder
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._sources.remote import RemoteFolder
 from strategies import noise
 from test_manifest_remote import FILES, digests, error, listed
 

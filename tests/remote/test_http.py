@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 from servers import Web, serving
 
+from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
-from atlas12288.files import CHANGED, FileError
-from atlas12288.manifest import http_storage
-from atlas12288.manifest.engine import Checkpoint, Digests, hash_files
-from atlas12288.manifest.entries import DIGESTS
-from atlas12288.manifest.remote import RemoteFolder
+from atlas12288.manifest._entries import DIGESTS
+from atlas12288.manifest._hashing.engine import Checkpoint, Digests, hash_files
+from atlas12288.manifest._sources import http_storage
+from atlas12288.manifest._sources.remote import RemoteFolder
 from strategies import noise
 from test_manifest_remote import FILES, digests, error, listed
 

@@ -16,11 +16,11 @@ from werkzeug import Request, Response
 
 import commandline
 from atlas12288 import WINDOW_BYTES
+from atlas12288._cli.manifests import amount
+from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
-from atlas12288.cli.manifests import amount
-from atlas12288.files import CHANGED, FileError
-from atlas12288.manifest.remote import RemoteFolder
-from atlas12288.manifest.rules import Rules
+from atlas12288.manifest._sources.remote import RemoteFolder
+from atlas12288.manifest._sources.rules import Rules
 from commandline import DOES_NOT_HOLD, HOLDS
 from strategies import noise
 from test_manifest_remote import FILES, digests, error, listed

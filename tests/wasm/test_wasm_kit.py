@@ -13,9 +13,10 @@ import pytest
 import wasmtime
 
 from atlas12288 import conformance
-from atlas12288.conformance import CLAUSES, Kind, LoadError, Outcome, Status, kit
-from atlas12288.conformance.clauses import BY_ID
-from atlas12288.conformance.library import CONTRACT, Need
+from atlas12288.conformance import CLAUSES, Kind, LoadError, Outcome, Status
+from atlas12288.conformance import _kit as kit
+from atlas12288.conformance._clauses import BY_ID
+from atlas12288.conformance._subjects.library import CONTRACT, Need
 from c_fixtures import ROOT
 from commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run
 from faulty_table import FAULTS, FAULTY, RUNTIME

@@ -5,9 +5,9 @@
 line. docs/conformance.md says how to read the result.
 """
 
-from .clauses import CLAUSES, Clause
-from .kit import LoadError, own_library, run, with_parts
-from .outcome import Kind, Outcome, Status
+from ._clauses import CLAUSES, Clause
+from ._kit import LoadError, own_library, run, with_parts
+from ._outcome import Kind, Outcome, Status
 
 __all__ = [
     "CLAUSES",

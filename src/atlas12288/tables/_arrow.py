@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from ..files import CHUNK_BYTES
+from .._files import CHUNK_BYTES
 from ._types import LISTS, Layout
 
 if TYPE_CHECKING:

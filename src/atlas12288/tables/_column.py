@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .._native import MODULUS
 from .._parallel import in_order
-from ..witness import Witness
+from .._witness import Witness
 from ._node import Expansion, Node
 from ._types import name_of
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from ..files import CHUNK_BYTES
-from ..witness import WitnessStream
+from .._files import CHUNK_BYTES
+from .._witness import WitnessStream
 from . import _arrow
 from ._types import ENCODED, Layout, is_large, levels_of, types_inside, width_of
 

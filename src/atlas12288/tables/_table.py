@@ -15,13 +15,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
 from .. import _json
+from .._errors import WitnessError
 from .._native import MODULUS
 from .._parallel import thread_count
 from .._types import Lazy
 from .._value import Value
-from ..errors import WitnessError
+from .._witness import ALGORITHM, UINT64_MAX, format_timestamp, read_timestamp
 from ..tensors._report import Change, Report
-from ..witness import ALGORITHM, UINT64_MAX, format_timestamp, read_timestamp
 from ._column import read
 
 if TYPE_CHECKING:

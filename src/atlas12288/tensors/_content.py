@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .._native import WINDOW_BYTES
-from ..tree import TreeWitness
-from ..witness import Witness, WitnessStream
+from .._tree import TreeWitness
+from .._witness import Witness, WitnessStream
 from ._dtypes import Form
 
 if TYPE_CHECKING:

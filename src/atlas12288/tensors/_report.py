@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import WitnessError
-from ..file_tree import Run
+from .._errors import WitnessError
+from .._tree_files import Run
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from .. import _json
-from ..errors import WitnessError
+from .._errors import WitnessError
 from ._content import CHUNK_BYTES, How, witness_of
 from ._dtypes import SAFETENSORS, SHAPE_RULE, WHOLE_RULE, bits_of, is_shape, length_of
 from ._source import TensorFile, opened_regular

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from .. import _json
+from .._errors import StateError, WitnessError
 from .._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of
 from .._parallel import in_order, thread_count
+from .._tree_files import Run
 from .._types import Buffer, Lazy
 from .._value import Value
-from ..errors import StateError, WitnessError
-from ..file_tree import Run
-from ..witness import ALGORITHM, TREE_ALGORITHM, format_timestamp, read_timestamp
+from .._witness import ALGORITHM, TREE_ALGORITHM, format_timestamp, read_timestamp
 from . import _npz, _safetensors
 from ._content import CHUNK_BYTES, How
 from ._report import Change, Report

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import _json
 from .._native import MODULUS
 from .._parallel import thread_count
+from .._tree import TreeWitness
 from .._types import Lazy
 from .._value import Value
-from ..tree import TreeWitness
-from ..witness import ALGORITHM, TREE_ALGORITHM, UINT64_MAX, Record, Witness, read_timestamp
+from .._witness import ALGORITHM, TREE_ALGORITHM, UINT64_MAX, Record, Witness, read_timestamp
 from ._content import How, content_of, require_numpy, witness_of
 from ._dtypes import SHAPE_RULE, WHOLE_RULE, bits_of, form_of, is_shape, length_of
 

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 check`."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from ..._files import FileError, expected_bytes, read_chunks
+from ..._native import WINDOW_BYTES, Residue, window_residues
+from ..console import Report, files_argument, json_option, shown
+from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
+
+if TYPE_CHECKING:
+    from ..drawings.residue_map import ResidueMap
+
+
+class _WindowList:
+    """Prints the residue of each window while a file is read: there can be too many to hold."""
+
+    def __init__(self, name: str, report: Report) -> None:
+        self.count = 0
+        self.conserved = 0
+        self._report = report
+        report.begin_item(name, "windows")
+        report.line(f"{shown(name)}:")
+        report.line(f"{'window':>10} {'offset':>16} {'residue':>8}")
+
+    def update(self, residues: bytes) -> None:
+        self._report.extend_item(residues)
+        for index, residue in enumerate(residues, self.count):
+            self._report.line(
+                f"{index:10} {index * WINDOW_BYTES:16} {residue:8}",
+                good=True,
+                verdict="  conserved" if residue == 0 else "",
+            )
+        self.count += len(residues)
+        self.conserved += residues.count(0)
+
+    def summary(self) -> str:
+        return f"; {self.conserved} of {self.count} windows conserved"
+
+
+def _check_file(
+    name: str, report: Report, windows: _WindowList | None, residue_map: "ResidueMap | None"
+) -> bool:
+    """Reports on a file; False where it could not be read to its end."""
+    residue, length = Residue(), 0
+    fields: dict[str, object] = {"length": None, "residue": None, "conserved": None, "error": None}
+    try:
+        for chunk in read_chunks(name, report.advance):
+            residue.update(chunk)
+            length += len(chunk)
+            if windows is not None or residue_map is not None:
+                residues = window_residues(chunk)
+                if windows is not None:
+                    windows.update(residues)
+                if residue_map is not None:
+                    residue_map.update(residues)
+    except FileError as error:
+        report.error(name, str(error))
+        fields["error"] = str(error)
+    else:
+        conserved = residue.value == 0
+        fields |= {"length": length, "residue": residue.value, "conserved": conserved}
+        report.line(
+            f"{shown(name)}: {length} bytes, residue {residue.value}, ",
+            good=conserved,
+            verdict="conserved" if conserved else "not conserved",
+            more=windows.summary() if windows is not None else "",
+        )
+        report.verdict(conserved and (windows is None or windows.conserved == windows.count))
+    if windows is not None:
+        report.end_item(fields)
+    else:
+        report.item({"file": name} | fields)
+    return fields["error"] is None
+
+
+@click.command(
+    "check",
+    cls=PlotCommand,
+    short_help="Say whether files are conserved.",
+    epilog="""\b
+Examples:
+  atlas12288 check --windows weights.bin
+  atlas12288 check --plot map.png weights.bin
+
+\b
+Exit codes: 0 conserved, with --windows in every window; 1 not; 2 a file could not be checked.""",
+)
+@files_argument
+@click.option("--windows", is_flag=True, help="Also each window of 12,288 bytes, which must hold.")
+@click.option(
+    "--plot",
+    metavar="[OUT.png]",
+    help="Draw the residue of each window, to a .png, .svg or .pdf, or here on the terminal.",
+)
+@json_option
+def command(files: tuple[str, ...], windows: bool, plot: str | None, as_json: bool) -> int:
+    """Say of each FILE whether its bytes are conserved: whether they sum to 0 mod 96."""
+    if plot is not None:
+        require_plot(plot, files, list(files), as_json)
+    maps: list[ResidueMap] = []
+    with Report(as_json, expected_bytes(list(files))) as report:
+        for name in files:
+            window_list = _WindowList(name, report) if windows else None
+            residue_map = _new_map(name) if plot is not None else None
+            done = _check_file(name, report, window_list, residue_map)
+            if done and residue_map is not None:
+                maps.append(residue_map)
+                if plot == SKETCH:
+                    for line in residue_map.sketch(report.colour):
+                        report.line(line)
+        if maps and plot is not None and plot != SKETCH:
+            from ..drawings.residue_map import draw
+
+            write_plot(plot, partial(draw, maps), report)
+    return report.code
+
+
+def _new_map(name: str) -> "ResidueMap":
+    from ..drawings.residue_map import ResidueMap
+
+    return ResidueMap(shown(name))

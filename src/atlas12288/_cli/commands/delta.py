@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 delta`."""
+
+import click
+
+from ..._files import STDIN, FileError, expected_bytes, read_chunks
+from ..._native import MODULUS, Residue
+from ..console import Report, file_name, json_option
+
+
+def _measure(name: str, report: Report) -> tuple[int, int]:
+    """Length and residue of a file."""
+    residue, length = Residue(), 0
+    for chunk in read_chunks(name, report.advance):
+        residue.update(chunk)
+        length += len(chunk)
+    return length, residue.value
+
+
+@click.command(
+    "delta",
+    short_help="Print the change of the residue from one file to another.",
+    epilog="""\b
+Example:
+  atlas12288 delta yesterday.bin today.bin
+
+\b
+Exit codes: 0 the delta is 0; 1 it is not; 2 a file could not be read, or the lengths differ.""",
+)
+@click.argument("before", type=file_name)
+@click.argument("after", type=file_name)
+@json_option
+def command(before: str, after: str, as_json: bool) -> int:
+    """Print (residue of AFTER - residue of BEFORE) mod 96; both must have the same length."""
+    if before == after == STDIN:
+        raise click.UsageError("BEFORE and AFTER cannot both be standard input (-)")
+    with Report(as_json, expected_bytes([before, after])) as report:
+        fields: dict[str, object] = {"before": None, "after": None, "delta": None, "error": None}
+        measured: list[tuple[int, int]] = []
+        for key, name in (("before", before), ("after", after)):
+            fields[key] = {"file": name, "length": None, "residue": None}
+            try:
+                length, residue = _measure(name, report)
+                fields[key] = {"file": name, "length": length, "residue": residue}
+                measured.append((length, residue))
+                if measured[0][0] != length:
+                    raise FileError(f"has {length} bytes, must have the {measured[0][0]} of BEFORE")
+            except FileError as error:
+                report.error(name, str(error))
+                fields["error"] = str(error)
+        if fields["error"] is None:
+            (_, first), (_, second) = measured
+            value = (second - first) % MODULUS
+            fields["delta"] = value
+            report.line(
+                "", good=value == 0, verdict=f"delta {value}", more=f": residue {first} -> {second}"
+            )
+            report.verdict(value == 0)
+        report.document(fields)
+    return report.code

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 info`."""
+
+import platform
+
+import click
+
+from ... import __version__
+from ..._files import FileError
+from ..._native import API_VERSION, kernel_set, kernel_set_supported, kernel_sets
+from ..console import Report, json_option, shown
+
+
+def _cpu_features(supported: list[str]) -> list[str]:
+    """What the library found in this CPU, read off the kernel sets: "x86-64-v3+sha" needs both.
+
+    The last set needs nothing.
+    """
+    return sorted({feature for name in supported[:-1] for feature in name.split("+")})
+
+
+@click.command(
+    "info",
+    short_help="Print versions, kernel sets, CPU features; or the states of runs.",
+    epilog="""\b
+Examples:
+  atlas12288 info --json
+  atlas12288 info --states
+
+\b
+Exit codes: 0; 2 the state folder cannot be used.""",
+)
+@click.option(
+    "--states",
+    is_flag=True,
+    help="List what witness keeps in your state folder: manifest, time, kind, size and file.",
+)
+@json_option
+def command(states: bool, as_json: bool) -> int:
+    """Print the version, the kernel set in use and the others, and the CPU features found.
+
+    With --states: for which manifests witness keeps a state, so that --update knows what changed,
+    and a run that was killed goes on. Each may be deleted: then all files are read again.
+    """
+    if states:
+        return _list_states(as_json)
+    compiled = list(kernel_sets())
+    supported = [name for name in compiled if kernel_set_supported(name)]
+    fields = {
+        "version": __version__,
+        "api_version": API_VERSION,
+        "kernel_set": kernel_set(),
+        "kernel_sets_supported": supported,
+        "kernel_sets_compiled": compiled,
+        "cpu_features": _cpu_features(supported),
+        "machine": platform.machine(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+    with Report(as_json, None) as report:
+        report.document(fields)
+        for key, value in fields.items():
+            label = key.replace("_", " ")
+            text = ", ".join(value) if isinstance(value, list) else value
+            report.line(f"{label:22} {text}")
+    return report.code
+
+
+def _list_states(as_json: bool) -> int:
+    from ...manifest._states import kept_states, moment
+    from ..manifests import amount
+
+    with Report(as_json, None) as report:
+        try:
+            folder, found = kept_states()
+        except FileError as error:
+            report.error("states", str(error))
+            report.document({"folder": None, "states": None, "error": str(error)})
+            return report.code
+        rows = [kept._asdict() for kept in found]
+        report.document({"folder": str(folder), "states": rows, "error": None})
+        for kept in found:
+            output = "of an unknown manifest" if kept.output is None else shown(kept.output)
+            report.line(f"{output}: {kept.kind}, {moment(kept.time)}, {amount(kept.bytes)}")
+            report.line(f"  {shown(kept.file)}")
+        if not found:
+            report.line(f"no states in {shown(str(folder))}")
+    return report.code

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 locate`."""
+
+import click
+
+from ..._files import STDIN, FileError, expected_bytes
+from ..._tree_files import Run, compare_file
+from ..console import Report, file_name, json_option
+from ..witness_files import InputError, leaves_option, open_only_leaves, threads_option
+
+
+@click.command(
+    "locate",
+    short_help="Print where a file differs from its tree witness, for scripts.",
+    epilog="""\b
+Examples:
+  atlas12288 locate model.witness.json model.bin
+  atlas12288 locate model.witness.json model.bin > ranges   # first: it reads until its end
+  while read start end; do
+    dd if=good.bin of=model.bin bs=12288 skip=$start seek=$start count=$((end - start)) \\
+       iflag=skip_bytes,count_bytes oflag=seek_bytes conv=notrunc
+  done < ranges
+
+\b
+Exit codes: 0 nothing differs, nothing is printed; 1 all that differs is printed; 2 the file could
+not be checked: unreadable, no leaves, not the leaves of WITNESS.""",
+)
+@click.argument("witness", type=file_name)
+@click.argument("file", type=file_name)
+@leaves_option
+@threads_option
+@json_option
+def command(
+    witness: str, file: str, sidecar: str | None, threads: int | None, as_json: bool
+) -> int:
+    """Print a line "START END" for each run of windows in which FILE differs from WITNESS.
+
+    These are the bytes START..END-1, in order, counted from 0, in decimal digits. Where FILE is
+    shorter or longer than it was, what is missing or added differs.
+
+    WITNESS holds one tree witness (witness --tree -o), and its leaves are beside it.
+    """
+    if witness == file == STDIN:
+        raise click.UsageError("WITNESS and FILE cannot both be standard input (-)")
+    with Report(as_json, expected_bytes([file])) as report:
+        fields: dict[str, object] = {"holds": None, "error": None}
+        holds = True
+
+        def found(run: Run) -> None:
+            nonlocal holds
+            holds = False
+            report.line(f"{run.start} {run.end}")
+            report.extend_item([[run.start, run.end]])
+
+        subject, begun = file, False
+        try:
+            with open_only_leaves(witness, sidecar) as leaves:
+                report.begin_item(file, "changed")
+                begun = True
+                now = compare_file(file, leaves, found, threads=threads, advance=report.advance)
+                if holds and leaves.witness.differences(now):
+                    raise InputError(witness, "has the root of FILE with another length or residue")
+        except (FileError, InputError) as error:
+            subject = error.name if isinstance(error, InputError) else file
+            report.error(subject, str(error))
+            fields["error"] = f"{subject}: {error}" if subject != file else str(error)
+        else:
+            fields["holds"] = holds
+            report.verdict(holds)
+        if begun:
+            report.end_item(fields)
+        else:
+            report.item({"file": file, "changed": None} | fields)
+    return report.code

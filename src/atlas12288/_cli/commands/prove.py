@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 prove`."""
+
+import json
+from contextlib import ExitStack
+from typing import Final
+
+import click
+
+from ..._errors import WitnessError
+from ..._files import STDIN, FileError, RegularFile, expected_bytes
+from ..._native import WINDOW_BYTES
+from ..._outputs import OutputKind, atomic_write_all
+from ..._proofs import PROOF_MOST_BYTES, InclusionProof
+from ..._tree_files import prove_in_file, prove_in_leaves
+from ..console import Report, file_name, json_option
+from ..witness_files import (
+    InputError,
+    find_sidecar,
+    leaves_option,
+    open_only_leaves,
+    output_at,
+    output_file,
+    threads_option,
+)
+
+
+def _is_proof(file: RegularFile) -> bool:
+    try:
+        InclusionProof.from_json(file.read(0, PROOF_MOST_BYTES))
+    except WitnessError:
+        return False
+    return file.size <= PROOF_MOST_BYTES
+
+
+_PROOF: Final = OutputKind("proof", _is_proof)
+
+
+@click.command(
+    "prove",
+    short_help="Print the proof that a window is in a file's tree.",
+    epilog="""\b
+Examples:
+  atlas12288 prove --window 7 model.bin -o model.atlas-proof.json
+  atlas12288 prove --offset 86016 --witness model.witness.json
+
+\b
+Exit codes: 0 proof made; 2 a file could not be read, no such window, no leaves.""",
+)
+@click.argument("file", type=file_name, required=False)
+@click.option("--window", metavar="N", type=click.IntRange(min=0), help="The window's index.")
+@click.option(
+    "--offset", metavar="BYTE", type=click.IntRange(min=0), help="A byte in the window, from 0."
+)
+@click.option(
+    "--witness",
+    metavar="WITNESS",
+    type=file_name,
+    help="Read no FILE: the leaves of this tree witness are enough.",
+)
+@leaves_option
+@threads_option
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=file_name,
+    help="Write the proof to this file, whole or not at all; - is standard output.",
+)
+@json_option
+def command(
+    file: str | None,
+    window: int | None,
+    offset: int | None,
+    witness: str | None,
+    sidecar: str | None,
+    threads: int | None,
+    output: str | None,
+    as_json: bool,
+) -> int:
+    """Print the proof that a window of 12,288 bytes is in FILE: one line of JSON.
+
+    The proof holds index, tree size, path and root. With it, the window alone is enough to check
+    that it belongs to the tree with this root: see verify-proof. It proves nothing else of FILE.
+    """
+    if (file is None) == (witness is None):
+        raise click.UsageError("either FILE or --witness WITNESS is needed")
+    if (window is None) == (offset is None):
+        raise click.UsageError("either --window N or --offset BYTE is needed")
+    if sidecar is not None and witness is None:
+        raise click.UsageError("--leaves needs --witness: FILE is read itself")
+    if file == STDIN:
+        raise click.UsageError("FILE cannot be standard input (-): its size must be known first")
+    output = output_file(output, as_json)
+    index = window if window is not None else (offset or 0) // WINDOW_BYTES
+    beside = None if witness is None else find_sidecar(witness)
+    inputs = [name for name in (file, witness, sidecar or beside) if name is not None]
+
+    def prove(report: Report) -> InclusionProof:
+        if file is not None:
+            return prove_in_file(file, index, threads=threads, advance=report.advance)
+        with open_only_leaves(str(witness), sidecar) as leaves:
+            return prove_in_leaves(leaves, index)
+
+    subject = str(file or witness)
+    with ExitStack() as stack:
+        target = None if output is None else output_at("-o", output, _PROOF, inputs, stack)
+        report = stack.enter_context(
+            Report(as_json, None if file is None else expected_bytes([file]))
+        )
+        fields: dict[str, object] = {"file": subject, "proof": None, "error": None}
+        try:
+            proof = prove(report).to_json()
+            fields["proof"] = json.loads(proof)
+            if target is None:
+                report.line(proof)
+            else:
+                subject = target.name
+                with atomic_write_all(target) as (written,):
+                    written.write(f"{proof}\n".encode())
+        except (FileError, InputError) as error:
+            name = error.name if isinstance(error, InputError) else subject
+            report.error(name, str(error))
+            fields["error"] = f"{name}: {error}"
+        report.document(fields)
+    return report.code

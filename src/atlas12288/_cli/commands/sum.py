@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 sum`."""
+
+import os
+
+import click
+
+from ..._files import FileError, expected_bytes, witness_file
+from ..._sums import sums_line
+from ..console import Report, files_argument, json_option
+
+
+@click.command(
+    "sum",
+    short_help="Print SHA-256 digests as sha256sum does.",
+    epilog="""\b
+Example:
+  atlas12288 sum *.iso > SHA256SUMS && sha256sum -c SHA256SUMS
+
+\b
+Exit codes: 0 all files summed; 2 a file could not be read.""",
+)
+@files_argument
+@json_option
+def command(files: tuple[str, ...], as_json: bool) -> int:
+    """Print the SHA-256 digest of each FILE, byte for byte as sha256sum prints it."""
+    with Report(as_json, expected_bytes(list(files))) as report:
+        for name in files:
+            fields: dict[str, object]
+            fields = {"file": name, "sha256": None, "length": None, "error": None}
+            try:
+                witness = witness_file(name, report.advance)
+            except FileError as error:
+                report.error(name, str(error))
+                fields["error"] = str(error)
+            else:
+                report.raw_line(sums_line(witness.digest, os.fsencode(name)))
+                fields |= {"sha256": witness.hexdigest(), "length": witness.length}
+            report.item(fields)
+    return report.code

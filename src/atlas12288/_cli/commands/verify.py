@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 verify`."""
+
+import json
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ..._files import STDIN, FileError, expected_bytes, witness_file
+from ..._tree import TreeWitness
+from ..._tree_files import Leaves, Run, compare_file, tree_witness_file
+from ..._witness import Witness
+from ...manifest._beside import SUFFIX, is_url
+from ..console import (
+    COULD_NOT_CHECK,
+    RANGES_SHOWN,
+    Report,
+    complain,
+    file_name,
+    json_option,
+    range_lines,
+    shown,
+)
+from ..manifests import allow_cache_option, is_folder
+from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
+from ..witness_files import (
+    InputError,
+    check_leaves,
+    find_sidecar,
+    leaves_option,
+    misplaced,
+    open_sidecar,
+    open_witnesses,
+    parse_witnesses,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from ..drawings.damage_map import DamageMap
+
+_NO_VERDICT: Final[dict[str, object]] = dict.fromkeys(
+    ("holds", "differences", "witness", "found", "error")
+)
+
+
+class _Changes:
+    """The windows of one file that differ: counted, shown up to a number, all in JSON."""
+
+    def __init__(self, name: str, report: Report, damage_map: "DamageMap | None") -> None:
+        self.windows = 0
+        self._runs = 0
+        self._first_runs: list[Run] = []
+        self._report = report
+        self._map = damage_map
+        report.begin_item(name, "changed")
+
+    def add(self, run: Run) -> None:
+        self.windows += run.stop - run.first
+        self._runs += 1
+        if self._runs <= RANGES_SHOWN:
+            self._first_runs.append(run)
+        self._report.extend_item([[run.start, run.end]])
+        if self._map is not None:
+            self._map.update(run.first, run.stop)
+
+    def show(self, of: int) -> None:
+        """The lines for people; `of` is how many windows there are."""
+        more = "; locate prints them all"
+        for line in range_lines(self._first_runs, self._runs, self.windows, of, more):
+            self._report.line(line)
+
+
+class _Verifier:
+    """Verifies files one by one.
+
+    Args:
+        report: where the verdicts go.
+        sidecar: name of the sidecar of the witnesses, None where there is none.
+        threads: those of the tree, None for one a core.
+        plot: the value of --plot.
+        quiet: say nothing of a file that matches.
+    """
+
+    def __init__(
+        self,
+        report: Report,
+        sidecar: str | None,
+        threads: int | None,
+        plot: str | None,
+        quiet: bool,
+    ) -> None:
+        self._report = report
+        self._sidecar = sidecar
+        self._threads = threads
+        self._plot = plot
+        self._quiet = quiet
+        self.maps: list[DamageMap] = []
+
+    def verify(
+        self, name: str, expected: Witness | TreeWitness | str, leaves: Leaves | None
+    ) -> None:
+        """Reports on a file.
+
+        Args:
+            name: the file.
+            expected: its witness, or the reason why there is none.
+            leaves: those of a tree witness, not checked yet.
+        """
+        report = self._report
+        fields = dict(_NO_VERDICT)
+        damage_map: DamageMap | None = None
+        changes: _Changes | None = None
+        try:
+            if isinstance(expected, str):
+                raise FileError(expected)
+            fields["witness"] = json.loads(expected.to_json())
+            try:
+                if leaves is not None:
+                    check_leaves(str(self._sidecar), leaves)
+            except InputError as error:  # the root still gives a verdict
+                report.error(error.name, str(error))
+                fields["error"] = f"{error.name}: {error}"
+                leaves = None
+            if leaves is not None:
+                damage_map = None if self._plot is None else _new_map(name)
+                changes = _Changes(name, report, damage_map)
+            found = self._witness(name, expected, leaves, changes)
+        except FileError as error:
+            report.error(name, str(error))
+            fields["error"] = str(error)
+        else:
+            differences = expected.differences(found)
+            holds = not differences and (changes is None or changes.windows == 0)
+            fields["found"] = json.loads(found.to_json())
+            fields |= {"holds": holds, "differences": list(differences)}
+            report.verdict(holds)
+            self._show(name, expected, found, changes)
+            if damage_map is not None:
+                self._draw(damage_map, expected, found)
+        if changes is not None:
+            report.end_item(fields)
+        else:
+            report.item({"file": name, "changed": None} | fields)
+
+    def _witness(
+        self,
+        name: str,
+        expected: Witness | TreeWitness,
+        leaves: Leaves | None,
+        changes: _Changes | None,
+    ) -> Witness | TreeWitness:
+        """The witness of the file as it is."""
+        advance = self._report.advance
+        if isinstance(expected, Witness):
+            return witness_file(name, advance)
+        if leaves is None or changes is None:
+            return tree_witness_file(name, threads=self._threads, advance=advance)
+        return compare_file(name, leaves, changes.add, threads=self._threads, advance=advance)
+
+    def _show(
+        self,
+        name: str,
+        expected: Witness | TreeWitness,
+        found: Witness | TreeWitness,
+        changes: _Changes | None,
+    ) -> None:
+        report = self._report
+        differences = expected.differences(found)
+        if not differences:
+            if self._quiet:
+                return
+            report.line(f"{shown(name)}: ", good=True, verdict="matches its witness")
+            return
+        report.line(f"{shown(name)}: ", good=False, verdict="does not match its witness")
+        if isinstance(expected, TreeWitness) and isinstance(found, TreeWitness):
+            if changes is not None:
+                changes.show(max(expected.windows, found.windows))
+            else:
+                report.line("  windows  not known without the leaves of the witness")
+        for difference in differences:
+            report.line(f"  {difference:8} witnessed {_field(expected, difference)}")
+            report.line(f"  {'':8} found     {_field(found, difference)}")
+
+    def _draw(
+        self,
+        damage_map: "DamageMap",
+        expected: Witness | TreeWitness,
+        found: Witness | TreeWitness,
+    ) -> None:
+        damage_map.finish(expected.length, found.length)
+        if self._plot != SKETCH:
+            self.maps.append(damage_map)
+            return
+        for line in damage_map.sketch(self._report.colour):
+            self._report.line(line)
+
+
+def _new_map(name: str) -> "DamageMap":
+    from ..drawings.damage_map import DamageMap
+
+    return DamageMap(shown(name))
+
+
+def _field(witness: Witness | TreeWitness, difference: str) -> str:
+    value = getattr(witness, difference)
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+@click.command(
+    "verify",
+    cls=PlotCommand,
+    short_help="Say whether files or a folder are what they were, and what differs.",
+    epilog="""\b
+Examples:
+  atlas12288 verify model.witness.json model.bin
+  atlas12288 verify --plot damage.png model.witness.json model.bin
+  atlas12288 verify tables.witnesses *.parquet
+  atlas12288 verify data.atlas.json              the folder data beside it
+  atlas12288 verify data.atlas.json /mnt/copy    a copy of it elsewhere
+  atlas12288 verify data.atlas.json s3://bucket/data
+
+\b
+Exit codes: 0 every file is what it was; 1 a file changed, is missing, or was added; 2 a file,
+WITNESS or its leaves could not be read.""",
+)
+@click.argument("witnesses", metavar="WITNESS", type=file_name)
+@click.argument("files", metavar="[FILE... | ROOT]", nargs=-1, type=file_name)
+@leaves_option
+@threads_option
+@click.option(
+    "--plot",
+    metavar="[OUT.png]",
+    help="Draw a map of the windows that differ, to a .png, .svg or .pdf, or here on the terminal.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print only what is wrong.")
+@click.option("--fail-fast", is_flag=True, help="For a manifest: stop at the first difference.")
+@click.option(
+    "--allow-extra",
+    is_flag=True,
+    help="For a manifest: files that it does not have are no difference.",
+)
+@allow_cache_option
+@json_option
+def command(
+    witnesses: str,
+    files: tuple[str, ...],
+    sidecar: str | None,
+    threads: int | None,
+    plot: str | None,
+    quiet: bool,
+    fail_fast: bool,
+    allow_extra: bool,
+    allow_cache: bool,
+    as_json: bool,
+) -> int:
+    """Say of each FILE, or of the folder ROOT, whether it is what WITNESS says, and what differs.
+
+    WITNESS is what the witness command wrote. For a manifest, ROOT is the folder (or URL) that is
+    compared with it: each file that changed, is missing, was added or cannot be read is named.
+    Without ROOT it is the folder DATA for DATA.atlas.json, or else the one that the manifest is in.
+
+    Otherwise WITNESS has a line for each FILE. Where the leaves of its tree witnesses are beside
+    it, the windows that differ are named.
+    """
+    if as_json and quiet:
+        raise click.UsageError("--json prints every verdict: not with --quiet")
+    if witnesses == STDIN and STDIN in files:
+        raise click.UsageError("WITNESS and FILE cannot both be standard input (-)")
+    from . import verify_manifest
+
+    wanted = verify_manifest.Wanted(
+        manifest=witnesses,
+        root=files[0] if files else None,
+        sidecar=sidecar,
+        threads=threads,
+        plot=plot,
+        quiet=quiet,
+        fail_fast=fail_fast,
+        allow_extra=allow_extra,
+        allow_cache=allow_cache,
+        as_json=as_json,
+    )
+    # Should be one, whatever is in it: what is wrong with it is then said of it.
+    should_be = witnesses.endswith(SUFFIX) and len(files) < 2
+    should_be = should_be or (len(files) == 1 and (is_url(files[0]) or is_folder(files[0])))
+    head = b""
+    try:
+        statuses: list[os.stat_result] = []
+        is_manifest, chunks = open_witnesses(witnesses, statuses.append)
+        head = bytes(next(chunks, b""))
+        chunks = chain((head,), chunks)
+        reason = None if is_manifest else misplaced(witnesses, head, files)
+    except FileError as error:
+        reason = misplaced(witnesses, head, files) if is_folder(witnesses) else None
+        reason = reason or str(error)
+    if reason is not None:
+        if should_be:
+            return verify_manifest.refused(wanted, reason)
+        return _refused(files, witnesses, reason, as_json)
+    if is_manifest and len(files) > 1:
+        raise click.UsageError(f"WITNESS is a manifest: one ROOT is compared, not {len(files)}")
+    if is_manifest or should_be:
+        return verify_manifest.verify(wanted, chunks, statuses[0])
+    for option, given in (
+        ("--fail-fast", fail_fast),
+        ("--allow-extra", allow_extra),
+        ("--allow-cache", allow_cache),
+    ):
+        if given:
+            raise click.UsageError(f"{option} is for manifests, and WITNESS is not one")
+    return _verify_files(witnesses, chunks, files, sidecar, threads, plot, quiet, as_json)
+
+
+def _refused(files: tuple[str, ...], witnesses: str, reason: str, as_json: bool) -> int:
+    """Says that a witness file is of no use; gives the exit code."""
+    complain(witnesses, reason)
+    with Report(as_json, None) as report:
+        for name in files:
+            error = f"{shown(witnesses)}: {reason}"
+            report.item({"file": name, "changed": None} | _NO_VERDICT | {"error": error})
+    return COULD_NOT_CHECK
+
+
+def _verify_files(
+    witnesses: str,
+    chunks: Iterable[bytes | memoryview],
+    files: tuple[str, ...],
+    sidecar: str | None,
+    threads: int | None,
+    plot: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Verifies files by a witness file, of which `chunks` are the bytes."""
+    if not files:
+        raise click.UsageError("FILE is needed: WITNESS is a witness file, not a manifest")
+    try:
+        expected = parse_witnesses(chunks, len(files))
+    except FileError as error:
+        return _refused(files, witnesses, str(error), as_json)
+    trees = [witness for witness in expected if isinstance(witness, TreeWitness)]
+    if sidecar is not None and not trees:
+        raise click.UsageError("--leaves: WITNESS has no tree witness, which alone has leaves")
+    is_named = sidecar is not None
+    if sidecar is None and trees:
+        sidecar = find_sidecar(witnesses)
+    if plot is not None:
+        if sidecar is None or len(trees) < len(files):
+            raise click.UsageError("--plot needs tree witnesses with leaves: witness --tree -o")
+        require_plot(plot, files, [*files, witnesses, sidecar], as_json)
+    with Report(as_json, expected_bytes(list(files))) as report, ExitStack() as stack:
+        leaves: list[Leaves | None] = [None] * len(files)
+        if sidecar is not None:
+            try:
+                leaves = stack.enter_context(open_sidecar(sidecar, expected, follow=is_named))
+            except InputError as error:
+                report.error(error.name, str(error))
+        verifier = _Verifier(report, sidecar, threads, plot, quiet)
+        for name, witness, its_leaves in zip(files, expected, leaves, strict=True):
+            verifier.verify(name, witness, its_leaves)
+        if verifier.maps and plot is not None:
+            from ..drawings.damage_map import draw
+
+            write_plot(plot, partial(draw, verifier.maps), report)
+    return report.code

@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part of `atlas12288 verify` that compares a folder with a manifest."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+
+from ..._errors import WitnessError
+from ..._files import STDIN, FileError, RegularFile
+from ..._subtree import window_count
+from ..._tree_files import Run
+from ...manifest._beside import Outputs, folder_of, leaves_name, outputs_in, paths_in
+from ...manifest._statement import MANIFEST_MOST_BYTES
+from ..console import COULD_NOT_CHECK, Report, complain, range_lines, shown
+from ..manifests import content, counted, source_at, streams
+from ..plotting import SKETCH, require_plot, write_plot
+from ..witness_files import read_whole
+
+if TYPE_CHECKING:
+    from ...manifest._differences import Difference, ManifestReport
+    from ...manifest._manifest import Manifest
+    from ...manifest._statement import Options
+    from ..drawings.damage_map import DamageMap
+
+# What a manifest says of the folder beside its entries: it decides the verdict too.
+_IN_FORCE: Final = ("exclude", "paths", "symlinks", "links_below")
+_SHOWN_BYTES: Final = 100
+_NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
+
+
+class Wanted(NamedTuple):
+    """The options of `verify` for a manifest."""
+
+    manifest: str
+    root: str | None
+    sidecar: str | None
+    threads: int | None
+    plot: str | None
+    quiet: bool
+    fail_fast: bool
+    allow_extra: bool
+    allow_cache: bool
+    as_json: bool
+
+
+def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview], status: os.stat_result) -> int:
+    """Compares a folder with a manifest, and prints what differs.
+
+    Args:
+        wanted: the options.
+        chunks: the bytes of the manifest.
+        status: what the system said of it when it was opened.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        click.UsageError: the options do not fit each other or the manifest.
+    """
+    from ...manifest._manifest import Manifest
+
+    try:
+        manifest = Manifest.from_json(_text(chunks))
+    except (FileError, WitnessError) as error:
+        return refused(wanted, str(error))
+    try:
+        root = wanted.root if wanted.root is not None else _default_root(wanted.manifest, manifest)
+    except FileError as error:
+        return refused(wanted, str(error))
+    sidecar = _sidecar(wanted, manifest)
+    if wanted.plot is not None:
+        if sidecar is None:
+            raise click.UsageError("--plot needs a manifest with leaves: witness --tree -o")
+        require_plot(wanted.plot, (), [wanted.manifest, sidecar], wanted.as_json)
+        inside = paths_in(root, wanted.plot)
+        if any(entry.path in inside for entry in manifest.entries):
+            raise click.UsageError(
+                f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
+            )
+    with Report(wanted.as_json, None) as report, ExitStack() as stack:
+        view = _View(wanted, root, manifest.options, report)
+        if wanted.root is None and not wanted.quiet:
+            report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
+        leaves = None
+        try:
+            if sidecar is not None:
+                is_named = wanted.sidecar is not None
+                leaves = stack.enter_context(RegularFile(sidecar, follow=is_named))
+        except FileError as error:
+            report.error(str(sidecar), str(error))
+        outputs = _outputs(wanted, root, status)
+        try:
+            found = _compared(manifest, root, leaves, outputs, view)
+        except (FileError, ImportError, ValueError) as error:
+            report.error(root, str(error))
+            report.document(_document(wanted, root, None, str(error), manifest.options))
+            return report.code
+        if found.leaves_error is not None:
+            report.error(str(sidecar), found.leaves_error)
+        for hint in _hints(wanted, root, manifest, found, has_leaves=leaves is not None):
+            report.warning(wanted.manifest, hint)
+        view.finish(found)
+        report.document(_document(wanted, root, found, None, manifest.options))
+    return report.code
+
+
+def _hints(
+    wanted: Wanted, root: str, manifest: "Manifest", found: "ManifestReport", has_leaves: bool
+) -> Iterator[str]:
+    """What may help who sees the differences."""
+    count = len(manifest.entries)
+    if found.missing == count and found.added > 0:
+        yield (
+            f"none of its {counted(count, 'path')} is in {shown(root)}: "
+            "is that the folder that was witnessed?"
+        )
+    places = any(
+        each.kind == "changed" and "symlink" not in each.what for each in found.differences
+    )
+    if places and not has_leaves and any(entry.root is not None for entry in manifest.entries):
+        name = "" if wanted.manifest == STDIN else f" {shown(leaves_name(wanted.manifest))}"
+        yield f"which bytes changed is not known without its leaves{name}, which are not there"
+
+
+def _text(chunks: Iterable[bytes | memoryview]) -> bytes:
+    """Return the bytes of a manifest; of what is none from its first byte on, some to show that."""
+    rest = iter(chunks)
+    head = bytes(next(rest, b""))
+    if not head.lstrip().startswith(b"{"):
+        return head[:_SHOWN_BYTES]
+    rule = f"a manifest of at most {MANIFEST_MOST_BYTES:,} bytes"
+    return bytes(read_whole(chain((head,), rest), MANIFEST_MOST_BYTES, rule))
+
+
+def _outputs(wanted: Wanted, root: str, status: os.stat_result) -> Outputs:
+    """What is no part of the folder, as far as it is there: the manifest that was read, the picture
+    that will be replaced, states of runs, and what is printed."""
+    from ...manifest._states import leave_out_states
+
+    names = [] if wanted.plot is None or wanted.plot == SKETCH else [wanted.plot]
+    outputs = outputs_in(root, names, streams())
+    leave_out_states(outputs, root)
+    if wanted.manifest != STDIN:
+        outputs.add(wanted.manifest, status)
+    return outputs
+
+
+def _compared(
+    manifest: "Manifest",
+    root: str,
+    leaves: RegularFile | None,
+    outputs: Outputs,
+    view: "_View",
+) -> "ManifestReport":
+    from ...manifest._verify import verify_manifest
+
+    paths = tuple(path.encode() for path in manifest.options.paths)
+    wanted, report = view.wanted, view.report
+    return verify_manifest(
+        manifest,
+        source_at(root, paths, report, allow_cache=wanted.allow_cache),
+        leaves=leaves,
+        threads=wanted.threads,
+        allow_extra=wanted.allow_extra,
+        fail_fast=wanted.fail_fast,
+        outputs=outputs,
+        expect=report.expect,
+        advance=report.advance,
+        on_difference=view.difference,
+        on_run=None if view.maps is None else view.maps.add,
+    )
+
+
+def _default_root(name: str, manifest: "Manifest") -> str:
+    """The folder that a manifest is of, by where the manifest is.
+
+    Raises:
+        FileError: no file of it is there.
+    """
+    if name == STDIN:
+        raise click.UsageError("ROOT is needed where WITNESS is standard input (-)")
+    folder = folder_of(name)
+    if folder is not None and not manifest.options.paths and Path(folder).is_dir():
+        return folder
+    around = Path(name).parent
+    if any(os.path.lexists(around / os.fsdecode(entry.path)) for entry in manifest.entries):
+        return str(around)
+    wanting = "" if folder is None else f"there is no folder {shown(folder)}, and "
+    raise FileError(
+        f"is of no folder that is here: {wanting}none of its files is in the folder "
+        f"{shown(str(around))} around it; ROOT says where they are"
+    )
+
+
+def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
+    has_trees = any(entry.root is not None for entry in manifest.entries)
+    if wanted.sidecar is not None:
+        if not has_trees:
+            raise click.UsageError("--leaves: the manifest has no tree roots, which alone have any")
+        return wanted.sidecar
+    if wanted.manifest == STDIN or not has_trees:
+        return None
+    beside = leaves_name(wanted.manifest)
+    return beside if os.path.lexists(beside) else None
+
+
+def refused(wanted: Wanted, reason: str) -> int:
+    """Says that a manifest is of no use; gives the exit code."""
+    complain(wanted.manifest, reason)
+    with Report(wanted.as_json, None) as report:
+        report.document(_document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
+    return COULD_NOT_CHECK
+
+
+def _document(
+    wanted: Wanted,
+    root: str | None,
+    found: "ManifestReport | None",
+    error: str | None,
+    options: "Options | None" = None,
+) -> dict[str, object]:
+    from ...manifest._differences import ManifestReport
+
+    fields: dict[str, object] = {"manifest": wanted.manifest, "root": root}
+    for key in _IN_FORCE:
+        fields[key] = None if options is None else getattr(options, key)
+    no_report = dict.fromkeys(("holds", *ManifestReport._fields))
+    fields |= no_report if found is None else found.to_fields()
+    return fields | {"error": error}
+
+
+def _new_maps(plot: str | None) -> "_Maps | None":
+    if plot is None:
+        return None
+    from ..drawings.residue_map import MAX_PANELS
+
+    return _Maps(None if plot == SKETCH else MAX_PANELS)
+
+
+class _View:
+    """What people see of a comparison."""
+
+    def __init__(self, wanted: Wanted, root: str, options: "Options", report: Report) -> None:
+        self.wanted = wanted
+        self.report = report
+        self._in_force = _in_force(options)
+        self.maps = _new_maps(wanted.plot)
+        self._root = root
+
+    def difference(self, difference: "Difference") -> None:
+        report = self.report
+        name = os.fsdecode(difference.path)
+        if difference.kind == "unreadable":
+            report.error(name, difference.reason)
+            return
+        report.verdict(False)
+        reason = f", {difference.reason}" if difference.reason else ""
+        report.line(f"{shown(name)}: ", good=False, verdict=difference.kind, more=reason)
+        if difference.ranges is not None:
+            of = window_count(max(difference.size or 0, difference.found_size or 0))
+            counts = difference.range_count, difference.windows, of
+            for line in range_lines(difference.ranges, *counts):
+                report.line(line)
+        if self.wanted.plot == SKETCH and self.maps is not None:
+            damage_map = self.maps.take(difference)
+            for line in () if damage_map is None else damage_map.sketch(report.colour):
+                report.line(line)
+
+    def finish(self, found: "ManifestReport") -> None:
+        """All was compared."""
+        if self.maps is not None and self.wanted.plot not in (None, SKETCH):
+            self._draw(str(self.wanted.plot), found, self.maps)
+        if not self.wanted.quiet:
+            self.report.line(
+                f"{shown(self._root)}: ",
+                good=found.holds,
+                verdict=_verdict(found),
+                more=f"; {_summary(found)}{self._in_force}",
+            )
+
+    def _draw(self, plot: str, found: "ManifestReport", maps: "_Maps") -> None:
+        from ..drawings.damage_map import draw
+
+        changed = [each for each in found.differences if each.ranges is not None]
+        drawn = {each.path: taken for each in changed if (taken := maps.take(each))}
+        heading = f"{shown(self._root)}: {_verdict(found)}; {_summary(found)}{self._in_force}"
+        notes = _notes([each for each in found.differences if each.path not in drawn])
+        draw_all = partial(draw, list(drawn.values()), heading=heading, notes=notes)
+        write_plot(plot, draw_all, self.report)
+
+
+def _verdict(found: "ManifestReport") -> str:
+    if found.holds is None:
+        return "could not be checked"
+    return "matches its manifest" if found.holds else "does not match its manifest"
+
+
+def _summary(found: "ManifestReport") -> str:
+    read = content(found.files, found.links, found.bytes)
+    counts = (found.changed, found.missing, found.added, found.unreadable)
+    kinds = ("changed", "missing", "added", "unreadable")
+    text = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True))
+    if found.excluded:
+        paths = sum(each.paths for each in found.excluded)
+        text += f"; {counted(paths, 'path')} left out by rules"
+    if found.left_out:
+        text += f"; {counted(len(found.left_out), 'output')} left out"
+    end = ":" if found.files > 0 else ";"
+    return f"{read}{end} {text}" + ("" if found.complete else "; the rest was not compared")
+
+
+def _in_force(options: "Options") -> str:
+    """What in the manifest decides what was compared, for the end of the last line."""
+    counts = ((len(options.exclude), "rule"), (len(options.paths), "path"))
+    texts = [f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts if count]
+    text = f"; {' and '.join(texts)} of the manifest in force" if texts else ""
+    if options.links_below:
+        text += f"; links below {', '.join(map(shown, options.links_below))} were followed"
+    return text
+
+
+def _notes(differences: "list[Difference]") -> list[str]:
+    """What the maps do not show, in lines."""
+    lines = []
+    for kind in ("changed", "missing", "added", "unreadable"):
+        names = [shown(os.fsdecode(each.path)) for each in differences if each.kind == kind]
+        lines += [f"{kind}: {name}" for name in names[:_NAMES_DRAWN]]
+        if len(names) > _NAMES_DRAWN:
+            lines.append(f"{kind}: and {len(names) - _NAMES_DRAWN:,} more")
+    return lines
+
+
+class _Maps:
+    """The maps of changed files.
+
+    Args:
+        most: keep only those of the first so many files, in order of path.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        from ..drawings.damage_map import DamageMap
+
+        self._new = DamageMap
+        self._most = most
+        self._maps: dict[bytes, DamageMap] = {}
+        self._end: bytes | None = None  # maps of this path and those behind it are not kept
+
+    def add(self, path: bytes, run: Run) -> None:
+        """Marks a run of a file."""
+        damage_map = self._maps.get(path)
+        if damage_map is None:
+            if self._end is not None and path >= self._end:
+                return
+            damage_map = self._maps[path] = self._new(shown(os.fsdecode(path)))
+            if self._most is not None and len(self._maps) > self._most:
+                self._end = max(self._maps)
+                del self._maps[self._end]
+        damage_map.update(run.first, run.stop)
+
+    def take(self, difference: "Difference") -> "DamageMap | None":
+        """The map of a file, all of which was compared; None where there is none."""
+        damage_map = self._maps.pop(difference.path, None)
+        if damage_map is not None:
+            damage_map.finish(difference.size or 0, difference.found_size or 0)
+        return damage_map

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 verify-proof`."""
+
+import re
+
+import click
+
+from ..._errors import WitnessError
+from ..._files import STDIN, FileError, RegularFile, read_chunks
+from ..._native import DIGEST_BYTES, WINDOW_BYTES
+from ..._proofs import PROOF_MOST_BYTES, InclusionProof
+from ..._tree import TreeWitness
+from ..console import Report, file_name, json_option, shown
+from ..witness_files import InputError, read_text, read_tree_witness
+
+
+def _parse_root(ctx: click.Context, param: click.Parameter, value: str | None) -> bytes | None:
+    if value is None:
+        return None
+    digits = 2 * DIGEST_BYTES
+    if re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", value) is None:
+        raise click.BadParameter(f"{value!r} must be {digits} hex digits")
+    return bytes.fromhex(value)
+
+
+@click.command(
+    "verify-proof",
+    short_help="Say whether a proof holds for a window.",
+    epilog="""\b
+Examples:
+  atlas12288 verify-proof model.atlas-proof.json --from model.bin --witness model.witness.json
+  tail -c +86017 model.bin | head -c 12288 |
+    atlas12288 verify-proof model.atlas-proof.json - --root 3b1f...
+
+\b
+Exit codes: 0 the proof holds; 1 it does not; 2 a file could not be read, or it is consistent, but
+under no root of yours.""",
+)
+@click.argument("proof", type=file_name)
+@click.argument("window", type=file_name, required=False)
+@click.option(
+    "--from",
+    "whole",
+    metavar="FILE",
+    type=file_name,
+    help="Take the window out of this whole file, where the proof's index says.",
+)
+@click.option(
+    "--root", metavar="HEX", callback=_parse_root, help="The root that it must be proven under."
+)
+@click.option(
+    "--witness",
+    metavar="WITNESS",
+    type=file_name,
+    help="The tree witness whose root and length that must be; it needs no leaves.",
+)
+@json_option
+def command(
+    proof: str,
+    window: str | None,
+    whole: str | None,
+    root: bytes | None,
+    witness: str | None,
+    as_json: bool,
+) -> int:
+    """Say whether PROOF proves the bytes of a window: those of the file WINDOW, or with --from.
+
+    A proof is worth what its root is worth: say with --root or --witness which one you trust.
+    Without them the proof can be seen not to hold, and never to hold: the root that stands in it
+    is one that whoever made the proof could choose.
+    """
+    if (window is None) == (whole is None):
+        raise click.UsageError("either WINDOW or --from FILE is needed")
+    if root is not None and witness is not None:
+        raise click.UsageError("--root and --witness exclude each other")
+    if [proof, window, witness].count(STDIN) > 1:
+        raise click.UsageError("only one of the files can be standard input (-)")
+    if whole == STDIN:
+        raise click.UsageError("--from needs a file that can be read from any place, not -")
+    with Report(as_json, None) as report:
+        fields: dict[str, object]
+        fields = {"proof": proof, "file": window or whole, "holds": None, "reason": None}
+        fields |= {"window": None, "root": None, "root_from": None, "error": None}
+        try:
+            stated = _read_proof(proof)
+            trusted = None if witness is None else read_tree_witness(witness)
+            content = _read_window(window, whole, stated.index)
+        except InputError as error:
+            report.error(error.name, str(error))
+            fields["error"] = f"{error.name}: {error}"
+        else:
+            reason = _why_not(stated, content, root, trusted)
+            origin = "option" if root else "witness" if trusted else "proof"
+            holds: bool | None = reason is None
+            if holds and origin == "proof":
+                holds, reason = None, "the root came with the proof"
+            fields |= {"holds": holds, "reason": reason, "window": stated.index}
+            fields |= {"root": stated.root.hex(), "root_from": origin}
+            about = f"{shown(proof)}: window {stated.index} of {stated.size}, "
+            under = f"  under the root {stated.root.hex()}"
+            if holds is None:
+                report.undecided()
+                report.line(f"{about}consistent, under a root that came with the proof")
+                report.line(
+                    f"{under}\n  which whoever made the proof could choose: it says nothing about "
+                    "the origin of the window.\n"
+                    "  Demand one that you trust with --root or --witness."
+                )
+            else:
+                report.verdict(holds)
+                verdict = "proven" if holds else "not proven"
+                report.line(
+                    about, good=holds, verdict=verdict, more=f": {reason}" if reason else ""
+                )
+                if holds:
+                    report.line(under)
+        report.document(fields)
+    return report.code
+
+
+def _read_proof(name: str) -> InclusionProof:
+    try:
+        return InclusionProof.from_json(
+            read_text(read_chunks(name, or_pipe=True), PROOF_MOST_BYTES, "a proof")
+        )
+    except (FileError, WitnessError) as error:
+        raise InputError(name, str(error)) from error
+
+
+def _read_window(window: str | None, whole: str | None, index: int) -> bytes:
+    """The bytes of the window, from a file that is one or from a whole file."""
+    name = str(window or whole)
+    try:
+        if whole is not None:
+            with RegularFile(whole) as file:
+                return file.read(index * WINDOW_BYTES, WINDOW_BYTES)
+        data = bytearray()
+        for chunk in read_chunks(name):
+            data += chunk
+            if len(data) > WINDOW_BYTES:
+                raise FileError(
+                    f"has more than {WINDOW_BYTES} bytes, must be one window; "
+                    "--from takes a window out of a whole file"
+                )
+        return bytes(data)
+    except FileError as error:
+        raise InputError(name, str(error)) from error
+
+
+def _why_not(
+    proof: InclusionProof, window: bytes, root: bytes | None, witness: TreeWitness | None
+) -> str | None:
+    """Why the proof does not hold, None where it does."""
+    if root is None:
+        root = proof.root if witness is None else witness.root
+    if proof.root != root:
+        return f"the root of the proof is {proof.root.hex()}, must be {root.hex()}"
+    if witness is not None and proof.size != witness.windows:
+        return f"the proof is for {proof.size} windows, the witness has {witness.windows}"
+    if not window:
+        return "the window has no bytes"
+    holds = proof.verify(window, root) if witness is None else witness.verify_window(window, proof)
+    return None if holds else "these are not the bytes that were proven"

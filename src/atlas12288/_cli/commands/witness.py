@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 witness`."""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from ..._files import FileError, expected_bytes, witness_file
+from ..._outputs import Target, atomic_write_all
+from ..._tree import TreeWitness
+from ..._tree_files import tree_witness_file
+from ..._witness import Witness
+from ...manifest._beside import leaves_name
+from .. import manifests
+from ..console import COULD_NOT_CHECK, Report, file_name, json_option
+from ..manifests import manifest_options
+from ..witness_files import output_at, output_file, threads_option, witness_line
+
+# Makes the witness of a file; the callable is told of each part that was read.
+_Make = Callable[[str, Callable[[int], None]], Witness | TreeWitness]
+
+
+@click.command(
+    "witness",
+    short_help="Print the witnesses of files, or make the manifest of a folder.",
+    epilog="""\b
+Examples:
+  atlas12288 witness model.bin -o model.witness.json
+  atlas12288 witness --tree model.bin -o model.witness.json
+  atlas12288 witness *.parquet > tables.witnesses
+  tar c folder | atlas12288 witness -
+  atlas12288 witness --tree data -o data.atlas.json
+  atlas12288 witness --update --tree data -o data.atlas.json
+  atlas12288 witness --exclude '*.log' --exclude '/cache/' data -o data.atlas.json
+  atlas12288 witness s3://bucket/data -o data.atlas.json
+  atlas12288 witness --format sha256sum data > SHA256SUMS
+
+\b
+Exit codes: 0 all files witnessed; 2 a file could not be read.""",
+)
+@click.argument("files", metavar="PATH...", nargs=-1, required=True, type=file_name)
+@click.option(
+    "--tree",
+    is_flag=True,
+    help="Tree witnesses; with -o OUT their leaves go to OUT.atlas.leaves.",
+)
+@threads_option
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=file_name,
+    help="Write the witnesses to this file, whole or not at all; - is standard output.",
+)
+@manifest_options
+@json_option
+def command(
+    files: tuple[str, ...],
+    tree: bool,
+    threads: int | None,
+    output: str | None,
+    as_json: bool,
+    **of_manifests: Any,
+) -> int:
+    """Print the witness of each file: one line of JSON with length, residue, SHA-256 digest, time.
+
+    With --tree the digest is the root of a Merkle tree over windows of 12,288 bytes: with its
+    leaves beside the witness, verify and locate find what changed, and prove proves a window.
+    Where a file cannot be read its line is null, so that lines and files stay paired; with -o
+    nothing is written then.
+
+    If a PATH is a folder or a URL, or OUT ends in .atlas.json, then one manifest is made of all
+    files: verify says later which of them changed, are missing, or were added. It has no time, so
+    that the same files give the same manifest. The paths in it are relative to the folder, or to
+    the current folder where there are several. An .atlasignore in the folder holds rules of
+    gitignore for what is left out. A run that was stopped after some seconds goes on where it was,
+    with the state that it keeps in your state folder, or in FILE of --state; it says so.
+    """
+    output = output_file(output, as_json)
+    if manifests.is_wanted(files, output, of_manifests):
+        from . import witness_manifest
+
+        return witness_manifest.witness(
+            witness_manifest.Wanted(
+                paths=files,
+                tree=tree,
+                threads=threads,
+                output=output,
+                as_json=as_json,
+                **of_manifests,
+            )
+        )
+    return _witness_files(files, tree, threads, output, as_json)
+
+
+def _witness_files(
+    files: tuple[str, ...], tree: bool, threads: int | None, output: str | None, as_json: bool
+) -> int:
+    """A witness of each file."""
+    if threads is not None and not tree:
+        raise click.UsageError("--threads needs --tree: a flat witness is one chain of hashes")
+
+    def make_tree(leaves: Callable[[bytes], object] | None) -> _Make:
+        return lambda name, advance: tree_witness_file(
+            name, threads=threads, leaves=leaves, advance=advance
+        )
+
+    with ExitStack() as stack:
+        outputs = [] if output is None else _outputs(files, output, tree, stack)
+        report = stack.enter_context(Report(as_json, expected_bytes(list(files))))
+        if output is None:
+            _witness_all(files, make_tree(None) if tree else witness_file, report.line, report)
+            return report.code
+        try:
+            with atomic_write_all(*outputs) as written:
+                make = make_tree(written[-1].write) if tree else witness_file
+                write = written[0].write
+                _witness_all(files, make, lambda line: write(f"{line}\n".encode()), report)
+                if report.code == COULD_NOT_CHECK:
+                    raise FileError("not written, because a file could not be read")
+        except FileError as error:
+            report.error(output, str(error))
+    return report.code
+
+
+def _outputs(files: tuple[str, ...], output: str, tree: bool, stack: ExitStack) -> list[Target]:
+    """The witness file, and the leaves beside it where there are trees.
+
+    Raises:
+        click.UsageError: one of them cannot be written, or what is there is not ours.
+    """
+    from ...manifest._kinds import WITNESSES, leaves_of
+
+    kinds = {output: WITNESSES}
+    if tree:
+        kinds[leaves_name(output)] = leaves_of(output)
+    return [output_at("-o", name, kind, files, stack) for name, kind in kinds.items()]
+
+
+def _witness_all(
+    files: tuple[str, ...], make: _Make, write_line: Callable[[str], object], report: Report
+) -> None:
+    for name in files:
+        witness, reason = None, None
+        try:
+            witness = make(name, report.advance)
+        except FileError as error:
+            reason = str(error)
+            report.error(name, reason)
+        line = witness_line(witness)
+        write_line(line)
+        report.item({"file": name, "witness": json.loads(line), "error": reason})

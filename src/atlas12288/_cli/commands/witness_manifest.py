@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part of `atlas12288 witness` that makes manifests."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+
+from ..._errors import WitnessError
+from ..._files import STDIN, FileError, RegularFile
+from ..._native import DIGEST_BYTES
+from ..._outputs import OutputKind, Target, atomic_write_all
+from ..._sums import read_sums, sums_line
+from ...manifest._beside import is_url, leaves_name
+from ..console import Report, shown
+from ..manifests import content, counted, is_folder, source_at, streams
+from ..witness_files import ONLY_ROOT_IS_URL, output_at
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from ...manifest._entries import Entry
+    from ...manifest._generate import Outcome
+    from ...manifest._sources.source import Source
+    from ...manifest._statement import Options
+
+
+def _is_list(file: RegularFile) -> bool:
+    found = False
+    for _, one in read_sums(file.chunks()):
+        if one is None:
+            return False
+        found = True
+    return found
+
+
+_SUMS: Final = OutputKind("list of sha256sum", _is_list)
+
+
+def _may_be_leaves(file: RegularFile) -> bool:
+    return file.size % DIGEST_BYTES == 0
+
+
+class Wanted(NamedTuple):
+    """The options of `witness` for a manifest."""
+
+    paths: tuple[str, ...]
+    tree: bool
+    threads: int | None
+    output: str | None
+    as_json: bool
+    exclude: tuple[str, ...]
+    symlinks: str | None
+    links_below: tuple[str, ...]
+    no_flat: bool
+    update: bool
+    state: str | None
+    ignore_ctime: bool
+    allow_cache: bool
+    scheduler: str | None
+    form: str | None
+
+    @property
+    def as_sums(self) -> bool:
+        """Is it to be a list of sha256sum?"""
+        return self.form == "sha256sum"
+
+
+def witness(wanted: Wanted) -> int:
+    """Makes the manifest.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        click.UsageError: the options do not fit each other.
+    """
+    _require_sense(wanted)
+    # Said first: what else is wrong with a name that was mistyped is of no help.
+    if gone := [path for path in wanted.paths if not (is_url(path) or os.path.lexists(path))]:
+        return _refused(wanted, gone)
+    try:
+        root, below = _root_and_paths(wanted.paths)
+    except WitnessError as error:
+        raise click.UsageError(f"{error}; run it in the folder that the paths are in") from error
+    with ExitStack() as stack:
+        sums = _require_outputs(wanted, stack)
+        report = stack.enter_context(Report(wanted.as_json, None))
+        try:
+            client = None
+            if wanted.scheduler is not None:
+                from ...manifest._hashing.cluster import connect
+
+                client = stack.enter_context(connect(wanted.scheduler))
+            outcome = _Making(wanted, root, below, report, client, sums).run()
+        except (FileError, ImportError, ValueError) as error:
+            reason = " ".join(str(error).split())  # what libraries say may have several lines
+            report.error(_name(wanted, root), reason)
+            report.document(_document(wanted, root, None, reason))
+        else:
+            wanting = _not_written(outcome)
+            if wanting is not None:
+                report.error("standard output" if wanted.output is None else wanted.output, wanting)
+            report.document(_document(wanted, root, outcome, wanting))
+    return report.code
+
+
+def _refused(wanted: Wanted, gone: list[str]) -> int:
+    """Say which paths are not there; give the exit code."""
+    reason = os.strerror(errno.ENOENT)
+    with Report(wanted.as_json, None) as report:
+        for path in gone:
+            report.error(path, reason)
+        report.document(_document(wanted, gone[0], None, reason))
+    return report.code
+
+
+def _not_written(outcome: "Outcome") -> str | None:
+    """Why there is no manifest."""
+    if outcome.errors == 0:
+        return None
+    paths = "1 path" if outcome.errors == 1 else f"{outcome.errors:,} paths"
+    return f"not written, because {paths} could not be read"
+
+
+def _require_sense(wanted: Wanted) -> None:
+    if wanted.no_flat and not wanted.tree:
+        raise click.UsageError("--no-flat needs --tree: a file needs a digest")
+    if wanted.as_sums and wanted.tree:
+        raise click.UsageError("--format sha256sum has flat digests alone: not with --tree")
+    if wanted.update and (wanted.output is None or wanted.as_sums):
+        raise click.UsageError("--update needs -o with a manifest, which has what is known")
+    if wanted.state is not None:
+        _require_sense_of_state(wanted, wanted.state)
+    if wanted.ignore_ctime and (wanted.output is None or wanted.as_sums):
+        raise click.UsageError("--ignore-ctime needs -o with a manifest, as --update does")
+    if wanted.links_below and wanted.symlinks != "follow":
+        raise click.UsageError("--links-below needs --symlinks follow: others lead nowhere")
+    if wanted.links_below and any(map(is_url, (*wanted.paths, *wanted.links_below))):
+        raise click.UsageError("--links-below is for folders of this machine: not with a URL")
+    if wanted.as_json and wanted.output is None:
+        raise click.UsageError("--json needs -o: what is printed without it is the manifest")
+    if STDIN in wanted.paths:
+        raise click.UsageError("a manifest is of files and folders, not of standard input (-)")
+    urls = [path for path in wanted.paths if is_url(path)]
+    if urls and len(wanted.paths) > 1:
+        raise click.UsageError(f"a URL is witnessed alone: {shown(urls[0])}")
+
+
+def _require_sense_of_state(wanted: Wanted, state: str) -> None:
+    if wanted.output is None or wanted.as_sums:
+        raise click.UsageError("--state needs -o with a manifest")
+    if is_url(state):
+        raise click.UsageError(f"--state {shown(state)}: {ONLY_ROOT_IS_URL}")
+    for other in (wanted.output, leaves_name(wanted.output)):
+        if os.path.realpath(other) == os.path.realpath(state):
+            raise click.UsageError(f"--state {shown(state)}: is {shown(other)}, must be another")
+
+
+def _require_outputs(wanted: Wanted, stack: ExitStack) -> Target | None:
+    """Refuses outputs that cannot be written before any work is done; gives the list of sums."""
+    from ...manifest._kinds import WITNESSES, leaves_of
+
+    output = wanted.output
+    if output is None:
+        return None
+    inputs = [path for path in wanted.paths if not is_url(path)]
+    if wanted.as_sums:
+        return output_at("-o", output, _SUMS, inputs, stack)
+    with ExitStack() as before:  # the run itself holds them
+        output_at("-o", output, WITNESSES, inputs, before)
+        if wanted.tree:
+            # The run holds them against the manifest, which takes time and is needed once.
+            leaves = leaves_of(output)._replace(is_one=_may_be_leaves)
+            output_at("-o", leaves_name(output), leaves, inputs, before)
+    return None
+
+
+def _root_and_paths(paths: tuple[str, ...]) -> tuple[str, tuple[bytes, ...]]:
+    """The folder that paths in the manifest are relative to, and what it is of."""
+    from ...manifest._paths import below
+
+    if len(paths) == 1 and (is_url(paths[0]) or is_folder(paths[0])):
+        return paths[0], ()
+    return ".", below(map(os.fsencode, paths), "PATH")
+
+
+class _Making:
+    def __init__(
+        self,
+        wanted: Wanted,
+        root: str,
+        below: tuple[bytes, ...],
+        report: Report,
+        client: "Client | None",
+        sums: Target | None,
+    ) -> None:
+        self._wanted = wanted
+        self._root = root
+        self._below = below
+        self._report = report
+        self._client = client
+        self._sums = sums
+
+    def run(self) -> "Outcome":
+        from ...manifest._generate import options_of
+        from ...manifest._sources.links import folders_outside
+        from ...manifest._statement import SYMLINKS
+
+        wanted = self._wanted
+        source = source_at(self._root, self._below, self._report, allow_cache=wanted.allow_cache)
+        options = options_of(
+            source,
+            tree=wanted.tree,
+            flat=not wanted.no_flat,
+            symlinks=wanted.symlinks or SYMLINKS[0],
+            exclude=wanted.exclude,
+            paths=self._below,
+            links_below=folders_outside(self._root, wanted.links_below, "--links-below"),
+        )
+        if wanted.output is not None and not wanted.as_sums:
+            return self._write(source, options, wanted.output)
+        return self._print(source, options)
+
+    def _write(self, source: "Source", options: "Options", output: str) -> "Outcome":
+        """The manifest as a file."""
+        from ...manifest._generate import generate_manifest
+
+        wanted, report = self._wanted, self._report
+        outcome = generate_manifest(
+            source,
+            options,
+            output,
+            leaves=leaves_name(output) if wanted.tree else None,
+            state=wanted.state or True,
+            update=wanted.update,
+            ignore_ctime=wanted.ignore_ctime,
+            threads=wanted.threads,
+            client=self._client,
+            problem=self._problem,
+            expect=report.expect,
+            advance=report.advance,
+            note=lambda text: report.warning(output, text),
+            streams=streams(),
+        )
+        if outcome.errors == 0:
+            known = f"; {outcome.read:,} read, {outcome.known:,} known" if wanted.update else ""
+            if outcome.by_ctime > 0:
+                known += f"; {counted(outcome.by_ctime, 'file')} read for the ctime alone"
+            found = content(outcome.files, outcome.links, outcome.bytes)
+            left_out = "".join(f"; {each}" for each in _excluded(options, outcome))
+            report.line(f"{shown(output)}: {found}{known}{left_out}")
+        return outcome
+
+    def _print(self, source: "Source", options: "Options") -> "Outcome":
+        """The manifest on standard output, or the list of sums there or as a file."""
+        from ...manifest._generate import generate_entries
+        from ...manifest._statement import bounded, write_statement
+
+        wanted, report = self._wanted, self._report
+        outcome, entries = generate_entries(
+            source,
+            options,
+            outputs=() if wanted.output is None else (wanted.output,),
+            threads=wanted.threads,
+            client=self._client,
+            problem=self._problem,
+            expect=report.expect,
+            advance=report.advance,
+            note=lambda text: report.warning(_name(wanted, self._root), text),
+            streams=streams(),
+        )
+        if outcome.errors > 0:
+            return outcome
+        for each in _excluded(options, outcome):
+            report.warning(_name(wanted, self._root), each)
+        if wanted.as_sums and outcome.files == 0:
+            links = counted(outcome.links, "symbolic link")
+            raise FileError(f"has no file that sha256sum could read, only {links}")
+        if not wanted.as_sums:
+            report.raw(bounded(write_statement(options, entries)))
+            return outcome
+        if self._sums is None:
+            report.raw(_sums(entries))
+        else:
+            with atomic_write_all(self._sums) as (file,):
+                file.writelines(_sums(entries))
+        if outcome.links:
+            links = f"{outcome.links:,} symbolic links" if outcome.links > 1 else "a symbolic link"
+            report.warning(_name(wanted, self._root), f"{links} left out: sha256sum reads files")
+        return outcome
+
+    def _problem(self, path: bytes, reason: str) -> None:
+        self._report.error(os.fsdecode(path), reason)
+
+
+def _sums(entries: "tuple[Entry, ...]") -> Iterator[bytes]:
+    for entry in entries:
+        if entry.sha256 is not None:
+            yield sums_line(entry.sha256, entry.path) + b"\n"
+
+
+def _excluded(options: "Options", outcome: "Outcome") -> Iterator[str]:
+    """What is said of the rules in force, by where they are from: how much each kind left out."""
+    from ...manifest._sources.rules import IGNORE_FILE
+
+    counts = (outcome.own_rules, len(options.exclude) - outcome.own_rules)
+    for rules, own, origin in zip(counts, (True, False), (IGNORE_FILE, "--exclude"), strict=True):
+        if rules > 0:
+            paths = sum(each.paths for each in outcome.excluded if each.own == own)
+            many = "no path" if paths == 0 else counted(paths, "path")
+            yield f"left out by {counted(rules, 'rule')} of {origin}: {many}"
+
+
+def _name(wanted: Wanted, root: str) -> str:
+    return wanted.paths[0] if len(wanted.paths) == 1 else root
+
+
+def _document(
+    wanted: Wanted, root: str, outcome: "Outcome | None", error: str | None
+) -> dict[str, object]:
+    from ...manifest._generate import Outcome
+
+    fields: dict[str, object] = {"manifest": wanted.output, "root": root}
+    fields |= dict.fromkeys(Outcome._fields) if outcome is None else outcome._asdict()
+    if outcome is not None:
+        fields["excluded"] = [each._asdict() for each in outcome.excluded]
+    return fields | {"error": error}

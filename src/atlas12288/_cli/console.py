@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every command shares: verdicts, errors, JSON, progress and the exit code of one run."""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, TextIO
+
+import click
+
+from .._files import shown as shown
+from ..manifest._paths import to_json
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from .._tree_files import Run
+
+PROGRAM: Final = "atlas12288"
+# Exit codes. A greater one wins over a smaller one.
+HOLDS: Final = 0
+DOES_NOT_HOLD: Final = 1
+COULD_NOT_CHECK: Final = 2
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
+
+PROGRESS_AFTER_S: Final = 1.0
+RANGES_SHOWN: Final = 20
+# Fields that hold words. Every other text is a name, which may hold any bytes.
+_WORDS: Final = ("error", "reason")
+
+
+# The name of a file. Judged when it is read: click would refuse the whole command for one bad file.
+file_name = click.Path(readable=False)
+files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=file_name)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def range_lines(
+    ranges: Iterable["Run"], count: int, windows: int, of: int, more: str = ""
+) -> Iterator[str]:
+    """The lines of text on where a file differs.
+
+    Args:
+        ranges: the first `RANGES_SHOWN` of them, or more.
+        count: how many there are.
+        windows: how many windows differ.
+        of: how many windows there are.
+        more: what is said of the ranges that are not shown.
+    """
+    yield f"  windows  {windows} of {of} differ:"
+    for first, stop, start, end in islice(ranges, RANGES_SHOWN):
+        which = f"window {first}" if stop == first + 1 else f"windows {first} to {stop - 1}"
+        yield f"           bytes [{start}, {end})  {which}"
+    if count > RANGES_SHOWN:
+        yield f"           and {count - RANGES_SHOWN} more ranges{more}"
+
+
+def _as_json(fields: Mapping[str, object]) -> str:
+    """Return fields as a JSON object in whole characters, which all readers of JSON take.
+
+    A name that is not UTF-8 stands as hex, under its key with `Hex` at the end, as in manifests.
+    """
+    return json.dumps(_whole(fields))
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(_whole_field(str(key), each) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return [_whole(each) for each in value]
+    return value
+
+
+def _whole_field(key: str, value: object) -> tuple[str, object]:
+    if not isinstance(value, str):
+        return key, _whole(value)
+    if key in _WORDS:
+        return key, value.encode("utf-8", "backslashreplace").decode()
+    return to_json(key, value.encode("utf-8", "surrogateescape"))
+
+
+def _printable(lines: bytes) -> bytes:
+    """Lines for a terminal: what cannot be printed is escaped as in JSON, which keeps its value."""
+    text = lines.decode("utf-8", "surrogateescape")
+    return "".join(
+        each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
+    ).encode()
+
+
+def complain(subject: str, reason: str) -> None:
+    """One line on standard error."""
+    click.echo(f"{PROGRAM}: {shown(subject)}: {reason}", err=True)
+
+
+def shows_progress() -> bool:
+    """Whether the progress bar has a terminal to appear on."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _has_colour(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class Report:
+    """The output of one run of a command.
+
+    Verdicts go to standard output, as lines or as one JSON array; errors and the progress bar to
+    standard error. `code` is the exit code so far.
+
+    Args:
+        as_json: print a JSON array of items instead of lines.
+        total: the bytes that will be read, None where that is unknown; for the progress bar.
+    """
+
+    def __init__(self, as_json: bool, total: int | None) -> None:
+        self.code = HOLDS
+        self.colour = _has_colour(sys.stdout)
+        self._on_terminal = sys.stdout.isatty()
+        self._as_json = as_json
+        self._items = 0
+        self._list_separator = ""
+        self._bar = _ProgressBar(total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.hide()
+        if self._items and kind is None:
+            sys.stdout.write("\n]\n")
+
+    def advance(self, count: int) -> None:
+        """`count` more bytes were read; any thread may say so."""
+        self._bar.advance(count)
+
+    def listed(self, files: int) -> None:
+        """So many files were found so far; what is read is not known yet."""
+        self._bar.listed(files)
+
+    def expect(self, total: int) -> None:
+        """All files were found: `total` bytes will be read."""
+        self._bar.expect(total)
+
+    def verdict(self, holds: bool) -> None:
+        """Counts a verdict for the exit code."""
+        if not holds:
+            self.code = max(self.code, DOES_NOT_HOLD)
+
+    def undecided(self) -> None:
+        """Counts for the exit code that there is no verdict, which standard output tells."""
+        self.code = COULD_NOT_CHECK
+
+    def error(self, name: str, reason: str) -> None:
+        """Something could not be checked: says so, and counts for the exit code."""
+        self.warning(name, reason)
+        self.code = COULD_NOT_CHECK
+
+    def warning(self, name: str, reason: str) -> None:
+        """Says something as `error` does; it does not count for the exit code."""
+        self._bar.make_way(sys.stderr)
+        sys.stdout.flush()  # keeps the order where both streams are one
+        complain(name, reason)
+
+    def line(self, text: str, good: bool | None = None, verdict: str = "", more: str = "") -> None:
+        """One line of text (not with `as_json`).
+
+        Args:
+            text: the start of the line.
+            good: colour of the verdict on a terminal: green, red, or none where None.
+            verdict: the middle of the line.
+            more: the end of the line.
+        """
+        if not self._as_json:
+            if verdict and good is not None and self.colour:
+                verdict = click.style(verdict, fg="green" if good else "red")
+            self._bar.make_way(sys.stdout)
+            sys.stdout.write(f"{text}{verdict}{more}\n")
+
+    def raw_line(self, line: bytes) -> None:
+        """One line of bytes that must not be escaped but for a terminal (not with `as_json`)."""
+        if not self._as_json:
+            self._bar.make_way(sys.stdout)
+            sys.stdout.buffer.write((_printable(line) if self._on_terminal else line) + b"\n")
+
+    def raw(self, parts: Iterable[bytes]) -> None:
+        """Bytes that must not be escaped, whatever they are, but for a terminal: it obeys some."""
+        self._bar.make_way(sys.stdout)
+        sys.stdout.flush()
+        sys.stdout.buffer.writelines(map(_printable, parts) if self._on_terminal else parts)
+
+    def item(self, fields: Mapping[str, object]) -> None:
+        """One element of the JSON array (only with `as_json`)."""
+        if self._as_json:
+            self._write_separator()
+            sys.stdout.write(_as_json(fields))
+
+    def document(self, fields: Mapping[str, object]) -> None:
+        """A JSON object that stands alone, not in an array (only with `as_json`)."""
+        if self._as_json:
+            sys.stdout.write(_as_json(fields) + "\n")
+
+    def begin_item(self, name: str, list_key: str) -> None:
+        """Begins an element that has a list too long to hold (only with `as_json`)."""
+        if self._as_json:
+            self._write_separator()
+            begin = _as_json({"file": name}).removesuffix("}")
+            sys.stdout.write(f'{begin}, "{list_key}": [')
+            self._list_separator = ""
+
+    def extend_item(self, values: Iterable[int | list[int]]) -> None:
+        """Adds integers, or lists of them, to the list of the element that `begin_item` began."""
+        if self._as_json:
+            sys.stdout.write(self._list_separator + ", ".join(map(str, values)))
+            self._list_separator = ", "
+
+    def end_item(self, fields: Mapping[str, object]) -> None:
+        """Ends the element that `begin_item` began, with its other fields."""
+        if self._as_json:
+            sys.stdout.write("], " + _as_json(fields).removeprefix("{"))
+
+    def _write_separator(self) -> None:
+        self._bar.make_way(sys.stdout)
+        sys.stdout.write(",\n" if self._items else "[\n")
+        self._items += 1
+
+
+class _ProgressBar:
+    """A bar with bytes per second on standard error, when that is a terminal.
+
+    It appears when work has gone on for a second without a line on the same terminal: where lines
+    come quickly, they are the progress.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        self._total = total
+        self._done = 0
+        self._listing = False  # are files counted, not bytes?
+        self._wanted = shows_progress()
+        self._lock = threading.RLock()  # bytes are counted by the threads that read them
+        self._appear_at = time.monotonic() + PROGRESS_AFTER_S
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def advance(self, count: int) -> None:
+        if not self._wanted:
+            return
+        with self._lock:
+            self._done += count
+            self._update()
+
+    def listed(self, files: int) -> None:
+        if not self._wanted:
+            return
+        with self._lock:
+            self._listing = True
+            self._done = files
+            self._update()
+
+    def expect(self, total: int) -> None:
+        with self._lock:
+            self.hide()
+            self._listing = False
+            self._total = total
+            self._done = 0
+
+    def _update(self) -> None:
+        if self._progress is None and time.monotonic() >= self._appear_at:
+            self._show()
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=self._done)
+
+    def make_way(self, stream: TextIO | None) -> None:
+        """Called before a line is written: it must not run into the bar."""
+        if self._wanted and stream is not None and stream.isatty():
+            with self._lock:
+                self.hide()
+                self._appear_at = time.monotonic() + PROGRESS_AFTER_S
+
+    def hide(self) -> None:
+        with self._lock:
+            if self._progress is not None:
+                self._progress.stop()
+                self._progress = None
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            ProgressColumn,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns: tuple[ProgressColumn, ...] = (
+            (SpinnerColumn(), TextColumn("{task.completed:,} files found"))
+            if self._listing
+            else (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        )
+        self._progress = Progress(
+            *columns,
+            console=Console(stderr=True),
+            transient=True,
+            # Standard output is a channel of its own, whatever the bar does.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task(
+            "", total=None if self._listing else self._total, completed=self._done
+        )
+        self._progress.start()

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `witness` and `verify` share for manifests: names, sources, options."""
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from .._files import STDIN
+from ..manifest._beside import SUFFIX, is_url
+from .console import Report, file_name
+
+if TYPE_CHECKING:
+    from ..manifest._sources.rules import Rules
+    from ..manifest._sources.source import Found, Problem, Source
+
+_TOLD_EVERY: Final = 100  # files, while they are listed
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+allow_cache_option: Final = click.option(
+    "--allow-cache",
+    is_flag=True,
+    help="Manifest: read what a URL such as simplecache::s3://bucket keeps on this machine.",
+)
+_FORMATS: Final = ("manifest", "sha256sum")
+_OPTIONS: Final = (
+    click.option(
+        "--exclude",
+        metavar="RULE",
+        multiple=True,
+        help="Manifest: leave out what matches this gitignore rule; may be given several times.",
+    ),
+    click.option(
+        "--symlinks",
+        type=click.Choice(("record", "follow", "error")),
+        help="Manifest: record where symbolic links lead (default), follow them inside the folder, "
+        "or refuse them.",
+    ),
+    click.option(
+        "--links-below",
+        metavar="DIR",
+        multiple=True,
+        type=file_name,
+        help="Manifest: links that are followed may lead below this folder too; may be given "
+        "several times.",
+    ),
+    click.option(
+        "--no-flat",
+        is_flag=True,
+        help="Manifest: with --tree, no SHA-256 of whole files, which one core must hash.",
+    ),
+    click.option(
+        "--update",
+        is_flag=True,
+        help="Manifest: read only files whose size, modification time or ctime changed.",
+    ),
+    click.option(
+        "--ignore-ctime",
+        is_flag=True,
+        help="Manifest: a file whose ctime alone changed, as by hard links of a backup, is known.",
+    ),
+    click.option(
+        "--state",
+        metavar="FILE",
+        type=click.Path(readable=False),
+        help="Manifest: keep here what --update and the run after a killed one need; in your own "
+        "state folder if not given.",
+    ),
+    allow_cache_option,
+    click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Manifest: hash on the Dask cluster of this scheduler, for example tcp://host:8786.",
+    ),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(_FORMATS),
+        help="Manifest: sha256sum writes a list for sha256sum -c instead.",
+    ),
+)
+
+
+def manifest_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The options of `witness` that are for manifests alone; None, False or () if not given."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def is_wanted(paths: tuple[str, ...], output: str | None, options: dict[str, object]) -> bool:
+    """Is one manifest wanted, and not a witness of each file?
+
+    Args:
+        paths: what is witnessed.
+        output: the value of -o.
+        options: those of `manifest_options`.
+
+    Raises:
+        click.UsageError: an option was given that only a manifest has, and none is wanted.
+    """
+    if output is not None and output.endswith(SUFFIX):
+        return True
+    if options["form"] is not None or any(is_url(path) or is_folder(path) for path in paths):
+        return True
+    for name, value in options.items():
+        if value:
+            option = name.replace("_", "-")
+            raise click.UsageError(
+                f"--{option} is for manifests: of a folder, or with -o NAME{SUFFIX}"
+            )
+    return False
+
+
+def is_folder(name: str) -> bool:
+    """Is it the path of a folder?"""
+    return name != STDIN and Path(name).is_dir()
+
+
+def streams() -> frozenset[tuple[int, int]]:
+    """Device and inode of the files that standard output and standard error are: what is printed is
+    no part of a folder either."""
+    found = set()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # closed, or of no file
+            status = os.fstat(stream.fileno())
+            if stat.S_ISREG(status.st_mode):
+                found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
+def source_at(
+    root: str, paths: tuple[bytes, ...], report: Report, *, allow_cache: bool
+) -> "Source":
+    """The folder or storage; its listing is shown while it goes on. As `api.open_source`."""
+    from ..manifest._manifest import open_source
+
+    return _CountedSource(open_source(root, paths, allow_cache=allow_cache), report)
+
+
+class _CountedSource:
+    """A source that tells the report how many files were found so far."""
+
+    def __init__(self, source: "Source", report: Report) -> None:
+        self._source = source
+        self._report = report
+        self.name = source.name
+        self.open = source.open
+        self.read_small = source.read_small
+        self.readers = getattr(source, "readers", None)
+        self.is_stream = getattr(source, "is_stream", None)
+
+    def list(self, rules: "Rules", problem: "Problem") -> "Iterator[Found]":
+        for count, found in enumerate(self._source.list(rules, problem), 1):
+            if count % _TOLD_EVERY == 0:
+                self._report.listed(count)
+            yield found
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Another machine has no terminal, and needs only what reads.
+        return _itself, (self._source,)
+
+
+def _itself(source: "Source") -> "Source":
+    return source
+
+
+def amount(count: int) -> str:
+    """A number of bytes for people: 999 B, 3.2 GB."""
+    size, unit = float(count), 0
+    while size >= 999.95 and unit < len(_UNITS) - 1:
+        size /= 1000
+        unit += 1
+    return f"{count} B" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
+
+
+def counted(count: int, one: str) -> str:
+    """A number of things for people: 1 file, 2,000 links."""
+    return f"1 {one}" if count == 1 else f"{count:,} {one}s"
+
+
+def content(files: int, links: int, size: int) -> str:
+    """What a manifest is of, for people: 3 files, 1 link, 12 B. Where there are links alone, no
+    content was read, and that is said."""
+    text = counted(files, "file")
+    if links > 0:
+        text += f", {counted(links, 'link')}"
+    return f"{text}, {amount(size)}" if files > 0 else f"{text}; no content was read"

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands about witnesses share: witness files, the leaves beside them, options."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain, islice
+from typing import Final
+
+import click
+
+from .._errors import WitnessError
+from .._files import STDIN, FileError, RegularFile, read_chunks, shown
+from .._outputs import OutputKind, Target
+from .._sums import read_sums
+from .._tree import TreeWitness, witness_from_json
+from .._tree_files import Leaves, leaves_of
+from .._witness import Witness
+from ..manifest._beside import is_url, leaves_name
+from .console import file_name
+
+# A canonical witness has less than 300 bytes; a file with more for each FILE is something else.
+LINE_MOST_BYTES: Final = 1024
+_NO_WITNESS: Final = "null"  # stands for a file that could not be read: lines and files stay paired
+ONLY_ROOT_IS_URL: Final = (
+    "is a URL, must be a file of this machine: only what is witnessed may be elsewhere"
+)
+# The keys of a manifest; a witness has none of them.
+_MANIFEST: Final = re.compile(rb'\s*\{\s*"(?:_type|predicate|predicateType|subject)"\s*:')
+_DATASET: Final = re.compile(rb'"type"\s*:\s*"atlas12288/(?:array|tensors|table)/v1"')
+_SUMS_LOOKED_AT: Final = 10  # lines: a list may begin with comments and lines that are none
+
+threads_option = click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="How many threads hash the windows; one for each core if not given.",
+)
+leaves_option = click.option(
+    "--leaves",
+    "sidecar",
+    metavar="LEAVES",
+    type=file_name,
+    help="The leaves of WITNESS, where they are not beside it.",
+)
+
+
+def witness_line(witness: Witness | TreeWitness | None) -> str:
+    """The line of a witness file, without its end; None stands for a file that was not read."""
+    return _NO_WITNESS if witness is None else witness.to_json()
+
+
+def read_whole(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> bytearray:
+    """Return the bytes of a file of at most `most`.
+
+    Raises:
+        FileError: not readable, or longer; then it says that it must be what `rule` says.
+    """
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > most:
+            raise FileError(f"is not {rule}: too long")
+    return data
+
+
+def read_text(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> str:
+    """Return the text of a file of at most `most` bytes.
+
+    Raises:
+        FileError: as `read_whole`, or it is no text.
+    """
+    data = read_whole(chunks, most, rule)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileError(f"is not {rule}: {error}") from error
+
+
+def open_witnesses(
+    name: str, opened: Callable[[os.stat_result], object] | None = None
+) -> tuple[bool, Iterator[bytes | memoryview]]:
+    """Whether a file is a manifest, by how it begins, and all its bytes.
+
+    Args:
+        name: of the file.
+        opened: as for `read_chunks`.
+
+    Raises:
+        FileError: not readable; also from the iterator.
+    """
+    if is_url(name):
+        raise FileError(ONLY_ROOT_IS_URL)
+    chunks = read_chunks(name, opened=opened, or_pipe=True)
+    head = bytes(next(chunks, b""))
+    return _MANIFEST.match(head) is not None, chain((head,), chunks)
+
+
+def looks_like(head: bytes) -> str | None:
+    """Return what a file is that begins so, in words; None where it is nothing of ours."""
+    if _MANIFEST.match(head) is not None:
+        return "a manifest"
+    first, *_ = head.splitlines() or [b""]
+    if _DATASET.search(head, 0, LINE_MOST_BYTES) is not None:
+        return "a witness of a dataset"
+    try:
+        if first.strip() == _NO_WITNESS.encode() or not isinstance(_read_line(first.decode()), str):
+            return "a witness file"
+    except UnicodeDecodeError:
+        return None
+    sums = islice(read_sums((head,)), _SUMS_LOOKED_AT)
+    return "a list of SHA-256 sums" if any(found is not None for _, found in sums) else None
+
+
+def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
+    """Return what was probably meant, where a file that must be a witness file or manifest is none.
+
+    Args:
+        name: the file.
+        head: how it begins; b"" where it is a folder.
+        others: the names that follow it on the command line.
+    """
+    kind = looks_like(head)
+    if kind == "a list of SHA-256 sums":
+        return f"is {kind}: atlas12288 check-sums {shown(name)} checks its files"
+    if kind == "a witness of a dataset":
+        return f"is {kind}: what atlas12288.tensors or atlas12288.tables made verifies it in Python"
+    if kind is not None:
+        return None
+    for other in others:
+        with suppress(FileError):
+            _, chunks = open_witnesses(other)
+            if (its := looks_like(bytes(next(chunks, b"")))) in ("a manifest", "a witness file"):
+                return f"is no witness, and {shown(other)} is {its}: WITNESS is named first"
+    return None
+
+
+def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | str]:
+    """The witnesses of a witness file, or the reason why a line holds none.
+
+    Raises:
+        FileError: not readable, or not `count` lines of text.
+    """
+    is_manifest, chunks = open_witnesses(name)
+    if is_manifest:
+        raise FileError("is a manifest, which verify alone takes; must be a witness file")
+    return parse_witnesses(chunks, count)
+
+
+def parse_witnesses(
+    chunks: Iterable[bytes | memoryview], count: int
+) -> list[Witness | TreeWitness | str]:
+    """The witnesses of a witness file that is being read; as `read_witnesses`."""
+    rule = f"a witness file of {count} lines, one for each FILE"
+    lines = read_text(chunks, count * LINE_MOST_BYTES, rule).splitlines()
+    if len(lines) != count:
+        raise FileError(f"has {len(lines)} witnesses for {count} files, must have one for each")
+    return [_read_line(line) for line in lines]
+
+
+def _read_line(line: str) -> Witness | TreeWitness | str:
+    if line.strip() == _NO_WITNESS:
+        return "has no witness: it could not be read when the witnesses were made"
+    try:
+        return witness_from_json(line)
+    except WitnessError as error:
+        return str(error)
+
+
+def output_file(name: str | None, as_json: bool) -> str | None:
+    """Return the file that `-o` names; None where that is standard output.
+
+    Raises:
+        click.UsageError: it is a URL, or standard output, which JSON needs.
+    """
+    if name is None:
+        return None
+    if is_url(name):
+        raise click.UsageError(f"-o {shown(name)}: {ONLY_ROOT_IS_URL}")
+    if name != STDIN:
+        return name
+    if as_json:
+        raise click.UsageError("-o - is standard output, and so is what --json prints: not both")
+    return None
+
+
+def output_at(
+    option: str, name: str, kind: OutputKind, inputs: Sequence[str], stack: ExitStack
+) -> Target:
+    """Where an output goes, before any work is done.
+
+    Args:
+        option: by which its name was given.
+        name, kind, inputs: as for `Target`.
+        stack: lets go of it.
+
+    Raises:
+        click.UsageError: it cannot be written, or what is there is not ours.
+    """
+    try:
+        return stack.enter_context(Target(name, kind, inputs))
+    except FileError as error:
+        raise click.UsageError(f"{option} {shown(name)}: {error}") from error
+
+
+class InputError(Exception):
+    """A file of witnesses, leaves or a proof that cannot be used.
+
+    Args:
+        name: the file.
+        reason: why.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+
+
+def read_tree_witness(name: str) -> TreeWitness:
+    """The only witness of a witness file.
+
+    Raises:
+        InputError: not readable, or not a single tree witness.
+    """
+    try:
+        (witness,) = read_witnesses(name, 1)
+    except FileError as error:
+        raise InputError(name, str(error)) from error
+    if isinstance(witness, str):
+        raise InputError(name, witness)
+    if not isinstance(witness, TreeWitness):
+        raise InputError(
+            name, f"is a {witness.algorithm} witness, which knows no windows; --tree makes one"
+        )
+    return witness
+
+
+def find_sidecar(witnesses: str) -> str | None:
+    """The sidecar beside a witness file, None where there is none.
+
+    Nobody typed its name: a link there is not followed by those who open it.
+    """
+    name = leaves_name(witnesses)
+    return name if witnesses != STDIN and os.path.lexists(name) else None
+
+
+@contextmanager
+def open_sidecar(
+    name: str, witnesses: Sequence[Witness | TreeWitness | str], *, follow: bool
+) -> Iterator[list[Leaves | None]]:
+    """The leaves of each witness of a witness file, None for what is no tree witness.
+
+    Args:
+        name: of the sidecar.
+        witnesses: those of the witness file.
+        follow: may the sidecar be a symbolic link? Only where a user named it.
+
+    Raises:
+        InputError: not readable, or of another size; the leaves themselves are not read yet.
+    """
+    trees = [witness for witness in witnesses if isinstance(witness, TreeWitness)]
+    try:
+        sidecar = RegularFile(name, follow=follow)
+    except FileError as error:
+        raise InputError(name, str(error)) from error
+    with sidecar:
+        try:
+            found = iter(leaves_of(sidecar, trees))
+        except FileError as error:
+            raise InputError(name, str(error)) from error
+        yield [next(found) if isinstance(each, TreeWitness) else None for each in witnesses]
+
+
+@contextmanager
+def open_only_leaves(witness_name: str, sidecar: str | None) -> Iterator[Leaves]:
+    """The leaves of the only witness of a witness file, checked.
+
+    Args:
+        witness_name: the witness file.
+        sidecar: their file; None for the one beside the witness file.
+
+    Raises:
+        InputError: not a single tree witness, or no leaves, or not its leaves.
+    """
+    witness = read_tree_witness(witness_name)
+    is_named = sidecar is not None
+    sidecar = sidecar or find_sidecar(witness_name)
+    if sidecar is None:
+        raise InputError(
+            witness_name,
+            "has no leaves: witness --tree -o writes them beside it, --leaves names them elsewhere",
+        )
+    with open_sidecar(sidecar, [witness], follow=is_named) as (leaves,):
+        assert leaves is not None
+        check_leaves(sidecar, leaves)
+        yield leaves
+
+
+def check_leaves(sidecar: str, leaves: Leaves) -> None:
+    """Reads leaves whole.
+
+    Raises:
+        InputError: not readable, or not those of the witness.
+    """
+    try:
+        leaves.check()
+    except FileError as error:
+        raise InputError(sidecar, str(error)) from error

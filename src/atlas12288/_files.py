@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files as a source of chunks in constant memory.
+
+Files are read, not mapped: a mapped file that another process shortens kills the reader.
+"""
+
+import errno
+import io
+import os
+import stat
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from unicodedata import category, is_normalized
+
+from ._native import WINDOW_BYTES
+from ._parallel import ring
+from ._witness import Witness, WitnessStream
+
+STDIN = "-"
+# 64 windows: small enough for a second-level cache, large enough that system calls do not count.
+# A whole number of windows, so that a window never spans two chunks.
+CHUNK_BYTES = 64 * WINDOW_BYTES
+
+_KINDS = (
+    (stat.S_ISDIR, "is a directory"),
+    (stat.S_ISFIFO, "is a FIFO"),
+    (stat.S_ISCHR, "is a character device"),
+    (stat.S_ISBLK, "is a block device"),
+    (stat.S_ISSOCK, "is a socket"),
+)
+CHANGED = "changed while it was read"
+
+
+def shown(name: str) -> str:
+    r"""Return a file name for people: one line, and no two names look the same.
+
+    Args:
+        name: a name as Python gives it; bytes that are not UTF-8 are lone surrogates.
+
+    Returns:
+        The name, with a backslash as `\\`, a byte that is not UTF-8 as `\xNN`, and other characters
+        that cannot be printed as in Python's string literals. So are, in a name that is not in
+        Unicode's form NFC, the characters that make it differ: an accent of its own looks like the
+        letter that has it.
+    """
+    composed = is_normalized("NFC", name)
+
+    def escape(character: str) -> str:
+        if character == "\\":
+            return "\\\\"
+        if character.isprintable() and (composed or _stands_alone(character)):
+            return character
+        if 0xDC80 <= ord(character) <= 0xDCFF:  # PEP 383
+            return f"\\x{ord(character) - 0xDC00:02x}"
+        return character.encode("unicode_escape").decode("ascii")
+
+    return "".join(map(escape, name))
+
+
+def _stands_alone(character: str) -> bool:
+    """Is it a character that NFC neither replaces nor joins with the one before?"""
+    # Marks, and the Hangul vowels and finals, are all that NFC joins with what is before them.
+    joins = category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
+    return not joins and is_normalized("NFC", character)
+
+
+class FileError(Exception):
+    """A file could not be read or written as a whole; `str()` is the reason. It has no code of the
+    contract, so it is no `AtlasError`."""
+
+
+@contextmanager
+def file_errors() -> Iterator[None]:
+    """Turns what the system says of a file into FileError."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(error.strerror or str(error)) from error
+    except (ValueError, RuntimeError) as error:  # a name that holds a NUL, a loop of links
+        raise FileError(str(error)) from error
+
+
+def require_regular(mode: int) -> None:
+    """Refuse, with FileError, the `st_mode` of what is not a regular file."""
+    if stat.S_ISREG(mode):  # by far the most
+        return
+    for is_kind, text in _KINDS:
+        if is_kind(mode):
+            raise FileError(f"{text}; only regular files and standard input ({STDIN}) are read")
+
+
+def is_pipe(status: os.stat_result) -> bool:
+    """Is it a pipe that some process made, such as `<(command)` and `/dev/stdin` of a shell?
+
+    A FIFO with a name in a folder is none: anybody may have put it there, and to open it may hang.
+    """
+    if not stat.S_ISFIFO(status.st_mode):
+        return False
+    ends = os.pipe()
+    try:
+        return os.fstat(ends[0]).st_dev == status.st_dev
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def open_regular(
+    name: str | bytes, *, folder: int | None = None, follow: bool = True, or_pipe: bool = False
+) -> io.FileIO:
+    """Return a regular file, open for reading.
+
+    Args:
+        name: its path.
+        folder: the descriptor of the folder that the path is relative to; None for the current one.
+        follow: may the path be that of a symbolic link?
+        or_pipe: a pipe is taken too.
+
+    Raises:
+        OSError: it cannot be opened.
+        FileError: it is not a regular file.
+    """
+    # O_NONBLOCK: to open a FIFO without a writer would hang.
+    more = os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    # Judged before it is opened, because opening a device can act on it, and again after, because
+    # the name may by then be another file.
+    status = os.stat(name, dir_fd=folder, follow_symlinks=follow)
+    if stat.S_ISLNK(status.st_mode):
+        raise FileError("is a symbolic link, which is not followed")
+    _require_readable(status, or_pipe)
+    file = io.FileIO(
+        name, "rb", opener=lambda path, flags: os.open(path, flags | more, dir_fd=folder)
+    )
+    try:
+        _require_readable(os.fstat(file.fileno()), or_pipe)
+        os.set_blocking(file.fileno(), True)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _require_readable(status: os.stat_result, or_pipe: bool) -> None:
+    if not (or_pipe and is_pipe(status)):
+        require_regular(status.st_mode)
+
+
+def _open_stdin() -> io.FileIO:
+    if sys.stdin is None:
+        raise FileError("standard input is closed")
+    return io.FileIO(sys.stdin.fileno(), "rb", closefd=False)
+
+
+def _fill(file: io.FileIO, buffer: memoryview) -> int:
+    """Reads until the buffer is full or the file ends: a pipe gives a few KiB at a time."""
+    filled = 0
+    while filled < len(buffer):
+        # None: a pipe that another process made non-blocking, and that has nothing to read now.
+        count = file.readinto(buffer[filled:])
+        if count is None:
+            raise FileError(os.strerror(errno.EAGAIN))
+        if count == 0:
+            break
+        filled += count
+    return filled
+
+
+def read_chunks(
+    name: str,
+    advance: Callable[[int], None] | None = None,
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+    buffers: int = 1,
+    or_pipe: bool = False,
+    opened: Callable[[os.stat_result], object] | None = None,
+) -> Generator[memoryview, None, None]:
+    """Yield the bytes of a file, chunk by chunk, in constant memory.
+
+    Args:
+        name: a path, or `-` for standard input. A path must be a regular file.
+        advance: called with the number of bytes after each chunk.
+        chunk_bytes: of each chunk but the last one, which is shorter.
+        buffers: a chunk is valid until this many later ones are taken.
+        or_pipe: a path may be that of a pipe: for what is read once for what it says, such as a
+            list. A file that is witnessed is one that can be read again.
+        opened: called with what the system says of the open file, before the first chunk.
+
+    Yields:
+        The chunks, in order.
+
+    Raises:
+        FileError: not a regular file, not readable, or changed while it was read.
+    """
+    with (
+        file_errors(),
+        _open_stdin() if name == STDIN else open_regular(name, or_pipe=or_pipe) as file,
+    ):
+        before = os.fstat(file.fileno())
+        if opened is not None:
+            opened(before)
+        # Standard input may start anywhere in its file, or be a pipe: its size says nothing.
+        is_whole = name != STDIN and stat.S_ISREG(before.st_mode)
+        size = before.st_size if is_whole else None
+        total = 0
+        if size is not None:
+            chunk_bytes = min(chunk_bytes, size + 1)  # one more, to see that it has grown
+        for buffer in ring(chunk_bytes, buffers):
+            count = _fill(file, buffer)
+            if count == 0:
+                break
+            total += count
+            if size is not None and total > size:
+                raise FileError(f"{CHANGED}: it had {size} bytes, and there are more")
+            yield buffer[:count]
+            if advance is not None:
+                advance(count)
+            if count < len(buffer):
+                break  # the end; another buffer to see it again would cost more than its reading
+        if size is not None and total < size:
+            raise FileError(f"{CHANGED}: it had {size} bytes, and ended after {total}")
+        after = os.fstat(file.fileno())
+        if stat.S_ISREG(before.st_mode) and (
+            (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+        ):
+            raise FileError(CHANGED)
+
+
+class RegularFile:
+    """A regular file of which any part can be read; a context manager that closes it.
+
+    Args:
+        name: its path.
+        folder, follow: as for `open_regular`.
+
+    Attributes:
+        name: as above.
+        status: what the system said of it when it was opened.
+        size: its bytes then.
+
+    Raises:
+        FileError: not a regular file, or not readable; also from `read`.
+    """
+
+    def __init__(self, name: str, *, folder: int | None = None, follow: bool = True) -> None:
+        self.name = name
+        with file_errors():
+            self._file = open_regular(name, folder=folder, follow=follow)
+            self.status = os.fstat(self._file.fileno())
+            self.size = self.status.st_size
+
+    def chunks(self) -> Iterator[bytes]:
+        """All its bytes, from the start to its end, some at a time."""
+        at = 0
+        while part := self.read(at, CHUNK_BYTES):
+            yield part
+            at += len(part)
+
+    def read(self, start: int, count: int) -> bytes:
+        """The bytes from `start` on, `count` of them or those up to the end of the file."""
+        data = bytearray()
+        with file_errors():
+            while part := os.pread(self._file.fileno(), count - len(data), start + len(data)):
+                data += part
+        return bytes(data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def expected_bytes(names: list[str]) -> int | None:
+    """The bytes that reading all `names` will give, None where that cannot be known beforehand."""
+    total = 0
+    for name in names:
+        if name == STDIN:
+            return None
+        with suppress(OSError, ValueError):  # reading it will report it
+            status = Path(name).stat()
+            if stat.S_ISREG(status.st_mode):
+                total += status.st_size
+    return total
+
+
+def require_writable(name: str, inputs: list[str]) -> None:
+    """Refuses an output file that could not be written, before any work is done.
+
+    Args:
+        name: the file to be written.
+        inputs: files that are read; none of them may be replaced.
+
+    Raises:
+        FileError: not a regular file, one of the inputs, or in a folder that cannot be written.
+    """
+    with file_errors():
+        target = Path(name).resolve()
+        if not target.parent.is_dir():
+            raise FileError(f"the folder {shown(str(target.parent))} does not exist")
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise FileError(f"the folder {shown(str(target.parent))} is not writable")
+        if target.is_symlink():  # from Python 3.13 on, resolve() says nothing of a loop
+            raise FileError(os.strerror(errno.ELOOP))
+        if not target.exists():
+            return
+        if not target.is_file():
+            raise FileError("is not a regular file, and is not replaced")
+        for source in map(Path, inputs):
+            if str(source) != STDIN and source.exists() and source.samefile(target):
+                raise FileError("is also read, and is not replaced")
+
+
+def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:
+    """The witness of a file, in constant memory.
+
+    Args:
+        name: a path, or `-` for standard input.
+        advance: called with the number of bytes after each chunk.
+
+    Raises:
+        FileError: as `read_chunks`.
+    """
+    stream = WitnessStream()
+    for chunk in read_chunks(name, advance):
+        stream.update(chunk)
+    return stream.witness()

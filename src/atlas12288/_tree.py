@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tree witnesses: the Merkle Tree Hash of RFC 9162, section 2.1.1, over windows of 12,288 bytes.
+
+They say which windows changed, follow changes in a time that does not depend on the length, and
+prove single windows and appended data. Their JSON form is that of all witnesses.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+import typing
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+
+from . import _native
+from ._errors import StateError, WitnessError
+from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, int_in
+from ._parallel import in_order, most_under_way, ring, thread_count
+from ._proofs import ConsistencyProof, InclusionProof
+from ._subtree import (
+    BLOCK_BYTES,
+    FANOUT,
+    Subtree,
+    block_count,
+    blocks_of,
+    changed_block,
+    changed_windows,
+    window_count,
+    with_blocks,
+    with_residues,
+)
+from ._types import Buffer, Readable
+from ._value import Value
+from ._witness import ALGORITHM, TREE_ALGORITHM, Record, Witness, read_record
+
+# One thread reads a file for all that hash; from about ten on they wait for it. With the buffers of
+# these, 18 of 3 MiB, a file of any size takes less than 64 MiB.
+_FILE_THREADS_MOST = 16
+_RUN_BLOCKS_MOST = 16
+
+
+class TreeWitness(Record, Value):
+    """Immutable record of a region: algorithm, length, residue, root, time; and its leaves.
+
+    Made by `generate(buf)`, `generate_from(file)`, `from_json` and `TreeHash.witness()`. Two are
+    equal when all fields are, the time included; the leaves follow from the root. It can be
+    pickled.
+
+    Attributes:
+        length: of the region in bytes.
+        residue: of the region, in 0..95.
+        root: of the tree, 32 bytes; also `digest`.
+        timestamp_ns: when it was made, in nanoseconds since 1970-01-01T00:00:00Z.
+    """
+
+    _FIELDS = ("length", "residue", "root", "timestamp_ns")
+    _DERIVED = ("_tree",)
+    __slots__ = (*_FIELDS, *_DERIVED)
+    _MADE_BY = "TreeWitness.generate() or from_json()"
+
+    length: int
+    residue: int
+    root: bytes
+    timestamp_ns: int
+    _tree: Subtree | None
+
+    @classmethod
+    def generate(
+        cls, buf: Buffer, /, *, threads: int | None = None, leaves: bool = True
+    ) -> typing.Self:
+        """The witness of the bytes of `buf`, which may be empty, with the present time.
+
+        Args:
+            buf: any C-contiguous buffer; nobody may change it meanwhile.
+            threads: how many hash; None for one for each core that this process may use. The
+                witness is the same. None is started for 1, or for less than 3 MiB.
+            leaves: keep them, 33 bytes a window, for `changed`, `update` and the proofs.
+
+        Raises:
+            TypeError, BufferError: `buf` is not a C-contiguous buffer, `threads` not an int.
+            ValueError: `threads` is less than 1.
+        """
+        content = bytes_of(buf)
+        count = thread_count(threads)
+        # Long runs, because to hand one over costs time, but enough of them to end together, and
+        # short enough for Ctrl-C.
+        step = min(max(1, len(content) // (16 * count * BLOCK_BYTES)), _RUN_BLOCKS_MOST)
+        starts = range(0, len(content), step * BLOCK_BYTES)
+        runs = (content[start : start + step * BLOCK_BYTES] for start in starts)
+        return cls._of_runs(runs, count, leaves)
+
+    @classmethod
+    def generate_from(
+        cls, file: Readable, /, *, threads: int | None = None, leaves: bool = True
+    ) -> typing.Self:
+        """The witness of a binary file, from where it stands to its end; as `generate`.
+
+        Reading and hashing overlap. It takes less than 64 MiB, and 33 bytes a window for the
+        leaves where they are kept.
+
+        Args:
+            file: what has `readinto`, and blocks.
+
+        Raises:
+            BlockingIOError: the file does not block, and had no bytes.
+        """
+        count = min(thread_count(threads), _FILE_THREADS_MOST)
+        return cls._of_runs(_runs_of(file, most_under_way(count)), count, leaves)
+
+    @classmethod
+    def _of_runs(cls, runs: Iterable[memoryview], threads: int, leaves: bool) -> typing.Self:
+        length = 0
+        blocks: dict[int, Subtree] = {}
+        # Without leaves, what is left of 3 MiB is 33 bytes: blocks are nodes of one height.
+        roots, residues = bytearray(), bytearray()
+        results = in_order(lambda run: (len(run), blocks_of(run)), runs, threads)
+        with closing(results):  # whatever happens, no thread is left
+            for size, made in results:
+                length += size
+                for block in made:
+                    if leaves:
+                        blocks[len(blocks)] = block
+                    roots += block.root
+                    residues.append(block.residue or 0)
+        if leaves:
+            blocks = blocks or {0: Subtree(b"", b"")}
+            return cls._of_tree(with_blocks(None, len(blocks), blocks), length)
+        root, residue = _native.tree_root(roots), _native.residue(residues)
+        return cls._of_parts(length, residue, root, time.time_ns(), None)
+
+    @classmethod
+    def _of_tree(cls, tree: Subtree, length: int) -> typing.Self:
+        return cls._of_parts(length, tree.residue or 0, tree.root, time.time_ns(), tree)
+
+    @classmethod
+    def _of_parts(
+        cls, length: int, residue: int, root: bytes, timestamp_ns: int, tree: Subtree | None
+    ) -> typing.Self:
+        return cls._of(
+            length=length, residue=residue, root=root, timestamp_ns=timestamp_ns, _tree=tree
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> typing.Self:
+        """The witness of a JSON text, as `to_json` gives it, without leaves; bytes are UTF-8.
+
+        Raises:
+            WitnessError: not such a text; the message names the key, its value and the rule.
+            TypeError: neither str nor bytes.
+        """
+        _, length, residue, root, timestamp_ns = read_record(text, TREE_ALGORITHM)
+        return cls._of_parts(length, residue, root, timestamp_ns, None)
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the root's algorithm, "sha256-merkle-12288"."""
+        return TREE_ALGORITHM
+
+    @property
+    def digest(self) -> bytes:
+        """The root."""
+        return self.root
+
+    @property
+    def windows(self) -> int:
+        """How many windows the region has, the last one possibly shorter."""
+        return window_count(self.length)
+
+    @property
+    def leaves(self) -> bytes | None:
+        """The leaf hashes, 32 bytes a window, or None: what a sidecar holds. O(windows)."""
+        if self._tree is None:
+            return None
+        return b"".join(block.hashes for block in self._tree.blocks())
+
+    def with_leaves(self, leaves: Buffer, /) -> typing.Self:
+        """The same witness with leaves, for example those of a sidecar.
+
+        Raises:
+            WitnessError: there are not 32 bytes a window, or the root over them is another one.
+            TypeError, BufferError: `leaves` is not a C-contiguous buffer.
+        """
+        content = bytes_of(leaves)
+        size = self.windows * DIGEST_BYTES
+        if len(content) != size:
+            raise WitnessError(
+                f"leaves has {len(content)} bytes, must have {size}, "
+                f"{DIGEST_BYTES} for each of {self.windows} windows"
+            )
+        step = FANOUT * DIGEST_BYTES
+        starts = range(0, max(1, size), step)
+        blocks = [Subtree(bytes(content[start : start + step]), None) for start in starts]
+        tree = with_blocks(None, len(blocks), dict(enumerate(blocks)))
+        if tree.root != self.root:
+            raise WitnessError(
+                f"leaves have the root {tree.root.hex()}, must have that of the witness, "
+                f"{self.root.hex()}"
+            )
+        return self._of_parts(self.length, self.residue, self.root, self.timestamp_ns, tree)
+
+    def _known_tree(self, purpose: str) -> Subtree:
+        if self._tree is None:
+            raise StateError(
+                f"the witness has no leaves, must have them for {purpose}; with_leaves() adds them"
+            )
+        return self._tree
+
+    def verify(self, buf: Buffer, /, *, threads: int | None = None) -> bool:
+        """Are length, residue and root those of `buf`? The root is compared in constant time.
+
+        Args, Raises: as `generate`.
+        """
+        from hmac import compare_digest  # here: it takes longer than our import
+
+        if len(bytes_of(buf)) != self.length:
+            return False
+        found = self.generate(buf, threads=threads, leaves=False)
+        return compare_digest(found.root, self.root) and found.residue == self.residue
+
+    def changed(self, buf: Buffer, /, *, threads: int | None = None) -> list[int]:
+        """The indices of the windows in which `buf` differs; as `changed_windows`.
+
+        Args, Raises: as `generate`.
+            StateError: the witness has no leaves.
+        """
+        self._known_tree("changed()")
+        return self.changed_windows(self.generate(buf, threads=threads))
+
+    def changed_windows(self, other: TreeWitness, /) -> list[int]:
+        """The indices of the windows in which the regions of two witnesses differ, in order.
+
+        A window that only one has differs, and so does a last window of another length.
+
+        Raises:
+            StateError: one of the witnesses has no leaves.
+        """
+        purpose = "changed_windows()"
+        return list(changed_windows(self._known_tree(purpose), other._known_tree(purpose)))
+
+    def update(
+        self, buf: Buffer, windows: Iterable[int], /, *, threads: int | None = None
+    ) -> typing.Self:
+        """The witness of the region after a change of some windows, with the present time.
+
+        This witness stays what it is; both share what did not change. O(changed windows x log
+        windows), and no more than these windows are read; but one pass over the residues of `buf`
+        is needed where the leaves came from `with_leaves`, which do not tell them.
+
+        The region may have grown or shrunk: the windows from the first length on that is not that
+        of both are hashed or dropped without being named.
+
+        Args:
+            buf: the whole region as it is now.
+            windows: indices, in any order, of all windows that changed. One that changed and is
+                not here is not seen; one that did not is no harm.
+            threads: as in `generate`.
+
+        Raises:
+            StateError: the witness has no leaves.
+            ValueError: an index is not that of a window before or now; `threads` is less than 1.
+            TypeError, BufferError: `buf` is not a C-contiguous buffer, or an index not an int.
+        """
+        tree = self._known_tree("update()")
+        content = bytes_of(buf)
+        count = window_count(len(content))
+        changed = {_index(window, max(count, self.windows)) for window in windows}
+        if len(content) != self.length:
+            changed.update(range(min(len(content), self.length) // WINDOW_BYTES, count))
+        if tree.residue is None:
+            tree = with_residues(tree, _native.window_residues(content))
+        of_block: dict[int, list[int]] = {}
+        for window in sorted(changed):
+            if window < count:
+                of_block.setdefault(window // FANOUT, []).append(window)
+        if count < self.windows:
+            of_block.setdefault(block_count(count) - 1, [])
+
+        def remade(item: tuple[int, list[int]]) -> Subtree:
+            index, some = item
+            return changed_block(tree.block(index), content, FANOUT * index, some)
+
+        threads = thread_count(threads)
+        blocks = in_order(remade, of_block.items(), threads if len(changed) > FANOUT else 1)
+        made = dict(zip(of_block, blocks, strict=True))
+        return self._of_tree(with_blocks(tree, block_count(count), made), len(content))
+
+    def prove(self, window: int, /) -> InclusionProof:
+        """The proof that the window of this index is in the tree. O(log windows).
+
+        Raises:
+            StateError: the witness has no leaves.
+            ValueError: there is no such window.
+            TypeError: `window` is not an int.
+        """
+        tree = self._known_tree("prove()")
+        return InclusionProof._in_tree(tree, self.windows, _index(window, self.windows))
+
+    def verify_window(self, window: Buffer, proof: InclusionProof, /) -> bool:
+        """Are these the bytes of window `proof.index` of the region?
+
+        Unlike `proof.verify`, this also holds the size that the proof claims against the length of
+        the region, so that the index is certain. It needs no leaves.
+
+        Raises:
+            TypeError, BufferError: `window` is not a C-contiguous buffer.
+        """
+        return proof.size == self.windows and proof.verify(window, self.root)
+
+    def prove_consistency(self, old: int | TreeWitness, /) -> ConsistencyProof:
+        """The proof that the region begins with the windows of an older one. O(log windows).
+
+        It is about whole windows: when bytes are appended to a last window that is shorter, its
+        leaf changes, and the older tree is not a part of the new one any more.
+
+        Args:
+            old: how many whole windows the older region has (the proof for this region itself may
+                name its last one too), or its witness; the proof holds if that tells the truth.
+
+        Raises:
+            StateError: the witness has no leaves.
+            ValueError: the older region is empty, longer than this one, or ends in a window that is
+                not whole.
+            TypeError: `old` is neither an int nor a TreeWitness.
+        """
+        tree = self._known_tree("prove_consistency()")
+        if isinstance(old, TreeWitness):
+            if old.length % WINDOW_BYTES != 0 and old.length != self.length:
+                raise ValueError(
+                    f"length of old is {old.length}, must be a multiple of {WINDOW_BYTES}: "
+                    "only whole windows stay what they are when bytes are appended"
+                )
+            old = old.windows
+        if self.windows == 0:
+            raise ValueError("the region is empty, must have a window for prove_consistency()")
+        size = int_in(old, "old", 1, self.windows)
+        return ConsistencyProof._in_tree(tree, self.windows, size)
+
+    def verify_consistency(self, old: TreeWitness, proof: ConsistencyProof, /) -> bool:
+        """Does the region begin with the windows of an older one?
+
+        Roots and sizes are those of the two witnesses, so that the proof can claim no others. It
+        needs no leaves.
+        """
+        return proof.verify(old.root, self.root, old_size=old.windows, new_size=self.windows)
+
+
+class TreeHash(_native.TreeStream):
+    """TreeHash(data=b"")
+
+    The root of data that comes in chunks of any size, in constant memory, as a hash object of
+    `hashlib`: `hashlib.file_digest(file, atlas12288.TreeHash)`. One core; for all of them there is
+    `TreeWitness.generate_from(file)`.
+
+    Args:
+        data: the first chunk.
+
+    `update(chunk)` takes the next bytes. One object is used by one thread at a time; StateError for
+    the second one. Raises TypeError or BufferError where a chunk is not a C-contiguous buffer.
+    Header: Trees.
+    """
+
+    __slots__ = ()
+
+    name = TREE_ALGORITHM
+    digest_size = DIGEST_BYTES
+    block_size = WINDOW_BYTES
+
+    def __init__(self, data: Buffer = b"") -> None:
+        self.update(data)
+
+    def digest(self) -> bytes:
+        """The root of all bytes so far; more may follow."""
+        return self.result()[0]
+
+    def hexdigest(self) -> str:
+        """The root in lowercase hex."""
+        return self.digest().hex()
+
+    @property
+    def length(self) -> int:
+        """How many bytes came so far."""
+        return self.result()[1]
+
+    @property
+    def residue(self) -> int:
+        """The residue of all bytes so far, in 0..95."""
+        return self.result()[2]
+
+    def witness(self) -> TreeWitness:
+        """The witness of all bytes so far, without leaves, with the present time."""
+        root, length, residue = self.result()
+        return TreeWitness._of_parts(length, residue, root, time.time_ns(), None)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.hexdigest()} of {self.length} bytes>"
+
+
+def witness_from_json(text: str | bytes, /) -> Witness | TreeWitness:
+    """The witness of a JSON text, of the class that its algorithm says; bytes are UTF-8.
+
+    Raises:
+        WitnessError: not such a text; the message names the key, its value and the rule.
+        TypeError: neither str nor bytes.
+    """
+    algorithm, *_ = read_record(text, ALGORITHM, TREE_ALGORITHM)
+    return (Witness if algorithm == ALGORITHM else TreeWitness).from_json(text)
+
+
+def _index(window: int, windows: int) -> int:
+    if windows == 0:
+        raise ValueError("window must be that of a region, the region is empty")
+    return int_in(window, "window", 0, windows - 1)
+
+
+def _runs_of(file: Readable, buffers: int) -> Iterator[memoryview]:
+    """The bytes of a file as runs of whole blocks. A run is valid until that many later ones."""
+    for buffer in ring(BLOCK_BYTES, buffers):
+        filled = 0
+        while filled < BLOCK_BYTES:
+            count = file.readinto(buffer[filled:])
+            if count is None:
+                raise BlockingIOError(errno.EAGAIN, "the file had no bytes, must block")
+            if count == 0:
+                break
+            filled += count
+        if filled > 0:
+            yield buffer[:filled]
+        if filled < BLOCK_BYTES:
+            return

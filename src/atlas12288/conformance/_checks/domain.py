@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Domains: life, commits, isolation."""
+
+from .._outcome import MODULUS, NotOfferedError, require
+from .._subjects.library import E_CONSERVATION, E_STATE, OK, Library, Region, conserved, noise
+
+
+def create(library: Library) -> str:
+    sizes = (1, 96, 12288, 2**20)
+    for size in sizes:
+        library.destroy(library.new_domain(size, 50))
+    others = [library.new_domain(96, 1) for _ in range(1000)]
+    require(len(set(others)) == len(others), "two of 1000 domains are the same")
+    for domain in others:
+        library.destroy(domain)
+    return f"domains of {', '.join(map(str, sizes))} bytes; 1000 at once are all different"
+
+
+def attach(library: Library) -> str:
+    region, other = library.region(conserved(noise(500))), library.region(b"\x01" * 500)
+    with library.domain(region) as domain:
+        require(library.verify(domain), "atlas_domain_verify is false for the attached bytes")
+        region.bytes[7] ^= 1  # in place: the domain has no copy
+        require(not library.verify(domain), "a change of the attached bytes is not seen")
+        region.bytes[7] ^= 1
+        require(library.verify(domain), "a change of the attached bytes back is not seen")
+        other.bytes[0] = 2
+        require(library.verify(domain), "a change of other bytes changed the domain")
+    return "gives 0; the domain judges these bytes where they lie"
+
+
+def verify(library: Library) -> str:
+    region = library.region(conserved(noise(1000)))
+    with library.domain(region) as domain:
+        for _ in range(3):
+            require(library.verify(domain), "false for conserved bytes, must be true")
+        region.bytes[-1] += 1
+        for _ in range(3):
+            require(not library.verify(domain), "true for bytes of residue 1, must be false")
+    return "true for residue 0, false for residue 1, each time that it is asked"
+
+
+def code_ok(library: Library) -> str:
+    region = library.region(conserved(noise(96)))
+    with library.domain(region) as domain:
+        code = library.commit(domain)
+        require(code == OK, f"atlas_domain_commit of a conserved domain gives {code}, must give 0")
+    return "attach and commit give 0"
+
+
+def commit_verifies(library: Library) -> str:
+    for residue in range(1, MODULUS):
+        region = library.region(bytes([residue, 0]))
+        with library.domain(region) as domain:
+            code = library.commit(domain)
+        require(
+            code == E_CONSERVATION,
+            f"atlas_domain_commit of bytes with residue {residue} gives {code}, must give "
+            f"{E_CONSERVATION}, ATLAS_E_CONSERVATION",
+        )
+    return "residues 1 to 95: each gives ATLAS_E_CONSERVATION, 1"
+
+
+def commit_once(library: Library) -> str:
+    region = library.region(conserved(noise(96)))
+    with library.domain(region) as domain:
+        code = library.commit(domain)
+        require(code == OK, f"the first commit gives {code}, must give 0")
+        for _ in range(3):
+            code = library.commit(domain)
+            require(
+                code == E_STATE,
+                f"a commit after a commit gives {code}, must give {E_STATE}, ATLAS_E_STATE",
+            )
+    return "the first commit gives 0, each later one ATLAS_E_STATE, 5"
+
+
+def commit_refused(library: Library) -> str:
+    region = library.region(conserved(noise(96)))
+    with library.domain(region, 5) as domain:
+        for _ in range(3):
+            region.bytes[0] ^= 1
+            code = library.commit(domain)
+            require(code != OK, "a domain that is not conserved is committed")
+            region.bytes[0] ^= 1
+        code = library.commit(domain)
+        require(
+            code == OK,
+            f"after 3 refused commits the domain is mended, and commit gives {code}, must give 0",
+        )
+    return "after refused commits the domain is OPEN: mended, it commits"
+
+
+def commit_witness(library: Library) -> str:
+    region = library.region(conserved(noise(1000)))
+    if not library.offers("atlas_domain_witness"):
+        return _commit_witness_by_verify(library, region)
+    witness_of = library.extension("atlas_domain_witness")
+    with library.domain(region) as domain:
+        require(witness_of(domain) is None, "an OPEN domain has a witness")
+        library.commit(domain)
+        witness = witness_of(domain)
+        require(witness is not None, "a COMMITTED domain has no witness")
+        require(
+            library.matches(witness, region.address, region.size),
+            "the witness of the commit does not match the committed bytes",
+        )
+        region.bytes[0] ^= 1
+        require(
+            not library.matches(witness, region.address, region.size),
+            "the witness of the commit matches changed bytes",
+        )
+    return "the commit made a witness that matches the bytes, and no others"
+
+
+def _commit_witness_by_verify(library: Library, region: Region) -> str:
+    """What the contract's own functions can show: verify may compare with the witness, or not."""
+    with library.domain(region) as domain:
+        code = library.commit(domain)
+        require(code == OK, f"commit gives {code}, must give 0")
+        before = library.verify(domain)
+        region.bytes[0], region.bytes[1] = region.bytes[1], region.bytes[0]
+        if not before or library.verify(domain):
+            raise NotOfferedError(
+                "atlas_domain_witness is not exported, and verify does not show a witness"
+            )
+    return "a COMMITTED domain whose bytes changed, but not their residue, is not verified"
+
+
+def destroy(library: Library) -> str:
+    region = library.region(conserved(noise(96)))
+    library.destroy(library.new_domain(96, 5))
+    with library.domain(region):
+        pass
+    with library.domain(region) as domain:
+        library.commit(domain)
+    with library.domain(region) as domain:
+        require(library.verify(domain), "a region cannot be attached after its domain is gone")
+    return "fresh, attached and COMMITTED domains; the region can be attached again"
+
+
+def isolation(library: Library) -> str:
+    first_region, second_region = (
+        library.region(conserved(noise(96, 1))),
+        library.region(conserved(noise(96, 2))),
+    )
+    with library.domain(first_region, 10) as first, library.domain(second_region, 20) as second:
+        library.alloc(first, 10)
+        found = library.drain(second)
+        require(found == 20, f"taking 10 from one domain left {found} of 20 in another")
+        code = library.commit(first)
+        require(code == OK, f"commit gives {code}, must give 0")
+        first_region.bytes[0] ^= 1
+        require(library.verify(second), "bytes of one domain changed the verdict on another")
+        code = library.commit(second)
+        require(code == OK, f"the commit of one domain made that of another give {code}")
+    return "state, budget and verdict of a domain do not change with another one"
+
+
+def refusals_change_nothing(library: Library) -> str:
+    region = library.region(conserved(noise(96)))
+    before = bytes(region.bytes)
+    witness = library.witness(region)
+    with library.domain(region, 5) as domain:
+        library.alloc(domain, 6)
+        library.alloc(domain, 255)
+        library.attach(domain, None, 96)
+        library.matches(witness, region.address, region.size - 1)
+        library.generate(None, 96)
+        region.bytes[0] ^= 1
+        library.commit(domain)
+        library.matches(witness, region.address, region.size)
+        region.bytes[0] ^= 1
+        require(bytes(region.bytes) == before, "refused calls changed the bytes of the caller")
+        require(library.verify(domain), "refused calls changed the verdict on the domain")
+        require(
+            library.matches(witness, region.address, region.size),
+            "refused calls changed a witness",
+        )
+        left = library.drain(domain)
+        require(left == 5, f"refused calls changed a budget of 5 to {left}")
+        code = library.commit(domain)
+        require(code == OK, f"after refused calls commit gives {code}, must give 0")
+    library.forget(witness)
+    return "after 7 refused calls: bytes, budget, state and witness are what they were"
+
+
+def example_lifecycle(library: Library) -> str:
+    domain = library.new_domain(12288, 50)
+    region = library.region(12288)
+    library.attach(domain, region.address, 12288)
+    require(library.verify(domain), "atlas_domain_verify of 12,288 zeros is false")
+    code = library.commit(domain)
+    require(code == OK, f"atlas_domain_commit gives {code}, must give 0")
+    library.destroy(domain)
+    return "create, attach, verify, commit, destroy as in the example"

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs clauses against a library or a module: in processes of their own, so that none can hurt."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Final
+
+from ._clauses import BY_ID, CLAUSES, Clause
+from ._outcome import LOAD, Kind, Outcome, Status
+
+TIME_LIMIT_S: Final = 60.0
+_LOST: Final = "the process that runs the checks ended without an answer"
+_ENDING_S: Final = 5.0  # for the worker to end what it started
+
+
+class LoadError(Exception):
+    """It cannot be loaded, or has no function of the contract; `str()` is the reason."""
+
+
+def own_library() -> str:
+    """The library of this package: the binding holds all of it, and exports its C API."""
+    from .. import _native
+
+    return str(_native.__file__)
+
+
+def with_parts(ids: Iterable[str]) -> list[Clause]:
+    """The clauses of these ids and all that decide them, in the order of `CLAUSES`."""
+    wanted: set[str] = set()
+    for id in ids:
+        wanted |= {id, *BY_ID[id].parts, *BY_ID[id].shown_by}
+    return [clause for clause in CLAUSES if clause.id in wanted]
+
+
+def run(
+    path: str,
+    clauses: Sequence[Clause] = CLAUSES,
+    time_limit: float = TIME_LIMIT_S,
+    kind: Kind = Kind.LIBRARY,
+) -> Iterator[Outcome]:
+    """Runs clauses.
+
+    Args:
+        path: of what is judged.
+        clauses: those to run, with what decides them, as `with_parts` gives it.
+        time_limit: seconds for each check; one that takes longer fails.
+        kind: of the file; for a WebAssembly module the package `wasmtime` must be installed.
+
+    Yields:
+        An outcome for each clause, in their order, each as soon as it is there.
+
+    Raises:
+        LoadError: it cannot be loaded.
+    """
+    command = [sys.executable, "-P", "-m", f"{__package__}._worker", kind, path, str(time_limit)]
+    command += [clause.id for clause in clauses if clause.check is not None]
+    try:
+        worker = _start(command)
+    except OSError as error:
+        raise LoadError(f"no process can be started here: {error.strerror}") from error
+    with worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        try:
+            loaded = _answer(worker.stdout, LOAD)
+            if loaded is None:
+                raise LoadError(_LOST)
+            if loaded.status is not Status.PASS:
+                raise LoadError(loaded.evidence)
+            done: dict[str, Outcome] = {}
+            for clause in clauses:
+                if clause.check is None:
+                    outcome = _from_parts(clause, done)
+                else:
+                    found = _answer(worker.stdout, clause.id)
+                    outcome = found or Outcome(clause.id, Status.NOT_CHECKED, _LOST, 0.0)
+                done[clause.id] = outcome
+                yield outcome
+        finally:
+            worker.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(_ENDING_S)
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(worker.pid, signal.SIGKILL)
+
+
+def _start(command: Sequence[str]) -> "subprocess.Popen[str]":
+    """The worker process; raises OSError."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,  # the worker ends when it is closed, as it is when this process dies
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # Ctrl-C does not reach it
+    )
+
+
+def _answer(lines: Iterator[str], id: str) -> Outcome | None:
+    """What the worker says of one clause; None where it has ended."""
+    line = next(lines, None)
+    if line is None:
+        return None
+    try:
+        found, status, evidence, seconds = json.loads(line)
+        if found == id:
+            return Outcome(id, Status(status), evidence, seconds)
+    except (ValueError, TypeError):
+        pass
+    return Outcome(id, Status.FAIL, f"what its process answered cannot be read: {line[:60]!r}", 0.0)
+
+
+def _from_parts(clause: Clause, done: dict[str, Outcome]) -> Outcome:
+    """A clause holds when all its parts do that say something about this library."""
+    by_status: dict[Status, list[str]] = {}
+    for id in clause.parts:
+        by_status.setdefault(done[id].status, []).append(id)
+    shown = len(by_status.pop(Status.PASS, []))
+    failed = by_status.pop(Status.FAIL, [])
+    # Each part that was not shown is named, whatever came out.
+    left = [f"{len(ids)} {status}: {', '.join(ids)}" for status, ids in by_status.items()]
+    if failed:
+        status, evidence = Status.FAIL, f"broken by {', '.join(failed)}"
+    elif Status.NOT_CHECKED in by_status:
+        status, evidence = Status.NOT_CHECKED, f"{shown} of {len(clause.parts)} clauses hold"
+    elif shown:
+        status, evidence = Status.PASS, f"{shown} clauses hold"
+        unseen = [id for id in clause.shown_by if done[id].status is not Status.PASS]
+        if unseen:
+            status = Status.NOT_SHOWN
+            left += [f"{id} is {done[id].status}: {done[id].evidence}" for id in unseen]
+    else:
+        status, evidence = Status.NOT_OFFERED, "none of its clauses could be tried"
+    return Outcome(clause.id, status, "; ".join([evidence, *left]), 0.0)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The names of a manifest and of its leaves beside it: NAME.atlas.json and .leaves; and which files
+of a folder are such ones."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Container, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from .._files import FileError, RegularFile
+
+SUFFIX: Final = ".atlas.json"
+_LEAVES_SUFFIX: Final = ".atlas.leaves"
+_STATE_SUFFIX: Final = ".atlas.state"
+_LOCAL_SCHEMES: Final = ("file", "local")
+
+
+def is_url(name: str) -> bool:
+    """Is it the URL of a folder in some storage, and not a path?"""
+    return "://" in name
+
+
+def local_path(url: str) -> str | None:
+    """The path that a URL of this machine names, as fsspec takes it: nothing in it is quoted; None
+    for any other name."""
+    scheme, separator, path = url.partition("://")
+    return path if separator and scheme in _LOCAL_SCHEMES and "::" not in url else None
+
+
+def folder_of(manifest: str) -> str | None:
+    """The folder that a manifest is of, by its name: `data` for `data.atlas.json`; None where that
+    names none."""
+    name = manifest.removesuffix(SUFFIX)
+    return None if name == manifest or not Path(name).name or name.endswith("/") else name
+
+
+def leaves_name(witnesses: str) -> str:
+    """The sidecar of a manifest or witness file: `data.atlas.leaves` for `data.atlas.json`, and
+    `x.json.atlas.leaves` for `x.json`."""
+    return witnesses.removesuffix(SUFFIX) + _LEAVES_SUFFIX
+
+
+def state_name(manifest: str) -> str:
+    """Where the state of a manifest was before it moved to the user's state folder."""
+    return str(Path(manifest.removesuffix(SUFFIX) + _STATE_SUFFIX))
+
+
+class Outputs:
+    """The files in a folder that are no part of it, because those who witness or verify it write
+    them.
+
+    What is left out is never more than a regular file: the very one that was opened (device and
+    inode), where it was opened. A folder, a link or a FIFO of its name, and another name of the
+    same file, are listed as any other.
+
+    Args:
+        root: the folder; nothing is written into a URL.
+        streams: device and inode of files that are open, and of which the names are not known.
+
+    Attributes:
+        kept: paths that are part of the folder all the same.
+        left_out: the paths that were left out.
+    """
+
+    def __init__(self, root: str = "", streams: Iterable[tuple[int, int]] = ()) -> None:
+        self._root = root
+        # By device and inode, the paths at which it is left out; None: at any.
+        self._files: dict[tuple[int, int], frozenset[bytes] | None] = dict.fromkeys(streams)
+        self.kept: Container[bytes] = ()
+        self.left_out: set[bytes] = set()
+
+    def add(self, name: str, status: os.stat_result) -> None:
+        """Leave a file out that was opened.
+
+        Args:
+            name: the name by which it was, in the folder or elsewhere.
+            status: what the system said of it then.
+        """
+        identity = (status.st_dev, status.st_ino)
+        if (paths := paths_in(self._root, name)) and stat.S_ISREG(status.st_mode):
+            at = self._files.get(identity, frozenset())
+            self._files[identity] = None if at is None else at | paths
+
+    def has_file(self, path: bytes, status: os.stat_result) -> bool:
+        """Is it such a file, and no part of the folder?"""
+        if not self._files:
+            return False
+        at = self._files.get((status.st_dev, status.st_ino), frozenset())
+        if (at is not None and path not in at) or path in self.kept:
+            return False
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        self.left_out.add(path)
+        return True
+
+
+def paths_in(root: str, name: str) -> frozenset[bytes]:
+    """The paths of a file that are in a folder: its own, and that of what it leads to where it is a
+    symbolic link."""
+    root = local_path(root) or root
+    if not root or is_url(root):
+        return frozenset()
+    # Not resolve(), which fails on a loop of links.
+    folder = Path(os.path.realpath(root))
+    around = Path(os.path.realpath(Path(name).parent))
+    places = (around / Path(name).name, Path(os.path.realpath(name)))
+    return frozenset(
+        os.fsencode(place.relative_to(folder)) for place in places if place.is_relative_to(folder)
+    )
+
+
+def outputs_in(root: str, names: Iterable[str], streams: Iterable[tuple[int, int]] = ()) -> Outputs:
+    """What is written into a folder, as far as it is there.
+
+    Args:
+        root: the folder.
+        names: of what is written, there or elsewhere.
+        streams: as for `Outputs`.
+    """
+    outputs = Outputs(root, streams)
+    for name in names:
+        with suppress(FileError), RegularFile(name) as file:
+            outputs.add(name, file.status)
+    return outputs

@@ -1,0 +1,529 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the manifest of a folder, or its like: lists it, reads what is not known, writes.
+
+What is known stands in a `Store`, so that a run takes little memory. With a `State` it goes on
+where the last one was killed, and can update a manifest by reading only what changed. The result is
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from .._files import FileError, RegularFile, shown
+from .._outputs import Target, atomic_write_all
+from .._witness import ALGORITHM, TREE_ALGORITHM
+from ._beside import Outputs, is_url, outputs_in, state_name
+from ._entries import DIGESTS, Entry
+from ._hashing import engine
+from ._kinds import WITNESSES, leaves_of
+from ._last_run import last_entries
+from ._leaves_file import LeavesFile, remove_leaves
+from ._paths import is_text, quoted
+from ._sources.links import leads_out
+from ._sources.rules import IGNORE_FILE, Excluded, Rules, ignore_file_rules, listed
+from ._sources.source import Found, Problem, Source
+from ._state import Begun, Context, Finished, State
+from ._statement import SYMLINKS, Options, bounded, write_statement
+from ._states import InUseError, Place, leave_out_states, machine, moment, open_state, real
+from ._store import KEPT_AFTER_S, Listed, Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Note = Callable[[str], object]
+
+
+class NoFileError(FileError):
+    """There is nothing to witness."""
+
+
+@contextmanager
+def naming(what: str, value: str) -> Iterator[None]:
+    """Names the argument in the errors about the file that it is."""
+    try:
+        yield
+    except FileError as error:
+        raise FileError(f"{what} is '{shown(value)}': {error}") from error
+
+
+class Outcome(NamedTuple):
+    """What a run came to.
+
+    Attributes:
+        files: how many files there are.
+        links: how many symbolic links.
+        bytes: of all files.
+        read: how many files were read, those that could not be included.
+        known: how many were not, because they are as they were when they were.
+        errors: how many paths could not be listed or read. Where there is one nothing was written.
+        by_ctime: how many of those that were read are as they were but for their ctime.
+        own_rules: how many rules came with the files, in their ignore file.
+        excluded: what each rule excluded that excluded something.
+    """
+
+    files: int
+    links: int
+    bytes: int
+    read: int
+    known: int
+    errors: int
+    by_ctime: int = 0
+    own_rules: int = 0
+    excluded: tuple[Excluded, ...] = ()
+
+
+def options_of(
+    source: Source,
+    *,
+    tree: bool = False,
+    flat: bool = True,
+    symlinks: str = SYMLINKS[0],
+    exclude: Sequence[str] = (),
+    paths: Iterable[bytes] = (),
+    links_below: Sequence[str] = (),
+) -> Options:
+    """The options of a new manifest; rules of the folder's own ignore file are before `exclude`.
+
+    Args:
+        source: its root may have an `.atlasignore`.
+        tree, flat: which digests each file gets, at least one.
+        symlinks: "record", "error" or "follow".
+        exclude: rules in the syntax of gitignore.
+        paths: those of the source; none for all of it.
+        links_below: where links may lead besides, as `links.folders_outside` gives it.
+
+    Raises:
+        ValueError: no digest is wanted, or an argument is not as above.
+        FileError: the ignore file cannot be read.
+    """
+    digests = tuple(name for name, on in ((ALGORITHM, flat), (TREE_ALGORITHM, tree)) if on)
+    if not digests:
+        raise ValueError("flat and tree are False, must not both be: a file needs a digest")
+    if symlinks not in SYMLINKS:
+        raise ValueError(f"symlinks is {symlinks!r}, must be one of {', '.join(SYMLINKS)}")
+    if links_below and symlinks != "follow":
+        raise ValueError(f"links_below has {links_below[0]!r}, must be empty without following")
+    if isinstance(exclude, str):
+        raise TypeError("exclude is of type str, must be a sequence of texts")
+    try:
+        text = source.read_small(IGNORE_FILE.encode())
+        own = () if text is None else ignore_file_rules(text)
+    except FileError as error:
+        raise FileError(f"{IGNORE_FILE}: {error}") from error
+    names = []
+    for path in sorted(set(paths)):
+        name = os.fsdecode(path)
+        if not is_text(name):
+            raise ValueError(f"paths has {quoted(path)}, must be UTF-8")
+        names.append(name)
+    return Options(digests, symlinks, (*own, *exclude), tuple(names), tuple(links_below))
+
+
+def generate_manifest(
+    source: Source,
+    options: Options,
+    output: str,
+    *,
+    leaves: str | None = None,
+    state: Place | None = None,
+    update: bool = False,
+    ignore_ctime: bool = False,
+    threads: int | None = None,
+    client: Client | None = None,
+    problem: Problem | None = None,
+    expect: Callable[[int], object] | None = None,
+    advance: Callable[[int], None] | None = None,
+    note: Note | None = None,
+    streams: frozenset[tuple[int, int]] = frozenset(),
+) -> Outcome:
+    """Writes a manifest, whole or not at all, in memory that does not grow with the files.
+
+    Args:
+        source: what it is of, made for `options.paths`.
+        options: as `options_of` gives them.
+        output: the file to write; it replaces nothing but a manifest or witness file.
+        leaves: the sidecar to write beside it; needs tree roots. It replaces nothing but the leaves
+            of what is at `output`.
+        state: where the run keeps what the next one needs: a file, or True for one in the user's
+            state folder; None to keep nothing. Where that folder cannot be used the run goes on.
+        update: files of which neither size, modification time nor ctime changed since the manifest
+            was written for which `state` was kept are not read again.
+        ignore_ctime: nor are those of which the ctime alone changed, as by a hard link.
+        threads: as for `hash_files`.
+        client: a Dask cluster that reads and hashes instead.
+        problem: is told of each path that cannot be listed or read, and why; the others go on.
+        expect: called with the bytes that will be read, when they are known.
+        advance: called with the number of bytes read since its last call.
+        note: is told, in a sentence, what the run knows from one before, or why it knows nothing,
+            which paths of the options a rule leaves out, and how many links lead out of the folder
+            and are not followed.
+        streams: device and inode of open files that are written meanwhile, and are no part of it.
+
+    Returns:
+        The counts.
+
+    Raises:
+        FileError: nothing is there to witness, the source cannot be listed at all, a file cannot be
+            written, or the state is in use by another run; also what `open_state` raises for the
+            path of a state.
+        ValueError, TypeError: an argument is not as above.
+        ImportError: an extra that is needed is not installed.
+    """
+    with ExitStack() as stack:
+        targets = []
+        for what, name, kind in (
+            ("output", output, WITNESSES),
+            ("leaves", leaves, leaves_of(output)),
+        ):
+            if name is not None:
+                with naming(what, name):
+                    targets.append(stack.enter_context(Target(name, kind)))
+        run = _Run(source, options, threads, client, problem, expect, advance, note)
+        names = [target.name for target in targets]
+        store = stack.enter_context(
+            run.store(names, output, leaves, state, update, ignore_ctime, streams)
+        )
+        outcome = run.fill(store)
+        if outcome.errors > 0:
+            return outcome
+        digest = sha256()
+        with atomic_write_all(*targets) as files:
+            entries = store.entries(None if leaves is None else files[-1].write, run.identities)
+            write = files[0].write
+            for part in bounded(write_statement(options, entries)):
+                digest.update(part)
+                write(part)
+        run.finish(store, digest.digest(), outcome)
+    return outcome
+
+
+def generate_entries(
+    source: Source,
+    options: Options,
+    *,
+    outputs: Sequence[str] = (),
+    state: str | None = None,
+    ignore_ctime: bool = False,
+    threads: int | None = None,
+    client: Client | None = None,
+    problem: Problem | None = None,
+    expect: Callable[[int], object] | None = None,
+    advance: Callable[[int], None] | None = None,
+    note: Note | None = None,
+    streams: frozenset[tuple[int, int]] = frozenset(),
+) -> tuple[Outcome, tuple[Entry, ...]]:
+    """As `generate_manifest`, but gives the entries; none where there are errors. `outputs` are
+    files that will be written, and are no part of it. What a state keeps ends with the run, because
+    there is no manifest to update."""
+    run = _Run(source, options, threads, client, problem, expect, advance, note)
+    with run.store(outputs, None, None, state, False, ignore_ctime, streams) as store:
+        outcome = run.fill(store)
+        if outcome.errors > 0:
+            return outcome, ()
+        entries = tuple(store.entries())
+        run.finish(store, None, outcome)
+    return outcome, entries
+
+
+class _Run:
+    def __init__(
+        self,
+        source: Source,
+        options: Options,
+        threads: int | None,
+        client: Client | None,
+        problem: Problem | None,
+        expect: Callable[[int], object] | None,
+        advance: Callable[[int], None] | None,
+        note: Note | None,
+    ) -> None:
+        self._source = source
+        self._options = options
+        self._threads = threads
+        self._client = client
+        self._problem = problem
+        self._expect = expect
+        self._advance = advance
+        self._note = note or (lambda _: None)
+        self._errors = 0
+        self._links_out = 0
+        self._rules = Rules()
+        self._listed = Listed(0, 0, 0, 0, 0)
+        self._context: Context = {}
+        self._state: State | None = None
+        self._must_keep = False  # a state in a place that was named
+        self._leaves: LeavesFile | None = None
+
+    @contextmanager
+    def store(
+        self,
+        outputs: Iterable[str],
+        output: str | None,
+        leaves: str | None,
+        place: Place | None,
+        update: bool,
+        ignore_ctime: bool,
+        streams: frozenset[tuple[int, int]],
+    ) -> Iterator[Store]:
+        """What is there now, and what is known of it."""
+        if leaves is not None and TREE_ALGORITHM not in self._options.digests:
+            raise ValueError(f"leaves is {leaves!r}, must be None without tree roots")
+        if update and place is None:
+            raise ValueError("update is True, must be False where no state is kept")
+        if ignore_ctime and is_url(self._source.name):
+            raise ValueError("ignore_ctime is True, must be False for a URL: objects have none")
+        with ExitStack() as stack:
+            self._must_keep = place is not True
+            self._state = state = self._open_state(place, output)
+            if state is not None:
+                stack.enter_context(state)
+            self._context = self._context_of(output, leaves is not None)
+            begun = self._begun(output)
+            if leaves is not None and output is not None:
+                sidecar = None if begun is None else begun.sidecar
+                self._leaves = self._leaves or LeavesFile(output, sidecar)
+                stack.callback(self._leaves.close)
+            store = stack.enter_context(
+                Store(
+                    self._options.digests,
+                    state,
+                    self._leaves,
+                    # Who names a place wants it kept, however short the run is.
+                    kept_after=KEPT_AFTER_S if place is True else 0.0,
+                    failed=self._give_up,
+                )
+            )
+            known_from = self._load(store, output, begun, update)
+            options = self._options
+            own = outputs_in(self._source.name, outputs, streams)
+            self._leave_out(own)
+            rules = Rules(options.exclude, options.symlinks, own, options.links_below)
+            self._rules = rules
+            last_sidecar = None
+            if leaves is not None:
+                with suppress(FileError):  # what it should have is read again
+                    last_sidecar = RegularFile(leaves)
+            self._listed = store.begin(
+                self._listing(rules),
+                self._context,
+                update or (begun is not None and begun.update),
+                last_sidecar,
+                ignore_ctime=ignore_ctime,
+            )
+            if known_from is not None:
+                known, parts = self._listed.known, self._listed.parts
+                files = "1 file" if known == 1 else f"{known:,} files"
+                more = f", {parts:,} in part" if parts else ""
+                self._note(f"{known_from}: {files} known{more}")
+            if self._links_out:
+                many = f"{self._links_out:,} symbolic links lead"
+                what = "a symbolic link leads" if self._links_out == 1 else many
+                self._note(f"{what} out of the folder; what is there is not read")
+            if rules.left_out:
+                first, others = os.fsdecode(min(rules.left_out)), len(rules.left_out) - 1
+                more = f", and {others} more" if others else ""
+                self._note(f"left out, because a rule excludes it: {shown(first)}{more}")
+            if self._listed.files + self._listed.links == 0 and self._errors == 0:
+                raise NoFileError("has no file to witness")
+            try:
+                yield store
+            except KeyboardInterrupt:
+                if store.is_kept:
+                    self._note("what was read is kept: the same command goes on from there")
+                raise
+
+    def _listing(self, rules: Rules) -> Iterator[Found]:
+        name = self._source.name
+        # Any name does for the root of a URL, whose links hold no names of this machine.
+        root = b"/root" if is_url(name) else os.path.realpath(os.fsencode(name))
+        for found in listed(self._source, rules, self._tell):
+            if found.target is not None and leads_out(found.path, found.target, root):
+                self._links_out += 1
+            yield found
+
+    def _open_state(self, place: Place | None, output: str | None) -> State | None:
+        if place is None:
+            return None
+        try:
+            state = open_state(place, output)
+        except InUseError:
+            raise
+        except FileError as error:
+            if place is not True:
+                raise
+            self._note(f"keeps no state: {error}")
+            return None
+        if place is True and output is not None and os.path.lexists(state_name(output)):
+            name = shown(state_name(output))
+            self._note(f"{name} is not read: states lie elsewhere now, so that it can be removed")
+        return state
+
+    def _context_of(self, output: str | None, leaves: bool) -> Context:
+        """What must be the same in the run that goes on."""
+        name = self._source.name
+        if not is_url(name):
+            name = str(Path(name).resolve())
+        # Not the paths and rules: the listing says of which files what is known counts.
+        return {
+            "machine": machine(),
+            "output": None if output is None else real(output),
+            "source": name,
+            "digests": list(self._options.digests),
+            "leaves": leaves,
+        }
+
+    def _other(self, context: Context) -> str:
+        """In what another run was another one."""
+        return ", ".join(key for key in self._context if context.get(key) != self._context[key])
+
+    def _begun(self, output: str | None) -> Begun | None:
+        """The run to go on with."""
+        state = self._state
+        if state is None:
+            return None
+        name = shown(state.path)
+        if state.fault is not None:
+            self._note(f"the state {name} {state.fault}: begins anew")
+            state.end()
+            return None
+        begun = state.begun
+        if begun is None:
+            return None
+        other = self._other(begun.context)
+        if other:
+            self._note(f"the state {name} is of a run with another choice of {other}: begins anew")
+        elif begun.sidecar is None or output is None:
+            return begun
+        else:
+            try:
+                self._leaves = LeavesFile(output, begun.sidecar)
+            except FileError as error:
+                why = f"the leaves of the run at {moment(begun.time)} cannot be used ({error})"
+                self._note(f"{why}: begins anew")
+            else:
+                return begun
+        if begun.sidecar is not None and begun.context.get("output") == self._context["output"]:
+            remove_leaves(output or "", begun.sidecar)
+        state.end()
+        return None
+
+    def _load(
+        self, store: Store, output: str | None, begun: Begun | None, update: bool
+    ) -> str | None:
+        """Takes what runs before know. Returns a sentence on the run that it is from."""
+        state, known_from = self._state, None
+        if state is None:
+            return None
+        if update or (begun is not None and begun.update):
+            try:
+                known_from = self._load_last(store, state, output)
+            except FileError as error:
+                self._note(f"{error}: all files are read")
+        if begun is not None:
+            flat, tree = (name in self._options.digests for name in DIGESTS)
+            store.load_log(state.log((flat, tree)))
+            known_from = f"goes on with the state of the run at {moment(begun.time)}"
+        return known_from
+
+    def _load_last(self, store: Store, state: State, output: str | None) -> str:
+        finished = state.finished
+        if finished is None or output is None:
+            raise FileError("there is no state of a run that wrote the manifest")
+        other = self._other(finished.context)
+        if other:
+            raise FileError(f"the last run had another choice of {other}")
+        store.load_last(last_entries(state, finished, output))
+        return f"goes by the state of the run at {moment(finished.time)}"
+
+    def _leave_out(self, outputs: Outputs) -> None:
+        """Leaves out what this run, or another one of this user, writes to where nobody asked for a
+        file."""
+        if leave_out_states(outputs, self._source.name):
+            self._note("left out: the states of runs, in your state folder")
+        if self._state is not None:
+            outputs.add(self._state.path, self._state.status)
+        if self._leaves is not None and self._leaves.path is not None:
+            outputs.add(self._leaves.path, self._leaves.status)
+
+    def identities(self, some: list[str]) -> None:
+        """Keeps what identifies the next entries that are written."""
+        if self._state is not None:
+            try:
+                self._state.keep(some)
+            except FileError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: FileError) -> None:
+        """Nothing can be kept any more."""
+        if self._must_keep:
+            raise error
+        self._state = None
+        self._note(f"nothing more of this run is kept for the next one: {error}")
+
+    def finish(self, store: Store, sha256: bytes | None, outcome: Outcome) -> None:
+        """The manifest was written."""
+        store.end()
+        if self._state is not None:
+            try:
+                if sha256 is None:
+                    self._state.end()
+                else:
+                    count = outcome.files + outcome.links
+                    self._state.finish(Finished(self._context, int(time()), sha256, count))
+            except FileError as error:
+                self._note(f"the next --update reads all files: {error}")
+        if self._leaves is not None:
+            self._leaves.remove()
+
+    def _tell(self, path: bytes, reason: str) -> None:
+        self._errors += 1
+        if self._problem is not None:
+            self._problem(path, reason)
+
+    def fill(self, store: Store) -> Outcome:
+        """Reads what is not known."""
+        if self._expect is not None:
+            self._expect(self._listed.unread)
+        hash_files = engine.hash_files
+        if self._client is not None:
+            from ._hashing import cluster
+
+            hash_files = partial(cluster.hash_files, client=self._client)
+        results = hash_files(
+            self._source,
+            store.unknown(),
+            self._options.digests,
+            threads=self._threads,
+            leaves=store.sink if self._leaves is not None else None,
+            advance=self._advance,
+            progress=store.progress,
+            resume=store.resume,
+        )
+        with closing(results):
+            for found, result in results:
+                if isinstance(result, FileError):
+                    store.failed(found)
+                    self._tell(found.path, str(result))
+                else:
+                    store.known(found, result)
+        total = self._listed
+        read = total.files - total.known
+        return Outcome(
+            total.files,
+            total.links,
+            total.bytes,
+            read,
+            total.known,
+            self._errors,
+            total.by_ctime,
+            self._rules.own,
+            self._rules.excluded_by,
+        )

@@ -1,0 +1,666 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The digests of many files by many machines, through a scheduler of Dask.
+
+The work is cut into tasks: batches of small files, and runs of the windows of large ones. A worker
+combines what it hashed, so that a run of 2^14 windows or more comes back as one root. Where a flat
+digest is wanted, the runs of a file are a chain, and its state comes back with each run and goes
+out with the next: a worker that is lost costs one run and not the file.
+
+The number of tasks that are under way is bounded, and with it the memory of this process. What
+becomes of a worker that is lost or slow is Dask's to say: the task runs again elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+import uuid
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from ..._files import CHANGED, FileError
+from ..._native import DIGEST_BYTES, MODULUS, VERSION, TreeStream, residue, tree_leaves, tree_root
+from ..._parallel import in_order, most_under_way, ring, thread_count
+from ..._subtree import BLOCK_BYTES
+from ..._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
+from .._sources.source import Found, Source
+from . import engine
+from .engine import Callbacks, Checkpoint, Digests, LeafSink, Progress, Resume
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+# The least run: 2^14 windows, 192 MiB. Each is a perfect subtree.
+RUN_BLOCKS: Final = 64
+RUN_BYTES: Final = RUN_BLOCKS * BLOCK_BYTES
+# Tasks grow with what went out before them, up to these: a few files are spread over all workers,
+# and many are few tasks for the scheduler. What is no larger than a batch is not cut into runs.
+BATCH_BYTES: Final = (RUN_BYTES // 4, 1 << 30)
+BATCH_FILES: Final = (16, 1024)
+_ROUNDS: Final = 4  # tasks of a size for each slot, before they grow
+# Tasks under way for each thread of the workers: one runs, one waits where it will run.
+_TASKS_A_THREAD: Final = 2
+_TASKS_LEAST: Final = 16
+_FILES_UNDER_WAY: Final = 1 << 17
+_HELD_MOST: Final = 64 << 20  # bytes of results that wait for those before them
+_FETCHED_AT_ONCE: Final = 32  # results: with leaves, each may have 3 MiB
+_COUNT_AGAIN_S: Final = 5.0
+_RETRIES: Final = 2
+_CONNECT_S: Final = 5.0
+# How long a cluster may have no worker: some come only when there are tasks, on machines that have
+# to start first.
+WORKERLESS_S: Final = 300.0
+_PACKAGE: Final = __name__.partition(".")[0]
+_LOOK_S: Final = 0.1
+_DONE: Final = ("finished", "error", "cancelled")  # of the states of a future
+
+
+class FileResult(NamedTuple):
+    """What a worker found of a file of a batch.
+
+    Attributes:
+        digests: or why it could not be read.
+        leaves: joined; b"" where they are not wanted.
+    """
+
+    digests: Digests | FileError
+    leaves: bytes
+
+
+class RunResult(NamedTuple):
+    """What a worker found of a run.
+
+    Attributes:
+        roots: the root of the run or, where blocks are wanted, of each block, joined; b"" where no
+            tree is wanted.
+        residues: of each block; b"" where a flat digest is wanted, whose state has it.
+        states: of the flat digest after each block, or after the last one only.
+        leaves: joined; b"" where they are not wanted.
+        error: why it could not be read.
+    """
+
+    roots: bytes = b""
+    residues: bytes = b""
+    states: tuple[bytes, ...] = ()
+    leaves: bytes = b""
+    error: FileError | None = None
+
+
+class Batch(NamedTuple):
+    """A task: some small files."""
+
+    source: Source
+    digests: tuple[str, ...]
+    leaves: bool
+    founds: tuple[Found, ...]
+    threads: int
+
+
+class Run(NamedTuple):
+    """A task: the blocks start..stop-1 of a large file."""
+
+    source: Source
+    digests: tuple[str, ...]
+    leaves: bool
+    found: Found
+    start: int
+    stop: int
+    state: bytes | None  # of the flat digest, before
+    blocks: bool  # the root of each block is wanted, not only that of the run
+    threads: int
+
+
+Task = Batch | Run
+TaskResult = list[FileResult] | RunResult
+
+
+class Work(Protocol):
+    """Does a task, on a worker."""
+
+    def __call__(self, task: Task) -> TaskResult: ...
+
+
+class _Sent:
+    """A task as it goes to a worker: bytes that are the result when they are unpickled.
+
+    The scheduler and Dask's part of a worker see no name of this package. To them a task that names
+    one which is not there is a message that cannot be read, and the worker ends without a word; so
+    it is an error of the task. What is named until the versions are known to be the same is
+    Python's own, and `do_sent`.
+    """
+
+    def __init__(self, work: Work, task: Task) -> None:
+        self._work = work
+        self._task = task
+
+    def __reduce__(self) -> tuple[object, ...]:
+        from cloudpickle import dumps
+
+        call = f"__import__({__name__!r}, fromlist=('do_sent',)).do_sent(version, task)"
+        return eval, (call, {"version": VERSION, "task": dumps((self._work, self._task))})
+
+
+def do_sent(version: str, task: bytes) -> TaskResult:
+    """Does a task of another process.
+
+    Args:
+        version: of this package, there.
+        task: the pickled function and its task.
+
+    Raises:
+        RuntimeError: this is another version, whose digests need not be the same.
+    """
+    if version != VERSION:
+        raise RuntimeError(f"the worker has atlas12288 {VERSION}, must have {version}")
+    work, sent = pickle.loads(task)
+    result: TaskResult = work(sent)
+    return result
+
+
+def do_task(task: Task) -> TaskResult:
+    """Reads and hashes."""
+    if isinstance(task, Batch):
+        return _do_batch(task)
+    try:
+        return _do_run(task)
+    except FileError as error:
+        return RunResult(error=_on_this_worker(error))
+
+
+def _do_batch(batch: Batch) -> list[FileResult]:
+    leaves = [bytearray() for _ in batch.founds]
+    places = {found.path: place for place, found in enumerate(batch.founds)}
+
+    def sink(found: Found) -> LeafSink:
+        return leaves[places[found.path]].extend
+
+    done: list[FileResult | None] = [None] * len(batch.founds)
+    results = engine.hash_files(
+        batch.source,
+        batch.founds,
+        batch.digests,
+        threads=batch.threads,
+        leaves=sink if batch.leaves else None,
+    )
+    for found, digests in results:
+        place = places[found.path]
+        result = _on_this_worker(digests) if isinstance(digests, FileError) else digests
+        done[place] = FileResult(result, bytes(leaves[place]))
+    return [result for result in done if result is not None]
+
+
+def _do_run(run: Run) -> RunResult:
+    threads = run.threads
+    size = run.found.size
+    has_tree = TREE_ALGORITHM in run.digests
+    flat = None if run.state is None else WitnessStream.from_bytes(run.state)
+    tree = TreeStream()
+    roots, residues, leaves = bytearray(), bytearray(), bytearray()
+    states: list[bytes] = []
+    offsets = range(run.start * BLOCK_BYTES, min(run.stop * BLOCK_BYTES, size), BLOCK_BYTES)
+    buffers = ring(BLOCK_BYTES, most_under_way(threads) if threads > 1 else 1)
+    # Each run is another opening of the file.
+    with run.source.open(run.found._replace(exact=True)) as reader:
+        if run.start and (begin := getattr(reader, "begin", None)) is not None:
+            begin(run.start * BLOCK_BYTES)
+
+        def hash_block(item: tuple[int, memoryview]) -> tuple[memoryview, bytes, int]:
+            offset, buffer = item
+            data = buffer[: min(BLOCK_BYTES, size - offset)]
+            if reader.read_into(offset, data) != len(data):
+                raise FileError(CHANGED)
+            if has_tree:
+                hashes, parts = tree_leaves(data)
+                return data, hashes, residue(parts)
+            return data, b"", 0 if flat is not None else residue(data)
+
+        items = zip(offsets, buffers, strict=False)
+        for data, hashes, part in in_order(hash_block, items, threads):
+            if flat is not None:
+                flat.update(data)
+                if run.blocks:
+                    states.append(bytes(flat))
+            else:
+                residues.append(part)
+            if has_tree:
+                root = tree_root(hashes)
+                roots += root
+                tree.append(root, 0)
+            if run.leaves:
+                leaves += hashes
+        reader.finish()
+    if flat is not None and not states:
+        states.append(bytes(flat))
+    if has_tree and not run.blocks:
+        roots[:] = tree.result()[0]
+    return RunResult(bytes(roots), bytes(residues), tuple(states), bytes(leaves))
+
+
+def _on_this_worker(error: FileError) -> FileError:
+    """The error with the machine that had it: others may see the file."""
+    from distributed import get_worker
+
+    try:
+        return FileError(f"{error} (on the worker {get_worker().address})")
+    except ValueError:  # not on one
+        return error
+
+
+# --- In the process that asked for it
+
+
+@contextmanager
+def connect(address: str) -> Iterator[Client]:
+    """A client of the scheduler at an address, such as `tcp://host:8786`.
+
+    Raises:
+        FileError: no scheduler answers there within some seconds.
+        ImportError: Dask is not installed.
+    """
+    _require_distributed()
+    from distributed import Client
+
+    try:
+        _check_address(address)
+        client = Client(address, timeout=_CONNECT_S, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise FileError(f"no scheduler of Dask answers at {address!r}: {reason}") from error
+    try:
+        yield client
+    finally:
+        # Where the scheduler is gone there is nobody to say farewell to.
+        with suppress(OSError, TimeoutError):
+            client.close(timeout=_CONNECT_S)
+
+
+def _check_address(address: str) -> None:
+    """Refuses what a client would fail with and then wait for its own end, with ValueError."""
+    from distributed import Security
+    from distributed.comm.addressing import get_address_host_port, parse_address
+
+    if not address:  # for which Dask would start a cluster here
+        raise ValueError("it is empty")
+    scheme, _ = parse_address(address)
+    if scheme not in ("tcp", "tls"):
+        raise ValueError(f"it begins with {scheme}://, must be tcp:// or tls://")
+    _, port = get_address_host_port(address)
+    if not 0 < port < 1 << 16:
+        raise ValueError(f"its port is {port}, must be in 1..65535")
+    if scheme == "tls" and Security().get_connection_args("client").get("ssl_context") is None:
+        raise ValueError(
+            "it needs certificates, must be in Dask's configuration (distributed.comm.tls)"
+        )
+
+
+def _require_distributed() -> None:
+    if importlib.util.find_spec("distributed") is None:
+        raise ImportError("many machines need distributed: pip install 'atlas12288[dask]'")
+
+
+def hash_files(
+    source: Source,
+    founds: Iterable[Found],
+    digests: tuple[str, ...],
+    *,
+    client: Client,
+    threads: int | None = None,
+    leaves: Callable[[Found], LeafSink | None] | None = None,
+    advance: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
+    resume: Resume | None = None,
+    work: Work = do_task,
+) -> Generator[tuple[Found, Digests | FileError], None, None]:
+    """As `engine.hash_files`, with the same digests, by the workers of a cluster.
+
+    The workers must see the files under the same names: a shared folder, or a URL. They need this
+    package in the same version. Memory: that of the tasks under way, a bounded number.
+
+    Args:
+        source, founds, digests, leaves, advance, progress, resume: as for `engine.hash_files`.
+            `progress` and `resume` make the root of each block travel, 2 KiB a run, not 32 bytes.
+        client: of Dask's scheduler.
+        threads: of each task on its worker; None for one, or as many as its source has `readers`.
+        work: what does a task on a worker.
+
+    Yields:
+        The file, and its digests or why it could not be read.
+
+    Raises:
+        FileError: the scheduler is gone, it has no worker for `WORKERLESS_S`, or a task failed for
+            no reason of its files, such as a worker without this package.
+        ValueError: `client` is an asynchronous one or closed, or `threads` is less than 1.
+        TypeError: `threads` is not an int, or `client` is none of Dask.
+        ImportError: Dask is not installed.
+    """
+    _require_distributed()
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        raise TypeError(f"client is of type {type(client).__name__}, must be distributed.Client")
+    if client.asynchronous:
+        raise ValueError("client is asynchronous, must be synchronous")
+    if client.status in ("closing", "closed"):
+        raise ValueError(f"client is {client.status}, must be connected to a scheduler")
+    if threads is None:
+        threads = getattr(source, "readers", None) or 1
+    wants_leaves = leaves if TREE_ALGORITHM in digests else None
+    callbacks = Callbacks(wants_leaves, advance, progress, resume)
+    return _Job(source, digests, thread_count(threads), callbacks, client).results(founds, work)
+
+
+class _Large:
+    """A file of several runs, whose results are taken in their order."""
+
+    def __init__(self, found: Found, digests: tuple[str, ...]) -> None:
+        self.found = found
+        self.tree = TreeStream() if TREE_ALGORITHM in digests else None
+        self.flat = bytes(WitnessStream()) if ALGORITHM in digests else None
+        self.residue = 0
+        self.blocks = -(-found.size // BLOCK_BYTES)
+        self.run_blocks = RUN_BLOCKS
+        self.done = 0  # blocks that were taken
+        self.ready: dict[int, tuple[Run, RunResult]] = {}  # by their first block
+        self.sink: LeafSink | None = None
+        self.failed = False
+
+    def digests(self) -> Digests:
+        if self.flat is None:
+            flat = None
+        else:
+            witness = WitnessStream.from_bytes(self.flat).witness()
+            flat, self.residue = witness.digest, witness.residue
+        root = None if self.tree is None else self.tree.result()[0]
+        return Digests(self.residue, flat, root)
+
+
+_Result = tuple[Found, Digests | FileError]
+
+
+class _Job:
+    def __init__(
+        self,
+        source: Source,
+        digests: tuple[str, ...],
+        threads: int,
+        callbacks: Callbacks,
+        client: Client,
+    ) -> None:
+        self._source = source
+        self._digests = digests
+        self._threads = threads
+        self._leaves, self._advance, self._progress, self._resume = callbacks
+        self._client = client
+        self._large: dict[bytes, _Large] = {}  # of which runs are under way
+        self._followers: deque[Task] = deque()  # the next runs of chains
+        self._tasks: dict[Future[Any], Task] = {}  # that are under way
+        self._held = 0
+        self._slots = _TASKS_LEAST
+        self._count_at = 0.0
+        self._workers_at = monotonic()  # when it had some
+        self._sent_files = self._sent_bytes = 0
+        self._name = uuid.uuid4().hex
+        self._number = 0
+
+    def results(self, founds: Iterable[Found], work: Work) -> Generator[_Result, None, None]:
+        from distributed import as_completed
+
+        rest = self._tasks_of(founds)
+        more = True
+        completed: Any = as_completed(loop=self._client.loop)
+        try:
+            while more or self._followers or self._tasks:
+                self._count_slots()
+                free = max(0, self._slots - len(self._tasks))
+                some = [self._followers.popleft() for _ in range(min(free, len(self._followers)))]
+                # A quarter of them at once: a message to the scheduler has several tasks.
+                if more and 4 * free >= self._slots and self._held < _HELD_MOST:
+                    new = list(islice(rest, free - len(some)))
+                    more = len(some) + len(new) == free
+                    some += new
+                self._submit(some, work, completed)
+                if self._tasks:
+                    yield from self._take_done(self._next(completed), completed)
+        finally:
+            rest.close()
+            completed.clear()
+            with suppress(Exception):  # the scheduler may be what is gone
+                self._client.cancel(list(self._tasks), force=True)
+
+    def _next(self, completed: Any) -> Sequence[Future[Any]]:
+        """The tasks that are over, at least one: waits for it, and sees whether there is a worker
+        that does it."""
+        while not completed.has_ready():
+            self._count_slots()
+            with completed.thread_condition:
+                completed.thread_condition.wait(_LOOK_S)
+        batch: Sequence[Future[Any]] = completed.next_batch()
+        return batch
+
+    def _count_slots(self) -> None:
+        """Workers come and go."""
+        if monotonic() >= self._count_at:
+            try:
+                workers = self._client.nthreads()
+            except Exception as error:
+                raise self._gone(error) from error
+            if workers:
+                self._workers_at = monotonic()
+            elif monotonic() - self._workers_at > WORKERLESS_S:
+                where = getattr(self._client.scheduler, "address", "its address")
+                raise FileError(
+                    f"the scheduler at {where} has had no worker for {WORKERLESS_S:.0f} s"
+                )
+            threads = sum(workers.values())
+            self._slots = max(_TASKS_LEAST, _TASKS_A_THREAD * threads)
+            self._count_at = monotonic() + _COUNT_AGAIN_S
+
+    def _submit(self, tasks: Sequence[Task], work: Work, completed: Any) -> None:
+        if not tasks:
+            return
+        keys = [f"atlas12288-{self._name}-{self._number + at}" for at in range(len(tasks))]
+        self._number += len(tasks)
+        try:
+            sent = [pickle.dumps(_Sent(work, task)) for task in tasks]
+            futures = self._client.map(pickle.loads, sent, key=keys, pure=False, retries=_RETRIES)
+        except Exception as error:
+            if self._client.status != "running":
+                raise self._gone(error) from error
+            raise
+        self._tasks.update(zip(futures, tasks, strict=True))
+        completed.update(futures)
+
+    def _take_done(self, futures: Sequence[Future[Any]], completed: Any) -> Iterator[_Result]:
+        for at in range(0, len(futures), _FETCHED_AT_ONCE):
+            some: dict[Future[Any], str] = {}
+            for future in futures[at : at + _FETCHED_AT_ONCE]:
+                status = str(future.status)
+                if status in _DONE:
+                    some[future] = status
+                else:  # it was, and its worker is lost since: it is done again
+                    completed.add(future)
+            try:
+                good = [future for future, status in some.items() if status == "finished"]
+                results = dict(zip(good, self._client.gather(good), strict=True))
+            except Exception as error:
+                raise self._gone(error) from error
+            for future, status in some.items():
+                task = self._tasks.pop(future)
+                result = results[future] if future in results else self._failed(future, status)
+                future.release()
+                yield from self._take(task, result)
+
+    def _failed(self, future: Future[Any], status: str) -> RunResult:
+        """What is to be said where a task has no result."""
+        from distributed import KilledWorker
+
+        error = future.exception() if status == "error" else None
+        if error is None:
+            raise self._gone(status)
+        if isinstance(error, KilledWorker):
+            return RunResult(error=FileError("is not read: the workers that tried ended"))
+        reason = " ".join(str(error).split())
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith(_PACKAGE):
+            reason = f"a worker has no atlas12288, must have {VERSION} ({reason})"
+            raise FileError(reason) from error
+        raise FileError(f"a task failed on a worker: {type(error).__name__}: {reason}") from error
+
+    def _gone(self, error: object) -> FileError:
+        where = getattr(self._client.scheduler, "address", "its address")
+        return FileError(f"the scheduler at {where} is gone: {error or type(error).__name__}")
+
+    # --- What is to do
+
+    def _tasks_of(self, founds: Iterable[Found]) -> Generator[Task, None, None]:
+        batch: list[Found] = []
+        size = 0
+        for found in founds:
+            if found.size > max(RUN_BYTES, self._batch_bytes()):
+                yield from self._runs(found)
+                continue
+            batch.append(found)
+            size += found.size
+            if size >= self._batch_bytes() or len(batch) >= self._batch_files():
+                yield self._batch(batch, size)
+                batch, size = [], 0
+        if batch:
+            yield self._batch(batch, size)
+
+    def _batch_bytes(self) -> int:
+        least, most = BATCH_BYTES
+        return min(most, max(least, self._sent_bytes // (_ROUNDS * self._slots)))
+
+    def _batch_files(self) -> int:
+        least, most = BATCH_FILES
+        most = max(least, min(most, _FILES_UNDER_WAY // self._slots))
+        return min(most, max(least, self._sent_files // (_ROUNDS * self._slots)))
+
+    def _batch(self, founds: list[Found], size: int) -> Batch:
+        self._sent_files += len(founds)
+        self._sent_bytes += size
+        leaves = self._leaves is not None
+        return Batch(self._source, self._digests, leaves, tuple(founds), self._threads)
+
+    def _runs(self, found: Found) -> Iterator[Run]:
+        file = _Large(found, self._digests)
+        if (is_stream := getattr(self._source, "is_stream", None)) and is_stream(found):
+            file.run_blocks = file.blocks  # what no second request could go on with
+        while 2 * file.run_blocks * BLOCK_BYTES <= self._batch_bytes():
+            file.run_blocks *= 2
+        if self._leaves is not None:
+            file.sink = self._leaves(found)
+        known = None if self._resume is None else self._resume(found)
+        if known is not None:
+            checkpoint, roots = known
+            file.done = checkpoint.blocks
+            file.residue = checkpoint.residue
+            file.flat = checkpoint.flat if file.flat is not None else None
+            for some in roots:
+                if file.tree is not None:
+                    file.tree.append(some, 0)
+        self._large[found.path] = file
+        start = file.done
+        while not file.failed:
+            # At least one, if without a block: its result is what gives the file's digests.
+            run = self._run(file, start)
+            yield run
+            start = run.stop
+            if start == file.blocks or file.flat is not None:
+                return  # of a chain each of the others when the one before is done
+
+    def _run(self, file: _Large, start: int) -> Run:
+        stop = min(file.blocks, start - start % file.run_blocks + file.run_blocks)
+        self._sent_bytes += (stop - start) * BLOCK_BYTES
+        return Run(
+            self._source,
+            self._digests,
+            file.sink is not None,
+            file.found,
+            start,
+            stop,
+            file.flat,
+            # What is resumed may begin within a run, and what is one tree has nodes of one height.
+            self._progress is not None or self._resume is not None,
+            self._threads,
+        )
+
+    # --- What was done
+
+    def _take(self, task: Task, result: TaskResult) -> Iterator[_Result]:
+        if isinstance(task, Batch):
+            if isinstance(result, RunResult):
+                error = result.error or FileError(CHANGED)
+                result = [FileResult(error, b"")] * len(task.founds)
+            yield from self._take_batch(task, result)
+        elif isinstance(result, RunResult):
+            yield from self._take_run(task, result)
+
+    def _take_batch(self, batch: Batch, results: list[FileResult]) -> Iterator[_Result]:
+        done = 0
+        for found, (digests, leaves) in zip(batch.founds, results, strict=True):
+            if isinstance(digests, Digests):
+                done += found.size
+                sink = self._leaves(found) if self._leaves is not None else None
+                if sink is not None:
+                    sink(leaves)
+            yield found, digests
+        if done and self._advance is not None:
+            self._advance(done)
+
+    def _take_run(self, run: Run, result: RunResult) -> Iterator[_Result]:
+        file = self._large.get(run.found.path)
+        if file is None or file.failed:
+            return  # a run before it failed
+        if result.error is not None:
+            file.failed = True
+            self._held -= sum(_weight(held) for _, held in file.ready.values())
+            del self._large[run.found.path]
+            yield run.found, result.error
+            return
+        if self._advance is not None:
+            first, last = (
+                min(block * BLOCK_BYTES, run.found.size) for block in (run.start, run.stop)
+            )
+            self._advance(last - first)
+        file.ready[run.start] = run, result
+        self._held += _weight(result)
+        while file.done in file.ready:
+            run, result = file.ready.pop(file.done)
+            self._held -= _weight(result)
+            self._append(file, run, result)
+        if file.done == file.blocks:
+            del self._large[run.found.path]
+            yield run.found, file.digests()
+        elif file.flat is not None:
+            self._followers.append(self._run(file, file.done))
+
+    def _append(self, file: _Large, run: Run, result: RunResult) -> None:
+        file.done = run.stop
+        if file.tree is not None:
+            file.tree.append(result.roots, 0)
+        if file.sink is not None:
+            file.sink(result.leaves)
+        before = file.residue
+        if file.flat is not None:
+            file.flat = result.states[-1]
+        else:
+            file.residue = (before + sum(result.residues)) % MODULUS
+        if self._progress is None:
+            return
+        part = before
+        for at, block in enumerate(range(run.start, run.stop)):
+            state = None
+            if file.flat is not None:
+                state = result.states[at]
+            else:
+                part = (part + result.residues[at]) % MODULUS
+            root = result.roots[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]
+            self._progress(file.found, Checkpoint(block + 1, part, state), root)
+
+
+def _weight(result: RunResult) -> int:
+    return len(result.roots) + len(result.leaves)

@@ -1,0 +1,567 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The digests of many files at once, each byte read once, by threads on all cores.
+
+Small files are worked on in batches, because to hand one to a thread costs more than to hash it.
+A larger file is cut into blocks, which several threads read and hash for its tree root. Its flat
+digest is a chain: a block that is done waits in the file until its turn comes; one thread at a time
+continues the chain, and no other waits for it while there are other blocks or files.
+
+No block of a file begins while its chain is far behind, so memory is bounded by the buffers: two
+more than threads, of one block each.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from threading import Condition, Lock, Thread
+from time import perf_counter
+from typing import Final, NamedTuple
+
+from ..._files import CHANGED, FileError
+from ..._native import MODULUS, TreeStream, residue, tree_leaves, tree_root
+from ..._parallel import most_under_way, thread_count
+from ..._subtree import BLOCK_BYTES
+from ..._witness import ALGORITHM, TREE_ALGORITHM, Witness, WitnessStream
+from .._sources.source import Found, Reader, Source
+
+# A batch should take some milliseconds: where files come over a network that is one file.
+_BATCH_FILES_MOST: Final = 256
+_BATCH_SHORT_S: Final = 0.005
+_BATCH_LONG_S: Final = 0.02
+# Below, to open and close files is most of the work, and it needs the interpreter's lock: two
+# threads that pass it to and fro take twice as long as one. So the caller's thread works on such
+# files, but only where they come as quickly as from a cache.
+_QUICK_BYTES: Final = 32 * 1024
+_QUICK_S: Final = 0.0001
+_ONE_AT_A_TIME: Final = getattr(sys, "_is_gil_enabled", lambda: True)()
+# What is done and not yet taken by the caller. A block's leaves have 8 KiB.
+_EVENTS_MOST: Final = 128
+# Blocks of one file that are done while one before them is not.
+_BLOCKS_AHEAD_MOST: Final = 64
+
+
+class Digests(NamedTuple):
+    """What was found of a file.
+
+    Attributes:
+        residue: in 0..95.
+        sha256: the flat digest; None where it was not wanted.
+        root: the tree root; None where it was not wanted.
+    """
+
+    residue: int
+    sha256: bytes | None
+    root: bytes | None
+
+
+class Checkpoint(NamedTuple):
+    """How far the reading of a file has come.
+
+    Attributes:
+        blocks: how many blocks of `BLOCK_BYTES`, from its begin, are done.
+        residue: of these bytes where no flat digest is wanted, else 0.
+        flat: the state of the flat digest, of which the residue is a part: bytes(WitnessStream).
+    """
+
+    blocks: int
+    residue: int
+    flat: bytes | None
+
+
+# Takes the next leaf hashes of one file, joined, in order.
+LeafSink = Callable[[bytes], object]
+# Takes a file, its checkpoint, and the root of the last block (b"" where no tree is wanted).
+Progress = Callable[[Found, Checkpoint, bytes], object]
+# The last checkpoint of a file and the roots of its blocks, joined, in any pieces.
+Resume = Callable[[Found], tuple[Checkpoint, Iterable[bytes]] | None]
+
+
+def hash_files(
+    source: Source,
+    founds: Iterable[Found],
+    digests: tuple[str, ...],
+    *,
+    threads: int | None = None,
+    leaves: Callable[[Found], LeafSink | None] | None = None,
+    advance: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
+    resume: Resume | None = None,
+) -> Generator[tuple[Found, Digests | FileError], None, None]:
+    """The digests of files, in the order in which they are known.
+
+    All callbacks are called, and `founds` is iterated, by the thread that takes the results, while
+    it takes them. What they raise ends the run: no thread and no open file is left. The same holds
+    for Ctrl-C, and when the generator is closed.
+
+    Args:
+        source: where the files are. Its `open` and readers are used by several threads.
+        founds: files that it listed, no symbolic links.
+        digests: which ones are wanted, one or both of `entries.DIGESTS`.
+        threads: how many read and hash; None for as many as the source says in `readers`, or one
+            for each core that this process may use. The digests are the same. With 1 none is
+            started.
+        leaves: asked for each file when its turn comes, where tree roots are wanted; what it gives
+            is called with the leaf hashes. After an error those given so far are void.
+        advance: called with the number of bytes read since its last call.
+        progress: called after each block of a file that has more than one.
+        resume: asked for each file that has more than one block; it goes on from there. Its leaves
+            before are not given again.
+
+    Yields:
+        The file, and its digests or why it could not be read. An unreadable file ends nothing.
+
+    Raises:
+        ValueError: `threads` is less than 1.
+        TypeError: `threads` is not an int.
+    """
+    if threads is None:
+        threads = getattr(source, "readers", None)
+    callbacks = Callbacks(leaves if TREE_ALGORITHM in digests else None, advance, progress, resume)
+    return _Run(source, digests, thread_count(threads), callbacks).results(founds)
+
+
+class Callbacks(NamedTuple):
+    """Those of `hash_files`, which are told of its results."""
+
+    leaves: Callable[[Found], LeafSink | None] | None
+    advance: Callable[[int], None] | None
+    progress: Progress | None
+    resume: Resume | None
+
+    def sink(self, found: Found) -> LeafSink | None:
+        return None if self.leaves is None else self.leaves(found)
+
+
+_Result = tuple[Found, Digests | FileError]
+# Called by the caller's thread; gives the results that are known now.
+_Event = Callable[[Callbacks], Iterable[_Result]]
+
+
+class _Batch(NamedTuple):
+    """Files of one block each, for one thread."""
+
+    files: list[tuple[Found, LeafSink | None]]
+    size: int
+
+
+class _Block(NamedTuple):
+    """A block that was read and hashed, and waits for its turn."""
+
+    size: int
+    hashes: bytes
+    root: bytes
+    residue: int
+    buffer: memoryview | None  # with the bytes, where the flat digest needs them
+
+
+class _File:
+    """A file of several blocks. What several threads change, they change under the run's lock; what
+    `draining` guards belongs to the thread that has set it."""
+
+    def __init__(self, found: Found, sink: LeafSink | None, digests: tuple[str, ...]) -> None:
+        self.found = found
+        self.sink = sink
+        self.flat = WitnessStream() if ALGORITHM in digests else None
+        self.tree = TreeStream() if TREE_ALGORITHM in digests else None
+        self.residue = 0
+        self.blocks = -(-found.size // BLOCK_BYTES)
+        self.begun = self.done = 0  # how many blocks
+        self.ready: dict[int, _Block] = {}
+        self.draining = False
+        self.workers = 0  # threads that are in it
+        self.context: AbstractContextManager[Reader] | None = None
+        self.reader: Reader | None = None
+        self.error: FileError | None = None
+
+    def go_on(self, checkpoint: Checkpoint, roots: Iterable[bytes]) -> None:
+        self.begun = self.done = checkpoint.blocks
+        self.residue = checkpoint.residue
+        if self.flat is not None:
+            self.flat = WitnessStream.from_bytes(checkpoint.flat or b"")
+        for some in roots:
+            if self.tree is not None:
+                self.tree.append(some, 0)
+
+    @property
+    def has_next(self) -> bool:
+        """Is there a block that can begin?"""
+        return (
+            self.reader is not None
+            and self.error is None
+            and self.begun < self.blocks
+            and self.begun - self.done < _BLOCKS_AHEAD_MOST
+        )
+
+    @property
+    def ahead(self) -> int:
+        """How many buffers it holds, or will, that wait for their turn."""
+        return 0 if self.flat is None else max(0, self.begun - self.done - 1)
+
+    @property
+    def is_over(self) -> bool:
+        return self.workers == 0 and (self.error is not None or self.done == self.blocks)
+
+    def close(self) -> None:
+        context, self.context = self.context, None
+        if context is not None:
+            context.__exit__(None, None, None)
+
+    def digests(self) -> Digests:
+        flat = None if self.flat is None else self.flat.witness()
+        return Digests(
+            self.residue if flat is None else flat.residue,
+            None if flat is None else flat.digest,
+            None if self.tree is None else self.tree.result()[0],
+        )
+
+
+class _Run:
+    def __init__(
+        self, source: Source, digests: tuple[str, ...], threads: int, callbacks: Callbacks
+    ) -> None:
+        self._source = source
+        self._digests = digests
+        self._flat = ALGORITHM in digests
+        self._tree = TREE_ALGORITHM in digests
+        self._threads = threads
+        self._callbacks = callbacks
+        self._batch_files = 1
+        self._quick = False
+        lock = Lock()
+        self._lock = lock
+        self._work = Condition(lock)  # there may be more to do
+        self._news = Condition(lock)  # for the caller: an event, or room in the feed
+        # All below is used under the lock.
+        self._feed: deque[_Batch | _File] = deque()
+        self._files: list[_File] = []  # that are open, in the order of their opening
+        self._events: deque[_Event] = deque()
+        self._error: BaseException | None = None
+        self._stopped = False
+        self._under_way = 0  # batches and files that were fed and are not over
+        self._free: list[memoryview] = []
+        self._unmade = most_under_way(threads)  # buffers
+
+    # The caller's thread
+
+    def results(self, founds: Iterable[Found]) -> Generator[_Result, None, None]:
+        items = self._items(founds)
+        workers = [
+            Thread(target=self._worker, name=f"hash_files-{index}", daemon=True)
+            for index in range(self._threads if self._threads > 1 else 0)
+        ]
+        try:
+            more = True
+            for worker in workers:
+                worker.start()
+            while True:
+                while more and len(self._feed) < most_under_way(self._threads):
+                    item = next(items, None)
+                    more = item is not None
+                    if item is not None:
+                        with self._lock:
+                            self._feed.append(item)
+                            self._under_way += 1
+                            self._work.notify()
+                task = self._take_quick() if workers else self._take(wait=False)
+                if task is not None:
+                    task()
+                with self._lock:
+                    while not self._has_news(more):
+                        self._news.wait()
+                    if self._error is not None:
+                        raise self._error
+                    events, self._events = self._events, deque()
+                    self._work.notify_all()
+                    if not events and not more and self._under_way == 0:
+                        return
+                for event in events:
+                    yield from event(self._callbacks)
+        finally:
+            with self._lock:
+                self._stopped = True
+                self._work.notify_all()
+            for worker in workers:
+                if worker.ident is not None:
+                    worker.join()
+            for file in self._files:
+                with suppress(FileError):
+                    file.close()
+
+    def _take_quick(self) -> Callable[[], None] | None:
+        """A batch for the caller's thread."""
+        with self._lock:
+            item = self._quick_batch()
+            if item is None:
+                return None
+            self._feed.remove(item)
+            return self._batch_task(item)
+
+    def _quick_batch(self) -> _Batch | None:
+        if self._threads == 1 or not (self._free or self._unmade):
+            return None
+        for item in self._feed:
+            if isinstance(item, _Batch) and self._is_quick(item):
+                return item
+        return None
+
+    def _is_quick(self, batch: _Batch) -> bool:
+        return _ONE_AT_A_TIME and self._quick and batch.size <= _QUICK_BYTES * len(batch.files)
+
+    def _has_news(self, more: bool) -> bool:
+        return bool(
+            self._events
+            or self._error is not None
+            or self._under_way == 0
+            or self._threads == 1
+            or self._quick_batch() is not None
+            or (more and len(self._feed) < most_under_way(self._threads))
+        )
+
+    def _items(self, founds: Iterable[Found]) -> Generator[_Batch | _File, None, None]:
+        callbacks = self._callbacks
+        batch: list[tuple[Found, LeafSink | None]] = []
+        size = 0
+        for found in founds:
+            if found.size > BLOCK_BYTES:
+                file = _File(found, callbacks.sink(found), self._digests)
+                known = None if callbacks.resume is None else callbacks.resume(found)
+                if known is not None:
+                    file.go_on(*known)
+                yield file
+                continue
+            if batch and (len(batch) >= self._batch_files or size + found.size > BLOCK_BYTES):
+                yield _Batch(batch, size)
+                batch, size = [], 0
+            batch.append((found, callbacks.sink(found)))
+            size += found.size
+        if batch:
+            yield _Batch(batch, size)
+
+    # The threads that work
+
+    def _worker(self) -> None:
+        try:
+            while (task := self._take(wait=True)) is not None:
+                task()
+        except BaseException as error:
+            with self._lock:
+                self._error = self._error or error
+                self._stopped = True
+                self._news.notify()
+                self._work.notify_all()
+
+    def _take(self, wait: bool) -> Callable[[], None] | None:
+        """The next piece of work; None where the run has stopped, or there is none to wait for."""
+        with self._lock:
+            while not self._stopped:
+                task = self._next_task()
+                if task is not None or not wait:
+                    return task
+                self._work.wait()
+        return None
+
+    def _next_task(self) -> Callable[[], None] | None:
+        if len(self._events) >= _EVENTS_MOST or not (self._free or self._unmade):
+            return None
+        # First the files that are open, so that what is read is read in sequence and the longest
+        # chain never waits. But where a block would have to wait for its turn, other files come
+        # first: as many buffers as there are threads stay for what is worked on.
+        ahead = sum(file.ahead for file in self._files)
+        room = most_under_way(self._threads) - self._threads
+        for file in self._files:
+            if file.has_next and (file.begun == file.done or ahead < room or file.flat is None):
+                return self._block_task(file)
+        for item in self._feed:
+            if isinstance(item, _Batch):
+                if self._threads > 1 and self._is_quick(item):
+                    continue
+                task = self._batch_task(item)
+            elif len(self._files) < self._threads:
+                self._files.append(item)
+                item.workers += 1
+                task = partial(self._open, item)
+            else:
+                continue
+            self._feed.remove(item)
+            self._news.notify()
+            return task
+        for file in self._files:
+            if file.has_next:
+                return self._block_task(file)
+        return None
+
+    def _buffer(self) -> memoryview:
+        if self._free:
+            return self._free.pop()
+        self._unmade -= 1
+        return memoryview(bytearray(BLOCK_BYTES))
+
+    def _batch_task(self, batch: _Batch) -> Callable[[], None]:
+        return partial(self._hash_batch, batch, self._buffer())
+
+    def _block_task(self, file: _File) -> Callable[[], None]:
+        index = file.begun
+        file.begun += 1
+        file.workers += 1
+        return partial(self._hash_block, file, index, self._buffer())
+
+    def _tell(self, event: _Event) -> None:
+        self._events.append(event)
+        self._news.notify()
+
+    def _hash_batch(self, batch: _Batch, buffer: memoryview) -> None:
+        results: list[tuple[Found, LeafSink | None, bytes, Digests | FileError]] = []
+        source, flat, tree = self._source, self._flat, self._tree
+        size = 0
+        begin = perf_counter()
+        for found, sink in batch.files:
+            if self._stopped:
+                return
+            hashes = b""
+            result: Digests | FileError
+            try:
+                data = buffer[: found.size]
+                with source.open(found) as reader:
+                    if reader.read_into(0, data) != found.size:
+                        raise FileError(CHANGED)
+                    reader.finish()
+                sha256 = root = None
+                if flat:
+                    witness = Witness.generate(data)
+                    sha256 = witness.digest
+                if tree:
+                    hashes, _ = tree_leaves(data)
+                    root = tree_root(hashes)
+                result = Digests(witness.residue if flat else residue(data), sha256, root)
+                size += found.size
+            except FileError as error:
+                result = error
+            results.append((found, sink, hashes, result))
+        seconds = perf_counter() - begin
+        self._quick = seconds < _QUICK_S * len(results)
+        if seconds < _BATCH_SHORT_S and len(results) >= self._batch_files:
+            self._batch_files = min(2 * self._batch_files, _BATCH_FILES_MOST)
+        elif seconds > _BATCH_LONG_S:
+            self._batch_files = max(1, self._batch_files // 2)
+
+        def event(callbacks: Callbacks) -> Iterable[_Result]:
+            if callbacks.advance is not None and size > 0:
+                callbacks.advance(size)
+            for found, sink, hashes, result in results:
+                if sink is not None and isinstance(result, Digests):
+                    sink(hashes)
+                yield found, result
+
+        with self._lock:
+            self._free.append(buffer)
+            self._under_way -= 1
+            self._tell(event)
+
+    def _open(self, file: _File) -> None:
+        # The blocks before a checkpoint were read by another opening.
+        found = file.found._replace(exact=True) if file.begun else file.found
+        try:
+            context = self._source.open(found)
+            reader = context.__enter__()
+        except FileError as error:
+            file.error = error
+        else:
+            file.context, file.reader = context, reader
+            if file.done and (begin := getattr(reader, "begin", None)) is not None:
+                begin(file.done * BLOCK_BYTES)
+        with self._lock:
+            self._work.notify_all()
+        self._leave(file)
+
+    def _hash_block(self, file: _File, index: int, buffer: memoryview) -> None:
+        assert file.reader is not None
+        offset = index * BLOCK_BYTES
+        data = buffer[: min(BLOCK_BYTES, file.found.size - offset)]
+        block = None
+        hashes = root = b""
+        part = 0
+        try:
+            if file.reader.read_into(offset, data) != len(data):
+                raise FileError(CHANGED)
+            if self._tree:
+                hashes, residues = tree_leaves(data)
+                root = tree_root(hashes)
+                part = residue(residues)
+            block = _Block(len(data), hashes, root, part, buffer if self._flat else None)
+        except FileError as error:
+            file.error = file.error or error
+        with self._lock:
+            if block is None or not self._flat:
+                self._free.append(buffer)
+                self._work.notify()
+            if block is not None:
+                file.ready[index] = block
+            drain = not file.draining
+            file.draining = True
+        if drain:
+            self._drain(file)
+        self._leave(file)
+
+    def _drain(self, file: _File) -> None:
+        """Takes the blocks whose turn has come; the thread holds `file.draining`."""
+        while True:
+            with self._lock:
+                block = file.ready.pop(file.done, None)
+                if block is None:
+                    file.draining = False
+                    return
+            if file.flat is not None and block.buffer is not None:
+                file.flat.update(block.buffer[: block.size])
+            else:
+                file.residue = (file.residue + block.residue) % MODULUS
+            if file.tree is not None:
+                file.tree.append(block.root, 0)
+            state = None if file.flat is None else bytes(file.flat)
+            checkpoint = Checkpoint(file.done + 1, file.residue, state)
+            with self._lock:
+                file.done += 1
+                if block.buffer is not None:
+                    self._free.append(block.buffer)
+                self._work.notify()
+                self._tell(partial(_block_event, file, block, checkpoint))
+
+    def _leave(self, file: _File) -> None:
+        """A thread has done its part of the file; the last one ends it."""
+        with self._lock:
+            file.workers -= 1
+            if not file.is_over:
+                return
+            for block in file.ready.values():
+                if block.buffer is not None:
+                    self._free.append(block.buffer)
+        result: Digests | FileError
+        try:
+            try:
+                if file.error is None and file.reader is not None:
+                    file.reader.finish()
+            finally:
+                file.close()
+            result = file.error or file.digests()
+        except FileError as error:
+            result = error
+        with self._lock:
+            self._files.remove(file)
+            self._under_way -= 1
+            self._work.notify_all()
+            self._tell(lambda _: ((file.found, result),))
+
+
+def _block_event(
+    file: _File, block: _Block, checkpoint: Checkpoint, callbacks: Callbacks
+) -> Iterable[_Result]:
+    if callbacks.advance is not None:
+        callbacks.advance(block.size)
+    if file.sink is not None:
+        file.sink(block.hashes)
+    if callbacks.progress is not None:
+        callbacks.progress(file.found, checkpoint, block.root)
+    return ()

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files are manifests, witness files and their leaves, and so may be replaced by such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final
+
+from .._errors import WitnessError
+from .._files import FileError, RegularFile, shown
+from .._outputs import OutputKind
+from .._tree import TreeWitness, witness_from_json
+from .._tree_files import first_without_leaves
+from .._witness import Witness
+from ._entries import trees_in
+from ._statement import PREDICATE_TYPE, STATEMENT_TYPE
+
+# The type of a manifest is at its end in the canonical form, and may be before in others.
+_ENDS_BYTES: Final = 4096
+_LINE_MOST_BYTES: Final = 1024  # a witness in JSON has less than 300
+_NO_WITNESS: Final = b"null"  # the line of a file that could not be read
+
+
+def _is_manifest(file: RegularFile) -> bool:
+    head = file.read(0, _ENDS_BYTES)
+    if not head.lstrip().startswith(b"{") or STATEMENT_TYPE.encode() not in head:
+        return False
+    return PREDICATE_TYPE.encode() in head + file.read(max(0, file.size - _ENDS_BYTES), _ENDS_BYTES)
+
+
+def _witnesses(file: RegularFile) -> Iterator[Witness | TreeWitness]:
+    """The witnesses of a witness file.
+
+    Raises:
+        WitnessError: it is none.
+        FileError: not readable.
+    """
+    rest = b""
+    for chunk in chain(file.chunks(), (b"\n",)):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in filter(bytes.strip, lines):
+            if line.strip() != _NO_WITNESS:
+                yield witness_from_json(line)
+        if len(rest) > _LINE_MOST_BYTES:
+            raise WitnessError("a line is too long for a witness")
+
+
+def _is_witness_file(file: RegularFile) -> bool:
+    try:
+        return sum(1 for _ in _witnesses(file)) > 0
+    except WitnessError:
+        return False
+
+
+WITNESSES: Final = OutputKind(
+    "manifest or witness file",
+    lambda file: _is_manifest(file) or _is_witness_file(file),
+    through_links=True,
+)
+
+
+def leaves_of(witnesses: str) -> OutputKind:
+    """The leaves of what is now in a manifest or witness file. A link is never followed to them:
+    their name follows from that of the file, and nobody typed it."""
+
+    def are_its_leaves(file: RegularFile) -> bool:
+        try:
+            with RegularFile(witnesses) as its:
+                return first_without_leaves(file, _trees(its)) is None
+        except (FileError, WitnessError):
+            return False
+
+    return OutputKind(f"file with the leaves of {shown(witnesses)} as it is", are_its_leaves)
+
+
+def _trees(file: RegularFile) -> Iterator[tuple[int, bytes]]:
+    if _is_manifest(file):
+        yield from trees_in(file.chunks())
+        return
+    for witness in _witnesses(file):
+        if isinstance(witness, TreeWitness):
+            yield witness.length, witness.root

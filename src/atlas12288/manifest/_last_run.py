@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the last run knew of each file: its digests, from the manifest that it wrote, and what
+identified it then, from its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from io import BufferedReader
+
+from .._errors import WitnessError
+from .._files import FileError, file_errors, open_regular
+from ._entries import Entry, read_line
+from ._state import Finished, State
+
+# More than any entry has whose path and target can be those of a file.
+_LINE_MOST = 1 << 20
+_ENTRY = b'{"path'
+
+
+def last_entries(
+    state: State, finished: Finished, output: str
+) -> Iterator[tuple[Entry, str, bool]]:
+    """The entries of a manifest, in its order, in constant memory.
+
+    Args:
+        state: the state, of which `finished` is the last run.
+        finished: the run that wrote the manifest.
+        output: the manifest.
+
+    Yields:
+        The entry, what identified it, and whether that tells of later changes. They count when all
+        were taken: only then it is known that the manifest is the one that was written.
+
+    Raises:
+        FileError: it is not, or the state is damaged.
+    """
+    other = FileError("the manifest is not the one that the last run wrote")
+    identities = state.identities()
+    digests = _digests(finished)
+    digest = sha256()
+    count = 0
+    begins = True  # a line
+    with file_errors(), open_regular(output) as raw:
+        file = BufferedReader(raw, _LINE_MOST)
+        while line := file.readline(_LINE_MOST):
+            digest.update(line)
+            ends = line.endswith(b"\n")
+            if begins and line.startswith(_ENTRY):
+                count += 1
+                identity = next(identities, None)
+                if identity is None:
+                    raise other
+                try:
+                    entry = read_line(line.rstrip(b",\n"), digests)
+                except WitnessError:
+                    raise other from None
+                yield entry, *identity
+            begins = ends
+    if (digest.digest(), count) != (finished.sha256, finished.entries) or next(identities, None):
+        raise other
+
+
+def _digests(finished: Finished) -> tuple[str, ...]:
+    found = finished.context.get("digests")
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise FileError("the state is damaged")
+    return tuple(found)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the files of a manifest differ: their leaves are compared with those in the sidecar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from .._files import FileError, RegularFile
+from .._native import DIGEST_BYTES
+from .._subtree import window_count
+from .._tree import TreeWitness
+from .._tree_files import LeafComparison, Leaves, Run, first_without_leaves
+from .._witness import TREE_ALGORITHM
+from ._differences import Difference
+from ._entries import Entry
+from ._paths import quoted
+from ._sources.source import Found
+
+RANGES_MOST: Final = 1000
+
+
+class ManifestLeaves:
+    """The leaves of each entry in the sidecar of a manifest.
+
+    Args:
+        entries: all of the manifest.
+        sidecar: the open file.
+
+    Raises:
+        FileError: not readable, or not the leaves of these entries.
+    """
+
+    def __init__(self, entries: Sequence[Entry], sidecar: RegularFile) -> None:
+        self._sidecar = sidecar
+        self._first: dict[bytes, int] = {}
+        at = 0
+        for entry in entries:
+            if entry.root is not None:
+                self._first[entry.path] = at
+                at += window_count(entry.size)
+        if sidecar.size != at * DIGEST_BYTES:
+            raise FileError(
+                f"has {sidecar.size} bytes, must have {at * DIGEST_BYTES}, {DIGEST_BYTES} for each "
+                f"of {at} windows: it is damaged, or that of another manifest"
+            )
+        self._check(entries)
+
+    def _check(self, entries: Sequence[Entry]) -> None:
+        """Holds all leaves against the roots: what they say later is then right."""
+        files = [entry for entry in entries if entry.target is None]
+        trees = ((entry.size, entry.root) for entry in files if entry.root is not None)
+        wrong = first_without_leaves(self._sidecar, trees)
+        if wrong is not None:
+            raise FileError(
+                f"has not the leaves of {quoted(files[wrong].path)}: they are damaged, or those of "
+                "another manifest"
+            )
+
+    def leaves(self, entry: Entry) -> Leaves:
+        assert entry.root is not None
+        witness = TreeWitness._of_parts(entry.size, entry.residue, entry.root, 0, None)
+        return Leaves(self._sidecar, self._first[entry.path], witness)
+
+
+class FirstDifferenceError(Exception):
+    """The leaves of a file differ, and no more is wanted."""
+
+    def __init__(self, difference: Difference) -> None:
+        super().__init__()
+        self.difference = difference
+
+
+class Places:
+    """Where a file differs from its leaves, which are compared while they pass by.
+
+    Args:
+        known: those of the manifest.
+        found: the file.
+        on_run: called with its path and each run of windows that differ.
+        fail_fast: the first window that differs ends it, by FirstDifferenceError.
+
+    Attributes:
+        error: why the leaves could not be compared: they were right when the reading began.
+    """
+
+    def __init__(
+        self,
+        known: Leaves,
+        found: Found,
+        on_run: Callable[[bytes, Run], object] | None,
+        fail_fast: bool,
+    ) -> None:
+        self._known = known
+        self._found = found
+        self._on_run = on_run
+        self._fail_fast = fail_fast
+        self._comparison = LeafComparison(known.chunks(), self._add)
+        self._first_runs: list[Run] = []
+        self._run_count = 0
+        self._windows = 0
+        self.error: FileError | None = None
+
+    def write(self, leaves: bytes) -> None:
+        """Takes the next leaf hashes of the file, joined."""
+        if self.error is not None:
+            return
+        try:
+            self._comparison.write(leaves)
+        except FileError as error:
+            self.error = error
+            return
+        if self._fail_fast and (self._comparison.differs or self._run_count > 0):
+            self._comparison.stop(self._longer)
+            start = self._first_runs[0].start
+            reason = f"differs from byte {start} on; the rest was not compared"
+            sizes = self._known.witness.length, self._found.size
+            difference = Difference(self._found.path, "changed", (TREE_ALGORITHM,), reason, *sizes)
+            raise FirstDifferenceError(self._with_ranges(difference))
+
+    def of(self, difference: Difference) -> Difference:
+        """The difference with its ranges, when all leaves of the file were written; without them
+        where there is an error."""
+        try:
+            if self.error is None:
+                self._comparison.finish(self._longer)
+        except FileError as error:
+            self.error = error
+        return difference if self.error is not None else self._with_ranges(difference)
+
+    def _with_ranges(self, difference: Difference) -> Difference:
+        return difference._replace(
+            ranges=tuple(self._first_runs), range_count=self._run_count, windows=self._windows
+        )
+
+    def _add(self, run: Run) -> None:
+        self._run_count += 1
+        self._windows += run.stop - run.first
+        if self._run_count <= RANGES_MOST:
+            self._first_runs.append(run)
+        if self._on_run is not None:
+            self._on_run(self._found.path, run)
+
+    @property
+    def _longer(self) -> int:
+        return max(self._found.size, self._known.witness.length)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is below a folder, opened by descriptors: part by part, and never through a link.
+
+Who may write in a folder can put a link in the place of a folder or file between any two looks at
+its name. So no name is judged first and opened later: each folder is opened relative to the one
+around it with O_NOFOLLOW, and what is in it relative to its own descriptor. Whatever is swapped
+meanwhile, what was opened lies below the folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import OrderedDict
+from threading import Lock
+from typing import Final
+
+from ..._files import FileError
+
+# A folder that is only gone through need not be readable, where the system has a way to say so.
+_THROUGH: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_TO_LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Folders that stay open. A process may have 256 descriptors on some systems, and each thread that
+# reads needs some.
+OPEN_MOST: Final = 64
+_NO_FOLDERS: Final = (b"", b".", b"..")
+# What the systems say of a link that O_NOFOLLOW refuses; with O_DIRECTORY also ENOTDIR.
+IS_LINK: Final = (errno.ELOOP, errno.EMLINK)
+_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+
+
+class Descriptor:
+    """An open folder, closed when nobody holds it any more: a thread that opens something in it
+    holds it, so that its number cannot become that of another folder meanwhile."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self, close=os.close) -> None:  # type: ignore[no-untyped-def]
+        close(self.number)
+
+
+class Below:
+    """A folder and what is below it. Several threads may use it.
+
+    It can be pickled. Another process opens the folder again by its real path; on the same machine
+    it must be the same folder still.
+
+    Args:
+        name: its path. Links in it are followed: whoever names a folder trusts its name.
+
+    Attributes:
+        real: its real path.
+
+    Raises:
+        OSError: it is no folder, or cannot be opened. Also from all methods.
+    """
+
+    def __init__(self, name: bytes) -> None:
+        self.real = os.path.realpath(name)
+        self._root: Descriptor | None = Descriptor(os.open(name, _THROUGH & ~os.O_NOFOLLOW))
+        status = os.fstat(self._root.number)
+        self._identity = _machine(), status.st_dev, status.st_ino
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = Lock()
+        self._open: OrderedDict[bytes, Descriptor] = OrderedDict()  # the last used one is last
+        # Files of one folder mostly come one after another.
+        self._last: tuple[bytes, Descriptor | None] = b"", None
+
+    def __getstate__(self) -> tuple[bytes, tuple[str, int, int]]:
+        return self.real, self._identity
+
+    def __setstate__(self, state: tuple[bytes, tuple[str, int, int]]) -> None:
+        self.real, self._identity = state
+        # Not here: that it is not there is an error of its files, and none of the message.
+        self._root = None
+        self._begin()
+
+    def _open_again(self) -> Descriptor:
+        root = Descriptor(os.open(self.real, _THROUGH))
+        status = os.fstat(root.number)
+        machine, *before = self._identity
+        # Elsewhere neither number says anything.
+        if machine == _machine() and before != [status.st_dev, status.st_ino]:
+            raise FileError("is below another folder than the one that was listed")
+        self._root = root
+        return root
+
+    def folder(self, path: bytes) -> Descriptor:
+        """Return a folder, open to go through it: b"" for itself, else a path below it.
+
+        Raises:
+            OSError: not there; or it, or a folder around it, is none, a link for example.
+            FileError: the path has parts that lead elsewhere.
+        """
+        last, descriptor = self._last
+        if last != path or descriptor is None:
+            descriptor = self._folder(path)
+            self._last = path, descriptor
+        return descriptor
+
+    def _folder(self, path: bytes) -> Descriptor:
+        with self._lock:
+            found = self._open.get(path)
+            if found is not None:
+                self._open.move_to_end(path)
+                return found
+        if not path:
+            return self._root or self._open_again()
+        around, begin = self._nearest(path)
+        while begin < len(path):
+            end = path.find(b"/", begin)
+            end = len(path) if end < 0 else end
+            name = path[begin:end]
+            if name in _NO_FOLDERS:
+                raise FileError("has a path with parts that are empty, '.' or '..'")
+            around = Descriptor(self._open_in(around, name, _THROUGH))
+            self._keep(path[:end], around)
+            begin = end + 1
+        return around
+
+    def _nearest(self, path: bytes) -> tuple[Descriptor, int]:
+        """Return the nearest folder around a path that is open, and where the rest begins."""
+        around = path[: max(0, path.rfind(b"/"))]
+        with self._lock:
+            # In a walk it is nearly always the one around it.
+            if around not in self._open:
+                on_the_way = (key for key in self._open if path.startswith(key + b"/"))
+                around = max(on_the_way, key=len, default=b"")
+            if around:
+                return self._open[around], len(around) + 1
+        return self._root or self._open_again(), 0
+
+    def _keep(self, path: bytes, folder: Descriptor) -> None:
+        with self._lock:
+            self._open[path] = folder
+            if len(self._open) > OPEN_MOST:
+                self._open.popitem(last=False)
+
+    def _open_in(self, around: Descriptor, name: bytes, flags: int) -> int:
+        try:
+            return os.open(name, flags, dir_fd=around.number)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._open:
+                raise
+        with self._lock:  # so many are open that those which only might be of use must go
+            self._open.clear()
+        return os.open(name, flags, dir_fd=around.number)
+
+    def open(self, path: bytes, flags: int) -> int:
+        """Open a file, and return the descriptor, which the caller closes.
+
+        Raises:
+            OSError: not readable; ELOOP where it is a link.
+        """
+        around, _, name = path.rpartition(b"/")
+        return self._open_in(self.folder(around), name, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def open_folder(self, path: bytes) -> int:
+        """Open a folder to list it, and return the descriptor, which the caller closes."""
+        return self._open_in(self.folder(path), b".", _TO_LIST)
+
+    def status(self, path: bytes) -> os.stat_result:
+        """Return the status of a file, folder or link."""
+        around, _, name = path.rpartition(b"/")
+        folder = self.folder(around)
+        return os.stat(name, dir_fd=folder.number, follow_symlinks=False)
+
+    def readlink(self, path: bytes) -> bytes:
+        """Return what a link holds.
+
+        Raises:
+            OSError: EINVAL where it is none.
+        """
+        around, _, name = path.rpartition(b"/")
+        folder = self.folder(around)
+        return os.readlink(name, dir_fd=folder.number)
+
+
+def _machine() -> str:
+    """Return what tells machines apart, and the times that they were started; "" where nothing
+    does."""
+    try:
+        with open(_BOOT_ID, encoding="ascii") as file:
+            return file.read()
+    except OSError:
+        return os.uname().nodename

@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of this machine as the source of a manifest."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple, Self
+
+from ..._files import CHANGED, FileError, file_errors, require_regular
+from .._paths import PATH_MOST_BYTES, check_path, quoted
+from .descriptors import IS_LINK, Below
+from .links import Links
+from .rules import Rules
+from .source import SMALL_MOST_BYTES, Found, Problem, require_small
+
+# A few folders with some links to the next are reached in millions of ways.
+LINKS_MOST: Final = 1000
+# Folders can be nested without end, and each step costs the length of the path.
+# O_NONBLOCK: to open what has become a FIFO would hang.
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+_ENCODING: Final = sys.getfilesystemencoding()  # os.fsencode, for a million names
+_CHANGED_LISTED: Final = "changed while it was listed"
+
+
+class _Way(NamedTuple):
+    """How a listing came to where it is.
+
+    Attributes:
+        around: the real paths of the folder and of those to which links on the way led.
+        links: how many links led to each folder, on all ways so far.
+    """
+
+    around: tuple[bytes, ...]
+    links: Counter[bytes]
+
+
+class _Waiting(NamedTuple):
+    """A folder that is to be listed.
+
+    Attributes:
+        path: as in the manifest.
+        way: how the listing came there.
+        must: is it a problem where it is gone? One that was listed and is gone is no part of it.
+    """
+
+    path: bytes
+    way: _Way
+    must: bool = False
+
+
+_Stack = list[_Waiting]
+
+
+class Folder:
+    """A folder. Links are listed or followed as the rules say, and never out of it but to where the
+    rules let them lead.
+
+    All in it is opened by descriptors: see `descriptors`. It can be pickled: another process opens
+    it again by its real path.
+
+    Args:
+        root: its path.
+        paths: list these alone, files and folders below the root; all of it where empty.
+
+    Raises:
+        FileError: the root is not a folder.
+        WitnessError: one of the paths leads out of it.
+    """
+
+    def __init__(self, root: str | bytes | os.PathLike[str], paths: Sequence[bytes] = ()) -> None:
+        self._root = os.fsencode(root)
+        self._paths = tuple(check_path(path, "path") for path in paths)
+        self._below = _below(self._root)
+        self._links: Links | None = None  # where they are followed
+
+    def __getstate__(self) -> dict[str, object]:
+        # The process that gets it may be in another working directory.
+        return {**self.__dict__, "_root": os.path.abspath(self._root)}
+
+    @property
+    def name(self) -> str:
+        """The path of the folder."""
+        return os.fsdecode(self._root)
+
+    def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+        """Its files and symbolic links, in any order. See `Source.list`.
+
+        What the rules say of links holds for `open` too.
+        """
+        self._links = None
+        if rules.symlinks == "follow":
+            self._links = Links(self._below, [self._outside(name) for name in rules.links_below])
+        return self._list(rules, problem)
+
+    def _outside(self, name: str) -> Below:
+        """A folder beside this one, where links may lead."""
+        try:
+            return _below(os.path.join(self._below.real, os.fsencode(name)))
+        except FileError as error:
+            raise FileError(f"links may lead below {quoted(os.fsencode(name))}: {error}") from error
+
+    def _list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+        way = _Way((self._below.real,), Counter())
+        if not self._paths:
+            yield from self._walk([_Waiting(b"", way, must=True)], rules, problem)
+        for path in self._paths:
+            yield from self._list_path(path, rules, problem, way)
+
+    def _list_path(self, path: bytes, rules: Rules, problem: Problem, way: _Way) -> Iterator[Found]:
+        waiting: _Stack = []
+        try:
+            with file_errors():
+                end = path.find(b"/")
+                while end >= 0:
+                    if stat.S_ISLNK(self._below.status(path[:end]).st_mode):
+                        raise FileError("is below a symbolic link, which is not followed")
+                    end = path.find(b"/", end + 1)
+                status = self._below.status(path)
+        except FileError as error:
+            problem(path, str(error))
+            return
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if rules.excludes_named(path, is_folder):
+            return
+        if is_folder:
+            waiting.append(_Waiting(path, way, must=True))
+        else:
+            yield from self._list_one(path, status, rules, problem, way, waiting)
+        yield from self._walk(waiting, rules, problem)
+
+    def _walk(self, waiting: _Stack, rules: Rules, problem: Problem) -> Iterator[Found]:
+        """What is in folders. A stack, not recursion: they may be nested deeper than Python calls,
+        also by links."""
+        while waiting:
+            folder, way, must = waiting.pop()
+            around = folder + b"/" if folder else b""
+            try:
+                with file_errors(), self._scan(folder) as entries:
+                    for entry in entries:
+                        path = around + entry.name.encode(_ENCODING, "surrogateescape")
+                        if len(path) > PATH_MOST_BYTES:
+                            raise FileError(f"has paths of more than {PATH_MOST_BYTES:,} bytes")
+                        is_folder = entry.is_dir(follow_symlinks=False)
+                        if rules.excludes(path, is_folder):
+                            continue
+                        if is_folder:
+                            waiting.append(_Waiting(path, way))
+                            continue
+                        try:
+                            status = entry.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue  # gone since the folder was read: no part of it
+                        if self._links is None and stat.S_ISREG(status.st_mode):
+                            # By far the most: at once.
+                            if not rules.outputs.has_file(path, status):
+                                yield Found(
+                                    path,
+                                    status.st_size,
+                                    _identity(status),
+                                    None,
+                                    status.st_mtime_ns,
+                                )
+                            continue
+                        yield from self._list_one(path, status, rules, problem, way, waiting)
+            except FileError as error:
+                if must or not isinstance(error.__cause__, FileNotFoundError):
+                    replaced = not must and isinstance(error.__cause__, NotADirectoryError)
+                    reason = (
+                        f"{_CHANGED_LISTED}: it is no folder any more" if replaced else str(error)
+                    )
+                    problem(folder or b".", reason)
+
+    @contextmanager
+    def _scan(self, folder: bytes) -> Iterator[Iterator[os.DirEntry[str]]]:
+        """The entries of a folder, whose descriptor they need as long as they are used."""
+        below, path = self._below, folder
+        if self._links is not None:
+            below, path = self._links.inside(self._links.real_folder(folder))
+        descriptor = below.open_folder(path)
+        try:
+            with os.scandir(descriptor) as entries:
+                yield entries
+        finally:
+            os.close(descriptor)
+
+    def _list_one(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        rules: Rules,
+        problem: Problem,
+        way: _Way,
+        waiting: _Stack,
+    ) -> Iterator[Found]:
+        """What is no folder."""
+        try:
+            with file_errors():
+                if not stat.S_ISLNK(status.st_mode):
+                    found = self._file(path, status, rules)
+                elif self._links is None:
+                    found = self._link(path, rules)
+                else:
+                    found = self._follow(self._links, path, rules, way, waiting)
+        except FileError as error:
+            problem(path, str(error))
+            return
+        if found is not None:
+            yield found
+
+    def _file(
+        self, path: bytes, status: os.stat_result, rules: Rules, real: bytes = b""
+    ) -> Found | None:
+        require_regular(status.st_mode)
+        if rules.outputs.has_file(path, status):
+            return None
+        identity = _identity(status)
+        if self._links is not None:
+            folder, name = os.path.split(path)
+            real = real or os.path.join(self._links.real_folder(folder), name)
+            if real != os.path.join(self._below.real, path):
+                # The same link to another file of the same times must not look the same.
+                identity += f" {hashlib.sha256(real).hexdigest()}"
+        return Found(path, status.st_size, identity, None, status.st_mtime_ns)
+
+    def _link(self, path: bytes, rules: Rules) -> Found:
+        try:
+            target = self._below.readlink(path)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise FileError(f"{_CHANGED_LISTED}: it is no symbolic link any more") from error
+            raise
+        if rules.symlinks == "error":
+            raise FileError(f"is a symbolic link to {quoted(target)}, must not be one")
+        return Found(path, 0, "", target)
+
+    def _follow(
+        self, links: Links, path: bytes, rules: Rules, way: _Way, waiting: _Stack
+    ) -> Found | None:
+        folder, _, name = path.rpartition(b"/")
+        around = links.real_folder(folder)
+        real = links.follow(around, name)
+        below, rest = links.inside(real)
+        status = below.status(rest) if rest else os.stat(below.folder(b"").number)
+        if not stat.S_ISDIR(status.st_mode):
+            return self._file(path, status, rules, real)
+        if real in way.around or (around + b"/").startswith(real.rstrip(b"/") + b"/"):
+            target = links.target(around, name)
+            raise FileError(f"is a symbolic link to {quoted(target)}, a folder around it")
+        if way.links[real] == LINKS_MOST:
+            target = links.target(around, name)
+            raise FileError(
+                f"is a symbolic link to {quoted(target)}, to which links lead in more than "
+                f"{LINKS_MOST:,} ways"
+            )
+        way.links[real] += 1
+        waiting.append(_Waiting(path, way._replace(around=(*way.around, real)), must=True))
+        return None
+
+    def open(self, found: Found) -> FolderReader:
+        """A file that `list` gave. See `Source.open`."""
+        try:
+            # What was listed was judged then, and is compared after it is opened.
+            descriptor = (self._links or self._below).open(found.path, _OPEN_FLAGS)
+        except OSError as error:
+            raise FileError(_words(error)) from error
+        return FolderReader(descriptor, found)
+
+    def read_small(self, path: bytes) -> bytes | None:
+        """The bytes of a small file; symbolic links are not followed. See `Source.read_small`."""
+        try:
+            descriptor = self._below.open(path, _OPEN_FLAGS)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            link = error.errno in IS_LINK
+            reason = "is a symbolic link, which is not followed" if link else error.strerror
+            raise FileError(reason or str(error)) from error
+        with file_errors(), open(descriptor, "rb") as file:
+            require_regular(os.fstat(descriptor).st_mode)
+            return require_small(file.read(SMALL_MOST_BYTES + 1))
+
+
+def _below(name: bytes) -> Below:
+    with file_errors():
+        try:
+            return Below(name)
+        except NotADirectoryError as error:
+            raise FileError("is not a folder") from error
+
+
+class FolderReader:
+    """An open file of a folder; see `Reader`. A million small files are opened one after another,
+    so it does without what is not needed for each."""
+
+    __slots__ = ("_descriptor", "_found", "_times")
+
+    def __init__(self, descriptor: int, found: Found) -> None:
+        self._descriptor = descriptor
+        self._found = found
+        self._times = (0, 0)
+
+    def __enter__(self) -> Self:
+        try:
+            found = self._found
+            status = os.fstat(self._descriptor)
+            require_regular(status.st_mode)
+            # Not the ctime: a hard link or a mode that came since the listing changes no byte of
+            # what is read now. But where some was read before it is to be the same content still.
+            now = _identity(status) if found.exact else f"{status.st_mtime_ns}"
+            if status.st_size != found.size or not f"{found.identity} ".startswith(f"{now} "):
+                raise FileError(CHANGED)
+            self._times = status.st_mtime_ns, status.st_ctime_ns
+        except BaseException as error:
+            os.close(self._descriptor)
+            if isinstance(error, OSError):
+                raise FileError(error.strerror or str(error)) from error
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        os.close(self._descriptor)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fills the buffer from `offset` on. See `Reader.read_into`."""
+        filled = 0
+        try:
+            while filled < len(buffer):
+                count = os.preadv(self._descriptor, (buffer[filled:],), offset + filled)
+                if count == 0:
+                    break
+                filled += count
+        except OSError as error:
+            raise FileError(error.strerror or str(error)) from error
+        return filled
+
+    def finish(self) -> None:
+        """Raises FileError where the file is not what was opened. See `Reader.finish`."""
+        size = self._found.size
+        try:
+            more = os.pread(self._descriptor, 1, size)
+            status = os.fstat(self._descriptor)
+        except OSError as error:
+            raise FileError(error.strerror or str(error)) from error
+        if more:
+            raise FileError(f"{CHANGED}: it had {size} bytes, and there are more")
+        if status.st_size != size or status.st_mtime_ns != self._times[0]:
+            raise FileError(CHANGED)
+        if status.st_ctime_ns != self._times[1]:
+            raise FileError(f"{CHANGED}: its ctime did, by a link to it, its mode or its content")
+
+
+def _identity(status: os.stat_result) -> str:
+    """What differs when a file was changed. Not its inode: file systems in user space forget it and
+    give another one."""
+    return f"{status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _words(error: OSError) -> str:
+    """Why a file that was listed cannot be opened."""
+    if error.errno in IS_LINK:
+        return f"{CHANGED}: it is a symbolic link now"
+    if error.errno == errno.ENOTDIR:
+        return f"{CHANGED}: a folder around it is none any more"
+    return error.strerror or str(error)

@@ -1,0 +1,447 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of gitignore, matched byte by byte as git does it, in time that is bounded.
+
+A rule may come from a stranger, and a regular expression that tries all lengths of each `*` may
+never end. Here each `*` is given the shortest length that works, once and for all: what is between
+two `*` of a rule has a fixed length, so that the first place where it fits leaves the most for what
+follows, and no other place needs to be tried. That is an atomic group of `re`. The same goes for
+`**` and the folders between two of them. A rule of m bytes takes at most m * n steps on a path of n
+bytes; `Matcher.steps` is what all have taken at most.
+
+Rules with a literal name, or one `*` at its begin or end, which are most, are found in dictionaries
+however many there are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Final, NamedTuple
+
+_SLASH, _END, _TO, _COLON = map(ord, "/]-:")
+_NO_RANGE: Final = (b"", b"]")  # what makes a `-` before it a byte like others
+_NOT_SLASH: Final = frozenset(range(256)) - {_SLASH}
+# So many rules are one regular expression: `re` allocates for all its groups at each match.
+_AT_ONCE: Final = 64
+# Steps that a rule costs before it compares a byte, and a `**` for each folder that it passes over.
+# One step is a comparison of a byte at worst.
+_RULE_STEPS: Final = 16
+_FOLDER_STEPS: Final = 128
+
+
+class _Star:
+    """A token that stands for bytes of any number."""
+
+
+_STAR: Final = _Star()  # within a name
+_FOLDERS: Final = _Star()  # `**/`: any number of folders, with the slash behind each
+_SOME_FOLDERS: Final = _Star()  # `**\/`: the same, at least one
+_REST: Final = _Star()  # `**` at the end: what is left, in folders too
+
+# A byte, or a set of which it is one; what it is otherwise does not matter.
+_Atom = int | frozenset[int]
+_Token = _Atom | _Star
+
+
+def _ascii(holds: Callable[[str], bool]) -> frozenset[int]:
+    return frozenset(byte for byte in range(128) if holds(chr(byte)))
+
+
+_PRINTED: Final = frozenset(range(0x20, 0x7F))
+# As git has them in every locale: of ASCII alone.
+_CLASSES: Final[dict[bytes, frozenset[int]]] = {
+    b"alnum": _ascii(str.isalnum),
+    b"alpha": _ascii(str.isalpha),
+    b"blank": frozenset(b" \t"),
+    b"cntrl": frozenset((*range(0x20), 0x7F)),
+    b"digit": _ascii(str.isdigit),
+    b"graph": _PRINTED - {0x20},
+    b"lower": _ascii(str.islower),
+    b"print": _PRINTED,
+    b"punct": _PRINTED - {0x20} - _ascii(str.isalnum),
+    b"space": frozenset(b" \t\n\r"),
+    b"upper": _ascii(str.isupper),
+    b"xdigit": frozenset(b"0123456789abcdefABCDEF"),
+}
+
+
+class _Expression(NamedTuple):
+    """A rule as a regular expression.
+
+    Attributes:
+        text: matches at the begin of a path or name, and whole.
+        byte_steps, folder_steps: how many at most for each byte and folder of the path.
+    """
+
+    text: bytes
+    byte_steps: int
+    folder_steps: int = 0
+
+
+class Rule:
+    """A rule.
+
+    Args:
+        text: a line of gitignore, without its end. A `#` that begins it is a character.
+
+    Attributes:
+        negative: does it begin with `!`, so that what it matches is not excluded?
+        only_folders: does it end with `/`?
+    """
+
+    def __init__(self, text: str) -> None:
+        line = _trimmed(text.encode())
+        self.negative = line.startswith(b"!")
+        line = line.removeprefix(b"!")
+        self.only_folders = line.endswith(b"/")
+        line = line.removesuffix(b"/")
+        # A slash anywhere, also between brackets, makes it a rule on paths from the root.
+        in_names = b"/" not in line
+        tokens = _tokens(line.removeprefix(b"/"), in_names) if line else None
+        if tokens is not None and tokens[:1] == [_FOLDERS] and not _has_slash(tokens[1:]):
+            tokens, in_names = tokens[1:], True
+        self.in_names = in_names
+        self._tokens = tokens  # None: it matches nothing
+
+    @property
+    def matches_something(self) -> bool:
+        """Is there a path that it matches?"""
+        return self._tokens is not None
+
+    @property
+    def literal(self) -> bytes | None:
+        """The only name or path that it matches; None where there are several."""
+        return _literal(self._tokens or ())
+
+    @property
+    def suffix(self) -> bytes | None:
+        """With what a name ends that it matches, where that is all that it says."""
+        tokens = self._tokens or ()
+        return _literal(tokens[1:]) if self.in_names and tokens[:1] == [_STAR] else None
+
+    @property
+    def prefix(self) -> bytes | None:
+        """With what a name begins that it matches, where that is all that it says."""
+        tokens = self._tokens or ()
+        return _literal(tokens[:-1]) if self.in_names and tokens[-1:] == [_STAR] else None
+
+    def expression(self) -> _Expression:
+        """The rule as a regular expression, on the name or on the whole path."""
+        blocks: list[list[_Token]] = [[]]
+        leaps: list[_Star] = []
+        for token in self._tokens or ():
+            if token in (_FOLDERS, _SOME_FOLDERS, _REST):
+                assert isinstance(token, _Star)
+                leaps.append(token)
+                blocks.append([])
+            else:
+                blocks[-1].append(token)
+        text, steps = _block(blocks[0], max)
+        parts = [text]
+        folder_steps = 0
+        for number, (leap, block) in enumerate(zip(leaps, blocks[1:], strict=True), 1):
+            if leap is _REST:
+                return _Expression(b"".join(parts), steps, folder_steps)
+            text, more = _block(block, sum)
+            steps += more
+            folder_steps += _FOLDER_STEPS
+            way = b"(?:[^/]*/)%b%b" % (b"+?" if leap is _SOME_FOLDERS else b"*?", text)
+            # The last one is bound to the end of the path, and found by trying each folder.
+            parts.append(way if number == len(leaps) else b"(?>%b)" % way)
+        return _Expression(b"".join(parts) + rb"\Z", steps, folder_steps)
+
+
+def _trimmed(line: bytes) -> bytes:
+    """Without the spaces at its end, but one that a backslash is before."""
+    kept = line.rstrip(b" ")
+    backslashes = len(kept) - len(kept.rstrip(b"\\"))
+    return line[: len(kept) + 1] if backslashes % 2 else kept
+
+
+def _tokens(pattern: bytes, in_names: bool) -> list[_Token] | None:
+    """What a rule is made of; None where it matches nothing."""
+    tokens: list[_Token] = []
+    at = 0
+    while at < len(pattern):
+        byte = pattern[at : at + 1]
+        at += 1
+        if byte == b"\\":
+            if at == len(pattern):
+                return None
+            tokens.append(pattern[at])
+            at += 1
+        elif byte == b"?":
+            tokens.append(_NOT_SLASH)
+        elif byte == b"[":
+            found = _set(pattern, at)
+            if found is None:
+                return None
+            members, at = found
+            tokens.append(members)
+        elif byte == b"*":
+            before = at - 2
+            while pattern[at : at + 1] == b"*":
+                at += 1
+            star = _STAR
+            whole = before < 0 or pattern[before] == _SLASH
+            if not in_names and whole and at - before > 2:
+                if at == len(pattern):
+                    star = _REST
+                elif pattern[at] == _SLASH:
+                    star = _FOLDERS
+                    at += 1
+                elif pattern[at : at + 2] == rb"\/":
+                    star = _SOME_FOLDERS
+                    at += 2
+            tokens.append(star)
+        else:
+            tokens.append(byte[0])
+    return tokens
+
+
+def _set(pattern: bytes, at: int) -> tuple[frozenset[int], int] | None:
+    """The bytes that `[...]` matches, and where it ends; None where it has no end or matches none.
+
+    Args:
+        pattern: the rule.
+        at: behind the bracket.
+    """
+
+    def escaped(at: int) -> int:
+        return at + (pattern[at : at + 1] == b"\\")
+
+    negated = pattern[at : at + 1] in (b"!", b"^")
+    at += negated
+    members: set[int] = set()
+    before: int | None = None  # with what a `-` makes a range
+    first = at
+    while at < len(pattern) and (pattern[at] != _END or at == first):
+        if pattern[at] == _TO and before is not None and pattern[at + 1 : at + 2] not in _NO_RANGE:
+            at = escaped(at + 1)
+            if at < len(pattern):
+                members.update(range(before, pattern[at] + 1))
+            before = None
+        elif pattern.startswith(b"[:", at) and (named := _named(pattern, at + 2)) is not None:
+            if named not in _CLASSES:
+                return None
+            members |= _CLASSES[named]
+            at += len(b"[:]") + len(named)
+            before = None
+        else:
+            at = escaped(at)
+            if at < len(pattern):
+                before = pattern[at]
+                members.add(before)
+        at += 1
+    found = (_NOT_SLASH - members) if negated else (_NOT_SLASH & members)
+    return (found, at + 1) if found and at < len(pattern) else None
+
+
+def _named(pattern: bytes, at: int) -> bytes | None:
+    """The name in `[:name:]`, which begins there; None where this is no such form."""
+    end = pattern.find(b"]", at)
+    return pattern[at : end - 1] if end > at and pattern[end - 1] == _COLON else None
+
+
+def _has_slash(tokens: Sequence[_Token]) -> bool:
+    """Is there more than a name?"""
+    return any(each == _SLASH or (type(each) is _Star and each is not _STAR) for each in tokens)
+
+
+def _literal(tokens: Sequence[_Token]) -> bytes | None:
+    """The bytes, where all are such."""
+    found = bytearray()
+    for token in tokens:
+        if not isinstance(token, int):
+            return None
+        found.append(token)
+    return bytes(found)
+
+
+def _block(tokens: Sequence[_Token], total: Callable[[list[int]], int]) -> tuple[bytes, int]:
+    """What is between two `**` as an expression that matches in one way or not at all; and how many
+    steps it takes at most for each byte, of which `total` makes one number for all its names."""
+    names: list[list[_Token]] = [[]]
+    for token in tokens:
+        if token == _SLASH:
+            names.append([])
+        else:
+            names[-1].append(token)
+    found = [_name(name) for name in names]
+    return b"/".join(text for text, _ in found), total([steps for _, steps in found])
+
+
+def _name(tokens: Sequence[_Token]) -> tuple[bytes, int]:
+    """The same of one name."""
+    pieces: list[list[_Atom]] = [[]]
+    for token in tokens:
+        if isinstance(token, _Star):
+            pieces.append([])
+        else:
+            pieces[-1].append(token)
+    parts = [_fixed(pieces[0])]
+    if len(pieces) == 1:
+        return parts[0], 1
+    parts += (b"(?>[^/]*?%b)" % _fixed(piece) for piece in pieces[1:-1])
+    last = pieces[-1]
+    if last:
+        # There is room for it, and it is what the name ends with.
+        parts.append(b"(?=[^/]{%d})(?>[^/]*)(?<=%b)" % (len(last), _fixed(last)))
+    else:
+        parts.append(b"(?>[^/]*)")
+    return b"".join(parts), 2 + sum(map(len, pieces[1:-1]))
+
+
+def _fixed(atoms: Sequence[_Atom]) -> bytes:
+    """Bytes and sets, one after another."""
+    text = bytearray()
+    for atom, same in groupby(atoms):
+        count = len(list(same))
+        text += _one(atom)
+        if count > 1:
+            text += b"{%d}" % count
+    return bytes(text)
+
+
+def _one(atom: _Atom) -> bytes:
+    if isinstance(atom, int):
+        return rb"\x%02x" % atom
+    if atom == _NOT_SLASH:
+        return b"[^/]"
+    ranges = []
+    # Numbers that follow one another have the same distance to their place.
+    for _, run in groupby(enumerate(sorted(atom)), lambda pair: pair[1] - pair[0]):
+        members = [byte for _, byte in run]
+        ranges.append(rb"\x%02x-\x%02x" % (members[0], members[-1]))
+    return b"[%b]" % b"".join(ranges)
+
+
+class _Regexes:
+    """Rules as regular expressions, some at a time, the last ones first."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, bytes]] = []
+        self._groups: list[tuple[int, re.Pattern[bytes], list[int]]] | None = None
+        self.byte_steps = 0
+        self.folder_steps = 0
+
+    def add(self, number: int, expression: _Expression) -> None:
+        """A rule, with a number higher than those before."""
+        self._waiting.append((number, expression.text))
+        self.byte_steps += expression.byte_steps
+        self.folder_steps += expression.folder_steps
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def last(self, text: bytes, above: int) -> int:
+        """The highest number of a rule that matches, where it is higher than `above`, or that."""
+        if self._groups is None:
+            self._groups = list(map(self._compiled, range(len(self._waiting), 0, -_AT_ONCE)))
+        for highest, regex, numbers in self._groups:
+            if highest < above:
+                break
+            found = regex.match(text)
+            if found is not None and found.lastindex is not None:
+                return max(above, numbers[found.lastindex - 1])
+        return above
+
+    def _compiled(self, stop: int) -> tuple[int, re.Pattern[bytes], list[int]]:
+        rules = self._waiting[max(0, stop - _AT_ONCE) : stop][::-1]
+        # The empty group says which of them it was.
+        regex = re.compile(b"|".join(b"(?:%b)()" % text for _, text in rules), re.DOTALL)
+        return rules[0][0], regex, [number for number, _ in rules]
+
+
+class _Table:
+    """Rules on names of which so many bytes at one end are looked up.
+
+    Args:
+        part: the end of a name, of so many bytes; the whole name where it has less.
+    """
+
+    def __init__(self, part: Callable[[bytes, int], bytes]) -> None:
+        self._part = part
+        self._by_length: dict[int, dict[bytes, int]] = {}
+
+    def add(self, number: int, text: bytes) -> None:
+        self._by_length.setdefault(len(text), {})[text] = number
+
+    def __len__(self) -> int:
+        return len(self._by_length)
+
+    def last(self, name: bytes, above: int) -> int:
+        """As that of `_Regexes`."""
+        for length, numbers in self._by_length.items():
+            number = numbers.get(self._part(name, length), -1)
+            if number > above:
+                above = number
+        return above
+
+
+def _head(name: bytes, length: int) -> bytes:
+    return name[:length]
+
+
+def _tail(name: bytes, length: int) -> bytes:
+    return name[-length:] if length else b""
+
+
+class Matcher:
+    """Says which rule decides about a path.
+
+    Args:
+        rules: in their order.
+        folders: is it for paths of folders?
+
+    Attributes:
+        wildcards: how many of the rules are regular expressions.
+        steps: how many were taken at most so far.
+    """
+
+    def __init__(self, rules: Sequence[Rule], folders: bool) -> None:
+        self.steps = 0
+        self._names: dict[bytes, int] = {}
+        self._paths: dict[bytes, int] = {}
+        self._suffixes, self._prefixes = _Table(_tail), _Table(_head)
+        self._name_regexes, self._path_regexes = _Regexes(), _Regexes()
+        for number, rule in enumerate(rules):
+            if rule.matches_something and (folders or not rule.only_folders):
+                self._add(number, rule)
+        self.wildcards = len(self._name_regexes) + len(self._path_regexes)
+        self._rule_steps = _RULE_STEPS * (1 + self.wildcards)
+        self._name_steps = self._name_regexes.byte_steps
+        self._name_steps += len(self._suffixes) + len(self._prefixes)
+        self._path_steps = 1 + self._path_regexes.byte_steps
+        self._folder_steps = self._path_regexes.folder_steps
+
+    def _add(self, number: int, rule: Rule) -> None:
+        if (literal := rule.literal) is not None:
+            (self._names if rule.in_names else self._paths)[literal] = number
+        elif (suffix := rule.suffix) is not None:
+            self._suffixes.add(number, suffix)
+        elif (prefix := rule.prefix) is not None:
+            self._prefixes.add(number, prefix)
+        else:
+            regexes = self._name_regexes if rule.in_names else self._path_regexes
+            regexes.add(number, rule.expression())
+
+    def last(self, path: bytes) -> int:
+        """The number of the last rule that matches a path; -1 where none does."""
+        name = path[path.rfind(b"/") + 1 :]
+        self.steps += self._rule_steps + self._name_steps * len(name) + self._path_steps * len(path)
+        found = self._names.get(name, -1)
+        if self._suffixes:
+            found = self._suffixes.last(name, found)
+        if self._prefixes:
+            found = self._prefixes.last(name, found)
+        if self._paths:
+            found = max(found, self._paths.get(path, -1))
+        if self._name_regexes:
+            found = self._name_regexes.last(name, found)
+        if self._path_regexes:
+            if self._folder_steps:
+                self.steps += self._folder_steps * (1 + path.count(b"/"))
+            found = self._path_regexes.last(path, found)
+        return found

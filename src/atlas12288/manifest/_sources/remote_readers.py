@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open files of remote storage: by ranges, which several threads ask for at once, or as one stream.
+
+Both ask for one byte after the last that was listed, with the request that is made anyway.
+"""
+
+from __future__ import annotations
+
+from threading import Condition
+from time import sleep, time_ns
+from typing import Final
+
+from ..._files import CHANGED, FileError
+from .source import Found
+from .storages import NO_PARTS, Storage, Stream
+
+# As `store.RACY_NS` for times in seconds, of which FAT's are the coarsest; and the longest tick of
+# a system that gives fractions of a second.
+_TICK_NS: Final = 2 * 10**9
+_FINE_TICK_NS: Final = 20 * 10**6
+_NS_PER_S: Final = 10**9
+
+
+class RangeReader:
+    """An open file that is read in ranges; see `Reader`. Nothing is kept open for it."""
+
+    def __init__(self, storage: Storage, name: str, found: Found) -> None:
+        self._storage = storage
+        self._name = name
+        self._found = found
+        self._settled = False
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fills the buffer from `offset` on, by one request. See `Reader.read_into`."""
+        size = self._found.size
+        count = min(len(buffer), size - offset)
+        if count <= 0 and (size or offset):
+            return 0
+        self._settle()
+        more = offset + count == size
+        try:
+            if size == 0:
+                data = self._storage.read_empty(self._name, self._found)
+            else:
+                data = self._storage.read(self._name, offset, offset + count + more, self._found)
+        except FileError:
+            self.finish()  # that it changed says more than that a range is not there
+            raise
+        if len(data) != count:
+            self.finish()
+            if len(data) == count + 1 and more:
+                raise FileError(_more(size))
+            if len(data) > count:
+                raise FileError(NO_PARTS)
+            raise FileError(f"gave {len(data)} bytes of {count} from byte {offset} on")
+        buffer[:count] = data
+        return count
+
+    def _settle(self) -> None:
+        """Waits for the end of the tick in which the file was written: what is written in it too
+        would have the same time. That is needed where several requests must be of one content."""
+        written = None if self._settled else self._storage.written_ns(self._found)
+        if written is not None:
+            tick = _FINE_TICK_NS if written % _NS_PER_S else _TICK_NS
+            left = written + tick - time_ns()
+            if left > 0:
+                sleep(min(left, tick) / _NS_PER_S)
+        self._settled = True
+
+    def finish(self) -> None:
+        """The file was read to its listed end. See `Reader.finish`."""
+        self._storage.check(self._name, self._found)
+
+
+class StreamReader:
+    """An open file that is read as one stream; see `Reader`. Threads that ask for later parts wait
+    until those before are read."""
+
+    def __init__(self, storage: Storage, name: str, found: Found) -> None:
+        self._storage = storage
+        self._name = name
+        self._found = found
+        self._turn = Condition()
+        self._stream: Stream | None = None
+        self._at = 0
+        self._error: FileError | None = None
+
+    def begin(self, offset: int) -> None:
+        """Says where the first read will be, if not at the begin. See `Reader`."""
+        self._at = offset
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fills the buffer from `offset` on. See `Reader.read_into`."""
+        size = self._found.size
+        count = min(len(buffer), size - offset)
+        if count <= 0 and (size or offset):
+            return 0
+        with self._turn:
+            self._turn.wait_for(lambda: self._at >= offset or self._error is not None)
+            try:
+                if self._error is not None:
+                    raise self._error
+                self._read(offset, buffer[:count])
+            except FileError as error:
+                self._error = error
+                raise
+            except BaseException:
+                self._error = FileError("is not read: another part of it could not be")
+                raise
+            finally:
+                self._turn.notify_all()
+        return count
+
+    def _read(self, offset: int, buffer: memoryview) -> None:
+        if offset != self._at:
+            raise ValueError(f"offset is {offset}, must be {self._at}: it is one stream")
+        if self._stream is None:
+            self._stream = self._storage.open_stream(self._name, offset, self._found)
+        data = self._stream.read(len(buffer))
+        if len(data) != len(buffer):
+            raise FileError(CHANGED)
+        buffer[:] = data
+        self._at += len(data)
+        if self._at == self._found.size:
+            if self._stream.read(1):
+                raise FileError(_more(self._found.size))
+            self._end()
+
+    def finish(self) -> None:
+        """The file was read to its listed end. See `Reader.finish`."""
+        with self._turn:
+            self._end()  # what looks at the file may need its connection
+        self._storage.check(self._name, self._found)
+
+    def close(self) -> None:
+        """Ends it where it did not come to its end."""
+        with self._turn:
+            self._error = self._error or FileError("is closed")
+            self._end()
+            self._turn.notify_all()
+
+    def _end(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+
+def _more(size: int) -> str:
+    return f"{CHANGED}: it had {size} bytes, and there are more"

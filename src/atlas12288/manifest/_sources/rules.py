@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files of a folder are part of its manifest."""
+
+from __future__ import annotations
+
+import codecs
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ..._files import FileError
+from .._beside import Outputs
+from .._paths import is_text
+from .gitignore import Matcher, Rule
+
+if TYPE_CHECKING:
+    from .source import Found, Problem, Source
+
+IGNORE_FILE: Final = ".atlasignore"
+# Rules may come from a stranger. Within these bounds they are understood in seconds.
+RULES_BYTES_MOST: Final = 1 << 20
+RULE_BYTES_MOST: Final = 4096
+WILDCARD_RULES_MOST: Final = 10_000
+# At most 0.23 ns each were measured, a minute for all. 100 rules with `**` and two `*` each take as
+# many steps on 2,000,000 paths.
+STEPS_MOST: Final = 1 << 38
+
+
+class OwnRule(str):
+    """A rule that came with the files themselves, in their ignore file. It is a text as others."""
+
+    __slots__ = ()
+
+
+class Excluded(NamedTuple):
+    """What a rule excluded.
+
+    Attributes:
+        rule: the text.
+        own: did it come with the files, in their `.atlasignore`?
+        paths: how many it decided about; a folder with all that is in it counts as one.
+    """
+
+    rule: str
+    own: bool
+    paths: int
+
+
+class _CostError(Exception):
+    """Rules and paths are too many. No FileError, which ends a folder and not the listing."""
+
+
+class Rules:
+    """Rules in the syntax of gitignore, from the root of the folder, and the one on symbolic links.
+
+    Args:
+        exclude: the rules; the last one that matches decides.
+        symlinks: "record", "error" or "follow".
+        links_below: where links that are followed may lead besides, as in `Options`.
+        outputs: files that are written into the folder and are no part of it; none where None. Who
+            lists asks `outputs.has_file` of each regular file.
+
+    Attributes:
+        left_out: paths that were asked for by name and that a rule excludes; `list` adds them.
+
+    Raises:
+        ValueError: a rule is no text of one line, or they are more than the bounds say.
+    """
+
+    def __init__(
+        self,
+        exclude: Sequence[str] = (),
+        symlinks: str = "record",
+        outputs: Outputs | None = None,
+        links_below: Sequence[str] = (),
+    ) -> None:
+        self.exclude = tuple(exclude)
+        self.symlinks = symlinks
+        self.links_below = tuple(links_below)
+        self.outputs = Outputs() if outputs is None else outputs
+        self.left_out: list[bytes] = []
+        self._counts: Counter[int] = Counter()
+        self._asked = 0
+        self._rules = _rules(self.exclude)
+        self._for_files = self._for_folders = Matcher(self._rules, folders=False)
+        if any(rule.only_folders for rule in self._rules):
+            self._for_folders = Matcher(self._rules, folders=True)
+        if self._for_folders.wildcards > WILDCARD_RULES_MOST:
+            raise ValueError(
+                f"exclude has {self._for_folders.wildcards:,} rules with wildcards within, must "
+                f"have at most {WILDCARD_RULES_MOST:,}"
+            )
+
+    def excludes(self, path: bytes, folder: bool) -> bool:
+        """Return whether it is no part of the manifest, and count it where a rule says so. What is
+        below an excluded folder is not listed either."""
+        return bool(self._rules) and self._excluded_by(self._decides(path, folder))
+
+    def excludes_named(self, path: bytes, folder: bool) -> bool:
+        """The same of a path that was asked for by name, which is noted; as well where a folder
+        around it is excluded."""
+        if not self._rules:
+            return False
+        at = path.find(b"/")
+        while at >= 0:
+            number = self._decides(path[:at], folder=True)
+            if self._excluded_by(number):
+                break
+            at = path.find(b"/", at + 1)
+        else:
+            if not self._excluded_by(self._decides(path, folder)):
+                return False
+        self.left_out.append(path)
+        return True
+
+    def _excluded_by(self, number: int) -> bool:
+        if number < 0 or self._rules[number].negative:
+            return False
+        self._counts[number] += 1
+        return True
+
+    def _decides(self, path: bytes, folder: bool) -> int:
+        """The number of the rule that decides; negative where none does."""
+        self._asked += 1
+        matcher = self._for_folders if folder else self._for_files
+        number = matcher.last(path)
+        if matcher.steps > STEPS_MOST:
+            raise _CostError(
+                f"{self._asked:,} paths and {len(self._rules):,} rules are too many: to match them "
+                f"may take more than {STEPS_MOST:,} steps"
+            )
+        return number
+
+    @property
+    def own(self) -> int:
+        """How many of the rules came with the files."""
+        return sum(isinstance(rule, OwnRule) for rule in self.exclude)
+
+    @property
+    def excluded_by(self) -> tuple[Excluded, ...]:
+        """What each rule excluded that excluded something, in their order."""
+        return tuple(
+            Excluded(str(rule), isinstance(rule, OwnRule), self._counts[number])
+            for number, rule in enumerate(self.exclude)
+            if self._counts[number]
+        )
+
+    def __reduce__(self) -> tuple[type[Rules], tuple[object, ...]]:
+        return Rules, (self.exclude, self.symlinks, self.outputs, self.links_below)
+
+
+def _rules(exclude: tuple[str, ...]) -> list[Rule]:
+    size = 0
+    rules = []
+    for rule in exclude:
+        if not is_text(rule) or "\n" in rule or "\0" in rule:
+            raise ValueError(f"exclude has {_cut(rule)}, must be texts of one line, without NUL")
+        count = len(rule.encode())
+        if count > RULE_BYTES_MOST:
+            raise ValueError(
+                f"exclude has {_cut(rule)} of {count:,} bytes, must have rules of at most "
+                f"{RULE_BYTES_MOST:,}"
+            )
+        size += count
+        if size > RULES_BYTES_MOST:
+            raise ValueError(
+                f"exclude has more than {RULES_BYTES_MOST:,} bytes, must have at most as many"
+            )
+        rules.append(Rule(rule))
+    return rules
+
+
+def _cut(rule: str) -> str:
+    return repr(rule) if not isinstance(rule, str) or len(rule) < 80 else f"{rule[:77]!r}..."
+
+
+def listed(source: Source, rules: Rules, problem: Problem) -> Iterator[Found]:
+    """What `source.list` gives, as long as the rules can be matched.
+
+    Raises:
+        FileError: also where rules and paths are too many.
+    """
+    try:
+        yield from source.list(rules, problem)
+    except _CostError as error:
+        raise FileError(str(error)) from error
+
+
+def ignore_file_rules(text: bytes) -> tuple[OwnRule, ...]:
+    """The rules of an ignore file: its lines but blank ones and comments, taken apart as by git.
+
+    Raises:
+        FileError: it is not UTF-8, or has a NUL.
+    """
+    try:
+        lines = text.removeprefix(codecs.BOM_UTF8).decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise FileError(f"is not a list of rules in UTF-8: {error}") from error
+    if b"\0" in text:
+        raise FileError("is not a list of rules: it has a NUL")
+    lines = [line.removesuffix("\r") for line in lines]
+    return tuple(OwnRule(line) for line in lines if line.strip(" ") and line[0] != "#")

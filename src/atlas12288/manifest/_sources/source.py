@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the files of a manifest are: a folder, or any storage that lists and reads in ranges.
+
+A source is listed once; what is read later are the files of that list and nothing else, so that no
+path of a manifest, and no symbolic link, leads out of the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Final, NamedTuple, Protocol
+
+from ..._files import FileError
+from .rules import RULES_BYTES_MOST, Rules
+
+
+class Found(NamedTuple):
+    """A file or symbolic link of a source.
+
+    Attributes:
+        path: relative to the source, as in `Entry`.
+        size: of a file, in bytes, when it was listed.
+        identity: differs when the file was replaced or changed: for a local file its modification
+            time and ctime, with a space between, for an object its ETag or version.
+        target: what a symbolic link holds; None for a file.
+        modified_ns: where the identity comes from a clock, the time of it in nanoseconds since
+            1970: what is written soon after may have the same identity. 0 where it does not.
+        exact: a part of it is read, or was, by another opening of the file: what is opened must
+            have the same identity in all, so that no digest is of two contents. Otherwise what
+            changes no content may change between the listing and the opening: a local file's ctime.
+    """
+
+    path: bytes
+    size: int
+    identity: str
+    target: bytes | None = None
+    modified_ns: int = 0
+    exact: bool = False
+
+
+def same_but_ctime(before: str, now: str) -> bool:
+    """Return whether two identities of a local file differ in nothing but the ctime."""
+    first, second = before.split(" "), now.split(" ")
+    del first[1:2], second[1:2]
+    return before != now and first == second
+
+
+# Of a file that is read whole although nobody has judged it: a list of rules has some lines.
+SMALL_MOST_BYTES: Final = RULES_BYTES_MOST
+# Of a page of a web server, of which the links are the files of a folder.
+PAGE_MOST_BYTES: Final = 16 << 20
+
+
+def require_small(content: bytes) -> bytes:
+    """Return the content of a small file, of which at most one byte too many was read.
+
+    Raises:
+        FileError: it has more than `SMALL_MOST_BYTES`.
+    """
+    if len(content) > SMALL_MOST_BYTES:
+        raise FileError(f"has more than {SMALL_MOST_BYTES:,} bytes")
+    return content
+
+
+# Takes the path of what is listed but cannot be part of a manifest, and the reason.
+Problem = Callable[[bytes, str], object]
+
+
+class Reader(Protocol):
+    """An open file of a source. Several threads may read at once.
+
+    One that is a stream has a method `begin(offset)` too, which says where its first read will be
+    before there is one; and its source one `is_stream(found)`: all of it is one task.
+    """
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fills the buffer from `offset` on; fewer bytes than it has only at the end of the file.
+
+        Raises:
+            FileError: not readable.
+        """
+
+    def finish(self) -> None:
+        """The file was read to its listed end: the size of a listing is a hint. It is this method
+        that asks for one byte more, or knows from what was read that there is none.
+
+        Raises:
+            FileError: it holds more than was listed, or is no longer what was opened.
+        """
+
+
+class Source(Protocol):
+    """A folder or its like. It can be pickled, for other processes and machines."""
+
+    @property
+    def name(self) -> str:
+        """What people call it: the path of the folder, the URL."""
+
+    def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+        """Its files and symbolic links, each path once, in any order.
+
+        Args:
+            rules: what is excluded, and what is done with symbolic links.
+            problem: is told of what cannot be listed or witnessed; the listing goes on.
+
+        Raises:
+            FileError: it cannot be listed at all.
+        """
+
+    def open(self, found: Found) -> AbstractContextManager[Reader]:
+        """A file that `list` gave.
+
+        Raises:
+            FileError: not readable, or no longer what was listed.
+        """
+
+    def read_small(self, path: bytes) -> bytes | None:
+        """The bytes of a small file that need not be listed; None where there is none.
+
+        Raises:
+            FileError: it is there and not readable, is no regular file, or has more than
+                `SMALL_MOST_BYTES`, of which no more are read.
+        """

@@ -1,0 +1,666 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How each kind of storage is listed and read: what fsspec does in general, and what is done here
+for those of which more is known.
+
+Bytes of one request are of one content; of two requests they need not be. So what is read in
+several of them needs something that shows each writing: an ETag beside every answer (http, S3), a
+version or a time that is looked at before and after. What has none is read as one stream, where the
+storage has such, and else only where one request is enough.
+"""
+
+from __future__ import annotations
+
+import stat
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from posixpath import normpath
+from typing import Any, Final, Protocol
+
+from ..._files import CHANGED, FileError, shown
+from ..._subtree import BLOCK_BYTES
+from .identities import Info, etag_of, identity_of, is_same, tells_writing, written_ns
+from .source import Found
+from .storage_errors import called, is_gone, is_no_such_part, storage_errors
+
+# Measured with a server that answers after 50 ms; what more would take is in docs/scale.md.
+READERS: Final = 16
+# Each stream of FTP is a connection, and many servers take few of one client.
+_FTP_READERS: Final = 2
+_LINK_MOST: Final = 4096  # bytes that a link in a zip file may hold: PATH_MAX
+_OTHER_ETAG: Final = ("PreconditionFailed", "412")  # as code of S3
+NO_PARTS: Final = "is not read: the server gives no parts of files"
+
+# Takes a path that is listed and no file, and the reason.
+Refuse = Callable[[str, str], object]
+
+
+class Stream(Protocol):
+    """The bytes of one file, in order, by one request."""
+
+    def read(self, count: int) -> bytes:
+        """The next bytes: as many as asked for, fewer only at the end.
+
+        Raises:
+            FileError: not readable.
+        """
+
+    def close(self) -> None:
+        """Ends it; what was not read is left there."""
+
+
+class Storage:
+    """A file system of fsspec, as one kind of storage. Names are those of the file system.
+
+    Args:
+        fs: the file system.
+        scheme: of the URL.
+
+    Attributes:
+        readers: how many readers at once pay off.
+        names_folders: does the name of a folder end with a slash?
+        is_frozen: does each name stand for one content for ever?
+    """
+
+    readers = READERS
+    names_folders = False
+    is_frozen = False
+
+    def __init__(self, fs: Any, scheme: str) -> None:
+        self.fs = fs
+        self.scheme = scheme
+
+    @property
+    def root(self) -> str:
+        """The name of the folder that all others are in."""
+        return str(self.fs.root_marker)
+
+    def list_folder(self, name: str, refuse: Refuse) -> Iterator[Info]:
+        """What is in a folder now, not what fsspec kept of an earlier listing.
+
+        Args:
+            name: of the folder.
+            refuse: is told of what is there and can be no part of a manifest.
+
+        Raises:
+            FileError: it cannot be listed.
+        """
+        # Before it, for what others listed; after it, so that this keeps nothing.
+        self._forget()
+        infos = called(self.fs.ls, name, detail=True)
+        self._forget()
+        yield from infos
+
+    def info(self, name: str) -> Info:
+        """What the storage says of a file or folder now.
+
+        Raises:
+            FileError: nothing is there, or it cannot be reached.
+        """
+        if not self.is_frozen:
+            self._forget(name)
+        info: Info = called(self.fs.info, name)
+        return info
+
+    def identity(self, info: Info) -> tuple[str, int]:
+        """As `identity_of`."""
+        return identity_of(info, self.scheme)
+
+    def _forget(self, name: str | None = None) -> None:
+        called(self.fs.invalidate_cache, name)
+
+    # --- Reading
+
+    def is_stream(self, found: Found) -> bool:
+        """Is it read from its begin to its end, by one reader?"""
+        return False
+
+    def require_readable(self, found: Found) -> None:
+        """Refuses what would have to be read in several requests that nothing holds together.
+
+        Raises:
+            FileError: it would.
+        """
+        if not (found.size <= BLOCK_BYTES or self.is_frozen or self._tells_writing(found)):
+            raise FileError(unheld(found))
+
+    def _tells_writing(self, found: Found, now: str | None = None) -> bool:
+        return tells_writing(found.identity, now)
+
+    def written_ns(self, found: Found) -> int | None:
+        """The time that alone holds the requests of a file together; None where it needs none."""
+        return None if found.size <= BLOCK_BYTES or self.is_frozen else written_ns(found.identity)
+
+    def read(self, name: str, start: int, stop: int, found: Found) -> bytes:
+        """The bytes start..stop-1 of a file, by one request; fewer at its end.
+
+        Raises:
+            FileError: not readable, or no longer what was listed.
+        """
+        from fsspec import AbstractFileSystem
+        from fsspec.spec import AbstractBufferedFile
+
+        with storage_errors():
+            if type(self.fs).cat_file is not AbstractFileSystem.cat_file:
+                return bytes(self.fs.cat_file(name, start=start, end=stop))
+            with self.fs.open(name, "rb") as file:
+                # Not read(): that asks for no byte after the size that a listing gave, and for
+                # many before they are wanted.
+                if isinstance(file, AbstractBufferedFile):
+                    return bytes(file._fetch_range(start, stop))
+                file.seek(start)
+                return bytes(file.read(stop - start))
+
+    def read_empty(self, name: str, found: Found) -> bytes:
+        """The first byte of a file that should have none; b"" where it has none.
+
+        Raises:
+            FileError: not readable.
+        """
+        try:
+            return self.read(name, 0, 1, found)
+        except FileError as error:
+            # An empty file has no part: a server that says so of the first byte says that it is.
+            if is_no_such_part(error):
+                return b""
+            raise
+
+    def open_stream(self, name: str, offset: int, found: Found) -> Stream:
+        """The bytes of a file from `offset` on, by one request.
+
+        Raises:
+            FileError: not readable, or no longer what was listed.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def read_small(self, name: str, most: int) -> bytes | None:
+        """The bytes of a file, `most` at most; None where there is none.
+
+        Raises:
+            FileError: not readable.
+        """
+        try:
+            return self.read(name, 0, most, Found(b"", most, ""))
+        except FileError as error:
+            if is_gone(error):
+                return None
+            if is_no_such_part(error):
+                return b""
+            raise
+
+    def check(self, name: str, found: Found) -> None:
+        """Compares a file that was read with what was listed.
+
+        Raises:
+            FileError: it is another, or nothing would tell.
+        """
+        info = self.info(name)
+        identity, _ = self.identity(info)
+        if info["type"] != "directory" and info.get("size") is None:
+            raise FileError("is not compared with what was listed: the server gives no size now")
+        same = info["type"] != "directory" and info.get("size") == found.size
+        if not same or not is_same(found.identity, identity):
+            raise FileError(CHANGED)
+        several = found.size > BLOCK_BYTES and not self.is_frozen
+        if several and not self._tells_writing(found, identity):
+            raise FileError(unheld(found))
+
+
+def unheld(found: Found) -> str:
+    """Why a file is not read in several requests."""
+    count = -(-found.size // BLOCK_BYTES)
+    return (
+        f"is not read: its {found.size:,} bytes take {count:,} requests, and nothing that the "
+        "storage says of it would show a change between two of them"
+    )
+
+
+class ConditionalStorage(Storage):
+    """A storage that says the ETag beside each answer: several requests are of one content where
+    all have the one that was listed."""
+
+    def _tells_writing(self, found: Found, now: str | None = None) -> bool:
+        return etag_of(found.identity) is not None or super()._tells_writing(found, now)
+
+    def written_ns(self, found: Found) -> int | None:
+        return super().written_ns(found) if etag_of(found.identity) is None else None
+
+
+class S3Storage(ConditionalStorage):
+    """Buckets, by s3fs."""
+
+    def pages(self, name: str) -> Iterator[Mapping[str, Any]]:
+        """The pages of a listing of all objects below a name, as S3 gives them: 1,000 on each."""
+        bucket, key, _ = self.fs.split_path(name)
+        request = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
+        while True:
+            page = called(self.fs.call_s3, "list_objects_v2", **request)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def read(self, name: str, start: int, stop: int, found: Found) -> bytes:
+        return self._read(name, f"bytes={start}-{stop - 1}", stop - start, etag_of(found.identity))
+
+    def read_empty(self, name: str, found: Found) -> bytes:
+        return self._read(name, None, 1, etag_of(found.identity))
+
+    def read_small(self, name: str, most: int) -> bytes | None:
+        try:
+            return self._read(name, None, most, None)
+        except FileError as error:
+            if is_gone(error):
+                return None
+            raise
+
+    def _read(self, name: str, part: str | None, most: int, etag: str | None) -> bytes:
+        from fsspec.asyn import sync
+        from s3fs.core import _error_wrapper
+
+        bucket, key, version = self.fs.split_path(name)
+        request = {"Bucket": bucket, "Key": key}
+        if version:
+            request["VersionId"] = version
+        if part is not None:
+            request["Range"] = part
+        if etag is not None:
+            request["IfMatch"] = etag
+
+        async def read() -> bytes:
+            answer = await self.fs._call_s3("get_object", **request)
+            body = answer["Body"]
+            try:
+                if etag is not None and answer.get("ETag") != etag:
+                    raise _ChangedError(CHANGED)
+                data = bytearray()
+                while len(data) < most:
+                    some = await body.read(most - len(data))
+                    if not some:
+                        break
+                    data += some
+                return bytes(data)
+            finally:
+                body.close()
+
+        async def read_again() -> bytes:  # where the body broke off, as s3fs does it
+            return bytes(await _error_wrapper(read, retries=self.fs.retries))
+
+        with storage_errors():
+            try:
+                return bytes(sync(self.fs.loop, read_again))
+            except _ChangedError as error:
+                raise FileError(CHANGED) from error
+            except Exception as error:
+                answer = getattr(error.__cause__, "response", None) or {}
+                if answer.get("Error", {}).get("Code") in _OTHER_ETAG:
+                    raise FileError(CHANGED) from error
+                raise
+
+
+class _ChangedError(Exception):
+    """An answer is of another content."""
+
+
+class WholeStorage(Storage):
+    """A storage whose open file has all its bytes of one moment, such as a blob of git."""
+
+    readers = 1
+
+    def __init__(self, fs: Any, scheme: str) -> None:
+        super().__init__(fs, scheme)
+        # What is open may be one file that all of them are parts of, with one position.
+        self._lock = threading.Lock()
+
+    def is_stream(self, found: Found) -> bool:
+        return True
+
+    def require_readable(self, found: Found) -> None:
+        return
+
+    def _tells_writing(self, found: Found, now: str | None = None) -> bool:
+        return True
+
+    def open_stream(self, name: str, offset: int, found: Found) -> Stream:
+        with self._lock, storage_errors():
+            file = self._open(name)
+            if offset:
+                file.seek(offset)
+        return _FileStream(file, self._lock)
+
+    def _open(self, name: str) -> Any:
+        return self.fs.open(name, "rb")
+
+    def read_empty(self, name: str, found: Found) -> bytes:
+        stream = self.open_stream(name, 0, found)
+        try:
+            return stream.read(1)
+        finally:
+            stream.close()
+
+    def read_small(self, name: str, most: int) -> bytes | None:
+        try:
+            if self.info(name)["type"] == "directory":
+                return None
+        except FileError as error:
+            if is_gone(error):
+                return None
+            raise
+        found = Found(b"", most, "")
+        stream = self.open_stream(name, 0, found)
+        try:
+            return stream.read(most)
+        finally:
+            stream.close()
+
+
+class _FileStream:
+    """A file object as a stream."""
+
+    def __init__(self, file: Any, lock: threading.Lock) -> None:
+        self._file = file
+        self._lock = lock
+
+    def read(self, count: int) -> bytes:
+        data = bytearray()
+        with self._lock, storage_errors():
+            while len(data) < count:
+                some = self._file.read(count - len(data))
+                if not some:
+                    break
+                data += some
+        return bytes(data)
+
+    def close(self) -> None:
+        with self._lock, suppress(Exception):  # nothing of it is wanted any more
+            self._file.close()
+
+
+class ArchiveStorage(WholeStorage):
+    """The members of an archive, whose index was read when it was opened.
+
+    A member is what it was where the archive is: so its identity has that of the archive.
+    """
+
+    def __init__(self, fs: Any, scheme: str) -> None:
+        super().__init__(fs, scheme)
+        self._archive = self._archive_identity()
+        self._members: dict[str, dict[str, Any]] | None = None
+
+    def _archive_identity(self) -> str | None:
+        """That of the file that the archive is; None where it was given as an open file."""
+        file: Any = getattr(self.fs, "of", None)
+        if not hasattr(file, "fs") or not hasattr(file, "path"):
+            return None
+        called(file.fs.invalidate_cache)
+        info = called(file.fs.info, file.path)
+        identity, _ = identity_of(info, getattr(file.fs, "protocol", "") or "")
+        size = info.get("size")
+        if not identity:
+            raise FileError(
+                "is not read: nothing that the storage says of the archive would show a change"
+            )
+        return f"{size} {identity}"
+
+    def identity(self, info: Info) -> tuple[str, int]:
+        return identity_of({**info, "archive": self._archive})
+
+    def check(self, name: str, found: Found) -> None:
+        if self._archive_identity() != self._archive:
+            raise FileError(CHANGED)
+
+    def info(self, name: str) -> Info:
+        name = name.strip("/")
+        info = self._all().get(name)
+        if info is not None:
+            return info
+        if not name or any(other.startswith(f"{name}/") for other in self._all()):
+            return {"name": name, "size": 0, "type": "directory"}
+        error = FileError("No such file or directory")
+        raise error from FileNotFoundError(name)
+
+    def list_folder(self, name: str, refuse: Refuse) -> Iterator[Info]:
+        """All that is below it, at any depth."""
+        start = f"{name.strip('/')}/" if name.strip("/") else ""
+        for member, info in self._all().items():
+            if not member.startswith(start) or info["type"] == "directory":
+                continue
+            if (reason := info.get("reason")) is not None:
+                refuse(member, reason)
+            else:
+                yield info
+
+    def _all(self) -> Mapping[str, dict[str, Any]]:
+        """What each name stands for; as when it is unpacked, the last one of a name counts."""
+        if self._members is None:
+            with self._lock, storage_errors():
+                self._members = dict(self._infos())
+        return self._members
+
+    def _infos(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        raise NotImplementedError(type(self).__name__)
+
+
+class TarStorage(ArchiveStorage):
+    """tar files: hard links are what they lead to, symbolic ones are links."""
+
+    def _infos(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        tar = self.fs.tar
+        for member in tar.getmembers():
+            name = _member_name(member.name)
+            info = {"name": name, "size": member.size, "type": "file", "mtime": member.mtime}
+            if member.isdir():
+                info["type"] = "directory"
+            elif member.issym():
+                info |= {"type": "link", "islink": True, "destination": member.linkname}
+            elif member.islnk():
+                target = _link_target(tar, member)
+                if target is None:
+                    where = shown(member.linkname)
+                    info["reason"] = f"is a hard link to '{where}', which is no file of the archive"
+                else:
+                    info["size"] = target.size
+                    info["member"] = target
+            elif not member.isreg():
+                info["reason"] = "is a device, a FIFO or of an unknown kind, must be a file"
+            info.setdefault("member", member)
+            yield name, info
+
+    def _open(self, name: str) -> Any:
+        info = self._members.get(name) if self._members is not None else None
+        if info is None:
+            raise FileNotFoundError(name)
+        return self.fs.tar.extractfile(info["member"])
+
+
+def _link_target(tar: Any, member: Any) -> Any:
+    """The file that a hard link leads to; None where there is none."""
+    seen = set()
+    while member.islnk() and member not in seen:
+        seen.add(member)
+        try:
+            member = tar._find_link_target(member)
+        except KeyError:
+            return None
+    return member if member.isreg() else None
+
+
+class ZipStorage(ArchiveStorage):
+    """zip files, of which Info-ZIP and others make links too."""
+
+    def _infos(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for member in self.fs.zip.infolist():
+            name = _member_name(member.filename)
+            kind = "directory" if member.is_dir() else "file"
+            info = {"name": name, "size": member.file_size, "type": kind, "CRC": member.CRC}
+            info |= {"date_time": member.date_time, "member": member}
+            mode = member.external_attr >> 16
+            if stat.S_ISLNK(mode):
+                with self.fs.zip.open(member) as file:
+                    target = file.read(_LINK_MOST + 1)
+                if 0 < len(target) <= _LINK_MOST:
+                    info |= {"islink": True, "destination": target}
+                else:
+                    info["reason"] = f"is a symbolic link of {member.file_size:,} bytes"
+            elif stat.S_IFMT(mode) and not (stat.S_ISREG(mode) or member.is_dir()):
+                info["reason"] = "is a device, a FIFO or of an unknown kind, must be a file"
+            yield name, info
+
+    def _open(self, name: str) -> Any:
+        info = self._members.get(name) if self._members is not None else None
+        if info is None:
+            raise FileNotFoundError(name)
+        return self.fs.zip.open(info["member"])
+
+
+def _member_name(name: str) -> str:
+    """A name as it is when it is unpacked, where that is below the folder: `./a//b/` is `a/b`."""
+    if name.startswith("/") or ".." in name.split("/"):
+        return name.rstrip("/")  # it is refused, under the name that it has
+    name = normpath(name)
+    return "" if name == "." else name
+
+
+class FtpStorage(Storage):
+    """FTP: each reader has a connection of its own, because a connection does one thing at a time.
+
+    A file is one stream. Connections that are idle are used again.
+    """
+
+    readers = _FTP_READERS
+
+    def __init__(self, fs: Any, scheme: str) -> None:
+        super().__init__(fs, scheme)
+        self._idle: list[Any] = []
+
+    def is_stream(self, found: Found) -> bool:
+        return True
+
+    def require_readable(self, found: Found) -> None:
+        return
+
+    def open_stream(self, name: str, offset: int, found: Found) -> Stream:
+        with storage_errors():
+            connection = self._connection()
+            try:
+                connection.ftp.voidcmd("TYPE I")
+                data = connection.ftp.transfercmd(f"RETR {name}", rest=offset or None)
+            except BaseException as error:
+                _close(connection)
+                if str(error).startswith("550"):
+                    raise FileNotFoundError(name) from error
+                raise
+        return _FtpStream(connection, data, self._idle)
+
+    def read_empty(self, name: str, found: Found) -> bytes:
+        stream = self.open_stream(name, 0, found)
+        try:
+            return stream.read(1)
+        finally:
+            stream.close()
+
+    def read_small(self, name: str, most: int) -> bytes | None:
+        try:
+            stream = self.open_stream(name, 0, Found(b"", most, ""))
+        except FileError as error:
+            if not is_gone(error):
+                raise
+            # The answer is the same where it may not be read.
+            folder = name.rpartition("/")[0]
+            names = {info["name"] for info in self.list_folder(folder, lambda *_: None)}
+            if name in names and self.info(name)["type"] != "directory":
+                raise FileError("is there, and is not given") from error
+            return None
+        try:
+            return stream.read(most)
+        finally:
+            stream.close()
+
+    def check(self, name: str, found: Found) -> None:
+        """By commands about one file, where the server has them: a listing of its folder for each
+        file would be quadratic. What was read is one stream, and is of one content anyway."""
+        with storage_errors():
+            connection = self._connection()
+            try:
+                connection.ftp.voidcmd("TYPE I")
+                size = _answer(connection.ftp, f"SIZE {name}")
+                time = _answer(connection.ftp, f"MDTM {name}")
+            except BaseException as error:
+                _close(connection)
+                if str(error).startswith("550"):
+                    raise FileNotFoundError(name) from error
+                raise
+        self._idle.append(connection)
+        identity, _ = identity_of({"modify": time})
+        if (size is not None and size != str(found.size)) or (
+            identity and not is_same(found.identity, identity)
+        ):
+            raise FileError(CHANGED)
+
+    def _connection(self) -> Any:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._new()
+        try:
+            connection.ftp.voidcmd("NOOP")
+        except Exception:  # the server ended it meanwhile
+            _close(connection)
+            return self._new()
+        return connection
+
+    def _new(self) -> Any:
+        return type(self.fs)(*self.fs.storage_args, **self.fs.storage_options)
+
+
+def _answer(ftp: Any, command: str) -> str | None:
+    """What the server says to a command about a file; None where it does not know the command."""
+    from ftplib import error_perm
+
+    try:
+        answer = str(ftp.sendcmd(command))
+    except error_perm as error:
+        if str(error).startswith("50"):
+            return None
+        raise
+    return answer[3:].strip() if answer.startswith("213") else None
+
+
+def _close(connection: Any) -> None:
+    with suppress(Exception):  # nothing of it is wanted any more
+        connection.ftp.close()
+
+
+class _FtpStream:
+    def __init__(self, connection: Any, data: Any, idle: list[Any]) -> None:
+        self._connection = connection
+        self._data = data
+        self._idle = idle
+        self._ended = False
+
+    def read(self, count: int) -> bytes:
+        data = bytearray()
+        with storage_errors():
+            while len(data) < count and not self._ended:
+                some = self._data.recv(count - len(data))
+                if not some:
+                    self._end()
+                data += some
+        return bytes(data)
+
+    def _end(self) -> None:
+        """The server says whether that was the end, or it broke off."""
+        self._ended = True
+        if hasattr(self._data, "unwrap"):
+            with suppress(OSError):  # many servers just close it
+                self._data.unwrap()
+        self._data.close()
+        self._connection.ftp.voidresp()
+        self._idle.append(self._connection)
+
+    def close(self) -> None:
+        if not self._ended:
+            self._ended = True
+            with suppress(OSError):
+                self._data.close()
+            _close(self._connection)

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A manifest as a file: an in-toto Statement v1 with one subject.
+
+    {"_type":"https://in-toto.io/Statement/v1","predicate":{"files":[
+    <entry>,
+    <entry>
+    ],"options":
+    <options>
+    ,"root":"<64 hex>"},"predicateType":"https://atlas12288/manifest/v1",
+    "subject":[{"digest":{"sha256":"<64 hex>"},"name":"."}]}
+
+The root and the subject's digest are both over the options and the entries: what decides a verdict
+beside the files, such as the rules, cannot change without them. One subject, because verifiers
+match subjects one by one: with a subject for each file they would not miss a file that was removed.
+It holds no time, so that the same folder gives the same bytes. The order of the keys is that of
+RFC 8785, and white space is one line end after `[`, after each entry, and around the options. Other
+white space and another order of keys are read too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from .. import _json
+from .._errors import WitnessError
+from .._files import FileError
+from ._entries import DIGESTS, Entry, LineDigests, lines_of
+from ._paths import check_outside, check_path, is_text
+
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE: Final = "https://atlas12288/manifest/v1"
+SUBJECT_ALGORITHM: Final = "sha256"  # a name that every reader of statements knows
+# Of a manifest in JSON, which is read whole: that of some twenty million files.
+MANIFEST_MOST_BYTES: Final = 1 << 32
+SUBJECT_NAME: Final = "."  # the folder, wherever it is
+SYMLINKS: Final = ("record", "error", "follow")
+
+
+class Options(NamedTuple):
+    """What a manifest was made with, and is verified with.
+
+    Attributes:
+        digests: the algorithms of each file's digests, at least one, in the order of `DIGESTS`.
+        symlinks: one of `SYMLINKS`.
+        exclude: rules in the syntax of gitignore; what they match is no part of the manifest.
+        paths: the files and folders that it is of, relative to the folder; all of it where empty.
+        links_below: folders outside of the folder below which links may lead too, relative to it,
+            sorted, each once; only where links are followed.
+    """
+
+    digests: tuple[str, ...] = DIGESTS[:1]
+    symlinks: str = SYMLINKS[0]
+    exclude: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    links_below: tuple[str, ...] = ()
+
+    def to_json(self) -> bytes:
+        """The canonical JSON, in UTF-8.
+
+        Raises:
+            WitnessError: it is not what `of_json` reads, so that no manifest is made that is none.
+        """
+        fields = {
+            "digests": self.digests,
+            "exclude": self.exclude,
+            "linksBelow": self.links_below,
+            "paths": self.paths,
+            "symlinks": self.symlinks,
+        }
+        text = _text(fields)
+        self.of_json(json.loads(text))
+        return text.encode()
+
+    @classmethod
+    def of_json(cls, value: object) -> Options:
+        """The options of a JSON object.
+
+        Raises:
+            WitnessError: no such object; the message names the key, its value and the rule.
+        """
+        fields = _json.Fields.of(
+            value, "options", ("digests", "exclude", "linksBelow", "paths", "symlinks")
+        )
+        digests = fields.value("digests")
+        fields.check(
+            "digests",
+            isinstance(digests, list)
+            and digests != []
+            and digests == [d for d in DIGESTS if d in digests],
+            f"a list of one or both of {', '.join(DIGESTS)}, in this order",
+        )
+        symlinks = fields.choice("symlinks", *SYMLINKS)
+        exclude, links_below, paths = (
+            _texts(fields, key) for key in ("exclude", "linksBelow", "paths")
+        )
+        for path in paths:
+            check_path(path.encode(), "paths")
+        for path in links_below:
+            check_outside(path.encode(), "linksBelow")
+        fields.check(
+            "linksBelow", list(links_below) == sorted(set(links_below)), "sorted, each once"
+        )
+        holds = links_below == () or symlinks == "follow"
+        fields.check("linksBelow", holds, "empty where symlinks is not 'follow'")
+        return cls(tuple(digests), symlinks, exclude, paths, links_below)
+
+
+def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[bytes]:
+    """The parts of a manifest's JSON, which ends with a line end; in constant memory.
+
+    Args:
+        options: of the manifest.
+        entries: sorted by path, at least one.
+
+    Raises:
+        WitnessError: they are not sorted by path, each path once, or there is none; or a reader
+            would refuse the options.
+    """
+    chosen = options.to_json()
+    digests = LineDigests()
+    digests.add([chosen])
+    yield f'{{"_type":{_text(STATEMENT_TYPE)},"predicate":{{"files":['.encode()
+    separator = b"\n"
+    for lines in lines_of(entries):
+        digests.add(lines)
+        yield separator + b",\n".join(lines)
+        separator = b",\n"
+    if separator == b"\n":
+        raise WitnessError("files is empty, must have at least one")
+    subject = [{"digest": {SUBJECT_ALGORITHM: digests.sha256().hex()}, "name": SUBJECT_NAME}]
+    yield b'\n],"options":\n' + chosen
+    yield (
+        f'\n,"root":{_text(digests.root().hex())}}},"predicateType":{_text(PREDICATE_TYPE)},'
+        f'"subject":{_text(subject)}}}\n'
+    ).encode()
+
+
+def bounded(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the parts of a manifest that is written, as long as a reader takes it.
+
+    Raises:
+        FileError: it is longer than `MANIFEST_MOST_BYTES`.
+    """
+    size = 0
+    for part in parts:
+        size += len(part)
+        if size > MANIFEST_MOST_BYTES:
+            raise FileError(
+                f"is a manifest of more than {MANIFEST_MOST_BYTES:,} bytes, which no reader takes: "
+                "make one for each part of the folder"
+            )
+        yield part
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def line_digests(options: Options, entries: Iterable[Entry]) -> LineDigests:
+    """The digests of a manifest's lines.
+
+    Raises:
+        WitnessError: the entries are not sorted by path, each path once; or a reader would refuse
+            the options.
+    """
+    digests = LineDigests()
+    digests.add([options.to_json()])
+    for lines in lines_of(entries):
+        digests.add(lines)
+    return digests
+
+
+def read_statement(text: str | bytes) -> tuple[Options, tuple[Entry, ...], bytes]:
+    """Options, entries and root of a manifest in JSON; bytes are UTF-8.
+
+    Raises:
+        WitnessError: not a manifest, or its root or its subject is not that of its options and
+            entries; the message names the key, its value and the rule.
+        TypeError: neither str nor bytes.
+    """
+    document = _json.Fields(text, ("_type", "predicate", "predicateType", "subject"))
+    document.choice("_type", STATEMENT_TYPE)
+    document.choice("predicateType", PREDICATE_TYPE)
+    _refuse_former(document.value("predicate"))
+    predicate = _json.Fields.of(
+        document.value("predicate"), "predicate", ("files", "options", "root")
+    )
+    options = Options.of_json(predicate.value("options"))
+    files = predicate.value("files")
+    predicate.check("files", isinstance(files, list) and files != [], "a list of at least one")
+    entries = tuple(_entries(files, options.digests))
+    digests = line_digests(options, entries)
+    root = digests.root()
+    of = "options and files"
+    predicate.check("root", predicate.digest("root") == root, f"{root.hex()}, the root over {of}")
+    subjects = document.value("subject")
+    document.check("subject", isinstance(subjects, list) and len(subjects) == 1, "a list of one")
+    subject = _json.Fields.of(subjects[0], "subject", ("digest", "name"))
+    subject.choice("name", SUBJECT_NAME)
+    claimed = _json.Fields.of(subject.value("digest"), "digest", (SUBJECT_ALGORITHM,))
+    found = digests.sha256()
+    holds = claimed.digest(SUBJECT_ALGORITHM) == found
+    claimed.check(SUBJECT_ALGORITHM, holds, f"{found.hex()}, the SHA-256 of {of}")
+    return options, entries, root
+
+
+def _refuse_former(predicate: object) -> None:
+    """Refuses the form that versions before the release wrote."""
+    if isinstance(predicate, dict) and "digests" in predicate and "options" not in predicate:
+        raise WitnessError(
+            "predicate has the key 'digests', must have 'options': the manifest is of a version "
+            "before the release, and must be made anew"
+        )
+
+
+def _texts(fields: _json.Fields, key: str) -> tuple[str, ...]:
+    values = fields.value(key)
+    holds = isinstance(values, list) and all(map(is_text, values))
+    fields.check(key, holds, "a list of texts of whole characters")
+    return tuple(values)
+
+
+def _entries(files: list[object], digests: tuple[str, ...]) -> Iterator[Entry]:
+    for index, value in enumerate(files):
+        try:
+            yield Entry.of_json(value, digests)
+        except WitnessError as error:
+            raise WitnessError(f"files[{index}]: {error}") from error

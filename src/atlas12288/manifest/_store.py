@@ -1,0 +1,673 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run works on, in SQLite: what was listed, and what is known of each file.
+
+It is what makes a run take little memory, and read only what is not known. The database is a
+private file without a name, which ends with the run: SQLite opens no file that somebody else could
+have written. What the next run needs goes to a `State`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import starmap
+from time import monotonic, time, time_ns
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from .._errors import WitnessError
+from .._files import FileError, RegularFile
+from .._native import DIGEST_BYTES, WINDOW_BYTES, TreeStream, tree_root
+from .._subtree import BLOCK_BYTES, FANOUT, window_count
+from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
+from ._entries import Entry
+from ._hashing.engine import Checkpoint, Digests, LeafSink
+from ._leaves_file import LeavesFile
+from ._sources.source import Found, same_but_ctime
+from ._state import UNTRUSTED, Begun, Context, Failed, Known, Part, Record, Roots, State
+
+# What is modified while it is read may keep its identity where the clock of the file system is
+# coarse. FAT has the coarsest, of 2 s. So a file is not taken as known later unless it was modified
+# longer before the listing than this.
+RACY_NS: Final = 2 * 10**9
+# A run that is killed before costs no more than this to repeat, and most runs end before: they
+# have nothing to write but their manifest.
+KEPT_AFTER_S: Final = 5.0
+
+_COMMIT_S: Final = 1.0
+_ROWS_AT_ONCE: Final = 1000
+_LISTED_AT_ONCE: Final = 20_000
+_LEAVES_AT_ONCE: Final = 4096
+_CACHE_KIB: Final = 16 * 1024
+
+_SCHEMA: Final = (
+    # residue: known where not null. fresh: by this run or the one that it goes on with. leaf: the
+    # first of its leaves, in the leaves under way where fresh, else in the sidecar of the manifest
+    # that was last written.
+    "CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, identity TEXT, target BLOB,"
+    " trusted INTEGER, listed INTEGER, by_ctime INTEGER, residue INTEGER, sha256 BLOB, root BLOB,"
+    " fresh INTEGER, leaf INTEGER) WITHOUT ROWID",
+    f"CREATE INDEX large ON files (size) WHERE size > {BLOCK_BYTES}",
+    # How far the run before came in files of several blocks, and the roots of these blocks.
+    "CREATE TABLE parts (path BLOB PRIMARY KEY, size INTEGER, identity TEXT, blocks INTEGER,"
+    " residue INTEGER, flat BLOB, leaf INTEGER) WITHOUT ROWID",
+    "CREATE TABLE roots (path BLOB, block INTEGER, root BLOB, PRIMARY KEY (path, block))"
+    " WITHOUT ROWID",
+)
+
+# What has no identity is never known.
+_SAME: Final = (
+    "size = excluded.size AND identity = excluded.identity AND excluded.identity != ''"
+    " AND excluded.target IS NULL"
+)
+# Known, and changed in nothing but the ctime.
+_BY_CTIME: Final = (
+    "residue IS NOT NULL AND size = excluded.size AND excluded.target IS NULL"
+    " AND same_but_ctime(identity, excluded.identity)"
+)
+_KEPT: Final = ("residue", "sha256", "root", "fresh", "leaf")
+_INSERT: Final = (
+    "INSERT INTO files (path, size, identity, target, trusted, listed) VALUES (?, ?, ?, ?, ?, 1)"
+    " ON CONFLICT (path) DO UPDATE SET size = excluded.size, target = excluded.target, listed = 1, "
+)
+_LIST: Final = (
+    _INSERT
+    + ", ".join(f"{name} = CASE WHEN {_SAME} THEN {name} END" for name in _KEPT)
+    + f", by_ctime = {_BY_CTIME}, identity = excluded.identity, trusted = excluded.trusted"
+)
+# What is known of a file is bound to the identity that it had. A part of one is not kept: what was
+# read of it and what will be could be of two contents.
+_LIST_WITHOUT_CTIME: Final = (
+    _INSERT
+    + ", ".join(f"{name} = CASE WHEN {_SAME} OR {_BY_CTIME} THEN {name} END" for name in _KEPT)
+    + ", by_ctime = 0, "
+    + ", ".join(
+        f"{name} = CASE WHEN {_BY_CTIME} THEN {name} ELSE excluded.{name} END"
+        for name in ("identity", "trusted")
+    )
+)
+_LOAD: Final = (
+    "INSERT OR REPLACE INTO files (path, size, identity, residue, sha256, root, fresh, leaf,"
+    " trusted, listed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, 0)"
+)
+_FOUND: Final = "path, size, identity, target"
+_KNOWN: Final = f"{_FOUND}, residue, sha256, root, fresh, leaf"
+_UNKNOWN: Final = "residue IS NULL AND target IS NULL"
+
+
+class Listed(NamedTuple):
+    """What a listing came to.
+
+    Attributes:
+        files: how many files.
+        links: how many symbolic links.
+        bytes: of all files.
+        known: how many files need no reading.
+        unread: the bytes to be read.
+        by_ctime: how many files were known, and changed in nothing but their ctime.
+        parts: how many of the files to be read need it only from somewhere in the middle on.
+    """
+
+    files: int
+    links: int
+    bytes: int
+    known: int
+    unread: int
+    by_ctime: int = 0
+    parts: int = 0
+
+
+class _Reading:
+    """A file that is being read: its place among the leaves, and what is not yet in the state."""
+
+    __slots__ = ("checkpoint", "first", "found", "leaf", "roots", "windows")
+
+    def __init__(self, found: Found) -> None:
+        self.found = found
+        self.leaf: int | None = None
+        self.windows = 0  # of which the leaves were taken
+        self.checkpoint: Checkpoint | None = None  # None where the state has it
+        self.first = 0  # the block of the first of the roots
+        self.roots = bytearray()
+
+
+class Store:
+    """The files of one run. A context manager; used by one thread.
+
+    Args:
+        digests: of the run.
+        state: where it keeps what the next run needs; None to keep nothing.
+        leaves: takes the leaves of files of more than one window; None where they are not wanted.
+        kept_after: seconds until it begins to keep what was found.
+        failed: is told why nothing more is kept; may raise it.
+
+    Raises:
+        FileError: also from all methods: the database cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        digests: tuple[str, ...],
+        state: State | None = None,
+        leaves: LeavesFile | None = None,
+        *,
+        kept_after: float = KEPT_AFTER_S,
+        failed: Callable[[FileError], object] = lambda _: None,
+    ) -> None:
+        self._digests = (ALGORITHM in digests, TREE_ALGORITHM in digests)
+        self._state = state
+        self._leaves = leaves
+        self._failed = failed
+        self._due = monotonic() + kept_after
+        self._context: Context = {}
+        self._update = False
+        self._keeping = False
+        self._known: list[tuple[Any, ...]] = []
+        self._reading: dict[bytes, _Reading] = {}
+        self._changed: set[bytes] = set()  # of those, the ones with news for the state
+        self._count = 0  # of files and links
+        self._sidecar: RegularFile | None = None
+        self._list_by = _LIST
+        with self._errors():
+            # A name that is empty: a private file that SQLite deletes.
+            self._base = sqlite3.connect("", isolation_level=None)
+            try:
+                run = self._base.execute
+                self._base.create_function("same_but_ctime", 2, same_but_ctime, deterministic=True)
+                run(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                run("PRAGMA temp_store = FILE")
+                run("PRAGMA journal_mode = OFF")
+                run("BEGIN")
+                for statement in _SCHEMA:
+                    run(statement)
+            except BaseException:
+                self._base.close()
+                raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise FileError(f"the temporary database cannot be used: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._keeping:
+            with suppress(FileError):
+                self._commit()
+        if self._sidecar is not None:
+            self._sidecar.__exit__(None, None, None)
+        with suppress(sqlite3.Error):
+            self._base.close()
+
+    @property
+    def is_kept(self) -> bool:
+        """Would the next run go on with this one?"""
+        return self._keeping
+
+    def end(self) -> None:
+        """Nothing more is kept: the run has ended."""
+        self._keeping = False
+
+    # --- What runs before have found
+
+    def load_last(self, entries: Iterable[tuple[Entry, str, bool]]) -> None:
+        """Takes what the run before knew of the files of its manifest, in its order.
+
+        Args:
+            entries: with what identified them, and whether that tells of later changes. Where
+                they raise FileError, nothing was taken.
+        """
+        rows: list[tuple[Any, ...]] = []
+        at = 0
+        try:
+            for entry, identity, trusted in entries:
+                if entry.target is None and trusted:
+                    known = (entry.size, identity, entry.residue, entry.sha256, entry.root)
+                    rows.append((entry.path, *known, 0, at))
+                at += window_count(entry.size)
+                if len(rows) == _ROWS_AT_ONCE:
+                    self._load(rows)
+            self._load(rows)
+        except FileError:
+            with self._errors():
+                self._base.execute("DELETE FROM files")
+            raise
+
+    def load_log(self, records: Iterable[Record]) -> None:
+        """Takes what a run found that did not end; this one goes on with it."""
+        rows: list[tuple[Any, ...]] = []
+        run, many = self._base.execute, self._base.executemany
+        for record in records:
+            if isinstance(record, Known):
+                path, size, identity, digests, leaf = record
+                rows.append((path, size, identity, *digests, 1, leaf))
+                if len(rows) == _ROWS_AT_ONCE:
+                    self._load(rows)
+                continue
+            with self._errors():
+                if isinstance(record, Roots):
+                    path, first, joined = record
+                    size = DIGEST_BYTES
+                    roots = [joined[at : at + size] for at in range(0, len(joined), size)]
+                    numbered = [(path, first + index, root) for index, root in enumerate(roots)]
+                    many("INSERT OR REPLACE INTO roots VALUES (?, ?, ?)", numbered)
+                elif isinstance(record, Part):
+                    path, size, identity, checkpoint, leaf = record
+                    part = (path, size, identity, *checkpoint, leaf)
+                    run("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)", part)
+                else:
+                    self._load(rows)
+                    for table in ("files", "parts", "roots"):
+                        run(f"DELETE FROM {table} WHERE path = ?", (record.path,))
+        self._load(rows)
+        self._keeping = self._state is not None
+
+    def _load(self, rows: list[tuple[Any, ...]]) -> None:
+        with self._errors():
+            self._base.executemany(_LOAD, rows)
+        rows.clear()
+
+    def begin(
+        self,
+        founds: Iterable[Found],
+        context: Context,
+        update: bool,
+        sidecar: RegularFile | None = None,
+        *,
+        ignore_ctime: bool = False,
+    ) -> Listed:
+        """Takes what is there now, and keeps what is known of files that are as they were.
+
+        Args:
+            founds: the listing.
+            context: of the run; those of the runs before that were loaded were the same.
+            update: were files of a finished run loaded?
+            sidecar: with the leaves of the manifest that was last written; the store closes it.
+            ignore_ctime: what is known of a file counts where its ctime alone changed.
+        """
+        self._context, self._update = context, update
+        self._sidecar = sidecar
+        self._list_by = _LIST_WITHOUT_CTIME if ignore_ctime else _LIST
+        begin = time_ns() - RACY_NS
+        rows: list[tuple[Any, ...]] = []
+        for found in founds:
+            # What has no identity is never known: its empty one is that of any other content too.
+            trusted = bool(found.identity) and found.modified_ns < begin
+            rows.append((*found[:4], trusted))
+            if len(rows) == _LISTED_AT_ONCE:
+                self._list(rows)
+        self._list(rows)
+        run = self._base.execute
+        with self._errors():
+            run("DELETE FROM files WHERE NOT listed")
+            self._forget_damaged()
+            run(
+                "DELETE FROM parts WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.path ="
+                " parts.path AND files.size = parts.size AND files.identity = parts.identity"
+                f" AND parts.identity != '' AND {_UNKNOWN.replace('residue', 'files.residue')})"
+            )
+            run("DELETE FROM roots WHERE path NOT IN (SELECT path FROM parts)")
+            row = run(
+                "SELECT count(*) - count(target), count(target), sum(size), count(residue),"
+                f" sum(({_UNKNOWN}) * size) - (SELECT ifnull(sum(min(size, blocks * ?)), 0)"
+                " FROM parts), total(by_ctime), (SELECT count(*) FROM parts) FROM files",
+                (BLOCK_BYTES,),
+            ).fetchone()
+        files, links, size, known, unread, by_ctime, parts = row
+        self._count = files + links
+        return Listed(files, links, size or 0, known, unread or 0, int(by_ctime), parts)
+
+    def _list(self, rows: list[tuple[Any, ...]]) -> None:
+        rows.sort()  # the table is in this order: neighbours are on one page
+        with self._errors():
+            self._base.executemany(self._list_by, rows)
+        rows.clear()
+
+    def _forget_damaged(self) -> None:
+        """Forgets files whose leaves are not there as they should be, and parts of others."""
+        if self._leaves is None:
+            return
+        useless: list[tuple[bytes]] = []
+        where = f"residue IS NOT NULL AND size > {WINDOW_BYTES}"
+        for path, size, *_, root, fresh, leaf in self._pages(_KNOWN, where):
+            if self._has_leaves(size, root, fresh, leaf):
+                if fresh:
+                    self._leaves.reserve(window_count(size), leaf)
+                continue
+            useless.append((path,))
+            if len(useless) == _ROWS_AT_ONCE:
+                self._forget(useless)
+        self._forget(useless)
+        useless = []
+        for path, size, blocks, leaf in self._base.execute(
+            "SELECT path, size, blocks, leaf FROM parts"
+        ).fetchall():
+            if leaf is None or not self._has_blocks(path, size, blocks, leaf):
+                useless.append((path,))
+        self._base.executemany("DELETE FROM parts WHERE path = ?", useless)
+
+    def _forget(self, paths: list[tuple[bytes]]) -> None:
+        clear = ", ".join(f"{name} = NULL" for name in _KEPT)
+        with self._errors():
+            self._base.executemany(f"UPDATE files SET {clear} WHERE path = ?", paths)
+        paths.clear()
+
+    def _has_leaves(self, size: int, root: bytes, fresh: int, leaf: int | None) -> bool:
+        if leaf is None:
+            return False
+        try:
+            self._check_leaves(size, root, self._kept_leaves(size, fresh, leaf))
+        except FileError:
+            return False
+        return True
+
+    def _has_blocks(self, path: bytes, size: int, blocks: int, leaf: int) -> bool:
+        assert self._leaves is not None
+        windows = window_count(size)
+        roots = self._roots(path, blocks)
+        for first in range(0, min(blocks * FANOUT, windows), FANOUT):
+            count = min(FANOUT, windows - first)
+            hashes = self._leaves.read(leaf + first, count)
+            if len(hashes) != count * DIGEST_BYTES or tree_root(hashes) != next(roots, None):
+                return False
+        self._leaves.reserve(windows, leaf)
+        return True
+
+    def _roots(self, path: bytes, blocks: int) -> Iterator[bytes]:
+        query = "SELECT root FROM roots WHERE path = ? AND block < ? ORDER BY block"
+        return (root for (root,) in self._base.execute(query, (path, blocks)))
+
+    def _check_leaves(
+        self,
+        size: int,
+        root: bytes,
+        pieces: Iterable[bytes],
+        take: Callable[[bytes], object] | None = None,
+    ) -> None:
+        stream = TreeStream()
+        windows = 0
+        for piece in pieces:
+            stream.append(piece, 0)
+            windows += len(piece) // DIGEST_BYTES
+            if take is not None:
+                take(piece)
+        if windows != window_count(size) or stream.result()[0] != root:
+            raise FileError("the leaves are damaged; the next run reads them again")
+
+    def _kept_leaves(self, size: int, fresh: int, leaf: int) -> Iterator[bytes]:
+        """The leaves of a file, in pieces."""
+        stop = leaf + window_count(size)
+        for at in range(leaf, stop, _LEAVES_AT_ONCE):
+            count = min(_LEAVES_AT_ONCE, stop - at)
+            if fresh and self._leaves is not None:
+                some = self._leaves.read(at, count)
+            elif self._sidecar is not None:
+                some = self._sidecar.read(at * DIGEST_BYTES, count * DIGEST_BYTES)
+            else:
+                raise FileError("there are no leaves of the last run")
+            if len(some) != count * DIGEST_BYTES:
+                raise FileError("the leaves of the last run are cut short")
+            yield some
+
+    def _pages(self, columns: str, where: str) -> Iterator[tuple[Any, ...]]:
+        """Rows in order of path, which may be changed meanwhile."""
+        query = (
+            f"SELECT {columns} FROM files WHERE path > ? AND {where} ORDER BY path"
+            f" LIMIT {_ROWS_AT_ONCE}"
+        )
+        last: Any = b""
+        while True:
+            with self._errors():
+                rows = self._base.execute(query, (last,)).fetchall()
+            yield from rows
+            if len(rows) < _ROWS_AT_ONCE:
+                return
+            last = rows[-1][0]
+
+    def unknown(self) -> Iterator[Found]:
+        """The files to read: first those of several blocks, the largest first, so that none of them
+        is alone at the end; then the others in order of path, as they are on a disk."""
+        query = (
+            f"SELECT {_FOUND} FROM files WHERE size > {BLOCK_BYTES} AND (size, path) < (?, ?) AND"
+            f" {_UNKNOWN} ORDER BY size DESC, path DESC LIMIT {_ROWS_AT_ONCE}"
+        )
+        last: tuple[int, Any] = (2**63 - 1, b"")
+        while True:
+            with self._errors():
+                rows = self._base.execute(query, last).fetchall()
+            yield from starmap(Found, rows)
+            if len(rows) < _ROWS_AT_ONCE:
+                break
+            last = (rows[-1][1], rows[-1][0])
+        yield from starmap(Found, self._pages(_FOUND, f"size <= {BLOCK_BYTES} AND {_UNKNOWN}"))
+
+    # --- What is found of a file
+
+    def known(self, found: Found, digests: Digests) -> None:
+        """A file was read."""
+        path = found.path
+        reading = self._reading.pop(path, None)
+        self._changed.discard(path)
+        leaf = None if reading is None else reading.leaf
+        self._known.append((*digests, leaf, path))
+        if len(self._known) == _ROWS_AT_ONCE:
+            self._flush()
+        self._tick()
+
+    def failed(self, found: Found) -> None:
+        """A file could not be read."""
+        path = found.path
+        self._reading.pop(path, None)
+        self._changed.discard(path)
+        if found.size > BLOCK_BYTES:
+            self._keep(lambda state: state.add(Failed(path)))
+
+    def sink(self, found: Found) -> LeafSink | None:
+        """Takes the leaves of a file. A file of one window has its root as its leaf."""
+        if found.size <= WINDOW_BYTES or self._leaves is None:
+            return None
+        leaves = self._leaves
+        reading = self._reading[found.path] = _Reading(found)
+
+        def take(hashes: bytes) -> None:
+            if reading.leaf is None:
+                reading.leaf = leaves.reserve(window_count(found.size))
+            leaves.write(reading.leaf + reading.windows, hashes)
+            reading.windows += len(hashes) // DIGEST_BYTES
+
+        return take
+
+    def progress(self, found: Found, checkpoint: Checkpoint, root: bytes) -> None:
+        """A block of a file was read."""
+        if self._state is not None:
+            reading = self._reading.get(found.path)
+            if reading is None:
+                reading = self._reading[found.path] = _Reading(found)
+            reading.checkpoint = checkpoint
+            reading.roots += root
+            self._changed.add(found.path)
+        self._tick()
+
+    def resume(self, found: Found) -> tuple[Checkpoint, Iterable[bytes]] | None:
+        """How far a file was read by a run before."""
+        path = found.path
+        query = "SELECT blocks, residue, flat, leaf FROM parts WHERE path = ?"
+        with self._errors():
+            row = self._base.execute(query, (path,)).fetchone()
+            if row is None:
+                return None
+            blocks, residue, flat, leaf = row
+            roots = list(self._roots(path, blocks)) if self._digests[1] else []
+        if len(roots) != blocks * self._digests[1] or not _is_flat_state(flat, blocks, found.size):
+            return None
+        reading = self._reading.setdefault(path, _Reading(found))
+        reading.first = blocks
+        reading.leaf = leaf
+        reading.windows = blocks * FANOUT
+        return Checkpoint(blocks, residue, flat), (b"".join(roots),)
+
+    def _flush(self) -> None:
+        """Writes to the database what is known, and gives it to the state."""
+        known, self._known = self._known, []
+        with self._errors():
+            self._base.executemany(
+                "UPDATE files SET residue = ?, sha256 = ?, root = ?, leaf = ?, fresh = 1"
+                " WHERE path = ?",
+                known,
+            )
+            if self._keeping:
+                find = "SELECT size, identity, trusted FROM files WHERE path = ?"
+                for residue, sha256, root, leaf, path in known:
+                    size, identity, trusted = self._base.execute(find, (path,)).fetchone()
+                    if trusted:
+                        self._keep_known(path, size, identity, residue, sha256, root, leaf)
+
+    def _keep_known(
+        self,
+        path: bytes,
+        size: int,
+        identity: str,
+        residue: int,
+        sha256: bytes | None,
+        root: bytes | None,
+        leaf: int | None,
+    ) -> None:
+        known = Known(path, size, identity, Digests(residue, sha256, root), leaf)
+        self._keep(lambda state: state.known(known))
+
+    # --- What the next run needs
+
+    def _tick(self) -> None:
+        """Keeps what was found, where the last time was about a second ago."""
+        if self._state is not None and monotonic() >= self._due:
+            self._commit()
+            self._due = monotonic() + _COMMIT_S
+
+    def _keep(self, act: Callable[[State], object]) -> None:
+        """Does something with the state, if there is one. The run goes on where that fails."""
+        if self._state is None or not self._keeping:
+            return
+        try:
+            act(self._state)
+        except FileError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: FileError) -> None:
+        self._keeping = False
+        self._state = None
+        self._changed.clear()
+        self._failed(error)
+
+    def _commit(self) -> None:
+        state = self._state
+        if state is None:
+            return
+        self._flush()
+        try:
+            if not self._keeping:
+                self._begin_to_keep(state)
+            self._keep_parts(state)
+            if self._leaves is not None:
+                self._leaves.flush()  # before what says that they are there
+            if self._keeping:
+                state.commit()
+        except FileError as error:
+            self._give_up(error)
+
+    def _begin_to_keep(self, state: State) -> None:
+        sidecar = None if self._leaves is None else self._leaves.named()
+        try:
+            state.begin(Begun(self._context, int(time()), self._update, sidecar))
+        except FileError:
+            if self._leaves is not None:
+                self._leaves.remove()  # nobody would find them
+            raise
+        self._keeping = True
+        columns = "path, size, identity, residue, sha256, root, leaf"
+        where = "fresh AND trusted AND residue IS NOT NULL AND target IS NULL"
+        for row in self._pages(columns, where):
+            self._keep_known(*row)
+            if state.is_full:
+                if self._leaves is not None:
+                    self._leaves.flush()
+                state.commit()
+
+    def _keep_parts(self, state: State) -> None:
+        for path in self._changed:
+            reading = self._reading[path]
+            found, checkpoint = reading.found, reading.checkpoint
+            assert checkpoint is not None
+            if reading.roots:
+                state.add(Roots(path, reading.first, bytes(reading.roots)))
+                reading.roots.clear()
+            reading.first = checkpoint.blocks
+            if self._is_trusted(path):
+                state.add(Part(path, found.size, found.identity, checkpoint, reading.leaf))
+        self._changed.clear()
+
+    def _is_trusted(self, path: bytes) -> bool:
+        query = "SELECT trusted AND identity != '' FROM files WHERE path = ?"
+        with self._errors():
+            return bool(self._base.execute(query, (path,)).fetchone()[0])
+
+    # --- The results
+
+    def entries(
+        self,
+        leaves: Callable[[bytes], object] | None = None,
+        identities: Callable[[list[str]], object] | None = None,
+    ) -> Iterator[Entry]:
+        """The entries in order of path, when all files are known.
+
+        Args:
+            leaves: takes the leaves of all files in this order.
+            identities: takes what identifies the entries, in this order, as `State.keep`.
+        """
+        self._flush()
+        if self._leaves is not None:
+            self._leaves.flush()
+        count = 0
+        some: list[str] = []
+        for row in self._pages(f"{_KNOWN}, trusted", "TRUE"):
+            path, size, identity, target, residue, sha256, root, fresh, leaf, trusted = row
+            count += 1
+            if identities is not None:
+                some.append(identity if trusted else UNTRUSTED + identity)
+                if len(some) == _ROWS_AT_ONCE:
+                    identities(some)
+                    some.clear()
+            if target is not None:
+                yield Entry(path, target=target)
+                continue
+            yield Entry(path, size, residue, sha256, root)
+            if leaves is None:
+                continue
+            windows = window_count(size)
+            if windows == 1:
+                leaves(root)
+            elif windows > 1:
+                self._check_leaves(size, root, self._kept_leaves(size, fresh, leaf), leaves)
+        if some and identities is not None:
+            identities(some)
+        if count != self._count:
+            raise FileError("the temporary database is damaged")
+
+
+def _is_flat_state(flat: bytes | None, blocks: int, size: int) -> bool:
+    """Is it what a flat digest was after so many blocks of a file?"""
+    if flat is None:
+        return True
+    try:
+        return WitnessStream.from_bytes(flat).witness().length == min(blocks * BLOCK_BYTES, size)
+    except WitnessError:
+        return False

@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says how a folder differs from its manifest: which files changed and where, which are missing,
+added or not readable."""
+
+from __future__ import annotations
+
+import errno
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+from .._files import FileError, RegularFile
+from .._subtree import BLOCK_BYTES
+from .._tree_files import Leaves, Run
+from .._witness import ALGORITHM, TREE_ALGORITHM
+from ._beside import Outputs
+from ._differences import Difference, Kind, ManifestReport
+from ._entries import Entry
+from ._hashing.engine import Digests, LeafSink, hash_files
+from ._paths import quoted
+from ._ranges import FirstDifferenceError, ManifestLeaves, Places
+from ._sources.rules import Excluded, Rules, listed
+from ._sources.source import Found, Source
+
+if TYPE_CHECKING:
+    from ._manifest import Manifest
+
+# Of a path that the manifest names and that is not there; the reasons of what cannot be listed.
+_GONE: Final = tuple(map(os.strerror, (errno.ENOENT, errno.ENOTDIR)))
+
+
+def verify_manifest(
+    manifest: Manifest,
+    source: Source,
+    *,
+    leaves: RegularFile | None = None,
+    threads: int | None = None,
+    allow_extra: bool = False,
+    fail_fast: bool = False,
+    outputs: Outputs | None = None,
+    expect: Callable[[int], object] | None = None,
+    advance: Callable[[int], None] | None = None,
+    on_difference: Callable[[Difference], object] | None = None,
+    on_run: Callable[[bytes, Run], object] | None = None,
+) -> ManifestReport:
+    """Compares a folder, or its like, with a manifest.
+
+    The folder is listed once, by the rules that stand in the manifest and no others: a rule that
+    came with the files could hide them. Nothing is opened that was not listed. Files are read by
+    several threads at once; memory grows with the entries and the differences, not with the sizes
+    of files. It starts no process and touches no signal, so that any thread may call it.
+
+    Args:
+        manifest: what the folder should be.
+        source: the folder; it lists what the `paths` of the manifest's options name.
+        leaves: the sidecar of the manifest, for the ranges in which files changed. Where it is
+            damaged, or another one's, it is not used, and the report says so.
+        threads: how many; None for one for each core that this process may use.
+        allow_extra: files that the manifest has not are no difference. They are counted.
+        fail_fast: the first difference that is known, not always the first by path, ends it.
+        outputs: files that are no part of the folder, unless the manifest has them; none where
+            None. The sidecar is added to them where it has the leaves of the manifest.
+        expect: called once, with the bytes that will be read.
+        advance: called with the number of bytes read since its last call.
+        on_difference: called with each difference, in order of path, when all before it are known.
+        on_run: called with the path and each run of windows that differ, in order within a file.
+            Those of files that turn out to be unreadable are void.
+
+    Raises:
+        FileError: the source cannot be listed at all.
+        ValueError: `threads` is less than 1, or a rule of the manifest is none.
+        TypeError: `threads` is not an int.
+    """
+    outputs = Outputs(source.name) if outputs is None else outputs
+    tally = _Tally(allow_extra, on_difference, outputs)
+    known: ManifestLeaves | None = None
+    if leaves is not None and TREE_ALGORITHM not in manifest.options.digests:
+        tally.leaves_error = "is of no use: the manifest has no tree roots"
+    elif leaves is not None:
+        try:
+            known = ManifestLeaves(manifest.entries, leaves)
+            outputs.add(leaves.name, leaves.status)
+        except FileError as error:
+            tally.leaves_error = str(error)
+    listing = _Listing(manifest, source, outputs, tally)
+    listing.judge(unread=known is None)
+    if fail_fast and (first := next(listing.known(None), None)) is not None:
+        tally.add(first)
+        return tally.report(complete=False)
+    if expect is not None:
+        expect(sum(found.size for found in listing.to_read))
+    complete = _Reading(tally, listing, known, fail_fast, on_run).run(source, threads, advance)
+    return tally.report(complete=complete)
+
+
+class _Tally:
+    """Counts what was found, and passes it on."""
+
+    def __init__(
+        self,
+        allow_extra: bool,
+        on_difference: Callable[[Difference], object] | None,
+        outputs: Outputs,
+    ) -> None:
+        self.allow_extra = allow_extra
+        self.files = 0
+        self.links = 0
+        self.bytes = 0
+        self.leaves_error: str | None = None
+        self.excluded: tuple[Excluded, ...] = ()
+        self._counts: dict[Kind, int] = {}
+        self._differences: list[Difference] = []
+        self._on_difference = on_difference
+        self._outputs = outputs
+
+    def add(self, difference: Difference) -> None:
+        self.count(difference.kind)
+        self._differences.append(difference)
+        if self._on_difference is not None:
+            self._on_difference(difference)
+
+    def count(self, kind: Kind) -> None:
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+
+    def report(self, complete: bool) -> ManifestReport:
+        count = self._counts.get
+        return ManifestReport(
+            tuple(self._differences),
+            self.files,
+            self.bytes,
+            count("changed", 0),
+            count("missing", 0),
+            count("added", 0),
+            count("unreadable", 0),
+            complete,
+            self.leaves_error,
+            self.links,
+            tuple(sorted(self._outputs.left_out)),
+            self.excluded,
+        )
+
+
+class _Listing:
+    """What the listing of the source says, and what has to be read.
+
+    Attributes:
+        to_read: the files, in order of path.
+        entries: those of `to_read`, beside them.
+        digests: the algorithms of the digests that they have.
+    """
+
+    def __init__(self, manifest: Manifest, source: Source, outputs: Outputs, tally: _Tally) -> None:
+        self.to_read: list[Found] = []
+        self.entries: list[Entry] = []
+        self.digests = manifest.options.digests
+        self._all_entries = manifest.entries
+        self._tally = tally
+        self._known: list[Difference] = []
+        self._problems: dict[bytes, str] = {}
+        self._told: set[bytes] = set()  # those of them of which a difference of an entry tells
+        options = manifest.options
+        named = {path.encode() for path in options.paths}
+
+        def problem(path: bytes, reason: str) -> None:
+            # That a path of the options is gone is no problem: its files are missing.
+            if path not in named or reason not in _GONE:
+                self._problems[path] = reason
+
+        outputs.kept = frozenset(entry.path for entry in manifest.entries)
+        rules = Rules(options.exclude, options.symlinks, outputs, options.links_below)
+        self._found = {found.path: found for found in listed(source, rules, problem)}
+        tally.excluded = rules.excluded_by
+        # A path may have thousands of folders around it, and few of them have a problem.
+        self._problem_lengths = sorted(set(map(len, self._problems)))
+
+    def judge(self, unread: bool) -> None:
+        """Takes apart what has to be read and what is known to differ; called once.
+
+        Args:
+            unread: of a file whose size differs nothing else is wanted.
+        """
+        found_at = self._found
+        for entry in self._all_entries:
+            found = found_at.pop(entry.path, None)
+            if found is None:
+                self._known.append(self._not_found(entry))
+            elif entry.target is not None or found.target is not None:
+                if entry.target != found.target:
+                    reason = f"is {_described(found.target)}, must be {_described(entry.target)}"
+                    self._known.append(_changed(entry, found, ("symlink",), reason))
+            elif unread and entry.size != found.size:
+                self._known.append(_changed(entry, found, ("size",)))
+            else:
+                self.to_read.append(found)
+                self.entries.append(entry)
+        links = sum(entry.target is not None for entry in self._all_entries)
+        self._tally.links += links
+        self._tally.files += len(self._all_entries) - links - len(self.to_read)
+        extra = [
+            Difference(path, "unreadable", reason=reason)
+            for path, reason in self._problems.items()
+            if path not in self._told
+        ]
+        for path, found in found_at.items():
+            extra.append(Difference(path, "added", found_size=_size(found)))
+        if self._tally.allow_extra:
+            for _ in extra:
+                self._tally.count("added")
+        else:
+            self._known += extra
+        found_at.clear()
+        self._known.sort(key=attrgetter("path"), reverse=True)
+
+    def _not_found(self, entry: Entry) -> Difference:
+        path = entry.path
+        if (reason := self._problems.get(path)) is not None:
+            self._told.add(path)
+            return Difference(path, "unreadable", reason=reason, size=_size(entry))
+        for folder in self._around(path):
+            if (reason := self._problems.get(folder)) is not None:
+                self._told.add(folder)
+                where = f"the folder {quoted(folder)} could not be listed"
+                reason = f"{where}: {reason}"
+                return Difference(path, "unreadable", reason=reason, size=_size(entry))
+        return Difference(path, "missing", size=_size(entry))
+
+    def _around(self, path: bytes) -> Iterator[bytes]:
+        """Those folders around a path that may be a problem, from the root down."""
+        if b"." in self._problems:
+            yield b"."
+        for length in self._problem_lengths:
+            if path[length : length + 1] == b"/":
+                yield path[:length]
+
+    def known(self, before: bytes | None) -> Iterator[Difference]:
+        """Takes the differences that need no reading, in order of path: those before a path."""
+        while self._known and (before is None or self._known[-1].path < before):
+            yield self._known.pop()
+
+
+def _described(target: bytes | None) -> str:
+    return "a file" if target is None else f"a symbolic link to {quoted(target)}"
+
+
+def _size(of: Entry | Found) -> int | None:
+    return of.size if of.target is None else None
+
+
+def _changed(entry: Entry, found: Found, what: tuple[str, ...], reason: str = "") -> Difference:
+    """That an entry changed; the reason is what differs where none is given."""
+    if not reason and "size" in what:
+        reason = f"has {found.size} bytes, must have {entry.size}"
+    elif not reason:
+        reason = f"differs in {', '.join(what)}"
+    return Difference(entry.path, "changed", what, reason, _size(entry), _size(found))
+
+
+class _Reading:
+    """Compares the files that have to be read."""
+
+    def __init__(
+        self,
+        tally: _Tally,
+        listing: _Listing,
+        known: ManifestLeaves | None,
+        fail_fast: bool,
+        on_run: Callable[[bytes, Run], object] | None,
+    ) -> None:
+        self._tally = tally
+        self._listing = listing
+        self._known = known
+        self._fail_fast = fail_fast
+        self._on_run = on_run
+        self._places: dict[bytes, Places] = {}  # of large files that are read now
+        self._leaves: dict[bytes, bytearray] = {}  # of small ones
+
+    def run(
+        self, source: Source, threads: int | None, advance: Callable[[int], None] | None
+    ) -> bool:
+        """Reads; False where it ended with the first difference."""
+        listing, tally = self._listing, self._tally
+        entries = listing.entries
+        done = bytearray(len(entries))
+        waiting: dict[int, Difference] = {}  # until all before them are known
+        first = 0  # of those that are not done
+
+        def give() -> None:
+            nonlocal first
+            while True:
+                for known in listing.known(entries[first].path if first < len(done) else None):
+                    tally.add(known)
+                if first == len(done) or not done[first]:
+                    return
+                if first in waiting:
+                    tally.add(waiting.pop(first))
+                first += 1
+
+        give()
+        results = hash_files(
+            source,
+            listing.to_read,
+            listing.digests,
+            threads=threads,
+            leaves=self._sink if self._known is not None else None,
+            advance=advance,
+        )
+        with closing(results):
+            try:
+                for found, result in results:
+                    index = self._index(found)
+                    difference = self._judge(entries[index], found, result)
+                    if difference is not None:
+                        if self._fail_fast:
+                            tally.add(difference)
+                            return False
+                        waiting[index] = difference
+                    done[index] = 1
+                    give()
+            except FirstDifferenceError as error:
+                tally.add(error.difference)
+                return False
+        return True
+
+    def _index(self, found: Found) -> int:
+        return bisect_left(self._listing.to_read, found.path, key=attrgetter("path"))
+
+    def _sink(self, found: Found) -> LeafSink:
+        if found.size <= BLOCK_BYTES:
+            # Most files are small and did not change: their leaves wait for the digests.
+            leaves = self._leaves[found.path] = bytearray()
+            return leaves.extend
+        places = Places(self._known_leaves(found), found, self._on_run, self._fail_fast)
+        self._places[found.path] = places
+        return places.write
+
+    def _known_leaves(self, found: Found) -> Leaves:
+        assert self._known is not None
+        return self._known.leaves(self._listing.entries[self._index(found)])
+
+    def _places_of(self, found: Found) -> Places | None:
+        """Where a file differs that does; None where it is not known."""
+        if self._known is None:
+            return None
+        if (places := self._places.pop(found.path, None)) is None:
+            places = Places(self._known_leaves(found), found, self._on_run, fail_fast=False)
+            places.write(bytes(self._leaves.pop(found.path)))
+        return places
+
+    def _judge(self, entry: Entry, found: Found, result: Digests | FileError) -> Difference | None:
+        self._tally.files += 1
+        difference = self._difference(entry, found, result)
+        self._places.pop(found.path, None)
+        self._leaves.pop(found.path, None)
+        return difference
+
+    def _difference(
+        self, entry: Entry, found: Found, result: Digests | FileError
+    ) -> Difference | None:
+        if isinstance(result, FileError):
+            reason = str(result)
+            return Difference(entry.path, "unreadable", (), reason, entry.size, found.size)
+        self._tally.bytes += found.size
+        what = tuple(
+            name
+            for name, expected, now in (
+                ("size", entry.size, found.size),
+                ("residue", entry.residue, result.residue),
+                (ALGORITHM, entry.sha256, result.sha256),
+                (TREE_ALGORITHM, entry.root, result.root),
+            )
+            if expected != now
+        )
+        if not what:
+            return None
+        difference = _changed(entry, found, what)
+        if (places := self._places_of(found)) is None:
+            return difference
+        difference = places.of(difference)
+        if places.error is not None:
+            self._tally.leaves_error = str(places.error)
+        return difference
