@@ -48,6 +48,13 @@ class _Size(click.ParamType[int]):
         return int(match[1]) * _SIZE_SUFFIXES[match[2].lower()]
 
 
+def _complete_kernels(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return what the shell offers for --kernels: the sets of this CPU, and their short names."""
+    names = list(filter(kernel_set_supported, kernel_sets()))
+    names += [short for short, full in _KERNEL_NAMES.items() if full in names]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def choose_kernel_set(kernels: str | None, sha: bool) -> str:
     """The kernel set for --kernels and --no-sha-ni.
 
@@ -332,6 +339,7 @@ Exit codes: 0 every target of the contract that counts for these sizes is reache
 @click.option(
     "--kernels",
     metavar="NAME",
+    shell_complete=_complete_kernels,
     help="Use this kernel set: a name that `info` lists, or avx512, avx2, sse2, neon.",
 )
 @click.option("--no-sha-ni", is_flag=True, help="Without the SHA instructions of the CPU.")
