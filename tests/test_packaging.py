@@ -6,6 +6,8 @@ import ctypes
 import doctest
 import importlib.util
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -60,3 +62,13 @@ def test_the_race_driver_is_no_part_of_what_users_load() -> None:
     for name in functions:
         assert hasattr(driver, name)
         assert not hasattr(native, name)
+
+
+def test_the_benchmark_of_the_import_measures_every_statement() -> None:
+    program = ROOT / "benchmarks" / "import_time.py"
+    done = subprocess.run(
+        [sys.executable, program, "1"], capture_output=True, text=True, check=True
+    )
+    rows = re.findall(r"^\| `(.+)` \| -?\d+\.\d \| -?\d+\.\d \|$", done.stdout, re.MULTILINE)
+    assert "import atlas12288" in rows
+    assert len(rows) == len(done.stdout.splitlines()) - 2
