@@ -24,6 +24,16 @@ NOT_FREE_THREADED = ("llvmlite", "mypy", "safetensors", "securesystemslib", "sig
 WHEEL_PYTHONS = PYTHONS
 MANYLINUX = "2_28"  # the glibc of the oldest systems that the wheel is for: RHEL 8, Debian 10
 
+# A compiler whose library knows no CPU would make a wheel that is right and slow.
+FINDS_THE_CPU = """
+import atlas12288, pathlib, platform
+flags = set(pathlib.Path("/proc/cpuinfo").read_text().split())
+needs = {"x86-64-v3": {"avx2", "fma", "bmi2"}, "x86-64-v4": {"avx512bw", "avx512vl"}}
+for name, need in needs.items():
+    if platform.machine() == "x86_64" and need <= flags:
+        assert atlas12288.kernel_set_supported(name), f"{name} is not found"
+"""
+
 
 def test_group() -> list[str]:
     """The dependency group of the tests."""
@@ -101,5 +111,6 @@ def wheel_run(session: nox.Session) -> None:
     """The wheel where there is neither a compiler nor llvmlite: the kit and the command line."""
     session.install(*session.posargs)
     alone = {"PATH": str(Path(session.bin))}
+    session.run("python", "-c", FINDS_THE_CPU)
     session.run("atlas12288", "conformance", env=alone, silent=True)
     session.run("atlas12288", "info", env=alone)
