@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names for annotations, without the time of their import.
 
-`typing` takes more than half as long as `import atlas12288`. So the modules of that import, and no
+`typing` takes about as long as the whole `import atlas12288`. So the modules of that import, and no
 others, take `TYPE_CHECKING` and `typing` from here: a checker sees the real ones, and a running
 program has a `Lazy`. NumPy and its like, which belong to extras, are `Lazy` too: a `Lazy` imports
 its module when `typing.get_type_hints` resolves an annotation.
