@@ -39,6 +39,12 @@ def test_the_value_of_clause_is_completed() -> None:
     assert all(value.startswith("thread-") for value in found)
 
 
+@pytest.mark.parametrize("words", [("check",), ("check", "--plot"), ("verify", "w.json", "--plot")])
+def test_file_names_are_left_to_the_shell(words: tuple[str, ...]) -> None:
+    shell = BashComplete(cli, {}, "atlas12288", "_ATLAS12288_COMPLETE")
+    assert [item.type for item in shell.get_completions([*words], "d")] == ["file"]
+
+
 def test_the_value_of_kernels_is_completed_by_what_this_cpu_runs() -> None:
     supported = list(filter(kernel_set_supported, kernel_sets()))
     assert completed("bench", "--kernels", "port") == ["portable"]
