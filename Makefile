@@ -70,7 +70,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python tests/typing_sample.py
+	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python tests/support/typing_sample.py
 
 bench: $(VENV)/.bench
 	$(BIN)/atlas12288 bench --js js $(BENCH_ARGS)

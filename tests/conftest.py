@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import atlas12288
+from support.kernel_sets import RUNNABLE_KERNEL_SETS
 
-pytest_plugins = ["c_fixtures"]
+pytest_plugins = ["support.c_fixtures"]
 
 # Not every Python has these packages; the tests are about what is built or read with them.
 NEEDED_BY = {
@@ -34,10 +35,6 @@ settings.register_profile("default", _COMMON, max_examples=40)
 settings.register_profile("ci", _COMMON, max_examples=100, derandomize=True)
 settings.register_profile("thorough", _COMMON, max_examples=2000)
 settings.load_profile("ci" if os.environ.get("CI") else "default")  # or --hypothesis-profile
-
-RUNNABLE_KERNEL_SETS = tuple(
-    name for name in atlas12288.kernel_sets() if atlas12288.kernel_set_supported(name)
-)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,7 +13,7 @@ import pytest
 import atlas12288 as atlas
 from atlas12288 import _native
 
-HOSTILE_CALLS = Path(__file__).with_name("hostile_calls.py")
+HOSTILE_CALLS = Path(__file__).parent / "support" / "hostile_calls.py"
 PUBLIC = {name: getattr(atlas, name) for name in atlas.__all__}
 CLASSES: dict[str, type[Any]] = {
     kind.__qualname__: kind

@@ -22,7 +22,7 @@ from atlas12288.manifest._entries import Entry
 from atlas12288.manifest._paths import PATH_MOST_BYTES, check_outside, check_path
 from atlas12288.manifest._sources.source import SMALL_MOST_BYTES
 from atlas12288.manifest._statement import Options
-from commandline import COULD_NOT_CHECK, PROGRAM, TIMEOUT_S, run, sparse_file
+from support.commandline import COULD_NOT_CHECK, PROGRAM, TIMEOUT_S, run, sparse_file
 
 ADDRESSES_MOST = 1 << 30
 _ROW = re.compile(r"\| .* \| ([0-9,^]+)[^|]* \| `([\w.]+)` \|")

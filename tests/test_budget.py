@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
-import model
+from support import model
 
 AMOUNTS = st.integers(0, model.MODULUS - 1)
 

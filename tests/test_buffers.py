@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
-import model
+from support import model
 
 numpy = pytest.importorskip("numpy")
 CONTENT = bytes(range(1, 121))  # divisible by every item size, not conserved

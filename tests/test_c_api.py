@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from c_fixtures import ALLOCATORS, C_PROGRAMS, KERNELGEN_PYTHON, ROOT, STRICT, CInstall, run
-from needs import needs
+from support.c_fixtures import ALLOCATORS, C_PROGRAMS, KERNELGEN_PYTHON, ROOT, STRICT, CInstall, run
+from support.tools import needs
 
 CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
 HEADER = ROOT / "include" / "atlas" / "conservation.h"

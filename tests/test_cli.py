@@ -12,7 +12,7 @@ import pytest
 
 import atlas12288
 from atlas12288._cli.console import shown
-from commandline import (
+from support.commandline import (
     COULD_NOT_CHECK,
     DOES_NOT_HOLD,
     HOLDS,

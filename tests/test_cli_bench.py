@@ -41,8 +41,15 @@ from atlas12288._bench import (
 from atlas12288._cli import main
 from atlas12288._cli.commands.bench import choose_kernel_set
 from atlas12288._native import time_operation, timed_operations
-from commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, TIMEOUT_S, run, run_on_terminal
-from conftest import RUNNABLE_KERNEL_SETS
+from support.commandline import (
+    COULD_NOT_CHECK,
+    DOES_NOT_HOLD,
+    HOLDS,
+    TIMEOUT_S,
+    run,
+    run_on_terminal,
+)
+from support.kernel_sets import RUNNABLE_KERNEL_SETS
 
 ROOT = Path(__file__).parent.parent
 ROWS = [(family, row) for family in FAMILIES for row in family.rows]

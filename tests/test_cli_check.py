@@ -9,7 +9,7 @@ import pytest
 
 from atlas12288 import MODULUS, WINDOW_BYTES
 from atlas12288._files import CHUNK_BYTES
-from commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run, run_on_terminal
+from support.commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run, run_on_terminal
 
 LENGTHS = (0, 1, 95, 96, 97, WINDOW_BYTES - 1, WINDOW_BYTES, WINDOW_BYTES + 1, 2 * WINDOW_BYTES + 1)
 

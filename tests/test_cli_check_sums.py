@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import gnu
-import strategies
-from commandline import (
+from support import gnu, strategies
+from support.commandline import (
     COULD_NOT_CHECK,
     DOES_NOT_HOLD,
     HOLDS,
@@ -34,7 +33,7 @@ from commandline import (
     wait_until_read,
     without_colour,
 )
-from needs import needs
+from support.tools import needs
 
 GIB = 2**30
 KEYS = ["list", "line", "file", "sha256", "found", "holds", "error"]

@@ -19,7 +19,7 @@ from atlas12288._cli.console import shown
 from atlas12288._cli.manifests import amount
 from atlas12288.manifest._entries import DIGESTS, Entry
 from atlas12288.manifest._statement import Options, write_statement
-from commandline import (
+from support.commandline import (
     COULD_NOT_CHECK,
     DOES_NOT_HOLD,
     HOLDS,
@@ -33,7 +33,7 @@ from commandline import (
     wait_until_read,
     without_colour,
 )
-from strategies import noise
+from support.strategies import noise
 
 GIB = 2**30
 BIG = noise(300 * WINDOW_BYTES + 1000)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from atlas12288 import WINDOW_BYTES, InclusionProof, TreeWitness, Witness
-from commandline import (
+from support.commandline import (
     COULD_NOT_CHECK,
     DOES_NOT_HOLD,
     HOLDS,
@@ -28,7 +28,7 @@ from commandline import (
     wait_until_read,
     without_colour,
 )
-from strategies import noise
+from support.strategies import noise
 
 GIB = 2**30
 DATA = noise(300 * WINDOW_BYTES + 1000)

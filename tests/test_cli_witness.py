@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy
 import pytest
 
-import gnu
 from atlas12288 import Witness
 from atlas12288.tensors import ArrayWitness
-from commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, PROGRAM, bash, run
-from needs import needs
+from support import gnu
+from support.commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, PROGRAM, bash, run
+from support.tools import needs
 
 DATA = bytes(range(256)) * 100
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The conformance kit: it passes what is right, and fails each fault in the row that names it.
 
-tests/faulty/faulty.c holds the faults, one a switch; faulty_table.py says which row must fail.
+tests/wrong_implementations/faulty.c holds the mistakes, one a switch; the table in
+support/wrong_implementations.py says which row must fail.
 """
 
 import json
@@ -24,8 +25,8 @@ from atlas12288.conformance import CLAUSES, LoadError, Outcome, Status
 from atlas12288.conformance import _kit as kit
 from atlas12288.conformance._subjects import native
 from atlas12288.conformance._subjects.library import Need
-from c_fixtures import ROOT
-from commandline import (
+from support.c_fixtures import ROOT
+from support.commandline import (
     COULD_NOT_CHECK,
     DOES_NOT_HOLD,
     HOLDS,
@@ -36,7 +37,7 @@ from commandline import (
     run_on_terminal,
     start,
 )
-from faulty_table import CHOICES, FAULTS, FAULTY, RUNTIME
+from support.wrong_implementations import CHOICES, MISTAKES, RUNTIME, SOURCES
 
 CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
 IDS = {clause.id for clause in CLAUSES}
@@ -59,13 +60,13 @@ Build = Callable[..., Path]
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Builds the library with a fault, or none; once for each."""
     directory = tmp_path_factory.mktemp("faulty")
-    compiler = ("cc", "-std=gnu11", "-O2", "-fPIC", f"-I{ROOT / 'include'}", f"-I{FAULTY}")
+    compiler = ("cc", "-std=gnu11", "-O2", "-fPIC", f"-I{ROOT / 'include'}", f"-I{SOURCES}")
     objects: list[Path] = []
 
     def compile_runtime() -> Sequence[Path]:
         for source in () if objects else RUNTIME:
             target = directory / f"{source.stem}.o"
-            right = "-include", FAULTY / "right.h"
+            right = "-include", SOURCES / "right.h"
             subprocess.run((*compiler, *right, "-c", source, "-o", target), check=True)
             objects.append(target)
         return objects
@@ -77,7 +78,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         library = directory / f"{fault}{''.join(flags).replace('/', '_')}.so"
         if not library.exists():
             defines = ('-DATLAS_VERSION="0"', *([f"-DFAULT_{fault}"] if fault else []))
-            sources = (*compile_runtime(), FAULTY / "faulty.c")
+            sources = (*compile_runtime(), SOURCES / "faulty.c")
             command = (*compiler, *defines, "-shared", *flags, *sources, "-o", library, "-pthread")
             subprocess.run(command, check=True)
         return library
@@ -85,7 +86,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     def build_hostile(way: str) -> Path:
         library = directory / f"{way}.so"
         if not library.exists():
-            source = FAULTY / "hostile.c"
+            source = SOURCES / "hostile.c"
             subprocess.run(
                 ("cc", f"-D{way}", "-shared", "-fPIC", source, "-o", library), check=True
             )
@@ -161,7 +162,7 @@ def test_the_library_without_a_fault_passes(build: Build) -> None:
 
 
 def test_a_library_with_the_contracts_functions_alone_passes(build: Build) -> None:
-    library = build(None, f"-Wl,--version-script={FAULTY / 'contract.map'}")
+    library = build(None, f"-Wl,--version-script={SOURCES / 'contract.map'}")
     found = outcomes(library)
     assert not failed(found)
     assert {id for id, outcome in found.items() if outcome.status is Status.NOT_OFFERED} == {
@@ -178,7 +179,7 @@ def test_a_witness_that_is_not_seen_to_be_sha_256_is_not_shown_to_be_secure(
     secure = "Witnesses are cryptographically secure"
     assert [clause.id for clause in CLAUSES if clause.words == secure] == ["requirement-3"]
     rows = "--clause=requirement-3", "--clause=law-modulus"
-    unseen = build(None, f"-Wl,--version-script={FAULTY / 'contract.map'}")
+    unseen = build(None, f"-Wl,--version-script={SOURCES / 'contract.map'}")
     junit = tmp_path / "report.xml"
     done = run("conformance", "--library", unseen, *rows, "--junit", junit)
     assert done.returncode == HOLDS
@@ -211,7 +212,7 @@ def test_what_the_contract_does_not_say_is_not_judged(build: Build) -> None:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_commit_is_shown_without_judging_a_choice(choice: str, build: Build) -> None:
-    alone = f"-Wl,--version-script={FAULTY / 'contract.map'}"
+    alone = f"-Wl,--version-script={SOURCES / 'contract.map'}"
     rows = conformance.with_parts(["commit-witness", "code-witness", "code-budget"])
     found = outcomes(build(None, f"-DCHOICE_{choice}", alone), rows)
     assert not failed(found)
@@ -253,10 +254,10 @@ def test_speeds_that_are_stated_for_avx2_are_judged_where_it_is(
 # --- What is wrong fails ---
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", MISTAKES)
 def test_fault(fault: str, build: Build) -> None:
     # Its row alone: no clause sees what another one did.
-    row = FAULTS[fault]
+    row = MISTAKES[fault]
     found = outcomes(build(fault), conformance.with_parts([row]))[row]
     assert found.status is Status.FAIL, found.evidence
     assert EVIDENCE.get(fault, "") in found.evidence
@@ -264,7 +265,7 @@ def test_fault(fault: str, build: Build) -> None:
 
 
 def test_every_switch_is_in_the_table() -> None:
-    source = (FAULTY / "faulty.c").read_text()
+    source = (SOURCES / "faulty.c").read_text()
 
     def switches(prefix: str) -> set[str]:
         return {
@@ -275,7 +276,7 @@ def test_every_switch_is_in_the_table() -> None:
             if word.startswith(prefix)
         }
 
-    assert switches("FAULT_") == {*FAULTS, "HANGS", "CRASHES_AT_LOAD"}
+    assert switches("FAULT_") == {*MISTAKES, "HANGS", "CRASHES_AT_LOAD"}
     assert switches("CHOICE_") == set(CHOICES)
 
 
@@ -667,7 +668,7 @@ def test_a_limit_of_memory_is_not_the_librarys_fault(build: Build) -> None:
 
 
 def test_nothing_was_checked(build: Build) -> None:
-    library = build(None, f"-Wl,--version-script={FAULTY / 'contract.map'}")
+    library = build(None, f"-Wl,--version-script={SOURCES / 'contract.map'}")
     done = run("conformance", "--library", library, "--clause", "witness-timestamp")
     assert done.returncode == COULD_NOT_CHECK
     assert b"nothing was checked" in done.stdout

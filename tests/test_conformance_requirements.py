@@ -23,10 +23,9 @@ from hypothesis.stateful import (
 )
 
 import atlas12288 as atlas
-import model
-import strategies
 from atlas12288 import _native
-from together import in_threads
+from support import model, strategies
+from support.threads import in_threads
 
 OK, CONSERVATION, WITNESS, BUDGET, MEMORY, STATE = range(6)  # atlas_error_t of the contract
 OPEN, COMMITTED = range(2)

@@ -15,7 +15,7 @@ from atlas12288._cli.drawings.figures import IMAGE_FORMATS, picture_at
 from atlas12288._cli.drawings.residue_map import MAX_PANELS, ResidueMap
 from atlas12288._cli.drawings.residue_map import draw as draw_residues
 from atlas12288._files import RegularFile
-from commandline import TIMEOUT_S, run
+from support.commandline import TIMEOUT_S, run
 
 HOSTILE = {
     "code": "axes.prop_cycle: (lambda: (open('PWNED', 'w'), cycler('color', 'k'))[1])()\n",

@@ -24,8 +24,8 @@ from atlas12288._tree_files import (
     prove_in_leaves,
     tree_witness_file,
 )
-from rfc9162 import mth
-from strategies import noise
+from support.rfc9162 import mth
+from support.strategies import noise
 
 THREADS = (1, 2, 5)
 LENGTHS = (0, 1, WINDOW_BYTES - 1, WINDOW_BYTES, WINDOW_BYTES + 1, TREE_CHUNK_BYTES - 1)

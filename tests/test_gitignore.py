@@ -16,7 +16,7 @@ from atlas12288.manifest._sources import rules as rules_module
 from atlas12288.manifest._sources.gitignore import Matcher, Rule
 from atlas12288.manifest._sources.rules import Rules
 from atlas12288.manifest._statement import Options
-from needs import needs
+from support.tools import needs
 
 # Folders and files of names that rules take apart: `name` is a file, `name/` a folder.
 _NAMES = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import hostile
+from support import hostile
 
 FOLDERS = 50
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-import runtime_steps as steps
-from c_fixtures import ALLOCATORS, C_PROGRAMS, ROOT, CInstall, run
-from interleavings import BrokenRuleError, Exploration, Results, explore
 from kernelgen import emit
-from model import MODULUS
-from runtime_steps import REGIONS, Domain, Run, Runtime
+from support import runtime_steps as steps
+from support.c_fixtures import ALLOCATORS, C_PROGRAMS, ROOT, CInstall, run
+from support.interleavings import BrokenRuleError, Exploration, Results, explore
+from support.model import MODULUS
+from support.runtime_steps import REGIONS, Domain, Run, Runtime
 
 RUNTIME = ROOT / "runtime"
 

@@ -15,10 +15,9 @@ import pytest
 from llvmlite import binding
 
 import atlas12288 as atlas
-import model
-import strategies
-from guarded import ALIGNMENTS, Guarded, address_of, region_at, repeated, run_in_child
 from kernelgen import build, emit, kernels, sha256, targets
+from support import model, strategies
+from support.guarded import ALIGNMENTS, Guarded, address_of, region_at, repeated, run_in_child
 
 FAMILY = {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
 SYSTEM = platform.system().lower()

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 from llvmlite import binding, ir
 
-import model
-import strategies
-from c_fixtures import ROOT, CInstall
-from guarded import address_of, region_at
 from kernelgen import build, contract, emit, facts, lower, sha256, targets
+from support import model, strategies
+from support.c_fixtures import ROOT, CInstall
+from support.guarded import address_of, region_at
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
-import model
-import strategies
-from guarded import ALIGNMENTS, PAGE, Guarded, address_of, region_at, repeated, run_in_child
+from support import model, strategies
+from support.guarded import ALIGNMENTS, PAGE, Guarded, address_of, region_at, repeated, run_in_child
 
 TAILS = range(301)  # beyond four vectors of any target: each unrolled loop and each tail
 LENGTHS = tuple(sorted({*TAILS, *model.SHORT_BITING_LENGTHS}))

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
-import rfc9162
 from atlas12288.manifest._entries import Entry
 from atlas12288.manifest._statement import Options
+from support import rfc9162
 
 TREE = "sha256-merkle-12288"
 

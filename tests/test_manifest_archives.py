@@ -18,7 +18,7 @@ from atlas12288._files import CHANGED
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.remote import RemoteFolder
-from strategies import noise
+from support.strategies import noise
 from test_manifest_remote import FILES, digests, error, listed
 
 

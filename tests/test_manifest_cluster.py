@@ -30,7 +30,7 @@ from atlas12288.manifest._hashing.engine import Checkpoint, Digests
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.rules import Rules
 from atlas12288.manifest._sources.source import Found
-from strategies import noise
+from support.strategies import noise
 
 BLOCKS = 4  # of a run, in place of the 64 that would make each test read 192 MiB
 CHOICES = (DIGESTS, DIGESTS[:1], DIGESTS[1:])

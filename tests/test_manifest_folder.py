@@ -33,7 +33,7 @@ from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.links import Links, leads_out
 from atlas12288.manifest._sources.rules import Rules
 from atlas12288.manifest._sources.source import Found, Reader
-from strategies import noise
+from support.strategies import noise
 
 FLAT = DIGESTS[:1]
 _AT_FDCWD = -100

@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 
 import atlas12288 as atlas
-import manifest_runs
 from atlas12288 import TreeWitness
 from atlas12288._files import FileError
 from atlas12288._native import DIGEST_BYTES, WINDOW_BYTES
@@ -36,8 +35,9 @@ from atlas12288.manifest._sources import folder
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.rules import Rules
 from atlas12288.manifest._sources.source import Found, Problem
-from manifest_runs import KILLED, Disturbed
-from strategies import noise
+from support import manifest_runs
+from support.manifest_runs import KILLED, Disturbed
+from support.strategies import noise
 
 FLAT, TREE = DIGESTS
 SIZES = (0, 1, 12287, 12288, 12289, 40_000)

@@ -11,7 +11,7 @@ from atlas12288._files import RegularFile
 from atlas12288.manifest import _entries as entries
 from atlas12288.manifest._entries import trees_in
 from atlas12288.manifest._kinds import WITNESSES, leaves_of
-from strategies import noise
+from support.strategies import noise
 
 WINDOW = atlas.WINDOW_BYTES
 WITNESS = atlas.Witness.generate(b"abc").to_json().encode()

@@ -33,7 +33,7 @@ from atlas12288.manifest._sources.remote import RemoteFolder
 from atlas12288.manifest._sources.rules import Rules
 from atlas12288.manifest._sources.source import Found, Source
 from atlas12288.manifest._sources.storages import Storage
-from strategies import noise
+from support.strategies import noise
 
 FILES = {
     "a.bin": noise(100),

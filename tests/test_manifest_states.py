@@ -29,7 +29,7 @@ from atlas12288.manifest import _states as states
 from atlas12288.manifest import _store as store
 from atlas12288.manifest._state import _MAGIC, Begun, Finished, State, _frame, _to_json
 from atlas12288.manifest._states import DAYS_KEPT, machine, open_state, state_file
-from strategies import noise
+from support.strategies import noise
 
 DAY_S = 24 * 60 * 60
 COMMAND = (sys.executable, "-m", "atlas12288")

@@ -33,7 +33,7 @@ from atlas12288.manifest._sources.rules import Rules
 from atlas12288.manifest._sources.source import Found, Problem, Reader
 from atlas12288.manifest._statement import Options
 from atlas12288.manifest._verify import verify_manifest
-from strategies import noise
+from support.strategies import noise
 
 FLAT, TREE = DIGESTS[:1], DIGESTS[1:]
 BLOCK = 256 * WINDOW_BYTES

@@ -13,7 +13,7 @@ import pytest
 import atlas12288 as atlas
 from atlas12288.manifest._entries import Entry
 from atlas12288.manifest._statement import Options
-from needs import needs
+from support.tools import needs
 
 TEXT = (Path(__file__).parent.parent / "docs" / "manifests.md").read_text(encoding="utf-8")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from c_fixtures import ROOT, CInstall, run
-from needs import needs
+from support.c_fixtures import ROOT, CInstall, run
+from support.tools import needs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
-import model
-import strategies
+from support import model, strategies
 
 
 @given(strategies.buffers())

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
-import model
-import strategies
-from conftest import RUNNABLE_KERNEL_SETS
-from guarded import ALIGNMENTS, Guarded, region_at, repeated, run_in_child
+from support import model, strategies
+from support.guarded import ALIGNMENTS, Guarded, region_at, repeated, run_in_child
+from support.kernel_sets import RUNNABLE_KERNEL_SETS
 
 EXHAUSTIVE = 4096  # bytes: 64 blocks, more than any kernel unrolls
 # All 64 * 4097 pairs of alignment and length take seconds in the portable set; with every 7th

@@ -23,10 +23,8 @@ from hypothesis.stateful import (
 )
 
 import atlas12288 as atlas
-import model
-import rfc9162
-import strategies
 from atlas12288 import _native
+from support import model, rfc9162, strategies
 
 OK, CONSERVATION, WITNESS, BUDGET, MEMORY, STATE = range(6)  # atlas_error_t of the contract
 Outcome = tuple[int, Any]  # error code; result where that is OK, else None

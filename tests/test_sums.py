@@ -11,9 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import gnu
-import strategies
 from atlas12288._sums import Sum, read_sums, sums_line, verdict_line
+from support import gnu, strategies
 
 NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name)
 DIGEST = bytes(range(0, 256, 8))

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
-import strategies
+from support import strategies
 
 pa = pytest.importorskip("pyarrow")
 pc = pytest.importorskip("pyarrow.compute")
@@ -545,7 +545,7 @@ def test_names_that_are_not_utf8_are_refused() -> None:
 
 
 def test_one_flipped_bit_in_a_file_is_found_and_ends_nothing() -> None:
-    program = Path(__file__).with_name("arrow_flips.py")
+    program = Path(__file__).parent / "support" / "arrow_flips.py"
     done = subprocess.run(
         (sys.executable, program, "0", "200"),
         capture_output=True,

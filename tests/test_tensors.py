@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
-import strategies
-from commandline import sparse_file
+from support import strategies
+from support.commandline import sparse_file
 
 numpy = pytest.importorskip("numpy")
 ml_dtypes = pytest.importorskip("ml_dtypes")

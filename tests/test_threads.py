@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import atlas12288 as atlas
-import model
-from together import in_threads
+from support import model
+from support.threads import in_threads
 
 LARGE = 64 << 20  # several milliseconds of work for sums, tens for hashes
 

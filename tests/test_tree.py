@@ -20,11 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
-import model
-import rfc9162
-import strategies
-from guarded import Guarded, repeated, run_in_child
-from model import WINDOW_BYTES
+from support import model, rfc9162, strategies
+from support.guarded import Guarded, repeated, run_in_child
+from support.model import WINDOW_BYTES
 
 ROOT = Path(__file__).parent.parent
 # Around a window, around the lanes of every kernel set, around a block of 256 windows.

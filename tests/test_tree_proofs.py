@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
-import rfc9162
-import strategies
-from model import WINDOW_BYTES
+from support import rfc9162, strategies
+from support.model import WINDOW_BYTES
 from test_tree import windows_of
 
 MOST = 130

@@ -18,7 +18,7 @@ from atlas12288._types import Lazy
 
 pytest.importorskip("mypy")
 ROOT = Path(__file__).parent.parent
-SAMPLE = Path(__file__).with_name("typing_sample.py")
+SAMPLE = Path(__file__).parent / "support" / "typing_sample.py"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ import pytest
 pytest.importorskip("fsspec", reason="URLs need fsspec")
 
 import atlas12288 as atlas
-import unreliable
 from atlas12288._files import FileError
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._hashing import engine
@@ -24,7 +23,8 @@ from atlas12288.manifest._hashing.engine import hash_files
 from atlas12288.manifest._sources import remote_readers, storages
 from atlas12288.manifest._sources.remote import RemoteFolder
 from atlas12288.manifest._sources.rules import Rules
-from unreliable import BLOCK, IDENTITIES, World
+from support import unreliable
+from support.unreliable import BLOCK, IDENTITIES, World
 
 SEEDS = 50
 

@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
-import model
-import strategies
 from atlas12288 import _native
+from support import model, strategies
 
 DATA = strategies.noise(1000)
 MAX_TIMESTAMP_NS = 2**64 - 1

@@ -22,7 +22,7 @@ from atlas12288.manifest._hashing.engine import Digests
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.rules import Rules
 from atlas12288.manifest._sources.source import Found
-from strategies import noise
+from support.strategies import noise
 
 CHOICES = (DIGESTS, DIGESTS[:1], DIGESTS[1:])
 SMALL = 2000

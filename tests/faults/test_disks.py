@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from c_fixtures import run as run_tool
-from commandline import COULD_NOT_CHECK, HOLDS, PROGRAM, run
+from support.c_fixtures import run as run_tool
+from support.commandline import COULD_NOT_CHECK, HOLDS, PROGRAM, run
 
 DISK_BYTES = 64 * 1024
 WINDOWS = 3000  # their leaves have 96,000 bytes

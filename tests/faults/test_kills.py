@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from commandline import HOLDS, INTERRUPTED, TIMEOUT_S, run, start
+from support.commandline import HOLDS, INTERRUPTED, TIMEOUT_S, run, start
 
 MOMENTS = 100
 INPUTS = 300

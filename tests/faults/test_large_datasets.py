@@ -65,7 +65,7 @@ def test_columns_that_stand_for_more_than_32_bits_can_count(coded: str) -> None:
 
 
 def test_ten_thousand_flipped_bits_end_nothing() -> None:
-    program = Path(__file__).parents[1] / "arrow_flips.py"
+    program = Path(__file__).parents[1] / "support" / "arrow_flips.py"
     for first in range(0, 10_000, 1000):
         done = subprocess.run(
             (sys.executable, program, str(first), "1000"),

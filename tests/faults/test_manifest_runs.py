@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-import manifest_runs
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest import _store as store
-from manifest_runs import KILLED
+from support import manifest_runs
+from support.manifest_runs import KILLED
 
 MOMENTS = 60
 DISK_BYTES = 256 * 1024

@@ -2,9 +2,9 @@
 """The library as it is installed, with what only these tests look at."""
 
 import pytest
-from tools import require
 
-from c_fixtures import CInstall, install
+from support.c_fixtures import CInstall, install
+from support.tools import require
 
 
 @pytest.fixture(scope="session")

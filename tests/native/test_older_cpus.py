@@ -6,9 +6,9 @@ import platform
 from pathlib import Path
 
 import pytest
-from tools import require
 
-from c_fixtures import C_PROGRAMS, CInstall, run
+from support.c_fixtures import C_PROGRAMS, CInstall, run
+from support.tools import require
 
 pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="the CPUs below are all of the family x86_64"

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tools import require
 
-from c_fixtures import C_PROGRAMS, CInstall, install, run
+from support.c_fixtures import C_PROGRAMS, CInstall, install, run
+from support.tools import require
 
 MEMORY, THREADS = "address,undefined", "thread"
 Build = Callable[[str, str, bool], Path]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tools import require
 
-from c_fixtures import C_PROGRAMS, CInstall, install, run, vector_rows
 from kernelgen import targets
+from support.c_fixtures import C_PROGRAMS, CInstall, install, run, vector_rows
+from support.tools import require
 
 PROGRAMS = ("rows", "extensions", "tree", "threads", "kernels", "vectors")
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tools import require
 
-from c_fixtures import ALLOCATORS, C_PROGRAMS, CInstall, run
+from support.c_fixtures import ALLOCATORS, C_PROGRAMS, CInstall, run
+from support.tools import require
 
 VALGRIND = "valgrind", "--quiet", "--error-exitcode=9"
 LEAKS = "--leak-check=full", "--errors-for-leak-kinds=all"

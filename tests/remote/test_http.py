@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Iterator
 
 import pytest
-from servers import Web, serving
 
 from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
@@ -13,7 +12,8 @@ from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._hashing.engine import Checkpoint, Digests, hash_files
 from atlas12288.manifest._sources import http_storage
 from atlas12288.manifest._sources.remote import RemoteFolder
-from strategies import noise
+from support.servers import Web, serving
+from support.strategies import noise
 from test_manifest_remote import FILES, digests, error, listed
 
 

@@ -14,15 +14,15 @@ from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 from werkzeug import Request, Response
 
-import commandline
 from atlas12288 import WINDOW_BYTES
 from atlas12288._cli.manifests import amount
 from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._sources.remote import RemoteFolder
 from atlas12288.manifest._sources.rules import Rules
-from commandline import DOES_NOT_HOLD, HOLDS
-from strategies import noise
+from support import commandline
+from support.commandline import DOES_NOT_HOLD, HOLDS
+from support.strategies import noise
 from test_manifest_remote import FILES, digests, error, listed
 
 BUCKET = "bucket"

@@ -7,8 +7,7 @@ cd tests && python -m vectors.make_tree_vectors > vectors/tree.json
 import hashlib
 import json
 
-import model
-import rfc9162
+from support import model, rfc9162
 
 from .make_vectors import TIMESTAMP, input_bytes
 

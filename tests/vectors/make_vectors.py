@@ -8,7 +8,7 @@ import hashlib
 import json
 import struct
 
-import model
+from support import model
 
 COMMENT = (
     "Byte i of an input is i mod 251 (a prime, so that swapped blocks show). residue: sum of the "

@@ -3,8 +3,8 @@
 
 import json
 
-from c_fixtures import ROOT
-from commandline import COULD_NOT_CHECK, run
+from support.c_fixtures import ROOT
+from support.commandline import COULD_NOT_CHECK, run
 
 
 def test_every_row_under_node_is_measured_at_a_window() -> None:

@@ -17,19 +17,19 @@ from atlas12288.conformance import CLAUSES, Kind, LoadError, Outcome, Status
 from atlas12288.conformance import _kit as kit
 from atlas12288.conformance._clauses import BY_ID
 from atlas12288.conformance._subjects.library import CONTRACT, Need
-from c_fixtures import ROOT
-from commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run
-from faulty_table import FAULTS, FAULTY, RUNTIME
 from js.wasm import build as wasm_build
+from support.c_fixtures import ROOT
+from support.commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run
+from support.wrong_implementations import MISTAKES, RUNTIME, SOURCES
 
 OURS = ("atlas12288.wasm", "atlas12288-simd.wasm")
 # Of one thread no race can be seen.
-OF_THREADS = {fault for fault, row in FAULTS.items() if BY_ID[row].needs is Need.THREADS}
+OF_THREADS = {fault for fault, row in MISTAKES.items() if BY_ID[row].needs is Need.THREADS}
 # A build for one thread may have errors without detail.
-OF_DETAIL = {fault for fault, row in FAULTS.items() if BY_ID[row].needs is Need.DETAILED_ERRORS}
+OF_DETAIL = {fault for fault, row in MISTAKES.items() if BY_ID[row].needs is Need.DETAILED_ERRORS}
 # NULL is an address of the memory like another one: a wrong access to it does not trap.
 OF_NULL = {"NULL_CRASHES", "NULL_DESTROY_CRASHES", "NO_MEMORY_CRASHES"}
-SHOWN = sorted(FAULTS.keys() - OF_THREADS - OF_DETAIL - OF_NULL)
+SHOWN = sorted(MISTAKES.keys() - OF_THREADS - OF_DETAIL - OF_NULL)
 ALLOCATOR = ("malloc", "free")
 
 Build = Callable[..., Path]
@@ -43,13 +43,13 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     def build(fault: str | None, more_exports: Sequence[str] = ALLOCATOR) -> Path:
         module = directory / f"{fault} {' '.join(more_exports)}.wasm"
         if not module.exists():
-            missing = FAULTS["FUNCTION_MISSING"].removeprefix("signature-")
+            missing = MISTAKES["FUNCTION_MISSING"].removeprefix("signature-")
             exports = [name for name in CONTRACT if fault != "FUNCTION_MISSING" or name != missing]
             wasm_build.compile_and_link(
-                (*RUNTIME, FAULTY / "faulty.c"),
+                (*RUNTIME, SOURCES / "faulty.c"),
                 (*exports, *more_exports),
                 module,
-                *("-I", str(FAULTY), "-include", str(FAULTY / "right.h")),
+                *("-I", str(SOURCES), "-include", str(SOURCES / "right.h")),
                 *([f"-DFAULT_{fault}"] if fault else []),
             )
         return module
@@ -148,7 +148,7 @@ def test_the_clock_and_wasi_can_be_imported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", SHOWN)
 def test_fault(fault: str, build: Build) -> None:
-    row = FAULTS[fault]
+    row = MISTAKES[fault]
     found = outcomes(build(fault), conformance.with_parts([row]))[row]
     assert found.status is Status.FAIL, found.evidence
     assert not found.evidence.startswith(("the kit itself failed", "not run"))
@@ -161,7 +161,7 @@ def test_most_faults_are_shown_and_the_others_are_of_threads_of_detail_and_of_nu
         "LEAK_PER_THREAD",
     } == OF_THREADS
     assert {"ERROR_TEXT_CONSTANT"} == OF_DETAIL
-    assert len(SHOWN) == len(FAULTS) - 12
+    assert len(SHOWN) == len(MISTAKES) - 12
 
 
 def test_a_trap_is_a_failed_row_that_names_the_call_and_the_cause(build: Build) -> None:

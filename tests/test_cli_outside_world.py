@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from commandline import (
+from support.commandline import (
     COULD_NOT_CHECK,
     HOLDS,
     INTERRUPTED,

@@ -7,9 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-import gnu
-import model
-from guarded import ALIGNMENTS, region_at
+from support import gnu, model
+from support.guarded import ALIGNMENTS, region_at
 
 
 @lru_cache(maxsize=64)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tools that these tests need, and the Debian packages that have them."""
+"""Programs of others that tests run: skip without one, or install it from Debian."""
 
 import os
 import shutil
 import subprocess
+
+import pytest
 
 PACKAGES = {
     "cc": ("gcc", "libc6-dev"),
@@ -16,8 +18,13 @@ PACKAGES = {
 }
 
 
+def needs(tool: str) -> pytest.MarkDecorator:
+    """Skip a test where the program is not installed, as on a machine with a C compiler alone."""
+    return pytest.mark.skipif(shutil.which(tool) is None, reason=f"{tool} is not installed")
+
+
 def require(*tools: str) -> None:
-    """Makes sure that the tools are there: root gets them from Debian, any other user is told."""
+    """Install what is missing of the tools from Debian as root; raise for any other user."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
     packages = [package for tool in missing for package in PACKAGES[tool]]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import hostile
+from support import hostile
 
 FOLDERS = 2000
 AT_ONCE = 200

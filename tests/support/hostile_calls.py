@@ -2,7 +2,7 @@
 """Calls everything that the binding has on objects that its own code never makes; see
 test_binding.py, which runs this in a process of its own. Exit code 0: none of it hurt the process.
 
-    python hostile_calls.py SEED CALLS
+    python tests/support/hostile_calls.py SEED CALLS
 """
 
 import copy

@@ -8,8 +8,8 @@ enough for that is the thread sanitizer's part.
 from collections.abc import Generator, Hashable
 from typing import Any, NamedTuple
 
-from interleavings import BrokenRuleError, Step
-from model import MODULUS
+from support.interleavings import BrokenRuleError, Step
+from support.model import MODULUS
 
 Contents = tuple[str | None, int]
 REGIONS: tuple[Contents, ...] = (("region a", 100), ("region b", 200))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arrow IPC files with one flipped bit each, as a program of its own, which a crash may end.
 
-    python arrow_flips.py FIRST COUNT
+    python tests/support/arrow_flips.py FIRST COUNT
 
 verifies the tables of the flips FIRST to FIRST + COUNT - 1, and prints a JSON object of how many
 ended how. The number of a flip stands on standard error before it is tried.

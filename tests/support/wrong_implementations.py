@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The faults of tests/faulty/faulty.c, each with the row of the conformance kit that must fail."""
+"""The mistakes of tests/wrong_implementations/faulty.c, and the row of the kit that each fails."""
 
-from c_fixtures import ROOT
+from support.c_fixtures import ROOT
 
-FAULTY = ROOT / "tests" / "faulty"
+SOURCES = ROOT / "tests" / "wrong_implementations"
 # The files of the runtime that these implementations are built with.
 RUNTIME = tuple(
     ROOT / "runtime" / f"{name}.c" for name in ("budget", "conserve", "domain", "sha256", "witness")
 )
-FAULTS = {
+MISTAKES = {
     "MODULUS_97": "law-modulus",
     "SUM_16_BITS": "law-wide-16",
     "SUM_32_BITS": "law-wide-32",

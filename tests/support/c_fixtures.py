@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 C_PROGRAMS = ROOT / "tests" / "c"
 VECTORS = ROOT / "tests" / "vectors"
 # A Python that has llvmlite: named so where the one that runs the tests has none.

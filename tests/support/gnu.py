@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from needs import needs
+from support.tools import needs
 
 needed = needs("sha256sum")
 

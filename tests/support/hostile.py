@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders as a stranger may hand them over, at random, and what must hold whatever is in them.
 
-    python tests/hostile.py FIRST COUNT
+    python tests/support/hostile.py FIRST COUNT
 
 makes the folders of the seeds FIRST, FIRST + 1, ... one after another, runs commands in each as
 somebody would who was given it, and ends with 1 and the seed where a promise is broken:
