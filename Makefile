@@ -3,8 +3,10 @@
 #
 #   make demo            build, install, then witness and verify a real folder, and damage copies (DATA=folder)
 #   make test            the tests of the core, by as many processes as there are cores
-#   make check-slow      the tests of the core that `make test` leaves out: many runs at random, large tables
-#   make check-all       every test there is: all of the core, and all of the targets check-* and test-wasm below
+#   make check-slow      the tests of the core that `make test` leaves out: each mistake that the conformance kit
+#                        must find, more hostile folders, the types of the whole package
+#   make check-core      all tests of the core, with 100 examples of each rule (PYTEST_ARGS=file: of one file)
+#   make check-all       every test there is: check-core, and check-native to test-wasm below
 #   make check-native    the C library under sanitizers and valgrind, and on older CPUs
 #   make check-aarch64   the C library on aarch64, under qemu
 #   make check-s390x     the same on a big-endian CPU
