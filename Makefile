@@ -2,7 +2,11 @@
 # Each target sets up all that it needs, in .venv.
 #
 #   make demo            build, install, then witness and verify a real folder, and damage copies (DATA=folder)
-#   make test            all tests of the core
+#   make test            the tests of the core, by as many processes as there are cores
+#   make check-slow      the tests of the core that `make test` leaves out: each mistake that the conformance kit
+#                        must find, more hostile folders, the types of the whole package
+#   make check-core      all tests of the core, with 100 examples of each rule (PYTEST_ARGS=file: of one file)
+#   make check-all       every test there is: check-core, and check-native to test-wasm below
 #   make check-native    the C library under sanitizers and valgrind, and on older CPUs
 #   make check-aarch64   the C library on aarch64, under qemu
 #   make check-s390x     the same on a big-endian CPU
@@ -30,13 +34,28 @@ SOURCES := pyproject.toml meson.build meson.options \
 
 WASM := js/lib/atlas12288.wasm js/lib/atlas12288-simd.wasm
 
-.PHONY: demo test check-native check-aarch64 check-s390x check-kernels check-faults check-remote check-cluster fuzz lint bench docs-performance wasm test-wasm clean
+# In PYTEST_ARGS, -n0 runs the tests in one process, as a debugger needs it.
+WORKERS := -n logical --dist worksteal
+
+.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x check-kernels check-faults check-remote check-cluster fuzz lint bench docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow" $(PYTEST_ARGS)
+
+check-slow: $(VENV)/.test
+	$(BIN)/python -m pytest $(WORKERS) -m slow $(PYTEST_ARGS)
+
+check-core: $(VENV)/.test
+	$(BIN)/python -m pytest $(WORKERS) --hypothesis-profile=full $(PYTEST_ARGS)
+
+# One after another, also under make -j: each measures memory or kills processes as if it were alone.
+check-all:
+	for target in check-core check-native check-aarch64 check-s390x check-faults check-remote check-cluster test-wasm; do \
+	  $(MAKE) $$target || exit 1; \
+	done
 
 check-native: $(VENV)/.test
 	$(BIN)/python -m pytest tests/native --ignore=tests/native/test_targets.py $(PYTEST_ARGS)
@@ -47,7 +66,7 @@ check-aarch64 check-s390x: check-%: $(VENV)/.test
 check-kernels: $(VENV)/.test
 	for name in $$($(BIN)/python -c \
 	  'import atlas12288 as a; print(*filter(a.kernel_set_supported, a.kernel_sets()))'); do \
-	  echo "== $$name"; ATLAS12288_KERNELS=$$name $(BIN)/python -m pytest -q $(PYTEST_ARGS) || exit 1; \
+	  echo "== $$name"; ATLAS12288_KERNELS=$$name $(BIN)/python -m pytest -q $(WORKERS) $(PYTEST_ARGS) || exit 1; \
 	done
 
 check-faults: $(VENV)/.test

@@ -31,8 +31,9 @@ def pytest_report_header() -> list[str]:
 # A fixture such as kernel_set holds for all examples of a test, as intended; a deadline would only
 # measure the machine.
 _COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-settings.register_profile("default", _COMMON, max_examples=40)
-settings.register_profile("ci", _COMMON, max_examples=100, derandomize=True)
+settings.register_profile("default", _COMMON, max_examples=20)
+settings.register_profile("ci", _COMMON, max_examples=40, derandomize=True)
+settings.register_profile("full", _COMMON, max_examples=100)  # make check-all
 settings.register_profile("thorough", _COMMON, max_examples=2000)
 settings.load_profile("ci" if os.environ.get("CI") else "default")  # or --hypothesis-profile
 

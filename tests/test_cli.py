@@ -19,6 +19,7 @@ from support.commandline import (
     PROGRAM,
     name_in,
     run,
+    run_each,
     run_on_terminal,
     without_colour,
 )
@@ -148,19 +149,22 @@ def test_names_of_any_bytes(tmp_path: Path, name: bytes, locale: str) -> None:
     path = os.fsencode(tmp_path / os.fsdecode(name))
     Path(os.fsdecode(path)).write_bytes(b"a")
     environment = os.environ | {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    for command in ("check", "witness", "sum"):
-        for option in ((), ("--json",)):
-            done = run(command, *option, "--", path, path + b"missing", env=environment)
-            assert done.returncode == COULD_NOT_CHECK
-            assert b"Traceback" not in done.stderr
-            assert done.stderr.count(b"\n") == 1  # one line an error, whatever is in the name
-            assert b"\x1b" not in done.stderr
-            if option:
-                items = json.loads(done.stdout.decode("utf-8"))
-                assert [name_in(item, "file") for item in items] == [path, path + b"missing"]
-            elif command != "sum":
-                assert done.stdout.count(b"\n") == (1 if command == "check" else 2)
-                assert b"\x1b" not in done.stdout
+    commands = [
+        (command, *option, "--", path, path + b"missing")
+        for command in ("check", "witness", "sum")
+        for option in ((), ("--json",))
+    ]
+    for command, done in zip(commands, run_each(commands, env=environment), strict=True):
+        assert done.returncode == COULD_NOT_CHECK
+        assert b"Traceback" not in done.stderr
+        assert done.stderr.count(b"\n") == 1  # one line an error, whatever is in the name
+        assert b"\x1b" not in done.stderr
+        if "--json" in command:
+            items = json.loads(done.stdout.decode("utf-8"))
+            assert [name_in(item, "file") for item in items] == [path, path + b"missing"]
+        elif command[0] != "sum":
+            assert done.stdout.count(b"\n") == (1 if command[0] == "check" else 2)
+            assert b"\x1b" not in done.stdout
 
 
 @pytest.mark.parametrize(

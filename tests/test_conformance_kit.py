@@ -254,6 +254,7 @@ def test_speeds_that_are_stated_for_avx2_are_judged_where_it_is(
 # --- What is wrong fails ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", MISTAKES)
 def test_fault(fault: str, build: Build) -> None:
     # Its row alone: no clause sees what another one did.

@@ -16,7 +16,7 @@ def test_there_are_many_kinds_of_hostile_things() -> None:
     assert len(hostile.KINDS) >= 40
 
 
-@pytest.mark.parametrize("first", [0, 25])
+@pytest.mark.parametrize("first", [0, pytest.param(25, marks=pytest.mark.slow)])
 def test_no_folder_of_a_stranger_breaks_a_promise(first: int) -> None:
     program = str(Path(hostile.__file__))
     done = subprocess.run(

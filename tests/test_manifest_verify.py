@@ -34,6 +34,7 @@ from atlas12288.manifest._sources.source import Found, Problem, Reader
 from atlas12288.manifest._statement import Options
 from atlas12288.manifest._verify import verify_manifest
 from support.strategies import noise
+from support.threads import in_threads
 
 FLAT, TREE = DIGESTS[:1], DIGESTS[1:]
 BLOCK = 256 * WINDOW_BYTES
@@ -497,16 +498,12 @@ def test_it_works_in_a_thread(root: Path) -> None:
     results: list[bool | None] = []
     done: list[list[bytes]] = []
 
-    def work() -> None:
+    def work(_: int) -> None:
         report = verify_manifest(manifest_of(tree), Folder(root), threads=4)
         results.append(report.holds)
         done.append([each.path for each in report.differences])
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    in_threads(3, work)
     assert results == [False] * 3
     assert done == [[b"c"]] * 3
 

@@ -23,6 +23,7 @@ import atlas12288 as atlas
 from support import model, rfc9162, strategies
 from support.guarded import Guarded, repeated, run_in_child
 from support.model import WINDOW_BYTES
+from support.threads import in_threads
 
 ROOT = Path(__file__).parent.parent
 # Around a window, around the lanes of every kernel set, around a block of 256 windows.
@@ -625,21 +626,15 @@ def test_a_tree_hash_refuses_a_second_thread() -> None:
     stream = atlas.TreeHash()
     chunk = bytes(64 << 20)
     outcomes: list[bool] = []
-    start = threading.Barrier(4)
 
-    def work() -> None:
-        start.wait()
+    def work(_: int) -> None:
         try:
             stream.update(chunk)
             outcomes.append(True)
         except atlas.StateError:
             outcomes.append(False)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(4, work)
     assert len(outcomes) == 4
     assert False in outcomes
     assert stream.length == outcomes.count(True) * len(chunk)

@@ -344,7 +344,7 @@ def test_whole_windows_only_stay_what_they_are_when_bytes_are_appended() -> None
         (atlas.TreeWitness.generate(b""), ValueError, r"old is 0, must be in 1\.\.4"),
         (atlas.TreeWitness.generate(bytes(12288 * 5)), ValueError, r"old is 5, must be in 1\.\.4"),
     ],
-    ids=repr,
+    ids=["0", "5", "True", "'1'", "witness of 0", "witness of 5"],
 )
 def test_a_consistency_proof_is_about_windows_that_are_there(
     old: int, error: type[Exception], message: str

@@ -49,6 +49,7 @@ def test_the_users_program_runs(cache: Path) -> None:
     assert result.stdout == "budget constraint violated 0 32 0 0\n"
 
 
+@pytest.mark.slow
 def test_mypy_strict_passes_on_the_package(cache: Path) -> None:
     options = ("--strict", f"--config-file={ROOT / 'pyproject.toml'}", f"--cache-dir={cache}")
     result = run("-m", "mypy", *options, "src/atlas12288", cwd=ROOT)

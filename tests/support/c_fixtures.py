@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C library as a C user has it: built and installed by meson, once a session."""
+"""The C library as a C user has it: built and installed by meson, once for all workers."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -137,9 +138,26 @@ def vector_rows() -> str:
 
 @pytest.fixture(scope="session")
 def c_install(tmp_path_factory: pytest.TempPathFactory) -> CInstall:
-    """The library; ATLAS12288_PREFIX names one that is installed already."""
+    """Return the library; ATLAS12288_PREFIX names one that is installed already.
+
+    Under pytest-xdist the first worker builds it beside the folders of all workers, and the others
+    wait and take it.
+    """
     prefix = os.environ.get("ATLAS12288_PREFIX")
-    return CInstall(Path(prefix)) if prefix else install(tmp_path_factory.mktemp("c_install"))
+    if prefix:
+        return CInstall(Path(prefix))
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return install(tmp_path_factory.mktemp("c_install"))
+    shared = tmp_path_factory.getbasetemp().parent / "c_install"
+    shared.mkdir(exist_ok=True)
+    installed = shared / "installed"
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if installed.exists():
+            return CInstall(shared / "prefix", shared / "build")
+        library = install(shared)
+        installed.touch()
+        return library
 
 
 @pytest.fixture(scope="session")

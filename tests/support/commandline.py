@@ -8,9 +8,10 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,6 +42,55 @@ def run(
         timeout=TIMEOUT_S,
         check=False,
     )
+
+
+# Its arguments: a folder for what the commands print, then the commands, each after its length.
+_FORKS = """
+import os, sys
+from atlas12288._cli import main
+folder, *words = sys.argv[1:]
+index = 0
+while words:
+    count = int(words[0])
+    command, words = words[1 : count + 1], words[count + 1 :]
+    child = os.fork()
+    if child == 0:
+        for descriptor in (1, 2):
+            file = os.open(f"{folder}/{index}.{descriptor}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            os.dup2(file, descriptor)
+        sys.exit(main(command))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    index += 1
+"""
+
+
+def run_each(
+    commands: Sequence[Sequence[str | bytes]], env: Mapping[str, str] | None = None
+) -> list[subprocess.CompletedProcess[bytes]]:
+    """Run commands to their ends, each in a fork of one process that imported the package once.
+
+    An interpreter's start is nearly all the time of a short command.
+    """
+    words = [word for command in commands for word in (str(len(command)), *command)]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            (sys.executable, "-c", _FORKS, folder, *words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env=env,
+            timeout=TIMEOUT_S,
+            check=True,
+        )
+        codes = [int(line) for line in done.stdout.splitlines()]
+        assert len(codes) == len(commands)
+        printed = [
+            [Path(folder, f"{index}.{descriptor}").read_bytes() for descriptor in (1, 2)]
+            for index in range(len(commands))
+        ]
+    return [
+        subprocess.CompletedProcess(command, code, *texts)
+        for command, code, texts in zip(commands, codes, printed, strict=True)
+    ]
 
 
 def bash(script: str) -> subprocess.CompletedProcess[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> None:
-    """Runs work(0) to work(count - 1) at once, each in its thread; the first failure is raised."""
+    """Run work(0) to work(count - 1) at once, each in a thread; raise the first failure."""
     failures: list[BaseException] = []
     start = threading.Barrier(count)
 
