@@ -114,8 +114,7 @@ atlas_witness_t* atlas_witness_generate(const void* base, size_t len)
     return atlas_witness_keep(__func__, &measured);
 }
 
-static int verify(const char* function, const atlas_witness_t* w, const void* base,
-                  size_t len)
+static int verify(const char* function, const atlas_witness_t* w, const void* base, size_t len)
 {
     if (w == NULL)
         return atlas_error_null(function, "w");
@@ -219,8 +218,8 @@ static int parse_head(const char* function, const uint8_t* form, size_t len, int
                  {"reserved byte", AT_RESERVED, 0}};
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
         if (form[fixed[i].at] != fixed[i].value)
-            return atlas_error_set(ATLAS_E_WITNESS, function, "%s is %d, must be %d",
-                                   fixed[i].name, form[fixed[i].at], fixed[i].value);
+            return atlas_error_set(ATLAS_E_WITNESS, function, "%s is %d, must be %d", fixed[i].name,
+                                   form[fixed[i].at], fixed[i].value);
     *residue = form[AT_RESIDUE];
     *length = load_le(form + AT_LENGTH, 8);
     if (*residue >= ATLAS_MODULUS)

@@ -21,10 +21,10 @@ static uint64_t now_ns(void)
 
 /* --- Threads that start together --- */
 
-/* A thread that meets this signal inside the library stops there until others have gone on. Between a
- * check and what depends on it, that is what a race needs: without, two threads would have to be in
- * the same nanoseconds, and on one core it would take days. One at a time: were all of them stopped,
- * none would go on. */
+/* A thread that meets this signal inside the library stops there until others have gone on. Between
+ * a check and what depends on it, that is what a race needs: without, two threads would have to be
+ * in the same nanoseconds, and on one core it would take days. One at a time: were all of them
+ * stopped, none would go on. */
 #define STALL_SIGNAL SIGUSR2
 #define BETWEEN_SIGNALS_NS 20000
 #define LOOK_NS 50000 /* between looks at the others */
@@ -139,10 +139,8 @@ static bool together(size_t threads, work_t* work, void* job, const atlas_drive_
                      bool* enough)
 {
     pthread_t handles[ATLAS_DRIVE_THREADS_MAX];
-    team_t team = {.work = work,
-                   .job = job,
-                   .threads = threads,
-                   .others = effort == NULL ? 1 : threads};
+    team_t team = {
+        .work = work, .job = job, .threads = threads, .others = effort == NULL ? 1 : threads};
     struct sigaction stalling = {.sa_handler = stall, .sa_flags = SA_RESTART}, before;
     if (threads > ATLAS_DRIVE_THREADS_MAX || sigaction(STALL_SIGNAL, &stalling, &before) != 0)
         return false;
@@ -265,8 +263,8 @@ EXPORTED bool atlas_drive_budget(atlas_drive_budget_t alloc, atlas_drive_budget_
                     .budget = budget};
     bool enough = false;
     bool ran = together(threads, take_and_give, &job, effort, &enough);
-    *result = (atlas_drive_budget_result_t){job.taken, job.given, job.refused, job.overdrawn,
-                                            enough};
+    *result =
+        (atlas_drive_budget_result_t){job.taken, job.given, job.refused, job.overdrawn, enough};
     return ran;
 }
 

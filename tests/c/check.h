@@ -2,8 +2,8 @@
  *
  * What the C tests share. A broken rule is printed with its case and place, and ends the program
  * with 1. A program takes the name of a kernel set as its argument; without one it uses the
- * library's own choice. If the library has the set and this CPU cannot run it, the program ends with
- * CHECK_SKIPPED, which CTest and meson know.
+ * library's own choice. If the library has the set and this CPU cannot run it, the program ends
+ * with CHECK_SKIPPED, which CTest and meson know.
  */
 #ifndef CHECK_H
 #define CHECK_H
