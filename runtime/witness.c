@@ -38,8 +38,8 @@ struct atlas_witness_stream {
 
 static const atlas_witness_stream_t EMPTY_STREAM = {.sha = ATLAS_SHA256_EMPTY};
 
-/* The one place that reads a clock. */
-static uint64_t now_ns(void)
+/* Nanoseconds since 1970 in UTC. The one place of the runtime that reads a clock. */
+static uint64_t utc_ns(void)
 {
     struct timespec now = {0};
     (void)timespec_get(&now, TIME_UTC);
@@ -63,7 +63,7 @@ static void absorb(atlas_witness_stream_t* stream, const void* chunk, size_t n)
 static void finish(const atlas_witness_stream_t* stream, atlas_witness_t* out)
 {
     out->length = stream->sha.length;
-    out->timestamp_ns = now_ns();
+    out->timestamp_ns = utc_ns();
     out->residue = (uint8_t)stream->residue;
     atlas_sha256_final(&stream->sha, out->digest);
 }

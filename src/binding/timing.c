@@ -3,9 +3,10 @@
 
 #include "timing.h"
 
+#include "clock.h"
+
 #include <stdbool.h>
 #include <string.h>
-#include <time.h>
 
 #include "atlas/conservation.h"
 
@@ -140,21 +141,14 @@ const char* atlas_timed_operation(size_t index)
     return index < OPERATION_COUNT ? operations[index].name : NULL;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 /* 0 when a run fails: a refused operation is much faster than a done one, and must not be timed. */
 static uint64_t time_runs(bool (*run)(const operands_t*), const operands_t* on, uint64_t repeats)
 {
-    const uint64_t start = now_ns();
+    const uint64_t start = monotonic_ns();
     for (uint64_t i = 0; i < repeats; i++)
         if (!run(on))
             return 0;
-    const uint64_t elapsed = now_ns() - start;
+    const uint64_t elapsed = monotonic_ns() - start;
     return elapsed > 0 ? elapsed : 1;
 }
 
