@@ -78,7 +78,7 @@ fuzz: $(VENV)/.fuzz
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cpp')
+	$(BIN)/clang-format --dry-run -Werror $$(find include js/wasm runtime src tests -name '*.[ch]' -o -name '*.cpp')
 	$(BIN)/mypy
 	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python tests/typing_sample.py
 

@@ -24,17 +24,21 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def instructions(code: Path) -> list[str]:
-    """Return the instructions of an object file, without padding; jumps name the number of the
-    instruction that they go to, and not its address, because assemblers pad differently."""
+    """Return the instructions of an object file, without padding, and what the linker fills in.
+
+    Jumps name the number of the instruction that they go to, and not its address, because
+    assemblers pad differently.
+    """
     lines = run("objdump", "-dr", "--no-show-raw-insn", code).splitlines()
-    rows = [(m[1], m[2]) for line in lines if (m := re.match(r" *([0-9a-f]+):\t(.*)", line))]
     number_of: dict[str, int] = {}
     kept = []
-    for address, text in rows:
-        number_of[address] = len(kept)
-        padding = re.match(r"((cs|data16) )*nop|xchg +%ax,%ax", text)
-        if not padding and not text.startswith("R_"):
-            kept.append(text)
+    for line in lines:
+        if found := re.match(r" *([0-9a-f]+):\t(.*)", line):
+            number_of[found[1]] = len(kept)
+            if not re.match(r"((cs|data16) )*nop|xchg +%ax,%ax", found[2]):
+                kept.append(found[2])
+        elif found := re.match(r"\t+[0-9a-f]+: (R_.*)", line):
+            kept.append(found[1])
     assert len(kept) > 20
     target = re.compile(r"\b([0-9a-f]+) <[^>]*>")
     return [target.sub(lambda m: f"-> {number_of[m[1]]}", text) for text in kept]
