@@ -53,14 +53,15 @@ extern "C" {
  * The contract. Names, types and values are those of the contract, letter for letter.
  * --------------------------------------------------------------------------------------------- */
 
-/* clang-format off: the columns are the contract's too */
+/* The columns are the contract's too. */
+/* clang-format off */
 typedef enum {
-    ATLAS_OK = 0,             // Success
-    ATLAS_E_CONSERVATION = 1, // Conservation law violated
-    ATLAS_E_WITNESS = 2,      // Witness verification failed
-    ATLAS_E_BUDGET = 3,       // Budget constraint violated
-    ATLAS_E_MEMORY = 4,       // Memory allocation failed
-    ATLAS_E_STATE = 5         // Invalid state transition
+    ATLAS_OK = 0,               // Success
+    ATLAS_E_CONSERVATION = 1,   // Conservation law violated
+    ATLAS_E_WITNESS = 2,        // Witness verification failed
+    ATLAS_E_BUDGET = 3,         // Budget constraint violated
+    ATLAS_E_MEMORY = 4,         // Memory allocation failed
+    ATLAS_E_STATE = 5           // Invalid state transition
 } atlas_error_t;
 /* clang-format on */
 
