@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import atlas12288 as atlas
-from tests.support import commandline
+from support import commandline
 
 KINDS = [atlas.Witness, atlas.TreeWitness]
 DATA = bytes(range(251)) * 20_000  # more than a block of a tree, and no whole window

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kernelgen import targets
-from support.c_fixtures import C_PROGRAMS, CInstall, install, run, vector_rows
+from support.c_fixtures import C_PROGRAMS, CInstall, install, run
+from support.c_inputs import vector_rows
 from support.tools import require
 
 PROGRAMS = ("rows", "extensions", "tree", "threads", "kernels", "vectors")
