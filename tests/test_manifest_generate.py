@@ -1113,7 +1113,7 @@ def test_a_second_run_on_the_same_state_is_refused(data: Path, output: Path) -> 
         ):
             generate(data, output, state=state)
         code = (
-            "import sys; from atlas12288.manifest._states import open_state;"
+            "import sys; from atlas12288.manifest._kept_states import open_state;"
             " open_state(sys.argv[1], None)"
         )
         done = subprocess.run((sys.executable, "-c", code, state), capture_output=True, check=False)
@@ -1280,8 +1280,8 @@ def test_ctrl_c_stops_at_once_and_the_next_run_goes_on(data: Path, output: Path)
 MEMORY = """
 import sys
 import atlas12288.manifest._manifest
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.generate import generate_manifest, options_of
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._generate import generate_manifest, options_of
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 before = peak()

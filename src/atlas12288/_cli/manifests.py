@@ -139,7 +139,7 @@ def source_at(
     root: str, paths: tuple[bytes, ...], report: Report, *, allow_cache: bool
 ) -> "Source":
     """The folder or storage; its listing is shown while it goes on. As `api.open_source`."""
-    from ..manifest._manifest import open_source
+    from ..manifest._arguments import open_source
 
     return _CountedSource(open_source(root, paths, allow_cache=allow_cache), report)
 

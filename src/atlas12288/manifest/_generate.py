@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._files import FileError, RegularFile, shown
 from .._outputs import Target, atomic_write_all
 from .._witness import ALGORITHM, TREE_ALGORITHM
+from ._arguments import naming
 from ._beside import Outputs, is_url, outputs_in, state_name
 from ._entries import DIGESTS, Entry
 from ._hashing import engine
+from ._kept_states import Place, moment, open_state
 from ._kinds import WITNESSES, leaves_of
 from ._last_run import last_entries
 from ._leaves_file import LeavesFile, remove_leaves
@@ -30,9 +32,9 @@ from ._paths import is_text, quoted
 from ._sources.links import leads_out
 from ._sources.rules import IGNORE_FILE, Excluded, Rules, ignore_file_rules, listed
 from ._sources.source import Found, Problem, Source
-from ._state import Begun, Context, Finished, State
+from ._state_file import Begun, Context, Finished, State
+from ._state_folder import InUseError, leave_out_states, machine, real_path
 from ._statement import SYMLINKS, Options, bounded, write_statement
-from ._states import InUseError, Place, leave_out_states, machine, moment, open_state, real
 from ._store import KEPT_AFTER_S, Listed, Store
 
 if TYPE_CHECKING:
@@ -43,15 +45,6 @@ Note = Callable[[str], object]
 
 class NoFileError(FileError):
     """There is nothing to witness."""
-
-
-@contextmanager
-def naming(what: str, value: str) -> Iterator[None]:
-    """Names the argument in the errors about the file that it is."""
-    try:
-        yield
-    except FileError as error:
-        raise FileError(f"{what} is '{shown(value)}': {error}") from error
 
 
 class Outcome(NamedTuple):
@@ -374,7 +367,7 @@ class _Run:
         # Not the paths and rules: the listing says of which files what is known counts.
         return {
             "machine": machine(),
-            "output": None if output is None else real(output),
+            "output": None if output is None else real_path(output),
             "source": name,
             "digests": list(self._options.digests),
             "leaves": leaves,

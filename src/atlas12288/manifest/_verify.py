@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .._files import FileError, RegularFile
 from .._subtree import BLOCK_BYTES
@@ -24,16 +24,14 @@ from ._paths import quoted
 from ._ranges import FirstDifferenceError, ManifestLeaves, Places
 from ._sources.rules import Excluded, Rules, listed
 from ._sources.source import Found, Source
-
-if TYPE_CHECKING:
-    from ._manifest import Manifest
+from ._statement import Witnessed
 
 # Of a path that the manifest names and that is not there; the reasons of what cannot be listed.
 _GONE: Final = tuple(map(os.strerror, (errno.ENOENT, errno.ENOTDIR)))
 
 
 def verify_manifest(
-    manifest: Manifest,
+    manifest: Witnessed,
     source: Source,
     *,
     leaves: RegularFile | None = None,
@@ -152,7 +150,9 @@ class _Listing:
         digests: the algorithms of the digests that they have.
     """
 
-    def __init__(self, manifest: Manifest, source: Source, outputs: Outputs, tally: _Tally) -> None:
+    def __init__(
+        self, manifest: Witnessed, source: Source, outputs: Outputs, tally: _Tally
+    ) -> None:
         self.to_read: list[Found] = []
         self.entries: list[Entry] = []
         self.digests = manifest.options.digests

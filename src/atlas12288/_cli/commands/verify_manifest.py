@@ -141,7 +141,7 @@ def _text(chunks: Iterable[bytes | memoryview]) -> bytes:
 def _outputs(wanted: Wanted, root: str, status: os.stat_result) -> Outputs:
     """What is no part of the folder, as far as it is there: the manifest that was read, the picture
     that will be replaced, states of runs, and what is printed."""
-    from ...manifest._states import leave_out_states
+    from ...manifest._state_folder import leave_out_states
 
     names = [] if wanted.plot is None or wanted.plot == SKETCH else [wanted.plot]
     outputs = outputs_in(root, names, streams())
