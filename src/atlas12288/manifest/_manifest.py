@@ -14,6 +14,7 @@ from .._value import Value
 from ._arguments import Name, local_files, naming, open_source, root_and_paths
 from ._beside import outputs_in
 from ._entries import Entry
+from ._listener import FunctionListener
 from ._paths import quoted
 from ._sources.links import folders_outside
 from ._state_folder import leave_out_states
@@ -135,15 +136,13 @@ class Manifest(Value):
             raise ValueError("state is True, must be a path or None without output")
         if update and output is None:
             raise ValueError("update is True, must be False without output")
-        problems = _Problems()
+        problems = _Problems(advance, note)
         common: dict[str, Any] = {
             "state": True if state is True else written.get("state"),
             "ignore_ctime": ignore_ctime,
             "threads": threads,
             "client": client,
-            "problem": problems.add,
-            "advance": advance,
-            "note": note,
+            "listener": problems,
         }
         try:
             if output is None:
@@ -248,8 +247,7 @@ class Manifest(Value):
                 threads=threads,
                 allow_extra=allow_extra,
                 fail_fast=fail_fast,
-                advance=advance,
-                on_difference=on_difference,
+                listener=FunctionListener(advance=advance, difference=on_difference),
             )
 
     def __repr__(self) -> str:
@@ -261,14 +259,17 @@ class Manifest(Value):
         )
 
 
-class _Problems:
-    """Counts what cannot be read, and keeps the first."""
+class _Problems(FunctionListener):
+    """Counts the paths that cannot be read, and keeps the first."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, advance: Callable[[int], None] | None, note: Callable[[str], object] | None
+    ) -> None:
+        super().__init__(advance=advance, note=note)
         self._count = 0
         self._first = ""
 
-    def add(self, path: bytes, reason: str) -> None:
+    def problem(self, path: bytes, reason: str) -> None:
         self._count += 1
         if self._count == 1:
             self._first = f"{quoted(path)} {reason}"
