@@ -27,6 +27,7 @@ from atlas12288.manifest import _generate as generate
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._hashing import cluster, engine
 from atlas12288.manifest._hashing.engine import Digests
+from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.remote import RemoteFolder
 from atlas12288.manifest._sources.rules import Rules
@@ -158,7 +159,7 @@ def simulate(objects: int, workers: int, threads: int, flat: bool) -> None:
                 str(output),
                 state=str(state),
                 client=client,
-                expect=lambda _: marks.append(time.perf_counter()),
+                listener=FunctionListener(expect=lambda _: marks.append(time.perf_counter())),
             )
             end = time.perf_counter()
         assert outcome.files == objects

@@ -12,6 +12,7 @@ from threading import Lock
 
 from atlas12288.manifest import _store as store
 from atlas12288.manifest._generate import generate_manifest, options_of
+from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.source import Found, Reader
 
@@ -88,7 +89,7 @@ def main(folder: str, output: str, reads: str, flat: str) -> None:
         leaves=f"{output}.leaves",
         state=f"{output}.state",
         threads=2,
-        advance=advance,
+        listener=FunctionListener(advance=advance),
     )
     assert outcome.errors == 0
     print(read)

@@ -27,6 +27,7 @@ from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._generate import generate_manifest, options_of
 from atlas12288.manifest._hashing import cluster, engine
 from atlas12288.manifest._hashing.engine import Checkpoint, Digests
+from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.rules import Rules
 from atlas12288.manifest._sources.source import Found
@@ -225,10 +226,12 @@ def test_a_run_that_was_stopped_goes_on_here_or_there_to_the_same_manifest(
             if count > after * BLOCK_BYTES:
                 raise InterruptedError
 
+        listener = FunctionListener(advance=stop)
         with pytest.raises(InterruptedError):
-            generate_manifest(source, options, **files, client=clients[0], advance=stop)
+            generate_manifest(source, options, **files, client=clients[0], listener=listener)
         read: list[int] = []
-        generate_manifest(source, options, **files, client=clients[1], advance=read.append)
+        listener = FunctionListener(advance=read.append)
+        generate_manifest(source, options, **files, client=clients[1], listener=listener)
         # A chain is known in its order; of other runs a later one may have come first.
         assert not flat or sum(read) < sum(found.size for found in found_in(folder))
         for name, made_whole in whole.items():

@@ -27,6 +27,7 @@ from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._generate import Outcome, generate_manifest, options_of
 from atlas12288.manifest._hashing import cluster
 from atlas12288.manifest._hashing.engine import Digests, hash_files
+from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources import descriptors, folder
 from atlas12288.manifest._sources.descriptors import OPEN_MOST, Below
 from atlas12288.manifest._sources.folder import Folder
@@ -500,7 +501,7 @@ class Runs:
             options_of(source, **choices),
             str(self.output),
             state=str(self.output.with_suffix(".state")),
-            problem=lambda *problem: pytest.fail(str(problem)),
+            listener=FunctionListener(problem=lambda *problem: pytest.fail(str(problem))),
             **options,
         )
 

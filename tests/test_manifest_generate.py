@@ -32,6 +32,7 @@ from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._generate import Outcome, generate_manifest, options_of
 from atlas12288.manifest._hashing import engine
 from atlas12288.manifest._hashing.engine import Checkpoint, Digests, hash_files
+from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources import folder
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.rules import Rules
@@ -303,7 +304,9 @@ def generate(folder: Path, output: Path, **arguments: object) -> tuple[Outcome, 
         name: arguments.pop(name) for name in ("symlinks", "exclude", "paths") if name in arguments
     }
     options = options_of(source, tree=True, **chosen)  # type: ignore[arg-type]
-    outcome = generate_manifest(source, options, str(output), problem=problem, **arguments)  # type: ignore[arg-type]
+    told = {name: arguments.pop(name, None) for name in ("advance", "note")}
+    listener = FunctionListener(problem=problem, **told)  # type: ignore[arg-type]
+    outcome = generate_manifest(source, options, str(output), listener=listener, **arguments)  # type: ignore[arg-type]
     assert outcome.errors == len(problems)
     assert output.exists() or problems
     return outcome, problems
@@ -1113,7 +1116,7 @@ def test_a_second_run_on_the_same_state_is_refused(data: Path, output: Path) -> 
         ):
             generate(data, output, state=state)
         code = (
-            "import sys; from atlas12288.manifest._states import open_state;"
+            "import sys; from atlas12288.manifest._kept_states import open_state;"
             " open_state(sys.argv[1], None)"
         )
         done = subprocess.run((sys.executable, "-c", code, state), capture_output=True, check=False)

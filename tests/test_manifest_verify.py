@@ -27,6 +27,7 @@ from atlas12288._tree_files import Run
 from atlas12288.manifest._beside import outputs_in
 from atlas12288.manifest._differences import Difference
 from atlas12288.manifest._entries import DIGESTS, Entry
+from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._ranges import RANGES_MOST
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.rules import Rules
@@ -182,7 +183,8 @@ def test_every_kind_of_difference_by_name_in_order_of_path(root: Path) -> None:
     (root / "z").unlink()
     (root / "z").symlink_to("b")
     seen: list[Difference] = []
-    report = verify_manifest(manifest_of(SMALL), Folder(root), on_difference=seen.append)
+    listener = FunctionListener(difference=seen.append)
+    report = verify_manifest(manifest_of(SMALL), Folder(root), listener=listener)
     assert not report.holds
     assert [(each.path, each.kind) for each in report.differences] == [
         (b"0", "added"),
@@ -388,7 +390,9 @@ def test_any_damage_of_any_folder_is_reported_exactly(
             Folder(root),
             leaves=side,
             threads=data.draw(st.integers(1, 3)),
-            on_run=lambda path, run: runs.setdefault(path, []).append(run),
+            listener=FunctionListener(
+                differing=lambda path, run: runs.setdefault(path, []).append(run)
+            ),
         )
         assert without_reasons(report.differences) == expected(before, after, digests, leaves)
         assert (report.leaves_error, report.complete) == (None, True)
@@ -624,7 +628,7 @@ def test_large_files_give_their_first_ranges_and_count_the_others(root: Path) ->
             manifest_of(tree, TREE),
             Folder(root),
             leaves=leaves,
-            on_run=lambda _, run: runs.append(run),
+            listener=FunctionListener(differing=lambda _, run: runs.append(run)),
         )
     (difference,) = report.differences
     assert difference.ranges is not None
@@ -810,7 +814,7 @@ def test_a_difference_is_told_as_soon_as_all_before_it_are_known(root: Path) -> 
         manifest_of(tree),
         Stage(Folder(root), reading),
         threads=4,  # two of them wait
-        on_difference=lambda difference: told.append(difference.path),
+        listener=FunctionListener(difference=lambda difference: told.append(difference.path)),
     )
     assert early[0] == [b"0", b"a", b"aa"]
     assert told == [b"0", b"a", b"aa", b"c", b"d"]
@@ -845,7 +849,7 @@ def test_fail_fast_ends_within_a_large_file(root: Path) -> None:
             leaves=leaves,
             fail_fast=True,
             threads=2,
-            advance=counts.append,
+            listener=FunctionListener(advance=counts.append),
         )
     (difference,) = report.differences
     assert difference.ranges is not None
@@ -860,7 +864,8 @@ def test_the_bytes_that_will_be_read_are_told_and_read(root: Path) -> None:
     (root / "a").write_bytes(b"longer than before")  # not read: without leaves the size says it
     will: list[int] = []
     counts: list[int] = []
-    verify_manifest(manifest_of(SMALL), Folder(root), expect=will.append, advance=counts.append)
+    listener = FunctionListener(expect=will.append, advance=counts.append)
+    verify_manifest(manifest_of(SMALL), Folder(root), listener=listener)
     assert will == [6]
     assert sum(counts) == 6
 
@@ -881,9 +886,10 @@ def test_no_thread_and_no_descriptor_is_left(root: Path) -> None:
         return set(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
     before = threading.active_count(), len(open_files())
-    for options in ({"fail_fast": True}, {"on_difference": crash}, {}):
+    crashing: dict[str, Any] = {"listener": FunctionListener(difference=crash)}
+    for options in ({"fail_fast": True}, crashing, {}):
         expectation: AbstractContextManager[object] = contextlib.nullcontext()
-        if "on_difference" in options:
+        if options is crashing:
             expectation = pytest.raises(CrashError)
         with expectation:
             verify_manifest(manifest_of(tree), Folder(root), threads=3, **options)

@@ -9,7 +9,7 @@ the same bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from hashlib import sha256
@@ -20,38 +20,30 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._files import FileError, RegularFile, shown
 from .._outputs import Target, atomic_write_all
 from .._witness import ALGORITHM, TREE_ALGORITHM
+from ._arguments import naming
 from ._beside import Outputs, is_url, outputs_in, state_name
 from ._entries import DIGESTS, Entry
 from ._hashing import engine
+from ._kept_states import Place, moment, open_state
 from ._kinds import WITNESSES, leaves_of
 from ._last_run import last_entries
 from ._leaves_file import LeavesFile, remove_leaves
+from ._listener import SILENT, Listener
 from ._paths import is_text, quoted
 from ._sources.links import leads_out
 from ._sources.rules import IGNORE_FILE, Excluded, Rules, ignore_file_rules, listed
-from ._sources.source import Found, Problem, Source
-from ._state import Begun, Context, Finished, State
+from ._sources.source import Found, Source
+from ._state_file import Begun, Context, Finished, State
+from ._state_folder import InUseError, leave_out_states, machine, real_path
 from ._statement import SYMLINKS, Options, bounded, write_statement
-from ._states import InUseError, Place, leave_out_states, machine, moment, open_state, real
 from ._store import KEPT_AFTER_S, Listed, Store
 
 if TYPE_CHECKING:
     from distributed import Client
 
-Note = Callable[[str], object]
-
 
 class NoFileError(FileError):
     """There is nothing to witness."""
-
-
-@contextmanager
-def naming(what: str, value: str) -> Iterator[None]:
-    """Names the argument in the errors about the file that it is."""
-    try:
-        yield
-    except FileError as error:
-        raise FileError(f"{what} is '{shown(value)}': {error}") from error
 
 
 class Outcome(NamedTuple):
@@ -138,10 +130,7 @@ def generate_manifest(
     ignore_ctime: bool = False,
     threads: int | None = None,
     client: Client | None = None,
-    problem: Problem | None = None,
-    expect: Callable[[int], object] | None = None,
-    advance: Callable[[int], None] | None = None,
-    note: Note | None = None,
+    listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> Outcome:
     """Writes a manifest, whole or not at all, in memory that does not grow with the files.
@@ -159,12 +148,9 @@ def generate_manifest(
         ignore_ctime: nor are those of which the ctime alone changed, as by a hard link.
         threads: as for `hash_files`.
         client: a Dask cluster that reads and hashes instead.
-        problem: is told of each path that cannot be listed or read, and why; the others go on.
-        expect: called with the bytes that will be read, when they are known.
-        advance: called with the number of bytes read since its last call.
-        note: is told, in a sentence, what the run knows from one before, or why it knows nothing,
-            which paths of the options a rule leaves out, and how many links lead out of the folder
-            and are not followed.
+        listener: is told how it goes on. Its notes say what the run knows from one before, or why
+            it knows nothing; which paths of the options a rule leaves out; and how many links lead
+            out of the folder and are not followed.
         streams: device and inode of open files that are written meanwhile, and are no part of it.
 
     Returns:
@@ -186,7 +172,7 @@ def generate_manifest(
             if name is not None:
                 with naming(what, name):
                     targets.append(stack.enter_context(Target(name, kind)))
-        run = _Run(source, options, threads, client, problem, expect, advance, note)
+        run = _Run(source, options, threads, client, listener)
         names = [target.name for target in targets]
         store = stack.enter_context(
             run.store(names, output, leaves, state, update, ignore_ctime, streams)
@@ -214,16 +200,13 @@ def generate_entries(
     ignore_ctime: bool = False,
     threads: int | None = None,
     client: Client | None = None,
-    problem: Problem | None = None,
-    expect: Callable[[int], object] | None = None,
-    advance: Callable[[int], None] | None = None,
-    note: Note | None = None,
+    listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> tuple[Outcome, tuple[Entry, ...]]:
     """As `generate_manifest`, but gives the entries; none where there are errors. `outputs` are
     files that will be written, and are no part of it. What a state keeps ends with the run, because
     there is no manifest to update."""
-    run = _Run(source, options, threads, client, problem, expect, advance, note)
+    run = _Run(source, options, threads, client, listener)
     with run.store(outputs, None, None, state, False, ignore_ctime, streams) as store:
         outcome = run.fill(store)
         if outcome.errors > 0:
@@ -240,19 +223,14 @@ class _Run:
         options: Options,
         threads: int | None,
         client: Client | None,
-        problem: Problem | None,
-        expect: Callable[[int], object] | None,
-        advance: Callable[[int], None] | None,
-        note: Note | None,
+        listener: Listener,
     ) -> None:
         self._source = source
         self._options = options
         self._threads = threads
         self._client = client
-        self._problem = problem
-        self._expect = expect
-        self._advance = advance
-        self._note = note or (lambda _: None)
+        self._listener = listener
+        self._note = listener.note
         self._errors = 0
         self._links_out = 0
         self._rules = Rules()
@@ -344,7 +322,8 @@ class _Run:
         name = self._source.name
         # Any name does for the root of a URL, whose links hold no names of this machine.
         root = b"/root" if is_url(name) else os.path.realpath(os.fsencode(name))
-        for found in listed(self._source, rules, self._tell):
+        for count, found in enumerate(listed(self._source, rules, self._tell), 1):
+            self._listener.listed(count)
             if found.target is not None and leads_out(found.path, found.target, root):
                 self._links_out += 1
             yield found
@@ -374,7 +353,7 @@ class _Run:
         # Not the paths and rules: the listing says of which files what is known counts.
         return {
             "machine": machine(),
-            "output": None if output is None else real(output),
+            "output": None if output is None else real_path(output),
             "source": name,
             "digests": list(self._options.digests),
             "leaves": leaves,
@@ -485,13 +464,11 @@ class _Run:
 
     def _tell(self, path: bytes, reason: str) -> None:
         self._errors += 1
-        if self._problem is not None:
-            self._problem(path, reason)
+        self._listener.problem(path, reason)
 
     def fill(self, store: Store) -> Outcome:
         """Reads what is not known."""
-        if self._expect is not None:
-            self._expect(self._listed.unread)
+        self._listener.expect(self._listed.unread)
         hash_files = engine.hash_files
         if self._client is not None:
             from ._hashing import cluster
@@ -503,7 +480,7 @@ class _Run:
             self._options.digests,
             threads=self._threads,
             leaves=store.sink if self._leaves is not None else None,
-            advance=self._advance,
+            advance=self._listener.advance,
             progress=store.progress,
             resume=store.resume,
         )
