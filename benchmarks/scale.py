@@ -21,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
+from distributed import Client
+
 from atlas12288 import WitnessStream
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest import _generate as generate
@@ -117,31 +119,52 @@ def processes(workers: int, threads: int) -> Iterator[tuple[str, int]]:
             )
         while not place.exists():
             time.sleep(0.05)
-        from distributed import Client
-
         with Client(scheduler_file=str(place), set_as_default=False) as client:
             client.wait_for_workers(workers)
             address = str(client.scheduler.address)
         yield address, scheduler.pid
 
 
+class Counting(Client):  # type: ignore[misc]
+    """A client of Dask that counts what the package sends by it.
+
+    Attributes:
+        tasks: all that were sent.
+        messages: with tasks, to the scheduler.
+        most_tasks: the most that were under way at one time.
+        most_objects: the most objects in them.
+    """
+
+    tasks = messages = most_tasks = most_objects = 0
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        self._objects: dict[str, int] = {}  # of each task that is under way, by its key
+        super().__init__(*arguments, **keywords)
+
+    def map(self, do: Any, sent: Any, **keywords: Any) -> Any:
+        futures = super().map(do, sent, **keywords)
+        # A task of this simulation takes no time: done here too, it tells how many objects it has.
+        self._objects.update(zip(keywords["key"], (_objects(do(one)) for one in sent), strict=True))
+        self.tasks += len(sent)
+        self.messages += 1
+        self.most_tasks = max(self.most_tasks, len(self._objects))
+        self.most_objects = max(self.most_objects, sum(self._objects.values()))
+        return futures
+
+    def gather(self, futures: Any, *arguments: Any, **keywords: Any) -> Any:
+        results = super().gather(futures, *arguments, **keywords)
+        for future in futures:
+            self._objects.pop(future.key, None)
+        return results
+
+
+def _objects(result: cluster.TaskResult) -> int:
+    return len(result) if isinstance(result, list) else 1
+
+
 def simulate(objects: int, workers: int, threads: int, flat: bool) -> None:
     """Prints what a run over a listing takes in the driver and the scheduler."""
-    counts = {"tasks": 0, "most": 0, "messages": 0, "held": 0}
-    submit = cluster._Job._submit
-
-    def counting(job: Any, tasks: Any, *rest: Any) -> None:
-        submit(job, tasks, *rest)
-        counts["tasks"] += len(tasks)
-        counts["messages"] += bool(tasks)
-        counts["most"] = max(counts["most"], len(job._tasks))
-        files = sum(
-            len(task.founds) if isinstance(task, cluster.Batch) else 1
-            for task in job._tasks.values()
-        )
-        counts["held"] = max(counts["held"], files)
-
-    cluster._Job._submit = counting  # type: ignore[method-assign]
+    # `work` is what a task does on its worker.
     real = cluster.hash_files
     cluster.hash_files = partial(real, work=make_up)
     source = Simulated(objects)
@@ -150,7 +173,7 @@ def simulate(objects: int, workers: int, threads: int, flat: bool) -> None:
         output = Path(folder) / "data.atlas.json"
         state = Path(folder) / "data.atlas.state"
         marks: list[float] = []
-        with cluster.connect(address) as client:
+        with Counting(address, set_as_default=False) as client:
             before = peak_bytes("self")
             begin = time.perf_counter()
             outcome = generate.generate_manifest(
@@ -171,12 +194,12 @@ def simulate(objects: int, workers: int, threads: int, flat: bool) -> None:
             "workers x threads": f"{workers} x {threads}",
             "seconds, listing into the state": f"{marks[0] - begin:.1f}",
             "seconds, tasks and manifest": f"{end - marks[0]:.1f}",
-            "tasks": f"{counts['tasks']:,}",
-            "tasks a second, manifest included": f"{counts['tasks'] / (end - marks[0]):,.0f}",
+            "tasks": f"{client.tasks:,}",
+            "tasks a second, manifest included": f"{client.tasks / (end - marks[0]):,.0f}",
             "objects a second, listing included": f"{objects / (end - begin):,.0f}",
-            "tasks under way, at most": f"{counts['most']:,}",
-            "objects in them, at most": f"{counts['held']:,}",
-            "messages with tasks to the scheduler": f"{counts['messages']:,}",
+            "tasks under way, at most": f"{client.most_tasks:,}",
+            "objects in them, at most": f"{client.most_objects:,}",
+            "messages with tasks to the scheduler": f"{client.messages:,}",
             "driver, MiB before": f"{before / _MIB:.0f}",
             "driver, MiB at most": f"{peak_bytes('self') / _MIB:.0f}",
             "scheduler, MiB at most": f"{peak_bytes(pid) / _MIB:.0f}",

@@ -29,34 +29,51 @@ static const kernel_set_t SETS[] = {ATLAS_KERNEL_SETS(ROW)};
 ATLAS_ATOMIC(const atlas_kernels_t*) ATLAS_KERNELS_ACTIVE = &atlas_kernels_portable;
 
 #if defined(__x86_64__)
-/* The levels are those of the x86-64 psABI. __builtin_cpu_supports also asks whether the system
- * saves the vector registers; cpuid alone tells of features that older compilers cannot name. */
+/* The vector registers that the system saves, as bits of XCR0. */
+static uint32_t saved_registers(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    (void)high;
+    return low;
+}
+
+/* The levels are those of the x86-64 psABI. From cpuid itself: __builtin_cpu_supports is false for
+ * everything where the compiler's library does not fill its table, as Zig's does not. */
 static uint32_t cpu_features(void)
 {
     unsigned eax, ebx, ecx, edx;
-    unsigned leaf_1_ecx = 0, leaf_7_ebx = 0, extended_ecx = 0;
+    uint32_t leaf_1_ecx = 0, leaf_7_ebx = 0, extended_ecx = 0;
     if (__get_cpuid(1, &eax, &ebx, &ecx, &edx))
         leaf_1_ecx = ecx;
     if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
         leaf_7_ebx = ebx;
     if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx))
         extended_ecx = ecx;
-    const unsigned f16c = 1U << 29, movbe = 1U << 22; /* leaf 1, ecx */
-    const unsigned sha = 1U << 29;                    /* leaf 7, ebx */
-    const unsigned lzcnt = 1U << 5;                   /* leaf 0x80000001, ecx */
+    /* Of leaf 1, ecx: */
+    const uint32_t ssse3 = 1U << 9, fma = 1U << 12, sse4_1 = 1U << 19, sse4_2 = 1U << 20;
+    const uint32_t movbe = 1U << 22, popcnt = 1U << 23, osxsave = 1U << 27, avx = 1U << 28;
+    const uint32_t f16c = 1U << 29;
+    /* Of leaf 7, ebx: */
+    const uint32_t bmi = 1U << 3, avx2 = 1U << 5, bmi2 = 1U << 8, avx512f = 1U << 16;
+    const uint32_t avx512dq = 1U << 17, avx512cd = 1U << 28, sha = 1U << 29, avx512bw = 1U << 30;
+    const uint32_t avx512vl = 1U << 31;
+    /* Of leaf 0x80000001, ecx: */
+    const uint32_t lzcnt = 1U << 5;
+    /* Of XCR0: */
+    const uint32_t ymm = 0x06, zmm = 0xe6;
 
-    __builtin_cpu_init();
+    const uint32_t v3_1 = sse4_2 | popcnt | avx | fma | f16c | movbe | osxsave;
+    const uint32_t v3_7 = avx2 | bmi | bmi2;
+    const uint32_t v4_7 = avx512f | avx512bw | avx512cd | avx512dq | avx512vl;
+    const uint32_t saved = (leaf_1_ecx & osxsave) != 0 ? saved_registers() : 0;
     uint32_t features = 0;
-    if (__builtin_cpu_supports("ssse3") && __builtin_cpu_supports("sse4.1") && (leaf_7_ebx & sha))
+    if ((leaf_1_ecx & ssse3) && (leaf_1_ecx & sse4_1) && (leaf_7_ebx & sha))
         features |= ATLAS_CPU_SHA;
-    if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt") &&
-        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && (leaf_1_ecx & f16c) &&
-        (leaf_1_ecx & movbe) && (extended_ecx & lzcnt))
+    if ((leaf_1_ecx & v3_1) == v3_1 && (leaf_7_ebx & v3_7) == v3_7 && (extended_ecx & lzcnt) &&
+        (saved & ymm) == ymm)
         features |= ATLAS_CPU_X86_64_V3;
-    if ((features & ATLAS_CPU_X86_64_V3) && __builtin_cpu_supports("avx512f") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    if ((features & ATLAS_CPU_X86_64_V3) && (leaf_7_ebx & v4_7) == v4_7 && (saved & zmm) == zmm)
         features |= ATLAS_CPU_X86_64_V4;
     return features;
 }

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors: classes, codes, and messages that name the argument, its value and the rule."""
 
+import inspect
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -217,45 +220,82 @@ def test_a_kernel_set_of_the_environment_that_is_not_there_is_an_import_error() 
 
 # --- Import ---
 
-HEAVY = {"ctypes", "dataclasses", "datetime", "decimal", "inspect", "json", "re", "typing"}
-# In the limited API, Cython itself imports inspect, whatever the module does.
-SHOW_IMPORTS = f"""
+# A fresh import loads these modules of ours. What else there is comes with the first use of a name.
+OWN = {"_domain", "_errors", "_json", "_native", "_types", "_witness"}
+# Each of these would take a good part of the time of the whole import.
+HEAVY = {
+    *("contextlib", "ctypes", "dataclasses", "datetime", "decimal", "inspect", "json", "re"),
+    *("threading", "typing"),
+}
+
+
+def imported() -> set[str]:
+    """Return the modules that `import atlas12288` loads in a process that has loaded no others.
+
+    Without `site`: what it loads, for other packages too, would be taken for loaded by nobody.
+    """
+    code = f"""
 import sys
-if {_native.__file__.endswith(".abi3.so")}:
-    import inspect
-before = set(sys.modules)
+sys.path[:0] = {sys.path}
+before = {{*sys.modules}}
 import atlas12288
-print(*(set(sys.modules) - before))
+print(*({{*sys.modules}} - before))
 """
+    command = [sys.executable, "-I", "-S", "-c", code]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
 def test_import_takes_little_and_from_the_standard_library_only() -> None:
-    imported = {name.split(".")[0] for name in python(SHOW_IMPORTS).stdout.split()}
+    modules = imported()
+    ours = {name for name in modules if name.split(".")[0] == "atlas12288"}
+    assert ours == {"atlas12288", *(f"atlas12288.{name}" for name in OWN)}
     # Cython keeps modules of its own, without files, for what its modules share.
-    own = {name for name in imported if name == "cython_runtime" or name.startswith("_cython_")}
-    assert imported - own - sys.stdlib_module_names == {"atlas12288"}
-    # On 3.15, what Cython makes of the binding imports inspect by itself.
-    by_cython = {"inspect"} if sys.version_info >= (3, 15) else set()
-    assert not imported & HEAVY - by_cython
+    by_cython = {name for name in modules if name.startswith(("cython_runtime", "_cython_"))}
+    others = {name.split(".")[0] for name in modules - ours - by_cython}
+    assert others <= sys.stdlib_module_names
+    # On 3.15 without the GIL, what Cython makes of the binding imports inspect by itself.
+    by_itself = {"inspect"} if sys.version_info >= (3, 15) and "t" in sys.abiflags else set()
+    assert not others & HEAVY - by_itself
 
 
-@pytest.mark.skipif("t" in sys.abiflags, reason="no limited API, and so no import by Cython")
+def test_the_flags_of_code_objects_are_those_of_this_python() -> None:
+    """The binding has them as numbers, so that it need not import inspect."""
+    header = Path(__file__).parent.parent / "src" / "binding" / "light_import.h"
+    flags = re.findall(r"^#define (CO_\w+) (0x\w+)$", header.read_text(), re.MULTILINE)
+    assert len(flags) == 7
+    for name, number in flags:
+        assert getattr(inspect, name) == int(number, 16)
+
+
 @pytest.mark.parametrize("error", ["KeyboardInterrupt", "MemoryError"])
 def test_an_import_that_is_interrupted_raises_what_interrupted_it(error: str) -> None:
-    """In the limited API Cython imports inspect, and crashes where that fails."""
+    """Wherever it is interrupted: C code that imports must look whether it could."""
+    names = imported()
     code = f"""
-import sys
+import os, sys
 class Interrupts:
     def find_spec(self, name, path, target=None):
-        if name == "inspect":
+        if name == interrupted:
+            interrupts.append(name)
             raise {error}
+sys.path[:0] = {sys.path}
 sys.meta_path.insert(0, Interrupts())
-try:
-    import atlas12288
-except {error}:
-    print("raised")
+for interrupted in {sorted(names)}:
+    interrupts = []
+    child = os.fork()
+    if child == 0:
+        raised = False
+        try:
+            import atlas12288
+        except {error}:
+            raised = True
+        os._exit(0 if raised == bool(interrupts) else 1)
+    if os.waitpid(child, 0)[1] != 0:
+        print(interrupted)
 """
-    assert python(code).stdout == "raised\n"
+    command = [sys.executable, "-I", "-S", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
 
 
 # --- Benchmark operations ---

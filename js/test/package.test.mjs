@@ -2,7 +2,7 @@
 // The package as a user gets it: packed, installed, imported, compiled with plain options.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -13,6 +13,9 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const TSC = join(ROOT, "node_modules", "typescript", "bin", "tsc");
 const folder = mkdtempSync(join(tmpdir(), "atlas12288-package-"));
 after(() => rmSync(folder, { recursive: true }));
+
+// Packed from a copy without types/, as it is in the repository: packing makes them.
+const source = join(folder, "repository", "js");
 
 /**
  * @param {string} cwd
@@ -31,8 +34,14 @@ async function printed(cwd, command, ...options) {
 /** @type {string[]} */
 let files;
 before(async () => {
+  mkdirSync(source, { recursive: true });
+  cpSync(join(ROOT, "..", "LICENSE"), join(source, "..", "LICENSE"));
+  for (const name of ["lib", "package.json", "README.md", "tsconfig.json", "tsconfig.types.json"]) {
+    cpSync(join(ROOT, name), join(source, name), { recursive: true });
+  }
+  symlinkSync(join(ROOT, "node_modules"), join(source, "node_modules"));
   const packing = ["pack", "--json", "--silent", "--pack-destination", folder];
-  const output = await printed(ROOT, "npm", ...packing);
+  const output = await printed(source, "npm", ...packing);
   const [packed] = JSON.parse(output.slice(output.indexOf("[\n"))); // behind what prepack says
   files = packed.files.map((/** @type {{ path: string }} */ { path }) => path);
   writeFileSync(join(folder, "package.json"), "{}");
@@ -43,7 +52,7 @@ before(async () => {
 test("it holds the library, its types, both modules, the licence and a README; nothing else", () => {
   const own = ["LICENSE", "README.md", "package.json"];
   for (const kind of ["lib", "types"]) {
-    own.push(...readdirSync(join(ROOT, kind)).map((name) => `${kind}/${name}`));
+    own.push(...readdirSync(join(source, kind)).map((name) => `${kind}/${name}`));
   }
   assert.deepEqual([...files].sort(), own.sort());
   for (const name of ["atlas12288.wasm", "atlas12288-simd.wasm"]) assert.ok(files.includes(`lib/${name}`));

@@ -18,12 +18,6 @@ False
 """
 
 import os as _os
-import sys as _sys
-
-# In the limited API, which builds without the GIL do not have, Cython imports it too, and crashes
-# where that fails: because of Ctrl-C, or where there is no memory.
-if "t" not in getattr(_sys, "abiflags", ""):
-    import inspect as _inspect  # noqa: F401
 
 from . import _native
 from ._domain import Domain, State
@@ -57,8 +51,7 @@ from ._native import (
     select_kernel_set,
     window_residues,
 )
-from ._proofs import ConsistencyProof, InclusionProof
-from ._tree import TreeHash, TreeWitness, witness_from_json
+from ._types import TYPE_CHECKING
 from ._witness import Witness, WitnessStream
 
 __all__ = [
@@ -104,23 +97,36 @@ __all__ = [
 
 __version__ = _native.VERSION
 
-TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
+# Each of these needs more than the whole import, so its first use imports it.
 if TYPE_CHECKING:
     from ._files import FileError as FileError
+    from ._proofs import ConsistencyProof as ConsistencyProof
+    from ._proofs import InclusionProof as InclusionProof
+    from ._tree import TreeHash as TreeHash
+    from ._tree import TreeWitness as TreeWitness
+    from ._tree import witness_from_json as witness_from_json
     from .manifest._manifest import Manifest as Manifest
 else:
+    _IMPORTED_WHEN_USED = {
+        "ConsistencyProof": "._proofs",
+        "FileError": "._files",
+        "InclusionProof": "._proofs",
+        "Manifest": ".manifest._manifest",
+        "TreeHash": "._tree",
+        "TreeWitness": "._tree",
+        "witness_from_json": "._tree",
+    }
 
     def __getattr__(name: str) -> object:
-        """What few programs need is imported with its first use."""
-        if name == "FileError":
-            from ._files import FileError
+        """Import a name with its first use."""
+        module = _IMPORTED_WHEN_USED.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-            return FileError
-        if name == "Manifest":
-            from .manifest._manifest import Manifest
-
-            return Manifest
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(module, __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

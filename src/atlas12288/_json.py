@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from . import _native
 from ._errors import WitnessError
+from ._types import TYPE_CHECKING
 
-TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
 if TYPE_CHECKING:
     from typing import Any
 

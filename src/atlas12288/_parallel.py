@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import os
 from itertools import chain, cycle, islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._native import int_in
 
-TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
-    from typing import Any, TypeVar
 
-    T = TypeVar("T")
-    R = TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Items that wait beside those that are worked on, so that no thread waits for the next one.
 _WAITING = 2

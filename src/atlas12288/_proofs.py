@@ -11,10 +11,12 @@ on one line each; as strict as that of a witness.
 
 from __future__ import annotations
 
+import typing
+
 from . import _json
 from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, int_in, tree_leaves, tree_node
 from ._subtree import Subtree, left_part, prefix_root, range_root
-from ._types import Buffer, typing
+from ._types import Buffer
 from ._value import Value
 from ._witness import TREE_ALGORITHM
 

@@ -10,10 +10,10 @@ ours. The levels between are not kept: to hash 256 nodes again takes some micros
 from __future__ import annotations
 
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from . import _native
 
-TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 

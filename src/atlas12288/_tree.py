@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import time
+import typing
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
@@ -29,7 +30,7 @@ from ._subtree import (
     with_blocks,
     with_residues,
 )
-from ._types import Buffer, Readable, typing
+from ._types import Buffer, Readable
 from ._value import Value
 from ._witness import ALGORITHM, TREE_ALGORITHM, Record, Witness, read_record
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names for annotations that `typing.get_type_hints` can resolve, without the time of their import.
+"""Names for annotations, without the time of their import.
 
-`typing` takes longer than all else that `import atlas12288` needs, NumPy and its like belong to
-extras: so each is a `Lazy`, which imports the module when an annotation is resolved.
+`typing` takes about as long as the whole `import atlas12288`. So the modules of that import, and no
+others, take `TYPE_CHECKING` and `typing` from here: a checker sees the real ones, and a running
+program has a `Lazy`. NumPy and its like, which belong to extras, are `Lazy` too: a `Lazy` imports
+its module when `typing.get_type_hints` resolves an annotation.
 """
 
 from __future__ import annotations

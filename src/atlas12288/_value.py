@@ -1,22 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Immutable values: what a frozen dataclass is, without its import, which costs more than ours."""
+"""Immutable values like frozen dataclasses.
+
+`dataclasses` itself imports `inspect`, which takes longer than the package.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from ._types import typing
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import dataclass_transform
-else:
-
-    def dataclass_transform(**_: object) -> Callable[[type], type]:
-        return lambda cls: cls
+import typing
 
 
-@dataclass_transform(frozen_default=True)
+@typing.dataclass_transform(frozen_default=True)
 class Value:
     """Fields that cannot be set or deleted. Two values are equal when all `_FIELDS` are.
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 import time
 
 from . import _json, _native
-from ._types import typing
+from ._types import TYPE_CHECKING, typing
 
-TYPE_CHECKING = False
 JSON_TYPE = "atlas12288/witness/v1"
 ALGORITHM = "sha256"
 TREE_ALGORITHM = "sha256-merkle-12288"

@@ -28,6 +28,7 @@ cdef extern from *:
      * compiler for each error. That one crashes when memory runs out; so, no such lines. */
     #undef Py_CompileString
     #define Py_CompileString(text, filename, start) NULL
+    #undef PyImport_ImportModule /* the end of light_import.h */
     """
 
 cdef dict error_classes = {}

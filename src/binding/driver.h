@@ -2,7 +2,7 @@
  *
  * Loops and threads that drive the functions of any library, given as pointers, for
  * `atlas12288 conformance`. In C, since threads of Python take turns and a race needs two that run
- * at once. Compiled into the binding, not into libatlas12288.
+ * at once. A library of its own, `_driver`, which knows neither Python nor libatlas12288.
  */
 #ifndef ATLAS_DRIVER_H
 #define ATLAS_DRIVER_H

@@ -48,6 +48,13 @@ class _Size(click.ParamType[int]):
         return int(match[1]) * _SIZE_SUFFIXES[match[2].lower()]
 
 
+def _complete_kernels(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return what the shell offers for --kernels: the sets of this CPU, and their short names."""
+    names = list(filter(kernel_set_supported, kernel_sets()))
+    names += [short for short, full in _KERNEL_NAMES.items() if full in names]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def choose_kernel_set(kernels: str | None, sha: bool) -> str:
     """The kernel set for --kernels and --no-sha-ni.
 
@@ -276,26 +283,6 @@ def _print_table(
         console.print(text_line, markup=False)
 
 
-def _print_markdown(
-    measurements: "Sequence[Measurement]",
-    families: "Sequence[Family]",
-    environment: dict[str, Any],
-) -> None:
-    def row(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
-    for head in _heads(environment):
-        click.echo(f"- {head}")
-    click.echo()
-    click.echo(row(_HEADINGS))
-    click.echo(row(["---:" if heading in _RIGHT else "---" for heading in _HEADINGS]))
-    for lines in _sections(measurements, families, environment):
-        for line in lines:
-            click.echo(row([cell.replace("miss", "**miss**") for cell in line]))
-    click.echo()
-    click.echo(f"{' '.join(_LEGEND)} {_summary(measurements)}.")
-
-
 # --- The command ---
 
 
@@ -352,6 +339,7 @@ Exit codes: 0 every target of the contract that counts for these sizes is reache
 @click.option(
     "--kernels",
     metavar="NAME",
+    shell_complete=_complete_kernels,
     help="Use this kernel set: a name that `info` lists, or avx512, avx2, sse2, neon.",
 )
 @click.option("--no-sha-ni", is_flag=True, help="Without the SHA instructions of the CPU.")
@@ -364,7 +352,6 @@ Exit codes: 0 every target of the contract that counts for these sizes is reache
 )
 @click.option("--quick", is_flag=True, help="Fewer rounds: rougher figures in 20 seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
 @click.option(
     "--plot",
     metavar="OUT.png",
@@ -379,15 +366,12 @@ def command(
     js: str | None,
     quick: bool,
     as_json: bool,
-    markdown: bool,
     plot: str | None,
 ) -> int:
     """Measure this library beside what people use today, and against the contract's targets.
 
     Peers that are not installed are left out: pip install 'atlas12288[bench]' has them all.
     """
-    if as_json and markdown:
-        raise click.UsageError("--json and --markdown exclude each other")
     if sizes and all_sizes:
         raise click.UsageError("--size and --all-sizes exclude each other")
     if plot == SKETCH:
@@ -418,8 +402,6 @@ def command(
     if as_json:
         rows = [_row_json(measured) for measured in measurements]
         click.echo(json.dumps(environment | {"rows": rows}, indent=2))
-    elif markdown:
-        _print_markdown(measurements, families, environment)
     else:
         _print_table(measurements, families, environment)
     report = Report(as_json=False, total=None)

@@ -8,7 +8,7 @@ import click
 
 from ..._files import FileError, expected_bytes, read_chunks
 from ..._native import WINDOW_BYTES, Residue, window_residues
-from ..console import Report, files_argument, json_option, shown
+from ..console import Report, file_name, files_argument, json_option, shown
 from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ Exit codes: 0 conserved, with --windows in every window; 1 not; 2 a file could n
 @click.option(
     "--plot",
     metavar="[OUT.png]",
+    type=file_name,
     help="Draw the residue of each window, to a .png, .svg or .pdf, or here on the terminal.",
 )
 @json_option

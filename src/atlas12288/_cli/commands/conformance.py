@@ -267,6 +267,13 @@ def _check_usage(
             raise click.UsageError(f"--junit {shown(junit)}: {error}") from error
 
 
+def _complete_clause(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return what the shell offers for --clause."""
+    from ...conformance import CLAUSES
+
+    return [clause.id for clause in CLAUSES if clause.id.startswith(incomplete)]
+
+
 @click.command(
     "conformance",
     short_help="Prove the contract against a library.",
@@ -296,6 +303,7 @@ docs/conformance.md says how to read the table, and what it cannot show.""",
     "--clause",
     "chosen",
     metavar="ID",
+    shell_complete=_complete_clause,
     multiple=True,
     help="Run only this clause and those that decide it; may be given several times.",
 )

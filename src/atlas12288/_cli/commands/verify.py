@@ -235,6 +235,7 @@ WITNESS or its leaves could not be read.""",
 @click.option(
     "--plot",
     metavar="[OUT.png]",
+    type=file_name,
     help="Draw a map of the windows that differ, to a .png, .svg or .pdf, or here on the terminal.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print only what is wrong.")

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`src/binding/driver.c` from Python: threads that run at once, and loops short enough to time."""
+"""`src/binding/driver.c` from Python: threads that run at once, and loops short enough to time.
+
+It is built as `_driver`, a library beside the binding that only this module loads.
+"""
 
 import ctypes
 from collections.abc import Sequence
 from ctypes import POINTER, c_bool, c_int, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from functools import cache
+from importlib.util import find_spec
 from typing import Final
 
-from ... import _native
 from .._outcome import NotCheckedError
 from .library import Library, Region
 from .native import NativeLibrary
@@ -70,7 +73,11 @@ _CONTRACT: Final = tuple(
 
 @cache
 def _driver() -> ctypes.CDLL:
-    driver = ctypes.CDLL(_native.__file__)
+    # Found as a module is, wherever the package lies; it has no function that Python could import.
+    spec = find_spec("atlas12288._driver")
+    if spec is None or spec.origin is None:
+        raise ImportError("atlas12288._driver, which drives threads, is not installed")
+    driver = ctypes.CDLL(spec.origin)
     pointer, size = c_void_p, c_size_t
     driver.atlas_drive_commits.restype = c_bool
     driver.atlas_drive_commits.argtypes = (pointer, pointer, POINTER(c_int), size)
