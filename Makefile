@@ -6,13 +6,15 @@
 #   make check-native    the C library under sanitizers and valgrind, and on older CPUs
 #   make check-aarch64   the C library on aarch64, under qemu
 #   make check-s390x     the same on a big-endian CPU
+#   make dist-c          the source archive for C users, who need a C compiler alone, in dist
+#   make check-dist-c    the archive as its page says: gcc, clang, musl, other CPUs, CMake, meson
 #   make check-kernels   all tests, once with each kernel set that this CPU can run
 #   make check-faults    kills, full and failing disks, a million files
 #   make check-remote    manifests of a web server, an FTP server and an S3 server, all started by the tests,
 #                        with the newest fsspec and the oldest one; 2,000 storages that cannot be relied on
 #   make check-cluster   manifests by processes of Dask, which are killed meanwhile
 #   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each target
-#   make lint            ruff, mypy, and pyright as editors use it
+#   make lint            ruff, clang-format, mypy, and pyright as editors use it
 #   make bench           the benchmark, side by side with what people use today
 #   make docs            the documentation site, in build/docs/index.html; warnings are errors
 #   make docs-performance  measure, and write the tables and the picture of docs/performance.md
@@ -31,7 +33,7 @@ SOURCES := pyproject.toml meson.build meson.options \
 
 WASM := js/lib/atlas12288.wasm js/lib/atlas12288-simd.wasm
 
-.PHONY: demo test check-native check-aarch64 check-s390x check-kernels check-faults check-remote check-cluster fuzz lint bench docs docs-performance wasm test-wasm clean
+.PHONY: demo test check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster fuzz lint bench docs docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
@@ -40,10 +42,17 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check-native: $(VENV)/.test
-	$(BIN)/python -m pytest tests/native --ignore=tests/native/test_targets.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/native --ignore=tests/native/test_targets.py \
+	  --ignore=tests/native/test_dist_c.py $(PYTEST_ARGS)
 
 check-aarch64 check-s390x: check-%: $(VENV)/.test
 	$(BIN)/python -m pytest tests/native/test_targets.py -k $* $(PYTEST_ARGS)
+
+dist-c: $(VENV)/.dist-c
+	$(BIN)/python -B dist-c/build.py --output dist
+
+check-dist-c: $(VENV)/.test
+	$(BIN)/python -m pytest tests/native/test_dist_c.py tests/test_dist_c.py $(PYTEST_ARGS)
 
 check-kernels: $(VENV)/.test
 	for name in $$($(BIN)/python -c \
@@ -70,6 +79,7 @@ fuzz: $(VENV)/.fuzz
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $$(find include js/wasm runtime src tests -name '*.[ch]' -o -name '*.cpp')
 	$(BIN)/mypy
 	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python tests/typing_sample.py
 
@@ -104,7 +114,7 @@ js/node_modules/.package-lock.json: js/package.json js/package-lock.json
 	touch $@
 
 clean:
-	rm -rf $(VENV) build/docs build/wasm js/lib/*.wasm js/LICENSE js/node_modules
+	rm -rf $(VENV) dist/atlas12288-c-*.tar.gz build/docs build/wasm js/lib/*.wasm js/LICENSE js/node_modules
 
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
@@ -135,6 +145,10 @@ $(VENV)/.remote-oldest: $(VENV)/.package
 
 $(VENV)/.fuzz: $(VENV)/.package
 	$(BIN)/python -m pip install --quiet --group fuzz
+	touch $@
+
+$(VENV)/.dist-c: $(VENV)/.venv
+	$(BIN)/python -m pip install --quiet --group build-c
 	touch $@
 
 $(VENV)/.wasm: $(VENV)/.venv

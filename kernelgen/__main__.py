@@ -24,7 +24,9 @@ def main() -> None:
     command("sets", "names of the kernel sets for a CPU family, a line each, best first")
     command("header", "the C header atlas_kernels.h")
     command("object", "the object file of a kernel set").add_argument("--set", required=True)
-    command("assembly", "a kernel set as assembly").add_argument("--set", required=True)
+    command("assembly", "the object file of a kernel set as assembly").add_argument(
+        "--set", required=True
+    )
     command("entry", "the object file of the contract's three kernels")
     command("module", "the standalone IR of the contract's kernels", target=False).add_argument(
         "--format", choices=("ll", "bc"), default="ll"
@@ -42,7 +44,7 @@ def main() -> None:
             result = emit.kernel_set_object(kernel_set, arguments.family, arguments.system)
         case "assembly":
             kernel_set = targets.find(arguments.set)
-            result = emit.assembly(kernel_set, arguments.family, arguments.system)
+            result = emit.kernel_set_assembly(kernel_set, arguments.family, arguments.system)
         case "entry":
             result = emit.entry_object(arguments.family, arguments.system)
         case _:

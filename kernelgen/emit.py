@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What leaves the generator: objects by LLVM's code generator, the standalone IR, the C header."""
+"""What leaves the generator: objects and assembly by LLVM, the standalone IR, the C header."""
 
 from llvmlite import binding, ir
 
@@ -32,9 +32,10 @@ def _machine(target_triple: str, cpu: str, features: str) -> binding.TargetMachi
     )
 
 
-def _object(
+def _prepare(
     module: ir.Module, target_triple: str, cpu: str, features: str, public: set[str]
-) -> bytes:
+) -> tuple[binding.TargetMachine, binding.ModuleRef]:
+    """Return the code generator for a target, and the module as that generator takes it."""
     machine = _machine(target_triple, cpu, features)
     module.triple = target_triple
     module.data_layout = str(machine.target_data)
@@ -43,35 +44,67 @@ def _object(
         own = not symbol.name.startswith("llvm.") and symbol.linkage.name == "external"
         if own and symbol.name not in public:
             symbol.visibility = "hidden"
-    code: bytes = machine.emit_object(parsed)
-    return code
+    return machine, parsed
 
 
-def kernel_set_object(kernel_set: KernelSet, family: str, system: str) -> bytes:
-    """The object file of one kernel set; all its symbols are hidden."""
+def _prepare_kernel_set(
+    kernel_set: KernelSet, family: str, system: str
+) -> tuple[binding.TargetMachine, binding.ModuleRef]:
     module = kernel_set_module(kernel_set)
-    return _object(module, triple(family, system), kernel_set.cpu, kernel_set.features, set())
+    return _prepare(module, triple(family, system), kernel_set.cpu, kernel_set.features, set())
 
 
-def entry_object(family: str, system: str) -> bytes:
-    """The object file of the contract's kernels, public under the contract's names."""
+def _prepare_entry(family: str, system: str) -> tuple[binding.TargetMachine, binding.ModuleRef]:
     target_triple = triple(family, system)
     pointer_bytes = POINTER.get_abi_size(_machine(target_triple, "", "").target_data)
     module = entry_module(pointer_bytes)
-    return _object(module, target_triple, "", "", {DELTA, WINDOW_CHECK, UPDATE})
+    return _prepare(module, target_triple, "", "", {DELTA, WINDOW_CHECK, UPDATE})
+
+
+def kernel_set_object(kernel_set: KernelSet, family: str, system: str) -> bytes:
+    """Return the object file of one kernel set; all its symbols are hidden."""
+    machine, module = _prepare_kernel_set(kernel_set, family, system)
+    code: bytes = machine.emit_object(module)
+    return code
+
+
+def entry_object(family: str, system: str) -> bytes:
+    """Return the object file of the contract's kernels, public under the contract's names."""
+    machine, module = _prepare_entry(family, system)
+    code: bytes = machine.emit_object(module)
+    return code
+
+
+def kernel_set_assembly(kernel_set: KernelSet, family: str, system: str) -> str:
+    """Return the object of `kernel_set_object` as text, for GNU as and for clang."""
+    machine, module = _prepare_kernel_set(kernel_set, family, system)
+    text: str = machine.emit_assembly(module)
+    return _arch_extensions(kernel_set, family) + text
+
+
+def entry_assembly(family: str, system: str) -> str:
+    """Return the object of `entry_object` as text, for GNU as and for clang."""
+    machine, module = _prepare_entry(family, system)
+    text: str = machine.emit_assembly(module)
+    return text
+
+
+def _arch_extensions(kernel_set: KernelSet, family: str) -> str:
+    """Return the directives without which an assembler refuses a set's instructions.
+
+    LLVM leaves them out, because its own assembler takes the features from the target machine.
+    Assemblers for x86-64 know all instructions anyway.
+    """
+    if family != "aarch64":
+        return ""
+    features = [name.removeprefix("+") for name in kernel_set.features.split(",") if name]
+    return "".join(f"\t.arch_extension {name}\n" for name in features)
 
 
 def standalone(binary: bool) -> bytes:
     """conservation.ll or conservation.bc."""
     parsed = _parse(standalone_module())
     return parsed.as_bitcode() if binary else str(parsed).encode()
-
-
-def assembly(kernel_set: KernelSet, family: str, system: str) -> str:
-    """The machine code of a set as text, for people who tune it."""
-    machine = _machine(triple(family, system), kernel_set.cpu, kernel_set.features)
-    text: str = machine.emit_assembly(_parse(kernel_set_module(kernel_set)))
-    return text
 
 
 _HEADER = """\

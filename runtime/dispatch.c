@@ -109,8 +109,7 @@ static bool runs(const kernel_set_t* set, uint32_t features)
 }
 
 #if defined(__GNUC__)
-__attribute__((constructor))
-static void select_best(void)
+__attribute__((constructor)) static void select_best(void)
 {
     uint32_t features = cpu_features();
     size_t best = 0; /* the last set needs nothing, so there is one that runs */

@@ -47,8 +47,7 @@ int atlas_error_no_memory(const char* function, const char* object)
     return atlas_error_set(ATLAS_E_MEMORY, function, "no memory for a %s", object);
 }
 
-int atlas_error_residue(const char* function, const char* region, size_t len,
-                        unsigned residue)
+int atlas_error_residue(const char* function, const char* region, size_t len, unsigned residue)
 {
     return atlas_error_set(ATLAS_E_CONSERVATION, function,
                            "residue of the %zu %s bytes is %u, must be 0 (mod %d)", len, region,

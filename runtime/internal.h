@@ -20,8 +20,7 @@
 #define atlas_atomic_load(object) (*(object))
 #define atlas_atomic_store(object, desired) ((void)(*(object) = (desired)))
 #define atlas_atomic_exchange(object, expected, desired)                                           \
-    (*(object) == *(expected) ? (*(object) = (desired), true)                                      \
-                              : (*(expected) = *(object), false))
+    (*(object) == *(expected) ? (*(object) = (desired), true) : (*(expected) = *(object), false))
 #else
 #include <stdatomic.h>
 #define ATLAS_ATOMIC(type) _Atomic(type)
@@ -72,8 +71,7 @@ int atlas_error_set(atlas_error_t code, const char* function, const char* format
 int atlas_error_null(const char* function, const char* argument);
 int atlas_error_region(const char* function, const char* argument, const void* base, size_t len);
 int atlas_error_no_memory(const char* function, const char* object);
-int atlas_error_residue(const char* function, const char* region, size_t len,
-                        unsigned residue);
+int atlas_error_residue(const char* function, const char* region, size_t len, unsigned residue);
 
 /* No error. Returns ATLAS_OK. */
 int atlas_error_clear(void);
@@ -94,8 +92,8 @@ static inline bool atlas_is_region(const void* base, size_t len)
 #define ATLAS_SHA256_MOST_BYTES (UINT64_MAX / 8) /* FIPS 180-4: fewer than 2^64 bits */
 
 typedef struct {
-    uint64_t length;                    /* bytes so far                               */
-    uint32_t state[ATLAS_SHA256_WORDS]; /* after the whole blocks so far              */
+    uint64_t length;                        /* bytes so far                               */
+    uint32_t state[ATLAS_SHA256_WORDS];     /* after the whole blocks so far              */
     uint8_t held[ATLAS_SHA256_BLOCK_BYTES]; /* the length % 64 bytes behind them      */
 } atlas_sha256_t;
 

@@ -327,8 +327,7 @@ int atlas_tree_stream_append(atlas_tree_stream_t* stream, const uint8_t* leaves,
         return atlas_error_set(ATLAS_E_CONSERVATION, __func__,
                                "residue is %d, must be 0 where count is 0", residue);
     if (stream->length % ATLAS_WINDOW_BYTES != 0)
-        return atlas_error_set(ATLAS_E_STATE, __func__,
-                               "%d bytes of a window are held, must be 0",
+        return atlas_error_set(ATLAS_E_STATE, __func__, "%d bytes of a window are held, must be 0",
                                (int)(stream->length % ATLAS_WINDOW_BYTES));
     frontier_append(&stream->frontier, leaves, count);
     stream->length += (uint64_t)count * ATLAS_WINDOW_BYTES;

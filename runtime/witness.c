@@ -38,8 +38,8 @@ struct atlas_witness_stream {
 
 static const atlas_witness_stream_t EMPTY_STREAM = {.sha = ATLAS_SHA256_EMPTY};
 
-/* The one place that reads a clock. */
-static uint64_t now_ns(void)
+/* Nanoseconds since 1970 in UTC. The one place of the runtime that reads a clock. */
+static uint64_t utc_ns(void)
 {
     struct timespec now = {0};
     (void)timespec_get(&now, TIME_UTC);
@@ -63,7 +63,7 @@ static void absorb(atlas_witness_stream_t* stream, const void* chunk, size_t n)
 static void finish(const atlas_witness_stream_t* stream, atlas_witness_t* out)
 {
     out->length = stream->sha.length;
-    out->timestamp_ns = now_ns();
+    out->timestamp_ns = utc_ns();
     out->residue = (uint8_t)stream->residue;
     atlas_sha256_final(&stream->sha, out->digest);
 }
@@ -114,8 +114,7 @@ atlas_witness_t* atlas_witness_generate(const void* base, size_t len)
     return atlas_witness_keep(__func__, &measured);
 }
 
-static int verify(const char* function, const atlas_witness_t* w, const void* base,
-                  size_t len)
+static int verify(const char* function, const atlas_witness_t* w, const void* base, size_t len)
 {
     if (w == NULL)
         return atlas_error_null(function, "w");
@@ -219,8 +218,8 @@ static int parse_head(const char* function, const uint8_t* form, size_t len, int
                  {"reserved byte", AT_RESERVED, 0}};
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
         if (form[fixed[i].at] != fixed[i].value)
-            return atlas_error_set(ATLAS_E_WITNESS, function, "%s is %d, must be %d",
-                                   fixed[i].name, form[fixed[i].at], fixed[i].value);
+            return atlas_error_set(ATLAS_E_WITNESS, function, "%s is %d, must be %d", fixed[i].name,
+                                   form[fixed[i].at], fixed[i].value);
     *residue = form[AT_RESIDUE];
     *length = load_le(form + AT_LENGTH, 8);
     if (*residue >= ATLAS_MODULUS)

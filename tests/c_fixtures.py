@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The C library as a C user has it: built and installed by meson, once a session."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from c_inputs import ROOT, vector_rows
+
 C_PROGRAMS = ROOT / "tests" / "c"
-VECTORS = ROOT / "tests" / "vectors"
 # A Python that has llvmlite: named so where the one that runs the tests has none.
 KERNELGEN_PYTHON = os.environ.get("ATLAS12288_KERNELGEN_PYTHON", sys.executable)
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
@@ -116,23 +115,6 @@ def install(directory: Path, *options: str) -> CInstall:
     run(*meson, "setup", build, ROOT, f"--prefix={prefix}", "--libdir=lib", *options, path=tools)
     run(*meson, "install", "-C", build, path=tools)
     return CInstall(prefix, build)
-
-
-def vector_rows() -> str:
-    """vectors.inc, see tests/c/vectors.c."""
-    witnesses, trees = (
-        json.loads((VECTORS / f"{name}.json").read_text())["cases"] for name in ("witness", "tree")
-    )
-    rows = []
-    for case, tree in zip(witnesses, trees, strict=True):
-        assert case["length"] == tree["length"]
-        fixup = -1 if case["fixup_byte"] is None else case["fixup_byte"]
-        text = [case["window_residues"], fixup, case["sha256"], case["witness"]]
-        text += [tree["root"], tree["leaves"]]
-        # A JSON string of hex digits is a C string.
-        values = ", ".join(map(json.dumps, [case["length"], case["residue"], *text]))
-        rows.append(f"VECTOR({values})\n")
-    return "".join(rows)
 
 
 @pytest.fixture(scope="session")

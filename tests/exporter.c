@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A Python extension for test_buffers.py: its Exporter(bytearray-like) gives the bytes of another
- * buffer, and leaves what a Py_buffer may leave out NULL: the format, and of no dimension the shape.
+ * buffer, and leaves what a Py_buffer may leave out NULL: the format, and of no dimension the
+ * shape.
  */
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
 typedef struct {
-    PyObject_HEAD
-    Py_buffer source;
+    PyObject_HEAD Py_buffer source;
     Py_ssize_t shape[2];
 } exporter;
 
@@ -69,8 +69,8 @@ static PyType_Slot slots[] = {
     {0, NULL},
 };
 static PyType_Spec spec = {"exporter.Exporter", sizeof(exporter), 0, Py_TPFLAGS_DEFAULT, slots};
-static PyModuleDef module = {PyModuleDef_HEAD_INIT, "exporter", NULL, -1, NULL,
-                             NULL, NULL, NULL, NULL};
+static PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "exporter", NULL, -1, NULL, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit_exporter(void)
 {

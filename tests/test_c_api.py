@@ -14,22 +14,12 @@ from pathlib import Path
 import pytest
 
 from c_fixtures import ALLOCATORS, C_PROGRAMS, KERNELGEN_PYTHON, ROOT, STRICT, CInstall, run
+from c_inputs import c_blocks, contract_examples, contract_section
 from needs import needs
 
-CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
 HEADER = ROOT / "include" / "atlas" / "conservation.h"
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 CXX_COMPILERS = [name for name in ("g++", "clang++") if shutil.which(name)]
-
-
-def section(title: str) -> str:
-    """The text of a section of the contract."""
-    return CONTRACT.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
-
-
-def c_blocks(text: str) -> dict[str, str]:
-    """The C blocks of a section by the titles above them."""
-    return dict(re.findall(r"^### ([^\n]+)\n```c\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
 
 
 def symbols(library: Path, *options: str) -> list[tuple[str, str]]:
@@ -78,7 +68,7 @@ def test_runtime_compiles_without_a_warning_and_only_threads_have_storage_of_the
 
 
 def test_header_has_every_declaration_of_the_contract_letter_for_letter() -> None:
-    blocks = c_blocks(section("API Signatures"))
+    blocks = c_blocks(contract_section("API Signatures"))
     assert set(blocks) == {
         "Error Codes",
         "Domain Management",
@@ -94,15 +84,16 @@ def test_header_has_every_declaration_of_the_contract_letter_for_letter() -> Non
 
 
 def test_header_has_the_error_codes_in_one_piece() -> None:
-    assert c_blocks(section("API Signatures"))["Error Codes"] in HEADER.read_text(encoding="utf-8")
+    codes = c_blocks(contract_section("API Signatures"))["Error Codes"]
+    assert codes in HEADER.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_usage_examples_of_the_contract(compiler: str, c_install: CInstall, tmp_path: Path) -> None:
-    examples = c_blocks(section("Usage Examples"))
+    examples = contract_examples()
     assert len(examples) == 3
-    for title, code in examples.items():
-        (tmp_path / f"{title.lower().replace(' ', '_')}.inc").write_text(code, encoding="utf-8")
+    for name, code in examples.items():
+        (tmp_path / name).write_text(code, encoding="utf-8")
     source = C_PROGRAMS / "contract_examples.c"
     program = tmp_path / "examples"
     output = run(

@@ -34,12 +34,12 @@
 #include <stdint.h>
 
 /* Every number of the model, written here and read from here by the kernels and the binding. */
-#define ATLAS_API_VERSION 1        /* raised when a declaration of this header changes            */
-#define ATLAS_MODULUS 96           /* the law: sum of bytes mod 96 == 0                           */
-#define ATLAS_PAGE_BYTES 256       /* a page                                                      */
-#define ATLAS_WINDOW_BYTES 12288   /* a window: 48 pages; 12288 = 48 * 256 = 128 * 96             */
-#define ATLAS_DIGEST_BYTES 32      /* SHA-256, FIPS 180-4                                         */
-#define ATLAS_WITNESS_BYTES 56     /* the byte form of a witness, see atlas_witness_to_bytes()    */
+#define ATLAS_API_VERSION 1      /* raised when a declaration of this header changes            */
+#define ATLAS_MODULUS 96         /* the law: sum of bytes mod 96 == 0                           */
+#define ATLAS_PAGE_BYTES 256     /* a page                                                      */
+#define ATLAS_WINDOW_BYTES 12288 /* a window: 48 pages; 12288 = 48 * 256 = 128 * 96             */
+#define ATLAS_DIGEST_BYTES 32    /* SHA-256, FIPS 180-4                                         */
+#define ATLAS_WITNESS_BYTES 56   /* the byte form of a witness, see atlas_witness_to_bytes()    */
 #define ATLAS_WITNESS_STREAM_BYTES 112 /* that of a stream, see atlas_witness_stream_to_bytes()   */
 
 #ifdef __cplusplus
@@ -53,14 +53,16 @@ extern "C" {
  * The contract. Names, types and values are those of the contract, letter for letter.
  * --------------------------------------------------------------------------------------------- */
 
+/* clang-format off: the columns are the contract's too */
 typedef enum {
-    ATLAS_OK = 0,               // Success
-    ATLAS_E_CONSERVATION = 1,   // Conservation law violated
-    ATLAS_E_WITNESS = 2,        // Witness verification failed
-    ATLAS_E_BUDGET = 3,         // Budget constraint violated
-    ATLAS_E_MEMORY = 4,         // Memory allocation failed
-    ATLAS_E_STATE = 5           // Invalid state transition
+    ATLAS_OK = 0,             // Success
+    ATLAS_E_CONSERVATION = 1, // Conservation law violated
+    ATLAS_E_WITNESS = 2,      // Witness verification failed
+    ATLAS_E_BUDGET = 3,       // Budget constraint violated
+    ATLAS_E_MEMORY = 4,       // Memory allocation failed
+    ATLAS_E_STATE = 5         // Invalid state transition
 } atlas_error_t;
+/* clang-format on */
 
 typedef struct atlas_domain atlas_domain_t;
 typedef struct atlas_witness atlas_witness_t;
@@ -70,8 +72,9 @@ typedef struct atlas_witness atlas_witness_t;
 atlas_domain_t* atlas_domain_create(size_t bytes, uint8_t budget_class);
 
 /* Puts the region [base, base + len) under the law of the domain. Non-owning: the region must
- * outlive the domain. ATLAS_E_MEMORY: base is NULL, len is 0 or larger than the capacity, or
- * the region wraps around. ATLAS_E_STATE: a region is attached already (it stays), or the domain is COMMITTED. */
+ * outlive the domain. ATLAS_E_MEMORY: base is NULL, len is 0 or larger than the capacity, or the
+ * region wraps around. ATLAS_E_STATE: a region is attached already (it stays), or the domain is
+ * COMMITTED. */
 int atlas_domain_attach(atlas_domain_t* domain, void* base, size_t len);
 
 /* OPEN: is the region conserved? COMMITTED: is it conserved, and does it match the witness?
@@ -139,10 +142,7 @@ const char* atlas_error_string(int code);
 
 /* --- Domains --- */
 
-typedef enum {
-    ATLAS_STATE_OPEN = 0,
-    ATLAS_STATE_COMMITTED = 1
-} atlas_state_t;
+typedef enum { ATLAS_STATE_OPEN = 0, ATLAS_STATE_COMMITTED = 1 } atlas_state_t;
 
 /* Writes the state, or the budget left (0..95), to *out. ATLAS_E_MEMORY: domain or out is NULL. */
 int atlas_domain_state(const atlas_domain_t* domain, atlas_state_t* out);

@@ -9,8 +9,8 @@
 
 /* --- Memory for the host's bytes --- */
 
-/* Large blocks are whole pages of WebAssembly: malloc takes powers of two for them, and keeps what is
- * freed for blocks of the same power. All are in a list, in the order of their addresses. */
+/* Large blocks are whole pages of WebAssembly: malloc takes powers of two for them, and keeps what
+ * is freed for blocks of the same power. All are in a list, in the order of their addresses. */
 typedef struct block {
     struct block* next;
     size_t pages;
@@ -34,8 +34,8 @@ static block_t* grown(size_t pages)
     block_t** end = &blocks;
     for (; *end != NULL; end = &last->next)
         last = *end;
-    bool extends = last != NULL && !last->used
-                   && is_before(last, (uintptr_t)__builtin_wasm_memory_size(0) * PAGE);
+    bool extends = last != NULL && !last->used &&
+                   is_before(last, (uintptr_t)__builtin_wasm_memory_size(0) * PAGE);
     size_t missing = extends ? pages - last->pages : pages;
     size_t first = __builtin_wasm_memory_grow(0, missing);
     if (first == SIZE_MAX)

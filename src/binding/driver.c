@@ -3,6 +3,8 @@
 
 #include "driver.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -12,19 +14,12 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
-
 /* --- Threads that start together --- */
 
-/* A thread that meets this signal inside the library stops there until others have gone on. Between a
- * check and what depends on it, that is what a race needs: without, two threads would have to be in
- * the same nanoseconds, and on one core it would take days. One at a time: were all of them stopped,
- * none would go on. */
+/* A thread that meets this signal inside the library stops there until others have gone on. Between
+ * a check and what depends on it, that is what a race needs: without, two threads would have to be
+ * in the same nanoseconds, and on one core it would take days. One at a time: were all of them
+ * stopped, none would go on. */
 #define STALL_SIGNAL SIGUSR2
 #define BETWEEN_SIGNALS_NS 20000
 #define LOOK_NS 50000 /* between looks at the others */
@@ -79,7 +74,7 @@ static uint64_t rounds_of_others(const member_t* self)
 static bool others_go_on(team_t* team)
 {
     return !atomic_load(&team->over) && atomic_load(&team->done) + 1 < team->threads &&
-           now_ns() < atomic_load(&team->stalling_until_ns);
+           monotonic_ns() < atomic_load(&team->stalling_until_ns);
 }
 
 static void stall(int signal)
@@ -139,10 +134,8 @@ static bool together(size_t threads, work_t* work, void* job, const atlas_drive_
                      bool* enough)
 {
     pthread_t handles[ATLAS_DRIVE_THREADS_MAX];
-    team_t team = {.work = work,
-                   .job = job,
-                   .threads = threads,
-                   .others = effort == NULL ? 1 : threads};
+    team_t team = {
+        .work = work, .job = job, .threads = threads, .others = effort == NULL ? 1 : threads};
     struct sigaction stalling = {.sa_handler = stall, .sa_flags = SA_RESTART}, before;
     if (threads > ATLAS_DRIVE_THREADS_MAX || sigaction(STALL_SIGNAL, &stalling, &before) != 0)
         return false;
@@ -161,14 +154,14 @@ static bool together(size_t threads, work_t* work, void* job, const atlas_drive_
     }
     while (atomic_load(&team.ready) < threads)
         sched_yield();
-    uint64_t start = now_ns();
+    uint64_t start = monotonic_ns();
     atomic_store(&team.stalling_until_ns, start + (effort ? effort->ns : STALLING_ONCE_NS));
     for (size_t next = 0; atomic_load(&team.done) < started; next++) {
         pthread_kill(handles[next % started], STALL_SIGNAL);
         sleep_ns(BETWEEN_SIGNALS_NS);
         if (effort != NULL && !atomic_load(&team.over)) {
             *enough = made(&team, effort);
-            if (*enough || now_ns() - start > effort->ns)
+            if (*enough || monotonic_ns() - start > effort->ns)
                 atomic_store(&team.over, true);
         }
     }
@@ -265,8 +258,8 @@ EXPORTED bool atlas_drive_budget(atlas_drive_budget_t alloc, atlas_drive_budget_
                     .budget = budget};
     bool enough = false;
     bool ran = together(threads, take_and_give, &job, effort, &enough);
-    *result = (atlas_drive_budget_result_t){job.taken, job.given, job.refused, job.overdrawn,
-                                            enough};
+    *result =
+        (atlas_drive_budget_result_t){job.taken, job.given, job.refused, job.overdrawn, enough};
     return ran;
 }
 
@@ -404,19 +397,19 @@ EXPORTED bool atlas_drive_lives(const atlas_drive_contract_t* contract, void* re
 EXPORTED uint64_t atlas_drive_copy_ns(atlas_drive_copy_t copy, void* dst, const void* src,
                                       size_t len, uint64_t repeats)
 {
-    uint64_t start = now_ns();
+    uint64_t start = monotonic_ns();
     for (uint64_t i = 0; i < repeats; i++)
         if (copy(dst, src, len) != 0)
             return 0;
-    return now_ns() - start;
+    return monotonic_ns() - start;
 }
 
 EXPORTED uint64_t atlas_drive_fill_ns(atlas_drive_fill_t fill, void* dst, uint8_t value, size_t len,
                                       uint64_t repeats)
 {
-    uint64_t start = now_ns();
+    uint64_t start = monotonic_ns();
     for (uint64_t i = 0; i < repeats; i++)
         if (fill(dst, value, len) != 0)
             return 0;
-    return now_ns() - start;
+    return monotonic_ns() - start;
 }

@@ -32,9 +32,9 @@ typedef int (*atlas_drive_fill_t)(void* dst, uint8_t value, size_t len);
 /* Each thread commits the domain once; codes[i] is what thread i was given. */
 bool atlas_drive_commits(atlas_drive_commit_t commit, void* domain, int* codes, size_t threads);
 
-/* How long threads go on that repeat their work: until each has done `rounds` of it and one was stopped
- * while others went on for `stalls` times, but not longer than `ns` nanoseconds. Time counts from when
- * all are ready, so that a busy machine takes longer and tries no less. */
+/* How long threads go on that repeat their work: until each has done `rounds` of it and one was
+ * stopped while others went on for `stalls` times, but not longer than `ns` nanoseconds. Time
+ * counts from when all are ready, so that a busy machine takes longer and tries no less. */
 typedef struct {
     uint64_t rounds, stalls, ns;
 } atlas_drive_effort_t;
@@ -47,8 +47,8 @@ typedef struct {
     bool enough;        /* was the effort made before the time was over?              */
 } atlas_drive_budget_result_t;
 
-/* In each round a thread takes `amt` and gives it back where it was given. `parted`: every second thread
- * only takes, and the others only give, so that the budget goes round; `overdrawn` is 0. */
+/* In each round a thread takes `amt` and gives it back where it was given. `parted`: every second
+ * thread only takes, and the others only give, so that the budget goes round; `overdrawn` is 0. */
 bool atlas_drive_budget(atlas_drive_budget_t alloc, atlas_drive_budget_t release, void* domain,
                         uint8_t amt, uint32_t budget, bool parted, size_t threads,
                         const atlas_drive_effort_t* effort, atlas_drive_budget_result_t* result);
@@ -70,8 +70,8 @@ typedef struct {
     bool enough;
 } atlas_drive_witness_result_t;
 
-/* In each round thread i makes the witness of regions[i * len .. (i + 1) * len), verifies it with that
- * region and with the next thread's, and destroys it. */
+/* In each round thread i makes the witness of regions[i * len .. (i + 1) * len), verifies it with
+ * that region and with the next thread's, and destroys it. */
 bool atlas_drive_witnesses(atlas_drive_generate_t generate, atlas_drive_verify_t verify,
                            atlas_drive_destroy_t destroy, const uint8_t* regions, size_t len,
                            size_t threads, const atlas_drive_effort_t* effort,
@@ -90,8 +90,8 @@ typedef struct {
     atlas_drive_destroy_t forget;
 } atlas_drive_contract_t;
 
-/* Each thread makes a domain of the region, uses and commits it, makes a witness, is refused something,
- * destroys all it made, and ends. */
+/* Each thread makes a domain of the region, uses and commits it, makes a witness, is refused
+ * something, destroys all it made, and ends. */
 bool atlas_drive_lives(const atlas_drive_contract_t* contract, void* region, size_t len,
                        size_t threads);
 

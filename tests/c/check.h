@@ -2,7 +2,8 @@
  *
  * What the C tests share. A broken rule is printed with its case and place, and ends the program
  * with 1. A program takes the name of a kernel set as its argument; without one it uses the
- * library's own choice.
+ * library's own choice. If the library has the set and this CPU cannot run it, the program ends
+ * with CHECK_SKIPPED, which CTest and meson know.
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -53,8 +54,23 @@ static inline void check_that(bool holds, const char* condition, const char* fil
         CHECK(strstr(atlas_get_last_error(), (why)) != NULL);                                      \
     } while (0)
 
+#define CHECK_SKIPPED 77
+
+static inline bool check_is_in_library(const char* kernel_set)
+{
+    const char* name;
+    for (size_t i = 0; (name = atlas_kernel_set_name(i)) != NULL; i++)
+        if (strcmp(name, kernel_set) == 0)
+            return true;
+    return false;
+}
+
 static inline int check_main(int argc, char** argv, const check_case_t* cases, size_t count)
 {
+    if (argc > 1 && check_is_in_library(argv[1]) && !atlas_kernel_set_supported(argv[1])) {
+        printf("skipped: this CPU cannot run the kernel set %s\n", argv[1]);
+        return CHECK_SKIPPED;
+    }
     if (argc > 1)
         CHECK(atlas_kernel_set_select(argv[1]) == ATLAS_OK);
     for (size_t i = 0; i < count; i++) {

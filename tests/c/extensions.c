@@ -165,13 +165,15 @@ static void case_witness_stream_goes_on(void)
     atlas_witness_stream_destroy(stream);
 }
 
-/* The bytes 0..66: one whole block, and three bytes behind it. The words are those of FIPS 180-4, by
- * an implementation in plain Python. */
+/* The bytes 0..66: one whole block, and three bytes behind it. The words are those of FIPS 180-4,
+ * by an implementation in plain Python. */
+/* clang-format off: 16 bytes a row, as the table of the form has them */
 static const uint8_t STREAM_OF_67[ATLAS_WITNESS_STREAM_BYTES] = {
-    'A',  'T',  'L',  'S',  1,    1,    3,    0,    67,   0,    0,    0,    0,    0,    0,    0,
-    0xdf, 0xa2, 0x99, 0xfc, 0x7a, 0x2a, 0xf4, 0x88, 0x80, 0xd1, 0xb9, 0x7b, 0xa2, 0xc6, 0xcd, 0x33,
-    0x5f, 0x75, 0x56, 0x02, 0x50, 0x9a, 0x5b, 0x9d, 0x31, 0xcc, 0xa9, 0x44, 0xa7, 0x84, 0xbe, 0x5a,
-    64,   65,   66};
+    'A',  'T',  'L',  'S',  1,    1,    3,    0,    67,   0,    0,    0,    0,
+    0,    0,    0,    0xdf, 0xa2, 0x99, 0xfc, 0x7a, 0x2a, 0xf4, 0x88, 0x80, 0xd1,
+    0xb9, 0x7b, 0xa2, 0xc6, 0xcd, 0x33, 0x5f, 0x75, 0x56, 0x02, 0x50, 0x9a, 0x5b,
+    0x9d, 0x31, 0xcc, 0xa9, 0x44, 0xa7, 0x84, 0xbe, 0x5a, 64,   65,   66};
+/* clang-format on */
 
 static void case_stream_bytes(void)
 {
@@ -312,8 +314,8 @@ static void case_residue_and_check(void)
     CHECK_OK(!atlas_conserved_check("\1", 1)); /* a verdict, not an error */
     CHECK_OK(atlas_conserved_residue(NULL, 0) == 0);
     CHECK_OK(atlas_conserved_check(NULL, 0));
-    CHECK_REFUSED(atlas_conserved_residue(NULL, 1) == 0, ATLAS_E_MEMORY,
-                  "atlas_conserved_residue", "base is NULL");
+    CHECK_REFUSED(atlas_conserved_residue(NULL, 1) == 0, ATLAS_E_MEMORY, "atlas_conserved_residue",
+                  "base is NULL");
     CHECK_REFUSED(!atlas_conserved_check(NULL, 1), ATLAS_E_MEMORY, "atlas_conserved_check",
                   "base is NULL");
 }

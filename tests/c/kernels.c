@@ -35,15 +35,16 @@ static uint64_t sum_of(const uint8_t* bytes, size_t len)
 
 static void case_sum(void)
 {
-    FOR_EVERY_REGION (at, len)
-        CHECK(atlas_kernels()->sum(noise + at, len) == sum_of(noise + at, len));
+    FOR_EVERY_REGION(at, len)
+    CHECK(atlas_kernels()->sum(noise + at, len) == sum_of(noise + at, len));
     memset(other, 0xFF, sizeof other); /* the most that an accumulator must hold */
     CHECK(atlas_kernels()->sum(other, sizeof other) == 255 * sizeof other);
 }
 
 static void case_delta(void)
 {
-    FOR_EVERY_REGION (at, len) {
+    FOR_EVERY_REGION(at, len)
+    {
         const uint8_t *before = noise + at, *after = noise + OFFSETS - at;
         uint64_t apart = sum_of(after, len) + ATLAS_MODULUS * LEN_MAX * 3 - sum_of(before, len);
         CHECK(atlas_kernels()->delta(before, after, len) == apart % ATLAS_MODULUS);
@@ -61,7 +62,8 @@ static bool clean_beside(size_t at, size_t len)
 
 static void check_copy(void (*copy)(void*, const void*, uint64_t))
 {
-    FOR_EVERY_REGION (at, len) {
+    FOR_EVERY_REGION(at, len)
+    {
         memset(other, CANARY, sizeof other);
         copy(other + at, noise + OFFSETS - at, len);
         CHECK(memcmp(other + at, noise + OFFSETS - at, len) == 0);
@@ -71,7 +73,8 @@ static void check_copy(void (*copy)(void*, const void*, uint64_t))
 
 static void check_fill(void (*fill)(void*, uint8_t, uint64_t))
 {
-    FOR_EVERY_REGION (at, len) {
+    FOR_EVERY_REGION(at, len)
+    {
         memset(other, CANARY, sizeof other);
         fill(other + at, (uint8_t)len, len);
         CHECK(sum_of(other + at, len) == len * (uint8_t)len);
@@ -97,7 +100,8 @@ static void case_fill(void)
 static void case_equal(void)
 {
     uint8_t stack[OFFSETS + LEN_MAX + 1];
-    FOR_EVERY_REGION (at, len) {
+    FOR_EVERY_REGION(at, len)
+    {
         uint8_t* copy = stack + OFFSETS - at;
         memcpy(copy, noise + at, len);
         copy[len] = (uint8_t)~noise[at + len];

@@ -288,10 +288,10 @@ static void check_witness(const char* text, size_t len, const uint8_t* digest, u
 
 static void case_witness_generate(void)
 {
-    CHECK_REFUSED(atlas_witness_generate(NULL, 0) == NULL, ATLAS_E_MEMORY,
-                  "atlas_witness_generate", "base " NULL_TEXT);
-    CHECK_REFUSED(atlas_witness_generate(NULL, 1) == NULL, ATLAS_E_MEMORY,
-                  "atlas_witness_generate", "base " NULL_TEXT);
+    CHECK_REFUSED(atlas_witness_generate(NULL, 0) == NULL, ATLAS_E_MEMORY, "atlas_witness_generate",
+                  "base " NULL_TEXT);
+    CHECK_REFUSED(atlas_witness_generate(NULL, 1) == NULL, ATLAS_E_MEMORY, "atlas_witness_generate",
+                  "base " NULL_TEXT);
     check_witness("", 0, DIGEST_OF_EMPTY, 0);
     check_witness("abc", 3, DIGEST_OF_ABC, ('a' + 'b' + 'c') % ATLAS_MODULUS);
     unsigned sum = 0;
@@ -391,8 +391,7 @@ static void case_wrap_around(void)
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         uint8_t* base = wrong[i].base;
         size_t len = wrong[i].len;
-#define REFUSED(name, refused)                                                                     \
-    CHECK_REFUSED(refused, ATLAS_E_MEMORY, "atlas_" name, WRAP_TEXT)
+#define REFUSED(name, refused) CHECK_REFUSED(refused, ATLAS_E_MEMORY, "atlas_" name, WRAP_TEXT)
         REFUSED("domain_attach", atlas_domain_attach(domain, base, len) == ATLAS_E_MEMORY);
         REFUSED("witness_generate", atlas_witness_generate(base, len) == NULL);
         REFUSED("witness_verify", !atlas_witness_verify(w, base, len));
@@ -446,8 +445,8 @@ static void case_last_error(void)
     (void)atlas_api_version();
     (void)atlas_version();
     CHECK(atlas_get_last_error_code() == ATLAS_E_MEMORY);
-    CHECK(strcmp(atlas_get_last_error(),
-                 "atlas_domain_verify: domain is NULL, must not be NULL") == 0);
+    CHECK(strcmp(atlas_get_last_error(), "atlas_domain_verify: domain is NULL, must not be NULL") ==
+          0);
     CHECK_OK(atlas_conserved_residue(NULL, 0) == 0);
 }
 
@@ -502,9 +501,11 @@ static void case_shared_region(void)
     X(budget_alloc, "budget_alloc beyond the budget or 95: ATLAS_E_BUDGET, budget unchanged")      \
     X(budget_release, "budget_release: (budget + amt) mod 96; amt > 95 ATLAS_E_BUDGET")            \
     X(budget_after_commit, "budgets after commit still work")                                      \
-    X(witness_generate, "witness_generate: NULL base ATLAS_E_MEMORY; length 0 is the empty string")\
+    X(witness_generate,                                                                            \
+      "witness_generate: NULL base ATLAS_E_MEMORY; length 0 is the empty string")                  \
     X(witness_verify, "witness_verify: digest, length or residue differs ATLAS_E_WITNESS")         \
-    X(conserved_delta, "conserved_delta: NULL with len > 0 is 0 and ATLAS_E_MEMORY; len == 0 is 0")\
+    X(conserved_delta,                                                                             \
+      "conserved_delta: NULL with len > 0 is 0 and ATLAS_E_MEMORY; len == 0 is 0")                 \
     X(wrap_around, "a region that wraps around: ATLAS_E_MEMORY, from every function")              \
     X(last_error, "the last error: text, code, text of a code; \"\" after success")                \
     X(isolation, "isolation: no call on one domain changes another")                               \

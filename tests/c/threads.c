@@ -218,8 +218,8 @@ static void* own_error(void* argument)
     for (int i = 0; i < BUDGET_ROUNDS; i++) {
         uint8_t amt = (uint8_t)(ATLAS_MODULUS + worker->random % 100); /* this thread's own */
         char expected[80];
-        snprintf(expected, sizeof expected,
-                 "atlas_budget_release: amt is %d, must be in 0..95", amt);
+        snprintf(expected, sizeof expected, "atlas_budget_release: amt is %d, must be in 0..95",
+                 amt);
         CHECK(!atlas_budget_release(worker->domain, amt));
         CHECK(strcmp(atlas_get_last_error(), expected) == 0);
     }

@@ -67,9 +67,8 @@ static uint64_t residue_of(const uint8_t* bytes, size_t len)
 
 static void case_leaves(void)
 {
-    static const size_t lengths[] = {0,         1,     12287,         12288,
-                                     12289,     24576, 3 * 12288 + 5, 17 * 12288,
-                                     31 * 12288};
+    static const size_t lengths[] = {
+        0, 1, 12287, 12288, 12289, 24576, 3 * 12288 + 5, 17 * 12288, 31 * 12288};
     fill_data();
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         size_t len = lengths[i], count = windows_of(len);
@@ -169,8 +168,8 @@ static void case_append(void)
     for (size_t at = 0, count = 1; at < WINDOWS; at += count, count *= 3) {
         if (count > WINDOWS - at)
             count = WINDOWS - at;
-        uint8_t residue = (uint8_t)residue_of(data + at * ATLAS_WINDOW_BYTES,
-                                              count * ATLAS_WINDOW_BYTES);
+        uint8_t residue =
+            (uint8_t)residue_of(data + at * ATLAS_WINDOW_BYTES, count * ATLAS_WINDOW_BYTES);
         CHECK_OK(atlas_tree_stream_append(stream, hashes + HASH * at, count, residue) == ATLAS_OK);
         check_stream(stream, (at + count) * ATLAS_WINDOW_BYTES);
     }

@@ -22,7 +22,7 @@ ssize_t read(int descriptor, void* buffer, size_t count)
 {
     static ssize_t (*real)(int, void*, size_t);
     if (real == NULL)
-        real = (ssize_t(*)(int, void*, size_t))dlsym(RTLD_NEXT, "read");
+        real = (ssize_t (*)(int, void*, size_t))dlsym(RTLD_NEXT, "read");
     if (is_bad(descriptor, lseek(descriptor, 0, SEEK_CUR), count)) {
         errno = EIO;
         return -1;
@@ -37,7 +37,7 @@ static ssize_t fail_or(const char* name, int descriptor, void* buffer, size_t co
         return -1;
     }
     ssize_t (*real)(int, void*, size_t, off_t) =
-        (ssize_t(*)(int, void*, size_t, off_t))dlsym(RTLD_NEXT, name);
+        (ssize_t (*)(int, void*, size_t, off_t))dlsym(RTLD_NEXT, name);
     return real(descriptor, buffer, count, offset);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * In place of the header that kernelgen generates: one kernel set, written in C in faulty.c, so that
- * these libraries need no generator. What is not here, the parts of the runtime in use do not use.
+ * In place of the header that kernelgen generates: one kernel set, written in C in faulty.c, so
+ * that these libraries need no generator. What is not here, the parts of the runtime in use do not
+ * use.
  */
 #ifndef ATLAS_KERNELS_H
 #define ATLAS_KERNELS_H

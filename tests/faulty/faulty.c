@@ -4,8 +4,8 @@
  * WebAssembly, tests/wasm: each -DFAULT_... is one mistake that somebody could make. Without any it
  * is right, and so it is with -DCHOICE_..., which decide otherwise where the contract is silent.
  *
- * Built with the files of the runtime, whose functions of the contract right.h renames to right_...,
- * and with kernels in plain C.
+ * Built with the files of the runtime, whose functions of the contract right.h renames to
+ * right_..., and with kernels in plain C.
  */
 #include "right.h"
 

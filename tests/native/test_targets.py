@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tools import require
 
-from c_fixtures import C_PROGRAMS, CInstall, install, run, vector_rows
+from c_fixtures import C_PROGRAMS, CInstall, install, run
+from c_inputs import vector_rows
 from kernelgen import targets
 
 PROGRAMS = ("rows", "extensions", "tree", "threads", "kernels", "vectors")

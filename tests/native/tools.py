@@ -7,6 +7,11 @@ import subprocess
 
 PACKAGES = {
     "cc": ("gcc", "libc6-dev"),
+    "gcc": ("gcc", "libc6-dev"),
+    "clang": ("clang", "libc6-dev"),
+    "musl-gcc": ("musl-tools",),
+    "cmake": ("cmake", "make"),
+    "pkg-config": ("pkg-config",),
     "valgrind": ("valgrind", "libc6-dbg"),
     "aarch64-linux-gnu-gcc": ("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
     "s390x-linux-gnu-gcc": ("gcc-s390x-linux-gnu", "libc6-dev-s390x-cross"),
