@@ -30,7 +30,7 @@ from atlas12288.manifest._entries import DIGESTS, Entry
 from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._ranges import RANGES_MOST
 from atlas12288.manifest._sources.folder import Folder
-from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Problem, Reader
 from atlas12288.manifest._statement import Options
 from atlas12288.manifest._verify import verify_manifest
@@ -598,7 +598,7 @@ def test_leaves_are_left_out_where_they_are_those_of_the_manifest(root: Path) ->
 def test_only_the_paths_of_the_manifest_are_listed(root: Path) -> None:
     make(root, {b"a": b"1", b"d/e": b"2", b"other": b"3", b"d/new": b"4"})
     manifest = manifest_of({b"a": b"1", b"d/e": b"2"}, paths=("a", "d"))
-    report = verify_manifest(manifest, Folder(root, [b"a", b"d"]))
+    report = verify_manifest(manifest, Folder(root))
     assert [(each.path, each.kind) for each in report.differences] == [(b"d/new", "added")]
 
 
@@ -606,7 +606,7 @@ def test_only_the_paths_of_the_manifest_are_listed(root: Path) -> None:
 def test_a_path_of_the_manifest_that_is_gone_is_missing(root: Path, there: bytes) -> None:
     make(root, {there: b"x"})
     manifest = manifest_of({b"a": b"1", b"d/e": b"2"}, paths=("a", "d/e"))
-    report = verify_manifest(manifest, Folder(root, [b"a", b"d/e"]))
+    report = verify_manifest(manifest, Folder(root))
     assert [(each.path, each.kind) for each in report.differences] == [
         (b"a", "missing"),
         (b"d/e", "missing"),
@@ -692,7 +692,7 @@ class Stage:
     def name(self) -> str:
         return self._folder.name
 
-    def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def list(self, rules: Selection, problem: Problem) -> Iterator[Found]:
         # The other way round: no order is promised.
         return iter(sorted(self._folder.list(rules, problem), reverse=True))
 
@@ -780,7 +780,7 @@ def test_a_folder_that_cannot_be_listed_makes_its_files_unreadable(root: Path) -
     make(root, tree)
 
     class Closed(Folder):
-        def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+        def list(self, rules: Selection, problem: Problem) -> Iterator[Found]:
             problem(b"d", "Permission denied")
             return (found for found in super().list(rules, problem) if found.path == b"a")
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ._differences import ManifestReport as ManifestReport
     from ._entries import Entry as Entry
     from ._manifest import Manifest as Manifest
-    from ._sources.rules import Excluded as Excluded
+    from ._sources.selection import Excluded as Excluded
     from ._statement import Options as Options
 else:
 
@@ -26,7 +26,7 @@ else:
 _MODULES = {
     "Difference": "._differences",
     "Entry": "._entries",
-    "Excluded": "._sources.rules",
+    "Excluded": "._sources.selection",
     "Manifest": "._manifest",
     "ManifestReport": "._differences",
     "Options": "._statement",

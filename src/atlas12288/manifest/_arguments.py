@@ -29,7 +29,6 @@ def naming(argument: str, value: Name) -> Iterator[None]:
 
 def open_source(
     root: Name,
-    paths: Sequence[bytes] = (),
     storage_options: Mapping[str, Any] | None = None,
     *,
     allow_cache: bool = False,
@@ -38,13 +37,11 @@ def open_source(
 
     Args:
         root: the path of a folder, or a URL: a text with "://".
-        paths: list only these files and folders below the root; everything where empty.
         storage_options: passed to fsspec, for a URL.
         allow_cache: for a URL such as `simplecache::s3://bucket`, read the copies on this machine.
 
     Raises:
         FileError: there is no such folder.
-        WitnessError: one of the paths leads out of it.
         ImportError: the extra for URLs is not installed.
         ValueError: storage_options or allow_cache was given for a folder.
     """
@@ -52,16 +49,16 @@ def open_source(
     if isinstance(root, str) and local is None and is_url(root):
         from ._sources.remote import RemoteFolder
 
-        return RemoteFolder(root, paths, allow_cache=allow_cache, **(storage_options or {}))
+        return RemoteFolder(root, allow_cache=allow_cache, **(storage_options or {}))
     # file:// names a folder of this machine: links and the files of the run are treated as there.
     if storage_options:
         raise ValueError(f"storage_options is {storage_options!r}, must be None for a folder")
     if allow_cache:
         raise ValueError("allow_cache is True, must be False for a folder")
-    if local is not None and not paths and Path(local).is_file():
+    if local is not None and Path(local).is_file():
         around, name = os.path.split(local)
-        return Folder(around or ".", (os.fsencode(name),))
-    return Folder(root if local is None else local or ".", paths)
+        return Folder(around or ".", only=os.fsencode(name))
+    return Folder(root if local is None else local or ".")
 
 
 def root_and_paths(

@@ -31,8 +31,8 @@ from ._leaves_file import LeavesFile, remove_leaves
 from ._listener import SILENT, Listener
 from ._paths import is_text, quoted
 from ._sources.links import leads_out
-from ._sources.rules import IGNORE_FILE, Excluded, Rules, ignore_file_rules, listed
-from ._sources.source import Found, Source
+from ._sources.selection import IGNORE_FILE, Excluded, Selection, ignore_file_rules, listed
+from ._sources.source import Found, NoFileError, Source
 from ._state_file import Begun, Context, Finished, State
 from ._state_folder import InUseError, leave_out_states, machine, real_path
 from ._statement import SYMLINKS, Options, bounded, write_statement
@@ -40,10 +40,6 @@ from ._store import KEPT_AFTER_S, Listed, Store
 
 if TYPE_CHECKING:
     from distributed import Client
-
-
-class NoFileError(FileError):
-    """There is nothing to witness."""
 
 
 class Outcome(NamedTuple):
@@ -72,7 +68,7 @@ class Outcome(NamedTuple):
     excluded: tuple[Excluded, ...] = ()
 
 
-def options_of(
+def read_options(
     source: Source,
     *,
     tree: bool = False,
@@ -82,15 +78,17 @@ def options_of(
     paths: Iterable[bytes] = (),
     links_below: Sequence[str] = (),
 ) -> Options:
-    """The options of a new manifest; rules of the folder's own ignore file are before `exclude`.
+    """Return the options of a new manifest; reads the `.atlasignore` of the source.
+
+    The rules in that file come before those of `exclude`.
 
     Args:
-        source: its root may have an `.atlasignore`.
+        source: where the files are.
         tree, flat: which digests each file gets, at least one.
         symlinks: "record", "error" or "follow".
         exclude: rules in the syntax of gitignore.
-        paths: those of the source; none for all of it.
-        links_below: where links may lead besides, as `links.folders_outside` gives it.
+        paths: the files and folders that the manifest is about; all where empty.
+        links_below: where links may lead besides, as `links.folders_outside` returns it.
 
     Raises:
         ValueError: no digest is wanted, or an argument is not as above.
@@ -136,8 +134,8 @@ def generate_manifest(
     """Writes a manifest, whole or not at all, in memory that does not grow with the files.
 
     Args:
-        source: what it is of, made for `options.paths`.
-        options: as `options_of` gives them.
+        source: where the files are.
+        options: which files, and what of them; as `read_options` returns them.
         output: the file to write; it replaces nothing but a manifest or witness file.
         leaves: the sidecar to write beside it; needs tree roots. It replaces nothing but the leaves
             of what is at `output`.
@@ -233,7 +231,7 @@ class _Run:
         self._note = listener.note
         self._errors = 0
         self._links_out = 0
-        self._rules = Rules()
+        self._selection = Selection()
         self._listed = Listed(0, 0, 0, 0, 0)
         self._context: Context = {}
         self._state: State | None = None
@@ -283,14 +281,20 @@ class _Run:
             options = self._options
             own = outputs_in(self._source.name, outputs, streams)
             self._leave_out(own)
-            rules = Rules(options.exclude, options.symlinks, own, options.links_below)
-            self._rules = rules
+            selection = Selection(
+                options.exclude,
+                options.symlinks,
+                own,
+                options.links_below,
+                [path.encode() for path in options.paths],
+            )
+            self._selection = selection
             last_sidecar = None
             if leaves is not None:
                 with suppress(FileError):  # what it should have is read again
                     last_sidecar = RegularFile(leaves)
             self._listed = store.begin(
-                self._listing(rules),
+                self._listing(selection),
                 self._context,
                 update or (begun is not None and begun.update),
                 last_sidecar,
@@ -305,8 +309,8 @@ class _Run:
                 many = f"{self._links_out:,} symbolic links lead"
                 what = "a symbolic link leads" if self._links_out == 1 else many
                 self._note(f"{what} out of the folder; what is there is not read")
-            if rules.left_out:
-                first, others = os.fsdecode(min(rules.left_out)), len(rules.left_out) - 1
+            if selection.left_out:
+                first, others = os.fsdecode(min(selection.left_out)), len(selection.left_out) - 1
                 more = f", and {others} more" if others else ""
                 self._note(f"left out, because a rule excludes it: {shown(first)}{more}")
             if self._listed.files + self._listed.links == 0 and self._errors == 0:
@@ -318,11 +322,11 @@ class _Run:
                     self._note("what was read is kept: the same command goes on from there")
                 raise
 
-    def _listing(self, rules: Rules) -> Iterator[Found]:
+    def _listing(self, selection: Selection) -> Iterator[Found]:
         name = self._source.name
         # Any name does for the root of a URL, whose links hold no names of this machine.
         root = b"/root" if is_url(name) else os.path.realpath(os.fsencode(name))
-        for count, found in enumerate(listed(self._source, rules, self._tell), 1):
+        for count, found in enumerate(listed(self._source, selection, self._tell), 1):
             self._listener.listed(count)
             if found.target is not None and leads_out(found.path, found.target, root):
                 self._links_out += 1
@@ -501,6 +505,6 @@ class _Run:
             total.known,
             self._errors,
             total.by_ctime,
-            self._rules.own,
-            self._rules.excluded_by,
+            self._selection.own,
+            self._selection.excluded_by,
         )

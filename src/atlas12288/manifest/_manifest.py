@@ -17,6 +17,7 @@ from ._entries import Entry
 from ._listener import FunctionListener
 from ._paths import quoted
 from ._sources.links import folders_outside
+from ._sources.source import NoFileError
 from ._state_folder import leave_out_states
 from ._statement import Options, line_digests, read_statement, write_statement
 
@@ -114,14 +115,14 @@ class Manifest(Value):
             ImportError: an extra that is needed is not installed.
         """
         # Here, so that reading and verifying a manifest do without SQLite.
-        from ._generate import NoFileError, generate_entries, generate_manifest, options_of
+        from ._generate import generate_entries, generate_manifest, read_options
 
         base, parts = root_and_paths(paths, root)
         what = "paths" if root is None and not parts else "root"
         written = local_files(output=output, leaves=leaves, state=None if state is True else state)
         with naming(what, base):
-            source = open_source(base, parts, storage_options, allow_cache=allow_cache)
-        options = options_of(
+            source = open_source(base, storage_options, allow_cache=allow_cache)
+        options = read_options(
             source,
             tree=tree,
             flat=flat,
@@ -228,9 +229,8 @@ class Manifest(Value):
         """
         from ._verify import verify_manifest
 
-        parts = tuple(os.fsencode(path) for path in self.options.paths)
         with naming("root", root):
-            source = open_source(root, parts, storage_options, allow_cache=allow_cache)
+            source = open_source(root, storage_options, allow_cache=allow_cache)
         with ExitStack() as stack:
             sidecar = None
             own = outputs_in(source.name, [os.fspath(name) for name in outputs])
@@ -239,16 +239,20 @@ class Manifest(Value):
                 local_files(leaves=leaves)  # no URL
                 with naming("leaves", leaves):
                     sidecar = stack.enter_context(RegularFile(os.fspath(leaves)))
-            return verify_manifest(
-                self,
-                source,
-                leaves=sidecar,
-                outputs=own,
-                threads=threads,
-                allow_extra=allow_extra,
-                fail_fast=fail_fast,
-                listener=FunctionListener(advance=advance, difference=on_difference),
-            )
+            try:
+                return verify_manifest(
+                    self,
+                    source,
+                    leaves=sidecar,
+                    outputs=own,
+                    threads=threads,
+                    allow_extra=allow_extra,
+                    fail_fast=fail_fast,
+                    listener=FunctionListener(advance=advance, difference=on_difference),
+                )
+            except NoFileError as error:
+                with naming("root", root):
+                    raise error
 
     def __repr__(self) -> str:
         links = sum(entry.target is not None for entry in self.entries)

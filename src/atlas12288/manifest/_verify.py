@@ -23,7 +23,7 @@ from ._hashing.engine import Digests, LeafSink, hash_files
 from ._listener import SILENT, Listener
 from ._paths import quoted
 from ._ranges import FirstDifferenceError, ManifestLeaves, Places
-from ._sources.rules import Excluded, Rules, listed
+from ._sources.selection import Excluded, Selection, listed
 from ._sources.source import Found, Source
 from ._statement import Witnessed
 
@@ -51,7 +51,7 @@ def verify_manifest(
 
     Args:
         manifest: what the folder should be.
-        source: the folder; it lists what the `paths` of the manifest's options name.
+        source: where the folder is.
         leaves: the sidecar of the manifest, for the ranges in which files changed. Where it is
             damaged, or another one's, it is not used, and the report says so.
         threads: how many; None for one for each core that this process may use.
@@ -157,12 +157,18 @@ class _Listing:
                 self._problems[path] = reason
 
         outputs.kept = frozenset(entry.path for entry in manifest.entries)
-        rules = Rules(options.exclude, options.symlinks, outputs, options.links_below)
+        selection = Selection(
+            options.exclude,
+            options.symlinks,
+            outputs,
+            options.links_below,
+            [path.encode() for path in options.paths],
+        )
         self._found: dict[bytes, Found] = {}
-        for count, found in enumerate(listed(source, rules, problem), 1):
+        for count, found in enumerate(listed(source, selection, problem), 1):
             self._found[found.path] = found
             tally.listener.listed(count)
-        tally.excluded = rules.excluded_by
+        tally.excluded = selection.excluded_by
         # A path may have thousands of folders around it, and few of them have a problem.
         self._problem_lengths = sorted(set(map(len, self._problems)))
 

@@ -162,11 +162,10 @@ def _compared(
     from ...manifest._arguments import open_source
     from ...manifest._verify import verify_manifest
 
-    paths = tuple(path.encode() for path in manifest.options.paths)
     wanted = view.wanted
     return verify_manifest(
         manifest,
-        open_source(root, paths, allow_cache=wanted.allow_cache),
+        open_source(root, allow_cache=wanted.allow_cache),
         leaves=leaves,
         threads=wanted.threads,
         allow_extra=wanted.allow_extra,

@@ -208,13 +208,13 @@ class _Making:
 
     def run(self) -> "Outcome":
         from ...manifest._arguments import open_source
-        from ...manifest._generate import options_of
+        from ...manifest._generate import read_options
         from ...manifest._sources.links import folders_outside
         from ...manifest._statement import SYMLINKS
 
         wanted = self._wanted
-        source = open_source(self._root, self._below, allow_cache=wanted.allow_cache)
-        options = options_of(
+        source = open_source(self._root, allow_cache=wanted.allow_cache)
+        options = read_options(
             source,
             tree=wanted.tree,
             flat=not wanted.no_flat,
@@ -321,7 +321,7 @@ def _sums(entries: "tuple[Entry, ...]") -> Iterator[bytes]:
 
 def _excluded(options: "Options", outcome: "Outcome") -> Iterator[str]:
     """What is said of the rules in force, by where they are from: how much each kind left out."""
-    from ...manifest._sources.rules import IGNORE_FILE
+    from ...manifest._sources.selection import IGNORE_FILE
 
     counts = (outcome.own_rules, len(options.exclude) - outcome.own_rules)
     for rules, own, origin in zip(counts, (True, False), (IGNORE_FILE, "--exclude"), strict=True):
