@@ -52,6 +52,7 @@ suppress_warnings = ["misc.highlighting_failure"]
 def setup(app: Sphinx) -> None:
     app.connect("doctree-read", _unlink_builtins)
     app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", _hide_refused)
 
 
 def _keep_colon(
@@ -67,3 +68,11 @@ def _unlink_builtins(app: Sphinx, doctree: nodes.document) -> None:
     for reference in list(doctree.findall(addnodes.pending_xref)):
         if hasattr(builtins, reference.get("reftarget", "")):
             reference.replace_self(reference.children)
+
+
+def _hide_refused(
+    app: Sphinx, what: str, name: str, object: Any, options: Any, signature: str | None, result: Any
+) -> tuple[str, None] | None:
+    """Show no arguments for a class whose call is refused, since other calls make its objects."""
+    refused = what == "class" and signature is not None and signature.startswith("(*_")
+    return ("", None) if refused else None
