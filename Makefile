@@ -20,6 +20,7 @@
 #   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each target
 #   make lint            ruff, clang-format, mypy, and pyright as editors use it
 #   make bench           the benchmark, side by side with what people use today
+#   make docs            the documentation site, in build/docs/index.html; warnings are errors
 #   make docs-performance  measure, and write the tables and the picture of docs/performance.md
 #   make wasm            the WebAssembly modules, in build/wasm and for the package in js
 #   make test-wasm       the package in js under Node, the modules under wasmtime, the page in Chromium
@@ -39,7 +40,7 @@ WASM := js/lib/atlas12288.wasm js/lib/atlas12288-simd.wasm
 # In PYTEST_ARGS, -n0 runs the tests in one process, as a debugger needs it.
 WORKERS := -n logical --dist worksteal
 
-.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster fuzz lint bench docs-performance wasm test-wasm clean
+.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster fuzz lint bench docs docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
@@ -104,6 +105,9 @@ lint: $(VENV)/.lint
 bench: $(VENV)/.bench
 	$(BIN)/atlas12288 bench --js js $(BENCH_ARGS)
 
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
+
 docs-performance: $(VENV)/.bench $(VENV)/.folders $(WASM)
 	$(BIN)/python benchmarks/performance_docs.py
 
@@ -129,7 +133,7 @@ js/node_modules/.package-lock.json: js/package.json js/package-lock.json
 	touch $@
 
 clean:
-	rm -rf $(VENV) dist/atlas12288-c-*.tar.gz build/wasm js/lib/*.wasm js/LICENSE js/node_modules
+	rm -rf $(VENV) dist/atlas12288-c-*.tar.gz build/docs build/wasm js/lib/*.wasm js/LICENSE js/node_modules
 
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
@@ -172,6 +176,10 @@ $(VENV)/.wasm: $(VENV)/.venv
 
 $(VENV)/.test-wasm: $(VENV)/.test $(VENV)/.wasm
 	$(BIN)/python -m pip install --quiet '.[wasm]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.package
+	$(BIN)/python -m pip install --quiet --group docs
 	touch $@
 
 $(VENV)/.folders: $(VENV)/.package

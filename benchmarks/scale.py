@@ -29,9 +29,10 @@ from atlas12288.manifest import _generate as generate
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._hashing import cluster, engine
 from atlas12288.manifest._hashing.engine import Digests
+from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.remote import RemoteFolder
-from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Problem
 
 _MIB: Final = 2**20
@@ -55,7 +56,7 @@ class Simulated:
     def __init__(self, objects: int) -> None:
         self._objects = objects
 
-    def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def list(self, rules: Selection, problem: Problem) -> Iterator[Found]:
         """Objects in folders of 1,000."""
         for index in range(self._objects):
             path = b"data/%06d/object-%09d.bin" % (index // 1000, index)
@@ -167,7 +168,7 @@ def simulate(objects: int, workers: int, threads: int, flat: bool) -> None:
     real = cluster.hash_files
     cluster.hash_files = partial(real, work=make_up)
     source = Simulated(objects)
-    options = generate.options_of(source, tree=True, flat=flat)
+    options = generate.read_options(source, tree=True, flat=flat)
     with tempfile.TemporaryDirectory() as folder, processes(workers, threads) as (address, pid):
         output = Path(folder) / "data.atlas.json"
         state = Path(folder) / "data.atlas.state"
@@ -181,7 +182,7 @@ def simulate(objects: int, workers: int, threads: int, flat: bool) -> None:
                 str(output),
                 state=str(state),
                 client=client,
-                expect=lambda _: marks.append(time.perf_counter()),
+                listener=FunctionListener(expect=lambda _: marks.append(time.perf_counter())),
             )
             end = time.perf_counter()
         assert outcome.files == objects
@@ -232,7 +233,7 @@ def constants(delay: float) -> None:
             for _ in range(8):
                 file.write(bytes(range(256)) * (64 * _MIB // 256))
         source = Folder(folder)
-        large_found = list(source.list(Rules(), print))
+        large_found = list(source.list(Selection(), print))
         for digests in (DIGESTS[1:], DIGESTS[:1], DIGESTS):
             run = partial(engine.hash_files, source, large_found, digests, threads=1)
             seconds = seconds_of(lambda run=run: list(run()))  # type: ignore[misc]
@@ -241,7 +242,7 @@ def constants(delay: float) -> None:
         large.unlink()
         for index in range(20_000):
             (folder / str(index)).write_bytes(b"x")
-        founds = list(source.list(Rules(), print))
+        founds = list(source.list(Selection(), print))
         run = partial(engine.hash_files, source, founds, DIGESTS[1:], threads=1)
         each = seconds_of(lambda: list(run())) / len(founds)
         print(f"| a small local file, one core, us | {each * 1e6:.0f} |")
@@ -303,7 +304,7 @@ def latency(delay: float) -> None:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}/f"
         large = RemoteFolder(f"{url}/{96 * BLOCK_BYTES}")
-        large_found = list(large.list(Rules(), print))
+        large_found = list(large.list(Selection(), print))
         small = [Found(b"1000-%d" % index, 1000, '"same"') for index in range(200)]
         print(f"\n| readers, answers after {delay * 1e3:.0f} ms | MB/s, one file | files/s |")
         print("| ---: | ---: | ---: |")

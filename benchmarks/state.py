@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import atlas12288 as atlas
 from atlas12288.manifest import _generate as generate
-from atlas12288.manifest._state import State
+from atlas12288.manifest._state_file import State
 
 _RUNS: Final = 5
 _spent = 0.0

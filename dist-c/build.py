@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from support.c_inputs import contract_examples, vector_rows  # noqa: E402
 from kernelgen import emit, targets  # noqa: E402  (the build's own package)
+from support.c_inputs import contract_examples, vector_rows  # noqa: E402
 
 # CPU families, as meson names them, on systems whose objects are ELF files.
 FAMILIES = ("aarch64", "s390x", "x86_64")

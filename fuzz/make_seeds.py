@@ -11,7 +11,7 @@ import targets
 
 from atlas12288 import Manifest, TreeWitness, Witness, WitnessStream
 from atlas12288._sums import sums_line
-from atlas12288.manifest import _state as state
+from atlas12288.manifest import _state_file as state
 from atlas12288.manifest._statement import Options
 from atlas12288.tensors import TensorsWitness
 

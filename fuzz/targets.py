@@ -34,7 +34,7 @@ from atlas12288._files import FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288._sums import read_sums, sums_line
 from atlas12288.manifest._sources.gitignore import Matcher, Rule
-from atlas12288.manifest._state import _frame
+from atlas12288.manifest._state_file import _frame
 from atlas12288.tables import TableWitness
 from atlas12288.tensors import TensorsWitness
 

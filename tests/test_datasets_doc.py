@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/datasets.md: its examples run, and its tables are what the code does."""
+"""docs/datasets.md: its tables are what the code does, and the examples of the modules run."""
 
 import doctest
 import re
@@ -17,14 +17,6 @@ from atlas12288.tensors import ArrayWitness, TensorsWitness  # noqa: E402
 from atlas12288.tensors._dtypes import SAFETENSORS  # noqa: E402
 
 TEXT = (Path(__file__).parent.parent / "docs" / "datasets.md").read_text(encoding="utf-8")
-
-
-def test_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
-    examples = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "datasets", None, 0)
-    assert len(examples.examples) > 30
-    assert doctest.DocTestRunner().run(examples).failed == 0
 
 
 @pytest.mark.parametrize("module", [tables, tensors])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from kernelgen import emit, targets
 from support.c_fixtures import C_PROGRAMS, STRICT, run
 from support.c_inputs import ROOT
 from support.dist_c import page_commands, page_files, page_outputs, shell, unpacked
-from kernelgen import emit, targets
 from support.tools import needs
 
 FAMILY = platform.machine()

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import atlas12288 as atlas
 from atlas12288._files import FileError
-from atlas12288.manifest._sources import rules as rules_module
+from atlas12288.manifest._sources import selection as selection_module
 from atlas12288.manifest._sources.gitignore import Matcher, Rule
-from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._statement import Options
 from support.tools import needs
 
@@ -153,7 +153,7 @@ def test_rules_and_paths_that_would_take_too_long_are_one_error_with_both_counts
 ) -> None:
     for number in range(100):
         (tmp_path / f"name{number}").touch()
-    monkeypatch.setattr(rules_module, "STEPS_MOST", 10_000)
+    monkeypatch.setattr(selection_module, "STEPS_MOST", 10_000)
     with pytest.raises(FileError, match=r"^\d+ paths and 50 rules are too many: .* 10,000 steps$"):
         atlas.Manifest.generate(tmp_path, exclude=[f"*a{number}*b" for number in range(50)])
     entries = atlas.Manifest.generate(tmp_path).entries
@@ -175,11 +175,11 @@ def test_rules_and_paths_that_would_take_too_long_are_one_error_with_both_counts
 )
 def test_more_than_the_bounds_is_refused(exclude: list[str], reason: str) -> None:
     with pytest.raises(ValueError, match=f"^exclude has .*{reason}"):
-        Rules(exclude)
+        Selection(exclude)
 
 
 def test_what_rules_left_out_is_counted_by_rule() -> None:
-    rules = Rules(["*.log", "!keep.log", "/cache/"])
+    rules = Selection(["*.log", "!keep.log", "/cache/"])
     for path, folder in ((b"x.log", False), (b"keep.log", False), (b"cache", True), (b"y", False)):
         rules.excludes(path, folder)
     assert [(each.rule, each.paths) for each in rules.excluded_by] == [("*.log", 1), ("/cache/", 1)]

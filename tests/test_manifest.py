@@ -4,6 +4,8 @@
 import hashlib
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
+import atlas12288.manifest
 from atlas12288.manifest._entries import Entry
 from atlas12288.manifest._statement import Options
 from support import rfc9162
@@ -379,3 +382,52 @@ def test_the_package_has_it_without_importing_it_first() -> None:
         assert getattr(atlas, name).__name__ == name
     with pytest.raises(AttributeError, match="module 'atlas12288' has no attribute 'Manifests'"):
         atlas.Manifests  # type: ignore[attr-defined] # noqa: B018
+
+
+# The database belongs to those who make manifests: a verifier may have a Python without it.
+WITHOUT_SQLITE = """
+import sys
+sys.modules["sqlite3"] = sys.modules["_sqlite3"] = None
+from atlas12288._cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_manifest_is_verified_where_there_is_no_sqlite(tmp_path: Path) -> None:
+    data, manifest = tmp_path / "data", tmp_path / "data.atlas.json"
+    data.mkdir()
+    (data / "a").write_bytes(b"one")
+    atlas.Manifest.generate(data, output=manifest)
+    command = (sys.executable, "-c", WITHOUT_SQLITE, "verify", str(manifest), str(data))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    (data / "a").write_bytes(b"two")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "a: changed" in done.stdout
+
+
+def test_to_read_and_verify_a_manifest_loads_no_database(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"one")
+    program = (
+        "import sys, atlas12288\n"
+        "manifest = atlas12288.Manifest.from_json(sys.stdin.read())\n"
+        "manifest.verify(sys.argv[1]).raise_unless_holds()\n"
+        "assert 'sqlite3' not in sys.modules, 'sqlite3 was imported'\n"
+    )
+    subprocess.run(
+        (sys.executable, "-c", program, str(tmp_path)),
+        input=atlas.Manifest.generate(tmp_path).to_json(),
+        text=True,
+        check=True,
+    )
+
+
+def test_the_names_of_manifests_are_exported_in_one_place() -> None:
+    package = atlas12288.manifest
+    for name in package.__all__:
+        assert getattr(package, name).__name__ == name
+        assert name in dir(package)
+    assert package.Manifest is atlas.Manifest
+    with pytest.raises(AttributeError, match="has no attribute 'api'"):
+        _ = package.api  # type: ignore[attr-defined]

@@ -24,11 +24,12 @@ from atlas12288 import WitnessStream
 from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._entries import DIGESTS
-from atlas12288.manifest._generate import generate_manifest, options_of
+from atlas12288.manifest._generate import generate_manifest, read_options
 from atlas12288.manifest._hashing import cluster, engine
 from atlas12288.manifest._hashing.engine import Checkpoint, Digests
+from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
-from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found
 from support.strategies import noise
 
@@ -71,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def found_in(folder: Path) -> list[Found]:
-    return list(Folder(folder).list(Rules(), lambda *problem: pytest.fail(str(problem))))
+    return list(Folder(folder).list(Selection(), lambda *problem: pytest.fail(str(problem))))
 
 
 class Leaves:
@@ -211,7 +212,7 @@ def test_a_run_that_was_stopped_goes_on_here_or_there_to_the_same_manifest(
     client: Client, folder: Path, tmp_path: Path, flat: bool, after: int
 ) -> None:
     source = Folder(folder)
-    options = options_of(source, tree=True, flat=flat)
+    options = read_options(source, tree=True, flat=flat)
     files = {name: str(tmp_path / name) for name in ("output", "leaves", "state")}
 
     whole = {name: str(tmp_path / f"whole {name}") for name in ("output", "leaves")}
@@ -225,10 +226,12 @@ def test_a_run_that_was_stopped_goes_on_here_or_there_to_the_same_manifest(
             if count > after * BLOCK_BYTES:
                 raise InterruptedError
 
+        listener = FunctionListener(advance=stop)
         with pytest.raises(InterruptedError):
-            generate_manifest(source, options, **files, client=clients[0], advance=stop)
+            generate_manifest(source, options, **files, client=clients[0], listener=listener)
         read: list[int] = []
-        generate_manifest(source, options, **files, client=clients[1], advance=read.append)
+        listener = FunctionListener(advance=read.append)
+        generate_manifest(source, options, **files, client=clients[1], listener=listener)
         # A chain is known in its order; of other runs a later one may have come first.
         assert not flat or sum(read) < sum(found.size for found in found_in(folder))
         for name, made_whole in whole.items():

@@ -11,7 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,15 @@ import atlas12288 as atlas
 from atlas12288._files import FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._entries import DIGESTS
-from atlas12288.manifest._generate import Outcome, generate_manifest, options_of
+from atlas12288.manifest._generate import Outcome, generate_manifest, read_options
 from atlas12288.manifest._hashing import cluster
 from atlas12288.manifest._hashing.engine import Digests, hash_files
+from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources import descriptors, folder
 from atlas12288.manifest._sources.descriptors import OPEN_MOST, Below
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.links import Links, leads_out
-from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Reader
 from support.strategies import noise
 
@@ -40,14 +41,17 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
-def read_all(source: Folder, symlinks: str = "record") -> dict[bytes, bytes | str]:
+def read_all(
+    source: Folder, symlinks: str = "record", paths: Sequence[bytes] = ()
+) -> dict[bytes, bytes | str]:
     """The digest of each file, or why there is none."""
     found: dict[bytes, bytes | str] = {}
 
     def problem(path: bytes, reason: str) -> None:
         found[path] = reason
 
-    founds = [each for each in source.list(Rules(symlinks=symlinks), problem) if not each.target]
+    selection = Selection(symlinks=symlinks, paths=paths)
+    founds = [each for each in source.list(selection, problem) if not each.target]
     for each, result in hash_files(source, founds, FLAT, threads=1):
         if isinstance(result, Digests):
             assert result.sha256 is not None
@@ -142,7 +146,7 @@ def test_a_link_put_in_the_place_of_anything_at_any_moment_is_not_followed(
         rename(prey.put_aside / name, place)
         rename(place.with_name("third"), prey.put_aside / name)
 
-    read_all(Folder(prey.folder, paths), symlinks)
+    read_all(Folder(prey.folder), symlinks, paths)
     calls, read = hooked.count, 0
     assert calls > 20
     for undone in (2, 10**6):
@@ -155,8 +159,8 @@ def test_a_link_put_in_the_place_of_anything_at_any_moment_is_not_followed(
                     swapped[0] += 1
 
             hooked.before = before
-            source = Folder(prey.folder, paths)
-            found = read_all(source, symlinks)
+            source = Folder(prey.folder)
+            found = read_all(source, symlinks, paths)
             hooked.before = lambda _: None
             if swapped[0] % 2:
                 swap()
@@ -207,7 +211,7 @@ def test_a_race_is_never_won(prey: Prey, symlinks: str, paths: tuple[bytes, ...]
     """50 tries, and more only while the other process leaves nothing in its place."""
     read = tries = 0
     while tries < 50 or (read == 0 and tries < 20_000):
-        read += prey.check(read_all(Folder(prey.folder, paths), symlinks))
+        read += prey.check(read_all(Folder(prey.folder), symlinks, paths))
         tries += 1
     assert read > 0
 
@@ -221,10 +225,10 @@ def test_a_refused_call_is_a_problem_and_no_reason_to_go_by_names(
     paths: tuple[bytes, ...],
     error: str,
 ) -> None:
-    right = read_all(Folder(prey.folder, paths), symlinks)
+    right = read_all(Folder(prey.folder), symlinks, paths)
     number = getattr(errno, error)
     hooked = Hooked(monkeypatch)
-    read_all(Folder(prey.folder, paths), symlinks)
+    read_all(Folder(prey.folder), symlinks, paths)
     for at in range(1, hooked.count + 1):
         for lasts in (1, 10**6):
             hooked.count = 0
@@ -235,7 +239,7 @@ def test_a_refused_call_is_a_problem_and_no_reason_to_go_by_names(
 
             hooked.before = before
             try:
-                found = read_all(Folder(prey.folder, paths), symlinks)
+                found = read_all(Folder(prey.folder), symlinks, paths)
             except FileError:
                 continue
             finally:
@@ -381,7 +385,7 @@ def test_a_file_that_holds_more_than_its_size_says_is_refused(
     """As those of /proc do, and files of mounts whose storage does not say their size."""
     (tmp_path / "file").write_bytes(noise(size + 1))
     source = Folder(tmp_path)
-    (found,) = source.list(Rules(), pytest.fail)
+    (found,) = source.list(Selection(), pytest.fail)
     found = found._replace(size=size)
     lying(monkeypatch, lambda status: {"st_size": size})
     reason = f"changed while it was read: it had {size} bytes, and there are more"
@@ -462,7 +466,7 @@ def test_the_parts_of_a_file_are_of_one_content(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(noise(3 * BLOCK_BYTES))
     source = Folder(tmp_path)
-    (found,) = source.list(Rules(), pytest.fail)
+    (found,) = source.list(Selection(), pytest.fail)
     checkpoints: list[Any] = []
     for _ in hash_files(source, [found], FLAT, progress=lambda *each: checkpoints.append(each[1])):
         pass
@@ -497,10 +501,10 @@ class Runs:
         choices = {key: options.pop(key) for key in ("symlinks",) if key in options}
         return generate_manifest(
             source,
-            options_of(source, **choices),
+            read_options(source, **choices),
             str(self.output),
             state=str(self.output.with_suffix(".state")),
-            problem=lambda *problem: pytest.fail(str(problem)),
+            listener=FunctionListener(problem=lambda *problem: pytest.fail(str(problem))),
             **options,
         )
 
@@ -664,8 +668,8 @@ def test_links_to_links_to_folders_may_be_deeper_than_python_calls(tmp_path: Pat
         (tmp_path / f"{level}" / "n").symlink_to(f"../{level + 1}")
     (tmp_path / f"{levels}").mkdir()
     (tmp_path / f"{levels}" / "file").write_bytes(b"1")
-    source = Folder(tmp_path, [b"0"])
-    (found,) = source.list(Rules(symlinks="follow"), pytest.fail)
+    selection = Selection(symlinks="follow", paths=[b"0"])
+    (found,) = Folder(tmp_path).list(selection, pytest.fail)
     assert found.path == b"0/" + b"n/" * levels + b"file"
 
 
@@ -738,7 +742,7 @@ def test_links_below_another_folder_lead_no_further(cache: Cache, tmp_path: Path
     (cache.folder / "beside").symlink_to("../../blobs/../../secret")
     source = Folder(cache.folder)
     problems: dict[bytes, str] = {}
-    rules = Rules(symlinks="follow", links_below=("../../blobs",))
+    rules = Selection(symlinks="follow", links_below=("../../blobs",))
     found = {each.path for each in source.list(rules, problems.__setitem__)}
     assert found == {b"absolute", b"model", b"sub/model"}
     assert all(reason.endswith("out of the folder") for reason in problems.values())
@@ -788,7 +792,7 @@ def test_another_process_reads_the_same_folder(
     (cache.folder / "file").write_bytes(b"1")
     monkeypatch.chdir(cache.folder)
     source = Folder(".")
-    rules = Rules(symlinks=symlinks, links_below=("../../blobs",))
+    rules = Selection(symlinks=symlinks, links_below=("../../blobs",))
     founds = [each for each in source.list(rules, pytest.fail) if not each.target]
     assert len(founds) == (1 if symlinks == "record" else 4)
     form = pickle.dumps(source)
@@ -803,7 +807,7 @@ def test_another_process_reads_the_same_folder(
 def test_another_process_reads_no_other_folder(prey: Prey, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor through a link in its place, nor another folder of the same machine."""
     source = Folder(prey.folder)
-    founds = [each for each in source.list(Rules(), pytest.fail) if not each.target]
+    founds = [each for each in source.list(Selection(), pytest.fail) if not each.target]
     form = pickle.dumps(source)
     prey.folder.rename(prey.folder.with_name("aside"))
     shutil.copytree(prey.folder.with_name("aside"), prey.folder, symlinks=True)
@@ -835,7 +839,7 @@ def test_many_threads_open_files_of_many_folders_rightly(
             noise(40_000, index)
         ).digest()
     source = Folder(tmp_path)
-    founds = list(source.list(Rules(), pytest.fail))
+    founds = list(source.list(Selection(), pytest.fail))
     random.Random(1).shuffle(founds)
     results = hash_files(source, founds, FLAT, threads=8)
     found = {each.path: result.sha256 for each, result in results if isinstance(result, Digests)}

@@ -28,12 +28,13 @@ from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest import _store as store
 from atlas12288.manifest._beside import paths_in, state_name
 from atlas12288.manifest._entries import DIGESTS
-from atlas12288.manifest._generate import Outcome, generate_manifest, options_of
+from atlas12288.manifest._generate import Outcome, generate_manifest, read_options
 from atlas12288.manifest._hashing import engine
 from atlas12288.manifest._hashing.engine import Checkpoint, Digests, hash_files
+from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources import folder
 from atlas12288.manifest._sources.folder import Folder
-from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Problem
 from support import manifest_runs
 from support.manifest_runs import KILLED, Disturbed
@@ -62,7 +63,7 @@ def fill(folder: Path, sizes: tuple[int, ...]) -> dict[bytes, bytes]:
 
 
 def founds_of(source: Folder) -> list[Found]:
-    return list(source.list(Rules(), fail))
+    return list(source.list(Selection(), fail))
 
 
 def fail(path: bytes, reason: str) -> None:
@@ -124,7 +125,7 @@ class Shuffled(Folder):
 
     seed = 0
 
-    def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def list(self, rules: Selection, problem: Problem) -> Iterator[Found]:
         founds = sorted(super().list(rules, problem))
         random.Random(self.seed).shuffle(founds)
         return iter(founds)
@@ -139,7 +140,7 @@ def test_order_of_listing_and_threads_do_not_change_a_byte(tmp_path: Path) -> No
         source = Shuffled(tmp_path / "data")
         source.seed = seed
         output, leaves = tmp_path / "m.json", tmp_path / "m.leaves"
-        options = options_of(source, tree=True)
+        options = read_options(source, tree=True)
         generate_manifest(source, options, str(output), leaves=str(leaves), threads=threads)
         seen.add((output.read_bytes(), leaves.read_bytes()))
     assert len(seen) == 1
@@ -302,8 +303,10 @@ def generate(folder: Path, output: Path, **arguments: object) -> tuple[Outcome, 
     chosen = {
         name: arguments.pop(name) for name in ("symlinks", "exclude", "paths") if name in arguments
     }
-    options = options_of(source, tree=True, **chosen)  # type: ignore[arg-type]
-    outcome = generate_manifest(source, options, str(output), problem=problem, **arguments)  # type: ignore[arg-type]
+    options = read_options(source, tree=True, **chosen)  # type: ignore[arg-type]
+    told = {name: arguments.pop(name, None) for name in ("advance", "note")}
+    listener = FunctionListener(problem=problem, **told)  # type: ignore[arg-type]
+    outcome = generate_manifest(source, options, str(output), listener=listener, **arguments)  # type: ignore[arg-type]
     assert outcome.errors == len(problems)
     assert output.exists() or problems
     return outcome, problems
@@ -1035,7 +1038,7 @@ def test_an_update_with_other_rules_reads_only_what_they_let_in(
         ({"exclude": ["/0", "/d1/"]}, everything - 2, 0),
         ({}, everything - 2, 2),
         ({"symlinks": "follow"}, everything, 1),
-        ({"paths": [b"d1", b"huge"], "source": Folder(data, [b"d1", b"huge"])}, 2, 0),
+        ({"paths": [b"d1", b"huge"], "source": Folder(data)}, 2, 0),
         ({}, 2, everything - 2),
     ):
         outcome = stopped.run(update=True, **options)
@@ -1113,7 +1116,7 @@ def test_a_second_run_on_the_same_state_is_refused(data: Path, output: Path) -> 
         ):
             generate(data, output, state=state)
         code = (
-            "import sys; from atlas12288.manifest._states import open_state;"
+            "import sys; from atlas12288.manifest._kept_states import open_state;"
             " open_state(sys.argv[1], None)"
         )
         done = subprocess.run((sys.executable, "-c", code, state), capture_output=True, check=False)
@@ -1281,12 +1284,12 @@ MEMORY = """
 import sys
 import atlas12288.manifest._manifest
 from atlas12288.manifest._sources.folder import Folder
-from atlas12288.manifest._generate import generate_manifest, options_of
+from atlas12288.manifest._generate import generate_manifest, read_options
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 before = peak()
 source = Folder(sys.argv[1])
-generate_manifest(source, options_of(source, tree=True), sys.argv[2], leaves=sys.argv[2] + "l",
+generate_manifest(source, read_options(source, tree=True), sys.argv[2], leaves=sys.argv[2] + "l",
                   state=sys.argv[2] + "s", threads=2)
 print(peak() - before)
 """

@@ -25,12 +25,12 @@ from atlas12288 import WitnessError
 from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._entries import DIGESTS
-from atlas12288.manifest._generate import generate_manifest, options_of
+from atlas12288.manifest._generate import generate_manifest, read_options
 from atlas12288.manifest._hashing.engine import Digests, hash_files
 from atlas12288.manifest._sources import remote, storages
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.remote import RemoteFolder
-from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Source
 from atlas12288.manifest._sources.storages import Storage
 from support.strategies import noise
@@ -65,10 +65,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def listed(source: Source, rules: Rules | None = None) -> tuple[dict[str, Found], dict[str, str]]:
+def listed(
+    source: Source, rules: Selection | None = None
+) -> tuple[dict[str, Found], dict[str, str]]:
     problems: dict[str, str] = {}
     founds = source.list(
-        rules or Rules(), lambda path, reason: problems.update({path.decode(): reason})
+        rules or Selection(), lambda path, reason: problems.update({path.decode(): reason})
     )
     return {found.path.decode(): found for found in founds}, problems
 
@@ -109,7 +111,7 @@ def test_the_manifest_of_a_url_is_that_of_a_folder(
 ) -> None:
     manifests = []
     for source in (Folder(folder), RemoteFolder("memory://data")):
-        options = options_of(source, tree=True)
+        options = read_options(source, tree=True)
         output, leaves = tmp_path / "out.atlas.json", tmp_path / "out.atlas.leaves"
         generate_manifest(source, options, str(output), leaves=str(leaves))
         manifests.append((output.read_bytes(), leaves.read_bytes()))
@@ -124,14 +126,14 @@ def test_a_url_of_one_object_lists_it_alone(memory: MemoryFileSystem) -> None:
 
 
 def test_paths_are_listed_alone(memory: MemoryFileSystem) -> None:
-    source = RemoteFolder("memory://data", paths=(b"deep", b"a.bin", b"none"))
-    founds, problems = listed(source)
+    source = RemoteFolder("memory://data")
+    founds, problems = listed(source, Selection(paths=(b"deep", b"a.bin", b"none")))
     assert set(founds) == {"deep/er/b", "deep/large", "a.bin"}
     assert problems == {"none": "No such file or directory"}
     with pytest.raises(WitnessError, match=r"path is '\.\./x', must be relative"):
-        RemoteFolder("memory://data", paths=(b"../x",))
+        Selection(paths=(b"../x",))
     with pytest.raises(FileError, match="is not a folder"):
-        RemoteFolder("memory://data/a.bin", paths=(b"x",))
+        listed(RemoteFolder("memory://data/a.bin"), Selection(paths=(b"x",)))
 
 
 @pytest.mark.parametrize("name", ["a//b", "../x", "./x", "b/../c", "nul\0", "deep/er/../../x"])
@@ -146,16 +148,17 @@ def test_keys_that_are_no_paths_are_problems(memory: MemoryFileSystem, name: str
 
 def test_rules_leave_out_files_and_folders(memory: MemoryFileSystem) -> None:
     for rules, expected in (
-        (Rules(exclude=["deep/er/"]), set(FILES) - {"deep/er/b"}),
-        (Rules(exclude=["/deep"]), {"a.bin", "empty", "with space?#%41é"}),
-        (Rules(exclude=["*.bin"]), set(FILES) - {"a.bin"}),
+        (Selection(exclude=["deep/er/"]), set(FILES) - {"deep/er/b"}),
+        (Selection(exclude=["/deep"]), {"a.bin", "empty", "with space?#%41é"}),
+        (Selection(exclude=["*.bin"]), set(FILES) - {"a.bin"}),
     ):
         assert set(listed(RemoteFolder("memory://data"), rules)[0]) == expected
 
 
 def test_rules_leave_out_paths_that_are_named_too(memory: MemoryFileSystem) -> None:
-    source = RemoteFolder("memory://data", (b"deep/er", b"deep/large", b"a.bin", b"empty"))
-    rules = Rules(exclude=["/deep/", "*.bin"])
+    source = RemoteFolder("memory://data")
+    paths = (b"deep/er", b"deep/large", b"a.bin", b"empty")
+    rules = Selection(exclude=["/deep/", "*.bin"], paths=paths)
     assert (set(listed(source, rules)[0]), rules.left_out) == (
         {"empty"},
         [b"deep/er", b"deep/large", b"a.bin"],
@@ -169,7 +172,7 @@ def test_links_are_recorded_and_never_followed(folder: Path) -> None:
     assert problems == {}
     assert founds["link"].target == b"deep"
     for policy in ("error", "follow"):
-        founds, problems = listed(source, Rules(symlinks=policy))
+        founds, problems = listed(source, Selection(symlinks=policy))
         assert set(founds) == set(FILES)
         assert problems == {
             "link": "is a symbolic link, and those of remote storage are not followed"
@@ -408,12 +411,12 @@ def test_a_page_of_html_is_no_file_of_rules(memory: MemoryFileSystem) -> None:
     source = RemoteFolder("memory://data")
     for page in (b"<!DOCTYPE html>\n*", b"\xef\xbb\xbf\n <html lang=en>\n*", b"<HTML>"):
         memory.pipe_file("/data/.atlasignore", page)
-        assert options_of(source).exclude == ()
+        assert read_options(source).exclude == ()
     memory.pipe_file("/data/.atlasignore", b"# <html>\n*.html\n")
-    assert options_of(source).exclude == ("*.html",)
+    assert read_options(source).exclude == ("*.html",)
     memory.pipe_file("/data/.atlasignore", bytes(remote.SMALL_MOST_BYTES + 1))
     with pytest.raises(FileError, match=r"^\.atlasignore: has more than 1,048,576 bytes$"):
-        options_of(source)
+        read_options(source)
 
 
 def test_a_listing_without_end_ends(
@@ -432,7 +435,7 @@ def test_a_listing_without_end_ends(
     monkeypatch.setattr(remote, "PATH_MOST", 20)
     problems = Counter[str]()
     with pytest.raises(FileError, match=r"^has more than 500 folders, the last one '"):
-        list(source.list(Rules(), lambda path, reason: problems.update([reason])))
+        list(source.list(Selection(), lambda path, reason: problems.update([reason])))
     assert count == 500
     assert set(problems) == {"is a path of 21 bytes, must have at most 20"}
 
@@ -480,7 +483,7 @@ def test_a_kind_of_url_that_nobody_knows() -> None:
 def test_a_source_can_be_pickled_and_asks_nothing_when_it_comes_back(
     memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = RemoteFolder("memory://data", paths=(b"deep",))
+    source = RemoteFolder("memory://data")
     found = listed(source)[0]["deep/large"]
     form = pickle.dumps(source)
     monkeypatch.setattr(MemoryFileSystem, "info", lambda *_: pytest.fail("asked"))

@@ -25,10 +25,11 @@ import atlas12288 as atlas
 from atlas12288._files import FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest import _generate as generate
-from atlas12288.manifest import _states as states
+from atlas12288.manifest import _state_folder as state_folder
 from atlas12288.manifest import _store as store
-from atlas12288.manifest._state import _MAGIC, Begun, Finished, State, _frame, _to_json
-from atlas12288.manifest._states import DAYS_KEPT, machine, open_state, state_file
+from atlas12288.manifest._kept_states import DAYS_KEPT, open_state
+from atlas12288.manifest._state_file import _MAGIC, Begun, Finished, State, _frame, _to_json
+from atlas12288.manifest._state_folder import machine, state_file
 from support.strategies import noise
 
 DAY_S = 24 * 60 * 60
@@ -150,7 +151,7 @@ def test_the_state_of_another_machine_is_none(
     place = tmp_path / "kept"
     runs.stop(state=place)
     name = state_file(str(runs.output))
-    monkeypatch.setattr(states, "machine", lambda: "another")
+    monkeypatch.setattr(state_folder, "machine", lambda: "another")
     monkeypatch.setattr(generate, "machine", lambda: "another")
     assert state_file(str(runs.output)) != name
     runs.run(state=place)

@@ -27,9 +27,10 @@ from atlas12288._tree_files import Run
 from atlas12288.manifest._beside import outputs_in
 from atlas12288.manifest._differences import Difference
 from atlas12288.manifest._entries import DIGESTS, Entry
+from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._ranges import RANGES_MOST
 from atlas12288.manifest._sources.folder import Folder
-from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Problem, Reader
 from atlas12288.manifest._statement import Options
 from atlas12288.manifest._verify import verify_manifest
@@ -183,7 +184,8 @@ def test_every_kind_of_difference_by_name_in_order_of_path(root: Path) -> None:
     (root / "z").unlink()
     (root / "z").symlink_to("b")
     seen: list[Difference] = []
-    report = verify_manifest(manifest_of(SMALL), Folder(root), on_difference=seen.append)
+    listener = FunctionListener(difference=seen.append)
+    report = verify_manifest(manifest_of(SMALL), Folder(root), listener=listener)
     assert not report.holds
     assert [(each.path, each.kind) for each in report.differences] == [
         (b"0", "added"),
@@ -389,7 +391,9 @@ def test_any_damage_of_any_folder_is_reported_exactly(
             Folder(root),
             leaves=side,
             threads=data.draw(st.integers(1, 3)),
-            on_run=lambda path, run: runs.setdefault(path, []).append(run),
+            listener=FunctionListener(
+                differing=lambda path, run: runs.setdefault(path, []).append(run)
+            ),
         )
         assert without_reasons(report.differences) == expected(before, after, digests, leaves)
         assert (report.leaves_error, report.complete) == (None, True)
@@ -591,7 +595,7 @@ def test_leaves_are_left_out_where_they_are_those_of_the_manifest(root: Path) ->
 def test_only_the_paths_of_the_manifest_are_listed(root: Path) -> None:
     make(root, {b"a": b"1", b"d/e": b"2", b"other": b"3", b"d/new": b"4"})
     manifest = manifest_of({b"a": b"1", b"d/e": b"2"}, paths=("a", "d"))
-    report = verify_manifest(manifest, Folder(root, [b"a", b"d"]))
+    report = verify_manifest(manifest, Folder(root))
     assert [(each.path, each.kind) for each in report.differences] == [(b"d/new", "added")]
 
 
@@ -599,7 +603,7 @@ def test_only_the_paths_of_the_manifest_are_listed(root: Path) -> None:
 def test_a_path_of_the_manifest_that_is_gone_is_missing(root: Path, there: bytes) -> None:
     make(root, {there: b"x"})
     manifest = manifest_of({b"a": b"1", b"d/e": b"2"}, paths=("a", "d/e"))
-    report = verify_manifest(manifest, Folder(root, [b"a", b"d/e"]))
+    report = verify_manifest(manifest, Folder(root))
     assert [(each.path, each.kind) for each in report.differences] == [
         (b"a", "missing"),
         (b"d/e", "missing"),
@@ -621,7 +625,7 @@ def test_large_files_give_their_first_ranges_and_count_the_others(root: Path) ->
             manifest_of(tree, TREE),
             Folder(root),
             leaves=leaves,
-            on_run=lambda _, run: runs.append(run),
+            listener=FunctionListener(differing=lambda _, run: runs.append(run)),
         )
     (difference,) = report.differences
     assert difference.ranges is not None
@@ -685,7 +689,7 @@ class Stage:
     def name(self) -> str:
         return self._folder.name
 
-    def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def list(self, rules: Selection, problem: Problem) -> Iterator[Found]:
         # The other way round: no order is promised.
         return iter(sorted(self._folder.list(rules, problem), reverse=True))
 
@@ -773,7 +777,7 @@ def test_a_folder_that_cannot_be_listed_makes_its_files_unreadable(root: Path) -
     make(root, tree)
 
     class Closed(Folder):
-        def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+        def list(self, rules: Selection, problem: Problem) -> Iterator[Found]:
             problem(b"d", "Permission denied")
             return (found for found in super().list(rules, problem) if found.path == b"a")
 
@@ -807,7 +811,7 @@ def test_a_difference_is_told_as_soon_as_all_before_it_are_known(root: Path) -> 
         manifest_of(tree),
         Stage(Folder(root), reading),
         threads=4,  # two of them wait
-        on_difference=lambda difference: told.append(difference.path),
+        listener=FunctionListener(difference=lambda difference: told.append(difference.path)),
     )
     assert early[0] == [b"0", b"a", b"aa"]
     assert told == [b"0", b"a", b"aa", b"c", b"d"]
@@ -842,7 +846,7 @@ def test_fail_fast_ends_within_a_large_file(root: Path) -> None:
             leaves=leaves,
             fail_fast=True,
             threads=2,
-            advance=counts.append,
+            listener=FunctionListener(advance=counts.append),
         )
     (difference,) = report.differences
     assert difference.ranges is not None
@@ -857,7 +861,8 @@ def test_the_bytes_that_will_be_read_are_told_and_read(root: Path) -> None:
     (root / "a").write_bytes(b"longer than before")  # not read: without leaves the size says it
     will: list[int] = []
     counts: list[int] = []
-    verify_manifest(manifest_of(SMALL), Folder(root), expect=will.append, advance=counts.append)
+    listener = FunctionListener(expect=will.append, advance=counts.append)
+    verify_manifest(manifest_of(SMALL), Folder(root), listener=listener)
     assert will == [6]
     assert sum(counts) == 6
 
@@ -878,9 +883,10 @@ def test_no_thread_and_no_descriptor_is_left(root: Path) -> None:
         return set(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
     before = threading.active_count(), len(open_files())
-    for options in ({"fail_fast": True}, {"on_difference": crash}, {}):
+    crashing: dict[str, Any] = {"listener": FunctionListener(difference=crash)}
+    for options in ({"fail_fast": True}, crashing, {}):
         expectation: AbstractContextManager[object] = contextlib.nullcontext()
-        if "on_difference" in options:
+        if options is crashing:
             expectation = pytest.raises(CrashError)
         with expectation:
             verify_manifest(manifest_of(tree), Folder(root), threads=3, **options)

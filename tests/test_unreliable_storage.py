@@ -22,7 +22,7 @@ from atlas12288.manifest._hashing import engine
 from atlas12288.manifest._hashing.engine import hash_files
 from atlas12288.manifest._sources import remote_readers, storages
 from atlas12288.manifest._sources.remote import RemoteFolder
-from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.selection import Selection
 from support import unreliable
 from support.unreliable import BLOCK, IDENTITIES, World
 
@@ -96,7 +96,7 @@ def run(seeds: range, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         try:
             source = RemoteFolder(unreliable.url(world), world=world)
             # Not a whole manifest: one file that cannot be read would hide what became of others.
-            founds = list(source.list(Rules(), lambda *_: seen.update(["errors"])))
+            founds = list(source.list(Selection(), lambda *_: seen.update(["errors"])))
         except FileError:
             seen["errors"] += 1
             continue

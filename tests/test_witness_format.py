@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/witness-format.md: its example runs, and its tables are what the code does."""
+"""docs/witness-format.md: its tables are what the code does."""
 
-import doctest
 import re
 from pathlib import Path
 
@@ -15,13 +14,6 @@ def keys_of_table(type_name: str) -> list[str]:
     table = next(part for part in TEXT.split("\n\n") if f'`"{type_name}"`' in part)
     first_cells = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
     return re.findall(r"`(\w+)`", " ".join(first_cells))
-
-
-def test_the_worked_example() -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
-    example = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "format", None, 0)
-    assert len(example.examples) > 15
-    assert doctest.DocTestRunner().run(example).failed == 0
 
 
 def test_the_tables_have_the_keys_in_their_order() -> None:

@@ -20,7 +20,7 @@ from atlas12288.manifest._hashing import cluster, engine
 from atlas12288.manifest._hashing.cluster import RUN_BYTES
 from atlas12288.manifest._hashing.engine import Digests
 from atlas12288.manifest._sources.folder import Folder
-from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found
 from support.strategies import noise
 
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def founds(folder: Path) -> list[Found]:
-    found = list(Folder(folder).list(Rules(), lambda *problem: pytest.fail(str(problem))))
+    found = list(Folder(folder).list(Selection(), lambda *problem: pytest.fail(str(problem))))
     return sorted(found, key=lambda found: -found.size)
 
 

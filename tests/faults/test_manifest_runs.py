@@ -78,10 +78,10 @@ RUN = """
 import sys
 from atlas12288._files import FileError
 from atlas12288.manifest._sources.folder import Folder
-from atlas12288.manifest._generate import generate_manifest, options_of
+from atlas12288.manifest._generate import generate_manifest, read_options
 source = Folder(sys.argv[1])
 try:
-    generate_manifest(source, options_of(source, tree=True), sys.argv[2], state=sys.argv[3],
+    generate_manifest(source, read_options(source, tree=True), sys.argv[2], state=sys.argv[3],
                       leaves=sys.argv[2] + ".leaves")
 except FileError as error:
     print(error)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.tools import require
 
+from kernelgen import targets
 from support.c_fixtures import run
 from support.dist_c import (
     meson_path,
@@ -19,7 +19,7 @@ from support.dist_c import (
     unpacked,
     without_python,
 )
-from kernelgen import targets
+from support.tools import require
 
 
 @pytest.fixture(scope="module")

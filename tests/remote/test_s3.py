@@ -19,7 +19,7 @@ from atlas12288._cli.manifests import amount
 from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._sources.remote import RemoteFolder
-from atlas12288.manifest._sources.rules import Rules
+from atlas12288.manifest._sources.selection import Selection
 from support import commandline
 from support.commandline import DOES_NOT_HOLD, HOLDS
 from support.strategies import noise
@@ -168,7 +168,7 @@ def test_a_listing_of_several_pages_has_each_object_once(
     founds, problems = listed(source)
     assert (sorted(f"many/{path}" for path in founds), problems) == (sorted(names), {})
     assert len(failures.requests) == 4
-    founds, _ = listed(source, Rules(exclude=["/2/", "1[0-9]"]))
+    founds, _ = listed(source, Selection(exclude=["/2/", "1[0-9]"]))
     assert len(founds) == 35 - 20
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-
 from support.c_inputs import ROOT, vector_rows
 
 C_PROGRAMS = ROOT / "tests" / "c"

@@ -11,7 +11,8 @@ from pathlib import Path
 from threading import Lock
 
 from atlas12288.manifest import _store as store
-from atlas12288.manifest._generate import generate_manifest, options_of
+from atlas12288.manifest._generate import generate_manifest, read_options
+from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.source import Found, Reader
 
@@ -83,12 +84,12 @@ def main(folder: str, output: str, reads: str, flat: str) -> None:
     source = Disturbed(Path(folder), read=before_read)
     outcome = generate_manifest(
         source,
-        options_of(source, tree=True, flat=flat == "1"),
+        read_options(source, tree=True, flat=flat == "1"),
         output,
         leaves=f"{output}.leaves",
         state=f"{output}.state",
         threads=2,
-        advance=advance,
+        listener=FunctionListener(advance=advance),
     )
     assert outcome.errors == 0
     print(read)

@@ -29,6 +29,7 @@ COULD_NOT_CHECK: Final = 2
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
 
 PROGRESS_AFTER_S: Final = 1.0
+_TOLD_EVERY: Final = 100  # files, while they are listed
 RANGES_SHOWN: Final = 20
 # Fields that hold words. Every other text is a name, which may hold any bytes.
 _WORDS: Final = ("error", "reason")
@@ -143,9 +144,10 @@ class Report:
         """`count` more bytes were read; any thread may say so."""
         self._bar.advance(count)
 
-    def listed(self, files: int) -> None:
-        """So many files were found so far; what is read is not known yet."""
-        self._bar.listed(files)
+    def listed(self, count: int) -> None:
+        """Show that `count` files were listed so far; how much will be read is not known yet."""
+        if count % _TOLD_EVERY == 0:
+            self._bar.listed(count)
 
     def expect(self, total: int) -> None:
         """All files were found: `total` bytes will be read."""

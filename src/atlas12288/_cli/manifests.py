@@ -4,22 +4,17 @@
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from .._files import STDIN
 from ..manifest._beside import SUFFIX, is_url
-from .console import Report, file_name
+from .console import file_name
 
-if TYPE_CHECKING:
-    from ..manifest._sources.rules import Rules
-    from ..manifest._sources.source import Found, Problem, Source
-
-_TOLD_EVERY: Final = 100  # files, while they are listed
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -133,42 +128,6 @@ def streams() -> frozenset[tuple[int, int]]:
             if stat.S_ISREG(status.st_mode):
                 found.add((status.st_dev, status.st_ino))
     return frozenset(found)
-
-
-def source_at(
-    root: str, paths: tuple[bytes, ...], report: Report, *, allow_cache: bool
-) -> "Source":
-    """The folder or storage; its listing is shown while it goes on. As `api.open_source`."""
-    from ..manifest._manifest import open_source
-
-    return _CountedSource(open_source(root, paths, allow_cache=allow_cache), report)
-
-
-class _CountedSource:
-    """A source that tells the report how many files were found so far."""
-
-    def __init__(self, source: "Source", report: Report) -> None:
-        self._source = source
-        self._report = report
-        self.name = source.name
-        self.open = source.open
-        self.read_small = source.read_small
-        self.readers = getattr(source, "readers", None)
-        self.is_stream = getattr(source, "is_stream", None)
-
-    def list(self, rules: "Rules", problem: "Problem") -> "Iterator[Found]":
-        for count, found in enumerate(self._source.list(rules, problem), 1):
-            if count % _TOLD_EVERY == 0:
-                self._report.listed(count)
-            yield found
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # Another machine has no terminal, and needs only what reads.
-        return _itself, (self._source,)
-
-
-def _itself(source: "Source") -> "Source":
-    return source
 
 
 def amount(count: int) -> str:

@@ -1,2 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """Manifests: the digests of all files of a folder, a bucket or a cluster's storage in one file."""
+
+from typing import TYPE_CHECKING
+
+__all__ = ["Difference", "Entry", "Excluded", "Manifest", "ManifestReport", "Options"]
+
+if TYPE_CHECKING:
+    from ._differences import Difference as Difference
+    from ._differences import ManifestReport as ManifestReport
+    from ._entries import Entry as Entry
+    from ._manifest import Manifest as Manifest
+    from ._sources.selection import Excluded as Excluded
+    from ._statement import Options as Options
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import a name with its first use, so that each module loads only what it needs."""
+        from importlib import import_module
+
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULES[name], __name__), name)
+
+
+_MODULES = {
+    "Difference": "._differences",
+    "Entry": "._entries",
+    "Excluded": "._sources.selection",
+    "Manifest": "._manifest",
+    "ManifestReport": "._differences",
+    "Options": "._statement",
+}
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,7 +11,7 @@ from .._errors import WitnessError
 from .._files import FileError, shown
 from .._tree_files import Run
 from . import _paths
-from ._sources.rules import Excluded
+from ._sources.selection import Excluded
 
 Kind = Literal["changed", "missing", "added", "unreadable"]
 

@@ -9,7 +9,7 @@ the same bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from hashlib import sha256
@@ -20,38 +20,26 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._files import FileError, RegularFile, shown
 from .._outputs import Target, atomic_write_all
 from .._witness import ALGORITHM, TREE_ALGORITHM
+from ._arguments import naming
 from ._beside import Outputs, is_url, outputs_in, state_name
 from ._entries import DIGESTS, Entry
 from ._hashing import engine
+from ._kept_states import Place, moment, open_state
 from ._kinds import WITNESSES, leaves_of
 from ._last_run import last_entries
 from ._leaves_file import LeavesFile, remove_leaves
+from ._listener import SILENT, Listener
 from ._paths import is_text, quoted
 from ._sources.links import leads_out
-from ._sources.rules import IGNORE_FILE, Excluded, Rules, ignore_file_rules, listed
-from ._sources.source import Found, Problem, Source
-from ._state import Begun, Context, Finished, State
+from ._sources.selection import IGNORE_FILE, Excluded, Selection, ignore_file_rules, listed
+from ._sources.source import Found, NoFileError, Source
+from ._state_file import Begun, Context, Finished, State
+from ._state_folder import InUseError, leave_out_states, machine, real_path
 from ._statement import SYMLINKS, Options, bounded, write_statement
-from ._states import InUseError, Place, leave_out_states, machine, moment, open_state, real
 from ._store import KEPT_AFTER_S, Listed, Store
 
 if TYPE_CHECKING:
     from distributed import Client
-
-Note = Callable[[str], object]
-
-
-class NoFileError(FileError):
-    """There is nothing to witness."""
-
-
-@contextmanager
-def naming(what: str, value: str) -> Iterator[None]:
-    """Names the argument in the errors about the file that it is."""
-    try:
-        yield
-    except FileError as error:
-        raise FileError(f"{what} is '{shown(value)}': {error}") from error
 
 
 class Outcome(NamedTuple):
@@ -80,7 +68,7 @@ class Outcome(NamedTuple):
     excluded: tuple[Excluded, ...] = ()
 
 
-def options_of(
+def read_options(
     source: Source,
     *,
     tree: bool = False,
@@ -90,15 +78,17 @@ def options_of(
     paths: Iterable[bytes] = (),
     links_below: Sequence[str] = (),
 ) -> Options:
-    """The options of a new manifest; rules of the folder's own ignore file are before `exclude`.
+    """Return the options of a new manifest; reads the `.atlasignore` of the source.
+
+    The rules in that file come before those of `exclude`.
 
     Args:
-        source: its root may have an `.atlasignore`.
+        source: where the files are.
         tree, flat: which digests each file gets, at least one.
         symlinks: "record", "error" or "follow".
         exclude: rules in the syntax of gitignore.
-        paths: those of the source; none for all of it.
-        links_below: where links may lead besides, as `links.folders_outside` gives it.
+        paths: the files and folders that the manifest is about; all where empty.
+        links_below: where links may lead besides, as `links.folders_outside` returns it.
 
     Raises:
         ValueError: no digest is wanted, or an argument is not as above.
@@ -138,17 +128,14 @@ def generate_manifest(
     ignore_ctime: bool = False,
     threads: int | None = None,
     client: Client | None = None,
-    problem: Problem | None = None,
-    expect: Callable[[int], object] | None = None,
-    advance: Callable[[int], None] | None = None,
-    note: Note | None = None,
+    listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> Outcome:
     """Writes a manifest, whole or not at all, in memory that does not grow with the files.
 
     Args:
-        source: what it is of, made for `options.paths`.
-        options: as `options_of` gives them.
+        source: where the files are.
+        options: which files, and what of them; as `read_options` returns them.
         output: the file to write; it replaces nothing but a manifest or witness file.
         leaves: the sidecar to write beside it; needs tree roots. It replaces nothing but the leaves
             of what is at `output`.
@@ -159,12 +146,9 @@ def generate_manifest(
         ignore_ctime: nor are those of which the ctime alone changed, as by a hard link.
         threads: as for `hash_files`.
         client: a Dask cluster that reads and hashes instead.
-        problem: is told of each path that cannot be listed or read, and why; the others go on.
-        expect: called with the bytes that will be read, when they are known.
-        advance: called with the number of bytes read since its last call.
-        note: is told, in a sentence, what the run knows from one before, or why it knows nothing,
-            which paths of the options a rule leaves out, and how many links lead out of the folder
-            and are not followed.
+        listener: is told how it goes on. Its notes say what the run knows from one before, or why
+            it knows nothing; which paths of the options a rule leaves out; and how many links lead
+            out of the folder and are not followed.
         streams: device and inode of open files that are written meanwhile, and are no part of it.
 
     Returns:
@@ -186,7 +170,7 @@ def generate_manifest(
             if name is not None:
                 with naming(what, name):
                     targets.append(stack.enter_context(Target(name, kind)))
-        run = _Run(source, options, threads, client, problem, expect, advance, note)
+        run = _Run(source, options, threads, client, listener)
         names = [target.name for target in targets]
         store = stack.enter_context(
             run.store(names, output, leaves, state, update, ignore_ctime, streams)
@@ -214,16 +198,13 @@ def generate_entries(
     ignore_ctime: bool = False,
     threads: int | None = None,
     client: Client | None = None,
-    problem: Problem | None = None,
-    expect: Callable[[int], object] | None = None,
-    advance: Callable[[int], None] | None = None,
-    note: Note | None = None,
+    listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> tuple[Outcome, tuple[Entry, ...]]:
     """As `generate_manifest`, but gives the entries; none where there are errors. `outputs` are
     files that will be written, and are no part of it. What a state keeps ends with the run, because
     there is no manifest to update."""
-    run = _Run(source, options, threads, client, problem, expect, advance, note)
+    run = _Run(source, options, threads, client, listener)
     with run.store(outputs, None, None, state, False, ignore_ctime, streams) as store:
         outcome = run.fill(store)
         if outcome.errors > 0:
@@ -240,22 +221,17 @@ class _Run:
         options: Options,
         threads: int | None,
         client: Client | None,
-        problem: Problem | None,
-        expect: Callable[[int], object] | None,
-        advance: Callable[[int], None] | None,
-        note: Note | None,
+        listener: Listener,
     ) -> None:
         self._source = source
         self._options = options
         self._threads = threads
         self._client = client
-        self._problem = problem
-        self._expect = expect
-        self._advance = advance
-        self._note = note or (lambda _: None)
+        self._listener = listener
+        self._note = listener.note
         self._errors = 0
         self._links_out = 0
-        self._rules = Rules()
+        self._selection = Selection()
         self._listed = Listed(0, 0, 0, 0, 0)
         self._context: Context = {}
         self._state: State | None = None
@@ -305,14 +281,20 @@ class _Run:
             options = self._options
             own = outputs_in(self._source.name, outputs, streams)
             self._leave_out(own)
-            rules = Rules(options.exclude, options.symlinks, own, options.links_below)
-            self._rules = rules
+            selection = Selection(
+                options.exclude,
+                options.symlinks,
+                own,
+                options.links_below,
+                [path.encode() for path in options.paths],
+            )
+            self._selection = selection
             last_sidecar = None
             if leaves is not None:
                 with suppress(FileError):  # what it should have is read again
                     last_sidecar = RegularFile(leaves)
             self._listed = store.begin(
-                self._listing(rules),
+                self._listing(selection),
                 self._context,
                 update or (begun is not None and begun.update),
                 last_sidecar,
@@ -327,8 +309,8 @@ class _Run:
                 many = f"{self._links_out:,} symbolic links lead"
                 what = "a symbolic link leads" if self._links_out == 1 else many
                 self._note(f"{what} out of the folder; what is there is not read")
-            if rules.left_out:
-                first, others = os.fsdecode(min(rules.left_out)), len(rules.left_out) - 1
+            if selection.left_out:
+                first, others = os.fsdecode(min(selection.left_out)), len(selection.left_out) - 1
                 more = f", and {others} more" if others else ""
                 self._note(f"left out, because a rule excludes it: {shown(first)}{more}")
             if self._listed.files + self._listed.links == 0 and self._errors == 0:
@@ -340,11 +322,12 @@ class _Run:
                     self._note("what was read is kept: the same command goes on from there")
                 raise
 
-    def _listing(self, rules: Rules) -> Iterator[Found]:
+    def _listing(self, selection: Selection) -> Iterator[Found]:
         name = self._source.name
         # Any name does for the root of a URL, whose links hold no names of this machine.
         root = b"/root" if is_url(name) else os.path.realpath(os.fsencode(name))
-        for found in listed(self._source, rules, self._tell):
+        for count, found in enumerate(listed(self._source, selection, self._tell), 1):
+            self._listener.listed(count)
             if found.target is not None and leads_out(found.path, found.target, root):
                 self._links_out += 1
             yield found
@@ -374,7 +357,7 @@ class _Run:
         # Not the paths and rules: the listing says of which files what is known counts.
         return {
             "machine": machine(),
-            "output": None if output is None else real(output),
+            "output": None if output is None else real_path(output),
             "source": name,
             "digests": list(self._options.digests),
             "leaves": leaves,
@@ -485,13 +468,11 @@ class _Run:
 
     def _tell(self, path: bytes, reason: str) -> None:
         self._errors += 1
-        if self._problem is not None:
-            self._problem(path, reason)
+        self._listener.problem(path, reason)
 
     def fill(self, store: Store) -> Outcome:
         """Reads what is not known."""
-        if self._expect is not None:
-            self._expect(self._listed.unread)
+        self._listener.expect(self._listed.unread)
         hash_files = engine.hash_files
         if self._client is not None:
             from ._hashing import cluster
@@ -503,7 +484,7 @@ class _Run:
             self._options.digests,
             threads=self._threads,
             leaves=store.sink if self._leaves is not None else None,
-            advance=self._advance,
+            advance=self._listener.advance,
             progress=store.progress,
             resume=store.resume,
         )
@@ -524,6 +505,6 @@ class _Run:
             total.known,
             self._errors,
             total.by_ctime,
-            self._rules.own,
-            self._rules.excluded_by,
+            self._selection.own,
+            self._selection.excluded_by,
         )

@@ -11,7 +11,7 @@ from io import BufferedReader
 from .._errors import WitnessError
 from .._files import FileError, file_errors, open_regular
 from ._entries import Entry, read_line
-from ._state import Finished, State
+from ._state_file import Finished, State
 
 # More than any entry has whose path and target can be those of a file.
 _LINE_MOST = 1 << 20

@@ -5,21 +5,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from .._files import FileError, RegularFile
 from .._types import Lazy
 from .._value import Value
-from ._beside import is_url, local_path, outputs_in
+from ._arguments import Name, local_files, naming, open_source, root_and_paths
+from ._beside import outputs_in
 from ._entries import Entry
-from ._generate import NoFileError, generate_entries, generate_manifest, naming, options_of
-from ._paths import below, quoted
-from ._sources.folder import Folder
+from ._listener import FunctionListener
+from ._paths import quoted
 from ._sources.links import folders_outside
-from ._sources.source import Source
+from ._sources.source import NoFileError
+from ._state_folder import leave_out_states
 from ._statement import Options, line_digests, read_statement, write_statement
-from ._states import leave_out_states
 
 if TYPE_CHECKING:
     import distributed
@@ -27,45 +27,6 @@ if TYPE_CHECKING:
     from . import _differences
 else:
     distributed, _differences = Lazy("distributed"), Lazy(f"{__package__}._differences")
-
-Name = str | os.PathLike[str]
-
-
-def open_source(
-    root: Name,
-    paths: Sequence[bytes] = (),
-    storage_options: Mapping[str, Any] | None = None,
-    *,
-    allow_cache: bool = False,
-) -> Source:
-    """A folder, or what a URL names.
-
-    Args:
-        root: the path of a folder, or a text with "://".
-        paths: list these alone, files and folders below the root; all of it where empty.
-        storage_options: of fsspec, for a URL.
-        allow_cache: read what a URL such as `simplecache::s3://bucket` keeps on this machine.
-
-    Raises:
-        FileError: there is no such folder.
-        WitnessError: one of the paths leads out of it.
-        ImportError: the extra for URLs is not installed.
-        ValueError: storage_options or allow_cache for a folder.
-    """
-    local = local_path(root) if isinstance(root, str) else None
-    if isinstance(root, str) and local is None and is_url(root):
-        from ._sources.remote import RemoteFolder
-
-        return RemoteFolder(root, paths, allow_cache=allow_cache, **(storage_options or {}))
-    # file:// is the folder itself, with all that holds for folders: links, and the run's own files.
-    if storage_options:
-        raise ValueError(f"storage_options is {storage_options!r}, must be None for a folder")
-    if allow_cache:
-        raise ValueError("allow_cache is True, must be False for a folder")
-    if local is not None and not paths and Path(local).is_file():
-        around, name = os.path.split(local)
-        return Folder(around or ".", (os.fsencode(name),))
-    return Folder(root if local is None else local or ".", paths)
 
 
 class Manifest(Value):
@@ -153,12 +114,15 @@ class Manifest(Value):
             ValueError, TypeError: an argument is not as above.
             ImportError: an extra that is needed is not installed.
         """
-        base, parts = _parts(paths, root)
+        # Here, so that reading and verifying a manifest do without SQLite.
+        from ._generate import generate_entries, generate_manifest, read_options
+
+        base, parts = root_and_paths(paths, root)
         what = "paths" if root is None and not parts else "root"
-        written = _written(output=output, leaves=leaves, state=None if state is True else state)
-        with naming(what, os.fspath(base)):
-            source = open_source(base, parts, storage_options, allow_cache=allow_cache)
-        options = options_of(
+        written = local_files(output=output, leaves=leaves, state=None if state is True else state)
+        with naming(what, base):
+            source = open_source(base, storage_options, allow_cache=allow_cache)
+        options = read_options(
             source,
             tree=tree,
             flat=flat,
@@ -173,15 +137,13 @@ class Manifest(Value):
             raise ValueError("state is True, must be a path or None without output")
         if update and output is None:
             raise ValueError("update is True, must be False without output")
-        problems = _Problems()
+        problems = _Problems(advance, note)
         common: dict[str, Any] = {
             "state": True if state is True else written.get("state"),
             "ignore_ctime": ignore_ctime,
             "threads": threads,
             "client": client,
-            "problem": problems.add,
-            "advance": advance,
-            "note": note,
+            "listener": problems,
         }
         try:
             if output is None:
@@ -190,7 +152,7 @@ class Manifest(Value):
                 made, sidecar = written["output"], written.get("leaves")
                 generate_manifest(source, options, made, leaves=sidecar, update=update, **common)
         except NoFileError as error:
-            with naming(what, os.fspath(base)):
+            with naming(what, base):
                 raise error
         problems.check()
         if output is None:
@@ -265,32 +227,32 @@ class Manifest(Value):
             ValueError, TypeError: an argument is not as above.
             ImportError: an extra that is needed is not installed.
         """
-        from contextlib import ExitStack
-
         from ._verify import verify_manifest
 
-        parts = tuple(os.fsencode(path) for path in self.options.paths)
-        with naming("root", os.fspath(root)):
-            source = open_source(root, parts, storage_options, allow_cache=allow_cache)
+        with naming("root", root):
+            source = open_source(root, storage_options, allow_cache=allow_cache)
         with ExitStack() as stack:
             sidecar = None
             own = outputs_in(source.name, [os.fspath(name) for name in outputs])
             leave_out_states(own, source.name)
             if leaves is not None:
-                _written(leaves=leaves)  # no URL
-                with naming("leaves", os.fspath(leaves)):
+                local_files(leaves=leaves)  # no URL
+                with naming("leaves", leaves):
                     sidecar = stack.enter_context(RegularFile(os.fspath(leaves)))
-            return verify_manifest(
-                self,
-                source,
-                leaves=sidecar,
-                outputs=own,
-                threads=threads,
-                allow_extra=allow_extra,
-                fail_fast=fail_fast,
-                advance=advance,
-                on_difference=on_difference,
-            )
+            try:
+                return verify_manifest(
+                    self,
+                    source,
+                    leaves=sidecar,
+                    outputs=own,
+                    threads=threads,
+                    allow_extra=allow_extra,
+                    fail_fast=fail_fast,
+                    listener=FunctionListener(advance=advance, difference=on_difference),
+                )
+            except NoFileError as error:
+                with naming("root", root):
+                    raise error
 
     def __repr__(self) -> str:
         links = sum(entry.target is not None for entry in self.entries)
@@ -301,47 +263,17 @@ class Manifest(Value):
         )
 
 
-def _parts(paths: Name | Sequence[Name], root: Name | None) -> tuple[Name, tuple[bytes, ...]]:
-    """The folder, and the paths below it."""
-    if isinstance(paths, str | os.PathLike):
-        if root is None:
-            return paths, ()
-        paths = [paths]
-    if isinstance(paths, bytes) or not isinstance(paths, Sequence):
-        raise TypeError(f"paths is of type {type(paths).__name__}, must be a path or several")
-    if not paths:
-        raise ValueError("paths is empty, must have at least one")
-    return "." if root is None else root, below(map(os.fsencode, paths), "path")
+class _Problems(FunctionListener):
+    """Counts the paths that cannot be read, and keeps the first."""
 
-
-def _written(**names: Name | None) -> dict[str, str]:
-    """Names of files of this machine, by argument, without those that are not given.
-
-    Raises:
-        ValueError: one is a URL, or two are one file.
-    """
-    found: dict[str, str] = {}
-    for what, name in names.items():
-        if name is None:
-            continue
-        text = os.fspath(name)
-        if is_url(text):
-            raise ValueError(f"{what} is {text!r}, must be a file of this machine, not a URL")
-        for other, before in found.items():
-            if os.path.realpath(before) == os.path.realpath(text):
-                raise ValueError(f"{what} is {text!r}, must be another file than {other}")
-        found[what] = text
-    return found
-
-
-class _Problems:
-    """Counts what cannot be read, and keeps the first."""
-
-    def __init__(self) -> None:
+    def __init__(
+        self, advance: Callable[[int], None] | None, note: Callable[[str], object] | None
+    ) -> None:
+        super().__init__(advance=advance, note=note)
         self._count = 0
         self._first = ""
 
-    def add(self, path: bytes, reason: str) -> None:
+    def problem(self, path: bytes, reason: str) -> None:
         self._count += 1
         if self._count == 1:
             self._first = f"{quoted(path)} {reason}"

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from .._files import FileError, RegularFile
@@ -14,6 +14,7 @@ from .._tree_files import LeafComparison, Leaves, Run, first_without_leaves
 from .._witness import TREE_ALGORITHM
 from ._differences import Difference
 from ._entries import Entry
+from ._listener import Listener
 from ._paths import quoted
 from ._sources.source import Found
 
@@ -77,7 +78,7 @@ class Places:
     Args:
         known: those of the manifest.
         found: the file.
-        on_run: called with its path and each run of windows that differ.
+        listener: is told of the windows that differ.
         fail_fast: the first window that differs ends it, by FirstDifferenceError.
 
     Attributes:
@@ -88,12 +89,12 @@ class Places:
         self,
         known: Leaves,
         found: Found,
-        on_run: Callable[[bytes, Run], object] | None,
+        listener: Listener,
         fail_fast: bool,
     ) -> None:
         self._known = known
         self._found = found
-        self._on_run = on_run
+        self._listener = listener
         self._fail_fast = fail_fast
         self._comparison = LeafComparison(known.chunks(), self._add)
         self._first_runs: list[Run] = []
@@ -138,8 +139,7 @@ class Places:
         self._windows += run.stop - run.first
         if self._run_count <= RANGES_MOST:
             self._first_runs.append(run)
-        if self._on_run is not None:
-            self._on_run(self._found.path, run)
+        self._listener.differing(self._found.path, run)
 
     @property
     def _longer(self) -> int:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from .. import _json
 from .._errors import WitnessError
@@ -105,6 +105,18 @@ class Options(NamedTuple):
         holds = links_below == () or symlinks == "follow"
         fields.check("linksBelow", holds, "empty where symlinks is not 'follow'")
         return cls(tuple(digests), symlinks, exclude, paths, links_below)
+
+
+class Witnessed(Protocol):
+    """The content of a manifest: `Manifest` has it, and whoever verifies needs nothing else."""
+
+    @property
+    def options(self) -> Options:
+        """What the manifest was made with."""
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """One for each file and symbolic link, sorted by path."""
 
 
 def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[bytes]:

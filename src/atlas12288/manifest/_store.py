@@ -25,7 +25,7 @@ from ._entries import Entry
 from ._hashing.engine import Checkpoint, Digests, LeafSink
 from ._leaves_file import LeavesFile
 from ._sources.source import Found, same_but_ctime
-from ._state import UNTRUSTED, Begun, Context, Failed, Known, Part, Record, Roots, State
+from ._state_file import UNTRUSTED, Begun, Context, Failed, Known, Part, Record, Roots, State
 
 # What is modified while it is read may keep its identity where the clock of the file system is
 # coarse. FAT has the coarsest, of 2 s. So a file is not taken as known later unless it was modified

@@ -7,33 +7,32 @@ from __future__ import annotations
 import errno
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .._files import FileError, RegularFile
 from .._subtree import BLOCK_BYTES
-from .._tree_files import Leaves, Run
+from .._tree_files import Leaves
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs
 from ._differences import Difference, Kind, ManifestReport
 from ._entries import Entry
 from ._hashing.engine import Digests, LeafSink, hash_files
+from ._listener import SILENT, Listener
 from ._paths import quoted
 from ._ranges import FirstDifferenceError, ManifestLeaves, Places
-from ._sources.rules import Excluded, Rules, listed
+from ._sources.selection import Excluded, Selection, listed
 from ._sources.source import Found, Source
-
-if TYPE_CHECKING:
-    from ._manifest import Manifest
+from ._statement import Witnessed
 
 # Of a path that the manifest names and that is not there; the reasons of what cannot be listed.
 _GONE: Final = tuple(map(os.strerror, (errno.ENOENT, errno.ENOTDIR)))
 
 
 def verify_manifest(
-    manifest: Manifest,
+    manifest: Witnessed,
     source: Source,
     *,
     leaves: RegularFile | None = None,
@@ -41,10 +40,7 @@ def verify_manifest(
     allow_extra: bool = False,
     fail_fast: bool = False,
     outputs: Outputs | None = None,
-    expect: Callable[[int], object] | None = None,
-    advance: Callable[[int], None] | None = None,
-    on_difference: Callable[[Difference], object] | None = None,
-    on_run: Callable[[bytes, Run], object] | None = None,
+    listener: Listener = SILENT,
 ) -> ManifestReport:
     """Compares a folder, or its like, with a manifest.
 
@@ -55,7 +51,7 @@ def verify_manifest(
 
     Args:
         manifest: what the folder should be.
-        source: the folder; it lists what the `paths` of the manifest's options name.
+        source: where the folder is.
         leaves: the sidecar of the manifest, for the ranges in which files changed. Where it is
             damaged, or another one's, it is not used, and the report says so.
         threads: how many; None for one for each core that this process may use.
@@ -63,11 +59,7 @@ def verify_manifest(
         fail_fast: the first difference that is known, not always the first by path, ends it.
         outputs: files that are no part of the folder, unless the manifest has them; none where
             None. The sidecar is added to them where it has the leaves of the manifest.
-        expect: called once, with the bytes that will be read.
-        advance: called with the number of bytes read since its last call.
-        on_difference: called with each difference, in order of path, when all before it are known.
-        on_run: called with the path and each run of windows that differ, in order within a file.
-            Those of files that turn out to be unreadable are void.
+        listener: is told how it goes on, and of each difference.
 
     Raises:
         FileError: the source cannot be listed at all.
@@ -75,7 +67,7 @@ def verify_manifest(
         TypeError: `threads` is not an int.
     """
     outputs = Outputs(source.name) if outputs is None else outputs
-    tally = _Tally(allow_extra, on_difference, outputs)
+    tally = _Tally(allow_extra, listener, outputs)
     known: ManifestLeaves | None = None
     if leaves is not None and TREE_ALGORITHM not in manifest.options.digests:
         tally.leaves_error = "is of no use: the manifest has no tree roots"
@@ -90,21 +82,16 @@ def verify_manifest(
     if fail_fast and (first := next(listing.known(None), None)) is not None:
         tally.add(first)
         return tally.report(complete=False)
-    if expect is not None:
-        expect(sum(found.size for found in listing.to_read))
-    complete = _Reading(tally, listing, known, fail_fast, on_run).run(source, threads, advance)
+    listener.expect(sum(found.size for found in listing.to_read))
+    complete = _Reading(tally, listing, known, fail_fast).run(source, threads)
     return tally.report(complete=complete)
 
 
 class _Tally:
     """Counts what was found, and passes it on."""
 
-    def __init__(
-        self,
-        allow_extra: bool,
-        on_difference: Callable[[Difference], object] | None,
-        outputs: Outputs,
-    ) -> None:
+    def __init__(self, allow_extra: bool, listener: Listener, outputs: Outputs) -> None:
+        self.listener = listener
         self.allow_extra = allow_extra
         self.files = 0
         self.links = 0
@@ -113,14 +100,12 @@ class _Tally:
         self.excluded: tuple[Excluded, ...] = ()
         self._counts: dict[Kind, int] = {}
         self._differences: list[Difference] = []
-        self._on_difference = on_difference
         self._outputs = outputs
 
     def add(self, difference: Difference) -> None:
         self.count(difference.kind)
         self._differences.append(difference)
-        if self._on_difference is not None:
-            self._on_difference(difference)
+        self.listener.difference(difference)
 
     def count(self, kind: Kind) -> None:
         self._counts[kind] = self._counts.get(kind, 0) + 1
@@ -152,7 +137,9 @@ class _Listing:
         digests: the algorithms of the digests that they have.
     """
 
-    def __init__(self, manifest: Manifest, source: Source, outputs: Outputs, tally: _Tally) -> None:
+    def __init__(
+        self, manifest: Witnessed, source: Source, outputs: Outputs, tally: _Tally
+    ) -> None:
         self.to_read: list[Found] = []
         self.entries: list[Entry] = []
         self.digests = manifest.options.digests
@@ -170,9 +157,18 @@ class _Listing:
                 self._problems[path] = reason
 
         outputs.kept = frozenset(entry.path for entry in manifest.entries)
-        rules = Rules(options.exclude, options.symlinks, outputs, options.links_below)
-        self._found = {found.path: found for found in listed(source, rules, problem)}
-        tally.excluded = rules.excluded_by
+        selection = Selection(
+            options.exclude,
+            options.symlinks,
+            outputs,
+            options.links_below,
+            [path.encode() for path in options.paths],
+        )
+        self._found: dict[bytes, Found] = {}
+        for count, found in enumerate(listed(source, selection, problem), 1):
+            self._found[found.path] = found
+            tally.listener.listed(count)
+        tally.excluded = selection.excluded_by
         # A path may have thousands of folders around it, and few of them have a problem.
         self._problem_lengths = sorted(set(map(len, self._problems)))
 
@@ -267,19 +263,16 @@ class _Reading:
         listing: _Listing,
         known: ManifestLeaves | None,
         fail_fast: bool,
-        on_run: Callable[[bytes, Run], object] | None,
     ) -> None:
         self._tally = tally
         self._listing = listing
         self._known = known
         self._fail_fast = fail_fast
-        self._on_run = on_run
+        self._listener = tally.listener
         self._places: dict[bytes, Places] = {}  # of large files that are read now
         self._leaves: dict[bytes, bytearray] = {}  # of small ones
 
-    def run(
-        self, source: Source, threads: int | None, advance: Callable[[int], None] | None
-    ) -> bool:
+    def run(self, source: Source, threads: int | None) -> bool:
         """Reads; False where it ended with the first difference."""
         listing, tally = self._listing, self._tally
         entries = listing.entries
@@ -305,7 +298,7 @@ class _Reading:
             listing.digests,
             threads=threads,
             leaves=self._sink if self._known is not None else None,
-            advance=advance,
+            advance=self._listener.advance,
         )
         with closing(results):
             try:
@@ -332,7 +325,7 @@ class _Reading:
             # Most files are small and did not change: their leaves wait for the digests.
             leaves = self._leaves[found.path] = bytearray()
             return leaves.extend
-        places = Places(self._known_leaves(found), found, self._on_run, self._fail_fast)
+        places = Places(self._known_leaves(found), found, self._listener, self._fail_fast)
         self._places[found.path] = places
         return places.write
 
@@ -345,7 +338,7 @@ class _Reading:
         if self._known is None:
             return None
         if (places := self._places.pop(found.path, None)) is None:
-            places = Places(self._known_leaves(found), found, self._on_run, fail_fast=False)
+            places = Places(self._known_leaves(found), found, self._listener, fail_fast=False)
             places.write(bytes(self._leaves.pop(found.path)))
         return places
 

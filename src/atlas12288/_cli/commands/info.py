@@ -66,7 +66,7 @@ def command(states: bool, as_json: bool) -> int:
 
 
 def _list_states(as_json: bool) -> int:
-    from ...manifest._states import kept_states, moment
+    from ...manifest._kept_states import kept_states, moment
     from ..manifests import amount
 
     with Report(as_json, None) as report:

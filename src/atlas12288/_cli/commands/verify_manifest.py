@@ -16,9 +16,10 @@ from ..._files import STDIN, FileError, RegularFile
 from ..._subtree import window_count
 from ..._tree_files import Run
 from ...manifest._beside import Outputs, folder_of, leaves_name, outputs_in, paths_in
+from ...manifest._listener import Listener
 from ...manifest._statement import MANIFEST_MOST_BYTES
 from ..console import COULD_NOT_CHECK, Report, complain, range_lines, shown
-from ..manifests import content, counted, source_at, streams
+from ..manifests import content, counted, streams
 from ..plotting import SKETCH, require_plot, write_plot
 from ..witness_files import read_whole
 
@@ -141,7 +142,7 @@ def _text(chunks: Iterable[bytes | memoryview]) -> bytes:
 def _outputs(wanted: Wanted, root: str, status: os.stat_result) -> Outputs:
     """What is no part of the folder, as far as it is there: the manifest that was read, the picture
     that will be replaced, states of runs, and what is printed."""
-    from ...manifest._states import leave_out_states
+    from ...manifest._state_folder import leave_out_states
 
     names = [] if wanted.plot is None or wanted.plot == SKETCH else [wanted.plot]
     outputs = outputs_in(root, names, streams())
@@ -158,22 +159,19 @@ def _compared(
     outputs: Outputs,
     view: "_View",
 ) -> "ManifestReport":
+    from ...manifest._arguments import open_source
     from ...manifest._verify import verify_manifest
 
-    paths = tuple(path.encode() for path in manifest.options.paths)
-    wanted, report = view.wanted, view.report
+    wanted = view.wanted
     return verify_manifest(
         manifest,
-        source_at(root, paths, report, allow_cache=wanted.allow_cache),
+        open_source(root, allow_cache=wanted.allow_cache),
         leaves=leaves,
         threads=wanted.threads,
         allow_extra=wanted.allow_extra,
         fail_fast=wanted.fail_fast,
         outputs=outputs,
-        expect=report.expect,
-        advance=report.advance,
-        on_difference=view.difference,
-        on_run=None if view.maps is None else view.maps.add,
+        listener=view,
     )
 
 
@@ -243,8 +241,8 @@ def _new_maps(plot: str | None) -> "_Maps | None":
     return _Maps(None if plot == SKETCH else MAX_PANELS)
 
 
-class _View:
-    """What people see of a comparison."""
+class _View(Listener):
+    """Shows a comparison while it goes on."""
 
     def __init__(self, wanted: Wanted, root: str, options: "Options", report: Report) -> None:
         self.wanted = wanted
@@ -252,6 +250,19 @@ class _View:
         self._in_force = _in_force(options)
         self.maps = _new_maps(wanted.plot)
         self._root = root
+
+    def listed(self, count: int) -> None:
+        self.report.listed(count)
+
+    def expect(self, size: int) -> None:
+        self.report.expect(size)
+
+    def advance(self, size: int) -> None:
+        self.report.advance(size)
+
+    def differing(self, path: bytes, windows: Run) -> None:
+        if self.maps is not None:
+            self.maps.add(path, windows)
 
     def difference(self, difference: "Difference") -> None:
         report = self.report

@@ -15,8 +15,9 @@ from ..._native import DIGEST_BYTES
 from ..._outputs import OutputKind, Target, atomic_write_all
 from ..._sums import read_sums, sums_line
 from ...manifest._beside import is_url, leaves_name
+from ...manifest._listener import Listener
 from ..console import Report, shown
-from ..manifests import content, counted, is_folder, source_at, streams
+from ..manifests import content, counted, is_folder, streams
 from ..witness_files import ONLY_ROOT_IS_URL, output_at
 
 if TYPE_CHECKING:
@@ -206,13 +207,14 @@ class _Making:
         self._sums = sums
 
     def run(self) -> "Outcome":
-        from ...manifest._generate import options_of
+        from ...manifest._arguments import open_source
+        from ...manifest._generate import read_options
         from ...manifest._sources.links import folders_outside
         from ...manifest._statement import SYMLINKS
 
         wanted = self._wanted
-        source = source_at(self._root, self._below, self._report, allow_cache=wanted.allow_cache)
-        options = options_of(
+        source = open_source(self._root, allow_cache=wanted.allow_cache)
+        options = read_options(
             source,
             tree=wanted.tree,
             flat=not wanted.no_flat,
@@ -240,10 +242,7 @@ class _Making:
             ignore_ctime=wanted.ignore_ctime,
             threads=wanted.threads,
             client=self._client,
-            problem=self._problem,
-            expect=report.expect,
-            advance=report.advance,
-            note=lambda text: report.warning(output, text),
+            listener=_View(report, output),
             streams=streams(),
         )
         if outcome.errors == 0:
@@ -267,10 +266,7 @@ class _Making:
             outputs=() if wanted.output is None else (wanted.output,),
             threads=wanted.threads,
             client=self._client,
-            problem=self._problem,
-            expect=report.expect,
-            advance=report.advance,
-            note=lambda text: report.warning(_name(wanted, self._root), text),
+            listener=_View(report, _name(wanted, self._root)),
             streams=streams(),
         )
         if outcome.errors > 0:
@@ -293,8 +289,28 @@ class _Making:
             report.warning(_name(wanted, self._root), f"{links} left out: sha256sum reads files")
         return outcome
 
-    def _problem(self, path: bytes, reason: str) -> None:
+
+class _View(Listener):
+    """Shows how the making of a manifest goes on; `name` is what notes are about."""
+
+    def __init__(self, report: Report, name: str) -> None:
+        self._report = report
+        self._name = name
+
+    def listed(self, count: int) -> None:
+        self._report.listed(count)
+
+    def expect(self, size: int) -> None:
+        self._report.expect(size)
+
+    def advance(self, size: int) -> None:
+        self._report.advance(size)
+
+    def problem(self, path: bytes, reason: str) -> None:
         self._report.error(os.fsdecode(path), reason)
+
+    def note(self, text: str) -> None:
+        self._report.warning(self._name, text)
 
 
 def _sums(entries: "tuple[Entry, ...]") -> Iterator[bytes]:
@@ -305,7 +321,7 @@ def _sums(entries: "tuple[Entry, ...]") -> Iterator[bytes]:
 
 def _excluded(options: "Options", outcome: "Outcome") -> Iterator[str]:
     """What is said of the rules in force, by where they are from: how much each kind left out."""
-    from ...manifest._sources.rules import IGNORE_FILE
+    from ...manifest._sources.selection import IGNORE_FILE
 
     counts = (outcome.own_rules, len(options.exclude) - outcome.own_rules)
     for rules, own, origin in zip(counts, (True, False), (IGNORE_FILE, "--exclude"), strict=True):

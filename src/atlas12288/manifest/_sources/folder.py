@@ -9,15 +9,15 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple, Self
 
 from ..._files import CHANGED, FileError, file_errors, require_regular
-from .._paths import PATH_MOST_BYTES, check_path, quoted
+from .._paths import PATH_MOST_BYTES, quoted
 from .descriptors import IS_LINK, Below
 from .links import Links
-from .rules import Rules
+from .selection import Selection
 from .source import SMALL_MOST_BYTES, Found, Problem, require_small
 
 # A few folders with some links to the next are reached in millions of ways.
@@ -59,24 +59,25 @@ _Stack = list[_Waiting]
 
 
 class Folder:
-    """A folder. Links are listed or followed as the rules say, and never out of it but to where the
-    rules let them lead.
+    """A folder of this machine.
+
+    Links are listed or followed as the selection says; never out of the folder, except to where the
+    selection lets them lead.
 
     All in it is opened by descriptors: see `descriptors`. It can be pickled: another process opens
     it again by its real path.
 
     Args:
         root: its path.
-        paths: list these alone, files and folders below the root; all of it where empty.
+        only: the name of the one file that this is about, for a URL of a file; None for a folder.
 
     Raises:
         FileError: the root is not a folder.
-        WitnessError: one of the paths leads out of it.
     """
 
-    def __init__(self, root: str | bytes | os.PathLike[str], paths: Sequence[bytes] = ()) -> None:
+    def __init__(self, root: str | bytes | os.PathLike[str], *, only: bytes | None = None) -> None:
         self._root = os.fsencode(root)
-        self._paths = tuple(check_path(path, "path") for path in paths)
+        self._only = only
         self._below = _below(self._root)
         self._links: Links | None = None  # where they are followed
 
@@ -89,15 +90,17 @@ class Folder:
         """The path of the folder."""
         return os.fsdecode(self._root)
 
-    def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def list(self, selection: Selection, problem: Problem) -> Iterator[Found]:
         """Its files and symbolic links, in any order. See `Source.list`.
 
-        What the rules say of links holds for `open` too.
+        What the selection says of links holds for `open` too.
         """
         self._links = None
-        if rules.symlinks == "follow":
-            self._links = Links(self._below, [self._outside(name) for name in rules.links_below])
-        return self._list(rules, problem)
+        if selection.symlinks == "follow":
+            self._links = Links(
+                self._below, [self._outside(name) for name in selection.links_below]
+            )
+        return self._list(selection, problem)
 
     def _outside(self, name: str) -> Below:
         """A folder beside this one, where links may lead."""
@@ -106,14 +109,17 @@ class Folder:
         except FileError as error:
             raise FileError(f"links may lead below {quoted(os.fsencode(name))}: {error}") from error
 
-    def _list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def _list(self, selection: Selection, problem: Problem) -> Iterator[Found]:
         way = _Way((self._below.real,), Counter())
-        if not self._paths:
-            yield from self._walk([_Waiting(b"", way, must=True)], rules, problem)
-        for path in self._paths:
-            yield from self._list_path(path, rules, problem, way)
+        paths = selection.paths if self._only is None else (self._only,)
+        if not paths:
+            yield from self._walk([_Waiting(b"", way, must=True)], selection, problem)
+        for path in paths:
+            yield from self._list_path(path, selection, problem, way)
 
-    def _list_path(self, path: bytes, rules: Rules, problem: Problem, way: _Way) -> Iterator[Found]:
+    def _list_path(
+        self, path: bytes, selection: Selection, problem: Problem, way: _Way
+    ) -> Iterator[Found]:
         waiting: _Stack = []
         try:
             with file_errors():
@@ -127,15 +133,15 @@ class Folder:
             problem(path, str(error))
             return
         is_folder = stat.S_ISDIR(status.st_mode)
-        if rules.excludes_named(path, is_folder):
+        if selection.leave_out_named(path, is_folder):
             return
         if is_folder:
             waiting.append(_Waiting(path, way, must=True))
         else:
-            yield from self._list_one(path, status, rules, problem, way, waiting)
-        yield from self._walk(waiting, rules, problem)
+            yield from self._list_one(path, status, selection, problem, way, waiting)
+        yield from self._walk(waiting, selection, problem)
 
-    def _walk(self, waiting: _Stack, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def _walk(self, waiting: _Stack, selection: Selection, problem: Problem) -> Iterator[Found]:
         """What is in folders. A stack, not recursion: they may be nested deeper than Python calls,
         also by links."""
         while waiting:
@@ -148,7 +154,7 @@ class Folder:
                         if len(path) > PATH_MOST_BYTES:
                             raise FileError(f"has paths of more than {PATH_MOST_BYTES:,} bytes")
                         is_folder = entry.is_dir(follow_symlinks=False)
-                        if rules.excludes(path, is_folder):
+                        if selection.excludes(path, is_folder):
                             continue
                         if is_folder:
                             waiting.append(_Waiting(path, way))
@@ -159,7 +165,7 @@ class Folder:
                             continue  # gone since the folder was read: no part of it
                         if self._links is None and stat.S_ISREG(status.st_mode):
                             # By far the most: at once.
-                            if not rules.outputs.has_file(path, status):
+                            if not selection.outputs.has_file(path, status):
                                 yield Found(
                                     path,
                                     status.st_size,
@@ -168,7 +174,7 @@ class Folder:
                                     status.st_mtime_ns,
                                 )
                             continue
-                        yield from self._list_one(path, status, rules, problem, way, waiting)
+                        yield from self._list_one(path, status, selection, problem, way, waiting)
             except FileError as error:
                 if must or not isinstance(error.__cause__, FileNotFoundError):
                     replaced = not must and isinstance(error.__cause__, NotADirectoryError)
@@ -194,7 +200,7 @@ class Folder:
         self,
         path: bytes,
         status: os.stat_result,
-        rules: Rules,
+        selection: Selection,
         problem: Problem,
         way: _Way,
         waiting: _Stack,
@@ -203,11 +209,11 @@ class Folder:
         try:
             with file_errors():
                 if not stat.S_ISLNK(status.st_mode):
-                    found = self._file(path, status, rules)
+                    found = self._file(path, status, selection)
                 elif self._links is None:
-                    found = self._link(path, rules)
+                    found = self._link(path, selection)
                 else:
-                    found = self._follow(self._links, path, rules, way, waiting)
+                    found = self._follow(self._links, path, selection, way, waiting)
         except FileError as error:
             problem(path, str(error))
             return
@@ -215,10 +221,10 @@ class Folder:
             yield found
 
     def _file(
-        self, path: bytes, status: os.stat_result, rules: Rules, real: bytes = b""
+        self, path: bytes, status: os.stat_result, selection: Selection, real: bytes = b""
     ) -> Found | None:
         require_regular(status.st_mode)
-        if rules.outputs.has_file(path, status):
+        if selection.outputs.has_file(path, status):
             return None
         identity = _identity(status)
         if self._links is not None:
@@ -229,19 +235,19 @@ class Folder:
                 identity += f" {hashlib.sha256(real).hexdigest()}"
         return Found(path, status.st_size, identity, None, status.st_mtime_ns)
 
-    def _link(self, path: bytes, rules: Rules) -> Found:
+    def _link(self, path: bytes, selection: Selection) -> Found:
         try:
             target = self._below.readlink(path)
         except OSError as error:
             if error.errno == errno.EINVAL:
                 raise FileError(f"{_CHANGED_LISTED}: it is no symbolic link any more") from error
             raise
-        if rules.symlinks == "error":
+        if selection.symlinks == "error":
             raise FileError(f"is a symbolic link to {quoted(target)}, must not be one")
         return Found(path, 0, "", target)
 
     def _follow(
-        self, links: Links, path: bytes, rules: Rules, way: _Way, waiting: _Stack
+        self, links: Links, path: bytes, selection: Selection, way: _Way, waiting: _Stack
     ) -> Found | None:
         folder, _, name = path.rpartition(b"/")
         around = links.real_folder(folder)
@@ -249,7 +255,7 @@ class Folder:
         below, rest = links.inside(real)
         status = below.status(rest) if rest else os.stat(below.folder(b"").number)
         if not stat.S_ISDIR(status.st_mode):
-            return self._file(path, status, rules, real)
+            return self._file(path, status, selection, real)
         if real in way.around or (around + b"/").startswith(real.rstrip(b"/") + b"/"):
             target = links.target(around, name)
             raise FileError(f"is a symbolic link to {quoted(target)}, a folder around it")

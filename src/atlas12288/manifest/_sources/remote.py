@@ -20,8 +20,8 @@ from ..._parallel import in_order
 from .._paths import check_path
 from .identities import Info
 from .remote_readers import RangeReader, StreamReader
-from .rules import Rules
-from .source import SMALL_MOST_BYTES, Found, Problem, Reader, require_small
+from .selection import Selection
+from .source import SMALL_MOST_BYTES, Found, NoFileError, Problem, Reader, require_small
 from .storage_errors import is_gone, storage_errors
 from .storages import (
     FtpStorage,
@@ -81,7 +81,6 @@ class RemoteFolder:
 
     Args:
         url: as fsspec takes it; chained ones too.
-        paths: list these alone, files and folders below the URL; all of it where empty.
         allow_cache: read what a file system such as `simplecache` keeps on this machine.
         storage_options: for the file system of fsspec, as its documentation says. They travel with
             the source to other processes.
@@ -89,14 +88,12 @@ class RemoteFolder:
     Raises:
         FileError: nothing is there, it cannot be reached, or the kind of URL is unknown.
         ImportError: a package is not installed; the message names it.
-        WitnessError: one of the paths leads out of the folder.
         TypeError: `url` is not a str.
     """
 
     def __init__(
         self,
         url: str,
-        paths: Sequence[bytes] = (),
         *,
         allow_cache: bool = False,
         **storage_options: Any,
@@ -106,7 +103,7 @@ class RemoteFolder:
         self._url = url
         self._options = storage_options
         self._allow_cache = allow_cache
-        self._paths = tuple(check_path(path, "path") for path in paths)
+        self._only: bytes | None = None  # the one file that a URL names
         # Not an instance that others have listed with.
         self._base = self._connect({"skip_instance_cache": True})
         if isinstance(self._storage, S3Storage) and not self._base:
@@ -118,10 +115,8 @@ class RemoteFolder:
             return  # a page with links, which the listing asks for
         if self._storage.info(self._base)["type"] == "directory" or names_folder:
             return
-        if paths:
-            raise FileError("is not a folder")
         self._base, _, name = self._base.rpartition("/")
-        self._paths = (self._path_bytes(name),)
+        self._only = self._path_bytes(name)
 
     def _connect(self, choice: Mapping[str, object]) -> str:
         """Sets the storage, and gives the path of the URL in it."""
@@ -183,7 +178,7 @@ class RemoteFolder:
 
     def __reduce__(self) -> tuple[object, ...]:
         is_frozen = self._storage.is_frozen
-        kept = (self._url, self._options, self._allow_cache, self._base, self._paths, is_frozen)
+        kept = (self._url, self._options, self._allow_cache, self._base, self._only, is_frozen)
         return _restored, kept
 
     @property
@@ -202,29 +197,34 @@ class RemoteFolder:
 
     # --- Listing
 
-    def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def list(self, selection: Selection, problem: Problem) -> Iterator[Found]:
         """Its files, in any order. See `Source.list`."""
-        if not self._paths:
-            yield from self._list_folder(b"", rules, problem)
-        for path in self._paths:
+        if selection.paths and self._only is not None:
+            raise NoFileError("is not a folder")
+        paths = selection.paths if self._only is None else (self._only,)
+        if not paths:
+            yield from self._list_folder(b"", selection, problem)
+        for path in paths:
             try:
                 info = self._storage.info(self._at(path))
             except FileError as error:
                 problem(path, str(error))
                 continue
             is_folder = info["type"] == "directory"
-            if rules.excludes_named(path, is_folder):
+            if selection.leave_out_named(path, is_folder):
                 continue
             if is_folder:
-                yield from self._list_folder(path, rules, problem)
+                yield from self._list_folder(path, selection, problem)
             else:
-                yield from self._list_one(path, info, rules, problem)
+                yield from self._list_one(path, info, selection, problem)
 
-    def _list_folder(self, folder: bytes, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def _list_folder(
+        self, folder: bytes, selection: Selection, problem: Problem
+    ) -> Iterator[Found]:
         if isinstance(self._storage, S3Storage):
-            yield from self._list_pages(self._storage, folder, rules, problem)
+            yield from self._list_pages(self._storage, folder, selection, problem)
             return
-        excluded = _ExcludedFolders(rules, folder)
+        excluded = _ExcludedFolders(selection, folder)
         start = folder
         waiting = [folder]
         listed = 0
@@ -254,7 +254,7 @@ class RemoteFolder:
                         continue
                     if self._storage.names_folders:
                         path = path.removesuffix(b"/")
-                    if rules.excludes(path, folder=True):
+                    if selection.excludes(path, folder=True):
                         continue
                     # One with an empty part, such as `a/` in `a`, would be listed without end.
                     if _is_path(path, problem):
@@ -266,10 +266,10 @@ class RemoteFolder:
                 if folder == start or not is_gone(error):
                     problem(folder, str(error))
                 continue
-            yield from self._list_files(files, rules, problem)
+            yield from self._list_files(files, selection, problem)
 
     def _list_files(
-        self, files: Sequence[tuple[bytes, Info]], rules: Rules, problem: Problem
+        self, files: Sequence[tuple[bytes, Info]], selection: Selection, problem: Problem
     ) -> Iterator[Found]:
         def with_size(file: tuple[bytes, Info]) -> Info | FileError:
             path, info = file
@@ -285,14 +285,14 @@ class RemoteFolder:
             if isinstance(info, FileError):
                 problem(path, str(info))
             else:
-                yield from self._list_one(path, info, rules, problem)
+                yield from self._list_one(path, info, selection, problem)
 
     def _list_pages(
-        self, storage: S3Storage, folder: bytes, rules: Rules, problem: Problem
+        self, storage: S3Storage, folder: bytes, selection: Selection, problem: Problem
     ) -> Iterator[Found]:
         """The objects of a bucket page by page, as S3 gives them."""
         bucket = storage.fs.split_path(self._at(folder))[0]
-        excluded = _ExcludedFolders(rules, folder)
+        excluded = _ExcludedFolders(selection, folder)
         for page in storage.pages(self._at(folder)):
             for info in page.get("Contents", ()):
                 path = self._relative(f"{bucket}/{info['Key']}", problem)
@@ -303,15 +303,17 @@ class RemoteFolder:
                     # Its ETag is beside each part: the same bytes written anew are the same.
                     known = next((key for key in _OF_S3 if info.get(key)), "ETag")
                     form = {"type": "file", "size": size, known: info.get(known)}
-                    yield from self._list_one(path, form, rules, problem)
+                    yield from self._list_one(path, form, selection, problem)
 
-    def _list_one(self, path: bytes, info: Info, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def _list_one(
+        self, path: bytes, info: Info, selection: Selection, problem: Problem
+    ) -> Iterator[Found]:
         if not _is_path(path, problem):
             return
         size = info.get("size")
         if info.get("islink") or info["type"] == "link":
             target = info.get("destination")
-            if rules.symlinks == "record" and target:
+            if selection.symlinks == "record" and target:
                 yield Found(path, 0, "", _bytes(target) if isinstance(target, str) else target)
             else:
                 problem(path, "is a symbolic link, and those of remote storage are not followed")
@@ -391,15 +393,15 @@ class RemoteFolder:
 class _ExcludedFolders:
     """Which folders above a path are excluded, for a listing that has no folders."""
 
-    def __init__(self, rules: Rules, folder: bytes) -> None:
-        self._rules = rules
+    def __init__(self, selection: Selection, folder: bytes) -> None:
+        self._selection = selection
         self._least = len(folder)
         self._verdicts: dict[bytes, bool] = {}
-        self._has_rules = bool(rules.exclude)
+        self._has_rules = bool(selection.exclude)
 
     def has_file(self, path: bytes) -> bool:
         """Is a file excluded, or one of the folders around it?"""
-        return self.has(path) or self._rules.excludes(path, folder=False)
+        return self.has(path) or self._selection.excludes(path, folder=False)
 
     def has(self, path: bytes) -> bool:
         """Is it in such a folder?"""
@@ -413,9 +415,9 @@ class _ExcludedFolders:
             known = False
             at = folder.find(b"/", self._least + 1)
             while at >= 0 and not known:
-                known = self._rules.excludes(folder[:at], folder=True)
+                known = self._selection.excludes(folder[:at], folder=True)
                 at = folder.find(b"/", at + 1)
-            known = known or self._rules.excludes(folder, folder=True)
+            known = known or self._selection.excludes(folder, folder=True)
             if len(self._verdicts) == _VERDICTS_MOST:
                 self._verdicts.clear()
             self._verdicts[folder] = known
@@ -427,7 +429,7 @@ def _restored(
     options: dict[str, Any],
     allow_cache: bool,
     base: str,
-    paths: tuple[bytes, ...],
+    only: bytes | None,
     is_frozen: bool,
 ) -> RemoteFolder:
     """A source in another process: what was found there once is not asked again."""
@@ -435,7 +437,7 @@ def _restored(
     folder._url = url
     folder._options = options
     folder._allow_cache = allow_cache
-    folder._paths = paths
+    folder._only = only
     # It comes with each task: one connection for all of them.
     folder._connect({})
     folder._base = base

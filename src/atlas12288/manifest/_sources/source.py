@@ -12,7 +12,11 @@ from contextlib import AbstractContextManager
 from typing import Final, NamedTuple, Protocol
 
 from ..._files import FileError
-from .rules import RULES_BYTES_MOST, Rules
+from .selection import RULES_BYTES_MOST, Selection
+
+
+class NoFileError(FileError):
+    """There is nothing to witness: the source has no file, or is not a folder."""
 
 
 class Found(NamedTuple):
@@ -97,11 +101,11 @@ class Source(Protocol):
     def name(self) -> str:
         """What people call it: the path of the folder, the URL."""
 
-    def list(self, rules: Rules, problem: Problem) -> Iterator[Found]:
+    def list(self, selection: Selection, problem: Problem) -> Iterator[Found]:
         """Its files and symbolic links, each path once, in any order.
 
         Args:
-            rules: what is excluded, and what is done with symbolic links.
+            selection: what is listed.
             problem: is told of what cannot be listed or witnessed; the listing goes on.
 
         Raises:

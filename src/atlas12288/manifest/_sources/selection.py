@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files of a folder are part of its manifest."""
+"""What of a folder is part of its manifest: paths, rules, symbolic links."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..._files import FileError
 from .._beside import Outputs
-from .._paths import is_text
+from .._paths import check_path, is_text
 from .gitignore import Matcher, Rule
 
 if TYPE_CHECKING:
@@ -50,21 +50,24 @@ class _CostError(Exception):
     """Rules and paths are too many. No FileError, which ends a folder and not the listing."""
 
 
-class Rules:
-    """Rules in the syntax of gitignore, from the root of the folder, and the one on symbolic links.
+class Selection:
+    """What of a source is part of a manifest; the source says where, this says what.
 
     Args:
-        exclude: the rules; the last one that matches decides.
+        exclude: rules in the syntax of gitignore, from the root of the folder; the last one that
+            matches decides.
         symlinks: "record", "error" or "follow".
-        links_below: where links that are followed may lead besides, as in `Options`.
-        outputs: files that are written into the folder and are no part of it; none where None. Who
-            lists asks `outputs.has_file` of each regular file.
+        outputs: files that are written into the folder and are no part of it; none where None. A
+            source asks `outputs.has_file` for each regular file.
+        links_below: where followed links may lead besides, as in `Options`.
+        paths: list only these files and folders, relative to the folder; everything where empty.
 
     Attributes:
-        left_out: paths that were asked for by name and that a rule excludes; `list` adds them.
+        left_out: paths of `paths` that a rule excludes; `leave_out_named` adds them.
 
     Raises:
-        ValueError: a rule is no text of one line, or they are more than the bounds say.
+        ValueError: a rule is not a text of one line, or the rules exceed the bounds.
+        WitnessError: one of the paths leads out of the folder.
     """
 
     def __init__(
@@ -73,7 +76,9 @@ class Rules:
         symlinks: str = "record",
         outputs: Outputs | None = None,
         links_below: Sequence[str] = (),
+        paths: Sequence[bytes] = (),
     ) -> None:
+        self.paths = tuple(check_path(path, "path") for path in paths)
         self.exclude = tuple(exclude)
         self.symlinks = symlinks
         self.links_below = tuple(links_below)
@@ -92,13 +97,18 @@ class Rules:
             )
 
     def excludes(self, path: bytes, folder: bool) -> bool:
-        """Return whether it is no part of the manifest, and count it where a rule says so. What is
-        below an excluded folder is not listed either."""
+        """Return whether a rule excludes a path, and count it for that rule.
+
+        Whoever lists does not enter an excluded folder.
+        """
         return bool(self._rules) and self._excluded_by(self._decides(path, folder))
 
-    def excludes_named(self, path: bytes, folder: bool) -> bool:
-        """The same of a path that was asked for by name, which is noted; as well where a folder
-        around it is excluded."""
+    def leave_out_named(self, path: bytes, folder: bool) -> bool:
+        """Leave out one of `paths` if a rule excludes it, or a folder around it.
+
+        Returns:
+            Whether it was left out; then it is in `left_out`.
+        """
         if not self._rules:
             return False
         at = path.find(b"/")
@@ -145,8 +155,9 @@ class Rules:
             if self._counts[number]
         )
 
-    def __reduce__(self) -> tuple[type[Rules], tuple[object, ...]]:
-        return Rules, (self.exclude, self.symlinks, self.outputs, self.links_below)
+    def __reduce__(self) -> tuple[type[Selection], tuple[object, ...]]:
+        kept = (self.exclude, self.symlinks, self.outputs, self.links_below, self.paths)
+        return Selection, kept
 
 
 def _rules(exclude: tuple[str, ...]) -> list[Rule]:
@@ -174,20 +185,20 @@ def _cut(rule: str) -> str:
     return repr(rule) if not isinstance(rule, str) or len(rule) < 80 else f"{rule[:77]!r}..."
 
 
-def listed(source: Source, rules: Rules, problem: Problem) -> Iterator[Found]:
-    """What `source.list` gives, as long as the rules can be matched.
+def listed(source: Source, selection: Selection, problem: Problem) -> Iterator[Found]:
+    """Yield what `source.list` yields, as long as the rules can be matched.
 
     Raises:
-        FileError: also where rules and paths are too many.
+        FileError: as `source.list`; or rules and paths are too many.
     """
     try:
-        yield from source.list(rules, problem)
+        yield from source.list(selection, problem)
     except _CostError as error:
         raise FileError(str(error)) from error
 
 
 def ignore_file_rules(text: bytes) -> tuple[OwnRule, ...]:
-    """The rules of an ignore file: its lines but blank ones and comments, taken apart as by git.
+    """Return the rules of an ignore file: its lines but blank ones and comments, split as git does.
 
     Raises:
         FileError: it is not UTF-8, or has a NUL.

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens the state of a manifest, alone; lists the states that are kept, and removes old ones."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from .._files import FileError, require_regular, shown
+from .._outputs import TEMPORARY
+from ._leaves_file import remove_leaves
+from ._state_file import Begun, Context, Finished, NotAStateError, State
+from ._state_folder import (
+    STATE_NAME,
+    InUseError,
+    names_in,
+    open_folder,
+    require_own,
+    state_file,
+    unusable,
+    user_folder,
+)
+
+# The path of a file, or True for one in the user's state folder.
+Place = str | Literal[True]
+
+DAYS_KEPT: Final = 180
+_DAY_S: Final = 24 * 60 * 60
+# States judged in one run, which must cost less than reading a file. Their names are digests, so a
+# random few are a fair choice, and each has its turn.
+_JUDGED_AT_ONCE: Final = 16
+_TRIES: Final = 10
+_FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class Kept(NamedTuple):
+    """A state in the user's state folder.
+
+    Attributes:
+        file: its path.
+        output: the path of its manifest; None where that is not known.
+        time: when its last run began to keep it, or ended, in seconds since 1970.
+        kind: "finished", "under way" or "unreadable".
+        bytes: the size of the file.
+    """
+
+    file: str
+    output: str | None
+    time: int
+    kind: str
+    bytes: int
+
+
+def moment(seconds: int) -> str:
+    """Return a time as people read it, in UTC; `seconds` are since 1970."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+def open_state(place: Place, output: str | None) -> State:
+    """Open and lock the state of a manifest; make it where there is none.
+
+    Args:
+        place: True for a file in the user's state folder, which is made too; else the path of the
+            file, in a folder that exists.
+        output: the path of the manifest.
+
+    Raises:
+        InUseError: another run has it open.
+        UnusableError: it cannot be used; the message says why.
+        NotAStateError: the file exists and is not a state.
+    """
+    if place is True:
+        assert output is not None
+        path = user_folder()
+        name = state_file(output)
+        folder = open_folder(path, make=True)
+        file = str(path / name)
+    else:
+        file = place
+        around, name = os.path.split(place)
+        with unusable(f"the state {shown(file)}"):
+            if name in ("", ".", ".."):
+                raise FileError("it is not the path of a file")
+            try:
+                folder = os.open(around or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError as error:
+                raise FileError(f"the folder {shown(around)} does not exist") from error
+    try:
+        if place is True:
+            _remove_old(folder, name)
+        with unusable(f"the state {shown(file)}"):
+            descriptor = _open_file(folder, name, file)
+    except BaseException:
+        os.close(folder)
+        raise
+    return State(descriptor, folder, name, file, locked=True)
+
+
+def _open_file(folder: int, name: str, path: str) -> int:
+    """Open a file, lock it until it is closed, and return its descriptor."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                raise FileError("it is a symbolic link, which is not followed")
+            require_regular(status.st_mode)
+        descriptor = os.open(name, _FLAGS | os.O_CREAT, 0o600, dir_fd=folder)
+        try:
+            found = os.fstat(descriptor)
+            require_regular(found.st_mode)
+            require_own(found)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InUseError(
+                    f"the state {shown(path)} is in use by another run, must be used by one alone"
+                ) from None
+            # The run that held the lock may have put another file in its place.
+            with suppress(FileNotFoundError):
+                now = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+    raise FileError("it is replaced again and again")
+
+
+def kept_states() -> tuple[Path, list[Kept]]:
+    """Return the path of the user's state folder, and the states in it, sorted by manifest.
+
+    Raises:
+        UnusableError: the folder cannot be used.
+    """
+    path = user_folder()
+    if not os.path.lexists(path):
+        return path, []
+    folder = open_folder(path, make=False)
+    found = []
+    try:
+        for name in names_in(folder):
+            if STATE_NAME.fullmatch(name):
+                with suppress(FileNotFoundError):
+                    found.append(_judged(folder, name, str(path / name)))
+    finally:
+        os.close(folder)
+    return path, sorted(found, key=lambda kept: (kept.output or "", kept.file))
+
+
+def _judged(folder: int, name: str, path: str) -> Kept:
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    begun = finished = None
+    kind = "unreadable"
+    with suppress(OSError, FileError):
+        require_regular(status.st_mode)
+        descriptor = os.open(name, _FLAGS, dir_fd=folder)
+        with State(descriptor, os.dup(folder), name, path, locked=False) as state:
+            begun, finished = state.begun, state.finished
+    last: Begun | Finished | None = begun or finished
+    if last is not None:
+        kind = "finished" if begun is None else "under way"
+    context: Context = {} if last is None else last.context
+    output = context.get("output")
+    when = int(status.st_mtime) if last is None else last.time
+    output = output if isinstance(output, str) else None
+    return Kept(path, output, when, kind, status.st_size)
+
+
+def _remove_old(folder: int, own: str) -> None:
+    """Remove some of the states whose manifest is gone, or that were not used for long."""
+    with suppress(OSError):
+        names = [name for name in names_in(folder) if name != own]
+        for name in random.sample(names, min(len(names), _JUDGED_AT_ONCE)):
+            with suppress(OSError, FileError, ValueError):
+                _remove_if_old(folder, name)
+
+
+def _remove_if_old(folder: int, name: str) -> None:
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    days = (time.time() - status.st_mtime) / _DAY_S
+    if not stat.S_ISREG(status.st_mode):
+        return
+    if TEMPORARY.fullmatch(name) and days > 1:  # of a run that was killed
+        os.unlink(name, dir_fd=folder)
+    if not STATE_NAME.fullmatch(name):
+        return
+    descriptor = _open_file(folder, name, name)
+    try:
+        state = State(descriptor, os.dup(folder), name, name, locked=True)
+    except NotAStateError:
+        if days > DAYS_KEPT:
+            os.unlink(name, dir_fd=folder)
+        return
+    with state:
+        begun, finished = state.begun, state.finished
+        gone = False
+        if finished is not None and begun is None:
+            output = finished.context.get("output")
+            gone = isinstance(output, str) and not os.path.lexists(output)
+        if not gone and days <= DAYS_KEPT:
+            return
+        if begun is not None and begun.sidecar is not None:
+            output = begun.context.get("output")
+            if isinstance(output, str):
+                remove_leaves(output, begun.sidecar)
+        os.unlink(name, dir_fd=folder)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The user's state folder, which keeps the states of manifests away from those who write the data.
+
+Listing a folder needs it as well: states that lie inside that folder are no part of a manifest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from .._files import FileError, shown
+from .._outputs import TEMPORARY
+from ._beside import Outputs, is_url
+
+STATE_NAME: Final = re.compile(r"[0-9a-f]{64}\.state")
+_FOLDER: Final = "atlas12288"
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_MACHINE_FILES: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+
+
+class UnusableError(FileError):
+    """No state can be kept there; a run can do without one."""
+
+
+class InUseError(FileError):
+    """Another run keeps its state there."""
+
+
+def machine() -> str:
+    """Return an identifier of this machine, in hex.
+
+    It is a digest, because the machine's own identifier must not be passed on (machine-id(5)).
+    """
+    name = ""
+    for file in _MACHINE_FILES:
+        with suppress(OSError, ValueError):
+            name = Path(file).read_text().strip()
+        if name:
+            break
+    return sha256(b"atlas12288 machine " + (name or socket.gethostname()).encode()).hexdigest()
+
+
+def real_path(output: str) -> str:
+    """Return the path by which states know a manifest."""
+    return os.path.realpath(output)
+
+
+def state_file(output: str) -> str:
+    """Return the name of a manifest's state in the user's state folder."""
+    return sha256(os.fsencode(f"{machine()}\0{real_path(output)}")).hexdigest() + ".state"
+
+
+def user_folder() -> Path:
+    """Return the path of the user's state folder, which need not exist.
+
+    Raises:
+        UnusableError: the environment names none.
+    """
+    state = os.environ.get("XDG_STATE_HOME")
+    if state:
+        if not Path(state).is_absolute():
+            raise UnusableError(f"XDG_STATE_HOME is {shown(state)}, must be an absolute path")
+        return Path(state, _FOLDER)
+    home = os.environ.get("HOME")
+    if not home or not Path(home).is_absolute():
+        raise UnusableError("neither XDG_STATE_HOME nor HOME is an absolute path")
+    if not Path(home).is_dir():  # of a user without a home
+        raise UnusableError(f"HOME is {shown(home)}, must be a folder")
+    return Path(home, ".local", "state", _FOLDER)
+
+
+@contextmanager
+def unusable(what: str) -> Iterator[None]:
+    """Turn what the system, or a check, refuses into an UnusableError that names `what`."""
+    try:
+        yield
+    except OSError as error:
+        raise UnusableError(f"{what} cannot be used: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL
+        raise UnusableError(f"{what} cannot be used: {error}") from error
+    except (InUseError, UnusableError):
+        raise
+    except FileError as error:
+        raise UnusableError(f"{what} cannot be used: {error}") from error
+
+
+def require_own(status: os.stat_result) -> None:
+    """Raise FileError unless the file is this user's, and nobody else may write to it."""
+    if status.st_uid != os.geteuid():
+        raise FileError("it belongs to another user")
+    if status.st_mode & _OTHERS_WRITE:
+        raise FileError("others than its owner may write to it")
+
+
+def open_folder(path: Path, *, make: bool) -> int:
+    """Open the user's state folder and return its descriptor."""
+    with unusable(f"the state folder {shown(str(path))}"):
+        if make:
+            _make_folder(path)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        if path.is_symlink():
+            raise FileError("it is a symbolic link, which is not followed")
+        descriptor = os.open(path, flags)
+        try:
+            require_own(os.fstat(descriptor))
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+def _make_folder(path: Path) -> None:
+    missing: list[Path] = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = path.parent
+    if missing:
+        # Make nothing in another user's folder, as sudo would with an unchanged HOME. Folders of
+        # root, such as /tmp, are fine.
+        if path.stat().st_uid not in (os.geteuid(), 0):
+            raise FileError(f"{shown(str(path))} belongs to another user")
+        for each in reversed(missing):
+            with suppress(FileExistsError):  # of another run that begins
+                each.mkdir(0o700)
+
+
+def leave_out_states(outputs: Outputs, root: str) -> bool:
+    """Leave out the states in the user's state folder, where that lies inside `root`.
+
+    They change with every run.
+
+    Returns:
+        Whether there was one.
+    """
+    if is_url(root):
+        return False
+    found = False
+    with suppress(OSError, ValueError, FileError):
+        path = user_folder()
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+            return False
+        folder = open_folder(path, make=False)
+        try:
+            for name in names_in(folder):
+                if STATE_NAME.fullmatch(name) or TEMPORARY.fullmatch(name):
+                    with suppress(OSError):
+                        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                        if stat.S_ISREG(status.st_mode):
+                            outputs.add(str(path / name), status)
+                            found = True
+        finally:
+            os.close(folder)
+    return found
+
+
+def names_in(folder: int) -> list[str]:
+    """Return the names in an open folder."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
