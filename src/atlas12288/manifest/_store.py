@@ -18,7 +18,8 @@ from typing import Any, Final, NamedTuple, Self
 
 from .._errors import WitnessError
 from .._files import FileError, RegularFile
-from .._native import DIGEST_BYTES, WINDOW_BYTES, TreeStream, tree_root
+from .._native import DIGEST_BYTES, WINDOW_BYTES, tree_root
+from .._sidecars import WrongLeavesError, checked
 from .._subtree import BLOCK_BYTES, FANOUT, window_count
 from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from ._entries import Entry
@@ -38,7 +39,6 @@ KEPT_AFTER_S: Final = 5.0
 _COMMIT_S: Final = 1.0
 _ROWS_AT_ONCE: Final = 1000
 _LISTED_AT_ONCE: Final = 20_000
-_LEAVES_AT_ONCE: Final = 4096
 _CACHE_KIB: Final = 16 * 1024
 
 _SCHEMA: Final = (
@@ -366,7 +366,8 @@ class Store:
         if leaf is None:
             return False
         try:
-            self._check_leaves(size, root, self._kept_leaves(size, fresh, leaf))
+            for _ in self._kept_leaves(size, root, fresh, leaf):
+                pass
         except FileError:
             return False
         return True
@@ -387,37 +388,26 @@ class Store:
         query = "SELECT root FROM roots WHERE path = ? AND block < ? ORDER BY block"
         return (root for (root,) in self._base.execute(query, (path, blocks)))
 
-    def _check_leaves(
-        self,
-        size: int,
-        root: bytes,
-        pieces: Iterable[bytes],
-        take: Callable[[bytes], object] | None = None,
-    ) -> None:
-        stream = TreeStream()
-        windows = 0
-        for piece in pieces:
-            stream.append(piece, 0)
-            windows += len(piece) // DIGEST_BYTES
-            if take is not None:
-                take(piece)
-        if windows != window_count(size) or stream.result()[0] != root:
-            raise FileError("the leaves are damaged; the next run reads them again")
+    def _kept_leaves(self, size: int, root: bytes, fresh: int, leaf: int) -> Iterator[bytes]:
+        """Yield the leaves of a file, joined, some at a time.
 
-    def _kept_leaves(self, size: int, fresh: int, leaf: int) -> Iterator[bytes]:
-        """The leaves of a file, in pieces."""
-        stop = leaf + window_count(size)
-        for at in range(leaf, stop, _LEAVES_AT_ONCE):
-            count = min(_LEAVES_AT_ONCE, stop - at)
-            if fresh and self._leaves is not None:
-                some = self._leaves.read(at, count)
-            elif self._sidecar is not None:
-                some = self._sidecar.read(at * DIGEST_BYTES, count * DIGEST_BYTES)
-            else:
-                raise FileError("there are no leaves of the last run")
-            if len(some) != count * DIGEST_BYTES:
-                raise FileError("the leaves of the last run are cut short")
-            yield some
+        Raises:
+            FileError: there are none, or they do not have the root.
+        """
+        read = self._read_fresh if fresh and self._leaves is not None else self._read_last
+        try:
+            yield from checked(read, leaf, window_count(size), root)
+        except WrongLeavesError as error:
+            raise FileError("the leaves are damaged; the next run reads them again") from error
+
+    def _read_fresh(self, place: int, count: int) -> bytes:
+        assert self._leaves is not None
+        return self._leaves.read(place, count)
+
+    def _read_last(self, place: int, count: int) -> bytes:
+        if self._sidecar is None:
+            raise FileError("there are no leaves of the last run")
+        return self._sidecar.read(place * DIGEST_BYTES, count * DIGEST_BYTES)
 
     def _pages(self, columns: str, where: str) -> Iterator[tuple[Any, ...]]:
         """Rows in order of path, which may be changed meanwhile."""
@@ -656,7 +646,8 @@ class Store:
             if windows == 1:
                 leaves(root)
             elif windows > 1:
-                self._check_leaves(size, root, self._kept_leaves(size, fresh, leaf), leaves)
+                for hashes in self._kept_leaves(size, root, fresh, leaf):
+                    leaves(hashes)
         if some and identities is not None:
             identities(some)
         if count != self._count:
