@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 from atlas12288 import MODULUS, WINDOW_BYTES, TreeWitness, WitnessStream
 from atlas12288 import _tree_files as file_tree
 from atlas12288._files import FileError, RegularFile
+from atlas12288._sidecars import Leaves, Run, leaves_of
 from atlas12288._tree_files import (
     TREE_CHUNK_BYTES,
-    Leaves,
-    Run,
     compare_file,
-    leaves_of,
     prove_in_file,
     prove_in_leaves,
     tree_witness_file,

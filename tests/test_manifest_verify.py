@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas12288 import WINDOW_BYTES, TreeWitness, WitnessError
-from atlas12288 import _tree_files as file_tree
+from atlas12288 import _sidecars as sidecars
 from atlas12288._files import FileError, RegularFile
-from atlas12288._tree_files import Run
+from atlas12288._sidecars import Run
 from atlas12288.manifest._beside import outputs_in
 from atlas12288.manifest._differences import Difference
 from atlas12288.manifest._entries import DIGESTS, Entry
@@ -654,7 +654,7 @@ def test_leaves_that_do_not_fit_are_not_used(root: Path, spoil: str) -> None:
 def test_damaged_leaves_of_files_that_are_as_they_were_are_found_too(
     root: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, window: int
 ) -> None:
-    monkeypatch.setattr(file_tree, "_LEAVES_OF_MANY", at_once)
+    monkeypatch.setattr(sidecars, "_LEAVES_OF_MANY", at_once)
     lengths = {b"a": 3, b"b": 0, b"c": 1, b"d": 4, b"e": 1}
     tree: Tree = {path: noise(count * WINDOW_BYTES) for path, count in lengths.items()}
     make(root, tree)

@@ -13,9 +13,9 @@ import click
 from .._errors import WitnessError
 from .._files import STDIN, FileError, RegularFile, read_chunks, shown
 from .._outputs import OutputKind, Target
+from .._sidecars import Leaves, leaves_of
 from .._sums import read_sums
 from .._tree import TreeWitness, witness_from_json
-from .._tree_files import Leaves, leaves_of
 from .._witness import Witness
 from ..manifest._beside import is_url, leaves_name
 from .console import file_name

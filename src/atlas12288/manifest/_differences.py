@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from .._errors import WitnessError
 from .._files import FileError, shown
-from .._tree_files import Run
+from .._sidecars import Run
 from . import _paths
 from ._sources.selection import Excluded
 

@@ -10,8 +10,8 @@ from typing import Final
 from .._errors import WitnessError
 from .._files import FileError, RegularFile, shown
 from .._outputs import OutputKind
+from .._sidecars import first_without_leaves
 from .._tree import TreeWitness, witness_from_json
-from .._tree_files import first_without_leaves
 from .._witness import Witness
 from ._entries import trees_in
 from ._statement import PREDICATE_TYPE, STATEMENT_TYPE

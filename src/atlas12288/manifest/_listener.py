@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .._tree_files import Run
+    from .._sidecars import Run
     from ._differences import Difference
 
 

@@ -8,9 +8,8 @@ from typing import Final
 
 from .._files import FileError, RegularFile
 from .._native import DIGEST_BYTES
+from .._sidecars import LeafComparison, Run, TreeLeaves, first_without_leaves
 from .._subtree import window_count
-from .._tree import TreeWitness
-from .._tree_files import LeafComparison, Leaves, Run, first_without_leaves
 from .._witness import TREE_ALGORITHM
 from ._differences import Difference
 from ._entries import Entry
@@ -58,10 +57,10 @@ class ManifestLeaves:
                 "another manifest"
             )
 
-    def leaves(self, entry: Entry) -> Leaves:
+    def leaves(self, entry: Entry) -> TreeLeaves:
+        """Return the leaves of an entry with a tree."""
         assert entry.root is not None
-        witness = TreeWitness._of_parts(entry.size, entry.residue, entry.root, 0, None)
-        return Leaves(self._sidecar, self._first[entry.path], witness)
+        return TreeLeaves(self._sidecar, self._first[entry.path], entry.size, entry.root)
 
 
 class FirstDifferenceError(Exception):
@@ -87,7 +86,7 @@ class Places:
 
     def __init__(
         self,
-        known: Leaves,
+        known: TreeLeaves,
         found: Found,
         listener: Listener,
         fail_fast: bool,
@@ -115,7 +114,7 @@ class Places:
             self._comparison.stop(self._longer)
             start = self._first_runs[0].start
             reason = f"differs from byte {start} on; the rest was not compared"
-            sizes = self._known.witness.length, self._found.size
+            sizes = self._known.length, self._found.size
             difference = Difference(self._found.path, "changed", (TREE_ALGORITHM,), reason, *sizes)
             raise FirstDifferenceError(self._with_ranges(difference))
 
@@ -143,4 +142,4 @@ class Places:
 
     @property
     def _longer(self) -> int:
-        return max(self._found.size, self._known.witness.length)
+        return max(self._found.size, self._known.length)

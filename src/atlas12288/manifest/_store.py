@@ -12,13 +12,15 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import starmap
+from operator import itemgetter
 from time import monotonic, time, time_ns
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from .._errors import WitnessError
 from .._files import FileError, RegularFile
-from .._native import DIGEST_BYTES, WINDOW_BYTES, TreeStream, tree_root
+from .._native import DIGEST_BYTES, WINDOW_BYTES, tree_root
+from .._sidecars import WrongLeavesError, checked
 from .._subtree import BLOCK_BYTES, FANOUT, window_count
 from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from ._entries import Entry
@@ -38,7 +40,6 @@ KEPT_AFTER_S: Final = 5.0
 _COMMIT_S: Final = 1.0
 _ROWS_AT_ONCE: Final = 1000
 _LISTED_AT_ONCE: Final = 20_000
-_LEAVES_AT_ONCE: Final = 4096
 _CACHE_KIB: Final = 16 * 1024
 
 _SCHEMA: Final = (
@@ -68,7 +69,8 @@ _BY_CTIME: Final = (
 )
 _KEPT: Final = ("residue", "sha256", "root", "fresh", "leaf")
 _INSERT: Final = (
-    "INSERT INTO files (path, size, identity, target, trusted, listed) VALUES (?, ?, ?, ?, ?, 1)"
+    "INSERT INTO files (path, size, identity, target, trusted, listed)"
+    " VALUES (:path, :size, :identity, :target, :trusted, 1)"
     " ON CONFLICT (path) DO UPDATE SET size = excluded.size, target = excluded.target, listed = 1, "
 )
 _LIST: Final = (
@@ -89,10 +91,19 @@ _LIST_WITHOUT_CTIME: Final = (
 )
 _LOAD: Final = (
     "INSERT OR REPLACE INTO files (path, size, identity, residue, sha256, root, fresh, leaf,"
-    " trusted, listed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, 0)"
+    " trusted, listed)"
+    " VALUES (:path, :size, :identity, :residue, :sha256, :root, :fresh, :leaf, 1, 0)"
 )
-_FOUND: Final = "path, size, identity, target"
-_KNOWN: Final = f"{_FOUND}, residue, sha256, root, fresh, leaf"
+_PUT_PART: Final = (
+    "INSERT OR REPLACE INTO parts (path, size, identity, blocks, residue, flat, leaf)"
+    " VALUES (:path, :size, :identity, :blocks, :residue, :flat, :leaf)"
+)
+_PUT_ROOT: Final = "INSERT OR REPLACE INTO roots (path, block, root) VALUES (:path, :block, :root)"
+_PUT_DIGESTS: Final = (
+    "UPDATE files SET residue = :residue, sha256 = :sha256, root = :root, leaf = :leaf, fresh = 1"
+    " WHERE path = :path"
+)
+_FOUND: Final = ", ".join(("path", "size", "identity", "target"))
 _UNKNOWN: Final = "residue IS NULL AND target IS NULL"
 
 
@@ -118,7 +129,22 @@ class Listed(NamedTuple):
     parts: int = 0
 
 
-class _Reading:
+class _KnownFile(NamedTuple):
+    """A row of `files`; what is not known yet is None."""
+
+    path: bytes
+    size: int
+    identity: str
+    target: bytes | None
+    residue: int
+    sha256: bytes | None
+    root: bytes
+    fresh: int
+    leaf: int | None
+    trusted: int
+
+
+class _Progress:
     """A file that is being read: its place among the leaves, and what is not yet in the state."""
 
     __slots__ = ("checkpoint", "first", "found", "leaf", "roots", "windows")
@@ -163,8 +189,8 @@ class Store:
         self._context: Context = {}
         self._update = False
         self._keeping = False
-        self._known: list[tuple[Any, ...]] = []
-        self._reading: dict[bytes, _Reading] = {}
+        self._known: list[dict[str, Any]] = []
+        self._reading: dict[bytes, _Progress] = {}
         self._changed: set[bytes] = set()  # of those, the ones with news for the state
         self._count = 0  # of files and links
         self._sidecar: RegularFile | None = None
@@ -173,14 +199,14 @@ class Store:
             # A name that is empty: a private file that SQLite deletes.
             self._base = sqlite3.connect("", isolation_level=None)
             try:
-                run = self._base.execute
+                execute = self._base.execute
                 self._base.create_function("same_but_ctime", 2, same_but_ctime, deterministic=True)
-                run(f"PRAGMA cache_size = -{_CACHE_KIB}")
-                run("PRAGMA temp_store = FILE")
-                run("PRAGMA journal_mode = OFF")
-                run("BEGIN")
+                execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                execute("PRAGMA temp_store = FILE")
+                execute("PRAGMA journal_mode = OFF")
+                execute("BEGIN")
                 for statement in _SCHEMA:
-                    run(statement)
+                    execute(statement)
             except BaseException:
                 self._base.close()
                 raise
@@ -227,13 +253,23 @@ class Store:
             entries: with what identified them, and whether that tells of later changes. Where
                 they raise FileError, nothing was taken.
         """
-        rows: list[tuple[Any, ...]] = []
+        rows: list[dict[str, Any]] = []
         at = 0
         try:
             for entry, identity, trusted in entries:
                 if entry.target is None and trusted:
-                    known = (entry.size, identity, entry.residue, entry.sha256, entry.root)
-                    rows.append((entry.path, *known, 0, at))
+                    rows.append(
+                        {
+                            "path": entry.path,
+                            "size": entry.size,
+                            "identity": identity,
+                            "residue": entry.residue,
+                            "sha256": entry.sha256,
+                            "root": entry.root,
+                            "fresh": 0,
+                            "leaf": at,
+                        }
+                    )
                 at += window_count(entry.size)
                 if len(rows) == _ROWS_AT_ONCE:
                     self._load(rows)
@@ -245,34 +281,31 @@ class Store:
 
     def load_log(self, records: Iterable[Record]) -> None:
         """Takes what a run found that did not end; this one goes on with it."""
-        rows: list[tuple[Any, ...]] = []
-        run, many = self._base.execute, self._base.executemany
+        rows: list[dict[str, Any]] = []
+        execute, many = self._base.execute, self._base.executemany
         for record in records:
             if isinstance(record, Known):
-                path, size, identity, digests, leaf = record
-                rows.append((path, size, identity, *digests, 1, leaf))
+                known = record._asdict()
+                digests = known.pop("digests")
+                rows.append({**known, **digests._asdict(), "fresh": 1})
                 if len(rows) == _ROWS_AT_ONCE:
                     self._load(rows)
                 continue
             with self._errors():
                 if isinstance(record, Roots):
-                    path, first, joined = record
-                    size = DIGEST_BYTES
-                    roots = [joined[at : at + size] for at in range(0, len(joined), size)]
-                    numbered = [(path, first + index, root) for index, root in enumerate(roots)]
-                    many("INSERT OR REPLACE INTO roots VALUES (?, ?, ?)", numbered)
+                    many(_PUT_ROOT, _numbered(record))
                 elif isinstance(record, Part):
-                    path, size, identity, checkpoint, leaf = record
-                    part = (path, size, identity, *checkpoint, leaf)
-                    run("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)", part)
+                    part = record._asdict()
+                    checkpoint = part.pop("checkpoint")
+                    execute(_PUT_PART, {**part, **checkpoint._asdict()})
                 else:
                     self._load(rows)
                     for table in ("files", "parts", "roots"):
-                        run(f"DELETE FROM {table} WHERE path = ?", (record.path,))
+                        execute(f"DELETE FROM {table} WHERE path = ?", (record.path,))
         self._load(rows)
         self._keeping = self._state is not None
 
-    def _load(self, rows: list[tuple[Any, ...]]) -> None:
+    def _load(self, rows: list[dict[str, Any]]) -> None:
         with self._errors():
             self._base.executemany(_LOAD, rows)
         rows.clear()
@@ -299,25 +332,33 @@ class Store:
         self._sidecar = sidecar
         self._list_by = _LIST_WITHOUT_CTIME if ignore_ctime else _LIST
         begin = time_ns() - RACY_NS
-        rows: list[tuple[Any, ...]] = []
+        rows: list[dict[str, Any]] = []
         for found in founds:
             # What has no identity is never known: its empty one is that of any other content too.
             trusted = bool(found.identity) and found.modified_ns < begin
-            rows.append((*found[:4], trusted))
+            rows.append(
+                {
+                    "path": found.path,
+                    "size": found.size,
+                    "identity": found.identity,
+                    "target": found.target,
+                    "trusted": trusted,
+                }
+            )
             if len(rows) == _LISTED_AT_ONCE:
                 self._list(rows)
         self._list(rows)
-        run = self._base.execute
+        execute = self._base.execute
         with self._errors():
-            run("DELETE FROM files WHERE NOT listed")
+            execute("DELETE FROM files WHERE NOT listed")
             self._forget_damaged()
-            run(
+            execute(
                 "DELETE FROM parts WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.path ="
                 " parts.path AND files.size = parts.size AND files.identity = parts.identity"
                 f" AND parts.identity != '' AND {_UNKNOWN.replace('residue', 'files.residue')})"
             )
-            run("DELETE FROM roots WHERE path NOT IN (SELECT path FROM parts)")
-            row = run(
+            execute("DELETE FROM roots WHERE path NOT IN (SELECT path FROM parts)")
+            row = execute(
                 "SELECT count(*) - count(target), count(target), sum(size), count(residue),"
                 f" sum(({_UNKNOWN}) * size) - (SELECT ifnull(sum(min(size, blocks * ?)), 0)"
                 " FROM parts), total(by_ctime), (SELECT count(*) FROM parts) FROM files",
@@ -327,8 +368,8 @@ class Store:
         self._count = files + links
         return Listed(files, links, size or 0, known, unread or 0, int(by_ctime), parts)
 
-    def _list(self, rows: list[tuple[Any, ...]]) -> None:
-        rows.sort()  # the table is in this order: neighbours are on one page
+    def _list(self, rows: list[dict[str, Any]]) -> None:
+        rows.sort(key=itemgetter("path"))  # the table is in this order: neighbours are on one page
         with self._errors():
             self._base.executemany(self._list_by, rows)
         rows.clear()
@@ -339,12 +380,12 @@ class Store:
             return
         useless: list[tuple[bytes]] = []
         where = f"residue IS NOT NULL AND size > {WINDOW_BYTES}"
-        for path, size, *_, root, fresh, leaf in self._pages(_KNOWN, where):
-            if self._has_leaves(size, root, fresh, leaf):
-                if fresh:
-                    self._leaves.reserve(window_count(size), leaf)
+        for known in self._known_files(where):
+            if self._has_leaves(known):
+                if known.fresh:
+                    self._leaves.reserve(window_count(known.size), known.leaf)
                 continue
-            useless.append((path,))
+            useless.append((known.path,))
             if len(useless) == _ROWS_AT_ONCE:
                 self._forget(useless)
         self._forget(useless)
@@ -362,11 +403,10 @@ class Store:
             self._base.executemany(f"UPDATE files SET {clear} WHERE path = ?", paths)
         paths.clear()
 
-    def _has_leaves(self, size: int, root: bytes, fresh: int, leaf: int | None) -> bool:
-        if leaf is None:
-            return False
+    def _has_leaves(self, known: _KnownFile) -> bool:
         try:
-            self._check_leaves(size, root, self._kept_leaves(size, fresh, leaf))
+            for _ in self._kept_leaves(known):
+                pass
         except FileError:
             return False
         return True
@@ -387,37 +427,28 @@ class Store:
         query = "SELECT root FROM roots WHERE path = ? AND block < ? ORDER BY block"
         return (root for (root,) in self._base.execute(query, (path, blocks)))
 
-    def _check_leaves(
-        self,
-        size: int,
-        root: bytes,
-        pieces: Iterable[bytes],
-        take: Callable[[bytes], object] | None = None,
-    ) -> None:
-        stream = TreeStream()
-        windows = 0
-        for piece in pieces:
-            stream.append(piece, 0)
-            windows += len(piece) // DIGEST_BYTES
-            if take is not None:
-                take(piece)
-        if windows != window_count(size) or stream.result()[0] != root:
-            raise FileError("the leaves are damaged; the next run reads them again")
+    def _kept_leaves(self, known: _KnownFile) -> Iterator[bytes]:
+        """Yield the leaves of a file, joined, some at a time.
 
-    def _kept_leaves(self, size: int, fresh: int, leaf: int) -> Iterator[bytes]:
-        """The leaves of a file, in pieces."""
-        stop = leaf + window_count(size)
-        for at in range(leaf, stop, _LEAVES_AT_ONCE):
-            count = min(_LEAVES_AT_ONCE, stop - at)
-            if fresh and self._leaves is not None:
-                some = self._leaves.read(at, count)
-            elif self._sidecar is not None:
-                some = self._sidecar.read(at * DIGEST_BYTES, count * DIGEST_BYTES)
-            else:
-                raise FileError("there are no leaves of the last run")
-            if len(some) != count * DIGEST_BYTES:
-                raise FileError("the leaves of the last run are cut short")
-            yield some
+        Raises:
+            FileError: there are none, or they do not have the root.
+        """
+        if known.leaf is None:
+            raise FileError("there are no leaves of the last run")
+        read = self._read_fresh if known.fresh and self._leaves is not None else self._read_last
+        try:
+            yield from checked(read, known.leaf, window_count(known.size), known.root)
+        except WrongLeavesError as error:
+            raise FileError("the leaves are damaged; the next run reads them again") from error
+
+    def _read_fresh(self, place: int, count: int) -> bytes:
+        assert self._leaves is not None
+        return self._leaves.read(place, count)
+
+    def _read_last(self, place: int, count: int) -> bytes:
+        if self._sidecar is None:
+            raise FileError("there are no leaves of the last run")
+        return self._sidecar.read(place * DIGEST_BYTES, count * DIGEST_BYTES)
 
     def _pages(self, columns: str, where: str) -> Iterator[tuple[Any, ...]]:
         """Rows in order of path, which may be changed meanwhile."""
@@ -433,6 +464,9 @@ class Store:
             if len(rows) < _ROWS_AT_ONCE:
                 return
             last = rows[-1][0]
+
+    def _known_files(self, where: str) -> Iterator[_KnownFile]:
+        return map(_KnownFile._make, self._pages(", ".join(_KnownFile._fields), where))
 
     def unknown(self) -> Iterator[Found]:
         """The files to read: first those of several blocks, the largest first, so that none of them
@@ -459,7 +493,7 @@ class Store:
         reading = self._reading.pop(path, None)
         self._changed.discard(path)
         leaf = None if reading is None else reading.leaf
-        self._known.append((*digests, leaf, path))
+        self._known.append({**digests._asdict(), "leaf": leaf, "path": path})
         if len(self._known) == _ROWS_AT_ONCE:
             self._flush()
         self._tick()
@@ -477,7 +511,7 @@ class Store:
         if found.size <= WINDOW_BYTES or self._leaves is None:
             return None
         leaves = self._leaves
-        reading = self._reading[found.path] = _Reading(found)
+        reading = self._reading[found.path] = _Progress(found)
 
         def take(hashes: bytes) -> None:
             if reading.leaf is None:
@@ -492,7 +526,7 @@ class Store:
         if self._state is not None:
             reading = self._reading.get(found.path)
             if reading is None:
-                reading = self._reading[found.path] = _Reading(found)
+                reading = self._reading[found.path] = _Progress(found)
             reading.checkpoint = checkpoint
             reading.roots += root
             self._changed.add(found.path)
@@ -510,7 +544,7 @@ class Store:
             roots = list(self._roots(path, blocks)) if self._digests[1] else []
         if len(roots) != blocks * self._digests[1] or not _is_flat_state(flat, blocks, found.size):
             return None
-        reading = self._reading.setdefault(path, _Reading(found))
+        reading = self._reading.setdefault(path, _Progress(found))
         reading.first = blocks
         reading.leaf = leaf
         reading.windows = blocks * FANOUT
@@ -520,29 +554,16 @@ class Store:
         """Writes to the database what is known, and gives it to the state."""
         known, self._known = self._known, []
         with self._errors():
-            self._base.executemany(
-                "UPDATE files SET residue = ?, sha256 = ?, root = ?, leaf = ?, fresh = 1"
-                " WHERE path = ?",
-                known,
-            )
+            self._base.executemany(_PUT_DIGESTS, known)
             if self._keeping:
-                find = "SELECT size, identity, trusted FROM files WHERE path = ?"
-                for residue, sha256, root, leaf, path in known:
-                    size, identity, trusted = self._base.execute(find, (path,)).fetchone()
+                find = "SELECT size, identity, trusted FROM files WHERE path = :path"
+                for row in known:
+                    size, identity, trusted = self._base.execute(find, row).fetchone()
                     if trusted:
-                        self._keep_known(path, size, identity, residue, sha256, root, leaf)
+                        digests = Digests(*(row[name] for name in Digests._fields))
+                        self._keep_known(Known(row["path"], size, identity, digests, row["leaf"]))
 
-    def _keep_known(
-        self,
-        path: bytes,
-        size: int,
-        identity: str,
-        residue: int,
-        sha256: bytes | None,
-        root: bytes | None,
-        leaf: int | None,
-    ) -> None:
-        known = Known(path, size, identity, Digests(residue, sha256, root), leaf)
+    def _keep_known(self, known: Known) -> None:
         self._keep(lambda state: state.known(known))
 
     # --- What the next run needs
@@ -593,10 +614,10 @@ class Store:
                 self._leaves.remove()  # nobody would find them
             raise
         self._keeping = True
-        columns = "path, size, identity, residue, sha256, root, leaf"
         where = "fresh AND trusted AND residue IS NOT NULL AND target IS NULL"
-        for row in self._pages(columns, where):
-            self._keep_known(*row)
+        for row in self._known_files(where):
+            digests = Digests(row.residue, row.sha256, row.root)
+            self._keep_known(Known(row.path, row.size, row.identity, digests, row.leaf))
             if state.is_full:
                 if self._leaves is not None:
                     self._leaves.flush()
@@ -638,29 +659,35 @@ class Store:
             self._leaves.flush()
         count = 0
         some: list[str] = []
-        for row in self._pages(f"{_KNOWN}, trusted", "TRUE"):
-            path, size, identity, target, residue, sha256, root, fresh, leaf, trusted = row
+        for row in self._known_files("TRUE"):
             count += 1
             if identities is not None:
-                some.append(identity if trusted else UNTRUSTED + identity)
+                some.append(row.identity if row.trusted else UNTRUSTED + row.identity)
                 if len(some) == _ROWS_AT_ONCE:
                     identities(some)
                     some.clear()
-            if target is not None:
-                yield Entry(path, target=target)
+            if row.target is not None:
+                yield Entry(row.path, target=row.target)
                 continue
-            yield Entry(path, size, residue, sha256, root)
+            yield Entry(row.path, row.size, row.residue, row.sha256, row.root)
             if leaves is None:
                 continue
-            windows = window_count(size)
+            windows = window_count(row.size)
             if windows == 1:
-                leaves(root)
+                leaves(row.root)
             elif windows > 1:
-                self._check_leaves(size, root, self._kept_leaves(size, fresh, leaf), leaves)
+                for hashes in self._kept_leaves(row):
+                    leaves(hashes)
         if some and identities is not None:
             identities(some)
         if count != self._count:
             raise FileError("the temporary database is damaged")
+
+
+def _numbered(roots: Roots) -> Iterator[dict[str, object]]:
+    for block, start in enumerate(range(0, len(roots.roots), DIGEST_BYTES), roots.first):
+        root = roots.roots[start : start + DIGEST_BYTES]
+        yield {"path": roots.path, "block": block, "root": root}
 
 
 def _is_flat_state(flat: bytes | None, blocks: int, size: int) -> bool:

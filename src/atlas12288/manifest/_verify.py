@@ -13,8 +13,8 @@ from operator import attrgetter
 from typing import Final
 
 from .._files import FileError, RegularFile
+from .._sidecars import TreeLeaves
 from .._subtree import BLOCK_BYTES
-from .._tree_files import Leaves
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs
 from ._differences import Difference, Kind, ManifestReport
@@ -329,7 +329,7 @@ class _Reading:
         self._places[found.path] = places
         return places.write
 
-    def _known_leaves(self, found: Found) -> Leaves:
+    def _known_leaves(self, found: Found) -> TreeLeaves:
         assert self._known is not None
         return self._known.leaves(self._listing.entries[self._index(found)])
 

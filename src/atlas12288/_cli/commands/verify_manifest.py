@@ -13,8 +13,8 @@ import click
 
 from ..._errors import WitnessError
 from ..._files import STDIN, FileError, RegularFile
+from ..._sidecars import Run
 from ..._subtree import window_count
-from ..._tree_files import Run
 from ...manifest._beside import Outputs, folder_of, leaves_name, outputs_in, paths_in
 from ...manifest._listener import Listener
 from ...manifest._statement import MANIFEST_MOST_BYTES

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads leaf hashes from sidecars, holds them against a root, and compares them.
+
+A sidecar is a file with the leaf hashes of one tree, or of several one after another, 32 bytes a
+window and nothing else. Leaves pass by in order and are never all in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ._files import FileError, RegularFile
+from ._native import DIGEST_BYTES, WINDOW_BYTES, TreeStream, tree_root
+from ._subtree import window_count
+
+if TYPE_CHECKING:
+    from ._tree import TreeWitness
+
+_LEAVES_AT_ONCE: Final = 4096  # 128 KiB of a sidecar
+_LEAVES_OF_MANY: Final = 1 << 15  # 1 MiB, which has the leaves of many small files
+
+# Reads `count` leaves from leaf `first` on, joined; fewer where a sidecar ends.
+ReadLeaves = Callable[[int, int], bytes]
+
+
+class WrongLeavesError(FileError):
+    """Leaves were read, and they are not those of their tree."""
+
+
+def checked(read: ReadLeaves, first: int, windows: int, root: bytes) -> Iterator[bytes]:
+    """Yield the leaf hashes of a tree in order, joined, some at a time.
+
+    Args:
+        read: reads leaves by their place in the sidecar.
+        first: the place of the first leaf of the tree.
+        windows: the number of its leaves.
+        root: its root.
+
+    Raises:
+        WrongLeavesError: they end early; or, after the last of them, they do not have the root.
+        FileError: not readable.
+    """
+    stream = TreeStream()
+    stop = first + windows
+    for place in range(first, stop, _LEAVES_AT_ONCE):
+        count = min(_LEAVES_AT_ONCE, stop - place)
+        hashes = read(place, count)
+        if len(hashes) != count * DIGEST_BYTES:
+            end = place * DIGEST_BYTES + len(hashes)
+            raise WrongLeavesError(f"ended after {end} bytes, must have {stop} leaves")
+        stream.append(hashes, 0)
+        yield hashes
+    found, _, _ = stream.result()
+    if found != root:
+        raise WrongLeavesError(
+            f"has leaves with the root {found.hex()}, must have {root.hex()}, "
+            "that of the witness: they are damaged, or those of another witness"
+        )
+
+
+class TreeLeaves:
+    """The leaves of a tree in a sidecar.
+
+    Args:
+        sidecar: the open file.
+        first: the number of leaves of other trees before them.
+        length: the bytes of the file or region that the tree is over.
+        root: the root of the tree.
+    """
+
+    def __init__(self, sidecar: RegularFile, first: int, length: int, root: bytes) -> None:
+        self._sidecar = sidecar
+        self._first = first
+        self.length = length
+        self.root = root
+
+    @property
+    def windows(self) -> int:
+        """How many leaves there are."""
+        return window_count(self.length)
+
+    def _read(self, place: int, count: int) -> bytes:
+        return self._sidecar.read(place * DIGEST_BYTES, count * DIGEST_BYTES)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the leaf hashes in order, joined, some at a time.
+
+        Raises:
+            FileError: not readable; or, after the last of them, they do not have the root.
+        """
+        return checked(self._read, self._first, self.windows, self.root)
+
+    def check(self) -> None:
+        """Read all leaves.
+
+        Raises:
+            FileError: as `chunks`.
+        """
+        for _ in self.chunks():
+            pass
+
+
+class Leaves(TreeLeaves):
+    """The leaves of a tree witness in a sidecar.
+
+    Args:
+        sidecar: the open file.
+        first: the number of leaves of other witnesses before them.
+        witness: the witness of the tree.
+    """
+
+    def __init__(self, sidecar: RegularFile, first: int, witness: TreeWitness) -> None:
+        super().__init__(sidecar, first, witness.length, witness.root)
+        self.witness = witness
+
+
+def leaves_of(sidecar: RegularFile, witnesses: Iterable[TreeWitness]) -> list[Leaves]:
+    """Return the leaves of each witness that a sidecar was made for, in their order.
+
+    Raises:
+        FileError: the sidecar does not have the size that these witnesses need.
+    """
+    each = []
+    first = 0
+    for witness in witnesses:
+        each.append(Leaves(sidecar, first, witness))
+        first += witness.windows
+    if sidecar.size != first * DIGEST_BYTES:
+        raise FileError(
+            f"has {sidecar.size} bytes, must have {first * DIGEST_BYTES}, {DIGEST_BYTES} for each "
+            f"of {first} windows: it is damaged, or that of another witness"
+        )
+    return each
+
+
+def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]]) -> int | None:
+    """Hold a sidecar against the trees that it should have the leaves of, in constant memory.
+
+    Args:
+        sidecar: the open file.
+        trees: the bytes and the root of each, in the order of their leaves.
+
+    Returns:
+        The index of the first tree whose leaves are not where they must be, or the number of trees
+        where other bytes follow; None where the sidecar has the leaves of all of them, and no more.
+
+    Raises:
+        FileError: not readable.
+    """
+    index = -1
+    at = begin = 0  # in leaves: of this tree, and of what is read
+    some = b""
+    for index, (size, root) in enumerate(trees):
+        count = window_count(size)
+        if (at + count) * DIGEST_BYTES > sidecar.size:
+            return index
+        if count > _LEAVES_OF_MANY:
+            stream = TreeStream()
+            for first in range(at, at + count, _LEAVES_OF_MANY):
+                part = min(_LEAVES_OF_MANY, at + count - first)
+                stream.append(sidecar.read(first * DIGEST_BYTES, part * DIGEST_BYTES), 0)
+            found, _, _ = stream.result()
+        else:
+            if at + count > begin + len(some) // DIGEST_BYTES:
+                begin = at
+                some = sidecar.read(at * DIGEST_BYTES, _LEAVES_OF_MANY * DIGEST_BYTES)
+            start = (at - begin) * DIGEST_BYTES
+            found = tree_root(some[start : start + count * DIGEST_BYTES])
+        if found != root:
+            return index
+        at += count
+    return None if sidecar.size == at * DIGEST_BYTES else index + 1
+
+
+class Run(NamedTuple):
+    """Neighbouring windows first..stop-1 that differ.
+
+    They are bytes start..end-1, in whichever of file and witnessed region is longer.
+    """
+
+    first: int
+    stop: int
+    start: int
+    end: int
+
+
+class LeafComparison:
+    """Compares leaf hashes that come in chunks with known ones that come in other chunks.
+
+    Args:
+        known: the known leaf hashes in order, joined, some at a time.
+        changed: called with each run of windows that differ, in order, as soon as it is known.
+    """
+
+    def __init__(self, known: Iterator[bytes], changed: Callable[[Run], object]) -> None:
+        self._known = known
+        self._rest = b""  # of the last known chunk
+        self._changed = changed
+        self._windows = 0  # compared so far
+        self._differ_from: int | None = None  # the first window of the run that goes on
+
+    @property
+    def differs(self) -> bool:
+        """Whether the last windows differ, of which nobody was told yet."""
+        return self._differ_from is not None
+
+    def write(self, found: bytes) -> None:
+        """Take the next leaf hashes, joined."""
+        while len(self._rest) < len(found) and (more := next(self._known, b"")):
+            self._rest += more
+        known, self._rest = self._rest[: len(found)], self._rest[len(found) :]
+        if known == found:
+            self._next(len(found) // DIGEST_BYTES, differ=False)
+            return
+        for at in range(0, len(found), DIGEST_BYTES):
+            stop = at + DIGEST_BYTES
+            self._next(1, differ=known[at:stop] != found[at:stop])
+
+    def finish(self, longer: int) -> None:
+        """Compare the rest; all leaves were written.
+
+        Args:
+            longer: the greater of both lengths in bytes.
+        """
+        while more := self._rest or next(self._known, b""):
+            self._next(len(more) // DIGEST_BYTES, differ=True)
+            self._rest = b""
+        self.stop(longer)
+
+    def stop(self, most: int) -> None:
+        """Compare no more. Windows that differ end here, or after `most` bytes."""
+        self._end_run(min(most, self._windows * WINDOW_BYTES))
+
+    def _next(self, windows: int, differ: bool) -> None:
+        if not differ:
+            self._end_run(self._windows * WINDOW_BYTES)
+        elif self._differ_from is None:
+            self._differ_from = self._windows
+        self._windows += windows
+
+    def _end_run(self, end: int) -> None:
+        if self._differ_from is not None:
+            first, self._differ_from = self._differ_from, None
+            self._changed(Run(first, self._windows, first * WINDOW_BYTES, end))
