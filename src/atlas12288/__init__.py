@@ -78,12 +78,14 @@ __all__ = [
     "InclusionProof",
     "Lease",
     "Manifest",
+    "MismatchError",
     "Residue",
     "State",
     "StateError",
     "Transaction",
     "TreeHash",
     "TreeWitness",
+    "UndecidedError",
     "Witness",
     "WitnessError",
     "WitnessStream",
@@ -107,6 +109,8 @@ __version__ = _native.VERSION
 TYPE_CHECKING = False  # `typing` costs as much as the rest of the import
 if TYPE_CHECKING:
     from ._files import FileError as FileError
+    from ._reports import MismatchError as MismatchError
+    from ._reports import UndecidedError as UndecidedError
     from .manifest._manifest import Manifest as Manifest
 else:
 
@@ -120,6 +124,10 @@ else:
             from .manifest._manifest import Manifest
 
             return Manifest
+        if name in ("MismatchError", "UndecidedError"):
+            from . import _reports
+
+            return getattr(_reports, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -115,7 +115,7 @@ def _hints(
 ) -> Iterator[str]:
     """What may help who sees the differences."""
     count = len(manifest.entries)
-    if found.missing == count and found.added > 0:
+    if found.count("missing") == count and found.count("added") > 0:
         yield (
             f"none of its {counted(count, 'path')} is in {shown(root)}: "
             "is that the folder that was witnessed?"
@@ -230,8 +230,7 @@ def _document(
     fields: dict[str, object] = {"manifest": wanted.manifest, "root": root}
     for key in _IN_FORCE:
         fields[key] = None if options is None else getattr(options, key)
-    no_report = dict.fromkeys(("holds", *ManifestReport._fields))
-    fields |= no_report if found is None else found.to_fields()
+    fields |= dict.fromkeys(ManifestReport().to_fields()) if found is None else found.to_fields()
     return fields | {"error": error}
 
 
@@ -303,9 +302,7 @@ def _verdict(found: "ManifestReport") -> str:
 
 def _summary(found: "ManifestReport") -> str:
     read = content(found.files, found.links, found.bytes)
-    counts = (found.changed, found.missing, found.added, found.unreadable)
-    kinds = ("changed", "missing", "added", "unreadable")
-    text = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True))
+    text = ", ".join(f"{count:,} {kind}" for kind, count in found.counts().items())
     if found.excluded:
         paths = sum(each.paths for each in found.excluded)
         text += f"; {counted(paths, 'path')} left out by rules"
