@@ -497,7 +497,7 @@ def test_one_changed_byte_is_named_with_its_tensor_and_window(choice: random.Ran
     flat[places] ^= choice.randrange(1, 256)
     (change,) = known.verify(arrays).changed
     assert change.name == name
-    assert change.differences[-1] == "digest"
+    assert change.what[-1] == "digest"
     windows = {place // WINDOW for place in places}
     assert {window for run in change.ranges for window in range(run.first, run.stop)} == windows
     for run in change.ranges:

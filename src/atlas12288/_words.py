@@ -2,12 +2,17 @@
 """Numbers of things in messages."""
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """Return a number of things in words: "1 file", "2,000 files".
+def word(count: int, one: str, many: str | None = None) -> str:
+    """Return the word for a number of things: "file" for 1, "files" for any other number.
 
     Args:
         count: how many.
         one: the word for one.
         many: the word for several; None for `one` with an s.
     """
-    return f"1 {one}" if count == 1 else f"{count:,} {many or one + 's'}"
+    return one if count == 1 else many or f"{one}s"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return a number of things in words: "1 file", "2,000 files"; arguments as for `word`."""
+    return f"{count:,} {word(count, one, many)}"

@@ -83,7 +83,7 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview], status: os.stat
             raise click.UsageError(
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
-    with Report(wanted.as_json, None) as report, ExitStack() as stack:
+    with Report("verify", wanted.as_json, None) as report, ExitStack() as stack:
         view = _View(wanted, root, manifest.options, report)
         if wanted.root is None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
@@ -213,7 +213,7 @@ def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
 def refused(wanted: Wanted, reason: str) -> int:
     """Says that a manifest is of no use; gives the exit code."""
     complain(wanted.manifest, reason)
-    with Report(wanted.as_json, None) as report:
+    with Report("verify", wanted.as_json, None) as report:
         report.document(_document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
     return COULD_NOT_CHECK
 
