@@ -210,6 +210,10 @@ ROW = {
     "goals": list,
 }
 REPORT = {
+    "type": str,
+    "command": str,
+    "holds": bool,
+    "error": type(None),
     "version": str,
     "kernel_set": str,
     "cpu": str,

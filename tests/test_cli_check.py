@@ -9,7 +9,14 @@ import pytest
 
 from atlas12288 import MODULUS, WINDOW_BYTES
 from atlas12288._files import CHUNK_BYTES
-from support.commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run, run_on_terminal
+from support.commandline import (
+    COULD_NOT_CHECK,
+    DOES_NOT_HOLD,
+    HOLDS,
+    files_in,
+    run,
+    run_on_terminal,
+)
 
 LENGTHS = (0, 1, 95, 96, 97, WINDOW_BYTES - 1, WINDOW_BYTES, WINDOW_BYTES + 1, 2 * WINDOW_BYTES + 1)
 
@@ -29,19 +36,22 @@ def test_check_agrees_with_plain_python(tmp_path: Path, length: int) -> None:
     path.write_bytes(data)
     residue = sum(data) % MODULUS
     done = run("check", "--json", path)
-    assert json.loads(done.stdout) == [
+    assert files_in(done.stdout) == [
         {
             "file": str(path),
             "length": length,
             "residue": residue,
-            "conserved": residue == 0,
+            "holds": residue == 0,
             "error": None,
         }
     ]
     assert done.returncode == (HOLDS if residue == 0 else DOES_NOT_HOLD)
     verdict = "conserved" if residue == 0 else "not conserved"
     text = run("check", path).stdout.decode()
-    assert text == f"{path}: {length} bytes, residue {residue}, {verdict}\n"
+    assert (
+        text
+        == f"{path}: {length} {'byte' if length == 1 else 'bytes'}, residue {residue}, {verdict}\n"
+    )
 
 
 @pytest.mark.parametrize("length", [*LENGTHS, CHUNK_BYTES, CHUNK_BYTES + WINDOW_BYTES + 1])
@@ -51,7 +61,7 @@ def test_windows_agree_with_plain_python(tmp_path: Path, length: int) -> None:
     path.write_bytes(data)
     expected = windows_of(data)
     done = run("check", "--windows", "--json", path)
-    (item,) = json.loads(done.stdout)
+    (item,) = files_in(done.stdout)
     assert item["windows"] == expected
     assert item["length"] == length
     holds = not any(expected)
@@ -62,7 +72,8 @@ def test_windows_agree_with_plain_python(tmp_path: Path, length: int) -> None:
         [index, index * WINDOW_BYTES, residue] for index, residue in enumerate(expected)
     ]
     assert [line.endswith("conserved") for line in lines[2:-1]] == [r == 0 for r in expected]
-    assert lines[-1].endswith(f"; {expected.count(0)} of {len(expected)} windows conserved")
+    unit = "window" if len(expected) == 1 else "windows"
+    assert lines[-1].endswith(f"; {expected.count(0)} of {len(expected)} {unit} conserved")
 
 
 def test_with_windows_every_window_must_hold(tmp_path: Path) -> None:
@@ -76,29 +87,29 @@ def test_with_windows_every_window_must_hold(tmp_path: Path) -> None:
 
 def test_standard_input_of_any_kind(tmp_path: Path) -> None:
     data = pattern(3 * CHUNK_BYTES + 5)
-    piped = json.loads(run("check", "--windows", "--json", "-", input=data).stdout)
+    piped = files_in(run("check", "--windows", "--json", "-", input=data).stdout)
     path = tmp_path / "data"
     path.write_bytes(data)
     with path.open("rb") as file:
-        redirected = json.loads(run("check", "--windows", "--json", "-", stdin=file).stdout)
+        redirected = files_in(run("check", "--windows", "--json", "-", stdin=file).stdout)
     assert piped == redirected
     assert piped[0] == {
         "file": "-",
         "windows": windows_of(data),
         "length": len(data),
         "residue": sum(data) % MODULUS,
-        "conserved": False,
+        "holds": False,
         "error": None,
     }
 
 
 def test_json_stays_whole_when_a_file_cannot_be_read(tmp_path: Path) -> None:
     done = run("check", "--windows", "--json", tmp_path, "-")
-    first, second = json.loads(done.stdout)
+    first, second = files_in(done.stdout)
     assert first["windows"] == []
-    assert first["conserved"] is None
+    assert first["holds"] is None
     assert first["error"].startswith("is a directory")
-    assert second["conserved"] is True
+    assert second["holds"] is True
     assert done.returncode == COULD_NOT_CHECK
 
 
@@ -201,6 +212,9 @@ def test_delta_agrees_with_plain_python(tmp_path: Path, length: int) -> None:
     expected = (second - first) % MODULUS
     done = run("delta", "--json", before, after)
     assert json.loads(done.stdout) == {
+        "type": "atlas12288/report/v1",
+        "command": "delta",
+        "holds": expected == 0,
         "before": {"file": str(before), "length": length, "residue": first},
         "after": {"file": str(after), "length": length, "residue": second},
         "delta": expected,

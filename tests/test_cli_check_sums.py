@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`atlas12288 check-sums`, against GNU `sha256sum -c`."""
 
-import json
 import os
 import pty
 import shlex
@@ -23,6 +22,7 @@ from support.commandline import (
     PROGRAM,
     TIMEOUT_S,
     bash,
+    files_in,
     name_in,
     peak_kib,
     run,
@@ -36,7 +36,7 @@ from support.commandline import (
 from support.tools import needs
 
 GIB = 2**30
-KEYS = ["list", "line", "file", "sha256", "found", "holds", "error"]
+KEYS = ["file", "list", "line", "sha256", "found", "holds", "error"]
 MALFORMED = "improperly formatted SHA256 checksum line"
 
 GOOD = f"{gnu.digest_of(b'plain')}  plain\n"
@@ -216,33 +216,31 @@ def test_json_has_an_element_for_each_line_and_each_failed_list(folder: Path) ->
     sums = "# comment\n" + GOOD + WRONG + MISSING + BAD
     done = run("check-sums", "--json", "-", "nolist", input=sums.encode(), cwd=folder)
     assert done.returncode == COULD_NOT_CHECK
-    items = json.loads(done.stdout)
+    items = files_in(done.stdout)
     assert all(list(item) == KEYS for item in items)
     plain, one, other, missing = map(gnu.digest_of, (b"plain", b"1", b"other", b"missing"))
     enoent = "No such file or directory"
     assert [tuple(item.values()) for item in items] == [
-        ("-", 2, "plain", plain, plain, True, None),
-        ("-", 3, "1", other, one, False, None),
-        ("-", 4, "missing", missing, None, None, enoent),
-        ("-", 5, None, None, None, None, MALFORMED),
-        ("nolist", None, None, None, None, None, enoent),
+        ("plain", "-", 2, plain, plain, True, None),
+        ("1", "-", 3, other, one, False, None),
+        ("missing", "-", 4, missing, None, None, enoent),
+        (None, "-", 5, None, None, None, MALFORMED),
+        (None, "nolist", None, None, None, None, enoent),
     ]
 
 
 def test_json_names_are_of_any_bytes(folder: Path) -> None:
     sums = run("sum", "--", *gnu.NAMES, cwd=folder).stdout
-    items = json.loads(run("check-sums", "--json", "-", input=sums, cwd=folder).stdout)
+    items = files_in(run("check-sums", "--json", "-", input=sums, cwd=folder).stdout)
     assert [name_in(item, "file") for item in items] == list(gnu.NAMES)
 
 
 def test_json_of_missing_files_that_are_ignored(folder: Path) -> None:
     sums = (MISSING + GOOD).encode()
     options = ("--json", "--ignore-missing")
-    (item,) = json.loads(run("check-sums", *options, "-", input=sums, cwd=folder).stdout)
+    (item,) = files_in(run("check-sums", *options, "-", input=sums, cwd=folder).stdout)
     assert (item["line"], item["holds"]) == (2, True)
-    (item,) = json.loads(
-        run("check-sums", *options, "-", input=MISSING.encode(), cwd=folder).stdout
-    )
+    (item,) = files_in(run("check-sums", *options, "-", input=MISSING.encode(), cwd=folder).stdout)
     assert (item["line"], item["error"]) == (None, "no file was verified")
 
 

@@ -25,6 +25,7 @@ from support.commandline import (
     HOLDS,
     INTERRUPTED,
     TIMEOUT_S,
+    files_in,
     peak_kib,
     run,
     run_on_terminal,
@@ -150,7 +151,12 @@ def test_the_line_says_how_much_it_was(folder: Path) -> None:
     done = run("witness", "data", "-o", "x.json", "--json")
     fields = json.loads(done.stdout)
     assert fields["manifest"] == "x.json"
-    assert (fields["files"], fields["links"], fields["read"], fields["errors"]) == (5, 1, 5, 0)
+    assert [fields["counts"][key] for key in ("files", "links", "read", "unreadable")] == [
+        5,
+        1,
+        5,
+        0,
+    ]
 
 
 def test_which_digests_are_in_it(folder: Path) -> None:
@@ -187,10 +193,10 @@ def test_where_there_are_links_alone_it_is_said_that_no_content_was_read(folder:
         b"0 changed, 0 missing, 0 added, 0 unreadable\n"
     )
     report = json.loads(run("verify", "--json", "links.atlas.json").stdout)
-    assert (report["files"], report["links"]) == (0, 1)
+    assert (report["counts"]["files"], report["counts"]["links"]) == (0, 1)
     done = run("witness", "--json", "links", "-o", "links.atlas.json")
     made = json.loads(done.stdout)
-    assert (made["files"], made["links"]) == (0, 1)
+    assert (made["counts"]["files"], made["counts"]["links"]) == (0, 1)
     for output in ((), ("-o", "SUMS")):
         done = run("witness", "--format", "sha256sum", "links", *output)
         assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"")
@@ -347,7 +353,7 @@ def test_files_that_cannot_be_read_are_named_and_nothing_is_written(folder: Path
     done = run("witness", "data")
     assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"")
     fields = json.loads(run("witness", "--json", "data", "-o", "data.atlas.json").stdout)
-    assert fields["errors"] == 2
+    assert fields["counts"]["unreadable"] == 2
     assert fields["error"] == "not written, because 2 paths could not be read"
 
 
@@ -562,7 +568,7 @@ def test_nothing_is_left_out_for_its_name(folder: Path, monkeypatch: pytest.Monk
     Path("x.json").hardlink_to("m.atlas.json")
     done = run("verify", "--json", "m.atlas.json")
     report = json.loads(done.stdout)
-    assert (done.returncode, report["added"]) == (DOES_NOT_HOLD, 2 * len(hidden) + 1)
+    assert (done.returncode, report["counts"]["added"]) == (DOES_NOT_HOLD, 2 * len(hidden) + 1)
     assert report["left_out"] == [{"path": "m.atlas.json"}]
     expected = {f"{name}/{what}" for name in hidden for what in ("plugins/evil.py", "link")}
     assert {each["path"] for each in report["differences"]} == expected | {"x.json"}
@@ -820,7 +826,7 @@ def test_json_is_one_object_with_the_report(manifest: str) -> None:
     first, second = report["differences"]
     assert first["pathHex"] == b"bad\xff\n".hex()
     assert (first["kind"], second["kind"]) == ("missing", "changed")
-    assert second["ranges"] == [[86016, 98304]]
+    assert second["ranges"] == [{"start": 86016, "end": 98304}]
     Path(manifest).write_text("{" + '"_type": 1}')
     broken = json.loads(run("verify", "--json", manifest).stdout)
     assert broken["holds"] is None
@@ -957,7 +963,7 @@ def test_a_witness_that_cannot_be_read_is_said_in_json_too(folder: Path) -> None
     for name, reason in (("none.json", "No such file"), ("w.json", "has 1 witnesses for 2 files")):
         done = run("verify", "--json", name, "data/big", "data/sub/y")
         assert done.returncode == COULD_NOT_CHECK
-        items = json.loads(done.stdout)
+        items = files_in(done.stdout)
         assert [item["file"] for item in items] == ["data/big", "data/sub/y"]
         assert all(item["error"].startswith(f"{name}: {reason}") for item in items)
         assert {item["holds"] for item in items} == {None}
@@ -1177,7 +1183,7 @@ def test_memory_does_not_grow_with_the_size_of_files(folder: Path) -> None:
             file.write(b"x")
     assert peak_kib("verify", "m.atlas.json", "data") - base <= 64 * 1024
     report = json.loads(run("verify", "--json", "m.atlas.json", "data").stdout)
-    assert report["differences"][0]["range_count"] == 5000
+    assert report["differences"][0]["counts"]["ranges"] == 5000
     assert len(report["differences"][0]["ranges"]) == 1000
 
 

@@ -20,7 +20,9 @@ from support.commandline import (
     HOLDS,
     INTERRUPTED,
     TIMEOUT_S,
+    files_in,
     peak_kib,
+    ranges,
     run,
     run_on_terminal,
     sparse_file,
@@ -100,8 +102,8 @@ def test_leaves_of_several_files_are_in_one_sidecar(folder: Path) -> None:
     Path("f2").write_bytes(DATA[:WINDOW_BYTES])
     done = run("verify", "--json", "all", *files)
     assert done.returncode == DOES_NOT_HOLD
-    assert [item["holds"] for item in json.loads(done.stdout)] == [True, True, False, True]
-    assert json.loads(done.stdout)[2]["changed"] == [[WINDOW_BYTES, 2 * WINDOW_BYTES + 2]]
+    assert [item["holds"] for item in files_in(done.stdout)] == [True, True, False, True]
+    assert files_in(done.stdout)[2]["ranges"] == ranges((WINDOW_BYTES, 2 * WINDOW_BYTES + 2))
 
 
 def test_names_of_the_sidecar(folder: Path) -> None:
@@ -264,8 +266,8 @@ def test_verify_holds(folder: Path) -> None:
     assert (done.returncode, done.stdout) == (HOLDS, b"data: matches its witness\n")
     assert run("verify", "w.json", "-", input=DATA).returncode == HOLDS
     assert run("verify", "-", "data", input=Path("w.json").read_bytes()).returncode == HOLDS
-    (item,) = json.loads(run("verify", "--json", "w.json", "data").stdout)
-    assert (item["holds"], item["changed"], item["differences"]) == (True, [], [])
+    (item,) = files_in(run("verify", "--json", "w.json", "data").stdout)
+    assert (item["holds"], item["ranges"], item["what"]) == (True, [], [])
 
 
 def test_verify_lists_what_changed(folder: Path) -> None:
@@ -282,10 +284,10 @@ def test_verify_lists_what_changed(folder: Path) -> None:
     ]
     differences = ["residue", "digest"]
     assert [line.split()[0] for line in lines[5::2]] == differences
-    (item,) = json.loads(run("verify", "--json", "w.json", "data").stdout)
-    assert item["changed"] == [[0, 12288], [86016, 110592], [3686400, len(DATA)]]
+    (item,) = files_in(run("verify", "--json", "w.json", "data").stdout)
+    assert item["ranges"] == ranges((0, 12288), (86016, 110592), (3686400, len(DATA)))
     assert item["holds"] is False
-    assert item["differences"] == differences
+    assert item["what"] == differences
     assert item["witness"] == json.loads(Path("w.json").read_text())
     assert item["found"]["length"] == len(DATA)
 
@@ -296,8 +298,8 @@ def test_verify_shows_the_first_ranges_of_many(folder: Path) -> None:
     assert lines[1] == "  windows  150 of 301 differ:"
     assert lines[21] == "           bytes [466944, 479232)  window 38"
     assert lines[22] == "           and 130 more ranges; locate prints them all"
-    (item,) = json.loads(run("verify", "--json", "w.json", "data").stdout)
-    assert item["changed"] == [[w * 12288, (w + 1) * 12288] for w in range(0, 300, 2)]
+    (item,) = files_in(run("verify", "--json", "w.json", "data").stdout)
+    assert item["ranges"] == ranges(*((w * 12288, (w + 1) * 12288) for w in range(0, 300, 2)))
 
 
 @pytest.mark.parametrize(
@@ -314,9 +316,9 @@ def test_verify_shows_the_first_ranges_of_many(folder: Path) -> None:
 )
 def test_files_that_grew_or_shrank(folder: Path, content: bytes, changed: list[int]) -> None:
     Path("data").write_bytes(content)
-    (item,) = json.loads(run("verify", "--json", "w.json", "data").stdout)
-    assert item["changed"] == [changed]
-    assert "length" in item["differences"]
+    (item,) = files_in(run("verify", "--json", "w.json", "data").stdout)
+    assert item["ranges"] == ranges(changed)
+    assert "length" in item["what"]
     done = run("locate", "w.json", "data")
     assert (done.returncode, done.stdout) == (DOES_NOT_HOLD, b"%d %d\n" % tuple(changed))
 
@@ -339,8 +341,8 @@ def test_without_leaves_verify_still_says_what_it_can(folder: Path) -> None:
     assert done.returncode == DOES_NOT_HOLD
     lines = done.stdout.decode().splitlines()
     assert lines[1] == "  windows  not known without the leaves of the witness"
-    (item,) = json.loads(run("verify", "--json", "w.json", "data").stdout)
-    assert (item["changed"], item["holds"]) == (None, False)
+    (item,) = files_in(run("verify", "--json", "w.json", "data").stdout)
+    assert (item["ranges"], item["holds"]) == (None, False)
 
 
 def test_leaves_elsewhere(folder: Path) -> None:
@@ -401,8 +403,8 @@ def test_leaves_that_are_not_those_of_the_witness(
     damage(3)
     done = run("verify", "--json", "w.json", "data")
     assert reason in complaint(done)
-    (item,) = json.loads(done.stdout)
-    assert (item["holds"], item["changed"]) == (False, None)
+    (item,) = files_in(done.stdout)
+    assert (item["holds"], item["ranges"]) == (False, None)
 
 
 def test_flat_and_tree_witnesses_in_one_file(folder: Path) -> None:
@@ -410,9 +412,9 @@ def test_flat_and_tree_witnesses_in_one_file(folder: Path) -> None:
     Path("w.json").write_bytes(lines)
     done = run("verify", "--json", "w.json", "data", "data")
     assert done.returncode == HOLDS
-    flat, tree = json.loads(done.stdout)
+    flat, tree = files_in(done.stdout)
     assert flat["witness"]["algorithm"] == "sha256"
-    assert (flat["changed"], tree["changed"]) == (None, [])
+    assert (flat["ranges"], tree["ranges"]) == (None, [])
 
 
 def test_a_witness_that_contradicts_itself(folder: Path) -> None:
@@ -482,17 +484,17 @@ def test_locate_prints_ranges_and_nothing_else(folder: Path) -> None:
     done = run("locate", "w.json", "data")
     assert (done.returncode, done.stderr) == (DOES_NOT_HOLD, b"")
     assert done.stdout.decode() == f"0 12288\n86016 110592\n3686400 {len(DATA)}\n"
-    (item,) = json.loads(run("locate", "--json", "w.json", "data").stdout)
-    changed = [[0, 12288], [86016, 110592], [3686400, len(DATA)]]
-    assert item == {"file": "data", "changed": changed, "holds": False, "error": None}
+    (item,) = files_in(run("locate", "--json", "w.json", "data").stdout)
+    changed = ranges((0, 12288), (86016, 110592), (3686400, len(DATA)))
+    assert item == {"file": "data", "ranges": changed, "holds": False, "error": None}
 
 
 def test_locate_cannot_without_leaves(folder: Path) -> None:
     Path(SIDECAR).unlink()
     assert "w.json: has no leaves" in complaint(run("locate", "w.json", "data"))
     done = run("locate", "--json", "w.json", "data")
-    (item,) = json.loads(done.stdout)
-    assert (item["holds"], item["changed"]) == (None, None)
+    (item,) = files_in(done.stdout)
+    assert (item["holds"], item["ranges"]) == (None, None)
     assert item["error"].startswith("w.json: has no leaves")
 
 
@@ -525,10 +527,10 @@ def test_a_flat_witness_knows_no_windows(folder: Path) -> None:
 def test_locate_of_a_file_that_cannot_be_read(folder: Path) -> None:
     done = run("locate", "--json", "w.json", "missing")
     assert complaint(done) == "atlas12288: missing: No such file or directory"
-    (item,) = json.loads(done.stdout)
+    (item,) = files_in(done.stdout)
     assert item == {
         "file": "missing",
-        "changed": [],
+        "ranges": [],
         "holds": None,
         "error": "No such file or directory",
     }
@@ -584,7 +586,14 @@ def test_a_proof_from_the_file_and_from_the_leaves(proof: InclusionProof) -> Non
         assert (done.returncode, done.stdout) == (HOLDS, text)
     done = run("prove", "--json", "--window=7", "--witness", "w.json")
     item = json.loads(done.stdout)
-    assert item == {"file": "w.json", "proof": json.loads(text), "error": None}
+    assert item == {
+        "type": "atlas12288/report/v1",
+        "command": "prove",
+        "file": "w.json",
+        "proof": json.loads(text),
+        "holds": None,
+        "error": None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -637,6 +646,8 @@ def test_a_root_that_nobody_vouches_for_is_said_to_be_one(proof: InclusionProof)
     done = run("verify-proof", "--json", "p.json", "window")
     assert done.returncode == COULD_NOT_CHECK
     assert json.loads(done.stdout) == {
+        "type": "atlas12288/report/v1",
+        "command": "verify-proof",
         "proof": "p.json",
         "file": "window",
         "holds": None,

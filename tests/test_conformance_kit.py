@@ -192,7 +192,7 @@ def test_a_witness_that_is_not_seen_to_be_sha_256_is_not_shown_to_be_secure(
     assert skipped is not None
     assert skipped.get("message", "").startswith("not shown: ")
     report = json.loads(run("conformance", "--library", unseen, *rows, "--json").stdout)
-    assert (report["conformant"], report["not_shown"]) == (True, ["requirement-3"])
+    assert (report["holds"], report["not_shown"]) == (True, ["requirement-3"])
     row = report["clauses"][-1]
     assert (row["id"], row["status"]) == ("requirement-3", "not shown")
     assert "witness-sha256 is not offered: " in row["evidence"]
@@ -415,7 +415,7 @@ def test_command_json_and_chosen_clauses(build: Build) -> None:
     assert done.returncode == DOES_NOT_HOLD
     report = json.loads(done.stdout)
     assert report["library"] == str(library)
-    assert report["conformant"] is False
+    assert report["holds"] is False
     assert report["error"] is None
     status = {row["id"]: row["status"] for row in report["clauses"]}
     assert status["law-modulus"] == "pass"
@@ -442,7 +442,7 @@ def test_command_cannot_check(kind: str, build: Build, tmp_path: Path) -> None:
     done = run("conformance", "--library", path, "--json")
     assert done.returncode == COULD_NOT_CHECK
     report = json.loads(done.stdout)
-    assert report["conformant"] is None
+    assert report["holds"] is None
     assert report["error"]
     assert report["clauses"] == []
     assert done.stderr.decode() == f"atlas12288: {path}: {report['error']}\n"
@@ -479,7 +479,7 @@ def test_command_cannot_check_a_module(content: bytes | None, reason: str, tmp_p
     assert done.returncode == COULD_NOT_CHECK
     report = json.loads(done.stdout)
     assert (report["library"], report["kind"]) == (str(module), "wasm")
-    assert (report["conformant"], report["error"], report["clauses"]) == (None, reason, [])
+    assert (report["holds"], report["error"], report["clauses"]) == (None, reason, [])
     assert done.stderr.decode() == f"atlas12288: {module}: {reason}\n"
 
 
@@ -624,7 +624,7 @@ def test_what_the_machine_cannot_try_is_never_conformant(
     )
     assert done.returncode == COULD_NOT_CHECK
     document = json.loads(done.stdout)
-    assert document["conformant"] is None
+    assert document["holds"] is None
     if shortage == "processes":
         assert "no process can be started here" in document["error"]
         return

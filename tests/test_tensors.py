@@ -29,7 +29,7 @@ ml_dtypes = pytest.importorskip("ml_dtypes")
 safetensors = pytest.importorskip("safetensors")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 
-from atlas12288.tensors import ArrayWitness, Change, Report, TensorsWitness  # noqa: E402
+from atlas12288.tensors import ArrayWitness, PartDifference, Report, TensorsWitness  # noqa: E402
 from atlas12288.tensors._dtypes import SAFETENSORS, bits_of  # noqa: E402
 
 WINDOW = atlas.WINDOW_BYTES
@@ -422,6 +422,14 @@ def some_arrays() -> dict[str, Any]:
     }
 
 
+def changed(name: str, *what: str) -> PartDifference:
+    return PartDifference("tensor", name, "changed", what, f"differs in {', '.join(what)}")
+
+
+def unreadable(report: Report[PartDifference]) -> list[tuple[str | None, str]]:
+    return [(each.name, each.reason) for each in report.unreadable]
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("tree", [False, True])
 def test_threads_and_order_do_not_count(tree: bool, threads: int) -> None:
@@ -431,7 +439,7 @@ def test_threads_and_order_do_not_count(tree: bool, threads: int) -> None:
     for name, array in arrays.items():
         assert facts(witness.arrays[name]) == facts(ArrayWitness.generate(array, tree=tree))
     turned = dict(reversed(arrays.items()))
-    assert witness.verify(turned, threads=threads) == Report("tensor")
+    assert witness.verify(turned, threads=threads) == Report()
     assert witness.verify(turned).holds
     assert pickle.loads(pickle.dumps(witness)) == witness
 
@@ -447,18 +455,18 @@ def test_the_report_names_each_tensor_and_what_differs() -> None:
     report = witness.verify(arrays, metadata={"kept": "1", "changed": "2", "here": "1"})
     assert not report.holds
     assert [change.name for change in report.changed] == ["embed", "norm"]
-    assert report.changed[0].differences[-1] == "digest"
-    assert report.changed[1] == Change("norm", ("shape",))
-    assert report.missing == ("empty",)
-    assert report.added == ("new",)
-    ((name, why),) = report.unreadable
+    assert report.changed[0].what[-1] == "digest"
+    assert report.changed[1] == changed("norm", "shape")
+    assert [each.name for each in report.missing] == ["empty"]
+    assert [each.name for each in report.added] == ["new"]
+    ((name, why),) = unreadable(report)
     assert name == "scalar"
     assert "has the type object" in why
-    assert report.other == (
+    assert list(map(str, report.other)) == [
         "metadata 'changed' differs",
         "metadata 'gone' is missing",
         "metadata 'here' was added",
-    )
+    ]
     lines = str(report).splitlines()
     assert lines == report.lines()
     assert lines[1:4] == [
@@ -466,8 +474,11 @@ def test_the_report_names_each_tensor_and_what_differs() -> None:
         "tensor 'empty' is missing",
         "tensor 'new' was added",
     ]
-    with pytest.raises(atlas.WitnessError, match="tensor 'empty' is missing"):
+    with pytest.raises(atlas.WitnessError, match=r"^tensor 'embed': .* and 7 more") as error:
         report.raise_unless_holds()
+    assert isinstance(error.value, atlas.MismatchError)
+    assert "tensor 'empty' is missing" in error.value.report.lines()
+    assert pickle.loads(pickle.dumps(error.value)).report == report
     assert not report
     assert witness.verify(some_arrays())
     witness.verify(some_arrays()).raise_unless_holds()
@@ -486,14 +497,15 @@ def test_one_changed_byte_is_named_with_its_tensor_and_window(choice: random.Ran
     flat[places] ^= choice.randrange(1, 256)
     (change,) = known.verify(arrays).changed
     assert change.name == name
-    assert change.differences[-1] == "digest"
+    assert change.what[-1] == "digest"
     windows = {place // WINDOW for place in places}
     assert {window for run in change.ranges for window in range(run.first, run.stop)} == windows
     for run in change.ranges:
         assert run.start == run.first * WINDOW
         assert run.end == min(run.stop * WINDOW, flat.size)
     text = str(known.verify(arrays))
-    assert f"windows {change.ranges[0].first}..{change.ranges[0].stop - 1}, bytes " in text
+    run = change.ranges[0]
+    assert f"bytes [{run.start}, {run.end}), window" in text
     # Without leaves the tensor is still named.
     (change,) = TensorsWitness.from_json(witness.to_json()).verify(arrays).changed
     assert (change.name, change.ranges) == (name, None)
@@ -805,19 +817,19 @@ def test_verify_file_names_the_tensors_that_a_cut_took(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     safetensors_numpy.save_file(arrays, path, metadata={"format": "np"})
     witness = TensorsWitness.from_file(path, tree=True)
-    assert witness.verify_file(path) == Report("tensor")
+    assert witness.verify_file(path) == Report()
     content = path.read_bytes()
     # The package puts wide types first: scalar, then embed and norm, then empty.
     path.write_bytes(content[:-41])
     report = witness.verify_file(path)
-    assert {name for name, _ in report.unreadable} == {"embed", "norm"}
-    assert report.unreadable[0][1].startswith("the file ended at byte")
+    assert {name for name, _ in unreadable(report)} == {"embed", "norm"}
+    assert report.unreadable[0].reason.startswith("the file ended at byte")
     assert report.changed == ()
     path.write_bytes(content + b"x")
     (line,) = witness.verify_file(path).other
-    assert re.fullmatch(r"has \d+ bytes, must end after \d+", line)
+    assert re.fullmatch(r"has \d+ bytes, must end after \d+", str(line))
     safetensors_numpy.save_file(arrays, path, metadata={"format": "pt"})
-    assert witness.verify_file(path).other == ("metadata 'format' differs",)
+    assert list(map(str, witness.verify_file(path).other)) == ["metadata 'format' differs"]
 
 
 def test_safetensors_need_no_numpy(tmp_path: Path) -> None:
@@ -972,10 +984,10 @@ def test_a_wrong_checksum_makes_its_tensor_unreadable(tmp_path: Path, compressed
     content[begin + 6000] ^= 1
     path.write_bytes(content)
     report = witness.verify_file(path)
-    ((name, why),) = report.unreadable
+    ((name, why),) = unreadable(report)
     assert name == "b"
     assert "CRC" in why or "decompressing" in why
-    assert report == Report("tensor", unreadable=report.unreadable)
+    assert report == Report(report.unreadable)
     assert "tensor" not in why  # the report says of which it is
     with pytest.raises(ValueError, match=r"some\.npz: tensor 'b': "):
         TensorsWitness.from_file(path)
@@ -1080,7 +1092,7 @@ def test_only_the_methods_that_numpy_writes_are_read(
     with pytest.raises(ValueError, match=rf"some\.npz: tensor 'a': {rule}"):
         TensorsWitness.from_file(path)
     report = witness.verify_file(path)
-    assert [name for name, _ in report.unreadable] == ["a"]
+    assert [name for name, _ in unreadable(report)] == ["a"]
     assert report.changed == ()
 
 
@@ -1198,7 +1210,7 @@ def test_npz_loses_the_types_of_ml_dtypes_and_the_report_says_so(tmp_path: Path)
     arrays = {"a": numpy.ones(3, ml_dtypes.bfloat16)}
     numpy.savez(tmp_path / "a.npz", **arrays)
     report = TensorsWitness.generate(arrays).verify_file(tmp_path / "a.npz")
-    assert report.changed == (Change("a", ("dtype",)),)
+    assert report.changed == (changed("a", "dtype"),)
 
 
 # --- Files: both ---
@@ -1244,7 +1256,7 @@ def test_a_part_that_cannot_be_read_is_unreadable(
 
     monkeypatch.setattr(os, "pread", failing)
     report = witness.verify_file(path, threads=1)
-    assert report.unreadable == (("a", "[Errno 5] Input/output error"),)
+    assert unreadable(report) == [("a", "[Errno 5] Input/output error")]
     assert (report.changed, report.missing) == ((), ())
     with pytest.raises(OSError, match="Input/output error") as raised:
         TensorsWitness.from_file(path)

@@ -71,12 +71,14 @@ __all__ = [
     "InclusionProof",
     "Lease",
     "Manifest",
+    "MismatchError",
     "Residue",
     "State",
     "StateError",
     "Transaction",
     "TreeHash",
     "TreeWitness",
+    "UndecidedError",
     "Witness",
     "WitnessError",
     "WitnessStream",
@@ -102,6 +104,8 @@ if TYPE_CHECKING:
     from ._files import FileError as FileError
     from ._proofs import ConsistencyProof as ConsistencyProof
     from ._proofs import InclusionProof as InclusionProof
+    from ._reports import MismatchError as MismatchError
+    from ._reports import UndecidedError as UndecidedError
     from ._tree import TreeHash as TreeHash
     from ._tree import TreeWitness as TreeWitness
     from ._tree import witness_from_json as witness_from_json
@@ -112,8 +116,10 @@ else:
         "FileError": "._files",
         "InclusionProof": "._proofs",
         "Manifest": ".manifest._manifest",
+        "MismatchError": "._reports",
         "TreeHash": "._tree",
         "TreeWitness": "._tree",
+        "UndecidedError": "._reports",
         "witness_from_json": "._tree",
     }
 

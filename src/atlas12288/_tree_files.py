@@ -19,9 +19,8 @@ from ._native import (
 )
 from ._parallel import in_order, most_under_way, thread_count
 from ._proofs import InclusionProof
-from ._sidecars import LeafComparison
+from ._sidecars import LeafComparison, Run
 from ._sidecars import Leaves as Leaves
-from ._sidecars import Run as Run
 from ._subtree import left_part, window_count
 from ._tree import TreeWitness
 from ._witness import WitnessStream

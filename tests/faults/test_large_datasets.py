@@ -61,7 +61,7 @@ def test_columns_that_stand_for_more_than_32_bits_can_count(coded: str) -> None:
     assert witness.columns["c"].length == rows * (8 + width)
     assert witness.verify(table("y")).holds
     (change,) = witness.verify(table("z")).changed
-    assert change.differences == ("residue", "digest")
+    assert change.what == ("residue", "digest")
 
 
 def test_ten_thousand_flipped_bits_end_nothing() -> None:

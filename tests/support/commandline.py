@@ -2,6 +2,7 @@
 """Runs the installed command line in processes of its own, as a user does."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -103,6 +104,23 @@ def bash(script: str) -> subprocess.CompletedProcess[bytes]:
 def name_in(item: Mapping[str, Any], key: str) -> bytes:
     """The bytes of a name in JSON."""
     return bytes.fromhex(item[f"{key}Hex"]) if f"{key}Hex" in item else item[key].encode()
+
+
+def files_in(output: bytes | str) -> list[dict[str, Any]]:
+    """The list `files` of the report that a command printed as JSON."""
+    report = json.loads(output)
+    assert report["type"] == "atlas12288/report/v1"
+    files: list[dict[str, Any]] = report["files"]
+    verdicts = [each.get("holds") for each in files]
+    expected = False if False in verdicts else None if None in verdicts else True
+    assert report["holds"] is expected
+    assert report["counts"]["files"] == len(files)
+    return files
+
+
+def ranges(*found: Iterable[int]) -> list[dict[str, int]]:
+    """Ranges of bytes as they are in JSON."""
+    return [dict(zip(("start", "end"), each, strict=True)) for each in found]
 
 
 def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:

@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TextIO
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Final, Self, TextIO
 import click
 
 from .._files import shown as shown
+from .._reports import JSON_TYPE, range_words
+from .._words import counted
 from ..manifest._paths import to_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from .._tree_files import Run
+    from .._sidecars import Run
 
 PROGRAM: Final = "atlas12288"
 # Exit codes. A greater one wins over a smaller one.
@@ -54,11 +57,10 @@ def range_lines(
         more: what is said of the ranges that are not shown.
     """
     yield f"  windows  {windows} of {of} differ:"
-    for first, stop, start, end in islice(ranges, RANGES_SHOWN):
-        which = f"window {first}" if stop == first + 1 else f"windows {first} to {stop - 1}"
-        yield f"           bytes [{start}, {end})  {which}"
+    for each in islice(ranges, RANGES_SHOWN):
+        yield f"           {range_words(each, '  ')}"
     if count > RANGES_SHOWN:
-        yield f"           and {count - RANGES_SHOWN} more ranges{more}"
+        yield f"           and {counted(count - RANGES_SHOWN, 'more range')}{more}"
 
 
 def _as_json(fields: Mapping[str, object]) -> str:
@@ -110,21 +112,30 @@ def _has_colour(stream: TextIO) -> bool:
 class Report:
     """The output of one run of a command.
 
-    Verdicts go to standard output, as lines or as one JSON array; errors and the progress bar to
+    Verdicts go to standard output, as lines or as one JSON object; errors and the progress bar to
     standard error. `code` is the exit code so far.
 
+    The JSON object has `type`, `command`, the fields of the command, `holds` and `error`. A command
+    that takes files one by one calls `item` for each: they are the list `files`.
+
     Args:
-        as_json: print a JSON array of items instead of lines.
+        command: its name.
+        as_json: print JSON instead of lines.
         total: the bytes that will be read, None where that is unknown; for the progress bar.
+
+    Attributes:
+        fields: what the JSON object says of all files together, beside `holds` and `counts`.
     """
 
-    def __init__(self, as_json: bool, total: int | None) -> None:
+    def __init__(self, command: str, as_json: bool, total: int | None) -> None:
         self.code = HOLDS
         self.colour = _has_colour(sys.stdout)
+        self.fields: dict[str, object] = {"error": None}
+        self._command = command
         self._on_terminal = sys.stdout.isatty()
         self._as_json = as_json
-        self._items = 0
-        self._list_separator = ""
+        self._is_whole = False  # is the JSON object complete?
+        self._items = self._failed = self._unreadable = self._without_verdict = 0
         self._bar = _ProgressBar(total)
 
     def __enter__(self) -> Self:
@@ -137,8 +148,20 @@ class Report:
         trace: TracebackType | None,
     ) -> None:
         self._bar.hide()
-        if self._items and kind is None:
-            sys.stdout.write("\n]\n")
+        if self._as_json and not self._is_whole and kind is None:
+            if not self._items:
+                self._begin_files()
+            rest = {"holds": self._holds, "counts": self._counts()} | self.fields
+            sys.stdout.write("\n], " + _as_json(rest).removeprefix("{") + "\n")
+
+    @property
+    def _holds(self) -> bool | None:
+        if self._failed:
+            return False
+        return None if self._without_verdict or not self._items else True
+
+    def _counts(self) -> dict[str, int]:
+        return {"files": self._items, "failed": self._failed, "unreadable": self._unreadable}
 
     def advance(self, count: int) -> None:
         """`count` more bytes were read; any thread may say so."""
@@ -200,40 +223,89 @@ class Report:
         sys.stdout.flush()
         sys.stdout.buffer.writelines(map(_printable, parts) if self._on_terminal else parts)
 
-    def item(self, fields: Mapping[str, object]) -> None:
-        """One element of the JSON array (only with `as_json`)."""
-        if self._as_json:
-            self._write_separator()
-            sys.stdout.write(_as_json(fields))
-
     def document(self, fields: Mapping[str, object]) -> None:
-        """A JSON object that stands alone, not in an array (only with `as_json`)."""
-        if self._as_json:
-            sys.stdout.write(_as_json(fields) + "\n")
+        """Print the JSON object of a command that has no list of files (only with `as_json`).
 
-    def begin_item(self, name: str, list_key: str) -> None:
-        """Begins an element that has a list too long to hold (only with `as_json`)."""
+        Args:
+            fields: its fields; `holds` and `error` are null where they are not given.
+        """
         if self._as_json:
-            self._write_separator()
-            begin = _as_json({"file": name}).removesuffix("}")
-            sys.stdout.write(f'{begin}, "{list_key}": [')
-            self._list_separator = ""
+            head = {"type": JSON_TYPE, "command": self._command}
+            whole = {**head, "holds": None, "error": None, **fields, **head}
+            sys.stdout.write(_as_json(whole) + "\n")
+            self._is_whole = True
 
-    def extend_item(self, values: Iterable[int | list[int]]) -> None:
-        """Adds integers, or lists of them, to the list of the element that `begin_item` began."""
-        if self._as_json:
-            sys.stdout.write(self._list_separator + ", ".join(map(str, values)))
-            self._list_separator = ", "
+    @contextmanager
+    def item(self, name: str | None, fields: Mapping[str, object]) -> Iterator["Item"]:
+        """Print an object of the list `files` when the block ends (only with `as_json`).
 
-    def end_item(self, fields: Mapping[str, object]) -> None:
-        """Ends the element that `begin_item` began, with its other fields."""
-        if self._as_json:
-            sys.stdout.write("], " + _as_json(fields).removeprefix("{"))
+        An error in the block leaves the JSON as it is, without its end.
 
-    def _write_separator(self) -> None:
+        Args:
+            name: the file; None where there is none.
+            fields: the other fields, as they are where nothing becomes of them.
+        """
+        item = Item(name, dict(fields), self._begin_item if self._as_json else None)
+        yield item
+        item._end()
+        verdict = item.fields.get("holds")
+        self._failed += verdict is False
+        self._without_verdict += verdict is None
+        self._unreadable += verdict is None and item.fields.get("error") is not None
+
+    def _begin_item(self) -> None:
         self._bar.make_way(sys.stdout)
-        sys.stdout.write(",\n" if self._items else "[\n")
+        if not self._items:
+            self._begin_files()
+        sys.stdout.write(",\n" if self._items else "\n")
         self._items += 1
+
+    def _begin_files(self) -> None:
+        head = _as_json({"type": JSON_TYPE, "command": self._command}).removesuffix("}")
+        sys.stdout.write(head + ', "files": [')
+
+
+class Item:
+    """An object of the list `files`.
+
+    Attributes:
+        fields: its fields but the name, which may change until the block ends.
+    """
+
+    def __init__(
+        self, name: str | None, fields: dict[str, object], begin: Callable[[], None] | None
+    ) -> None:
+        self.fields = fields
+        self._name = name
+        self._begin = begin
+        self._list: str | None = None
+        self._separator = ""
+
+    def begin(self, key: str) -> None:
+        """Begin a list too long to hold."""
+        self._list = key
+        if self._begin is not None:
+            self._begin()
+            head = _as_json({"file": self._name}).removesuffix("}")
+            sys.stdout.write(f'{head}, "{key}": [')
+
+    def extend(self, values: Iterable[int | Mapping[str, int]]) -> None:
+        """Add integers, or objects of them, to the list that `begin` began."""
+        if self._begin is not None:
+            text = json.dumps(list(values)).removeprefix("[").removesuffix("]")
+            if text:
+                sys.stdout.write(self._separator + text)
+                self._separator = ", "
+
+    def _end(self) -> None:
+        if self._begin is None:
+            return
+        if self._list is None:
+            self._begin()
+            sys.stdout.write(_as_json({"file": self._name} | self.fields))
+        else:
+            self.fields.pop(self._list, None)
+            sys.stdout.write("], " + _as_json(self.fields).removeprefix("{"))
 
 
 class _ProgressBar:

@@ -12,6 +12,7 @@ from typing import Final
 
 from ._clauses import BY_ID, CLAUSES, Clause
 from ._outcome import LOAD, Kind, Outcome, Status
+from ._report import ConformanceReport
 
 TIME_LIMIT_S: Final = 60.0
 _LOST: Final = "the process that runs the checks ended without an answer"
@@ -87,6 +88,27 @@ def run(
                 worker.wait(_ENDING_S)
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(worker.pid, signal.SIGKILL)
+
+
+def judge(
+    path: str,
+    clauses: Sequence[Clause] = CLAUSES,
+    time_limit: float = TIME_LIMIT_S,
+    kind: Kind = Kind.LIBRARY,
+    *,
+    performance: bool = False,
+) -> ConformanceReport:
+    """Run clauses, and return what their outcomes say together.
+
+    Args:
+        path, clauses, time_limit, kind: as for `run`.
+        performance: require the contract's table of speeds as well.
+
+    Raises:
+        LoadError: it cannot be loaded.
+    """
+    outcomes = run(path, clauses, time_limit, kind)
+    return ConformanceReport(tuple(zip(clauses, outcomes, strict=True)), performance)
 
 
 def _start(command: Sequence[str]) -> "subprocess.Popen[str]":

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from .._files import FileError, RegularFile
@@ -129,8 +130,11 @@ class Places:
         return difference if self.error is not None else self._with_ranges(difference)
 
     def _with_ranges(self, difference: Difference) -> Difference:
-        return difference._replace(
-            ranges=tuple(self._first_runs), range_count=self._run_count, windows=self._windows
+        return replace(
+            difference,
+            ranges=tuple(self._first_runs),
+            range_count=self._run_count,
+            windows=self._windows,
         )
 
     def _add(self, run: Run) -> None:

@@ -17,7 +17,7 @@ from .._sidecars import TreeLeaves
 from .._subtree import BLOCK_BYTES
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs
-from ._differences import Difference, Kind, ManifestReport
+from ._differences import Difference, ManifestReport
 from ._entries import Entry
 from ._hashing.engine import Digests, LeafSink, hash_files
 from ._listener import SILENT, Listener
@@ -98,33 +98,25 @@ class _Tally:
         self.bytes = 0
         self.leaves_error: str | None = None
         self.excluded: tuple[Excluded, ...] = ()
-        self._counts: dict[Kind, int] = {}
+        self.allowed = 0
         self._differences: list[Difference] = []
         self._outputs = outputs
 
     def add(self, difference: Difference) -> None:
-        self.count(difference.kind)
         self._differences.append(difference)
         self.listener.difference(difference)
 
-    def count(self, kind: Kind) -> None:
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-
     def report(self, complete: bool) -> ManifestReport:
-        count = self._counts.get
         return ManifestReport(
-            tuple(self._differences),
-            self.files,
-            self.bytes,
-            count("changed", 0),
-            count("missing", 0),
-            count("added", 0),
-            count("unreadable", 0),
-            complete,
-            self.leaves_error,
-            self.links,
-            tuple(sorted(self._outputs.left_out)),
-            self.excluded,
+            differences=tuple(self._differences),
+            files=self.files,
+            bytes=self.bytes,
+            complete=complete,
+            leaves_error=self.leaves_error,
+            links=self.links,
+            left_out=tuple(sorted(self._outputs.left_out)),
+            excluded=self.excluded,
+            allowed=self.allowed,
         )
 
 
@@ -203,8 +195,7 @@ class _Listing:
         for path, found in found_at.items():
             extra.append(Difference(path, "added", found_size=_size(found)))
         if self._tally.allow_extra:
-            for _ in extra:
-                self._tally.count("added")
+            self._tally.allowed += len(extra)
         else:
             self._known += extra
         found_at.clear()

@@ -18,10 +18,10 @@ from .. import _json
 from .._errors import WitnessError
 from .._native import MODULUS
 from .._parallel import thread_count
+from .._reports import DifferenceKind, PartDifference, Report
 from .._types import Lazy
 from .._value import Value
 from .._witness import ALGORITHM, UINT64_MAX, format_timestamp, read_timestamp
-from ..tensors._report import Change, Report
 from ._column import read
 
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ class TableWitness(Value):
         /,
         *,
         threads: int | None = None,
-    ) -> Report:
-        """What differs in a table. A column that cannot be witnessed is unreadable.
+    ) -> Report[PartDifference]:
+        """Report what differs in a table. A column that cannot be witnessed is unreadable.
 
         Args, Raises: as `generate`, but for what is said of columns of other types and malformed
             arrays.
@@ -176,21 +176,27 @@ class TableWitness(Value):
         found = {name: ColumnWitness._of(**regions._asdict()) for name, regions in columns}
         changed = []
         for name in witnessed:
-            differences = witnessed[name].differences(found[name]) if name in found else ()
-            if differences:
-                changed.append(Change(name, differences))
+            what = witnessed[name].differences(found[name]) if name in found else ()
+            if what:
+                reason = f"differs in {', '.join(what)}"
+                changed.append(PartDifference("column", name, "changed", what, reason))
         other = []
         if rows != self.rows:
             other.append(f"rows is {rows}, must be {self.rows}")
         if [name for name in names if name in witnessed] != [n for n in witnessed if n in there]:
             other.append("the columns are in another order")
         return Report(
-            kind="column",
-            changed=tuple(changed),
-            missing=tuple(name for name in witnessed if name not in there),
-            added=tuple(name for name in names if name not in witnessed),
-            unreadable=tuple(item for item in unreadable if item[0] in witnessed),
-            other=tuple(other),
+            (
+                *changed,
+                *(_difference(name, "missing") for name in witnessed if name not in there),
+                *(_difference(name, "added") for name in names if name not in witnessed),
+                *(
+                    _difference(name, "unreadable", reason)
+                    for name, reason in unreadable
+                    if name in witnessed
+                ),
+                *(_difference(None, "other", line) for line in other),
+            )
         )
 
     def to_json(self) -> str:
@@ -229,6 +235,10 @@ class TableWitness(Value):
     def __repr__(self) -> str:
         count = len(self._columns)
         return f"<{type(self).__name__} of {self.rows} rows, {count} columns at {self.timestamp}>"
+
+
+def _difference(name: str | None, kind: DifferenceKind, reason: str = "") -> PartDifference:
+    return PartDifference("column", name, kind, reason=reason)
 
 
 def _raise(_: str, error: Exception) -> None:

@@ -12,8 +12,8 @@ tensor 'weight': residue, digest differ
 Arrays and .npz files need NumPy, `pip install "atlas12288[numpy]"`; .safetensors files nothing.
 """
 
-from ._report import Change, Report
+from .._reports import PartDifference, Report
 from ._set import TensorsWitness
 from ._witness import ArrayWitness
 
-__all__ = ["ArrayWitness", "Change", "Report", "TensorsWitness"]
+__all__ = ["ArrayWitness", "PartDifference", "Report", "TensorsWitness"]

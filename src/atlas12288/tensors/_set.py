@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
@@ -23,13 +23,13 @@ from .. import _json
 from .._errors import StateError, WitnessError
 from .._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of
 from .._parallel import in_order, thread_count
-from .._tree_files import Run
+from .._reports import DifferenceKind, PartDifference, Report
+from .._sidecars import Run
 from .._types import Buffer, Lazy
 from .._value import Value
 from .._witness import ALGORITHM, TREE_ALGORITHM, format_timestamp, read_timestamp
 from . import _npz, _safetensors
 from ._content import CHUNK_BYTES, How
-from ._report import Change, Report
 from ._source import Source, TensorFile, witness_in
 from ._witness import ArrayWitness
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 else:
     numpy = Lazy("numpy")
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 JSON_TYPE = "atlas12288/tensors/v1"
@@ -234,8 +233,8 @@ class TensorsWitness(Value):
         *,
         metadata: Mapping[str, str] | None = None,
         threads: int | None = None,
-    ) -> Report:
-        """What differs in arrays in memory. An array that `generate` refuses is unreadable.
+    ) -> Report[PartDifference]:
+        """Report what differs in arrays in memory. An array that `generate` refuses is unreadable.
 
         Args:
             arrays: by name.
@@ -250,8 +249,10 @@ class TensorsWitness(Value):
         known = None if metadata is None else _metadata_of(metadata)
         return self._report(_sources_of(arrays), known, (), threads)
 
-    def verify_file(self, path: str | os.PathLike[str], /, *, threads: int | None = None) -> Report:
-        """What differs in a .safetensors or .npz file.
+    def verify_file(
+        self, path: str | os.PathLike[str], /, *, threads: int | None = None
+    ) -> Report[PartDifference]:
+        """Report what differs in a .safetensors or .npz file.
 
         A tensor that is cut off or damaged is unreadable, and the others are still compared. The
         metadata is compared where the file's kind has some.
@@ -267,32 +268,34 @@ class TensorsWitness(Value):
         metadata: Mapping[str, str] | None,
         problems: Iterable[str],
         threads: int | None,
-    ) -> Report:
+    ) -> Report[PartDifference]:
         tree = self.algorithm == TREE_ALGORITHM
         witnessed = self.arrays
         leaves = any(array.tree is not None for array in witnessed.values())
 
-        def found(source: Source, how: How) -> Change | tuple[str, str] | None:
+        def found(source: Source, how: How) -> PartDifference | None:
             if source.name not in witnessed:
                 return None
             try:
                 return _change(source.name, witnessed[source.name], source.witness(how))
             except (OSError, TypeError, ValueError) as error:
-                return source.name, str(error)
+                return _difference(source.name, "unreadable", reason=str(error))
 
         how = How(tree, leaves, thread_count(threads))
-        judged = list(_in_parallel(found, sources, how))
+        judged = [each for each in _in_parallel(found, sources, how) if each is not None]
+        judged.sort(key=attrgetter("name"))
         names = {source.name for source in sources}
         other = list(problems)
         if metadata is not None:
             other += _metadata_differences(dict(self._metadata), metadata)
         return Report(
-            kind="tensor",
-            changed=tuple(sorted(_of_type(judged, Change), key=lambda change: change.name)),
-            missing=tuple(name for name in witnessed if name not in names),
-            added=tuple(sorted(names - witnessed.keys())),
-            unreadable=tuple(sorted(_of_type(judged, tuple))),
-            other=tuple(other),
+            (
+                *(each for each in judged if each.kind == "changed"),
+                *(_difference(name, "missing") for name in witnessed if name not in names),
+                *(_difference(name, "added") for name in sorted(names - witnessed.keys())),
+                *(each for each in judged if each.kind == "unreadable"),
+                *(_difference(None, "other", reason=line) for line in other),
+            )
         )
 
     def to_json(self) -> str:
@@ -440,19 +443,25 @@ def _groups(sources: Iterable[Source]) -> Iterator[list[Source]]:
         yield group
 
 
-def _of_type(values: Iterable[object], kind: type[T]) -> list[T]:
-    return [value for value in values if type(value) is kind]
+def _difference(
+    name: str | None,
+    kind: DifferenceKind,
+    what: tuple[str, ...] = (),
+    reason: str = "",
+    ranges: tuple[Run, ...] | None = None,
+) -> PartDifference:
+    return PartDifference("tensor", name, kind, what, reason, ranges)
 
 
-def _change(name: str, witnessed: ArrayWitness, found: ArrayWitness) -> Change | None:
-    differences = witnessed.differences(found)
-    if not differences:
+def _change(name: str, witnessed: ArrayWitness, found: ArrayWitness) -> PartDifference | None:
+    what = witnessed.differences(found)
+    if not what:
         return None
     ranges = None
     if witnessed.tree is not None and found.tree is not None:
         windows = witnessed.tree.changed_windows(found.tree)
         ranges = tuple(_runs_of(windows, max(witnessed.length, found.length)))
-    return Change(name, differences, ranges)
+    return _difference(name, "changed", what, f"differs in {', '.join(what)}", ranges)
 
 
 def _runs_of(windows: list[int], length: int) -> Iterator[Run]:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`atlas12288 bench`."""
 
-import json
 import platform
 import re
 import sys
@@ -15,7 +14,7 @@ import click
 
 from ... import __version__
 from ..._native import kernel_set, kernel_set_supported, kernel_sets, select_kernel_set
-from ..console import COULD_NOT_CHECK, Report, complain, file_name, shown
+from ..console import Report, file_name, shown
 from ..plotting import SKETCH, require_plot, write_plot
 
 if TYPE_CHECKING:
@@ -389,26 +388,32 @@ def command(
         families = _bench.with_package(families, Path(js).resolve())
     wanted = sizes or (_bench.ALL_SIZES if all_sizes or plot is not None else _bench.GOAL_SIZES)
     effort = _bench.QUICK if quick else _bench.FULL
+    report = Report("bench", as_json, None)
     try:
         with _progress() as on_step:
             measurements = list(_bench.measure(wanted, effort, families, on_step))
     except (MemoryError, OverflowError) as error:
-        complain("bench", f"no memory for two buffers of {max(wanted)} bytes: {error}")
-        return COULD_NOT_CHECK
+        return _refused(f"no memory for two buffers of {max(wanted)} bytes: {error}", report)
     except _bench.BenchError as error:
-        complain("bench", str(error))
-        return COULD_NOT_CHECK
+        return _refused(str(error), report)
     environment = _environment(families)
+    holds = _bench.targets_hold(measurements)
+    report.verdict(holds)
     if as_json:
         rows = [_row_json(measured) for measured in measurements]
-        click.echo(json.dumps(environment | {"rows": rows}, indent=2))
+        report.document({"holds": holds} | environment | {"rows": rows})
     else:
         _print_table(measurements, families, environment)
-    report = Report(as_json=False, total=None)
-    report.verdict(_bench.targets_hold(measurements))
     if plot is not None:
         from ..._bench.plot import draw
 
         title = "{cpu}, {cores} cores, kernel set {kernel_set}, {python}".format(**environment)
         write_plot(plot, partial(draw, measurements, title), report)
+    return report.code
+
+
+def _refused(reason: str, report: Report) -> int:
+    """Say that nothing could be measured; return the exit code."""
+    report.error("bench", reason)
+    report.document({"error": reason})
     return report.code

@@ -8,7 +8,8 @@ import click
 
 from ..._files import FileError, expected_bytes, read_chunks
 from ..._native import WINDOW_BYTES, Residue, window_residues
-from ..console import Report, file_name, files_argument, json_option, shown
+from ..._words import word
+from ..console import Item, Report, file_name, files_argument, json_option, shown
 from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
 
 if TYPE_CHECKING:
@@ -18,16 +19,17 @@ if TYPE_CHECKING:
 class _WindowList:
     """Prints the residue of each window while a file is read: there can be too many to hold."""
 
-    def __init__(self, name: str, report: Report) -> None:
+    def __init__(self, name: str, report: Report, item: Item) -> None:
         self.count = 0
         self.conserved = 0
         self._report = report
-        report.begin_item(name, "windows")
+        self._item = item
+        item.begin("windows")
         report.line(f"{shown(name)}:")
         report.line(f"{'window':>10} {'offset':>16} {'residue':>8}")
 
     def update(self, residues: bytes) -> None:
-        self._report.extend_item(residues)
+        self._item.extend(residues)
         for index, residue in enumerate(residues, self.count):
             self._report.line(
                 f"{index:10} {index * WINDOW_BYTES:16} {residue:8}",
@@ -38,15 +40,27 @@ class _WindowList:
         self.conserved += residues.count(0)
 
     def summary(self) -> str:
-        return f"; {self.conserved} of {self.count} windows conserved"
+        return f"; {self.conserved} of {self.count} {word(self.count, 'window')} conserved"
 
 
 def _check_file(
-    name: str, report: Report, windows: _WindowList | None, residue_map: "ResidueMap | None"
+    name: str, report: Report, with_windows: bool, residue_map: "ResidueMap | None"
 ) -> bool:
-    """Reports on a file; False where it could not be read to its end."""
+    """Report on a file. Return False where it could not be read to its end."""
+    fields = dict.fromkeys(("length", "residue", "holds", "error"))
+    with report.item(name, fields) as item:
+        windows = _WindowList(name, report, item) if with_windows else None
+        return _check(name, report, item, windows, residue_map)
+
+
+def _check(
+    name: str,
+    report: Report,
+    item: Item,
+    windows: _WindowList | None,
+    residue_map: "ResidueMap | None",
+) -> bool:
     residue, length = Residue(), 0
-    fields: dict[str, object] = {"length": None, "residue": None, "conserved": None, "error": None}
     try:
         for chunk in read_chunks(name, report.advance):
             residue.update(chunk)
@@ -59,22 +73,19 @@ def _check_file(
                     residue_map.update(residues)
     except FileError as error:
         report.error(name, str(error))
-        fields["error"] = str(error)
-    else:
-        conserved = residue.value == 0
-        fields |= {"length": length, "residue": residue.value, "conserved": conserved}
-        report.line(
-            f"{shown(name)}: {length} bytes, residue {residue.value}, ",
-            good=conserved,
-            verdict="conserved" if conserved else "not conserved",
-            more=windows.summary() if windows is not None else "",
-        )
-        report.verdict(conserved and (windows is None or windows.conserved == windows.count))
-    if windows is not None:
-        report.end_item(fields)
-    else:
-        report.item({"file": name} | fields)
-    return fields["error"] is None
+        item.fields["error"] = str(error)
+        return False
+    conserved = residue.value == 0
+    holds = conserved and (windows is None or windows.conserved == windows.count)
+    item.fields |= {"length": length, "residue": residue.value, "holds": holds}
+    report.line(
+        f"{shown(name)}: {length} {word(length, 'byte')}, residue {residue.value}, ",
+        good=conserved,
+        verdict="conserved" if conserved else "not conserved",
+        more=windows.summary() if windows is not None else "",
+    )
+    report.verdict(holds)
+    return True
 
 
 @click.command(
@@ -103,11 +114,10 @@ def command(files: tuple[str, ...], windows: bool, plot: str | None, as_json: bo
     if plot is not None:
         require_plot(plot, files, list(files), as_json)
     maps: list[ResidueMap] = []
-    with Report(as_json, expected_bytes(list(files))) as report:
+    with Report("check", as_json, expected_bytes(list(files))) as report:
         for name in files:
-            window_list = _WindowList(name, report) if windows else None
             residue_map = _new_map(name) if plot is not None else None
-            done = _check_file(name, report, window_list, residue_map)
+            done = _check_file(name, report, windows, residue_map)
             if done and residue_map is not None:
                 maps.append(residue_map)
                 if plot == SKETCH:

@@ -211,17 +211,19 @@ class _Verdicts:
         holds: bool | None = None,
         error: str | None = None,
     ) -> None:
-        self._report.item(
+        name = None if listed is None else os.fsdecode(listed.path)
+        with self._report.item(
+            name,
             {
                 "list": list_name,
                 "line": number,
-                "file": None if listed is None else os.fsdecode(listed.path),
                 "sha256": None if listed is None else listed.digest.hex(),
                 "found": None if found is None else found.hex(),
                 "holds": holds,
                 "error": error,
-            }
-        )
+            },
+        ):
+            pass
 
 
 @click.command(
@@ -276,7 +278,9 @@ def command(
     if as_json and (quiet or status):
         raise click.UsageError("--json prints every verdict: not with --quiet or --status")
     stopping = threading.Event()
-    with Report(as_json, _expected_bytes(files) if shows_progress() else None) as report:
+    with Report(
+        "check-sums", as_json, _expected_bytes(files) if shows_progress() else None
+    ) as report:
 
         def advance(count: int) -> None:
             if stopping.is_set():

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`atlas12288 conformance`."""
 
-import json
 import sys
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,142 +11,26 @@ import click
 
 from ..._files import FileError, RegularFile
 from ..._outputs import OutputKind, Target, atomic_write
-from ..console import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, complain, file_name, json_option, shown
+from ..console import COULD_NOT_CHECK, HOLDS, Report, complain, file_name, json_option, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...conformance import Clause, Kind, Outcome
+    from ...conformance import ConformanceReport, Kind
 
 _WIDTH: Final = 120  # where there is no terminal
 _TIME_LIMIT_MAX_S: Final = 86_400  # a day: no clause is worth more
-_SPEED: Final = "Performance Characteristics"
-_SUITE: Final = "atlas12288 conformance"
 _HEAD_BYTES: Final = 256
 
 
 def _is_report(file: RegularFile) -> bool:
+    from ...conformance._report import SUITE
+
     head = file.read(0, _HEAD_BYTES)
-    return head.startswith(b"<?xml ") and f'<testsuite name="{_SUITE} '.encode() in head
+    return head.startswith(b"<?xml ") and f'<testsuite name="{SUITE} '.encode() in head
 
 
 _REPORT: Final = OutputKind("report of conformance", _is_report)
-
-Row = tuple["Clause", "Outcome"]
-
-
-def _counts(clause: "Clause", performance: bool) -> bool:
-    """Must this clause pass?"""
-    targets = performance and clause.section == _SPEED
-    return clause.required or targets
-
-
-class _Verdict:
-    """What the rows say together.
-
-    Args:
-        rows: all that were run.
-        performance: must the contract's speeds hold?
-
-    Attributes:
-        broken: ids of the clauses that fail and must not.
-        not_checked: ids of those that must pass and could not be tried.
-        not_shown: ids of those that nothing breaks, but whose words are not shown.
-        code: the exit code.
-        text: the same in words.
-    """
-
-    def __init__(self, rows: Sequence[Row], performance: bool) -> None:
-        from ...conformance import Status
-
-        def counted(status: Status) -> list[str]:
-            return [
-                clause.id
-                for clause, outcome in rows
-                if outcome.status is status and _counts(clause, performance)
-            ]
-
-        self.broken = counted(Status.FAIL)
-        self.not_checked = counted(Status.NOT_CHECKED)
-        self.not_shown = counted(Status.NOT_SHOWN)
-        tried = any(outcome.status in (Status.PASS, Status.FAIL) for _, outcome in rows)
-        more = f"; not checked: {', '.join(self.not_checked)}" if self.not_checked else ""
-        if self.broken:
-            self.code, self.text = DOES_NOT_HOLD, f"not conformant: {', '.join(self.broken)}{more}"
-        elif self.not_checked:
-            self.code, self.text = COULD_NOT_CHECK, f"could not be decided{more}"
-        elif not tried:
-            self.code, self.text = COULD_NOT_CHECK, "nothing was checked"
-        else:
-            self.code, self.text = HOLDS, "conformant"
-        if self.not_shown:
-            self.text += "".join(
-                f"; not shown: {clause.id}, {clause.words}"
-                for clause, _ in rows
-                if clause.id in self.not_shown
-            )
-
-
-# --- Output ---
-
-
-def _row_json(clause: "Clause", outcome: "Outcome", performance: bool) -> dict[str, object]:
-    return {
-        "id": clause.id,
-        "section": clause.section,
-        "words": clause.words,
-        "shows": clause.shows,
-        "required": _counts(clause, performance),
-        "status": outcome.status,
-        "evidence": outcome.evidence,
-        "seconds": round(outcome.seconds, 3),
-    }
-
-
-def _junit(library: str, rows: Sequence[Row], performance: bool) -> bytes:
-    """The report as JUnit's XML. A clause that need not pass and does not is skipped there."""
-    from ...conformance import Status
-
-    suite = ET.Element("testsuite", name=f"{_SUITE} {shown(library)}")
-    failures = errors = skipped = 0
-    for clause, outcome in rows:
-        seconds = f"{outcome.seconds:.3f}"
-        case = ET.SubElement(
-            suite, "testcase", classname=clause.section, name=clause.id, time=seconds
-        )
-        message = shown(outcome.evidence)  # XML has no control characters
-        if outcome.status is Status.FAIL and _counts(clause, performance):
-            failures += 1
-            ET.SubElement(case, "failure", message=message).text = clause.words
-        elif outcome.status is Status.NOT_CHECKED and _counts(clause, performance):
-            errors += 1
-            ET.SubElement(case, "error", message=message).text = clause.words
-        elif outcome.status is not Status.PASS:
-            skipped += 1
-            ET.SubElement(case, "skipped", message=f"{outcome.status}: {message}")
-        else:
-            ET.SubElement(case, "system-out").text = message
-    suite.set("tests", str(len(rows)))
-    suite.set("failures", str(failures))
-    suite.set("errors", str(errors))
-    suite.set("skipped", str(skipped))
-    return _document(suite)
-
-
-def _junit_error(library: str, error: str) -> bytes:
-    """The report of a run in which no clause could be tried."""
-    suite = ET.Element("testsuite", name=f"{_SUITE} {shown(library)}")
-    case = ET.SubElement(suite, "testcase", classname=_SUITE, name="load")
-    ET.SubElement(case, "error", message=shown(error))
-    for name, count in (("tests", 1), ("failures", 0), ("errors", 1), ("skipped", 0)):
-        suite.set(name, str(count))
-    return _document(suite)
-
-
-def _document(suite: ET.Element) -> bytes:
-    ET.indent(suite)
-    document: bytes = ET.tostring(suite, encoding="utf-8", xml_declaration=True)
-    return document + b"\n"
 
 
 def _write_junit(junit: str, report: bytes) -> bool:
@@ -162,7 +44,7 @@ def _write_junit(junit: str, report: bytes) -> bool:
     return True
 
 
-def _print_table(kind: "Kind", name: str, rows: Sequence[Row], performance: bool) -> None:
+def _print_table(kind: "Kind", name: str, found: "ConformanceReport") -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -179,36 +61,36 @@ def _print_table(kind: "Kind", name: str, rows: Sequence[Row], performance: bool
     table.add_column("verdict", no_wrap=True)
     table.add_column("evidence", ratio=5, overflow="fold")
     section = words = ""
-    for clause, outcome in rows:
+    for clause, outcome in found.rows:
         if clause.section != section:
             section = clause.section
             table.add_section()
             table.add_row(Text(section, style="bold"))
         status = Text(outcome.status, style=colours.get(outcome.status, "yellow"))
-        if not _counts(clause, performance):
+        if not found.is_required(clause):
             status.append("\noptional", style="dim")
         said = "" if clause.words == words else clause.words  # once for all rows that try it
         words = clause.words
         table.add_row(clause.id, Text(said), status, Text(shown(outcome.evidence)))
     console.print(f"{kind}: {shown(name)}", markup=False, soft_wrap=True)
     console.print(table)
-    counts = [
-        f"{sum(outcome.status is status for _, outcome in rows)} {status}" for status in Status
-    ]
-    verdict = _Verdict(rows, performance)
-    style = {HOLDS: "green", DOES_NOT_HOLD: "red"}.get(verdict.code, "yellow")
-    if verdict.code == HOLDS and verdict.not_shown:
+    style = "yellow" if found.holds is None else "green" if found.holds else "red"
+    if found.holds and found.not_shown:
         style = "yellow"
-    console.print(f"{len(rows)} clauses: {', '.join(counts)}", markup=False)
-    console.print(verdict.text, style=style, markup=False, soft_wrap=True)
+    console.print(found.summary(), markup=False)
+    console.print(str(found), style=style, markup=False, soft_wrap=True)
 
 
-def _print_list() -> None:
+def _print_list(as_json: bool) -> None:
     from ...conformance import CLAUSES
+    from ...conformance._report import clause_to_fields
 
-    for clause in CLAUSES:
-        need = "required" if clause.required else "optional"
-        click.echo(f"{clause.id:36} {need}  {clause.words}: {clause.shows}")
+    with Report("conformance", as_json, None) as report:
+        rows = [clause_to_fields(clause, clause.required) for clause in CLAUSES]
+        report.document({"clauses": rows})
+        for clause in CLAUSES:
+            need = "required" if clause.required else "optional"
+            report.line(f"{clause.id:36} {need}  {clause.words}: {clause.shows}")
 
 
 # --- The command ---
@@ -339,42 +221,40 @@ def command(
     "not applicable" to it. pip install 'atlas12288[wasm]' has what runs modules.
     """
     if as_list:
-        _print_list()
+        _print_list(as_json)
         return HOLDS
     _check_usage({"--library": library, "--wasm": wasm}, chosen, time_limit, junit)
 
     from ... import conformance
+    from ...conformance._report import junit_of_error
 
     kind = conformance.Kind.LIBRARY if wasm is None else conformance.Kind.WASM
     named = library if wasm is None else wasm
     name = conformance.own_library() if named is None else named
     clauses = conformance.with_parts(chosen) if chosen else list(conformance.CLAUSES)
-    rows: list[Row] = []
+    outcomes: list[conformance.Outcome] = []
     error: str | None = None
     try:
         with _progress(len(clauses)) as on_done:
-            outcomes = conformance.run(str(Path(name).resolve()), clauses, time_limit, kind)
-            for clause, outcome in zip(clauses, outcomes, strict=True):
-                rows.append((clause, outcome))
-                on_done(clause.id)
+            for outcome in conformance.run(str(Path(name).resolve()), clauses, time_limit, kind):
+                outcomes.append(outcome)
+                on_done(outcome.id)
     except conformance.LoadError as load_error:
         error = str(load_error)
         complain(name, error)
+    # A library that cannot be loaded has no outcomes.
+    rows = tuple(zip(clauses, outcomes, strict=error is None))
+    found = conformance.ConformanceReport(rows, performance)
     if junit is not None:
-        report = _junit_error(name, error) if error else _junit(name, rows, performance)
-        if not _write_junit(junit, report):
+        text = junit_of_error(name, error) if error else found.to_junit(name)
+        if not _write_junit(junit, text):
             return COULD_NOT_CHECK
-    verdict = _Verdict(rows, performance)
-    if as_json:
-        fields = {
-            "library": name,
-            "kind": kind,
-            "conformant": {HOLDS: True, DOES_NOT_HOLD: False}.get(verdict.code),
-            "not_shown": verdict.not_shown,
-            "error": error,
-        }
-        cells = [_row_json(clause, outcome, performance) for clause, outcome in rows]
-        click.echo(json.dumps(fields | {"clauses": cells}, indent=2))
-    elif error is None:
-        _print_table(kind, name, rows, performance)
-    return verdict.code
+    with Report("conformance", as_json, None) as report:
+        report.document({"library": name, "kind": kind} | found.to_fields() | {"error": error})
+        if error is None and not as_json:
+            _print_table(kind, name, found)
+        if found.holds is None:
+            report.undecided()
+        else:
+            report.verdict(found.holds)
+    return report.code

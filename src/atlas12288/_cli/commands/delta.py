@@ -34,7 +34,7 @@ def command(before: str, after: str, as_json: bool) -> int:
     """Print (residue of AFTER - residue of BEFORE) mod 96; both must have the same length."""
     if before == after == STDIN:
         raise click.UsageError("BEFORE and AFTER cannot both be standard input (-)")
-    with Report(as_json, expected_bytes([before, after])) as report:
+    with Report("delta", as_json, expected_bytes([before, after])) as report:
         fields: dict[str, object] = {"before": None, "after": None, "delta": None, "error": None}
         measured: list[tuple[int, int]] = []
         for key, name in (("before", before), ("after", after)):
@@ -51,7 +51,7 @@ def command(before: str, after: str, as_json: bool) -> int:
         if fields["error"] is None:
             (_, first), (_, second) = measured
             value = (second - first) % MODULUS
-            fields["delta"] = value
+            fields |= {"delta": value, "holds": value == 0}
             report.line(
                 "", good=value == 0, verdict=f"delta {value}", more=f": residue {first} -> {second}"
             )

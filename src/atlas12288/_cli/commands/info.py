@@ -56,7 +56,7 @@ def command(states: bool, as_json: bool) -> int:
         "machine": platform.machine(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
-    with Report(as_json, None) as report:
+    with Report("info", as_json, None) as report:
         report.document(fields)
         for key, value in fields.items():
             label = key.replace("_", " ")
@@ -69,7 +69,7 @@ def _list_states(as_json: bool) -> int:
     from ...manifest._kept_states import kept_states, moment
     from ..manifests import amount
 
-    with Report(as_json, None) as report:
+    with Report("info", as_json, None) as report:
         try:
             folder, found = kept_states()
         except FileError as error:

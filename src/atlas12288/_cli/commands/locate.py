@@ -4,7 +4,9 @@
 import click
 
 from ..._files import STDIN, FileError, expected_bytes
-from ..._tree_files import Run, compare_file
+from ..._reports import range_to_fields
+from ..._sidecars import Run
+from ..._tree_files import compare_file
 from ..console import Report, file_name, json_option
 from ..witness_files import InputError, leaves_option, open_only_leaves, threads_option
 
@@ -42,33 +44,30 @@ def command(
     """
     if witness == file == STDIN:
         raise click.UsageError("WITNESS and FILE cannot both be standard input (-)")
-    with Report(as_json, expected_bytes([file])) as report:
-        fields: dict[str, object] = {"holds": None, "error": None}
+    fields = dict.fromkeys(("ranges", "holds", "error"))
+    with (
+        Report("locate", as_json, expected_bytes([file])) as report,
+        report.item(file, fields) as item,
+    ):
         holds = True
 
-        def found(run: Run) -> None:
+        def differs(run: Run) -> None:
             nonlocal holds
             holds = False
             report.line(f"{run.start} {run.end}")
-            report.extend_item([[run.start, run.end]])
+            item.extend([range_to_fields(run)])
 
-        subject, begun = file, False
         try:
             with open_only_leaves(witness, sidecar) as leaves:
-                report.begin_item(file, "changed")
-                begun = True
-                now = compare_file(file, leaves, found, threads=threads, advance=report.advance)
+                item.begin("ranges")
+                now = compare_file(file, leaves, differs, threads=threads, advance=report.advance)
                 if holds and leaves.witness.differences(now):
                     raise InputError(witness, "has the root of FILE with another length or residue")
         except (FileError, InputError) as error:
             subject = error.name if isinstance(error, InputError) else file
             report.error(subject, str(error))
-            fields["error"] = f"{subject}: {error}" if subject != file else str(error)
+            item.fields["error"] = f"{subject}: {error}" if subject != file else str(error)
         else:
-            fields["holds"] = holds
+            item.fields["holds"] = holds
             report.verdict(holds)
-        if begun:
-            report.end_item(fields)
-        else:
-            report.item({"file": file, "changed": None} | fields)
     return report.code

@@ -106,7 +106,7 @@ def command(
     with ExitStack() as stack:
         target = None if output is None else output_at("-o", output, _PROOF, inputs, stack)
         report = stack.enter_context(
-            Report(as_json, None if file is None else expected_bytes([file]))
+            Report("prove", as_json, None if file is None else expected_bytes([file]))
         )
         fields: dict[str, object] = {"file": subject, "proof": None, "error": None}
         try:

@@ -24,17 +24,15 @@ Exit codes: 0 all files summed; 2 a file could not be read.""",
 @json_option
 def command(files: tuple[str, ...], as_json: bool) -> int:
     """Print the SHA-256 digest of each FILE, byte for byte as sha256sum prints it."""
-    with Report(as_json, expected_bytes(list(files))) as report:
+    with Report("sum", as_json, expected_bytes(list(files))) as report:
         for name in files:
-            fields: dict[str, object]
-            fields = {"file": name, "sha256": None, "length": None, "error": None}
-            try:
-                witness = witness_file(name, report.advance)
-            except FileError as error:
-                report.error(name, str(error))
-                fields["error"] = str(error)
-            else:
-                report.raw_line(sums_line(witness.digest, os.fsencode(name)))
-                fields |= {"sha256": witness.hexdigest(), "length": witness.length}
-            report.item(fields)
+            with report.item(name, dict.fromkeys(("sha256", "length", "error"))) as item:
+                try:
+                    witness = witness_file(name, report.advance)
+                except FileError as error:
+                    report.error(name, str(error))
+                    item.fields["error"] = str(error)
+                else:
+                    report.raw_line(sums_line(witness.digest, os.fsencode(name)))
+                    item.fields |= {"sha256": witness.hexdigest(), "length": witness.length}
     return report.code

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ..._files import STDIN, FileError, expected_bytes, witness_file
+from ..._reports import range_to_fields
+from ..._sidecars import Run
 from ..._tree import TreeWitness
-from ..._tree_files import Leaves, Run, compare_file, tree_witness_file
+from ..._tree_files import Leaves, compare_file, tree_witness_file
 from ..._witness import Witness
 from ...manifest._beside import SUFFIX, is_url
 from ..console import (
     COULD_NOT_CHECK,
     RANGES_SHOWN,
+    Item,
     Report,
     complain,
     file_name,
@@ -44,27 +47,28 @@ if TYPE_CHECKING:
     from ..drawings.damage_map import DamageMap
 
 _NO_VERDICT: Final[dict[str, object]] = dict.fromkeys(
-    ("holds", "differences", "witness", "found", "error")
+    ("ranges", "holds", "what", "witness", "found", "error")
 )
 
 
 class _Changes:
     """The windows of one file that differ: counted, shown up to a number, all in JSON."""
 
-    def __init__(self, name: str, report: Report, damage_map: "DamageMap | None") -> None:
+    def __init__(self, report: Report, item: Item, damage_map: "DamageMap | None") -> None:
         self.windows = 0
         self._runs = 0
         self._first_runs: list[Run] = []
         self._report = report
         self._map = damage_map
-        report.begin_item(name, "changed")
+        self._item = item
+        item.begin("ranges")
 
     def add(self, run: Run) -> None:
         self.windows += run.stop - run.first
         self._runs += 1
         if self._runs <= RANGES_SHOWN:
             self._first_runs.append(run)
-        self._report.extend_item([[run.start, run.end]])
+        self._item.extend([range_to_fields(run)])
         if self._map is not None:
             self._map.update(run.first, run.stop)
 
@@ -111,8 +115,17 @@ class _Verifier:
             expected: its witness, or the reason why there is none.
             leaves: those of a tree witness, not checked yet.
         """
-        report = self._report
-        fields = dict(_NO_VERDICT)
+        with self._report.item(name, _NO_VERDICT) as item:
+            self._verify(name, expected, leaves, item)
+
+    def _verify(
+        self,
+        name: str,
+        expected: Witness | TreeWitness | str,
+        leaves: Leaves | None,
+        item: Item,
+    ) -> None:
+        report, fields = self._report, item.fields
         damage_map: DamageMap | None = None
         changes: _Changes | None = None
         try:
@@ -128,7 +141,7 @@ class _Verifier:
                 leaves = None
             if leaves is not None:
                 damage_map = None if self._plot is None else _new_map(name)
-                changes = _Changes(name, report, damage_map)
+                changes = _Changes(report, item, damage_map)
             found = self._witness(name, expected, leaves, changes)
         except FileError as error:
             report.error(name, str(error))
@@ -137,15 +150,11 @@ class _Verifier:
             differences = expected.differences(found)
             holds = not differences and (changes is None or changes.windows == 0)
             fields["found"] = json.loads(found.to_json())
-            fields |= {"holds": holds, "differences": list(differences)}
+            fields |= {"holds": holds, "what": list(differences)}
             report.verdict(holds)
             self._show(name, expected, found, changes)
             if damage_map is not None:
                 self._draw(damage_map, expected, found)
-        if changes is not None:
-            report.end_item(fields)
-        else:
-            report.item({"file": name, "changed": None} | fields)
 
     def _witness(
         self,
@@ -320,10 +329,12 @@ def command(
 def _refused(files: tuple[str, ...], witnesses: str, reason: str, as_json: bool) -> int:
     """Says that a witness file is of no use; gives the exit code."""
     complain(witnesses, reason)
-    with Report(as_json, None) as report:
+    error = f"{shown(witnesses)}: {reason}"
+    with Report("verify", as_json, None) as report:
         for name in files:
-            error = f"{shown(witnesses)}: {reason}"
-            report.item({"file": name, "changed": None} | _NO_VERDICT | {"error": error})
+            with report.item(name, _NO_VERDICT | {"error": error}):
+                pass
+        report.fields["error"] = error
     return COULD_NOT_CHECK
 
 
@@ -354,7 +365,7 @@ def _verify_files(
         if sidecar is None or len(trees) < len(files):
             raise click.UsageError("--plot needs tree witnesses with leaves: witness --tree -o")
         require_plot(plot, files, [*files, witnesses, sidecar], as_json)
-    with Report(as_json, expected_bytes(list(files))) as report, ExitStack() as stack:
+    with Report("verify", as_json, expected_bytes(list(files))) as report, ExitStack() as stack:
         leaves: list[Leaves | None] = [None] * len(files)
         if sidecar is not None:
             try:

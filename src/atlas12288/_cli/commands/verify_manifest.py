@@ -84,7 +84,7 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview], status: os.stat
             raise click.UsageError(
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
-    with Report(wanted.as_json, None) as report, ExitStack() as stack:
+    with Report("verify", wanted.as_json, None) as report, ExitStack() as stack:
         view = _View(wanted, root, manifest.options, report)
         if wanted.root is None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
@@ -116,7 +116,7 @@ def _hints(
 ) -> Iterator[str]:
     """What may help who sees the differences."""
     count = len(manifest.entries)
-    if found.missing == count and found.added > 0:
+    if found.count("missing") == count and found.count("added") > 0:
         yield (
             f"none of its {counted(count, 'path')} is in {shown(root)}: "
             "is that the folder that was witnessed?"
@@ -211,7 +211,7 @@ def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
 def refused(wanted: Wanted, reason: str) -> int:
     """Says that a manifest is of no use; gives the exit code."""
     complain(wanted.manifest, reason)
-    with Report(wanted.as_json, None) as report:
+    with Report("verify", wanted.as_json, None) as report:
         report.document(_document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
     return COULD_NOT_CHECK
 
@@ -228,8 +228,7 @@ def _document(
     fields: dict[str, object] = {"manifest": wanted.manifest, "root": root}
     for key in _IN_FORCE:
         fields[key] = None if options is None else getattr(options, key)
-    no_report = dict.fromkeys(("holds", *ManifestReport._fields))
-    fields |= no_report if found is None else found.to_fields()
+    fields |= dict.fromkeys(ManifestReport().to_fields()) if found is None else found.to_fields()
     return fields | {"error": error}
 
 
@@ -314,9 +313,7 @@ def _verdict(found: "ManifestReport") -> str:
 
 def _summary(found: "ManifestReport") -> str:
     read = content(found.files, found.links, found.bytes)
-    counts = (found.changed, found.missing, found.added, found.unreadable)
-    kinds = ("changed", "missing", "added", "unreadable")
-    text = ", ".join(f"{count:,} {kind}" for count, kind in zip(counts, kinds, strict=True))
+    text = ", ".join(f"{count:,} {kind}" for kind, count in found.counts().items())
     if found.excluded:
         paths = sum(each.paths for each in found.excluded)
         text += f"; {counted(paths, 'path')} left out by rules"

@@ -77,7 +77,7 @@ def command(
         raise click.UsageError("only one of the files can be standard input (-)")
     if whole == STDIN:
         raise click.UsageError("--from needs a file that can be read from any place, not -")
-    with Report(as_json, None) as report:
+    with Report("verify-proof", as_json, None) as report:
         fields: dict[str, object]
         fields = {"proof": proof, "file": window or whole, "holds": None, "reason": None}
         fields |= {"window": None, "root": None, "root_from": None, "error": None}

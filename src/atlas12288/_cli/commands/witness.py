@@ -110,7 +110,7 @@ def _witness_files(
 
     with ExitStack() as stack:
         outputs = [] if output is None else _outputs(files, output, tree, stack)
-        report = stack.enter_context(Report(as_json, expected_bytes(list(files))))
+        report = stack.enter_context(Report("witness", as_json, expected_bytes(list(files))))
         if output is None:
             _witness_all(files, make_tree(None) if tree else witness_file, report.line, report)
             return report.code
@@ -144,12 +144,13 @@ def _witness_all(
     files: tuple[str, ...], make: _Make, write_line: Callable[[str], object], report: Report
 ) -> None:
     for name in files:
-        witness, reason = None, None
-        try:
-            witness = make(name, report.advance)
-        except FileError as error:
-            reason = str(error)
-            report.error(name, reason)
-        line = witness_line(witness)
-        write_line(line)
-        report.item({"file": name, "witness": json.loads(line), "error": reason})
+        with report.item(name, {"witness": None, "error": None}) as item:
+            witness = None
+            try:
+                witness = make(name, report.advance)
+            except FileError as error:
+                report.error(name, str(error))
+                item.fields["error"] = str(error)
+            line = witness_line(witness)
+            write_line(line)
+            item.fields["witness"] = json.loads(line)

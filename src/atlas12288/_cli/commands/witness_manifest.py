@@ -89,7 +89,7 @@ def witness(wanted: Wanted) -> int:
         raise click.UsageError(f"{error}; run it in the folder that the paths are in") from error
     with ExitStack() as stack:
         sums = _require_outputs(wanted, stack)
-        report = stack.enter_context(Report(wanted.as_json, None))
+        report = stack.enter_context(Report("witness", wanted.as_json, None))
         try:
             client = None
             if wanted.scheduler is not None:
@@ -112,7 +112,7 @@ def witness(wanted: Wanted) -> int:
 def _refused(wanted: Wanted, gone: list[str]) -> int:
     """Say which paths are not there; give the exit code."""
     reason = os.strerror(errno.ENOENT)
-    with Report(wanted.as_json, None) as report:
+    with Report("witness", wanted.as_json, None) as report:
         for path in gone:
             report.error(path, reason)
         report.document(_document(wanted, gone[0], None, reason))
@@ -338,10 +338,17 @@ def _name(wanted: Wanted, root: str) -> str:
 def _document(
     wanted: Wanted, root: str, outcome: "Outcome | None", error: str | None
 ) -> dict[str, object]:
-    from ...manifest._generate import Outcome
-
-    fields: dict[str, object] = {"manifest": wanted.output, "root": root}
-    fields |= dict.fromkeys(Outcome._fields) if outcome is None else outcome._asdict()
-    if outcome is not None:
-        fields["excluded"] = [each._asdict() for each in outcome.excluded]
-    return fields | {"error": error}
+    fields: dict[str, object] = {"manifest": wanted.output, "root": root, "error": error}
+    if outcome is None:
+        return fields | {"counts": None, "excluded": None}
+    counts = {
+        "files": outcome.files,
+        "links": outcome.links,
+        "bytes": outcome.bytes,
+        "read": outcome.read,
+        "known": outcome.known,
+        "unreadable": outcome.errors,
+        "by_ctime": outcome.by_ctime,
+        "own_rules": outcome.own_rules,
+    }
+    return fields | {"counts": counts, "excluded": [each._asdict() for each in outcome.excluded]}

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports: what differs between data and its witness, in one shape for all kinds of data.
+
+`Manifest.verify` gives a `ManifestReport`; tensors and tables give a `Report`. Each has a verdict
+in `holds`, and a difference for each part that is not what the witness says. Ranges hold their
+first byte and not their last, everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+
+from ._errors import WitnessError
+from ._files import FileError
+from ._sidecars import Run
+from ._words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+JSON_TYPE: Final = "atlas12288/report/v1"
+DifferenceKind = Literal["changed", "missing", "added", "unreadable", "other"]
+KINDS: Final = ("changed", "missing", "added", "unreadable")
+
+
+class MismatchError(WitnessError):
+    """Data is not what its witness says.
+
+    Attributes:
+        report: the report, with all differences.
+    """
+
+    def __init__(self, message: str, report: Report[Any]) -> None:
+        super().__init__(message)
+        self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.report)
+
+
+class UndecidedError(FileError):
+    """Nothing is known to differ from the witness, but not everything could be compared.
+
+    Attributes:
+        report: the report, with what could not be compared.
+    """
+
+    def __init__(self, message: str, report: Report[Any]) -> None:
+        super().__init__(message)
+        self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.report)
+
+
+class BaseDifference:
+    """The facts that every difference has, whichever data it is about. str() gives one line.
+
+    Attributes:
+        kind: "changed", "missing", "added" or "unreadable"; "other" for a difference of the whole,
+            such as the order of columns.
+        what: names of the facts that changed.
+        reason: what changed, or why it could not be read, in words; else "".
+        ranges: windows that differ, in order, with their bytes; None where they are not known.
+    """
+
+    if TYPE_CHECKING:
+
+        @property
+        def kind(self) -> DifferenceKind: ...
+        @property
+        def what(self) -> tuple[str, ...]: ...
+        @property
+        def reason(self) -> str: ...
+        @property
+        def ranges(self) -> tuple[Run, ...] | None: ...
+
+    def to_fields(self) -> dict[str, object]:
+        """Return the fields of its JSON object."""
+        ranges = None if self.ranges is None else ranges_to_fields(self.ranges)
+        return {
+            "kind": self.kind,
+            "what": list(self.what),
+            "reason": self.reason or None,
+            "ranges": ranges,
+        }
+
+
+@dataclass(frozen=True)
+class PartDifference(BaseDifference):
+    """A tensor or column that is not what the witness says; attributes as in `BaseDifference`.
+
+    Attributes:
+        part: "tensor" or "column".
+        name: its name; None for a difference of the whole.
+        what: of a change: "dtype" (of a column "type"), "shape" ("nullable"), "length", "residue",
+            "digest", in this order.
+    """
+
+    part: str
+    name: str | None
+    kind: DifferenceKind
+    what: tuple[str, ...] = ()
+    reason: str = ""
+    ranges: tuple[Run, ...] | None = None
+
+    def to_fields(self) -> dict[str, object]:
+        """Return the fields of its JSON object."""
+        return {"part": self.part, "name": self.name} | super().to_fields()
+
+    def __str__(self) -> str:
+        if self.name is None:
+            return self.reason
+        subject = f"{self.part} {self.name!r}"
+        if self.kind == "changed":
+            verb = "differs" if len(self.what) == 1 else "differ"
+            line = f"{subject}: {', '.join(self.what)} {verb}"
+            return line + "".join(f"; {range_words(each, ', ')}" for each in self.ranges or ())
+        if self.kind == "unreadable":
+            return f"{subject} is unreadable: {self.reason}"
+        return f"{subject} {'is missing' if self.kind == 'missing' else 'was added'}"
+
+
+D = TypeVar("D", bound=BaseDifference)
+
+
+@dataclass(frozen=True)
+class Report(Generic[D]):
+    """What differs between data and its witness; true where `holds` is true, and only there.
+
+    str() gives a line for each difference, "" where there is none.
+
+    Attributes:
+        differences: all of them. Those of a manifest are in order of path; those of tensors and
+            columns in the order changed, missing, added, unreadable, other.
+    """
+
+    differences: tuple[D, ...] = ()
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the data is what the witness says. None where nothing is known to differ, but not
+        everything could be compared."""
+        if any(map(_is_known, self.differences)):
+            return False
+        return None if self.differences else True
+
+    def __bool__(self) -> bool:
+        return self.holds is True
+
+    @property
+    def changed(self) -> tuple[D, ...]:
+        """The differences of kind "changed"."""
+        return self._of_kind("changed")
+
+    @property
+    def missing(self) -> tuple[D, ...]:
+        """The differences of kind "missing": the witness has them, the data has not."""
+        return self._of_kind("missing")
+
+    @property
+    def added(self) -> tuple[D, ...]:
+        """The differences of kind "added": the data has them, the witness has not."""
+        return self._of_kind("added")
+
+    @property
+    def unreadable(self) -> tuple[D, ...]:
+        """The differences of kind "unreadable": they could not be compared."""
+        return self._of_kind("unreadable")
+
+    @property
+    def other(self) -> tuple[D, ...]:
+        """The differences of kind "other", which are about the whole."""
+        return self._of_kind("other")
+
+    def _of_kind(self, kind: DifferenceKind) -> tuple[D, ...]:
+        return tuple(each for each in self.differences if each.kind == kind)
+
+    def count(self, kind: DifferenceKind) -> int:
+        """Return how many parts there are of a kind."""
+        return sum(each.kind == kind for each in self.differences)
+
+    def lines(self) -> list[str]:
+        """Return a line for each difference."""
+        return list(map(str, self.differences))
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def raise_unless_holds(self) -> None:
+        """Raise an error unless the data is what the witness says.
+
+        The message names the first difference and counts the others; `report` of the error has all.
+
+        Raises:
+            MismatchError: something differs. It is a WitnessError.
+            UndecidedError: it could not be checked. It is a FileError.
+        """
+        if self.holds:
+            return
+        first = next(filter(_is_known, self.differences), None)
+        error = UndecidedError if first is None else MismatchError
+        first = first or next(iter(self.differences), None)
+        if first is None:
+            raise error(self._nothing_compared, self)
+        others = len(self.differences) - 1
+        more = f"; and {counted(others, 'more difference')}" if others else ""
+        raise error(f"{first}{more}", self)
+
+    _nothing_compared = "nothing was compared with the witness"
+
+    def counts(self) -> dict[str, int]:
+        """Return how many parts there are of each kind."""
+        return {kind: self.count(kind) for kind in KINDS}
+
+    def to_fields(self) -> dict[str, object]:
+        """Return the fields of its JSON object."""
+        return {
+            "type": JSON_TYPE,
+            "holds": self.holds,
+            "counts": self.counts(),
+            "differences": [each.to_fields() for each in self.differences],
+        }
+
+    def to_json(self) -> str:
+        """Return the report as a JSON object, on one line without its end."""
+        return json.dumps(self.to_fields())
+
+
+def _is_known(difference: BaseDifference) -> bool:
+    """Return whether it is known to differ, not only unreadable."""
+    return difference.kind != "unreadable"
+
+
+def range_to_fields(run: Run) -> dict[str, int]:
+    """Return a range of bytes as a JSON object: `start`, and `end`, the first byte after it."""
+    return {"start": run.start, "end": run.end}
+
+
+def ranges_to_fields(runs: Iterable[Run]) -> list[dict[str, int]]:
+    """Return ranges of bytes as JSON objects."""
+    return list(map(range_to_fields, runs))
+
+
+def range_words(run: Run, between: str) -> str:
+    """Return a range in words: "bytes [24576, 36864)", then the windows in it."""
+    one = run.stop == run.first + 1
+    windows = f"window {run.first}" if one else f"windows {run.first} to {run.stop - 1}"
+    return f"bytes [{run.start}, {run.end}){between}{windows}"
