@@ -18,6 +18,7 @@ from unicodedata import category, is_normalized
 
 from ._native import WINDOW_BYTES
 from ._parallel import ring
+from ._types import Readable
 from ._witness import Witness, WitnessStream
 
 STDIN = "-"
@@ -69,8 +70,22 @@ def _stands_alone(character: str) -> bool:
 
 
 class FileError(Exception):
-    """A file could not be read or written as a whole; `str()` is the reason. It has no code of the
-    contract, so it is no `AtlasError`."""
+    """A file could not be read or written as a whole.
+
+    It has no code of the contract, so it is no `AtlasError`.
+
+    Attributes:
+        reason: what is wrong with the file.
+        name: the file; None where the caller, who named it, puts the name before the reason.
+    """
+
+    def __init__(self, reason: str, name: str | None = None) -> None:
+        super().__init__(reason, name)
+        self.reason = reason
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.reason if self.name is None else f"{shown(self.name)}: {self.reason}"
 
 
 @contextmanager
@@ -226,6 +241,69 @@ def read_chunks(
             (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
         ):
             raise FileError(CHANGED)
+
+
+def source_chunks(
+    source: str | os.PathLike[str] | Readable, *, chunk_bytes: int = CHUNK_BYTES, buffers: int = 1
+) -> Generator[memoryview, None, None]:
+    """Return the bytes of what a caller from Python names, chunk by chunk, in constant memory.
+
+    Args:
+        source: the path of a regular file, or a binary file, which is read from where it stands to
+            its end and stays open.
+        chunk_bytes, buffers: as for `read_chunks`.
+
+    Returns:
+        The chunks, in order. To take one raises FileError, which knows the path, as `read_chunks`;
+        what the binary file raises; BlockingIOError where that does not block and had no bytes.
+
+    Raises:
+        TypeError: `source` is neither a path nor a binary file.
+        ValueError: `source` is a URL.
+    """
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+        if isinstance(name, str):
+            if "://" in name and not os.path.lexists(name):
+                raise ValueError(
+                    f"source is {name!r}, must be a path or a binary file; Manifest.generate() "
+                    "takes URLs"
+                )
+            return _path_chunks(name, chunk_bytes, buffers)
+    elif isinstance(source, io.TextIOBase):
+        raise TypeError("source is a text file, must be opened as a binary one, with mode 'rb'")
+    elif hasattr(source, "readinto"):
+        return _file_chunks(source, chunk_bytes, buffers)
+    raise TypeError(
+        f"source is of type {type(source).__name__}, must be a path (str or os.PathLike[str]) or a "
+        "binary file; generate() takes buffers"
+    )
+
+
+def _path_chunks(name: str, chunk_bytes: int, buffers: int) -> Generator[memoryview, None, None]:
+    path = name if name != STDIN else f"./{name}"  # for Python a file like others
+    try:
+        yield from read_chunks(path, chunk_bytes=chunk_bytes, buffers=buffers)
+    except FileError as error:
+        raise FileError(error.reason, name) from error
+
+
+def _file_chunks(
+    file: Readable, chunk_bytes: int, buffers: int
+) -> Generator[memoryview, None, None]:
+    for buffer in ring(chunk_bytes, buffers):
+        filled = 0
+        while filled < chunk_bytes:
+            count = file.readinto(buffer[filled:])
+            if count is None:
+                raise BlockingIOError(errno.EAGAIN, "the file had no bytes, must block")
+            if count == 0:
+                break
+            filled += count
+        if filled > 0:
+            yield buffer[:filled]
+        if filled < chunk_bytes:
+            return
 
 
 class RegularFile:

@@ -7,15 +7,15 @@ prove single windows and appended data. Their JSON form is that of all witnesses
 
 from __future__ import annotations
 
-import errno
+import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
 
 from . import _native
 from ._errors import StateError, WitnessError
 from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, int_in
-from ._parallel import in_order, most_under_way, ring, thread_count
+from ._parallel import in_order, most_under_way, thread_count
 from ._proofs import ConsistencyProof, InclusionProof
 from ._subtree import (
     BLOCK_BYTES,
@@ -42,7 +42,7 @@ _RUN_BLOCKS_MOST = 16
 class TreeWitness(Record, Value):
     """Immutable record of a region: algorithm, length, residue, root, time; and its leaves.
 
-    Made by `generate(buf)`, `generate_from(file)`, `from_json` and `TreeHash.witness()`. Two are
+    Made by `generate(buf)`, `generate_from(source)`, `from_json` and `TreeHash.witness()`. Two are
     equal when all fields are, the time included; the leaves follow from the root. It can be
     pickled.
 
@@ -91,21 +91,36 @@ class TreeWitness(Record, Value):
 
     @classmethod
     def generate_from(
-        cls, file: Readable, /, *, threads: int | None = None, leaves: bool = True
+        cls,
+        source: str | os.PathLike[str] | Readable,
+        /,
+        *,
+        threads: int | None = None,
+        leaves: bool = True,
     ) -> typing.Self:
-        """The witness of a binary file, from where it stands to its end; as `generate`.
+        """Return the witness of a file, as `generate` of its bytes.
 
         Reading and hashing overlap. It takes less than 64 MiB, and 33 bytes a window for the
         leaves where they are kept.
 
         Args:
-            file: what has `readinto`, and blocks.
+            source: the path of a regular file, or a binary file that blocks: one with `readinto`,
+                which is read from where it stands to its end and stays open.
+            threads, leaves: as in `generate`.
 
         Raises:
-            BlockingIOError: the file does not block, and had no bytes.
+            FileError: the path is not that of a regular file, or the file cannot be read, or
+                changed while it was read.
+            BlockingIOError: the binary file does not block, and had no bytes.
+            TypeError: `source` is neither a path nor a binary file, or `threads` not an int.
+            ValueError: `source` is a URL, or `threads` is less than 1.
         """
+        from ._files import source_chunks  # here: buffers need nothing of it
+
         count = min(thread_count(threads), _FILE_THREADS_MOST)
-        return cls._of_runs(_runs_of(file, most_under_way(count)), count, leaves)
+        runs = source_chunks(source, chunk_bytes=BLOCK_BYTES, buffers=most_under_way(count))
+        with closing(runs):  # the file too, whatever happens
+            return cls._of_runs(runs, count, leaves)
 
     @classmethod
     def _of_runs(cls, runs: Iterable[memoryview], threads: int, leaves: bool) -> typing.Self:
@@ -216,6 +231,18 @@ class TreeWitness(Record, Value):
             return False
         found = self.generate(buf, threads=threads, leaves=False)
         return compare_digest(found.root, self.root) and found.residue == self.residue
+
+    def verify_from(
+        self, source: str | os.PathLike[str] | Readable, /, *, threads: int | None = None
+    ) -> bool:
+        """Return whether length, residue and root are those of a file, which is read to its end.
+
+        Args, Raises: as `generate_from`.
+        """
+        from hmac import compare_digest
+
+        found = self.generate_from(source, threads=threads, leaves=False)
+        return compare_digest(found.root, self.root) and not self.differences(found)
 
     def changed(self, buf: Buffer, /, *, threads: int | None = None) -> list[int]:
         """The indices of the windows in which `buf` differs; as `changed_windows`.
@@ -349,7 +376,7 @@ class TreeHash(_native.TreeStream):
 
     The root of data that comes in chunks of any size, in constant memory, as a hash object of
     `hashlib`: `hashlib.file_digest(file, atlas12288.TreeHash)`. One core; for all of them there is
-    `TreeWitness.generate_from(file)`.
+    `TreeWitness.generate_from(source)`.
 
     Args:
         data: the first chunk.
@@ -410,20 +437,3 @@ def _index(window: int, windows: int) -> int:
     if windows == 0:
         raise ValueError("window must be that of a region, the region is empty")
     return int_in(window, "window", 0, windows - 1)
-
-
-def _runs_of(file: Readable, buffers: int) -> Iterator[memoryview]:
-    """The bytes of a file as runs of whole blocks. A run is valid until that many later ones."""
-    for buffer in ring(BLOCK_BYTES, buffers):
-        filled = 0
-        while filled < BLOCK_BYTES:
-            count = file.readinto(buffer[filled:])
-            if count is None:
-                raise BlockingIOError(errno.EAGAIN, "the file had no bytes, must block")
-            if count == 0:
-                break
-            filled += count
-        if filled > 0:
-            yield buffer[:filled]
-        if filled < BLOCK_BYTES:
-            return

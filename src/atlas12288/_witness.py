@@ -10,10 +10,11 @@ white space are read; unknown, missing and repeated keys and all other forms of 
 
 from __future__ import annotations
 
+import os
 import time
 
 from . import _json, _native
-from ._types import typing
+from ._types import Readable, typing
 
 TYPE_CHECKING = False
 JSON_TYPE = "atlas12288/witness/v1"
@@ -86,13 +87,51 @@ class Record:
 class Witness(_native.Witness, Record):
     """Immutable record of a region: algorithm, length, residue, digest, time.
 
-    Made by `Witness.generate(buf)`, `from_bytes`, `from_json` and `Domain.commit()`. bytes() gives
-    its byte form. Two are equal when all fields are, the time included. It can be pickled.
+    Made by `Witness.generate(buf)`, `generate_from(source)`, `from_bytes`, `from_json` and
+    `Domain.commit()`. bytes() gives its byte form. Two are equal when all fields are, the time
+    included. It can be pickled.
 
     Contract: Witness Operations. JSON: see the module.
     """
 
     __slots__ = ()
+
+    @classmethod
+    def generate_from(cls, source: str | os.PathLike[str] | Readable, /) -> typing.Self:
+        """Return the witness of a file, in less than 1 MiB of memory, with the present time.
+
+        Args:
+            source: the path of a regular file, or a binary file that blocks: one with `readinto`,
+                which is read from where it stands to its end and stays open.
+
+        Raises:
+            FileError: the path is not that of a regular file, or the file cannot be read, or
+                changed while it was read.
+            BlockingIOError: the binary file does not block, and had no bytes.
+            TypeError: `source` is neither a path nor a binary file.
+            ValueError: `source` is a URL.
+        """
+        from contextlib import closing
+
+        from ._files import source_chunks  # here: buffers need nothing of it
+
+        stream = WitnessStream()
+        with closing(source_chunks(source)) as chunks:
+            for chunk in chunks:
+                stream.update(chunk)
+        return cls.from_bytes(stream._witness_bytes())
+
+    def verify_from(self, source: str | os.PathLike[str] | Readable, /) -> bool:
+        """Return whether length, residue and digest are those of a file, which is read to its end.
+
+        The digest is compared in constant time.
+
+        Args, Raises: as `generate_from`.
+        """
+        from hmac import compare_digest
+
+        found = self.generate_from(source)
+        return compare_digest(found.digest, self.digest) and not self.differences(found)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> typing.Self:
@@ -117,7 +156,8 @@ class Witness(_native.Witness, Record):
 class WitnessStream(_native.WitnessStream):
     """WitnessStream(data=b"")
 
-    The witness of data that comes in chunks of any size, in constant memory.
+    The witness of data that comes in chunks of any size, in constant memory; a hash object of
+    `hashlib` too: `hashlib.file_digest(file, atlas12288.WitnessStream)`.
 
     Args:
         data: the first chunk.
@@ -131,9 +171,39 @@ class WitnessStream(_native.WitnessStream):
 
     __slots__ = ()
 
+    name = ALGORITHM
+    digest_size = _native.DIGEST_BYTES
+    block_size = 64
+
     def witness(self) -> Witness:
-        """The witness of all bytes so far, with the present time; more may follow."""
+        """Return the witness of all bytes so far, with the present time; more may follow."""
         return Witness.from_bytes(self._witness_bytes())
+
+    def digest(self) -> bytes:
+        """Return the digest of all bytes so far; more may follow."""
+        return self.witness().digest
+
+    def hexdigest(self) -> str:
+        """Return the digest in lowercase hex."""
+        return self.digest().hex()
+
+    @property
+    def length(self) -> int:
+        """How many bytes came so far."""
+        return self.witness().length
+
+    @property
+    def residue(self) -> int:
+        """The residue of all bytes so far, in 0..95."""
+        return self.witness().residue
+
+    def copy(self) -> typing.Self:
+        """Return a stream with the same state, which goes on by itself."""
+        return self.from_bytes(bytes(self))
+
+    def __repr__(self) -> str:
+        witness = self.witness()
+        return f"<{type(self).__name__} {witness.hexdigest()} of {witness.length} bytes>"
 
 
 def read_record(text: str | bytes, *algorithms: str) -> tuple[str, int, int, bytes, int]:
