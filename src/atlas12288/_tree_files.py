@@ -5,8 +5,7 @@ Leaves pass by in order and are never all in memory. They can be kept in a sidec
 leaf hashes of one witness, or of several one after another, 32 bytes a window and nothing else.
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import Final, NamedTuple
 
@@ -15,11 +14,8 @@ from ._native import (
     DIGEST_BYTES,
     WINDOW_BYTES,
     TreeStream,
-    residue,
-    tree_leaves,
     tree_root,
 )
-from ._parallel import in_order, most_under_way, thread_count
 from ._proofs import InclusionProof
 from ._subtree import left_part, window_count
 from ._tree import TreeWitness
@@ -27,9 +23,6 @@ from ._witness import WitnessStream
 
 # 128 windows, so that to pass a chunk between threads costs little beside hashing it.
 TREE_CHUNK_BYTES: Final = 128 * WINDOW_BYTES
-# One thread reads for all that hash; from about ten on they wait for it. With 18 buffers of
-# 1.5 MiB, which that many have in use, a file of any size takes less than 64 MiB.
-_THREADS_MOST: Final = 16
 _LEAVES_AT_ONCE: Final = 4096  # 128 KiB of a sidecar
 _LEAVES_OF_MANY: Final = 1 << 15  # 1 MiB, which has the leaves of many small files
 
@@ -42,7 +35,9 @@ def tree_witness_file(
     flat: WitnessStream | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> TreeWitness:
-    """The tree witness of a file, in constant memory; reading and hashing overlap.
+    """Return the tree witness of a file, in constant memory, without leaves.
+
+    As `TreeWitness.generate_from`, for the command line: standard input too, and what passes by.
 
     Args:
         name: a path, or `-` for standard input. A path must be a regular file.
@@ -52,40 +47,22 @@ def tree_witness_file(
         flat: takes the same bytes, for the flat witness from the same reading.
         advance: called with the number of bytes after each chunk.
 
-    Returns:
-        The witness, without leaves.
-
     Raises:
         FileError: not a regular file, not readable, or changed while it was read.
         ValueError: `threads` is less than 1.
         TypeError: `threads` is not an int.
     """
-    count = min(thread_count(threads), _THREADS_MOST)
-    chunks = read_chunks(
-        name,
-        advance,
-        chunk_bytes=TREE_CHUNK_BYTES,
-        buffers=most_under_way(count) if count > 1 else 1,
-    )
-    length = 0
 
-    def taken() -> Iterator[memoryview]:
-        nonlocal length
-        for chunk in chunks:
-            length += len(chunk)
-            if flat is not None:
-                flat.update(chunk)
-            yield chunk
+    def read(chunk_bytes: int, buffers: int) -> Generator[memoryview, None, None]:
+        with closing(
+            read_chunks(name, advance, chunk_bytes=chunk_bytes, buffers=buffers)
+        ) as chunks:
+            for chunk in chunks:
+                if flat is not None:
+                    flat.update(chunk)
+                yield chunk
 
-    stream = TreeStream()
-    # Closed at once, whatever happens: no thread and no descriptor is left to the collector.
-    with closing(chunks), closing(in_order(tree_leaves, taken(), count)) as results:
-        for hashes, residues in results:
-            stream.append(hashes, residue(residues))
-            if leaves is not None:
-                leaves(hashes)
-    root, _, whole_residue = stream.result()
-    return TreeWitness._of_parts(length, whole_residue, root, time.time_ns(), None)
+    return TreeWitness._of_file(read, threads, False, TREE_CHUNK_BYTES, leaves)
 
 
 class Leaves:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`atlas12288 witness`."""
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -150,6 +149,6 @@ def _witness_all(
         except FileError as error:
             reason = str(error)
             report.error(name, reason)
-        line = witness_line(witness)
-        write_line(line)
-        report.item({"file": name, "witness": json.loads(line), "error": reason})
+        write_line(witness_line(witness))
+        fields = None if witness is None else witness.to_fields()
+        report.item({"file": name, "witness": fields, "error": reason})
