@@ -13,10 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from atlas12288 import Manifest, Witness, WitnessError
+from atlas12288 import (
+    ConsistencyProof,
+    InclusionProof,
+    Manifest,
+    TreeWitness,
+    Witness,
+    WitnessError,
+)
 from atlas12288._files import FileError
 from atlas12288._json import read
+from atlas12288._proofs import PROOF_MOST_BYTES
 from atlas12288._sums import read_sums
+from atlas12288._witness import WITNESS_MOST_BYTES
 from atlas12288.manifest import _statement as statement
 from atlas12288.manifest._entries import Entry
 from atlas12288.manifest._paths import PATH_MOST_BYTES, check_outside, check_path
@@ -198,6 +207,43 @@ def paths_outside(count: int) -> None:
 def test_twice_the_input_is_at_most_about_twice_the_work(work: Callable[[int], None]) -> None:
     few, many = (calls(lambda count=count: work(count)) for count in (20_000, 40_000))
     assert many < 3 * few
+
+
+@pytest.mark.parametrize("kind", [Witness, TreeWitness, InclusionProof, ConsistencyProof])
+@pytest.mark.parametrize("form", [str, str.encode])
+def test_a_text_of_a_witness_or_proof_has_a_bound_which_may_be_reached(
+    kind: type[Witness | TreeWitness | InclusionProof | ConsistencyProof],
+    form: Callable[[str], str | bytes],
+) -> None:
+    tree = TreeWitness.generate(bytes(30_000))
+    made = {
+        Witness: Witness.generate(b"x"),
+        TreeWitness: tree,
+        InclusionProof: tree.prove(1),
+        ConsistencyProof: tree.prove_consistency(2),
+    }[kind]
+    most = WITNESS_MOST_BYTES if isinstance(made, Witness | TreeWitness) else PROOF_MOST_BYTES
+    text = made.to_json().ljust(most)
+    assert kind.from_json(form(text)) == made
+    with pytest.raises(
+        WitnessError, match=rf"^text has {most + 1:,} .*, must have at most {most:,}$"
+    ):
+        kind.from_json(form(text + " "))
+
+
+def test_the_digits_of_an_integer_are_bounded_where_python_does_not_bound_them() -> None:
+    code = "from atlas12288._json import read; print(len(str(read('9' * 64)))); read('9' * 10_000)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONINTMAXSTRDIGITS": "0"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.stdout == "64\n"
+    said = "WitnessError: text has an integer of 10,000 digits, must have at most 64"
+    assert done.stderr.splitlines()[-1].endswith(said)
 
 
 # --- Paths

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas12288 import MODULUS, WINDOW_BYTES, TreeWitness, WitnessStream
+from atlas12288 import MODULUS, WINDOW_BYTES, TreeWitness, WitnessStream, _native
 from atlas12288 import _tree_files as file_tree
 from atlas12288._files import FileError, RegularFile
 from atlas12288._sidecars import Leaves, Run, leaves_of
@@ -177,7 +177,7 @@ def test_an_error_in_a_worker_is_the_callers(
             raise MemoryError
         return bytes(32 * 128), bytes(128)
 
-    monkeypatch.setattr(file_tree, "tree_leaves", worker)
+    monkeypatch.setattr(_native, "tree_leaves", worker)
     with pytest.raises(MemoryError):
         tree_witness_file(str(path), threads=threads)
     assert (threading.active_count(), open_descriptors()) == before

@@ -19,7 +19,7 @@ from unicodedata import category, is_normalized
 from ._native import WINDOW_BYTES
 from ._parallel import ring
 from ._types import Readable
-from ._witness import Witness, WitnessStream
+from ._witness import Witness
 
 STDIN = "-"
 # 64 windows: small enough for a second-level cache, large enough that system calls do not count.
@@ -397,7 +397,9 @@ def require_writable(name: str, inputs: list[str]) -> None:
 
 
 def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:
-    """The witness of a file, in constant memory.
+    """Return the witness of a file, in constant memory.
+
+    As `Witness.generate_from`, for the command line: standard input too.
 
     Args:
         name: a path, or `-` for standard input.
@@ -406,7 +408,4 @@ def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Wit
     Raises:
         FileError: as `read_chunks`.
     """
-    stream = WitnessStream()
-    for chunk in read_chunks(name, advance):
-        stream.update(chunk)
-    return stream.witness()
+    return Witness._of_chunks(read_chunks(name, advance))

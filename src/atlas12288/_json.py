@@ -14,6 +14,9 @@ from ._types import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
+# More than a field of 64 bits ever has. Python's own bound on digits can be switched off, and to
+# read many takes time that grows with their square.
+DIGITS_MOST = 64
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _DIGEST_DIGITS = 2 * _native.DIGEST_BYTES
 
@@ -31,6 +34,7 @@ class Fields:
     Args:
         text: the JSON text; bytes are UTF-8.
         keys: the keys that the object has.
+        most: as for `read`.
 
     Raises:
         WitnessError: here and from every method; the message names the key, its value and the rule.
@@ -39,8 +43,10 @@ class Fields:
 
     __slots__ = ("_fields",)
 
-    def __init__(self, text: str | bytes, keys: tuple[str, ...]) -> None:
-        self._fields = _checked(read(text), "text", keys, ())
+    def __init__(
+        self, text: str | bytes, keys: tuple[str, ...], *, most: int | None = None
+    ) -> None:
+        self._fields = _checked(read(text, most), "text", keys, ())
 
     @classmethod
     def of(cls, value: object, name: str, keys: tuple[str, ...], *optional: str) -> Fields:
@@ -104,27 +110,45 @@ def _is_digest(value: object) -> bool:
     return isinstance(value, str) and len(value) == _DIGEST_DIGITS and _HEX_DIGITS.issuperset(value)
 
 
-def read(text: str | bytes) -> Any:
-    """The value of a JSON text; bytes are UTF-8.
+def read(text: str | bytes, most: int | None = None) -> Any:
+    """Return the value of a JSON text; bytes are UTF-8.
+
+    Args:
+        text: the JSON text.
+        most: the bytes, or characters, that it may have; None for any number.
 
     Raises:
-        WitnessError: not JSON, or an object that has a key twice.
+        WitnessError: not JSON, longer than `most`, an object that has a key twice, or an integer of
+            more than `DIGITS_MOST` digits.
         TypeError: text is neither str nor bytes.
     """
     import json
 
     if not isinstance(text, str | bytes):
         raise TypeError(f"text is of type {type(text).__name__}, must be str or bytes")
+    if most is not None and len(text) > most:
+        units = "characters" if isinstance(text, str) else "bytes"
+        raise WitnessError(f"text has {len(text):,} {units}, must have at most {most:,}")
     try:
         return json.loads(
-            text if isinstance(text, str) else text.decode(), object_pairs_hook=_unique
+            text if isinstance(text, str) else text.decode(),
+            parse_int=_integer,
+            object_pairs_hook=_unique,
         )
     except WitnessError:
         raise
     except RecursionError:
         raise WitnessError("text is nested too deeply, must be one JSON object") from None
-    except ValueError as error:  # not UTF-8, not JSON, or a number of too many digits
+    except ValueError as error:  # not UTF-8, or not JSON
         raise WitnessError(f"text must be JSON: {error}") from error
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > DIGITS_MOST:
+        raise WitnessError(
+            f"text has an integer of {len(digits):,} digits, must have at most {DIGITS_MOST}"
+        )
+    return int(digits)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

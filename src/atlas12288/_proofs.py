@@ -100,21 +100,26 @@ class InclusionProof(Value):
             sn >>= 1
         return sn == 0 and r == self.root
 
-    def to_json(self) -> str:
-        """The proof as JSON, on one line without its end; equal proofs give equal text."""
+    def to_fields(self) -> dict[str, typing.Any]:
+        """Return the keys and values of the proof's JSON object, in their order."""
         path = [step.hex() for step in self.path]
         values = (INCLUSION_TYPE, TREE_ALGORITHM, self.index, self.size, path, self.root.hex())
-        return _json.write(dict(zip(_INCLUSION_KEYS, values, strict=True)))
+        return dict(zip(_INCLUSION_KEYS, values, strict=True))
+
+    def to_json(self) -> str:
+        """Return the proof as JSON, on one line without its end; equal proofs give equal text."""
+        return _json.write(self.to_fields())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> typing.Self:
-        """The proof of a JSON text, as `to_json` gives it; bytes are UTF-8.
+        """Return the proof of a JSON text, as `to_json` gives it; bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text; the message names the key, its value and the rule.
+            WitnessError: not such a text, or more than 16,384 bytes; the message names the key, its
+                value and the rule.
             TypeError: neither str nor bytes.
         """
-        fields = _json.Fields(text, _INCLUSION_KEYS)
+        fields = _json.Fields(text, _INCLUSION_KEYS, most=PROOF_MOST_BYTES)
         fields.choice("type", INCLUSION_TYPE)
         fields.choice("algorithm", TREE_ALGORITHM)
         size = fields.integer("size", _SIZE_MOST, least=1)
@@ -223,8 +228,8 @@ class ConsistencyProof(Value):
             sn >>= 1
         return fr == self.old_root and sr == self.new_root and sn == 0
 
-    def to_json(self) -> str:
-        """The proof as JSON, on one line without its end; equal proofs give equal text."""
+    def to_fields(self) -> dict[str, typing.Any]:
+        """Return the keys and values of the proof's JSON object, in their order."""
         values = (
             CONSISTENCY_TYPE,
             TREE_ALGORITHM,
@@ -234,17 +239,22 @@ class ConsistencyProof(Value):
             self.old_root.hex(),
             self.new_root.hex(),
         )
-        return _json.write(dict(zip(_CONSISTENCY_KEYS, values, strict=True)))
+        return dict(zip(_CONSISTENCY_KEYS, values, strict=True))
+
+    def to_json(self) -> str:
+        """Return the proof as JSON, on one line without its end; equal proofs give equal text."""
+        return _json.write(self.to_fields())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> typing.Self:
-        """The proof of a JSON text, as `to_json` gives it; bytes are UTF-8.
+        """Return the proof of a JSON text, as `to_json` gives it; bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text; the message names the key, its value and the rule.
+            WitnessError: not such a text, or more than 16,384 bytes; the message names the key, its
+                value and the rule.
             TypeError: neither str nor bytes.
         """
-        fields = _json.Fields(text, _CONSISTENCY_KEYS)
+        fields = _json.Fields(text, _CONSISTENCY_KEYS, most=PROOF_MOST_BYTES)
         fields.choice("type", CONSISTENCY_TYPE)
         fields.choice("algorithm", TREE_ALGORITHM)
         new_size = fields.integer("new_size", _SIZE_MOST, least=1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 
 from . import _native
@@ -34,8 +34,8 @@ from ._types import Buffer, Readable
 from ._value import Value
 from ._witness import ALGORITHM, TREE_ALGORITHM, Record, Witness, read_record
 
-# One thread reads a file for all that hash; from about ten on they wait for it. With the buffers of
-# these, 18 of 3 MiB, a file of any size takes less than 64 MiB.
+# One thread reads a file for all that hash; from about ten on they wait for it. With 18 buffers of
+# at most 3 MiB, which that many have in use, a file of any size takes less than 64 MiB.
 _FILE_THREADS_MOST = 16
 _RUN_BLOCKS_MOST = 16
 
@@ -116,32 +116,75 @@ class TreeWitness(Record, Value):
             TypeError: `source` is neither a path nor a binary file, or `threads` not an int.
             ValueError: `source` is a URL, or `threads` is less than 1.
         """
+        from functools import partial
+
         from ._files import source_chunks  # here: buffers need nothing of it
 
-        count = min(thread_count(threads), _FILE_THREADS_MOST)
-        runs = source_chunks(source, chunk_bytes=BLOCK_BYTES, buffers=most_under_way(count))
-        with closing(runs):  # the file too, whatever happens
-            return cls._of_runs(runs, count, leaves)
+        return cls._of_file(partial(source_chunks, source), threads, leaves, BLOCK_BYTES)
 
     @classmethod
-    def _of_runs(cls, runs: Iterable[memoryview], threads: int, leaves: bool) -> typing.Self:
+    def _of_file(
+        cls,
+        read: Callable[..., Generator[memoryview, None, None]],
+        threads: int | None,
+        keep: bool,
+        chunk_bytes: int,
+        each: Callable[[bytes], object] | None = None,
+    ) -> typing.Self:
+        """Return the witness of what is read; reading and hashing overlap.
+
+        Args:
+            read: gives the chunks, for `chunk_bytes` and `buffers` as in `read_chunks`.
+            threads: as in `generate`.
+            keep, each: as in `_of_runs`.
+            chunk_bytes: of each chunk but the last one.
+        """
+        count = min(thread_count(threads), _FILE_THREADS_MOST)
+        buffers = most_under_way(count) if count > 1 else 1
+        # Closed at once, whatever happens: no descriptor is left to the collector.
+        with closing(read(chunk_bytes=chunk_bytes, buffers=buffers)) as chunks:
+            return cls._of_runs(chunks, count, keep, each)
+
+    @classmethod
+    def _of_runs(
+        cls,
+        runs: Iterable[memoryview],
+        threads: int,
+        keep: bool,
+        each: Callable[[bytes], object] | None = None,
+    ) -> typing.Self:
+        """Return the witness of runs of bytes, each of whole windows but the last one.
+
+        Args:
+            runs: in order; each of whole blocks where the leaves are kept.
+            threads: how many hash.
+            keep: keep the leaves in memory.
+            each: called with the next leaf hashes, joined, in order.
+        """
         length = 0
+
+        def counted() -> Iterator[memoryview]:
+            nonlocal length
+            for run in runs:
+                length += len(run)
+                yield run
+
+        stream = _native.TreeStream()
         blocks: dict[int, Subtree] = {}
-        # Without leaves, what is left of 3 MiB is 33 bytes: blocks are nodes of one height.
-        roots, residues = bytearray(), bytearray()
-        results = in_order(lambda run: (len(run), blocks_of(run)), runs, threads)
-        with closing(results):  # whatever happens, no thread is left
-            for size, made in results:
-                length += size
+        # Closed at once, whatever happens: no thread is left.
+        with closing(in_order(blocks_of, counted(), threads)) as results:
+            for made in results:
                 for block in made:
-                    if leaves:
+                    if each is not None:
+                        each(block.hashes)
+                    if keep:
                         blocks[len(blocks)] = block
-                    roots += block.root
-                    residues.append(block.residue or 0)
-        if leaves:
+                    else:
+                        stream.append(block.hashes, block.residue or 0)
+        if keep:
             blocks = blocks or {0: Subtree(b"", b"")}
             return cls._of_tree(with_blocks(None, len(blocks), blocks), length)
-        root, residue = _native.tree_root(roots), _native.residue(residues)
+        root, _, residue = stream.result()
         return cls._of_parts(length, residue, root, time.time_ns(), None)
 
     @classmethod
@@ -430,8 +473,11 @@ def witness_from_json(text: str | bytes, /) -> Witness | TreeWitness:
         WitnessError: not such a text; the message names the key, its value and the rule.
         TypeError: neither str nor bytes.
     """
-    algorithm, *_ = read_record(text, ALGORITHM, TREE_ALGORITHM)
-    return (Witness if algorithm == ALGORITHM else TreeWitness).from_json(text)
+    record = read_record(text, ALGORITHM, TREE_ALGORITHM)
+    algorithm, length, residue, digest, timestamp_ns = record
+    if algorithm == ALGORITHM:
+        return Witness._of_fields(length, residue, digest, timestamp_ns)
+    return TreeWitness._of_parts(length, residue, digest, timestamp_ns, None)
 
 
 def _index(window: int, windows: int) -> int:

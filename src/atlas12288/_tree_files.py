@@ -4,8 +4,7 @@
 Leaves pass by in order and are never all in memory.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Final
 
@@ -14,10 +13,7 @@ from ._native import (
     DIGEST_BYTES,
     WINDOW_BYTES,
     TreeStream,
-    residue,
-    tree_leaves,
 )
-from ._parallel import in_order, most_under_way, thread_count
 from ._proofs import InclusionProof
 from ._sidecars import LeafComparison, Run
 from ._sidecars import Leaves as Leaves
@@ -27,9 +23,6 @@ from ._witness import WitnessStream
 
 # 128 windows, so that to pass a chunk between threads costs little beside hashing it.
 TREE_CHUNK_BYTES: Final = 128 * WINDOW_BYTES
-# One thread reads for all that hash; from about ten on they wait for it. With 18 buffers of
-# 1.5 MiB, which that many have in use, a file of any size takes less than 64 MiB.
-_THREADS_MOST: Final = 16
 
 
 def tree_witness_file(
@@ -40,7 +33,9 @@ def tree_witness_file(
     flat: WitnessStream | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> TreeWitness:
-    """The tree witness of a file, in constant memory; reading and hashing overlap.
+    """Return the tree witness of a file, in constant memory, without leaves.
+
+    As `TreeWitness.generate_from`, for the command line: standard input too, and what passes by.
 
     Args:
         name: a path, or `-` for standard input. A path must be a regular file.
@@ -50,40 +45,22 @@ def tree_witness_file(
         flat: takes the same bytes, for the flat witness from the same reading.
         advance: called with the number of bytes after each chunk.
 
-    Returns:
-        The witness, without leaves.
-
     Raises:
         FileError: not a regular file, not readable, or changed while it was read.
         ValueError: `threads` is less than 1.
         TypeError: `threads` is not an int.
     """
-    count = min(thread_count(threads), _THREADS_MOST)
-    chunks = read_chunks(
-        name,
-        advance,
-        chunk_bytes=TREE_CHUNK_BYTES,
-        buffers=most_under_way(count) if count > 1 else 1,
-    )
-    length = 0
 
-    def taken() -> Iterator[memoryview]:
-        nonlocal length
-        for chunk in chunks:
-            length += len(chunk)
-            if flat is not None:
-                flat.update(chunk)
-            yield chunk
+    def read(chunk_bytes: int, buffers: int) -> Generator[memoryview, None, None]:
+        with closing(
+            read_chunks(name, advance, chunk_bytes=chunk_bytes, buffers=buffers)
+        ) as chunks:
+            for chunk in chunks:
+                if flat is not None:
+                    flat.update(chunk)
+                yield chunk
 
-    stream = TreeStream()
-    # Closed at once, whatever happens: no thread and no descriptor is left to the collector.
-    with closing(chunks), closing(in_order(tree_leaves, taken(), count)) as results:
-        for hashes, residues in results:
-            stream.append(hashes, residue(residues))
-            if leaves is not None:
-                leaves(hashes)
-    root, _, whole_residue = stream.result()
-    return TreeWitness._of_parts(length, whole_residue, root, time.time_ns(), None)
+    return TreeWitness._of_file(read, threads, False, TREE_CHUNK_BYTES, leaves)
 
 
 def compare_file(

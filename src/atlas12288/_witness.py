@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Generator
 
 from . import _json, _native
 from ._types import TYPE_CHECKING, Readable, typing
@@ -20,6 +21,8 @@ JSON_TYPE = "atlas12288/witness/v1"
 ALGORITHM = "sha256"
 TREE_ALGORITHM = "sha256-merkle-12288"
 _KEYS = ("type", "algorithm", "length", "residue", "digest", "timestamp")
+# Of a witness in JSON, which has less than 300 as `to_json` writes it: more is something else.
+WITNESS_MOST_BYTES = 1024
 _NS_PER_S = 10**9
 UINT64_MAX = 2**64 - 1  # the C type of a length and of a time
 
@@ -64,8 +67,8 @@ class Record:
         fields = ("length", "residue", "digest")
         return tuple(name for name in fields if getattr(self, name) != getattr(other, name))
 
-    def to_json(self) -> str:
-        """The witness as JSON, on one line without its end; equal witnesses give equal text."""
+    def to_fields(self) -> dict[str, str | int]:
+        """Return the keys and values of the witness's JSON object, in their order."""
         values = (
             JSON_TYPE,
             self.algorithm,
@@ -74,7 +77,14 @@ class Record:
             self.hexdigest(),
             self.timestamp,
         )
-        return _json.write(dict(zip(_KEYS, values, strict=True)))
+        return dict(zip(_KEYS, values, strict=True))
+
+    def to_json(self) -> str:
+        """Return the witness as JSON, on one line without its end.
+
+        Equal witnesses give equal text.
+        """
+        return _json.write(self.to_fields())
 
     def __repr__(self) -> str:
         return (
@@ -110,12 +120,17 @@ class Witness(_native.Witness, Record):
             TypeError: `source` is neither a path nor a binary file.
             ValueError: `source` is a URL.
         """
-        from contextlib import closing
-
         from ._files import source_chunks  # here: buffers need nothing of it
 
+        return cls._of_chunks(source_chunks(source))
+
+    @classmethod
+    def _of_chunks(cls, chunks: Generator[memoryview, None, None]) -> typing.Self:
+        """Return the witness of bytes that come in chunks; the generator is closed at once."""
+        from contextlib import closing
+
         stream = WitnessStream()
-        with closing(source_chunks(source)) as chunks:
+        with closing(chunks):
             for chunk in chunks:
                 stream.update(chunk)
         return cls.from_bytes(stream._witness_bytes())
@@ -134,13 +149,18 @@ class Witness(_native.Witness, Record):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> typing.Self:
-        """The witness of a JSON text, as `to_json` gives it; bytes are UTF-8.
+        """Return the witness of a JSON text, as `to_json` gives it; bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text; the message names the key, its value and the rule.
+            WitnessError: not such a text, or more than 1,024 bytes; the message names the key, its
+                value and the rule.
             TypeError: neither str nor bytes.
         """
         _, length, residue, digest, timestamp_ns = read_record(text, ALGORITHM)
+        return cls._of_fields(length, residue, digest, timestamp_ns)
+
+    @classmethod
+    def _of_fields(cls, length: int, residue: int, digest: bytes, timestamp_ns: int) -> typing.Self:
         # The byte form: conservation.h, atlas_witness_to_bytes.
         form = (
             b"ATLW\x01\x01",
@@ -206,13 +226,13 @@ class WitnessStream(_native.WitnessStream):
 
 
 def read_record(text: str | bytes, *algorithms: str) -> tuple[str, int, int, bytes, int]:
-    """Algorithm, length, residue, digest and time (ns since 1970) of a witness in JSON.
+    """Return algorithm, length, residue, digest and time (ns since 1970) of a witness in JSON.
 
     Raises:
         WitnessError: not a witness of one of the algorithms; the message names key, value and rule.
         TypeError: neither str nor bytes.
     """
-    fields = _json.Fields(text, _KEYS)
+    fields = _json.Fields(text, _KEYS, most=WITNESS_MOST_BYTES)
     fields.choice("type", JSON_TYPE)
     algorithm = fields.choice("algorithm", *algorithms)
     length = fields.integer("length", UINT64_MAX)

@@ -16,12 +16,10 @@ from .._outputs import OutputKind, Target
 from .._sidecars import Leaves, leaves_of
 from .._sums import read_sums
 from .._tree import TreeWitness, witness_from_json
-from .._witness import Witness
+from .._witness import WITNESS_MOST_BYTES, Witness
 from ..manifest._beside import is_url, leaves_name
 from .console import file_name
 
-# A canonical witness has less than 300 bytes; a file with more for each FILE is something else.
-LINE_MOST_BYTES: Final = 1024
 _NO_WITNESS: Final = "null"  # stands for a file that could not be read: lines and files stay paired
 ONLY_ROOT_IS_URL: Final = (
     "is a URL, must be a file of this machine: only what is witnessed may be elsewhere"
@@ -102,7 +100,7 @@ def looks_like(head: bytes) -> str | None:
     if _MANIFEST.match(head) is not None:
         return "a manifest"
     first, *_ = head.splitlines() or [b""]
-    if _DATASET.search(head, 0, LINE_MOST_BYTES) is not None:
+    if _DATASET.search(head, 0, WITNESS_MOST_BYTES) is not None:
         return "a witness of a dataset"
     try:
         if first.strip() == _NO_WITNESS.encode() or not isinstance(_read_line(first.decode()), str):
@@ -153,7 +151,7 @@ def parse_witnesses(
 ) -> list[Witness | TreeWitness | str]:
     """The witnesses of a witness file that is being read; as `read_witnesses`."""
     rule = f"a witness file of {count} lines, one for each FILE"
-    lines = read_text(chunks, count * LINE_MOST_BYTES, rule).splitlines()
+    lines = read_text(chunks, count * WITNESS_MOST_BYTES, rule).splitlines()
     if len(lines) != count:
         raise FileError(f"has {len(lines)} witnesses for {count} files, must have one for each")
     return [_read_line(line) for line in lines]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`atlas12288 prove`."""
 
-import json
 from contextlib import ExitStack
 from typing import Final
 
@@ -110,14 +109,14 @@ def command(
         )
         fields: dict[str, object] = {"file": subject, "proof": None, "error": None}
         try:
-            proof = prove(report).to_json()
-            fields["proof"] = json.loads(proof)
+            proof = prove(report)
+            fields["proof"] = proof.to_fields()
             if target is None:
-                report.line(proof)
+                report.line(proof.to_json())
             else:
                 subject = target.name
                 with atomic_write_all(target) as (written,):
-                    written.write(f"{proof}\n".encode())
+                    written.write(f"{proof.to_json()}\n".encode())
         except (FileError, InputError) as error:
             name = error.name if isinstance(error, InputError) else subject
             report.error(name, str(error))

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`atlas12288 verify`."""
 
-import json
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -131,7 +130,7 @@ class _Verifier:
         try:
             if isinstance(expected, str):
                 raise FileError(expected)
-            fields["witness"] = json.loads(expected.to_json())
+            fields["witness"] = expected.to_fields()
             try:
                 if leaves is not None:
                     check_leaves(str(self._sidecar), leaves)
@@ -149,7 +148,7 @@ class _Verifier:
         else:
             differences = expected.differences(found)
             holds = not differences and (changes is None or changes.windows == 0)
-            fields["found"] = json.loads(found.to_json())
+            fields["found"] = found.to_fields()
             fields |= {"holds": holds, "what": list(differences)}
             report.verdict(holds)
             self._show(name, expected, found, changes)

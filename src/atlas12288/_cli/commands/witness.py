@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`atlas12288 witness`."""
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -151,6 +150,5 @@ def _witness_all(
             except FileError as error:
                 report.error(name, str(error))
                 item.fields["error"] = str(error)
-            line = witness_line(witness)
-            write_line(line)
-            item.fields["witness"] = json.loads(line)
+            write_line(witness_line(witness))
+            item.fields["witness"] = None if witness is None else witness.to_fields()
