@@ -26,7 +26,8 @@ from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._generate import generate_manifest, read_options
-from atlas12288.manifest._hashing.engine import Digests, hash_files
+from atlas12288.manifest._hashing.engine import hash_files
+from atlas12288.manifest._hashing.file_hash import Digests
 from atlas12288.manifest._sources import remote, storages
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.remote import RemoteFolder

@@ -36,7 +36,7 @@ from .._native import DIGEST_BYTES, MODULUS, WINDOW_BYTES
 from .._outputs import temporary_name
 from .._subtree import BLOCK_BYTES, window_count
 from ._entries import SIZE_MOST
-from ._hashing.engine import Checkpoint, Digests
+from ._hashing.file_hash import Checkpoint, Digests
 
 _MAGIC: Final = b"atlas12288 state 1\n"
 _ANY_MAGIC: Final = re.compile(rb"atlas12288 state [0-9]+\n")

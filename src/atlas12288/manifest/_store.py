@@ -24,7 +24,7 @@ from .._sidecars import WrongLeavesError, checked
 from .._subtree import BLOCK_BYTES, FANOUT, window_count
 from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from ._entries import Entry
-from ._hashing.engine import Checkpoint, Digests, LeafSink
+from ._hashing.file_hash import Checkpoint, Digests, LeafSink
 from ._leaves_file import LeavesFile
 from ._sources.source import Found, same_but_ctime
 from ._state_file import UNTRUSTED, Begun, Context, Failed, Known, Part, Record, Roots, State

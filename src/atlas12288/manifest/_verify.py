@@ -19,7 +19,8 @@ from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs
 from ._differences import Difference, Kind, ManifestReport
 from ._entries import Entry
-from ._hashing.engine import Digests, LeafSink, hash_files
+from ._hashing.engine import hash_files
+from ._hashing.file_hash import Digests, LeafSink
 from ._listener import SILENT, Listener
 from ._paths import quoted
 from ._ranges import FirstDifferenceError, ManifestLeaves, Places

@@ -22,11 +22,12 @@ from time import perf_counter
 from typing import Final, NamedTuple
 
 from ..._files import CHANGED, FileError
-from ..._native import MODULUS, TreeStream, residue, tree_leaves, tree_root
+from ..._native import residue, tree_leaves, tree_root
 from ..._parallel import most_under_way, thread_count
 from ..._subtree import BLOCK_BYTES
-from ..._witness import ALGORITHM, TREE_ALGORITHM, Witness, WitnessStream
+from ..._witness import ALGORITHM, TREE_ALGORITHM, Witness
 from .._sources.source import Found, Reader, Source
+from .file_hash import Checkpoint, Digests, FileHash, LeafSink, Progress, Resume
 
 # A batch should take some milliseconds: where files come over a network that is one file.
 _BATCH_FILES_MOST: Final = 256
@@ -44,42 +45,6 @@ _EVENTS_MOST: Final = 128
 _BLOCKS_AHEAD_MOST: Final = 64
 
 
-class Digests(NamedTuple):
-    """What was found of a file.
-
-    Attributes:
-        residue: in 0..95.
-        sha256: the flat digest; None where it was not wanted.
-        root: the tree root; None where it was not wanted.
-    """
-
-    residue: int
-    sha256: bytes | None
-    root: bytes | None
-
-
-class Checkpoint(NamedTuple):
-    """How far the reading of a file has come.
-
-    Attributes:
-        blocks: how many blocks of `BLOCK_BYTES`, from its begin, are done.
-        residue: of these bytes where no flat digest is wanted, else 0.
-        flat: the state of the flat digest, of which the residue is a part: bytes(WitnessStream).
-    """
-
-    blocks: int
-    residue: int
-    flat: bytes | None
-
-
-# Takes the next leaf hashes of one file, joined, in order.
-LeafSink = Callable[[bytes], object]
-# Takes a file, its checkpoint, and the root of the last block (b"" where no tree is wanted).
-Progress = Callable[[Found, Checkpoint, bytes], object]
-# The last checkpoint of a file and the roots of its blocks, joined, in any pieces.
-Resume = Callable[[Found], tuple[Checkpoint, Iterable[bytes]] | None]
-
-
 def hash_files(
     source: Source,
     founds: Iterable[Found],
@@ -94,7 +59,7 @@ def hash_files(
     """The digests of files, in the order in which they are known.
 
     All callbacks are called, and `founds` is iterated, by the thread that takes the results, while
-    it takes them. What they raise ends the run: no thread and no open file is left. The same holds
+    it takes them. What they raise ends the work: no thread and no open file is left. The same holds
     for Ctrl-C, and when the generator is closed.
 
     Args:
@@ -121,7 +86,7 @@ def hash_files(
     if threads is None:
         threads = getattr(source, "readers", None)
     callbacks = Callbacks(leaves if TREE_ALGORITHM in digests else None, advance, progress, resume)
-    return _Run(source, digests, thread_count(threads), callbacks).results(founds)
+    return _Hashing(source, digests, thread_count(threads), callbacks).results(founds)
 
 
 class Callbacks(NamedTuple):
@@ -159,16 +124,17 @@ class _Block(NamedTuple):
 
 
 class _File:
-    """A file of several blocks. What several threads change, they change under the run's lock; what
-    `draining` guards belongs to the thread that has set it."""
+    """A file of several blocks.
+
+    Threads change `begun`, `done`, `ready`, `draining` and `workers` under the lock of the hashing.
+    `hash` belongs to the thread that has set `draining`. `error` is only ever set, so a thread that
+    sees it late does work in vain, and no more.
+    """
 
     def __init__(self, found: Found, sink: LeafSink | None, digests: tuple[str, ...]) -> None:
         self.found = found
         self.sink = sink
-        self.flat = WitnessStream() if ALGORITHM in digests else None
-        self.tree = TreeStream() if TREE_ALGORITHM in digests else None
-        self.residue = 0
-        self.blocks = -(-found.size // BLOCK_BYTES)
+        self.hash = FileHash(found.size, digests)
         self.begun = self.done = 0  # how many blocks
         self.ready: dict[int, _Block] = {}
         self.draining = False
@@ -178,13 +144,8 @@ class _File:
         self.error: FileError | None = None
 
     def go_on(self, checkpoint: Checkpoint, roots: Iterable[bytes]) -> None:
+        self.hash.go_on(checkpoint, roots)
         self.begun = self.done = checkpoint.blocks
-        self.residue = checkpoint.residue
-        if self.flat is not None:
-            self.flat = WitnessStream.from_bytes(checkpoint.flat or b"")
-        for some in roots:
-            if self.tree is not None:
-                self.tree.append(some, 0)
 
     @property
     def has_next(self) -> bool:
@@ -192,34 +153,28 @@ class _File:
         return (
             self.reader is not None
             and self.error is None
-            and self.begun < self.blocks
+            and self.begun < self.hash.blocks
             and self.begun - self.done < _BLOCKS_AHEAD_MOST
         )
 
     @property
     def ahead(self) -> int:
         """How many buffers it holds, or will, that wait for their turn."""
-        return 0 if self.flat is None else max(0, self.begun - self.done - 1)
+        return max(0, self.begun - self.done - 1) if self.hash.has_flat else 0
 
     @property
     def is_over(self) -> bool:
-        return self.workers == 0 and (self.error is not None or self.done == self.blocks)
+        return self.workers == 0 and (self.error is not None or self.done == self.hash.blocks)
 
     def close(self) -> None:
         context, self.context = self.context, None
         if context is not None:
             context.__exit__(None, None, None)
 
-    def digests(self) -> Digests:
-        flat = None if self.flat is None else self.flat.witness()
-        return Digests(
-            self.residue if flat is None else flat.residue,
-            None if flat is None else flat.digest,
-            None if self.tree is None else self.tree.result()[0],
-        )
 
+class _Hashing:
+    """Hashes files with several threads; one call of `hash_files`."""
 
-class _Run:
     def __init__(
         self, source: Source, digests: tuple[str, ...], threads: int, callbacks: Callbacks
     ) -> None:
@@ -355,7 +310,7 @@ class _Run:
                 self._work.notify_all()
 
     def _take(self, wait: bool) -> Callable[[], None] | None:
-        """The next piece of work; None where the run has stopped, or there is none to wait for."""
+        """Return the next piece of work; None if the hashing stopped, or there is none now."""
         with self._lock:
             while not self._stopped:
                 task = self._next_task()
@@ -373,7 +328,9 @@ class _Run:
         ahead = sum(file.ahead for file in self._files)
         room = most_under_way(self._threads) - self._threads
         for file in self._files:
-            if file.has_next and (file.begun == file.done or ahead < room or file.flat is None):
+            if file.has_next and (
+                file.begun == file.done or ahead < room or not file.hash.has_flat
+            ):
                 return self._block_task(file)
         for item in self._feed:
             if isinstance(item, _Batch):
@@ -514,14 +471,9 @@ class _Run:
                 if block is None:
                     file.draining = False
                     return
-            if file.flat is not None and block.buffer is not None:
-                file.flat.update(block.buffer[: block.size])
-            else:
-                file.residue = (file.residue + block.residue) % MODULUS
-            if file.tree is not None:
-                file.tree.append(block.root, 0)
-            state = None if file.flat is None else bytes(file.flat)
-            checkpoint = Checkpoint(file.done + 1, file.residue, state)
+            data = None if block.buffer is None else block.buffer[: block.size]
+            file.hash.take(data, block.residue, block.root)
+            checkpoint = file.hash.checkpoint()
             with self._lock:
                 file.done += 1
                 if block.buffer is not None:
@@ -545,7 +497,7 @@ class _Run:
                     file.reader.finish()
             finally:
                 file.close()
-            result = file.error or file.digests()
+            result = file.error or file.hash.digests()
         except FileError as error:
             result = error
         with self._lock:
