@@ -176,7 +176,7 @@ def test_links_are_recorded_and_never_followed(folder: Path) -> None:
         founds, problems = listed(source, Selection(symlinks=policy))
         assert set(founds) == set(FILES)
         assert problems == {
-            "link": "is a symbolic link, and those of remote storage are not followed"
+            "link": "is a symbolic link, and links in remote storage are not followed"
         }
 
 

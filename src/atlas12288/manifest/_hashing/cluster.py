@@ -111,7 +111,7 @@ class Stretch(NamedTuple):
     start: int
     stop: int
     state: bytes | None  # of the flat digest, before
-    blocks: bool  # the root of each block is wanted, not only that of the stretch
+    blocks: bool  # the root of each block is wanted, not only of the stretch
     threads: int
 
 
@@ -319,7 +319,7 @@ def hash_files(
     """As `engine.hash_files`, with the same digests, by the workers of a cluster.
 
     The workers must see the files under the same names: a shared folder, or a URL. They need this
-    package in the same version. Memory: that of the tasks under way, a bounded number.
+    package in the same version. Memory is bounded by the tasks under way, a bounded number.
 
     Args:
         source, founds, digests, leaves, advance, progress, resume: as for `engine.hash_files`.
@@ -383,7 +383,7 @@ class _Job:
         self._threads = threads
         self._leaves, self._advance, self._progress, self._resume = callbacks
         self._client = client
-        self._large: dict[bytes, _Large] = {}  # of which stretches are under way
+        self._large: dict[bytes, _Large] = {}  # with stretches under way
         self._followers: deque[Task] = deque()  # the next stretches of chains
         self._tasks: dict[Future[Any], Task] = {}  # that are under way
         self._held = 0

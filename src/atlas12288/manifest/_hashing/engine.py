@@ -106,7 +106,7 @@ _Result = tuple[Found, Digests | FileError]
 _Event = Callable[[Callbacks], Iterable[_Result]]
 
 
-class _Batch(NamedTuple):
+class _SmallFiles(NamedTuple):
     """Files of one block each, for one thread."""
 
     files: list[tuple[Found, LeafSink | None]]
@@ -191,7 +191,7 @@ class _Hashing:
         self._work = Condition(lock)  # there may be more to do
         self._news = Condition(lock)  # for the caller: an event, or room in the feed
         # All below is used under the lock.
-        self._feed: deque[_Batch | _File] = deque()
+        self._feed: deque[_SmallFiles | _File] = deque()
         self._files: list[_File] = []  # that are open, in the order of their opening
         self._events: deque[_Event] = deque()
         self._error: BaseException | None = None
@@ -255,15 +255,15 @@ class _Hashing:
             self._feed.remove(item)
             return self._batch_task(item)
 
-    def _quick_batch(self) -> _Batch | None:
+    def _quick_batch(self) -> _SmallFiles | None:
         if self._threads == 1 or not (self._free or self._unmade):
             return None
         for item in self._feed:
-            if isinstance(item, _Batch) and self._is_quick(item):
+            if isinstance(item, _SmallFiles) and self._is_quick(item):
                 return item
         return None
 
-    def _is_quick(self, batch: _Batch) -> bool:
+    def _is_quick(self, batch: _SmallFiles) -> bool:
         return _ONE_AT_A_TIME and self._quick and batch.size <= _QUICK_BYTES * len(batch.files)
 
     def _has_news(self, more: bool) -> bool:
@@ -276,7 +276,7 @@ class _Hashing:
             or (more and len(self._feed) < most_under_way(self._threads))
         )
 
-    def _items(self, founds: Iterable[Found]) -> Generator[_Batch | _File, None, None]:
+    def _items(self, founds: Iterable[Found]) -> Generator[_SmallFiles | _File, None, None]:
         callbacks = self._callbacks
         batch: list[tuple[Found, LeafSink | None]] = []
         size = 0
@@ -289,12 +289,12 @@ class _Hashing:
                 yield file
                 continue
             if batch and (len(batch) >= self._batch_files or size + found.size > BLOCK_BYTES):
-                yield _Batch(batch, size)
+                yield _SmallFiles(batch, size)
                 batch, size = [], 0
             batch.append((found, callbacks.sink(found)))
             size += found.size
         if batch:
-            yield _Batch(batch, size)
+            yield _SmallFiles(batch, size)
 
     # The threads that work
 
@@ -333,7 +333,7 @@ class _Hashing:
             ):
                 return self._block_task(file)
         for item in self._feed:
-            if isinstance(item, _Batch):
+            if isinstance(item, _SmallFiles):
                 if self._threads > 1 and self._is_quick(item):
                     continue
                 task = self._batch_task(item)
@@ -357,7 +357,7 @@ class _Hashing:
         self._unmade -= 1
         return memoryview(bytearray(BLOCK_BYTES))
 
-    def _batch_task(self, batch: _Batch) -> Callable[[], None]:
+    def _batch_task(self, batch: _SmallFiles) -> Callable[[], None]:
         return partial(self._hash_batch, batch, self._buffer())
 
     def _block_task(self, file: _File) -> Callable[[], None]:
@@ -370,7 +370,7 @@ class _Hashing:
         self._events.append(event)
         self._news.notify()
 
-    def _hash_batch(self, batch: _Batch, buffer: memoryview) -> None:
+    def _hash_batch(self, batch: _SmallFiles, buffer: memoryview) -> None:
         results: list[tuple[Found, LeafSink | None, bytes, Digests | FileError]] = []
         source, flat, tree = self._source, self._flat, self._tree
         size = 0

@@ -70,7 +70,7 @@ class FileHash:
         self._residue = 0
 
     def go_on(self, checkpoint: Checkpoint, roots: Iterable[bytes]) -> None:
-        """Go on from a checkpoint; `roots` are those of the blocks before it."""
+        """Go on from a checkpoint; `roots` are the roots of the blocks before it."""
         self.done = checkpoint.blocks
         self._residue = checkpoint.residue
         if self._flat is not None:
