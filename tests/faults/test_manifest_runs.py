@@ -76,9 +76,9 @@ def test_runs_killed_at_random_moments_end_with_the_same_bytes(
 
 RUN = """
 import sys
-from atlas12288.files import FileError
-from atlas12288.manifest.folder import Folder
-from atlas12288.manifest.generate import generate_manifest, read_options
+from atlas12288._files import FileError
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._generate import generate_manifest, read_options
 source = Folder(sys.argv[1])
 try:
     generate_manifest(source, read_options(source, tree=True), sys.argv[2], state=sys.argv[3],

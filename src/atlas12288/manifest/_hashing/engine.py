@@ -17,13 +17,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from threading import Condition, Lock, Thread
+from threading import Condition, Lock
 from time import perf_counter
 from typing import Final, NamedTuple
 
 from ..._files import CHANGED, FileError
 from ..._native import residue, tree_leaves, tree_root
-from ..._parallel import most_under_way, thread_count
+from ..._parallel import Crew, most_under_way, thread_count
 from ..._subtree import BLOCK_BYTES
 from ..._witness import ALGORITHM, TREE_ALGORITHM, Witness
 from .._sources.source import Found, Reader, Source
@@ -204,14 +204,11 @@ class _Hashing:
 
     def results(self, founds: Iterable[Found]) -> Generator[_Result, None, None]:
         items = self._items(founds)
-        workers = [
-            Thread(target=self._worker, name=f"hash_files-{index}", daemon=True)
-            for index in range(self._threads if self._threads > 1 else 0)
-        ]
+        crew = Crew(self._worker, self._stop)
         try:
             more = True
-            for worker in workers:
-                worker.start()
+            for _ in range(self._threads if self._threads > 1 else 0):
+                crew.add()
             while True:
                 while more and len(self._feed) < most_under_way(self._threads):
                     item = next(items, None)
@@ -221,7 +218,7 @@ class _Hashing:
                             self._feed.append(item)
                             self._under_way += 1
                             self._work.notify()
-                task = self._take_quick() if workers else self._take(wait=False)
+                task = self._take_quick() if self._threads > 1 else self._take(wait=False)
                 if task is not None:
                     task()
                 with self._lock:
@@ -236,15 +233,15 @@ class _Hashing:
                 for event in events:
                     yield from event(self._callbacks)
         finally:
-            with self._lock:
-                self._stopped = True
-                self._work.notify_all()
-            for worker in workers:
-                if worker.ident is not None:
-                    worker.join()
+            crew.end()
             for file in self._files:
                 with suppress(FileError):
                     file.close()
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            self._work.notify_all()
 
     def _take_quick(self) -> Callable[[], None] | None:
         """A batch for the caller's thread."""
