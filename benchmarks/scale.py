@@ -28,7 +28,7 @@ from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest import _generate as generate
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._hashing import cluster, engine
-from atlas12288.manifest._hashing.engine import Digests
+from atlas12288.manifest._hashing.file_hash import Digests
 from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.remote import RemoteFolder
@@ -77,7 +77,7 @@ def make_up(task: cluster.Task) -> cluster.TaskResult:
         return [cluster.FileResult(digests, b"") for _ in task.founds]
     blocks = task.stop - task.start if task.blocks else 1
     state = bytes(WitnessStream())
-    return cluster.RunResult(
+    return cluster.StretchResult(
         bytes(32 * blocks) if tree else b"",
         b"" if flat else bytes(task.stop - task.start),
         (state,) * blocks if flat else (),

@@ -26,7 +26,7 @@ from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._generate import generate_manifest, read_options
 from atlas12288.manifest._hashing import cluster, engine
-from atlas12288.manifest._hashing.engine import Checkpoint, Digests
+from atlas12288.manifest._hashing.file_hash import Checkpoint, Digests
 from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.selection import Selection
@@ -50,8 +50,8 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture(autouse=True)
 def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "RUN_BLOCKS", BLOCKS)
-    monkeypatch.setattr(cluster, "RUN_BYTES", BLOCKS * BLOCK_BYTES)
+    monkeypatch.setattr(cluster, "STRETCH_BLOCKS", BLOCKS)
+    monkeypatch.setattr(cluster, "STRETCH_BYTES", BLOCKS * BLOCK_BYTES)
     monkeypatch.setattr(cluster, "BATCH_BYTES", (BLOCK_BYTES, 3 * BLOCKS * BLOCK_BYTES))
 
 
@@ -192,14 +192,14 @@ def test_runs_may_be_longer_and_the_digests_stay(
 ) -> None:
     monkeypatch.setattr(cluster._Job, "_batch_bytes", lambda _: 2 * BLOCKS * BLOCK_BYTES)
     lengths = set()
-    run = cluster._Job._run
+    run = cluster._Job._stretch
 
-    def noted(job: cluster._Job, file: cluster._Large, start: int) -> cluster.Run:
+    def noted(job: cluster._Job, file: cluster._Large, start: int) -> cluster.Stretch:
         made = run(job, file, start)
         lengths.add(made.stop - made.start)
         return made
 
-    monkeypatch.setattr(cluster._Job, "_run", noted)
+    monkeypatch.setattr(cluster._Job, "_stretch", noted)
     source, founds = Folder(folder), found_in(folder)
     expected = dict(engine.hash_files(source, founds, digests))
     assert dict(cluster.hash_files(source, founds, digests, client=client)) == expected
@@ -326,7 +326,7 @@ def made_up(task: cluster.Task) -> cluster.TaskResult:
     if isinstance(task, cluster.Batch):
         digests = Digests(0, bytes(32), None)
         return [cluster.FileResult(digests, b"") for _ in task.founds]
-    return cluster.RunResult(states=(bytes(WitnessStream()),))
+    return cluster.StretchResult(states=(bytes(WitnessStream()),))
 
 
 def test_many_files_are_few_tasks_and_few_of_them_are_under_way(

@@ -30,7 +30,8 @@ from atlas12288.manifest._beside import paths_in, state_name
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._generate import Outcome, generate_manifest, read_options
 from atlas12288.manifest._hashing import engine
-from atlas12288.manifest._hashing.engine import Checkpoint, Digests, hash_files
+from atlas12288.manifest._hashing.engine import hash_files
+from atlas12288.manifest._hashing.file_hash import Checkpoint, Digests
 from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources import folder
 from atlas12288.manifest._sources.folder import Folder

@@ -26,7 +26,8 @@ from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._generate import generate_manifest, read_options
-from atlas12288.manifest._hashing.engine import Digests, hash_files
+from atlas12288.manifest._hashing.engine import hash_files
+from atlas12288.manifest._hashing.file_hash import Digests
 from atlas12288.manifest._sources import remote, storages
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.remote import RemoteFolder
@@ -175,7 +176,7 @@ def test_links_are_recorded_and_never_followed(folder: Path) -> None:
         founds, problems = listed(source, Selection(symlinks=policy))
         assert set(founds) == set(FILES)
         assert problems == {
-            "link": "is a symbolic link, and those of remote storage are not followed"
+            "link": "is a symbolic link, and links in remote storage are not followed"
         }
 
 

@@ -18,7 +18,7 @@ pytest.importorskip("fsspec", reason="URLs need fsspec")
 import atlas12288 as atlas
 from atlas12288._files import FileError
 from atlas12288.manifest._entries import DIGESTS
-from atlas12288.manifest._hashing import engine
+from atlas12288.manifest._hashing import engine, file_hash
 from atlas12288.manifest._hashing.engine import hash_files
 from atlas12288.manifest._sources import remote_readers, storages
 from atlas12288.manifest._sources.remote import RemoteFolder
@@ -32,7 +32,7 @@ SEEDS = 50
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     unreliable.register()
-    for module in engine, storages:
+    for module in engine, file_hash, storages:
         monkeypatch.setattr(module, "BLOCK_BYTES", BLOCK)
     yield
     unreliable.UnreliableFileSystem.clear_instance_cache()

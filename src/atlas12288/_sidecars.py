@@ -25,7 +25,7 @@ ReadLeaves = Callable[[int, int], bytes]
 
 
 class WrongLeavesError(FileError):
-    """Leaves were read, and they are not those of their tree."""
+    """Leaves were read that do not belong to their tree."""
 
 
 def checked(read: ReadLeaves, first: int, windows: int, root: bytes) -> Iterator[bytes]:
@@ -129,7 +129,8 @@ def leaves_of(sidecar: RegularFile, witnesses: Iterable[TreeWitness]) -> list[Le
     if sidecar.size != first * DIGEST_BYTES:
         raise FileError(
             f"has {sidecar.size} bytes, must have {first * DIGEST_BYTES}, {DIGEST_BYTES} for each "
-            f"of {first} windows: it is damaged, or that of another witness"
+            f"of {first} window{'' if first == 1 else 's'}: it is damaged, or belongs to another "
+            "witness"
         )
     return each
 
@@ -202,7 +203,7 @@ class LeafComparison:
 
     @property
     def differs(self) -> bool:
-        """Whether the last windows differ, of which nobody was told yet."""
+        """Whether the last windows differ; nobody was told of them yet."""
         return self._differ_from is not None
 
     def write(self, found: bytes) -> None:

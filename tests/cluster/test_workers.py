@@ -17,8 +17,8 @@ import atlas12288 as atlas
 from atlas12288._files import FileError
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._hashing import cluster, engine
-from atlas12288.manifest._hashing.cluster import RUN_BYTES
-from atlas12288.manifest._hashing.engine import Digests
+from atlas12288.manifest._hashing.cluster import STRETCH_BYTES
+from atlas12288.manifest._hashing.file_hash import Digests
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found
@@ -26,7 +26,7 @@ from support.strategies import noise
 
 CHOICES = (DIGESTS, DIGESTS[:1], DIGESTS[1:])
 SMALL = 2000
-LARGE_BYTES = 5 * RUN_BYTES + 12345
+LARGE_BYTES = 5 * STRETCH_BYTES + 12345
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_workers_that_are_killed_during_the_run_change_nothing(
             nonlocal killed
             counts.append(count)
             # Nannies start others in their place.
-            if count >= RUN_BYTES and killed < 3:
+            if count >= STRETCH_BYTES and killed < 3:
                 pids = workers(client)
                 os.kill(pids[killed % len(pids)], signal.SIGKILL)
                 killed += 1
@@ -211,7 +211,7 @@ def test_a_manifest_is_the_same_bytes_while_workers_are_killed(
 
         def advance(count: int) -> None:
             nonlocal killed
-            if count >= RUN_BYTES and killed < 3:
+            if count >= STRETCH_BYTES and killed < 3:
                 pids = workers(client)
                 os.kill(pids[killed % len(pids)], signal.SIGKILL)
                 killed += 1

@@ -9,7 +9,8 @@ import pytest
 from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._entries import DIGESTS
-from atlas12288.manifest._hashing.engine import Checkpoint, Digests, hash_files
+from atlas12288.manifest._hashing.engine import hash_files
+from atlas12288.manifest._hashing.file_hash import Checkpoint, Digests
 from atlas12288.manifest._sources import http_storage
 from atlas12288.manifest._sources.remote import RemoteFolder
 from support.servers import Web, serving

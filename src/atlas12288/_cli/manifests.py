@@ -95,7 +95,7 @@ def is_wanted(paths: tuple[str, ...], output: str | None, options: dict[str, obj
     Args:
         paths: what is witnessed.
         output: the value of -o.
-        options: those of `manifest_options`.
+        options: as `manifest_options` gives them.
 
     Raises:
         click.UsageError: an option was given that only a manifest has, and none is wanted.

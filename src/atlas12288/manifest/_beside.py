@@ -20,13 +20,15 @@ _LOCAL_SCHEMES: Final = ("file", "local")
 
 
 def is_url(name: str) -> bool:
-    """Is it the URL of a folder in some storage, and not a path?"""
+    """Return whether a name is the URL of a folder in some storage, and not a path."""
     return "://" in name
 
 
 def local_path(url: str) -> str | None:
-    """The path that a URL of this machine names, as fsspec takes it: nothing in it is quoted; None
-    for any other name."""
+    """Return the path that a URL of this machine names; None for any other name.
+
+    Nothing in it is quoted, as fsspec takes it.
+    """
     scheme, separator, path = url.partition("://")
     return path if separator and scheme in _LOCAL_SCHEMES and "::" not in url else None
 
@@ -45,13 +47,12 @@ def leaves_name(witnesses: str) -> str:
 
 
 def state_name(manifest: str) -> str:
-    """Where the state of a manifest was before it moved to the user's state folder."""
+    """Return where the state of a manifest was before it moved to the user's state folder."""
     return str(Path(manifest.removesuffix(SUFFIX) + _STATE_SUFFIX))
 
 
 class Outputs:
-    """The files in a folder that are no part of it, because those who witness or verify it write
-    them.
+    """The files in a folder that are no part of it, because witnessing or verifying writes them.
 
     What is left out is never more than a regular file: the very one that was opened (device and
     inode), where it was opened. A folder, a link or a FIFO of its name, and another name of the
@@ -59,7 +60,7 @@ class Outputs:
 
     Args:
         root: the folder; nothing is written into a URL.
-        streams: device and inode of files that are open, and of which the names are not known.
+        streams: device and inode of open files whose names are not known.
 
     Attributes:
         kept: paths that are part of the folder all the same.
@@ -74,10 +75,10 @@ class Outputs:
         self.left_out: set[bytes] = set()
 
     def add(self, name: str, status: os.stat_result) -> None:
-        """Leave a file out that was opened.
+        """Leave out a file that was opened.
 
         Args:
-            name: the name by which it was, in the folder or elsewhere.
+            name: the name it was opened by, in the folder or elsewhere.
             status: what the system said of it then.
         """
         identity = (status.st_dev, status.st_ino)
@@ -86,7 +87,7 @@ class Outputs:
             self._files[identity] = None if at is None else at | paths
 
     def has_file(self, path: bytes, status: os.stat_result) -> bool:
-        """Is it such a file, and no part of the folder?"""
+        """Return whether a file is left out, and note its path if so."""
         if not self._files:
             return False
         at = self._files.get((status.st_dev, status.st_ino), frozenset())
@@ -99,8 +100,10 @@ class Outputs:
 
 
 def paths_in(root: str, name: str) -> frozenset[bytes]:
-    """The paths of a file that are in a folder: its own, and that of what it leads to where it is a
-    symbolic link."""
+    """Return the paths of a file that lie in a folder.
+
+    They are its own path and, for a symbolic link, the path that it leads to.
+    """
     root = local_path(root) or root
     if not root or is_url(root):
         return frozenset()

@@ -7,9 +7,9 @@
 An entry has one form: the canonical JSON of RFC 8785. A path or target that is not UTF-8 stands as
 `pathHex` or `symlinkHex`, in lowercase hex. Entries are sorted by the bytes of their paths.
 
-The lines of a manifest are the canonical JSON of its options, and then that of each entry. Its root
-is the Merkle Tree Hash of RFC 9162, section 2.1, over the lines, and the digest of its subject is
-the SHA-256 of the lines, each ended by one line feed.
+The lines of a manifest are the canonical JSON of its options, then of each entry. Its root is
+the Merkle Tree Hash of RFC 9162, section 2.1, over the lines, and the digest of its subject is the
+SHA-256 of the lines, each ended by one line feed.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Entry(NamedTuple):
         return tuple(name for name, value in zip(DIGESTS, values, strict=True) if value is not None)
 
     def to_json(self) -> bytes:
-        """The canonical JSON, in UTF-8."""
+        """Return the canonical JSON, in UTF-8."""
         # For a million files: three times as fast as a dict that `json` writes. The keys are in the
         # order of RFC 8785.
         key, value = _paths.to_json("path", self.path)
@@ -85,7 +85,7 @@ class Entry(NamedTuple):
 
     @classmethod
     def of_json(cls, value: object, digests: tuple[str, ...]) -> Entry:
-        """The entry of a JSON object.
+        """Return the entry of a JSON object.
 
         Args:
             value: the object, as `_json.read` gives it.
@@ -118,7 +118,7 @@ class Entry(NamedTuple):
 
 
 def trees_in(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Size and root of each entry with a tree, in constant memory.
+    """Yield size and root of each entry with a tree, in constant memory.
 
     Args:
         chunks: bytes in which entries stand in their canonical form, cut anywhere.
@@ -152,16 +152,18 @@ def read_line(line: bytes, digests: tuple[str, ...]) -> Entry:
 
 @cache
 def _plain(digests: tuple[str, ...]) -> re.Pattern[bytes]:
-    """A file with a path in printable ASCII. Where a number could be none of an entry's it does not
-    match."""
+    """Return the expression for a file whose path is printable ASCII.
+
+    It does not match numbers that no entry can have.
+    """
     hashes = "".join(f',"{re.escape(name)}":"([0-9a-f]{{64}})"' for name in digests)
     path = r'"path":"([ !#-\[\]-~]+)"'
     numbers = r'"residue":([0-9]|[1-8][0-9]|9[0-5])', '"size":([1-9][0-9]{0,14})'
     return re.compile(rf"\{{{path},{numbers[0]}{hashes},{numbers[1]}\}}".encode())
 
 
-def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries as they come.
+def require_sorted(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield the entries as they come.
 
     Raises:
         WitnessError: they are not sorted by path, each path once.
@@ -176,12 +178,12 @@ def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def lines_of(entries: Iterable[Entry]) -> Iterator[list[bytes]]:
-    """The canonical JSON of entries, some at a time.
+    """Yield the canonical JSON of entries, some at a time.
 
     Raises:
         WitnessError: they are not sorted by path, each path once.
     """
-    ordered = in_order(entries)
+    ordered = require_sorted(entries)
     while lines := [entry.to_json() for entry in islice(ordered, _LINES_AT_ONCE)]:
         yield lines
 
@@ -194,16 +196,16 @@ class LineDigests:
         self._sha256 = sha256()
 
     def add(self, lines: list[bytes]) -> None:
-        """Takes the next lines, at least one, without their line feeds."""
+        """Take the next lines, at least one, without their line feeds."""
         leaves = b"".join([sha256(_LEAF_PREFIX + line).digest() for line in lines])
         self._stream.append(leaves, 0)
         self._sha256.update(b"\n".join(lines) + b"\n")
 
     def root(self) -> bytes:
-        """The root over all lines so far; more may follow."""
+        """Return the root over all lines so far; more may follow."""
         root, _, _ = self._stream.result()
         return root
 
     def sha256(self) -> bytes:
-        """The SHA-256 of all lines so far; more may follow."""
+        """Return the SHA-256 of all lines so far; more may follow."""
         return self._sha256.digest()

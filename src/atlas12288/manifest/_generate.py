@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the manifest of a folder, or its like: lists it, reads what is not known, writes.
+"""Makes the manifest of a folder, or its like: lists it, reads unknown files, writes.
 
 What is known stands in a `Store`, so that a run takes little memory. With a `State` it goes on
 where the last one was killed, and can update a manifest by reading only what changed. The result is
@@ -49,8 +49,8 @@ class Outcome(NamedTuple):
         files: how many files there are.
         links: how many symbolic links.
         bytes: of all files.
-        read: how many files were read, those that could not be included.
-        known: how many were not, because they are as they were when they were.
+        read: files read, including those that failed.
+        known: files skipped because nothing about them has changed.
         errors: how many paths could not be listed or read. Where there is one nothing was written.
         by_ctime: how many of those that were read are as they were but for their ctime.
         own_rules: how many rules came with the files, in their ignore file.
@@ -80,7 +80,7 @@ def read_options(
 ) -> Options:
     """Return the options of a new manifest; reads the `.atlasignore` of the source.
 
-    The rules in that file come before those of `exclude`.
+    Its rules come before `exclude`.
 
     Args:
         source: where the files are.
@@ -131,7 +131,7 @@ def generate_manifest(
     listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> Outcome:
-    """Writes a manifest, whole or not at all, in memory that does not grow with the files.
+    """Write a manifest, whole or not at all, in memory that does not grow with the files.
 
     Args:
         source: where the files are.
@@ -141,9 +141,9 @@ def generate_manifest(
             of what is at `output`.
         state: where the run keeps what the next one needs: a file, or True for one in the user's
             state folder; None to keep nothing. Where that folder cannot be used the run goes on.
-        update: files of which neither size, modification time nor ctime changed since the manifest
-            was written for which `state` was kept are not read again.
-        ignore_ctime: nor are those of which the ctime alone changed, as by a hard link.
+        update: do not read files again whose size, modification time and ctime are as they were
+            when the manifest was written that `state` belongs to.
+        ignore_ctime: nor files whose ctime alone changed, as by a hard link.
         threads: as for `hash_files`.
         client: a Dask cluster that reads and hashes instead.
         listener: is told how it goes on. Its notes say what the run knows from one before, or why
@@ -354,7 +354,7 @@ class _Run:
         name = self._source.name
         if not is_url(name):
             name = str(Path(name).resolve())
-        # Not the paths and rules: the listing says of which files what is known counts.
+        # Not the paths and rules: what is known counts for the files that are listed now.
         return {
             "machine": machine(),
             "output": None if output is None else real_path(output),

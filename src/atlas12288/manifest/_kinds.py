@@ -61,8 +61,11 @@ WITNESSES: Final = OutputKind(
 
 
 def leaves_of(witnesses: str) -> OutputKind:
-    """The leaves of what is now in a manifest or witness file. A link is never followed to them:
-    their name follows from that of the file, and nobody typed it."""
+    """Return the kind of file that has the leaves of a manifest or witness file as it is now.
+
+    A link is never followed to them: their name is made from the name of the file, and nobody typed
+    it.
+    """
 
     def are_its_leaves(file: RegularFile) -> bool:
         try:

@@ -13,7 +13,7 @@ from .._files import FileError, file_errors, open_regular
 from ._entries import Entry, read_line
 from ._state_file import Finished, State
 
-# More than any entry has whose path and target can be those of a file.
+# Longer than any entry whose path and target a file system can hold.
 _LINE_MOST = 1 << 20
 _ENTRY = b'{"path'
 
@@ -21,10 +21,10 @@ _ENTRY = b'{"path'
 def last_entries(
     state: State, finished: Finished, output: str
 ) -> Iterator[tuple[Entry, str, bool]]:
-    """The entries of a manifest, in its order, in constant memory.
+    """Yield the entries of a manifest, in its order, in constant memory.
 
     Args:
-        state: the state, of which `finished` is the last run.
+        state: the state; `finished` is its last run.
         finished: the run that wrote the manifest.
         output: the manifest.
 

@@ -75,7 +75,7 @@ class LeavesFile:
         return os.fstat(self._descriptor)
 
     def named(self) -> Sidecar:
-        """Gives it a name where it has none."""
+        """Give it a name where it has none, and return what identifies it."""
         if self._sidecar is not None:
             return self._sidecar
         self.flush()
@@ -102,14 +102,14 @@ class LeavesFile:
         return self._sidecar
 
     def reserve(self, leaves: int, at: int | None = None) -> int:
-        """A place for so many leaves; `at` where they were is not given again."""
+        """Return a place for so many leaves; with `at`, keep the place where they are."""
         if at is None:
             at = self._end
         self._end = max(self._end, at + leaves)
         return at
 
     def write(self, at: int, hashes: bytes) -> None:
-        """Writes leaves, joined."""
+        """Write leaves, joined, from place `at` on."""
         if at != self._waiting_at + len(self._waiting) // DIGEST_BYTES:
             self.flush()
             self._waiting_at = at
@@ -118,7 +118,7 @@ class LeavesFile:
             self.flush()
 
     def flush(self) -> None:
-        """Passes on to the system what was written."""
+        """Pass on to the system what was written."""
         at = self._waiting_at * DIGEST_BYTES
         with file_errors(), memoryview(bytes(self._waiting)) as view:
             done = 0
@@ -128,12 +128,12 @@ class LeavesFile:
         self._waiting.clear()
 
     def read(self, at: int, count: int) -> bytes:
-        """Leaves, joined; fewer where they were not written. After `flush`."""
+        """Return leaves, joined; fewer where they were not written. Call `flush` before."""
         with file_errors():
             return os.pread(self._descriptor, count * DIGEST_BYTES, at * DIGEST_BYTES)
 
     def remove(self) -> None:
-        """They are no longer needed."""
+        """Remove the file; the leaves are no longer needed."""
         if self._sidecar is not None:
             sidecar, self._sidecar = self._sidecar, None
             with suppress(OSError, FileError):
@@ -143,12 +143,12 @@ class LeavesFile:
                     path.unlink()
 
     def close(self) -> None:
-        """Closes it; a file that has a name stays for the run that goes on."""
+        """Close it; a file with a name stays for the run that goes on."""
         os.close(self._descriptor)
 
 
 def remove_leaves(output: str, sidecar: Sidecar) -> None:
-    """Removes those of a run that is not gone on with."""
+    """Remove the leaves of a run that nobody goes on with."""
     with suppress(FileError):
         leaves = LeavesFile(output, sidecar)
         leaves.remove()

@@ -71,11 +71,11 @@ class Manifest(Value):
         advance: Callable[[int], None] | None = None,
         note: Callable[[str], object] | None = None,
     ) -> Self:
-        """The manifest of a folder, all files of it or some.
+        """Return the manifest of a folder, or of some of its files.
 
         Args:
             paths: a folder, or a URL of fsspec; or several files and folders below `root`.
-            root: the folder or URL of which `paths` are parts; the current folder where None.
+            root: the folder or URL that `paths` are relative to; the current folder where None.
             tree: each file gets the root of its tree, which is made on all cores, also of one file,
                 and says where the file changed if `leaves` are there.
             flat: each file gets its SHA-256 digest.
@@ -83,7 +83,7 @@ class Manifest(Value):
                 "error" where there is one.
             links_below: with symlinks="follow", folders outside of the folder below which links may
                 lead too. Recorded in the manifest, relative to the folder.
-            exclude: rules in the syntax of gitignore; they follow those of `.atlasignore` in the
+            exclude: rules in the syntax of gitignore, after the rules of `.atlasignore` in the
                 folder.
             threads: how many; None for one for each core that this process may use.
             leaves: write the sidecar with the leaves of all files to this file; needs `output`. It
@@ -94,7 +94,7 @@ class Manifest(Value):
                 on. True for a file in the user's state folder, as on the command line: then a run
                 of seconds keeps nothing meanwhile, and goes on without where that folder cannot be
                 used. None to keep nothing.
-            update: read only files of which size, modification time or ctime changed since the run
+            update: read only files whose size, modification time or ctime changed since the run
                 that wrote `output` and kept `state`.
             ignore_ctime: what is known of a file counts where its ctime alone changed, as by a
                 backup that makes hard links or sets access times back.
@@ -162,7 +162,7 @@ class Manifest(Value):
 
     @classmethod
     def from_entries(cls, options: Options, entries: Iterable[Entry]) -> Self:
-        """The manifest of entries that are sorted by path.
+        """Return the manifest of entries that are sorted by path.
 
         Raises:
             WitnessError: they are not, or there is none; or a reader would refuse the options.
@@ -173,10 +173,10 @@ class Manifest(Value):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The manifest of a JSON text, as `to_json` gives it; bytes are UTF-8.
+        """Return the manifest of a JSON text, as `to_json` returns it; bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text, or its root is not that of its options and files; the
+            WitnessError: not such a text, or its root does not fit its options and files; the
                 message names the key, its value and the rule.
             TypeError: neither str nor bytes.
         """
@@ -184,11 +184,11 @@ class Manifest(Value):
         return cls._of(options=options, entries=entries, root=root)
 
     def to_json(self) -> str:
-        """The manifest as JSON, an in-toto statement; equal manifests give equal text."""
+        """Return the manifest as JSON, an in-toto statement; equal manifests give equal text."""
         return b"".join(write_statement(self.options, self.entries)).decode()
 
     def hexdigest(self) -> str:
-        """The root in lowercase hex."""
+        """Return the root in lowercase hex."""
         return self.root.hex()
 
     def verify(
@@ -205,17 +205,17 @@ class Manifest(Value):
         advance: Callable[[int], None] | None = None,
         on_difference: Callable[[_differences.Difference], object] | None = None,
     ) -> _differences.ManifestReport:
-        """Compares a folder with the manifest; its own rules apply, not a present `.atlasignore`.
+        """Compare a folder with the manifest; its own rules apply, not a present `.atlasignore`.
 
         Args:
             root: the folder, or a URL of fsspec.
             leaves: the sidecar of the manifest, to know in which bytes files changed.
             outputs: what `generate` was told to write, and the file that this manifest was read
                 from: where these regular files are in the folder they are left out, and the report
-                says which. So are `leaves`, where they are those of the manifest, and states in the
+                says which. So are `leaves`, if they belong to the manifest, and states in the
                 user's state folder.
             threads, advance, storage_options, allow_cache: as for `generate`.
-            allow_extra: files that the manifest has not are no difference.
+            allow_extra: files that are not in the manifest are no difference.
             fail_fast: the first difference ends it.
             on_difference: called with each difference, in order of path.
 

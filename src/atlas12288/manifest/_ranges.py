@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the files of a manifest differ: their leaves are compared with those in the sidecar."""
+"""Finds where files differ from their manifest: compares their leaves with its sidecar."""
 
 from __future__ import annotations
 
@@ -43,19 +43,20 @@ class ManifestLeaves:
         if sidecar.size != at * DIGEST_BYTES:
             raise FileError(
                 f"has {sidecar.size} bytes, must have {at * DIGEST_BYTES}, {DIGEST_BYTES} for each "
-                f"of {at} windows: it is damaged, or that of another manifest"
+                f"of {at} window{'' if at == 1 else 's'}: it is damaged, or belongs to another "
+                "manifest"
             )
         self._check(entries)
 
     def _check(self, entries: Sequence[Entry]) -> None:
-        """Holds all leaves against the roots: what they say later is then right."""
+        """Hold all leaves against the roots, so that they can be trusted later."""
         files = [entry for entry in entries if entry.target is None]
         trees = ((entry.size, entry.root) for entry in files if entry.root is not None)
         wrong = first_without_leaves(self._sidecar, trees)
         if wrong is not None:
             raise FileError(
-                f"has not the leaves of {quoted(files[wrong].path)}: they are damaged, or those of "
-                "another manifest"
+                f"does not have the leaves of {quoted(files[wrong].path)}: they are damaged, or "
+                "belong to another manifest"
             )
 
     def leaves(self, entry: Entry) -> TreeLeaves:
@@ -65,24 +66,24 @@ class ManifestLeaves:
 
 
 class FirstDifferenceError(Exception):
-    """The leaves of a file differ, and no more is wanted."""
+    """Leaves of a file differ, and nothing after the first difference is wanted."""
 
     def __init__(self, difference: Difference) -> None:
         super().__init__()
         self.difference = difference
 
 
-class Places:
-    """Where a file differs from its leaves, which are compared while they pass by.
+class LeafJudge:
+    """Finds where a file differs from the manifest, while its leaves pass by.
 
     Args:
-        known: those of the manifest.
+        known: its leaves in the sidecar of the manifest.
         found: the file.
         listener: is told of the windows that differ.
         fail_fast: the first window that differs ends it, by FirstDifferenceError.
 
     Attributes:
-        error: why the leaves could not be compared: they were right when the reading began.
+        error: why its leaves could not be compared, although they were right at first; or None.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Places:
         self.error: FileError | None = None
 
     def write(self, leaves: bytes) -> None:
-        """Takes the next leaf hashes of the file, joined."""
+        """Take the next leaf hashes of the file, joined."""
         if self.error is not None:
             return
         try:
@@ -117,19 +118,21 @@ class Places:
             reason = f"differs from byte {start} on; the rest was not compared"
             sizes = self._known.length, self._found.size
             difference = Difference(self._found.path, "changed", (TREE_ALGORITHM,), reason, *sizes)
-            raise FirstDifferenceError(self._with_ranges(difference))
+            raise FirstDifferenceError(self._ranged(difference))
 
-    def of(self, difference: Difference) -> Difference:
-        """The difference with its ranges, when all leaves of the file were written; without them
-        where there is an error."""
+    def with_ranges(self, difference: Difference) -> Difference:
+        """Return the difference with its ranges; without them where there is an error.
+
+        All leaves of the file were written before.
+        """
         try:
             if self.error is None:
                 self._comparison.finish(self._longer)
         except FileError as error:
             self.error = error
-        return difference if self.error is not None else self._with_ranges(difference)
+        return difference if self.error is not None else self._ranged(difference)
 
-    def _with_ranges(self, difference: Difference) -> Difference:
+    def _ranged(self, difference: Difference) -> Difference:
         return replace(
             difference,
             ranges=tuple(self._first_runs),

@@ -36,7 +36,7 @@ from .._native import DIGEST_BYTES, MODULUS, WINDOW_BYTES
 from .._outputs import temporary_name
 from .._subtree import BLOCK_BYTES, window_count
 from ._entries import SIZE_MOST
-from ._hashing.engine import Checkpoint, Digests
+from ._hashing.file_hash import Checkpoint, Digests
 
 _MAGIC: Final = b"atlas12288 state 1\n"
 _ANY_MAGIC: Final = re.compile(rb"atlas12288 state [0-9]+\n")
@@ -131,7 +131,7 @@ class Known(NamedTuple):
 
 
 class Roots(NamedTuple):
-    """Roots of blocks of a file, joined; the first of them is that of block `first`."""
+    """Roots of blocks of a file, joined, from block `first` on."""
 
     path: bytes
     first: int
@@ -149,7 +149,7 @@ class Part(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A file of which nothing is known any more."""
+    """A file about which nothing is known any more."""
 
     path: bytes
 
@@ -225,7 +225,7 @@ class State:
         os.close(self._folder)
 
     def _is_linked(self) -> bool:
-        """Is the file still that of its name?"""
+        """Return whether the name still leads to this file."""
         status = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
         return os.path.samestat(status, self.status)
 
@@ -527,7 +527,7 @@ def _is_bounded(identity: str) -> bool:
 
 
 def _file(path: bytes, size: int, identity: str) -> bytes | None:
-    """How a record begins; None for a file of which nothing is kept, because it has no bound."""
+    """Return how a record begins; None for a file whose path or identity exceeds the bounds."""
     if len(path) > _PATH_MOST or not _is_bounded(identity):
         return None
     text = identity.encode("utf-8", "surrogatepass")

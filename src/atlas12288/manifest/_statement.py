@@ -12,7 +12,7 @@
 The root and the subject's digest are both over the options and the entries: what decides a verdict
 beside the files, such as the rules, cannot change without them. One subject, because verifiers
 match subjects one by one: with a subject for each file they would not miss a file that was removed.
-It holds no time, so that the same folder gives the same bytes. The order of the keys is that of
+It holds no time, so that the same folder gives the same bytes. Keys are in the order of
 RFC 8785, and white space is one line end after `[`, after each entry, and around the options. Other
 white space and another order of keys are read too.
 """
@@ -32,7 +32,7 @@ from ._paths import check_outside, check_path, is_text
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://atlas12288/manifest/v1"
 SUBJECT_ALGORITHM: Final = "sha256"  # a name that every reader of statements knows
-# Of a manifest in JSON, which is read whole: that of some twenty million files.
+# Of a manifest in JSON, which is read whole: enough for some twenty million files.
 MANIFEST_MOST_BYTES: Final = 1 << 32
 SUBJECT_NAME: Final = "."  # the folder, wherever it is
 SYMLINKS: Final = ("record", "error", "follow")
@@ -57,7 +57,7 @@ class Options(NamedTuple):
     links_below: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
-        """The canonical JSON, in UTF-8.
+        """Return the canonical JSON, in UTF-8.
 
         Raises:
             WitnessError: it is not what `of_json` reads, so that no manifest is made that is none.
@@ -75,7 +75,7 @@ class Options(NamedTuple):
 
     @classmethod
     def of_json(cls, value: object) -> Options:
-        """The options of a JSON object.
+        """Return the options of a JSON object.
 
         Raises:
             WitnessError: no such object; the message names the key, its value and the rule.
@@ -120,7 +120,7 @@ class Witnessed(Protocol):
 
 
 def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[bytes]:
-    """The parts of a manifest's JSON, which ends with a line end; in constant memory.
+    """Yield the parts of a manifest's JSON, which ends with a line end; in constant memory.
 
     Args:
         options: of the manifest.
@@ -171,7 +171,7 @@ def _text(value: object) -> str:
 
 
 def line_digests(options: Options, entries: Iterable[Entry]) -> LineDigests:
-    """The digests of a manifest's lines.
+    """Return the digests of a manifest's lines.
 
     Raises:
         WitnessError: the entries are not sorted by path, each path once; or a reader would refuse
@@ -185,11 +185,11 @@ def line_digests(options: Options, entries: Iterable[Entry]) -> LineDigests:
 
 
 def read_statement(text: str | bytes) -> tuple[Options, tuple[Entry, ...], bytes]:
-    """Options, entries and root of a manifest in JSON; bytes are UTF-8.
+    """Return options, entries and root of a manifest in JSON; bytes are UTF-8.
 
     Raises:
-        WitnessError: not a manifest, or its root or its subject is not that of its options and
-            entries; the message names the key, its value and the rule.
+        WitnessError: not a manifest, or its root or subject does not fit its options and entries;
+            the message names the key, its value and the rule.
         TypeError: neither str nor bytes.
     """
     document = _json.Fields(text, ("_type", "predicate", "predicateType", "subject"))

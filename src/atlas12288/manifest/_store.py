@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run works on, in SQLite: what was listed, and what is known of each file.
+"""Keeps in SQLite what a run has listed, and what is known of each file.
 
-It is what makes a run take little memory, and read only what is not known. The database is a
-private file without a name, which ends with the run: SQLite opens no file that somebody else could
-have written. What the next run needs goes to a `State`.
+So a run takes little memory, and reads only files that are not known. The database is a private
+file without a name, which ends with the run: SQLite opens no file that somebody else could have
+written. What the next run needs goes to a `State`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .._sidecars import WrongLeavesError, checked
 from .._subtree import BLOCK_BYTES, FANOUT, window_count
 from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from ._entries import Entry
-from ._hashing.engine import Checkpoint, Digests, LeafSink
+from ._hashing.file_hash import Checkpoint, Digests, LeafSink
 from ._leaves_file import LeavesFile
 from ._sources.source import Found, same_but_ctime
 from ._state_file import UNTRUSTED, Begun, Context, Failed, Known, Part, Record, Roots, State
@@ -152,7 +152,7 @@ class _Progress:
     def __init__(self, found: Found) -> None:
         self.found = found
         self.leaf: int | None = None
-        self.windows = 0  # of which the leaves were taken
+        self.windows = 0  # whose leaves were taken
         self.checkpoint: Checkpoint | None = None  # None where the state has it
         self.first = 0  # the block of the first of the roots
         self.roots = bytearray()
@@ -237,17 +237,17 @@ class Store:
 
     @property
     def is_kept(self) -> bool:
-        """Would the next run go on with this one?"""
+        """Whether the next run could go on with this one."""
         return self._keeping
 
     def end(self) -> None:
-        """Nothing more is kept: the run has ended."""
+        """Keep nothing more: the run has ended."""
         self._keeping = False
 
     # --- What runs before have found
 
     def load_last(self, entries: Iterable[tuple[Entry, str, bool]]) -> None:
-        """Takes what the run before knew of the files of its manifest, in its order.
+        """Take what the run before knew of the files of its manifest, in its order.
 
         Args:
             entries: with what identified them, and whether that tells of later changes. Where
@@ -280,7 +280,7 @@ class Store:
             raise
 
     def load_log(self, records: Iterable[Record]) -> None:
-        """Takes what a run found that did not end; this one goes on with it."""
+        """Take what an interrupted run has found; this one goes on with it."""
         rows: list[dict[str, Any]] = []
         execute, many = self._base.execute, self._base.executemany
         for record in records:
@@ -319,11 +319,11 @@ class Store:
         *,
         ignore_ctime: bool = False,
     ) -> Listed:
-        """Takes what is there now, and keeps what is known of files that are as they were.
+        """Take what is there now, and keep what is known of files that did not change.
 
         Args:
             founds: the listing.
-            context: of the run; those of the runs before that were loaded were the same.
+            context: of the run; the runs loaded before had the same.
             update: were files of a finished run loaded?
             sidecar: with the leaves of the manifest that was last written; the store closes it.
             ignore_ctime: what is known of a file counts where its ctime alone changed.
@@ -334,7 +334,7 @@ class Store:
         begin = time_ns() - RACY_NS
         rows: list[dict[str, Any]] = []
         for found in founds:
-            # What has no identity is never known: its empty one is that of any other content too.
+            # A file without identity is never known: the empty one says nothing of its content.
             trusted = bool(found.identity) and found.modified_ns < begin
             rows.append(
                 {
@@ -375,7 +375,7 @@ class Store:
         rows.clear()
 
     def _forget_damaged(self) -> None:
-        """Forgets files whose leaves are not there as they should be, and parts of others."""
+        """Forget files, and parts of files, whose leaves are missing or wrong."""
         if self._leaves is None:
             return
         useless: list[tuple[bytes]] = []
@@ -451,7 +451,7 @@ class Store:
         return self._sidecar.read(place * DIGEST_BYTES, count * DIGEST_BYTES)
 
     def _pages(self, columns: str, where: str) -> Iterator[tuple[Any, ...]]:
-        """Rows in order of path, which may be changed meanwhile."""
+        """Yield rows in order of path; the table may be changed meanwhile."""
         query = (
             f"SELECT {columns} FROM files WHERE path > ? AND {where} ORDER BY path"
             f" LIMIT {_ROWS_AT_ONCE}"
@@ -469,8 +469,11 @@ class Store:
         return map(_KnownFile._make, self._pages(", ".join(_KnownFile._fields), where))
 
     def unknown(self) -> Iterator[Found]:
-        """The files to read: first those of several blocks, the largest first, so that none of them
-        is alone at the end; then the others in order of path, as they are on a disk."""
+        """Yield the files to read.
+
+        Files of several blocks come first, from the largest down, so that none of them is alone at
+        the end; then the others in order of path, as they are on a disk.
+        """
         query = (
             f"SELECT {_FOUND} FROM files WHERE size > {BLOCK_BYTES} AND (size, path) < (?, ?) AND"
             f" {_UNKNOWN} ORDER BY size DESC, path DESC LIMIT {_ROWS_AT_ONCE}"
@@ -488,7 +491,7 @@ class Store:
     # --- What is found of a file
 
     def known(self, found: Found, digests: Digests) -> None:
-        """A file was read."""
+        """Take the digests of a file that was read."""
         path = found.path
         reading = self._reading.pop(path, None)
         self._changed.discard(path)
@@ -499,7 +502,7 @@ class Store:
         self._tick()
 
     def failed(self, found: Found) -> None:
-        """A file could not be read."""
+        """Forget a file that could not be read."""
         path = found.path
         self._reading.pop(path, None)
         self._changed.discard(path)
@@ -507,7 +510,7 @@ class Store:
             self._keep(lambda state: state.add(Failed(path)))
 
     def sink(self, found: Found) -> LeafSink | None:
-        """Takes the leaves of a file. A file of one window has its root as its leaf."""
+        """Return who takes the leaves of a file; None for one window, whose leaf is its root."""
         if found.size <= WINDOW_BYTES or self._leaves is None:
             return None
         leaves = self._leaves
@@ -522,7 +525,7 @@ class Store:
         return take
 
     def progress(self, found: Found, checkpoint: Checkpoint, root: bytes) -> None:
-        """A block of a file was read."""
+        """Take how far the reading of a file has come."""
         if self._state is not None:
             reading = self._reading.get(found.path)
             if reading is None:
@@ -533,7 +536,7 @@ class Store:
         self._tick()
 
     def resume(self, found: Found) -> tuple[Checkpoint, Iterable[bytes]] | None:
-        """How far a file was read by a run before."""
+        """Return how far an earlier run read a file, and the roots of its blocks, or None."""
         path = found.path
         query = "SELECT blocks, residue, flat, leaf FROM parts WHERE path = ?"
         with self._errors():
@@ -551,7 +554,7 @@ class Store:
         return Checkpoint(blocks, residue, flat), (b"".join(roots),)
 
     def _flush(self) -> None:
-        """Writes to the database what is known, and gives it to the state."""
+        """Write what is known to the database, and pass it to the state."""
         known, self._known = self._known, []
         with self._errors():
             self._base.executemany(_PUT_DIGESTS, known)
@@ -569,13 +572,13 @@ class Store:
     # --- What the next run needs
 
     def _tick(self) -> None:
-        """Keeps what was found, where the last time was about a second ago."""
+        """Keep what was found, about once a second."""
         if self._state is not None and monotonic() >= self._due:
             self._commit()
             self._due = monotonic() + _COMMIT_S
 
     def _keep(self, act: Callable[[State], object]) -> None:
-        """Does something with the state, if there is one. The run goes on where that fails."""
+        """Do something with the state, if there is one. The run goes on if that fails."""
         if self._state is None or not self._keeping:
             return
         try:
@@ -648,7 +651,7 @@ class Store:
         leaves: Callable[[bytes], object] | None = None,
         identities: Callable[[list[str]], object] | None = None,
     ) -> Iterator[Entry]:
-        """The entries in order of path, when all files are known.
+        """Yield the entries in order of path; all files are known.
 
         Args:
             leaves: takes the leaves of all files in this order.
@@ -691,7 +694,7 @@ def _numbered(roots: Roots) -> Iterator[dict[str, object]]:
 
 
 def _is_flat_state(flat: bytes | None, blocks: int, size: int) -> bool:
-    """Is it what a flat digest was after so many blocks of a file?"""
+    """Return whether a state of a flat digest can be the one after so many blocks of a file."""
     if flat is None:
         return True
     try:

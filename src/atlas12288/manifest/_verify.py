@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says how a folder differs from its manifest: which files changed and where, which are missing,
-added or not readable."""
+"""Compares a folder with its manifest: which files changed and where, which are missing, added or
+unreadable."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs
 from ._differences import Difference, ManifestReport
 from ._entries import Entry
-from ._hashing.engine import Digests, LeafSink, hash_files
+from ._hashing.engine import hash_files
+from ._hashing.file_hash import Digests, LeafSink
 from ._listener import SILENT, Listener
 from ._paths import quoted
-from ._ranges import FirstDifferenceError, ManifestLeaves, Places
+from ._ranges import FirstDifferenceError, LeafJudge, ManifestLeaves
 from ._sources.selection import Excluded, Selection, listed
 from ._sources.source import Found, Source
 from ._statement import Witnessed
 
-# Of a path that the manifest names and that is not there; the reasons of what cannot be listed.
+# Reasons that mean a named path is simply gone: its files are missing, not unreadable.
 _GONE: Final = tuple(map(os.strerror, (errno.ENOENT, errno.ENOTDIR)))
 
 
@@ -42,7 +43,7 @@ def verify_manifest(
     outputs: Outputs | None = None,
     listener: Listener = SILENT,
 ) -> ManifestReport:
-    """Compares a folder, or its like, with a manifest.
+    """Compare a folder, or its like, with a manifest.
 
     The folder is listed once, by the rules that stand in the manifest and no others: a rule that
     came with the files could hide them. Nothing is opened that was not listed. Files are read by
@@ -50,13 +51,13 @@ def verify_manifest(
     of files. It starts no process and touches no signal, so that any thread may call it.
 
     Args:
-        manifest: what the folder should be.
+        manifest: what should be there.
         source: where the folder is.
-        leaves: the sidecar of the manifest, for the ranges in which files changed. Where it is
-            damaged, or another one's, it is not used, and the report says so.
+        leaves: the sidecar of the manifest, for the ranges in which files changed. If it is damaged
+            or belongs to another manifest it is not used, and the report says so.
         threads: how many; None for one for each core that this process may use.
-        allow_extra: files that the manifest has not are no difference. They are counted.
-        fail_fast: the first difference that is known, not always the first by path, ends it.
+        allow_extra: files that are not in the manifest are counted, and are no difference.
+        fail_fast: stop at the first difference found, which may not be the first by path.
         outputs: files that are no part of the folder, unless the manifest has them; none where
             None. The sidecar is added to them where it has the leaves of the manifest.
         listener: is told how it goes on, and of each difference.
@@ -88,7 +89,7 @@ def verify_manifest(
 
 
 class _Tally:
-    """Counts what was found, and passes it on."""
+    """Counts the differences, and tells the listener."""
 
     def __init__(self, allow_extra: bool, listener: Listener, outputs: Outputs) -> None:
         self.listener = listener
@@ -121,12 +122,12 @@ class _Tally:
 
 
 class _Listing:
-    """What the listing of the source says, and what has to be read.
+    """The listing of a source, compared with the entries; says which files have to be read.
 
     Attributes:
         to_read: the files, in order of path.
-        entries: those of `to_read`, beside them.
-        digests: the algorithms of the digests that they have.
+        entries: their entries, in the same order.
+        digests: the algorithms of their digests.
     """
 
     def __init__(
@@ -139,12 +140,12 @@ class _Listing:
         self._tally = tally
         self._known: list[Difference] = []
         self._problems: dict[bytes, str] = {}
-        self._told: set[bytes] = set()  # those of them of which a difference of an entry tells
+        self._told: set[bytes] = set()  # problems already reported through an entry
         options = manifest.options
         named = {path.encode() for path in options.paths}
 
         def problem(path: bytes, reason: str) -> None:
-            # That a path of the options is gone is no problem: its files are missing.
+            # A named path that is gone is no problem: its files are missing.
             if path not in named or reason not in _GONE:
                 self._problems[path] = reason
 
@@ -165,10 +166,10 @@ class _Listing:
         self._problem_lengths = sorted(set(map(len, self._problems)))
 
     def judge(self, unread: bool) -> None:
-        """Takes apart what has to be read and what is known to differ; called once.
+        """Separate the files to be read from the known differences; called once.
 
         Args:
-            unread: of a file whose size differs nothing else is wanted.
+            unread: do not read a file whose size differs.
         """
         found_at = self._found
         for entry in self._all_entries:
@@ -215,7 +216,7 @@ class _Listing:
         return Difference(path, "missing", size=_size(entry))
 
     def _around(self, path: bytes) -> Iterator[bytes]:
-        """Those folders around a path that may be a problem, from the root down."""
+        """Yield the folders around a path that may have a problem, from the root down."""
         if b"." in self._problems:
             yield b"."
         for length in self._problem_lengths:
@@ -223,7 +224,7 @@ class _Listing:
                 yield path[:length]
 
     def known(self, before: bytes | None) -> Iterator[Difference]:
-        """Takes the differences that need no reading, in order of path: those before a path."""
+        """Take the differences before a path that need no reading, in order of path."""
         while self._known and (before is None or self._known[-1].path < before):
             yield self._known.pop()
 
@@ -237,7 +238,7 @@ def _size(of: Entry | Found) -> int | None:
 
 
 def _changed(entry: Entry, found: Found, what: tuple[str, ...], reason: str = "") -> Difference:
-    """That an entry changed; the reason is what differs where none is given."""
+    """Return the difference of an entry that changed; without a reason, name what differs."""
     if not reason and "size" in what:
         reason = f"has {found.size} bytes, must have {entry.size}"
     elif not reason:
@@ -260,11 +261,11 @@ class _Reading:
         self._known = known
         self._fail_fast = fail_fast
         self._listener = tally.listener
-        self._places: dict[bytes, Places] = {}  # of large files that are read now
+        self._judges: dict[bytes, LeafJudge] = {}  # of large files that are read now
         self._leaves: dict[bytes, bytearray] = {}  # of small ones
 
     def run(self, source: Source, threads: int | None) -> bool:
-        """Reads; False where it ended with the first difference."""
+        """Read the files; return False if it ended with the first difference."""
         listing, tally = self._listing, self._tally
         entries = listing.entries
         done = bytearray(len(entries))
@@ -316,27 +317,27 @@ class _Reading:
             # Most files are small and did not change: their leaves wait for the digests.
             leaves = self._leaves[found.path] = bytearray()
             return leaves.extend
-        places = Places(self._known_leaves(found), found, self._listener, self._fail_fast)
-        self._places[found.path] = places
-        return places.write
+        judge = LeafJudge(self._known_leaves(found), found, self._listener, self._fail_fast)
+        self._judges[found.path] = judge
+        return judge.write
 
     def _known_leaves(self, found: Found) -> TreeLeaves:
         assert self._known is not None
         return self._known.leaves(self._listing.entries[self._index(found)])
 
-    def _places_of(self, found: Found) -> Places | None:
-        """Where a file differs that does; None where it is not known."""
+    def _judge_of(self, found: Found) -> LeafJudge | None:
+        """Return who knows where a file differs; None without leaves."""
         if self._known is None:
             return None
-        if (places := self._places.pop(found.path, None)) is None:
-            places = Places(self._known_leaves(found), found, self._listener, fail_fast=False)
-            places.write(bytes(self._leaves.pop(found.path)))
-        return places
+        if (judge := self._judges.pop(found.path, None)) is None:
+            judge = LeafJudge(self._known_leaves(found), found, self._listener, fail_fast=False)
+            judge.write(bytes(self._leaves.pop(found.path)))
+        return judge
 
     def _judge(self, entry: Entry, found: Found, result: Digests | FileError) -> Difference | None:
         self._tally.files += 1
         difference = self._difference(entry, found, result)
-        self._places.pop(found.path, None)
+        self._judges.pop(found.path, None)
         self._leaves.pop(found.path, None)
         return difference
 
@@ -360,9 +361,9 @@ class _Reading:
         if not what:
             return None
         difference = _changed(entry, found, what)
-        if (places := self._places_of(found)) is None:
+        if (judge := self._judge_of(found)) is None:
             return difference
-        difference = places.of(difference)
-        if places.error is not None:
-            self._tally.leaves_error = str(places.error)
+        difference = judge.with_ranges(difference)
+        if judge.error is not None:
+            self._tally.leaves_error = str(judge.error)
         return difference

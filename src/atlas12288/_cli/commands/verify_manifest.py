@@ -51,7 +51,7 @@ class Wanted(NamedTuple):
 
 
 def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview], status: os.stat_result) -> int:
-    """Compares a folder with a manifest, and prints what differs.
+    """Compare a folder with a manifest, and print what differs.
 
     Args:
         wanted: the options.
@@ -209,7 +209,7 @@ def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
 
 
 def refused(wanted: Wanted, reason: str) -> int:
-    """Says that a manifest is of no use; gives the exit code."""
+    """Say that a manifest is of no use, and return the exit code."""
     complain(wanted.manifest, reason)
     with Report("verify", wanted.as_json, None) as report:
         report.document(_document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
@@ -348,7 +348,7 @@ class _Maps:
     """The maps of changed files.
 
     Args:
-        most: keep only those of the first so many files, in order of path.
+        most: keep only the maps of so many files, the first by path.
     """
 
     def __init__(self, most: int | None) -> None:
@@ -372,7 +372,7 @@ class _Maps:
         damage_map.update(run.first, run.stop)
 
     def take(self, difference: "Difference") -> "DamageMap | None":
-        """The map of a file, all of which was compared; None where there is none."""
+        """Take the map of a file that was compared to its end; None where there is none."""
         damage_map = self._maps.pop(difference.path, None)
         if damage_map is not None:
             damage_map.finish(difference.size or 0, difference.found_size or 0)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The digests of many files by many machines, through a scheduler of Dask.
 
-The work is cut into tasks: batches of small files, and runs of the windows of large ones. A worker
-combines what it hashed, so that a run of 2^14 windows or more comes back as one root. Where a flat
-digest is wanted, the runs of a file are a chain, and its state comes back with each run and goes
-out with the next: a worker that is lost costs one run and not the file.
+The work is cut into tasks: batches of small files, and stretches of large ones. A worker combines
+what it hashed, so that a stretch of 2^14 windows or more comes back as one root. Where a flat
+digest is wanted, the stretches of a file are a chain: its state comes back with each stretch and
+goes out with the next, so a lost worker costs one stretch and not the file.
 
 The number of tasks that are under way is bounded, and with it the memory of this process. What
 becomes of a worker that is lost or slow is Dask's to say: the task runs again elsewhere.
@@ -23,23 +23,24 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ..._files import CHANGED, FileError
-from ..._native import DIGEST_BYTES, MODULUS, VERSION, TreeStream, residue, tree_leaves, tree_root
+from ..._native import DIGEST_BYTES, VERSION, TreeStream, residue, tree_leaves, tree_root
 from ..._parallel import in_order, most_under_way, ring, thread_count
 from ..._subtree import BLOCK_BYTES
-from ..._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
+from ..._witness import TREE_ALGORITHM, WitnessStream
 from .._sources.source import Found, Source
 from . import engine
-from .engine import Callbacks, Checkpoint, Digests, LeafSink, Progress, Resume
+from .engine import Callbacks
+from .file_hash import Digests, FileHash, LeafSink, Progress, Resume
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-# The least run: 2^14 windows, 192 MiB. Each is a perfect subtree.
-RUN_BLOCKS: Final = 64
-RUN_BYTES: Final = RUN_BLOCKS * BLOCK_BYTES
+# The least stretch: 2^14 windows, 192 MiB. Each is a perfect subtree.
+STRETCH_BLOCKS: Final = 64
+STRETCH_BYTES: Final = STRETCH_BLOCKS * BLOCK_BYTES
 # Tasks grow with what went out before them, up to these: a few files are spread over all workers,
-# and many are few tasks for the scheduler. What is no larger than a batch is not cut into runs.
-BATCH_BYTES: Final = (RUN_BYTES // 4, 1 << 30)
+# and many are few tasks for the scheduler. A file no larger than a batch is not cut.
+BATCH_BYTES: Final = (STRETCH_BYTES // 4, 1 << 30)
 BATCH_FILES: Final = (16, 1024)
 _ROUNDS: Final = 4  # tasks of a size for each slot, before they grow
 # Tasks under way for each thread of the workers: one runs, one waits where it will run.
@@ -71,12 +72,12 @@ class FileResult(NamedTuple):
     leaves: bytes
 
 
-class RunResult(NamedTuple):
-    """What a worker found of a run.
+class StretchResult(NamedTuple):
+    """What a worker found of a stretch.
 
     Attributes:
-        roots: the root of the run or, where blocks are wanted, of each block, joined; b"" where no
-            tree is wanted.
+        roots: the root of the stretch or, where blocks are wanted, of each block, joined; b""
+            where no tree is wanted.
         residues: of each block; b"" where a flat digest is wanted, whose state has it.
         states: of the flat digest after each block, or after the last one only.
         leaves: joined; b"" where they are not wanted.
@@ -100,7 +101,7 @@ class Batch(NamedTuple):
     threads: int
 
 
-class Run(NamedTuple):
+class Stretch(NamedTuple):
     """A task: the blocks start..stop-1 of a large file."""
 
     source: Source
@@ -110,12 +111,12 @@ class Run(NamedTuple):
     start: int
     stop: int
     state: bytes | None  # of the flat digest, before
-    blocks: bool  # the root of each block is wanted, not only that of the run
+    blocks: bool  # the root of each block is wanted, not only of the stretch
     threads: int
 
 
-Task = Batch | Run
-TaskResult = list[FileResult] | RunResult
+Task = Batch | Stretch
+TaskResult = list[FileResult] | StretchResult
 
 
 class Work(Protocol):
@@ -166,9 +167,9 @@ def do_task(task: Task) -> TaskResult:
     if isinstance(task, Batch):
         return _do_batch(task)
     try:
-        return _do_run(task)
+        return _do_stretch(task)
     except FileError as error:
-        return RunResult(error=_on_this_worker(error))
+        return StretchResult(error=_on_this_worker(error))
 
 
 def _do_batch(batch: Batch) -> list[FileResult]:
@@ -193,20 +194,20 @@ def _do_batch(batch: Batch) -> list[FileResult]:
     return [result for result in done if result is not None]
 
 
-def _do_run(run: Run) -> RunResult:
-    threads = run.threads
-    size = run.found.size
-    has_tree = TREE_ALGORITHM in run.digests
-    flat = None if run.state is None else WitnessStream.from_bytes(run.state)
+def _do_stretch(stretch: Stretch) -> StretchResult:
+    threads = stretch.threads
+    size = stretch.found.size
+    has_tree = TREE_ALGORITHM in stretch.digests
+    flat = None if stretch.state is None else WitnessStream.from_bytes(stretch.state)
     tree = TreeStream()
     roots, residues, leaves = bytearray(), bytearray(), bytearray()
     states: list[bytes] = []
-    offsets = range(run.start * BLOCK_BYTES, min(run.stop * BLOCK_BYTES, size), BLOCK_BYTES)
+    offsets = range(stretch.start * BLOCK_BYTES, min(stretch.stop * BLOCK_BYTES, size), BLOCK_BYTES)
     buffers = ring(BLOCK_BYTES, most_under_way(threads) if threads > 1 else 1)
-    # Each run is another opening of the file.
-    with run.source.open(run.found._replace(exact=True)) as reader:
-        if run.start and (begin := getattr(reader, "begin", None)) is not None:
-            begin(run.start * BLOCK_BYTES)
+    # Each stretch is another opening of the file.
+    with stretch.source.open(stretch.found._replace(exact=True)) as reader:
+        if stretch.start and (begin := getattr(reader, "begin", None)) is not None:
+            begin(stretch.start * BLOCK_BYTES)
 
         def hash_block(item: tuple[int, memoryview]) -> tuple[memoryview, bytes, int]:
             offset, buffer = item
@@ -222,7 +223,7 @@ def _do_run(run: Run) -> RunResult:
         for data, hashes, part in in_order(hash_block, items, threads):
             if flat is not None:
                 flat.update(data)
-                if run.blocks:
+                if stretch.blocks:
                     states.append(bytes(flat))
             else:
                 residues.append(part)
@@ -230,14 +231,14 @@ def _do_run(run: Run) -> RunResult:
                 root = tree_root(hashes)
                 roots += root
                 tree.append(root, 0)
-            if run.leaves:
+            if stretch.leaves:
                 leaves += hashes
         reader.finish()
     if flat is not None and not states:
         states.append(bytes(flat))
-    if has_tree and not run.blocks:
+    if has_tree and not stretch.blocks:
         roots[:] = tree.result()[0]
-    return RunResult(bytes(roots), bytes(residues), tuple(states), bytes(leaves))
+    return StretchResult(bytes(roots), bytes(residues), tuple(states), bytes(leaves))
 
 
 def _on_this_worker(error: FileError) -> FileError:
@@ -318,11 +319,11 @@ def hash_files(
     """As `engine.hash_files`, with the same digests, by the workers of a cluster.
 
     The workers must see the files under the same names: a shared folder, or a URL. They need this
-    package in the same version. Memory: that of the tasks under way, a bounded number.
+    package in the same version. Memory is bounded by the tasks under way, a bounded number.
 
     Args:
         source, founds, digests, leaves, advance, progress, resume: as for `engine.hash_files`.
-            `progress` and `resume` make the root of each block travel, 2 KiB a run, not 32 bytes.
+            With `progress` or `resume` the root of each block travels: 2 KiB for a stretch.
         client: of Dask's scheduler.
         threads: of each task on its worker; None for one, or as many as its source has `readers`.
         work: what does a task on a worker.
@@ -354,28 +355,15 @@ def hash_files(
 
 
 class _Large:
-    """A file of several runs, whose results are taken in their order."""
+    """A file of several stretches, whose results are taken in their order."""
 
     def __init__(self, found: Found, digests: tuple[str, ...]) -> None:
         self.found = found
-        self.tree = TreeStream() if TREE_ALGORITHM in digests else None
-        self.flat = bytes(WitnessStream()) if ALGORITHM in digests else None
-        self.residue = 0
-        self.blocks = -(-found.size // BLOCK_BYTES)
-        self.run_blocks = RUN_BLOCKS
-        self.done = 0  # blocks that were taken
-        self.ready: dict[int, tuple[Run, RunResult]] = {}  # by their first block
+        self.hash = FileHash(found.size, digests)
+        self.stretch_blocks = STRETCH_BLOCKS
+        self.ready: dict[int, tuple[Stretch, StretchResult]] = {}  # by their first block
         self.sink: LeafSink | None = None
         self.failed = False
-
-    def digests(self) -> Digests:
-        if self.flat is None:
-            flat = None
-        else:
-            witness = WitnessStream.from_bytes(self.flat).witness()
-            flat, self.residue = witness.digest, witness.residue
-        root = None if self.tree is None else self.tree.result()[0]
-        return Digests(self.residue, flat, root)
 
 
 _Result = tuple[Found, Digests | FileError]
@@ -395,8 +383,8 @@ class _Job:
         self._threads = threads
         self._leaves, self._advance, self._progress, self._resume = callbacks
         self._client = client
-        self._large: dict[bytes, _Large] = {}  # of which runs are under way
-        self._followers: deque[Task] = deque()  # the next runs of chains
+        self._large: dict[bytes, _Large] = {}  # with stretches under way
+        self._followers: deque[Task] = deque()  # the next stretches of chains
         self._tasks: dict[Future[Any], Task] = {}  # that are under way
         self._held = 0
         self._slots = _TASKS_LEAST
@@ -494,7 +482,7 @@ class _Job:
                 future.release()
                 yield from self._take(task, result)
 
-    def _failed(self, future: Future[Any], status: str) -> RunResult:
+    def _failed(self, future: Future[Any], status: str) -> StretchResult:
         """What is to be said where a task has no result."""
         from distributed import KilledWorker
 
@@ -502,7 +490,7 @@ class _Job:
         if error is None:
             raise self._gone(status)
         if isinstance(error, KilledWorker):
-            return RunResult(error=FileError("is not read: the workers that tried ended"))
+            return StretchResult(error=FileError("is not read: the workers that tried ended"))
         reason = " ".join(str(error).split())
         if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith(_PACKAGE):
             reason = f"a worker has no atlas12288, must have {VERSION} ({reason})"
@@ -519,8 +507,8 @@ class _Job:
         batch: list[Found] = []
         size = 0
         for found in founds:
-            if found.size > max(RUN_BYTES, self._batch_bytes()):
-                yield from self._runs(found)
+            if found.size > max(STRETCH_BYTES, self._batch_bytes()):
+                yield from self._stretches(found)
                 continue
             batch.append(found)
             size += found.size
@@ -545,45 +533,40 @@ class _Job:
         leaves = self._leaves is not None
         return Batch(self._source, self._digests, leaves, tuple(founds), self._threads)
 
-    def _runs(self, found: Found) -> Iterator[Run]:
+    def _stretches(self, found: Found) -> Iterator[Stretch]:
         file = _Large(found, self._digests)
         if (is_stream := getattr(self._source, "is_stream", None)) and is_stream(found):
-            file.run_blocks = file.blocks  # what no second request could go on with
-        while 2 * file.run_blocks * BLOCK_BYTES <= self._batch_bytes():
-            file.run_blocks *= 2
+            file.stretch_blocks = file.hash.blocks  # what no second request could go on with
+        while 2 * file.stretch_blocks * BLOCK_BYTES <= self._batch_bytes():
+            file.stretch_blocks *= 2
         if self._leaves is not None:
             file.sink = self._leaves(found)
         known = None if self._resume is None else self._resume(found)
         if known is not None:
-            checkpoint, roots = known
-            file.done = checkpoint.blocks
-            file.residue = checkpoint.residue
-            file.flat = checkpoint.flat if file.flat is not None else None
-            for some in roots:
-                if file.tree is not None:
-                    file.tree.append(some, 0)
+            file.hash.go_on(*known)
         self._large[found.path] = file
-        start = file.done
+        start = file.hash.done
         while not file.failed:
             # At least one, if without a block: its result is what gives the file's digests.
-            run = self._run(file, start)
-            yield run
-            start = run.stop
-            if start == file.blocks or file.flat is not None:
+            stretch = self._stretch(file, start)
+            yield stretch
+            start = stretch.stop
+            if start == file.hash.blocks or file.hash.has_flat:
                 return  # of a chain each of the others when the one before is done
 
-    def _run(self, file: _Large, start: int) -> Run:
-        stop = min(file.blocks, start - start % file.run_blocks + file.run_blocks)
+    def _stretch(self, file: _Large, start: int) -> Stretch:
+        stop = min(file.hash.blocks, start - start % file.stretch_blocks + file.stretch_blocks)
         self._sent_bytes += (stop - start) * BLOCK_BYTES
-        return Run(
+        return Stretch(
             self._source,
             self._digests,
             file.sink is not None,
             file.found,
             start,
             stop,
-            file.flat,
-            # What is resumed may begin within a run, and what is one tree has nodes of one height.
+            file.hash.state(),
+            # A resumed file may begin inside a stretch, and only subtrees of one height can be
+            # joined, so the root of every block is needed.
             self._progress is not None or self._resume is not None,
             self._threads,
         )
@@ -592,12 +575,12 @@ class _Job:
 
     def _take(self, task: Task, result: TaskResult) -> Iterator[_Result]:
         if isinstance(task, Batch):
-            if isinstance(result, RunResult):
+            if isinstance(result, StretchResult):
                 error = result.error or FileError(CHANGED)
                 result = [FileResult(error, b"")] * len(task.founds)
             yield from self._take_batch(task, result)
-        elif isinstance(result, RunResult):
-            yield from self._take_run(task, result)
+        elif isinstance(result, StretchResult):
+            yield from self._take_stretch(task, result)
 
     def _take_batch(self, batch: Batch, results: list[FileResult]) -> Iterator[_Result]:
         done = 0
@@ -611,56 +594,51 @@ class _Job:
         if done and self._advance is not None:
             self._advance(done)
 
-    def _take_run(self, run: Run, result: RunResult) -> Iterator[_Result]:
-        file = self._large.get(run.found.path)
+    def _take_stretch(self, stretch: Stretch, result: StretchResult) -> Iterator[_Result]:
+        file = self._large.get(stretch.found.path)
         if file is None or file.failed:
-            return  # a run before it failed
+            return  # a stretch before it failed
         if result.error is not None:
             file.failed = True
             self._held -= sum(_weight(held) for _, held in file.ready.values())
-            del self._large[run.found.path]
-            yield run.found, result.error
+            del self._large[stretch.found.path]
+            yield stretch.found, result.error
             return
         if self._advance is not None:
             first, last = (
-                min(block * BLOCK_BYTES, run.found.size) for block in (run.start, run.stop)
+                min(block * BLOCK_BYTES, stretch.found.size)
+                for block in (stretch.start, stretch.stop)
             )
             self._advance(last - first)
-        file.ready[run.start] = run, result
+        file.ready[stretch.start] = stretch, result
         self._held += _weight(result)
-        while file.done in file.ready:
-            run, result = file.ready.pop(file.done)
+        while file.hash.done in file.ready:
+            stretch, result = file.ready.pop(file.hash.done)
             self._held -= _weight(result)
-            self._append(file, run, result)
-        if file.done == file.blocks:
-            del self._large[run.found.path]
-            yield run.found, file.digests()
-        elif file.flat is not None:
-            self._followers.append(self._run(file, file.done))
+            self._append(file, stretch, result)
+        if file.hash.done == file.hash.blocks:
+            del self._large[stretch.found.path]
+            yield stretch.found, file.hash.digests()
+        elif file.hash.has_flat:
+            self._followers.append(self._stretch(file, file.hash.done))
 
-    def _append(self, file: _Large, run: Run, result: RunResult) -> None:
-        file.done = run.stop
-        if file.tree is not None:
-            file.tree.append(result.roots, 0)
+    def _append(self, file: _Large, stretch: Stretch, result: StretchResult) -> None:
         if file.sink is not None:
             file.sink(result.leaves)
-        before = file.residue
-        if file.flat is not None:
-            file.flat = result.states[-1]
-        else:
-            file.residue = (before + sum(result.residues)) % MODULUS
         if self._progress is None:
+            state = result.states[-1] if result.states else None
+            blocks = stretch.stop - stretch.start
+            file.hash.take_hashed(blocks, state, sum(result.residues), result.roots)
             return
-        part = before
-        for at, block in enumerate(range(run.start, run.stop)):
-            state = None
-            if file.flat is not None:
-                state = result.states[at]
-            else:
-                part = (part + result.residues[at]) % MODULUS
-            root = result.roots[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]
-            self._progress(file.found, Checkpoint(block + 1, part, state), root)
+        for place in range(stretch.stop - stretch.start):
+            state = result.states[place] if result.states else None
+            part = result.residues[place] if result.residues else 0
+            root = result.roots[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
+            file.hash.take_hashed(1, state, part, root)
+            self._progress(file.found, file.hash.checkpoint(), root)
+        if stretch.start == stretch.stop and result.states:  # the last one may have no block
+            file.hash.take_hashed(0, result.states[-1], 0, b"")
 
 
-def _weight(result: RunResult) -> int:
+def _weight(result: StretchResult) -> int:
     return len(result.roots) + len(result.leaves)

@@ -17,16 +17,17 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from threading import Condition, Lock, Thread
+from threading import Condition, Lock
 from time import perf_counter
 from typing import Final, NamedTuple
 
 from ..._files import CHANGED, FileError
-from ..._native import MODULUS, TreeStream, residue, tree_leaves, tree_root
-from ..._parallel import most_under_way, thread_count
+from ..._native import residue, tree_leaves, tree_root
+from ..._parallel import Crew, most_under_way, thread_count
 from ..._subtree import BLOCK_BYTES
-from ..._witness import ALGORITHM, TREE_ALGORITHM, Witness, WitnessStream
+from ..._witness import ALGORITHM, TREE_ALGORITHM, Witness
 from .._sources.source import Found, Reader, Source
+from .file_hash import Checkpoint, Digests, FileHash, LeafSink, Progress, Resume
 
 # A batch should take some milliseconds: where files come over a network that is one file.
 _BATCH_FILES_MOST: Final = 256
@@ -44,42 +45,6 @@ _EVENTS_MOST: Final = 128
 _BLOCKS_AHEAD_MOST: Final = 64
 
 
-class Digests(NamedTuple):
-    """What was found of a file.
-
-    Attributes:
-        residue: in 0..95.
-        sha256: the flat digest; None where it was not wanted.
-        root: the tree root; None where it was not wanted.
-    """
-
-    residue: int
-    sha256: bytes | None
-    root: bytes | None
-
-
-class Checkpoint(NamedTuple):
-    """How far the reading of a file has come.
-
-    Attributes:
-        blocks: how many blocks of `BLOCK_BYTES`, from its begin, are done.
-        residue: of these bytes where no flat digest is wanted, else 0.
-        flat: the state of the flat digest, of which the residue is a part: bytes(WitnessStream).
-    """
-
-    blocks: int
-    residue: int
-    flat: bytes | None
-
-
-# Takes the next leaf hashes of one file, joined, in order.
-LeafSink = Callable[[bytes], object]
-# Takes a file, its checkpoint, and the root of the last block (b"" where no tree is wanted).
-Progress = Callable[[Found, Checkpoint, bytes], object]
-# The last checkpoint of a file and the roots of its blocks, joined, in any pieces.
-Resume = Callable[[Found], tuple[Checkpoint, Iterable[bytes]] | None]
-
-
 def hash_files(
     source: Source,
     founds: Iterable[Found],
@@ -94,7 +59,7 @@ def hash_files(
     """The digests of files, in the order in which they are known.
 
     All callbacks are called, and `founds` is iterated, by the thread that takes the results, while
-    it takes them. What they raise ends the run: no thread and no open file is left. The same holds
+    it takes them. What they raise ends the work: no thread and no open file is left. The same holds
     for Ctrl-C, and when the generator is closed.
 
     Args:
@@ -121,7 +86,7 @@ def hash_files(
     if threads is None:
         threads = getattr(source, "readers", None)
     callbacks = Callbacks(leaves if TREE_ALGORITHM in digests else None, advance, progress, resume)
-    return _Run(source, digests, thread_count(threads), callbacks).results(founds)
+    return _Hashing(source, digests, thread_count(threads), callbacks).results(founds)
 
 
 class Callbacks(NamedTuple):
@@ -141,7 +106,7 @@ _Result = tuple[Found, Digests | FileError]
 _Event = Callable[[Callbacks], Iterable[_Result]]
 
 
-class _Batch(NamedTuple):
+class _SmallFiles(NamedTuple):
     """Files of one block each, for one thread."""
 
     files: list[tuple[Found, LeafSink | None]]
@@ -159,16 +124,17 @@ class _Block(NamedTuple):
 
 
 class _File:
-    """A file of several blocks. What several threads change, they change under the run's lock; what
-    `draining` guards belongs to the thread that has set it."""
+    """A file of several blocks.
+
+    Threads change `begun`, `done`, `ready`, `draining` and `workers` under the lock of the hashing.
+    `hash` belongs to the thread that has set `draining`. `error` is only ever set, so a thread that
+    sees it late does work in vain, and no more.
+    """
 
     def __init__(self, found: Found, sink: LeafSink | None, digests: tuple[str, ...]) -> None:
         self.found = found
         self.sink = sink
-        self.flat = WitnessStream() if ALGORITHM in digests else None
-        self.tree = TreeStream() if TREE_ALGORITHM in digests else None
-        self.residue = 0
-        self.blocks = -(-found.size // BLOCK_BYTES)
+        self.hash = FileHash(found.size, digests)
         self.begun = self.done = 0  # how many blocks
         self.ready: dict[int, _Block] = {}
         self.draining = False
@@ -178,13 +144,8 @@ class _File:
         self.error: FileError | None = None
 
     def go_on(self, checkpoint: Checkpoint, roots: Iterable[bytes]) -> None:
+        self.hash.go_on(checkpoint, roots)
         self.begun = self.done = checkpoint.blocks
-        self.residue = checkpoint.residue
-        if self.flat is not None:
-            self.flat = WitnessStream.from_bytes(checkpoint.flat or b"")
-        for some in roots:
-            if self.tree is not None:
-                self.tree.append(some, 0)
 
     @property
     def has_next(self) -> bool:
@@ -192,34 +153,28 @@ class _File:
         return (
             self.reader is not None
             and self.error is None
-            and self.begun < self.blocks
+            and self.begun < self.hash.blocks
             and self.begun - self.done < _BLOCKS_AHEAD_MOST
         )
 
     @property
     def ahead(self) -> int:
         """How many buffers it holds, or will, that wait for their turn."""
-        return 0 if self.flat is None else max(0, self.begun - self.done - 1)
+        return max(0, self.begun - self.done - 1) if self.hash.has_flat else 0
 
     @property
     def is_over(self) -> bool:
-        return self.workers == 0 and (self.error is not None or self.done == self.blocks)
+        return self.workers == 0 and (self.error is not None or self.done == self.hash.blocks)
 
     def close(self) -> None:
         context, self.context = self.context, None
         if context is not None:
             context.__exit__(None, None, None)
 
-    def digests(self) -> Digests:
-        flat = None if self.flat is None else self.flat.witness()
-        return Digests(
-            self.residue if flat is None else flat.residue,
-            None if flat is None else flat.digest,
-            None if self.tree is None else self.tree.result()[0],
-        )
 
+class _Hashing:
+    """Hashes files with several threads; one call of `hash_files`."""
 
-class _Run:
     def __init__(
         self, source: Source, digests: tuple[str, ...], threads: int, callbacks: Callbacks
     ) -> None:
@@ -236,7 +191,7 @@ class _Run:
         self._work = Condition(lock)  # there may be more to do
         self._news = Condition(lock)  # for the caller: an event, or room in the feed
         # All below is used under the lock.
-        self._feed: deque[_Batch | _File] = deque()
+        self._feed: deque[_SmallFiles | _File] = deque()
         self._files: list[_File] = []  # that are open, in the order of their opening
         self._events: deque[_Event] = deque()
         self._error: BaseException | None = None
@@ -249,14 +204,11 @@ class _Run:
 
     def results(self, founds: Iterable[Found]) -> Generator[_Result, None, None]:
         items = self._items(founds)
-        workers = [
-            Thread(target=self._worker, name=f"hash_files-{index}", daemon=True)
-            for index in range(self._threads if self._threads > 1 else 0)
-        ]
+        crew = Crew(self._worker, self._stop)
         try:
             more = True
-            for worker in workers:
-                worker.start()
+            for _ in range(self._threads if self._threads > 1 else 0):
+                crew.add()
             while True:
                 while more and len(self._feed) < most_under_way(self._threads):
                     item = next(items, None)
@@ -266,7 +218,7 @@ class _Run:
                             self._feed.append(item)
                             self._under_way += 1
                             self._work.notify()
-                task = self._take_quick() if workers else self._take(wait=False)
+                task = self._take_quick() if self._threads > 1 else self._take(wait=False)
                 if task is not None:
                     task()
                 with self._lock:
@@ -281,15 +233,15 @@ class _Run:
                 for event in events:
                     yield from event(self._callbacks)
         finally:
-            with self._lock:
-                self._stopped = True
-                self._work.notify_all()
-            for worker in workers:
-                if worker.ident is not None:
-                    worker.join()
+            crew.end()
             for file in self._files:
                 with suppress(FileError):
                     file.close()
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            self._work.notify_all()
 
     def _take_quick(self) -> Callable[[], None] | None:
         """A batch for the caller's thread."""
@@ -300,15 +252,15 @@ class _Run:
             self._feed.remove(item)
             return self._batch_task(item)
 
-    def _quick_batch(self) -> _Batch | None:
+    def _quick_batch(self) -> _SmallFiles | None:
         if self._threads == 1 or not (self._free or self._unmade):
             return None
         for item in self._feed:
-            if isinstance(item, _Batch) and self._is_quick(item):
+            if isinstance(item, _SmallFiles) and self._is_quick(item):
                 return item
         return None
 
-    def _is_quick(self, batch: _Batch) -> bool:
+    def _is_quick(self, batch: _SmallFiles) -> bool:
         return _ONE_AT_A_TIME and self._quick and batch.size <= _QUICK_BYTES * len(batch.files)
 
     def _has_news(self, more: bool) -> bool:
@@ -321,7 +273,7 @@ class _Run:
             or (more and len(self._feed) < most_under_way(self._threads))
         )
 
-    def _items(self, founds: Iterable[Found]) -> Generator[_Batch | _File, None, None]:
+    def _items(self, founds: Iterable[Found]) -> Generator[_SmallFiles | _File, None, None]:
         callbacks = self._callbacks
         batch: list[tuple[Found, LeafSink | None]] = []
         size = 0
@@ -334,12 +286,12 @@ class _Run:
                 yield file
                 continue
             if batch and (len(batch) >= self._batch_files or size + found.size > BLOCK_BYTES):
-                yield _Batch(batch, size)
+                yield _SmallFiles(batch, size)
                 batch, size = [], 0
             batch.append((found, callbacks.sink(found)))
             size += found.size
         if batch:
-            yield _Batch(batch, size)
+            yield _SmallFiles(batch, size)
 
     # The threads that work
 
@@ -355,7 +307,7 @@ class _Run:
                 self._work.notify_all()
 
     def _take(self, wait: bool) -> Callable[[], None] | None:
-        """The next piece of work; None where the run has stopped, or there is none to wait for."""
+        """Return the next piece of work; None if the hashing stopped, or there is none now."""
         with self._lock:
             while not self._stopped:
                 task = self._next_task()
@@ -373,10 +325,12 @@ class _Run:
         ahead = sum(file.ahead for file in self._files)
         room = most_under_way(self._threads) - self._threads
         for file in self._files:
-            if file.has_next and (file.begun == file.done or ahead < room or file.flat is None):
+            if file.has_next and (
+                file.begun == file.done or ahead < room or not file.hash.has_flat
+            ):
                 return self._block_task(file)
         for item in self._feed:
-            if isinstance(item, _Batch):
+            if isinstance(item, _SmallFiles):
                 if self._threads > 1 and self._is_quick(item):
                     continue
                 task = self._batch_task(item)
@@ -400,7 +354,7 @@ class _Run:
         self._unmade -= 1
         return memoryview(bytearray(BLOCK_BYTES))
 
-    def _batch_task(self, batch: _Batch) -> Callable[[], None]:
+    def _batch_task(self, batch: _SmallFiles) -> Callable[[], None]:
         return partial(self._hash_batch, batch, self._buffer())
 
     def _block_task(self, file: _File) -> Callable[[], None]:
@@ -413,7 +367,7 @@ class _Run:
         self._events.append(event)
         self._news.notify()
 
-    def _hash_batch(self, batch: _Batch, buffer: memoryview) -> None:
+    def _hash_batch(self, batch: _SmallFiles, buffer: memoryview) -> None:
         results: list[tuple[Found, LeafSink | None, bytes, Digests | FileError]] = []
         source, flat, tree = self._source, self._flat, self._tree
         size = 0
@@ -514,14 +468,9 @@ class _Run:
                 if block is None:
                     file.draining = False
                     return
-            if file.flat is not None and block.buffer is not None:
-                file.flat.update(block.buffer[: block.size])
-            else:
-                file.residue = (file.residue + block.residue) % MODULUS
-            if file.tree is not None:
-                file.tree.append(block.root, 0)
-            state = None if file.flat is None else bytes(file.flat)
-            checkpoint = Checkpoint(file.done + 1, file.residue, state)
+            data = None if block.buffer is None else block.buffer[: block.size]
+            file.hash.take(data, block.residue, block.root)
+            checkpoint = file.hash.checkpoint()
             with self._lock:
                 file.done += 1
                 if block.buffer is not None:
@@ -545,7 +494,7 @@ class _Run:
                     file.reader.finish()
             finally:
                 file.close()
-            result = file.error or file.digests()
+            result = file.error or file.hash.digests()
         except FileError as error:
             result = error
         with self._lock:

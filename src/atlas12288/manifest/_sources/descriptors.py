@@ -31,7 +31,7 @@ _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 class Descriptor:
     """An open folder, closed when nobody holds it any more: a thread that opens something in it
-    holds it, so that its number cannot become that of another folder meanwhile."""
+    holds it, so that its number cannot be given to another folder meanwhile."""
 
     __slots__ = ("number",)
 

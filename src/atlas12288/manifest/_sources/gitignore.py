@@ -39,7 +39,7 @@ _FOLDERS: Final = _Star()  # `**/`: any number of folders, with the slash behind
 _SOME_FOLDERS: Final = _Star()  # `**\/`: the same, at least one
 _REST: Final = _Star()  # `**` at the end: what is left, in folders too
 
-# A byte, or a set of which it is one; what it is otherwise does not matter.
+# A byte, or a set that it belongs to; what else it is does not matter.
 _Atom = int | frozenset[int]
 _Token = _Atom | _Star
 

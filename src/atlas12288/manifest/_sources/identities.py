@@ -3,8 +3,8 @@
 
 Each has keys of its own, and the listing of one may have others than a look at a single file. So an
 identity is a text with a line for each key that is known, and two of them are compared by the keys
-that both have. What is not in the table is no identity: a file of which nothing is known has the
-empty one, which is never that of a file that was read before.
+that both have. What is not in the table is no identity: a file about which nothing is known has
+the empty one, which never equals the identity of a file that was read before.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class Links:
             raise FileError(error.strerror or str(error)) from error
 
     def target(self, real: bytes, name: bytes) -> bytes:
-        """Return what a link holds, for messages; its arguments are those of `follow`."""
+        """Return what a link holds, for messages; the arguments are as for `follow`."""
         return self._readlink(os.path.join(real, name)) or b""
 
     def _require_folder(self, real: bytes) -> None:

@@ -71,8 +71,8 @@ _PAGE_BEGINS: Final = (b"<!doctype html", b"<html")
 class RemoteFolder:
     """A folder of some storage, such as the objects of a bucket that begin with a prefix.
 
-    A URL that ends with a slash is that of a folder. One that does not may be that of a single
-    object: it is listed under its name. Symbolic links, where a storage has them, are never
+    A URL that ends with a slash names a folder. One that does not may name a single object, which
+    is listed under its name. Symbolic links, where a storage has them, are never
     followed. An object of no bytes whose key ends with a slash is how object stores keep an empty
     folder, and is no file.
 
@@ -316,7 +316,7 @@ class RemoteFolder:
             if selection.symlinks == "record" and target:
                 yield Found(path, 0, "", _bytes(target) if isinstance(target, str) else target)
             else:
-                problem(path, "is a symbolic link, and those of remote storage are not followed")
+                problem(path, "is a symbolic link, and links in remote storage are not followed")
         elif info["type"] != "file":
             problem(path, f"is of the kind {info['type']!r}, must be a file")
         elif size is None:

@@ -14,7 +14,7 @@ from ..._files import CHANGED, FileError
 from .source import Found
 from .storages import NO_PARTS, Storage, Stream
 
-# As `store.RACY_NS` for times in seconds, of which FAT's are the coarsest; and the longest tick of
+# As `store.RACY_NS` for times in seconds, where FAT has the coarsest; and the longest tick of
 # a system that gives fractions of a second.
 _TICK_NS: Final = 2 * 10**9
 _FINE_TICK_NS: Final = 20 * 10**6

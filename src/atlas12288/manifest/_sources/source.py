@@ -52,12 +52,12 @@ def same_but_ctime(before: str, now: str) -> bool:
 
 # Of a file that is read whole although nobody has judged it: a list of rules has some lines.
 SMALL_MOST_BYTES: Final = RULES_BYTES_MOST
-# Of a page of a web server, of which the links are the files of a folder.
+# Of a page of a web server whose links are the files of a folder.
 PAGE_MOST_BYTES: Final = 16 << 20
 
 
 def require_small(content: bytes) -> bytes:
-    """Return the content of a small file, of which at most one byte too many was read.
+    """Return the content of a small file; at most one byte too many was read of it.
 
     Raises:
         FileError: it has more than `SMALL_MOST_BYTES`.
@@ -79,7 +79,9 @@ class Reader(Protocol):
     """
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fills the buffer from `offset` on; fewer bytes than it has only at the end of the file.
+        """Fill the buffer from `offset` on, and return the number of bytes read.
+
+        They are fewer than the buffer holds only at the end of the file.
 
         Raises:
             FileError: not readable.
@@ -102,7 +104,7 @@ class Source(Protocol):
         """What people call it: the path of the folder, the URL."""
 
     def list(self, selection: Selection, problem: Problem) -> Iterator[Found]:
-        """Its files and symbolic links, each path once, in any order.
+        """Yield its files and symbolic links, each path once, in any order.
 
         Args:
             selection: what is listed.
@@ -113,16 +115,16 @@ class Source(Protocol):
         """
 
     def open(self, found: Found) -> AbstractContextManager[Reader]:
-        """A file that `list` gave.
+        """Open a file that `list` yielded.
 
         Raises:
             FileError: not readable, or no longer what was listed.
         """
 
     def read_small(self, path: bytes) -> bytes | None:
-        """The bytes of a small file that need not be listed; None where there is none.
+        """Return the bytes of a small file that need not be listed; None where there is none.
 
         Raises:
             FileError: it is there and not readable, is no regular file, or has more than
-                `SMALL_MOST_BYTES`, of which no more are read.
+                `SMALL_MOST_BYTES`; no more are read.
         """

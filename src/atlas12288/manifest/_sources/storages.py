@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How each kind of storage is listed and read: what fsspec does in general, and what is done here
-for those of which more is known.
+for storage that is known better.
 
 Bytes of one request are of one content; of two requests they need not be. So what is read in
 several of them needs something that shows each writing: an ETag beside every answer (http, S3), a
@@ -50,7 +50,7 @@ class Stream(Protocol):
 
 
 class Storage:
-    """A file system of fsspec, as one kind of storage. Names are those of the file system.
+    """A file system of fsspec, as one kind of storage. Names are as in the file system.
 
     Args:
         fs: the file system.
@@ -379,7 +379,7 @@ class _FileStream:
 class ArchiveStorage(WholeStorage):
     """The members of an archive, whose index was read when it was opened.
 
-    A member is what it was where the archive is: so its identity has that of the archive.
+    A member changes with its archive, so its identity contains the identity of the archive.
     """
 
     def __init__(self, fs: Any, scheme: str) -> None:
@@ -486,7 +486,7 @@ def _link_target(tar: Any, member: Any) -> Any:
 
 
 class ZipStorage(ArchiveStorage):
-    """zip files, of which Info-ZIP and others make links too."""
+    """zip files; Info-ZIP and others put links into them too."""
 
     def _infos(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for member in self.fs.zip.infolist():
