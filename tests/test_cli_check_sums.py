@@ -285,15 +285,15 @@ def test_small_files_are_checked_while_a_large_one_is_read(folder: Path) -> None
     # The first file is not done before the last one is.
     code = (
         "import sys, threading, atlas12288._cli\n"
-        "from atlas12288._cli import check_sums\n"
-        "find, done = check_sums._find, threading.Event()\n"
+        "from atlas12288 import _sums\n"
+        "find, done = _sums.witness_file, threading.Event()\n"
         "def ordered(path, advance):\n"
-        "    if path == b'1':\n"
+        "    if path == '1':\n"
         "        done.set()\n"
-        f"    if path == b'plain' and not done.wait({TIMEOUT_S}):\n"
+        f"    if path == 'plain' and not done.wait({TIMEOUT_S}):\n"
         "        sys.exit('it waits for itself')\n"
         "    return find(path, advance)\n"
-        "check_sums._find = ordered\n"
+        "_sums.witness_file = ordered\n"
         "sys.exit(atlas12288._cli.main(['check-sums', '--threads', '2', 'LIST']))\n"
     )
     done = subprocess.run(
@@ -434,12 +434,12 @@ def test_a_file_that_changes_while_it_is_read(folder: Path, tmp_path: Path, chan
 def test_a_list_that_changes_while_it_is_read_is_an_error(folder: Path, threads: str) -> None:
     code = (
         "import os, sys, atlas12288._cli\n"
-        "from atlas12288._cli import check_sums\n"
-        "find = check_sums._find\n"
+        "from atlas12288 import _sums\n"
+        "find = _sums.witness_file\n"
         "def cut(path, advance):\n"
         "    os.truncate('LIST', 1000)\n"
         "    return find(path, advance)\n"
-        "check_sums._find = cut\n"
+        "_sums.witness_file = cut\n"
         f"sys.exit(atlas12288._cli.main(['check-sums', '--threads', {threads!r}, 'LIST']))\n"
     )
     (folder / "LIST").write_text(GOOD * 10_000)

@@ -1145,7 +1145,7 @@ def test_files_are_counted_while_a_folder_is_listed() -> None:
     code = (
         "import sys, time\n"
         "from atlas12288._cli.console import Report\n"
-        "with Report(False, None) as report:\n"
+        "with Report('check', False, None) as report:\n"
         "    report.listed(100)\n"
         "    time.sleep(1.1)\n"
         "    report.listed(1200)\n"

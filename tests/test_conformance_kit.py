@@ -5,6 +5,7 @@ tests/wrong_implementations/faulty.c holds the mistakes, one a switch; the table
 support/wrong_implementations.py says which row must fail.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -693,3 +694,21 @@ def test_command_on_a_terminal_fits_it() -> None:
 
 def test_python_api_says_what_it_exports() -> None:
     assert all(hasattr(conformance, name) for name in conformance.__all__)
+
+
+def test_judge_gives_a_verdict_and_the_counts() -> None:
+    clauses = conformance.with_parts(["law-modulus"])
+    report = conformance.judge(conformance.own_library(), clauses)
+    assert report
+    assert (report.holds, str(report)) == (True, "conformant")
+    assert report.counts()["pass"] == len(clauses)
+    assert report.summary().startswith(f"{len(clauses)} clause")
+    broken = tuple((c, dataclasses.replace(o, status=Status.FAIL)) for c, o in report.rows)
+    assert conformance.ConformanceReport(broken).holds is False
+    assert conformance.ConformanceReport(()).holds is None
+
+
+def test_the_list_of_clauses_is_json_where_json_is_asked_for() -> None:
+    report = json.loads(run("conformance", "--list", "--json").stdout)
+    assert (report["type"], report["command"]) == ("atlas12288/report/v1", "conformance")
+    assert [row["id"] for row in report["clauses"]] == [each.id for each in conformance.CLAUSES]

@@ -1294,3 +1294,17 @@ def test_memory_for_a_strided_array_does_not_grow_with_it() -> None:
         "if sys.argv[1:]: ArrayWitness.generate(array)"
     )
     assert peak_kib(code, "run") - peak_kib(code) <= 16 * 1024
+
+
+def test_what_is_only_unreadable_has_no_verdict() -> None:
+    witness = TensorsWitness.generate({"a": numpy.zeros(3), "b": numpy.zeros(3)})
+    report = witness.verify({"a": numpy.array([None] * 3), "b": numpy.zeros(3)})
+    assert (report.holds, bool(report), report.count("unreadable")) == (None, False, 1)
+    with pytest.raises(atlas.UndecidedError, match=r"^tensor 'a' is unreadable: ") as error:
+        report.raise_unless_holds()
+    assert isinstance(error.value, atlas.FileError)
+    assert pickle.loads(pickle.dumps(error.value)).report == report
+    fields = json.loads(report.to_json())
+    assert (fields["type"], fields["holds"]) == ("atlas12288/report/v1", None)
+    (difference,) = fields["differences"]
+    assert (difference["name"], difference["kind"]) == ("a", "unreadable")

@@ -6,11 +6,17 @@ any bytes but NUL. Where it holds a backslash, a newline or a carriage return, t
 `\\\\`, `\\n` and `\\r`, and a backslash begins the line.
 """
 
+import os
 import re
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ._native import DIGEST_BYTES
+from ._files import STDIN, FileError, read_chunks, witness_file
+from ._native import DIGEST_BYTES, WINDOW_BYTES
+from ._parallel import in_order_ahead, thread_count
 
 # Twice what a system takes as a path, where each byte may be escaped, and more. Without a bound a
 # file of zeros would be one line that no memory holds.
@@ -134,3 +140,217 @@ def _escaped(path: bytes) -> tuple[bytes, bytes]:
     for byte, escape in _ESCAPES:
         name = name.replace(byte, escape)
     return b"\\" if name != path else b"", name
+
+
+# --- Checking files ---
+
+# With the 24 MiB of as many buffers, and what waits for its turn, less than 64 MiB.
+_THREADS_MOST: Final = 32
+_AHEAD_BYTES: Final = 16 << 20
+_ITEM_BYTES: Final = 512  # of an item without its name
+# Small, so that the files at the beginning of a list that comes through a pipe are soon begun.
+_LIST_CHUNK_BYTES: Final = 4 * WINDOW_BYTES
+
+MALFORMED: Final = "improperly formatted SHA256 checksum line"
+
+
+@dataclass(frozen=True)
+class CheckedLine:
+    """A line of a list, and what its file was found to be.
+
+    Attributes:
+        list_name: the list.
+        number: of the line, from 1.
+        listed: what the line says; None where it is malformed.
+        digest: SHA-256 of the file; None where there is none.
+        error: why there is no digest, or None.
+        is_missing: whether the file is not there.
+    """
+
+    list_name: str
+    number: int
+    listed: Sum | None
+    digest: bytes | None = None
+    error: str | None = None
+    is_missing: bool = False
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the file has the digest that is listed; None where that is not known."""
+        if self.listed is None or self.digest is None:
+            return None
+        return self.digest == self.listed.digest
+
+
+@dataclass(frozen=True)
+class CheckedList:
+    """The end of a list: how many lines and files there were of each kind.
+
+    Attributes:
+        list_name: the list.
+        error: why nothing can be said of it as a whole, or None.
+        malformed: lines that are improperly formatted.
+        matched, mismatched: files that have the digest that is listed, and others.
+        unreadable: files that could not be read.
+        ignored: files that are not there, where that is ignored.
+        is_read: whether the list was read to its end, and has a sum.
+    """
+
+    list_name: str
+    error: str | None
+    malformed: int
+    matched: int
+    mismatched: int
+    unreadable: int
+    ignored: int
+    is_read: bool
+
+
+class _StopError(Exception):
+    """Nobody waits for this file any more."""
+
+
+class _Item(NamedTuple):
+    """A line to check, or with `number` 0 the end of a list and the error that ended it."""
+
+    list_name: str
+    number: int
+    listed: Sum | None = None
+    error: str | None = None
+
+
+def sums_of(list_name: str) -> Iterator[tuple[int, Sum | None]]:
+    """Read the sums of a list, as `read_sums` gives them.
+
+    Args:
+        list_name: a path, or `-` for standard input; it may be a pipe.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    chunks = read_chunks(list_name, chunk_bytes=_LIST_CHUNK_BYTES, or_pipe=True)
+    for number, listed in read_sums(chunks):
+        # A list cannot hold its own sum; what is left of standard input would be taken for a file.
+        itself = listed is not None and list_name == STDIN == os.fsdecode(listed.path)
+        yield number, None if itself else listed
+
+
+def check(
+    lists: Sequence[str],
+    *,
+    threads: int | None = None,
+    ignore_missing: bool = False,
+    with_malformed: bool = True,
+    advance: Callable[[int], None] | None = None,
+) -> Generator[CheckedLine | CheckedList, None, None]:
+    """Check the files in lists of sums, several at once.
+
+    Args:
+        lists: paths, or `-` for standard input.
+        threads: how many files are read at once; None for one for each core that this process may
+            use.
+        ignore_missing: pass over files that are not there; of each list one must be.
+        with_malformed: give malformed lines too; they are counted in any case.
+        advance: called with the number of bytes after each chunk, by any thread.
+
+    Yields:
+        A `CheckedLine` for each line, in their order, and after the last of a list a `CheckedList`.
+    """
+    stopping = threading.Event()
+
+    def advance_unless_stopped(count: int) -> None:
+        if stopping.is_set():
+            raise _StopError
+        if advance is not None:
+            advance(count)
+
+    def find(item: _Item, listed: Sum) -> CheckedLine:
+        line = item.list_name, item.number, listed
+        try:
+            return CheckedLine(
+                *line, witness_file(os.fsdecode(listed.path), advance_unless_stopped).digest
+            )
+        except FileError as error:
+            missing = isinstance(error.__cause__, FileNotFoundError)
+            return CheckedLine(*line, None, str(error), missing)
+
+    def work(item: _Item | CheckedLine) -> _Item | CheckedLine:
+        if isinstance(item, CheckedLine) or item.listed is None:
+            return item
+        return find(item, item.listed)
+
+    def items() -> Iterator[_Item | CheckedLine]:
+        for list_name in lists:
+            error = None
+            try:
+                for number, listed in sums_of(list_name):
+                    item = _Item(list_name, number, listed)
+                    if listed is not None and listed.path == os.fsencode(STDIN):
+                        # Here, one after another: two threads would share its bytes by chance.
+                        yield find(item, listed)
+                    else:
+                        yield item
+            except FileError as list_error:
+                error = str(list_error)
+            yield _Item(list_name, 0, error=error)
+
+    results = in_order_ahead(
+        work,
+        items(),
+        min(thread_count(threads), _THREADS_MOST),
+        weight=_weight,
+        ahead=_AHEAD_BYTES,
+        stop=stopping.set,
+    )
+    tally = _Tally()
+    with closing(results):
+        for result in results:
+            if isinstance(result, CheckedLine):
+                if ignore_missing and result.is_missing:
+                    tally.ignored += 1
+                else:
+                    tally.add(result)
+                    yield result
+            elif result.number == 0:
+                yield tally.end(result)
+                tally = _Tally()
+            else:
+                tally.malformed += 1
+                if with_malformed:
+                    yield CheckedLine(result.list_name, result.number, None, None, MALFORMED)
+
+
+class _Tally:
+    """Counts what was found in one list."""
+
+    def __init__(self) -> None:
+        self.malformed = self.matched = self.mismatched = self.unreadable = self.ignored = 0
+
+    def add(self, line: CheckedLine) -> None:
+        self.unreadable += line.holds is None
+        self.matched += line.holds is True
+        self.mismatched += line.holds is False
+
+    def end(self, item: _Item) -> CheckedList:
+        error = item.error
+        checked = self.matched + self.mismatched + self.unreadable
+        is_read = error is None and checked + self.ignored > 0
+        if error is None and not is_read:
+            error = "no properly formatted SHA256 checksum lines found"
+        elif error is None and not checked:
+            # The files of another list do not make up for it.
+            error = "no file was verified"
+        return CheckedList(
+            item.list_name,
+            error,
+            malformed=self.malformed,
+            matched=self.matched,
+            mismatched=self.mismatched,
+            unreadable=self.unreadable,
+            ignored=self.ignored,
+            is_read=is_read,
+        )
+
+
+def _weight(item: _Item | CheckedLine) -> int:
+    return _ITEM_BYTES + (0 if item.listed is None else len(item.listed.path))

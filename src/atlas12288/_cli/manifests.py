@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from .._files import STDIN
+from .._words import counted as counted
 from ..manifest._beside import SUFFIX, is_url
 from .console import file_name
 
@@ -137,11 +138,6 @@ def amount(count: int) -> str:
         size /= 1000
         unit += 1
     return f"{count} B" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
-
-
-def counted(count: int, one: str) -> str:
-    """A number of things for people: 1 file, 2,000 links."""
-    return f"1 {one}" if count == 1 else f"{count:,} {one}s"
 
 
 def content(files: int, links: int, size: int) -> str:

@@ -7,9 +7,6 @@ from typing import Final
 
 LOAD: Final = "load"  # id of the outcome that says whether the library could be loaded
 
-MODULUS: Final = 96
-WINDOW_BYTES: Final = 12288
-
 
 class Status(StrEnum):
     """The verdict on a clause."""

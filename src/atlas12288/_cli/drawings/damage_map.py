@@ -13,6 +13,7 @@ import click
 
 from ..._native import WINDOW_BYTES
 from ..._subtree import window_count
+from ..._words import word
 from .figures import drawing, save
 
 MAX_CELLS: Final = 4096
@@ -109,7 +110,7 @@ class DamageMap:
             return "empty, as witnessed"
         if self.differ == 0:
             return f"none of {self.windows} windows differs"
-        runs = "1 range" if self.runs == 1 else f"{self.runs} ranges"
+        runs = f"{self.runs} {word(self.runs, 'range')}"
         return f"{self.differ} of {self.windows} windows differ, in {runs}"
 
     def sketch(self, colour: bool) -> Iterator[str]:
@@ -147,7 +148,7 @@ def _columns(cells: int, most: int) -> int:
 
 
 def _cell_size(windows: int) -> str:
-    return f"{windows} window{'s' if windows > 1 else ''} of {WINDOW_BYTES} bytes"
+    return f"{windows} {word(windows, 'window')} of {WINDOW_BYTES} bytes"
 
 
 def _groups(kinds: list[_Kind], columns: int) -> list[tuple[int, int]]:

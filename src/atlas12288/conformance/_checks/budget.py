@@ -3,7 +3,8 @@
 
 import random
 
-from .._outcome import MODULUS, require
+from .._numbers import MODULUS
+from .._outcome import require
 from .._subjects.library import E_BUDGET, Library
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Domains: life, commits, isolation."""
 
-from .._outcome import MODULUS, NotOfferedError, require
+from .._numbers import MODULUS
+from .._outcome import NotOfferedError, require
 from .._subjects.library import E_CONSERVATION, E_STATE, OK, Library, Region, conserved, noise
 
 

@@ -3,7 +3,8 @@
 
 from typing import Final
 
-from .._outcome import MODULUS, WINDOW_BYTES, require
+from .._numbers import MODULUS, WINDOW_BYTES
+from .._outcome import require
 from .._subjects.library import Library, Region, conserved, noise
 
 # One more and one less than each bound that a kernel or a table may have.

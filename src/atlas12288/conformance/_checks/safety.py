@@ -5,7 +5,8 @@ from collections.abc import Callable
 from ctypes import c_void_p
 from typing import Final
 
-from .._outcome import MODULUS, BrokenClauseError, NotCheckedError, require
+from .._numbers import MODULUS
+from .._outcome import BrokenClauseError, NotCheckedError, require
 from .._subjects import driver
 from .._subjects.library import E_MEMORY, OK, Library, conserved, noise
 from .law import LENGTHS

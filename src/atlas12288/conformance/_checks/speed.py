@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from .._outcome import WINDOW_BYTES, require
+from .._numbers import WINDOW_BYTES
+from .._outcome import require
 from .._subjects import driver
 from .._subjects.library import Library, Region, conserved, noise
 

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from .._outcome import MODULUS, WINDOW_BYTES, NotCheckedError, require
+from .._numbers import MODULUS, WINDOW_BYTES
+from .._outcome import NotCheckedError, require
 from .._subjects import driver
 from .._subjects.library import E_STATE, OK, Library, conserved, noise
 

@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from .._outcome import WINDOW_BYTES, require
+from .._numbers import WINDOW_BYTES
+from .._outcome import require
 from .._subjects.library import E_WITNESS, Library, noise
 from .law import LENGTHS
 

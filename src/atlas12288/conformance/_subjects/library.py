@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from .._outcome import MODULUS, BrokenClauseError, NotOfferedError
+from .._numbers import MODULUS
+from .._outcome import BrokenClauseError, NotOfferedError
 
 OK: Final = 0
 E_CONSERVATION: Final = 1
