@@ -118,8 +118,7 @@ def read(text: str | bytes, most: int | None = None) -> Any:
         most: the bytes, or characters, that it may have; None for any number.
 
     Raises:
-        WitnessError: not JSON, longer than `most`, an object that has a key twice, or an integer of
-            more than `DIGITS_MOST` digits.
+        WitnessError: not JSON, longer than `most`, or an object that has a key twice.
         TypeError: text is neither str nor bytes.
     """
     import json
@@ -143,12 +142,18 @@ def read(text: str | bytes, most: int | None = None) -> Any:
         raise WitnessError(f"text must be JSON: {error}") from error
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > DIGITS_MOST:
-        raise WitnessError(
-            f"text has an integer of {len(digits):,} digits, must have at most {DIGITS_MOST}"
-        )
-    return int(digits)
+class _LongInteger:
+    """An integer of too many digits, which is kept as they are: no field takes it."""
+
+    def __init__(self, digits: str) -> None:
+        self._digits = digits
+
+    def __repr__(self) -> str:
+        return self._digits
+
+
+def _integer(digits: str) -> int | _LongInteger:
+    return int(digits) if len(digits) <= DIGITS_MOST else _LongInteger(digits)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

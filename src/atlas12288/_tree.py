@@ -15,7 +15,7 @@ from contextlib import closing
 from . import _native
 from ._errors import StateError, WitnessError
 from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, int_in
-from ._parallel import in_order, most_under_way, thread_count
+from ._parallel import most_under_way, parallel_map, thread_count
 from ._proofs import ConsistencyProof, InclusionProof
 from ._subtree import (
     BLOCK_BYTES,
@@ -171,7 +171,7 @@ class TreeWitness(Record, Value):
         stream = _native.TreeStream()
         blocks: dict[int, Subtree] = {}
         # Closed at once, whatever happens: no thread is left.
-        with closing(in_order(blocks_of, counted(), threads)) as results:
+        with closing(parallel_map(blocks_of, counted(), threads)) as results:
             for made in results:
                 for block in made:
                     if each is not None:
@@ -350,7 +350,7 @@ class TreeWitness(Record, Value):
             return changed_block(tree.block(index), content, FANOUT * index, some)
 
         threads = thread_count(threads)
-        blocks = in_order(remade, of_block.items(), threads if len(changed) > FANOUT else 1)
+        blocks = parallel_map(remade, of_block.items(), threads if len(changed) > FANOUT else 1)
         made = dict(zip(of_block, blocks, strict=True))
         return self._of_tree(with_blocks(tree, block_count(count), made), len(content))
 
@@ -472,10 +472,10 @@ def witness_from_json(text: str | bytes, /) -> Witness | TreeWitness:
         WitnessError: not such a text; the message names the key, its value and the rule.
         TypeError: neither str nor bytes.
     """
-    algorithm, *fields = read_record(text, ALGORITHM, TREE_ALGORITHM)
+    algorithm, length, residue, digest, timestamp_ns = read_record(text, ALGORITHM, TREE_ALGORITHM)
     if algorithm == ALGORITHM:
-        return Witness._of_fields(*fields)
-    return TreeWitness._of_parts(*fields, None)
+        return Witness._of_fields(length, residue, digest, timestamp_ns)
+    return TreeWitness._of_parts(length, residue, digest, timestamp_ns, None)
 
 
 def _index(window: int, windows: int) -> int:

@@ -157,8 +157,8 @@ class Witness(_native.Witness, Record):
                 value and the rule.
             TypeError: neither str nor bytes.
         """
-        _, *fields = read_record(text, ALGORITHM)
-        return cls._of_fields(*fields)
+        _, length, residue, digest, timestamp_ns = read_record(text, ALGORITHM)
+        return cls._of_fields(length, residue, digest, timestamp_ns)
 
     @classmethod
     def _of_fields(cls, length: int, residue: int, digest: bytes, timestamp_ns: int) -> typing.Self:

@@ -13,7 +13,7 @@ import click
 
 from ..._files import STDIN, FileError, expected_bytes, is_pipe, read_chunks, witness_file
 from ..._native import WINDOW_BYTES
-from ..._parallel import in_order_ahead, thread_count
+from ..._parallel import parallel_map_ahead, thread_count
 from ..._sums import Sum, read_sums, verdict_line
 from ..console import Report, file_name, json_option, shown, shows_progress
 
@@ -299,7 +299,7 @@ def command(
             warn=warn,
             ignore_missing=ignore_missing,
         )
-        results = in_order_ahead(
+        results = parallel_map_ahead(
             check,
             _items(files, as_json or warn, find),
             min(thread_count(threads), _THREADS_MOST),

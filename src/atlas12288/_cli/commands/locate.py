@@ -6,7 +6,7 @@ import click
 from ..._files import STDIN, FileError, expected_bytes
 from ..._tree_files import Run, compare_file
 from ..console import Report, file_name, json_option
-from ..witness_files import InputError, leaves_option, open_only_leaves, threads_option
+from ..witness_files import leaves_option, open_only_leaves, threads_option
 
 
 @click.command(
@@ -59,11 +59,11 @@ def command(
                 begun = True
                 now = compare_file(file, leaves, found, threads=threads, advance=report.advance)
                 if holds and leaves.witness.differences(now):
-                    raise InputError(witness, "has the root of FILE with another length or residue")
-        except (FileError, InputError) as error:
-            subject = error.name if isinstance(error, InputError) else file
-            report.error(subject, str(error))
-            fields["error"] = f"{subject}: {error}" if subject != file else str(error)
+                    raise FileError("has the root of FILE with another length or residue", witness)
+        except FileError as error:
+            subject = error.name or file
+            report.error(subject, error.reason)
+            fields["error"] = f"{subject}: {error.reason}" if subject != file else error.reason
         else:
             fields["holds"] = holds
             report.verdict(holds)

@@ -28,8 +28,7 @@ from ..console import (
 from ..manifests import allow_cache_option, is_folder
 from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
 from ..witness_files import (
-    InputError,
-    check_leaves,
+    errors_about,
     find_sidecar,
     leaves_option,
     misplaced,
@@ -101,13 +100,13 @@ class _Verifier:
         self.maps: list[DamageMap] = []
 
     def verify(
-        self, name: str, expected: Witness | TreeWitness | str, leaves: Leaves | None
+        self, name: str, expected: Witness | TreeWitness | FileError, leaves: Leaves | None
     ) -> None:
         """Reports on a file.
 
         Args:
             name: the file.
-            expected: its witness, or the reason why there is none.
+            expected: its witness, or the error where there is none.
             leaves: those of a tree witness, not checked yet.
         """
         report = self._report
@@ -115,15 +114,16 @@ class _Verifier:
         damage_map: DamageMap | None = None
         changes: _Changes | None = None
         try:
-            if isinstance(expected, str):
-                raise FileError(expected)
+            if isinstance(expected, FileError):
+                raise expected
             fields["witness"] = expected.to_fields()
             try:
                 if leaves is not None:
-                    check_leaves(str(self._sidecar), leaves)
-            except InputError as error:  # the root still gives a verdict
-                report.error(error.name, str(error))
-                fields["error"] = f"{error.name}: {error}"
+                    with errors_about(str(self._sidecar)):
+                        leaves.check()
+            except FileError as error:  # the root still gives a verdict
+                report.error(str(error.name), error.reason)
+                fields["error"] = f"{error.name}: {error.reason}"
                 leaves = None
             if leaves is not None:
                 damage_map = None if self._plot is None else _new_map(name)
@@ -357,8 +357,8 @@ def _verify_files(
         if sidecar is not None:
             try:
                 leaves = stack.enter_context(open_sidecar(sidecar, expected, follow=is_named))
-            except InputError as error:
-                report.error(error.name, str(error))
+            except FileError as error:
+                report.error(str(error.name), error.reason)
         verifier = _Verifier(report, sidecar, threads, plot, quiet)
         for name, witness, its_leaves in zip(files, expected, leaves, strict=True):
             verifier.verify(name, witness, its_leaves)

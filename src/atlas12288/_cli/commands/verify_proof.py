@@ -11,7 +11,7 @@ from ..._native import DIGEST_BYTES, WINDOW_BYTES
 from ..._proofs import PROOF_MOST_BYTES, InclusionProof
 from ..._tree import TreeWitness
 from ..console import Report, file_name, json_option, shown
-from ..witness_files import InputError, read_text, read_tree_witness
+from ..witness_files import errors_about, read_text, read_tree_witness
 
 
 def _parse_root(ctx: click.Context, param: click.Parameter, value: str | None) -> bytes | None:
@@ -85,9 +85,9 @@ def command(
             stated = _read_proof(proof)
             trusted = None if witness is None else read_tree_witness(witness)
             content = _read_window(window, whole, stated.index)
-        except InputError as error:
-            report.error(error.name, str(error))
-            fields["error"] = f"{error.name}: {error}"
+        except FileError as error:
+            report.error(str(error.name), error.reason)
+            fields["error"] = f"{error.name}: {error.reason}"
         else:
             reason = _why_not(stated, content, root, trusted)
             origin = "option" if root else "witness" if trusted else "proof"
@@ -119,18 +119,18 @@ def command(
 
 
 def _read_proof(name: str) -> InclusionProof:
-    try:
-        return InclusionProof.from_json(
-            read_text(read_chunks(name, or_pipe=True), PROOF_MOST_BYTES, "a proof")
-        )
-    except (FileError, WitnessError) as error:
-        raise InputError(name, str(error)) from error
+    with errors_about(name):
+        text = read_text(read_chunks(name, or_pipe=True), PROOF_MOST_BYTES, "a proof")
+        try:
+            return InclusionProof.from_json(text)
+        except WitnessError as error:
+            raise FileError(str(error)) from error
 
 
 def _read_window(window: str | None, whole: str | None, index: int) -> bytes:
     """The bytes of the window, from a file that is one or from a whole file."""
     name = str(window or whole)
-    try:
+    with errors_about(name):
         if whole is not None:
             with RegularFile(whole) as file:
                 return file.read(index * WINDOW_BYTES, WINDOW_BYTES)
@@ -143,8 +143,6 @@ def _read_window(window: str | None, whole: str | None, index: int) -> bytes:
                     "--from takes a window out of a whole file"
                 )
         return bytes(data)
-    except FileError as error:
-        raise InputError(name, str(error)) from error
 
 
 def _why_not(
