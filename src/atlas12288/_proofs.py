@@ -6,7 +6,7 @@
     {"type": "atlas12288/consistency-proof/v1", "algorithm": "sha256-merkle-12288", "old_size": 5,
      "new_size": 9, "path": [...], "old_root": "<64 hex>", "new_root": "<64 hex>"}
 
-on one line each; as strict as that of a witness.
+on one line each; as strict as the JSON form of a witness.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ class InclusionProof(Value):
         return cls._of(index=index, size=size, path=tuple(reversed(path)), root=tree.root)
 
     def verify(self, window: Buffer, root: Buffer) -> bool:
-        """Are these the bytes of the window, in the tree with this root?
+        """Return whether these are the bytes of the window, in the tree with this root.
 
         A root does not tell the size of its tree, so that a proof with another size, and another
         index with it, may hold as well. Where they matter, use `TreeWitness.verify_window`.
 
         Args:
-            window: its bytes: 12,288, or, of the last window, at least one.
-            root: 32 bytes, from where you trust it; that of the proof is only compared with it.
+            window: its bytes: 12,288, or at least one for the last window.
+            root: 32 bytes, from a source that you trust; the root in the proof is only compared.
 
         Raises:
             ValueError: `root` has not 32 bytes.

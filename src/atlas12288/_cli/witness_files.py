@@ -45,7 +45,7 @@ leaves_option = click.option(
 
 
 def witness_line(witness: Witness | TreeWitness | None) -> str:
-    """The line of a witness file, without its end; None stands for a file that was not read."""
+    """Return the line of a witness file, without its end; None is for a file not read."""
     return _NO_WITNESS if witness is None else witness.to_json()
 
 
@@ -79,7 +79,7 @@ def read_text(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> str
 def open_witnesses(
     name: str, opened: Callable[[os.stat_result], object] | None = None
 ) -> tuple[bool, Iterator[bytes | memoryview]]:
-    """Whether a file is a manifest, by how it begins, and all its bytes.
+    """Return whether a file begins like a manifest, and all its bytes.
 
     Args:
         name: of the file.
@@ -187,7 +187,7 @@ def output_file(name: str | None, as_json: bool) -> str | None:
 def output_at(
     option: str, name: str, kind: OutputKind, inputs: Sequence[str], stack: ExitStack
 ) -> Target:
-    """Where an output goes, before any work is done.
+    """Return where an output goes, before any work is done.
 
     Args:
         option: by which its name was given.
@@ -232,7 +232,7 @@ def read_tree_witness(name: str) -> TreeWitness:
 
 
 def find_sidecar(witnesses: str) -> str | None:
-    """The sidecar beside a witness file, None where there is none.
+    """Return the sidecar beside a witness file, None where there is none.
 
     Nobody typed its name: a link there is not followed by those who open it.
     """
@@ -248,7 +248,7 @@ def open_sidecar(
 
     Args:
         name: of the sidecar.
-        witnesses: those of the witness file.
+        witnesses: what `read_witnesses` gave.
         follow: may the sidecar be a symbolic link? Only where a user named it.
 
     Raises:

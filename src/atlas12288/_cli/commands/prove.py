@@ -91,8 +91,8 @@ def command(
         raise click.UsageError("FILE cannot be standard input (-): its size must be known first")
     output = output_file(output, as_json)
     index = window if window is not None else (offset or 0) // WINDOW_BYTES
-    beside = None if witness is None else find_sidecar(witness)
-    inputs = [name for name in (file, witness, sidecar or beside) if name is not None]
+    found_sidecar = None if witness is None else find_sidecar(witness)
+    inputs = [name for name in (file, witness, sidecar or found_sidecar) if name is not None]
 
     def prove(report: Report) -> InclusionProof:
         if file is not None:

@@ -66,10 +66,10 @@ class _Changes:
         if self._map is not None:
             self._map.update(run.first, run.stop)
 
-    def show(self, of: int) -> None:
-        """The lines for people; `of` is how many windows there are."""
+    def show(self, windows: int) -> None:
+        """Print the lines for people; `windows` is how many there are."""
         more = "; locate prints them all"
-        for line in range_lines(self._first_runs, self._runs, self.windows, of, more):
+        for line in range_lines(self._first_runs, self._runs, self.windows, windows, more):
             self._report.line(line)
 
 
@@ -79,7 +79,7 @@ class _Verifier:
     Args:
         report: where the verdicts go.
         sidecar: name of the sidecar of the witnesses, None where there is none.
-        threads: those of the tree, None for one a core.
+        threads: how many hash a tree, None for one a core.
         plot: the value of --plot.
         quiet: say nothing of a file that matches.
     """
@@ -102,12 +102,12 @@ class _Verifier:
     def verify(
         self, name: str, expected: Witness | TreeWitness | FileError, leaves: Leaves | None
     ) -> None:
-        """Reports on a file.
+        """Report on a file.
 
         Args:
             name: the file.
             expected: its witness, or the error where there is none.
-            leaves: those of a tree witness, not checked yet.
+            leaves: of a tree witness, not checked yet.
         """
         report = self._report
         fields = dict(_NO_VERDICT)
@@ -284,7 +284,7 @@ def command(
         allow_cache=allow_cache,
         as_json=as_json,
     )
-    # Should be one, whatever is in it: what is wrong with it is then said of it.
+    # It should be one by its name: the error then says what is wrong with it.
     should_be = witnesses.endswith(SUFFIX) and len(files) < 2
     should_be = should_be or (len(files) == 1 and (is_url(files[0]) or is_folder(files[0])))
     head = b""
@@ -335,7 +335,7 @@ def _verify_files(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Verifies files by a witness file, of which `chunks` are the bytes."""
+    """Verify files by a witness file, whose bytes are `chunks`."""
     if not files:
         raise click.UsageError("FILE is needed: WITNESS is a witness file, not a manifest")
     try:

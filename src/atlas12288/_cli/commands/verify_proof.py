@@ -128,7 +128,7 @@ def _read_proof(name: str) -> InclusionProof:
 
 
 def _read_window(window: str | None, whole: str | None, index: int) -> bytes:
-    """The bytes of the window, from a file that is one or from a whole file."""
+    """Return the bytes of the window, from a file that is one or from a whole file."""
     name = str(window or whole)
     with errors_about(name):
         if whole is not None:
@@ -148,7 +148,7 @@ def _read_window(window: str | None, whole: str | None, index: int) -> bytes:
 def _why_not(
     proof: InclusionProof, window: bytes, root: bytes | None, witness: TreeWitness | None
 ) -> str | None:
-    """Why the proof does not hold, None where it does."""
+    """Return why the proof does not hold, None where it does."""
     if root is None:
         root = proof.root if witness is None else witness.root
     if proof.root != root:
