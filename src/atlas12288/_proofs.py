@@ -178,7 +178,7 @@ class ConsistencyProof(Value):
         )
 
     def verify(self, old_root: Buffer, new_root: Buffer, *, old_size: int, new_size: int) -> bool:
-        """Does the tree of the new root begin with the windows of the old one?
+        """Return whether the tree of the new root begins with the windows of the old one.
 
         A root does not tell the size of its tree, so that a proof may hold for other sizes too, and
         say that another part of the data is the old one. So the sizes are needed beside the roots;
@@ -187,8 +187,7 @@ class ConsistencyProof(Value):
         Args:
             old_root, new_root: 32 bytes each.
             old_size, new_size: how many windows the two trees have.
-                All four are from where you trust them; those of the proof are only compared with
-                them.
+                All four come from a source that you trust; the proof's own are only compared.
 
         Raises:
             ValueError: a root has not 32 bytes, or a size is negative.

@@ -63,7 +63,7 @@ def command(
     witness: str | None,
     as_json: bool,
 ) -> int:
-    """Say whether PROOF proves the bytes of a window: those of the file WINDOW, or with --from.
+    """Say whether PROOF proves the bytes of a window, in the file WINDOW or with --from in FILE.
 
     A proof is worth what its root is worth: say with --root or --witness which one you trust.
     Without them the proof can be seen not to hold, and never to hold: the root that stands in it
