@@ -2,6 +2,7 @@
 """Reading in chunks."""
 
 import os
+import pickle
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from atlas12288 import WINDOW_BYTES
+from atlas12288._cli.witness_files import read_tree_witness
 from atlas12288._files import CHUNK_BYTES, FileError, expected_bytes, read_chunks
 
 DATA = bytes(i % 251 for i in range(2 * CHUNK_BYTES + 12345))
@@ -139,3 +141,36 @@ def test_expected_bytes(path: Path, tmp_path: Path) -> None:
     names = [str(path), str(tmp_path), str(tmp_path / "missing"), str(path), "a\0b"]
     assert expected_bytes(names) == 2 * len(DATA)
     assert expected_bytes([*names, "-"]) is None
+
+
+# --- An error knows its file ---
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        ("null\n", "has no witness: it could not be read when the witnesses were made"),
+        ("{}\n", "key 'type' is missing, must be there"),
+        ("", "has 0 witnesses for 1 files, must have one for each"),
+    ],
+)
+def test_an_error_of_a_witness_file_knows_the_file(
+    tmp_path: Path, content: str | None, reason: str
+) -> None:
+    name = str(tmp_path / "w.json")
+    if content is not None:
+        Path(name).write_text(content)
+    with pytest.raises(FileError) as caught:
+        read_tree_witness(name)
+    assert (caught.value.name, caught.value.reason) == (name, reason)
+    assert str(caught.value) == f"{name}: {reason}"
+
+
+def test_an_error_without_a_name_is_its_reason(tmp_path: Path) -> None:
+    with pytest.raises(FileError) as caught:
+        list(read_chunks(str(tmp_path)))
+    assert caught.value.name is None
+    assert str(caught.value) == caught.value.reason
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (copy.name, copy.reason) == (None, caught.value.reason)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from atlas12288._parallel import in_order, in_order_ahead
+from atlas12288._parallel import parallel_map, parallel_map_ahead
 
 TIMEOUT_S = 60
 
@@ -30,7 +30,7 @@ def leaves_no_thread() -> Iterator[None]:
 @pytest.mark.parametrize("count", [0, 1, 2, 1000])
 @pytest.mark.parametrize("ahead", [0, 1, 100])
 def test_results_come_in_order_each_once(threads: int, count: int, ahead: int) -> None:
-    results = in_order_ahead(
+    results = parallel_map_ahead(
         lambda item: item * item, range(count), threads, weight=one, ahead=ahead, stop=nothing
     )
     assert list(results) == [item * item for item in range(count)]
@@ -45,7 +45,7 @@ def test_one_long_item_holds_no_other_up() -> None:
             others_done.set()
         return item > 0 or others_done.wait(TIMEOUT_S)
 
-    results = in_order_ahead(
+    results = parallel_map_ahead(
         work, range(last + 1), 2, weight=one, ahead=last + 1, stop=others_done.set
     )
     assert all(results)
@@ -66,7 +66,7 @@ def test_what_waits_is_bounded() -> None:
             all_taken.set()
         return item > 0 or all_taken.wait(TIMEOUT_S)
 
-    for result in in_order_ahead(work, items(), 2, weight=one, ahead=ahead, stop=all_taken.set):
+    for result in parallel_map_ahead(work, items(), 2, weight=one, ahead=ahead, stop=all_taken.set):
         assert result
         given.append(1)
     assert len(given) == 100
@@ -74,7 +74,7 @@ def test_what_waits_is_bounded() -> None:
 
 def test_one_thread_means_none_is_started() -> None:
     here = threading.get_ident()
-    results = in_order_ahead(
+    results = parallel_map_ahead(
         lambda _: threading.get_ident(), range(3), 1, weight=one, ahead=1, stop=nothing
     )
     assert set(results) == {here}
@@ -87,7 +87,7 @@ def test_the_calling_thread_takes_the_items_and_works_on_none() -> None:
         for _ in range(10):
             yield threading.get_ident()
 
-    for taker, worker in in_order_ahead(
+    for taker, worker in parallel_map_ahead(
         lambda taker: (taker, threading.get_ident()), items(), 2, weight=one, ahead=5, stop=nothing
     ):
         assert taker == here != worker
@@ -123,7 +123,7 @@ def test_an_error_ends_long_work_and_leaves_no_thread(where: str) -> None:
             raise OddError
         return item
 
-    results = in_order_ahead(work, items(), 2, weight=one, ahead=50, stop=stop)
+    results = parallel_map_ahead(work, items(), 2, weight=one, ahead=50, stop=stop)
     if where == "caller":
         assert next(results) == 0
         with pytest.raises(OddError):
@@ -156,7 +156,7 @@ def test_a_thread_that_ctrl_c_caught_while_it_started_works_on_nothing_afterward
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            list(in_order(work, range(100), 2))
+            list(parallel_map(work, range(100), 2))
     over.set()
     (thread,) = threads
     if not begins:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/witness-format.md: its tables are what the code does."""
 
+import json
 import re
 from pathlib import Path
 
@@ -56,3 +57,12 @@ def test_the_state_of_a_stream_has_the_fields_of_the_table() -> None:
     assert form[:16] == b"ATLS\x01\x01\x25\x00" + (65).to_bytes(8, "little")
     offset, size = fields[-1]
     assert form[offset:] == b"\x05" + bytes(size - 1)
+
+
+def test_the_fields_are_those_of_the_json_text_in_its_order() -> None:
+    tree = atlas.TreeWitness.generate(bytes(30_000))
+    made = (atlas.Witness.generate(b"x"), tree, tree.prove(1), tree.prove_consistency(2))
+    for each in made:
+        read = json.loads(each.to_json())
+        assert list(each.to_fields().items()) == list(read.items())
+        assert type(each).from_json(json.dumps(each.to_fields())) == each

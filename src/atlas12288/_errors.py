@@ -1,5 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors of the library as exceptions, one class for each error code of the contract."""
+"""The exceptions of the library.
+
+    Exception
+      + AtlasError            has a code of the contract
+      |   + ConservationError   (ValueError)
+      |   + WitnessError        (ValueError)
+      |   + BudgetError         (ValueError)
+      |   + DomainMemoryError   (MemoryError, ValueError)
+      |   + StateError          (RuntimeError)
+      + FileError             a file could not be read or written: the contract does not cover files
+
+In brackets is the built-in exception that each also is. An argument of the wrong type is a
+TypeError; another value that a function does not take is a ValueError.
+"""
 
 import enum
 
@@ -18,31 +31,36 @@ class ErrorCode(enum.IntEnum):
 
     @property
     def text(self) -> str:
-        """What the code means, for example "conservation law violated"."""
+        """The meaning of the code, for example "conservation law violated"."""
         return _native.error_string(self)
 
 
 class AtlasError(Exception):
-    """What all errors are that the contract has a code for, which is in `code`. `FileError`, that a
-    file could not be read or written, is none of them: the contract knows no files."""
+    """Base class of every error that has a code in the contract.
+
+    `FileError` is not one: the contract does not cover files.
+
+    Attributes:
+        code: the code.
+    """
 
     code: ErrorCode
 
 
 class ConservationError(AtlasError, ValueError):
-    """Bytes that must be conserved are not: their residue is not 0."""
+    """Bytes must be conserved, and their residue is not 0."""
 
     code = ErrorCode.CONSERVATION
 
 
 class WitnessError(AtlasError, ValueError):
-    """What should be a witness is not one."""
+    """Not a valid witness, manifest or proof."""
 
     code = ErrorCode.WITNESS
 
 
 class BudgetError(AtlasError, ValueError):
-    """An amount is larger than what is left of the budget, or not in 0..95."""
+    """An amount is not in 0..95, or larger than the rest of the budget."""
 
     code = ErrorCode.BUDGET
 
@@ -50,13 +68,13 @@ class BudgetError(AtlasError, ValueError):
 # MemoryError, which alone has a __new__ of its own, is the first base: otherwise
 # DomainMemoryError.__new__, which some picklers call, is not the one that Python allows.
 class DomainMemoryError(MemoryError, AtlasError, ValueError):
-    """A region that cannot be: empty, larger than the domain, overlapping; or no memory is left."""
+    """A region is empty, larger than the domain, or overlaps another; or no memory is left."""
 
     code = ErrorCode.MEMORY
 
 
 class StateError(AtlasError, RuntimeError):
-    """The call does not fit the state: attached already, COMMITTED, closed, in use."""
+    """A call does not fit the state: attached already, COMMITTED, closed, in use."""
 
     code = ErrorCode.STATE
 

@@ -63,7 +63,7 @@ def shown(name: str) -> str:
 
 
 def _stands_alone(character: str) -> bool:
-    """Is it a character that NFC neither replaces nor joins with the one before?"""
+    """Return whether NFC neither replaces the character nor joins it with the one before."""
     # Marks, and the Hangul vowels and finals, are all that NFC joins with what is before them.
     joins = category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
     return not joins and is_normalized("NFC", character)
@@ -90,7 +90,7 @@ class FileError(Exception):
 
 @contextmanager
 def file_errors() -> Iterator[None]:
-    """Turns what the system says of a file into FileError."""
+    """Turn errors of the system about a file into FileError."""
     try:
         yield
     except OSError as error:
@@ -108,10 +108,17 @@ def require_regular(mode: int) -> None:
             raise FileError(f"{text}; only regular files and standard input ({STDIN}) are read")
 
 
-def is_pipe(status: os.stat_result) -> bool:
-    """Is it a pipe that some process made, such as `<(command)` and `/dev/stdin` of a shell?
+def require_unchanged(file: io.FileIO, before: os.stat_result) -> None:
+    """Refuse, with FileError, an open file that has changed since the system said `before`."""
+    after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise FileError(CHANGED)
 
-    A FIFO with a name in a folder is none: anybody may have put it there, and to open it may hang.
+
+def is_pipe(status: os.stat_result) -> bool:
+    """Return whether it is a pipe of a process, such as `<(command)` and `/dev/stdin` in a shell.
+
+    A FIFO with a name in a folder is not: anybody may have put it there, and opening it may hang.
     """
     if not stat.S_ISFIFO(status.st_mode):
         return False
@@ -131,8 +138,8 @@ def open_regular(
     Args:
         name: its path.
         folder: the descriptor of the folder that the path is relative to; None for the current one.
-        follow: may the path be that of a symbolic link?
-        or_pipe: a pipe is taken too.
+        follow: follow a symbolic link?
+        or_pipe: take a pipe too.
 
     Raises:
         OSError: it cannot be opened.
@@ -170,7 +177,7 @@ def _open_stdin() -> io.FileIO:
 
 
 def _fill(file: io.FileIO, buffer: memoryview) -> int:
-    """Reads until the buffer is full or the file ends: a pipe gives a few KiB at a time."""
+    """Read until the buffer is full or the file ends: a pipe gives a few KiB at a time."""
     filled = 0
     while filled < len(buffer):
         # None: a pipe that another process made non-blocking, and that has nothing to read now.
@@ -199,8 +206,8 @@ def read_chunks(
         advance: called with the number of bytes after each chunk.
         chunk_bytes: of each chunk but the last one, which is shorter.
         buffers: a chunk is valid until this many later ones are taken.
-        or_pipe: a path may be that of a pipe: for what is read once for what it says, such as a
-            list. A file that is witnessed is one that can be read again.
+        or_pipe: take the path of a pipe too: for lists and the like, which are read once. A file
+            that is witnessed must be one that can be read again.
         opened: called with what the system says of the open file, before the first chunk.
 
     Yields:
@@ -236,11 +243,8 @@ def read_chunks(
                 break  # the end; another buffer to see it again would cost more than its reading
         if size is not None and total < size:
             raise FileError(f"{CHANGED}: it had {size} bytes, and ended after {total}")
-        after = os.fstat(file.fileno())
-        if stat.S_ISREG(before.st_mode) and (
-            (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
-        ):
-            raise FileError(CHANGED)
+        if stat.S_ISREG(before.st_mode):
+            require_unchanged(file, before)
 
 
 def source_chunks(
@@ -307,7 +311,7 @@ def _file_chunks(
 
 
 class RegularFile:
-    """A regular file of which any part can be read; a context manager that closes it.
+    """A regular file, read at any offset; a context manager that closes it.
 
     Args:
         name: its path.
@@ -330,14 +334,14 @@ class RegularFile:
             self.size = self.status.st_size
 
     def chunks(self) -> Iterator[bytes]:
-        """All its bytes, from the start to its end, some at a time."""
-        at = 0
-        while part := self.read(at, CHUNK_BYTES):
+        """Yield all its bytes, from the start to the end, some at a time."""
+        offset = 0
+        while part := self.read(offset, CHUNK_BYTES):
             yield part
-            at += len(part)
+            offset += len(part)
 
     def read(self, start: int, count: int) -> bytes:
-        """The bytes from `start` on, `count` of them or those up to the end of the file."""
+        """Return `count` bytes from `start` on, or fewer where the file ends."""
         data = bytearray()
         with file_errors():
             while part := os.pread(self._file.fileno(), count - len(data), start + len(data)):
@@ -357,7 +361,7 @@ class RegularFile:
 
 
 def expected_bytes(names: list[str]) -> int | None:
-    """The bytes that reading all `names` will give, None where that cannot be known beforehand."""
+    """Return how many bytes reading all `names` gives, None where nobody knows beforehand."""
     total = 0
     for name in names:
         if name == STDIN:
@@ -370,7 +374,7 @@ def expected_bytes(names: list[str]) -> int | None:
 
 
 def require_writable(name: str, inputs: list[str]) -> None:
-    """Refuses an output file that could not be written, before any work is done.
+    """Refuse an output file that could not be written, before any work is done.
 
     Args:
         name: the file to be written.

@@ -22,7 +22,7 @@ _DIGEST_DIGITS = 2 * _native.DIGEST_BYTES
 
 
 def write(fields: dict[str, Any]) -> str:
-    """The object as JSON, on one line without its end."""
+    """Return the object as JSON, on one line without its end."""
     import json  # here, so that `import atlas12288` stays light
 
     return json.dumps(fields)
@@ -50,7 +50,7 @@ class Fields:
 
     @classmethod
     def of(cls, value: object, name: str, keys: tuple[str, ...], *optional: str) -> Fields:
-        """The fields of an object inside another one.
+        """Return the fields of an object inside another one.
 
         Args:
             value: what `read` or `value` gave.
@@ -66,16 +66,16 @@ class Fields:
         return key in self._fields
 
     def value(self, key: str) -> Any:
-        """The field, whatever it is."""
+        """Return the field, unchecked."""
         return self._fields[key]
 
     def check(self, key: str, holds: bool, rule: str) -> None:
-        """Refuses the field where the rule does not hold."""
+        """Refuse the field where the rule does not hold."""
         if not holds:
             raise WitnessError(f"{key} is {_shown(self._fields[key])}, must be {rule}")
 
     def choice(self, key: str, *choices: str) -> str:
-        """The field, one of the choices."""
+        """Return the field, one of the choices."""
         value = self._fields[key]
         rule = " or ".join(map(repr, choices))
         self.check(key, isinstance(value, str) and value in choices, rule)
@@ -89,7 +89,7 @@ class Fields:
         return int(value)
 
     def text(self, key: str) -> str:
-        """The field where it is a text, "" otherwise."""
+        """Return the field where it is a text, "" otherwise."""
         value = self._fields[key]
         return value if isinstance(value, str) else ""
 
@@ -99,7 +99,7 @@ class Fields:
         return bytes.fromhex(value)
 
     def digests(self, key: str) -> tuple[bytes, ...]:
-        """The field, a list of digests."""
+        """Return the field, a list of digests."""
         values = self._fields[key]
         holds = isinstance(values, list) and all(map(_is_digest, values))
         self.check(key, holds, f"a list of texts of {_DIGEST_DIGITS} lowercase hex digits")
@@ -118,8 +118,7 @@ def read(text: str | bytes, most: int | None = None) -> Any:
         most: the bytes, or characters, that it may have; None for any number.
 
     Raises:
-        WitnessError: not JSON, longer than `most`, an object that has a key twice, or an integer of
-            more than `DIGITS_MOST` digits.
+        WitnessError: not JSON, longer than `most`, or an object that has a key twice.
         TypeError: text is neither str nor bytes.
     """
     import json
@@ -143,12 +142,18 @@ def read(text: str | bytes, most: int | None = None) -> Any:
         raise WitnessError(f"text must be JSON: {error}") from error
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > DIGITS_MOST:
-        raise WitnessError(
-            f"text has an integer of {len(digits):,} digits, must have at most {DIGITS_MOST}"
-        )
-    return int(digits)
+class _LongInteger:
+    """An integer of too many digits, which is kept as they are: no field takes it."""
+
+    def __init__(self, digits: str) -> None:
+        self._digits = digits
+
+    def __repr__(self) -> str:
+        return self._digits
+
+
+def _integer(digits: str) -> int | _LongInteger:
+    return int(digits) if len(digits) <= DIGITS_MOST else _LongInteger(digits)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -165,7 +170,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _checked(
     value: object, name: str, keys: tuple[str, ...], optional: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The value, an object that has the keys."""
+    """Return the value, an object with the keys."""
     if not isinstance(value, dict):
         raise WitnessError(f"{name} is {_shown(value)}, must be a JSON object")
     for key in value:
@@ -179,7 +184,7 @@ def _checked(
 
 
 def _shown(value: object) -> str:
-    """A value for a message, cut where it is long."""
+    """Return a value for a message, cut where it is long."""
     try:
         text = repr(value)
     except RecursionError:

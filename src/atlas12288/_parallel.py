@@ -27,7 +27,7 @@ _QUEUED = 64
 
 
 def thread_count(threads: int | None) -> int:
-    """The threads to use: `threads`, or one for each core that this process may use.
+    """Return how many threads to use: `threads`, or one for each core that this process may use.
 
     Raises:
         TypeError: `threads` is not an int.
@@ -42,12 +42,12 @@ def thread_count(threads: int | None) -> int:
 
 
 def most_under_way(threads: int) -> int:
-    """The most items that `in_order` has taken of which it has not given the result."""
+    """Return the most items that `parallel_map` has in flight: taken, result not yet yielded."""
     return threads + _WAITING
 
 
 def ring(size: int, count: int) -> Iterator[memoryview]:
-    """Buffers of `size` bytes without end: the same `count` ones around, made when first needed."""
+    """Yield buffers of `size` bytes without end: the same `count`, made when first needed."""
     made = []
     for _ in range(count):
         made.append(memoryview(bytearray(size)))
@@ -81,7 +81,7 @@ class Crew:
         return len(self._threads)
 
     def add(self) -> None:
-        """One more thread."""
+        """Start one more thread."""
         self._threads.append(self._thread(target=self._life))
         self._threads[-1].start()
 
@@ -98,7 +98,7 @@ class Crew:
                 self._changed.notify_all()
 
     def end(self) -> None:
-        """Ends them, and waits for it."""
+        """End the threads, and wait until they have."""
         from contextlib import suppress
 
         with self._changed:
@@ -131,8 +131,9 @@ class _Task:
             self.error = error
 
     def check(self) -> None:
-        """Raises what the work has raised. It is let go of, else its traceback would be in a cycle
-        with this task, and keep the item alive."""
+        """Re-raise the work's error."""
+        # Our reference goes first: the traceback would form a cycle with this task, and keep the
+        # item alive.
         error, self.error = self.error, None
         try:
             if error is not None:
@@ -141,12 +142,14 @@ class _Task:
             del error
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R, None, None]:
-    """Yields work(item) of each item in order, worked on by up to `threads` threads.
+def parallel_map(
+    work: Callable[[T], R], items: Iterable[T], threads: int
+) -> Generator[R, None, None]:
+    """Yield work(item) for each item, in order, computed by up to `threads` threads.
 
     The calling thread is one of them; it alone takes the items. With one thread, or one item, none
-    is started. When work, the items or the caller raise, what has not begun is dropped and what has
-    is waited for.
+    is started. When the work, the items or the caller raise, items that have not begun are dropped,
+    and those that have are waited for.
     """
     items = iter(items)
     first = list(islice(items, 2 if threads > 1 else 0))
@@ -220,7 +223,7 @@ def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Genera
         crew.end()
 
 
-def in_order_ahead(
+def parallel_map_ahead(
     work: Callable[[T], R],
     items: Iterable[T],
     threads: int,
@@ -229,14 +232,15 @@ def in_order_ahead(
     ahead: int,
     stop: Callable[[], object],
 ) -> Generator[R, None, None]:
-    """As `in_order`, for items of which one may take a million times as long as another: while it
-    is worked on, the others go on, and their results wait.
+    """Like `parallel_map`, where one item may take a million times as long as another.
+
+    While that one is worked on, the others go on, and their results wait.
 
     The calling thread alone takes the items, and works on none, so that it can give each result as
     soon as its turn has come. With one thread none is started, and it does all.
 
     Args:
-        work, items, threads: as for `in_order`.
+        work, items, threads: as for `parallel_map`.
         weight: the bytes that an item and its result hold until the result is given.
         ahead: no item is taken while results that are not given hold more than this.
         stop: called when no more results are wanted, before what has begun is waited for: from then

@@ -6,7 +6,7 @@
     {"type": "atlas12288/consistency-proof/v1", "algorithm": "sha256-merkle-12288", "old_size": 5,
      "new_size": 9, "path": [...], "old_root": "<64 hex>", "new_root": "<64 hex>"}
 
-on one line each; as strict as that of a witness.
+on one line each; as strict as the JSON form of a witness.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ class InclusionProof(Value):
         return cls._of(index=index, size=size, path=tuple(reversed(path)), root=tree.root)
 
     def verify(self, window: Buffer, root: Buffer) -> bool:
-        """Are these the bytes of the window, in the tree with this root?
+        """Return whether these are the bytes of the window, in the tree with this root.
 
         A root does not tell the size of its tree, so that a proof with another size, and another
         index with it, may hold as well. Where they matter, use `TreeWitness.verify_window`.
 
         Args:
-            window: its bytes: 12,288, or, of the last window, at least one.
-            root: 32 bytes, from where you trust it; that of the proof is only compared with it.
+            window: its bytes: 12,288, or at least one for the last window.
+            root: 32 bytes, from a source that you trust; the root in the proof is only compared.
 
         Raises:
             ValueError: `root` has not 32 bytes.
@@ -180,7 +180,7 @@ class ConsistencyProof(Value):
         )
 
     def verify(self, old_root: Buffer, new_root: Buffer, *, old_size: int, new_size: int) -> bool:
-        """Does the tree of the new root begin with the windows of the old one?
+        """Return whether the tree of the new root begins with the windows of the old one.
 
         A root does not tell the size of its tree, so that a proof may hold for other sizes too, and
         say that another part of the data is the old one. So the sizes are needed beside the roots;
@@ -189,8 +189,7 @@ class ConsistencyProof(Value):
         Args:
             old_root, new_root: 32 bytes each.
             old_size, new_size: how many windows the two trees have.
-                All four are from where you trust them; those of the proof are only compared with
-                them.
+                All four come from a source that you trust; the proof's own are only compared.
 
         Raises:
             ValueError: a root has not 32 bytes, or a size is negative.

@@ -28,8 +28,8 @@ class Subtree:
     Attributes:
         hashes: the leaves of a block, or the roots of the children, joined.
         children: none for a block.
-        residues: of each window of a block, b"" above; None where they are not known.
-        residue: of all its windows; None where it is not known.
+        residues: one for each window of a block, b"" above; None where they are not known.
+        residue: of all its windows together; None where it is not known.
         span: how many windows each of the hashes stands for, also how many blocks fit in.
         root: over the hashes.
     """
@@ -59,14 +59,14 @@ class Subtree:
         return cls(hashes, b"" if known else None, children)
 
     def blocks(self) -> Iterator[Subtree]:
-        """Its blocks, from left to right."""
+        """Yield its blocks, from left to right."""
         if not self.children:
             yield self
         for child in self.children:
             yield from child.blocks()
 
     def block(self, index: int) -> Subtree | None:
-        """Its block of an index, None behind its end. O(log n)."""
+        """Return the block with this index, None past the end. O(log n)."""
         tree = self
         while tree.children:
             child, index = divmod(index, tree.children[0].span)
@@ -77,7 +77,7 @@ class Subtree:
 
 
 def blocks_of(windows: memoryview) -> list[Subtree]:
-    """The blocks of windows, the last one possibly shorter."""
+    """Return the blocks of windows; the last one may be shorter."""
     starts = range(0, len(windows), BLOCK_BYTES)
     runs = (windows[start : start + BLOCK_BYTES] for start in starts)
     return [Subtree(*_native.tree_leaves(run)) for run in runs]
@@ -86,9 +86,13 @@ def blocks_of(windows: memoryview) -> list[Subtree]:
 def changed_block(
     block: Subtree | None, content: memoryview, first: int, windows: Sequence[int]
 ) -> Subtree:
-    """The block of `content` that begins at window `first`, of which only `windows` are hashed.
+    """Return the block of `content` that begins at window `first`, hashing only `windows`.
 
-    They are in order, and hold all that are not in `block` or have another length now.
+    Args:
+        block: the block as it was; None where there was none.
+        content: the whole region as it is now.
+        first: index of the block's first window.
+        windows: indices in order, with all that `block` does not have or whose length changed.
     """
     size = min(FANOUT, window_count(len(content)) - first)
     hashes, residues = bytearray(_HASH * size), bytearray(size)
@@ -111,7 +115,7 @@ def changed_block(
 
 
 def with_residues(tree: Subtree, residues: bytes) -> Subtree:
-    """The tree with the residue of each window."""
+    """Return the tree with the residue of each window."""
     blocks = {
         index: Subtree(block.hashes, residues[FANOUT * index : FANOUT * (index + 1)])
         for index, block in enumerate(tree.blocks())
@@ -124,14 +128,18 @@ def window_count(length: int) -> int:
 
 
 def block_count(windows: int) -> int:
-    """How many blocks a tree has; that of the empty region has one, which is empty."""
+    """Return how many blocks a tree has; the tree of the empty region has one empty block."""
     return max(1, -(-windows // FANOUT))
 
 
 def with_blocks(tree: Subtree | None, count: int, blocks: Mapping[int, Subtree]) -> Subtree:
-    """The tree of `count` blocks: those of `tree`, but for `blocks` (by index). O(changes x log n).
+    """Return `tree` with some blocks replaced, and `count` blocks in all. O(changes x log n).
 
-    `blocks` has at least those that `tree` has not, and the last one where `tree` has more.
+    Args:
+        tree: None for a new one.
+        count: how many blocks the result has.
+        blocks: the new ones by index: at least those that `tree` lacks, and the last one where
+            `tree` has more than `count`.
     """
     if tree is not None and not blocks:
         return tree
@@ -163,7 +171,7 @@ def _with_blocks(
 
 
 def range_root(tree: Subtree, start: int, stop: int) -> bytes:
-    """The root over the windows start..stop-1, which are a subtree as RFC 9162 splits trees."""
+    """Return the root over the windows start..stop-1, a subtree as RFC 9162 splits trees."""
     while stop - start < tree.span:
         child, first = divmod(start, tree.span)
         stop -= start - first
@@ -175,22 +183,23 @@ def range_root(tree: Subtree, start: int, stop: int) -> bytes:
 
 
 def left_part(windows: int) -> int:
-    """After how many of at least two windows RFC 9162 splits: the largest power of two below."""
+    """Return where RFC 9162 splits two or more windows: the largest power of two below."""
     return 1 << (windows - 1).bit_length() - 1
 
 
 def changed_windows(one: Subtree, two: Subtree) -> Iterator[int]:
-    """The indices of the windows that are not in both trees with the same leaf, in order."""
+    """Yield in order the indices of the windows whose leaves the two trees do not share."""
     for index, blocks in enumerate(zip_longest(one.blocks(), two.blocks())):
         some, others = (b"" if block is None else block.hashes for block in blocks)
         if some != others:
-            for at in range(0, max(len(some), len(others)), _HASH):
-                if some[at : at + _HASH] != others[at : at + _HASH]:
-                    yield FANOUT * index + at // _HASH
+            for start in range(0, max(len(some), len(others)), _HASH):
+                stop = start + _HASH
+                if some[start:stop] != others[start:stop]:
+                    yield FANOUT * index + start // _HASH
 
 
 def prefix_root(tree: Subtree, windows: int) -> bytes:
-    """The root of the tree of the first `windows` (at least one) windows alone."""
+    """Return the root over the first `windows` windows alone; there is at least one."""
     perfect = []  # subtrees, from left to right
     start = 0
     while start < windows:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from ._files import STDIN, FileError, read_chunks, witness_file
 from ._native import DIGEST_BYTES, WINDOW_BYTES
-from ._parallel import in_order_ahead, thread_count
+from ._parallel import parallel_map_ahead, thread_count
 
 # Twice what a system takes as a path, where each byte may be escaped, and more. Without a bound a
 # file of zeros would be one line that no memory holds.
@@ -44,11 +44,11 @@ class Sum(NamedTuple):
 
 
 def sums_line(digest: bytes, path: bytes) -> bytes:
-    """The line that `sha256sum` prints for a file, without its end.
+    """Return the line that `sha256sum` prints for a file, without its end.
 
     Args:
         digest: SHA-256 of the file, 32 bytes.
-        path: the name of the file, of any bytes but NUL.
+        path: the name of the file: any bytes but NUL.
 
     Raises:
         ValueError: the digest has another length, or no file has such a name.
@@ -62,9 +62,9 @@ def sums_line(digest: bytes, path: bytes) -> bytes:
 
 
 def verdict_line(path: bytes, verdict: str) -> bytes:
-    """The line in which `sha256sum -c` says how it is with a file, without its end.
+    """Return the verdict of `sha256sum -c` on a file as a line, without its end.
 
-    It is that of coreutils 9.2 to 9.10. Older ones escape only names that hold a newline, and
+    It is as in coreutils 9.2 to 9.10. Older ones escape only names that hold a newline, and
     newer ones put names that a shell would take apart in quotes.
     """
     mark, name = _escaped(path)
@@ -72,16 +72,16 @@ def verdict_line(path: bytes, verdict: str) -> bytes:
 
 
 def read_sums(chunks: Iterable[bytes | memoryview]) -> Iterator[tuple[int, Sum | None]]:
-    """The sums of one list.
+    """Yield the sums of one list.
 
-    What is taken is what `sha256sum -c` takes: both forms above, one space or tab or more before
+    It takes what `sha256sum -c` takes: both forms above, one space or tab or more before
     them, `*` for the second space, digits of either case, and lines that end with CR LF. Lines that
     are empty or begin with `#` say nothing. `HEX NAME`, with one space, is taken as well where no
     line before had two; from then on a second space, or `*`, belongs to the name.
 
-    Two kinds of lines are refused that GNU takes: those with a NUL, of which it would drop the rest
-    (in a list of `sha256sum --zero`: all files but the first), and those of more than 16 KiB, whose
-    names no system opens.
+    GNU takes two kinds of lines that are refused here. In a line with a NUL it would drop the rest
+    (all files but the first in a list by `sha256sum --zero`). A line of more than 16 KiB has a name
+    that no system opens.
 
     Args:
         chunks: the bytes of the list, cut anywhere; each is needed only until the next is taken.
@@ -115,7 +115,7 @@ def read_sums(chunks: Iterable[bytes | memoryview]) -> Iterator[tuple[int, Sum |
 
 
 def _lines(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
-    """The lines, without their newlines; of one that is too long at least enough to see that."""
+    """Yield the lines, without their newlines; of a line that is too long only the beginning."""
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + bytes(chunk)).split(b"\n")
@@ -135,7 +135,7 @@ def _sum(digits: bytes, name: bytes, mark: bytes) -> Sum | None:
 
 
 def _escaped(path: bytes) -> tuple[bytes, bytes]:
-    """The mark that begins a line with this name, and the name as it stands in it."""
+    """Return the mark that begins a line with this name, and the name as the line has it."""
     name = path
     for byte, escape in _ESCAPES:
         name = name.replace(byte, escape)
@@ -294,7 +294,7 @@ def check(
                 error = str(list_error)
             yield _Item(list_name, 0, error=error)
 
-    results = in_order_ahead(
+    results = parallel_map_ahead(
         work,
         items(),
         min(thread_count(threads), _THREADS_MOST),

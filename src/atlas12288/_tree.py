@@ -2,7 +2,7 @@
 """Tree witnesses: the Merkle Tree Hash of RFC 9162, section 2.1.1, over windows of 12,288 bytes.
 
 They say which windows changed, follow changes in a time that does not depend on the length, and
-prove single windows and appended data. Their JSON form is that of all witnesses.
+prove single windows and appended data. All witnesses have one JSON form.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import closing
 from . import _native
 from ._errors import StateError, WitnessError
 from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, int_in
-from ._parallel import in_order, most_under_way, thread_count
+from ._parallel import most_under_way, parallel_map, thread_count
 from ._proofs import ConsistencyProof, InclusionProof
 from ._subtree import (
     BLOCK_BYTES,
@@ -69,7 +69,7 @@ class TreeWitness(Record, Value):
     def generate(
         cls, buf: Buffer, /, *, threads: int | None = None, leaves: bool = True
     ) -> typing.Self:
-        """The witness of the bytes of `buf`, which may be empty, with the present time.
+        """Return the witness of the bytes of `buf`, which may be empty, with the present time.
 
         Args:
             buf: any C-contiguous buffer; nobody may change it meanwhile.
@@ -110,7 +110,7 @@ class TreeWitness(Record, Value):
             threads, leaves: as in `generate`.
 
         Raises:
-            FileError: the path is not that of a regular file, or the file cannot be read, or
+            FileError: the path does not name a regular file, or the file cannot be read, or it
                 changed while it was read.
             BlockingIOError: the binary file does not block, and had no bytes.
             TypeError: `source` is neither a path nor a binary file, or `threads` not an int.
@@ -141,7 +141,7 @@ class TreeWitness(Record, Value):
         """
         count = min(thread_count(threads), _FILE_THREADS_MOST)
         buffers = most_under_way(count) if count > 1 else 1
-        # Closed at once, whatever happens: no descriptor is left to the collector.
+        # Closed at once, also after an error: no descriptor is left to the collector.
         with closing(read(chunk_bytes=chunk_bytes, buffers=buffers)) as chunks:
             return cls._of_runs(chunks, count, keep, each)
 
@@ -171,8 +171,8 @@ class TreeWitness(Record, Value):
 
         stream = _native.TreeStream()
         blocks: dict[int, Subtree] = {}
-        # Closed at once, whatever happens: no thread is left.
-        with closing(in_order(blocks_of, counted(), threads)) as results:
+        # Closed at once, also after an error: no thread is left.
+        with closing(parallel_map(blocks_of, counted(), threads)) as results:
             for made in results:
                 for block in made:
                     if each is not None:
@@ -201,10 +201,13 @@ class TreeWitness(Record, Value):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> typing.Self:
-        """The witness of a JSON text, as `to_json` gives it, without leaves; bytes are UTF-8.
+        """Return the witness of a JSON text, as `to_json` gives it, without leaves.
+
+        Bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text; the message names the key, its value and the rule.
+            WitnessError: not such a text, or more than 1,024 bytes; the message names the key, its
+                value and the rule.
             TypeError: neither str nor bytes.
         """
         _, length, residue, root, timestamp_ns = read_record(text, TREE_ALGORITHM)
@@ -222,18 +225,18 @@ class TreeWitness(Record, Value):
 
     @property
     def windows(self) -> int:
-        """How many windows the region has, the last one possibly shorter."""
+        """The number of windows in the region; the last one may be shorter."""
         return window_count(self.length)
 
     @property
     def leaves(self) -> bytes | None:
-        """The leaf hashes, 32 bytes a window, or None: what a sidecar holds. O(windows)."""
+        """The leaf hashes as a sidecar holds them, 32 bytes a window; None without. O(windows)."""
         if self._tree is None:
             return None
         return b"".join(block.hashes for block in self._tree.blocks())
 
     def with_leaves(self, leaves: Buffer, /) -> typing.Self:
-        """The same witness with leaves, for example those of a sidecar.
+        """Return the same witness with leaves, for example from a sidecar.
 
         Raises:
             WitnessError: there are not 32 bytes a window, or the root over them is another one.
@@ -265,7 +268,7 @@ class TreeWitness(Record, Value):
         return self._tree
 
     def verify(self, buf: Buffer, /, *, threads: int | None = None) -> bool:
-        """Are length, residue and root those of `buf`? The root is compared in constant time.
+        """Return whether `buf` has this length, residue and root, compared in constant time.
 
         Args, Raises: as `generate`.
         """
@@ -279,7 +282,7 @@ class TreeWitness(Record, Value):
     def verify_from(
         self, source: str | os.PathLike[str] | Readable, /, *, threads: int | None = None
     ) -> bool:
-        """Return whether length, residue and root are those of a file, which is read to its end.
+        """Return whether a file has this length, residue and root; it is read to its end.
 
         Args, Raises: as `generate_from`.
         """
@@ -289,7 +292,7 @@ class TreeWitness(Record, Value):
         return compare_digest(found.root, self.root) and not self.differences(found)
 
     def changed(self, buf: Buffer, /, *, threads: int | None = None) -> list[int]:
-        """The indices of the windows in which `buf` differs; as `changed_windows`.
+        """Return the indices of the windows in which `buf` differs; as `changed_windows`.
 
         Args, Raises: as `generate`.
             StateError: the witness has no leaves.
@@ -298,7 +301,7 @@ class TreeWitness(Record, Value):
         return self.changed_windows(self.generate(buf, threads=threads))
 
     def changed_windows(self, other: TreeWitness, /) -> list[int]:
-        """The indices of the windows in which the regions of two witnesses differ, in order.
+        """Return in order the indices of the windows in which the regions of two witnesses differ.
 
         A window that only one has differs, and so does a last window of another length.
 
@@ -311,24 +314,24 @@ class TreeWitness(Record, Value):
     def update(
         self, buf: Buffer, windows: Iterable[int], /, *, threads: int | None = None
     ) -> typing.Self:
-        """The witness of the region after a change of some windows, with the present time.
+        """Return the witness of the region after some windows changed, with the present time.
 
-        This witness stays what it is; both share what did not change. O(changed windows x log
-        windows), and no more than these windows are read; but one pass over the residues of `buf`
-        is needed where the leaves came from `with_leaves`, which do not tell them.
+        This witness stays as it is; both share what did not change. It takes O(changed windows x
+        log windows), and reads only these windows. After `with_leaves` it also reads `buf` once for
+        the residues, which leaves do not tell.
 
-        The region may have grown or shrunk: the windows from the first length on that is not that
-        of both are hashed or dropped without being named.
+        If the region grew or shrank, the windows past the shorter length need not be named: they
+        are hashed again or dropped.
 
         Args:
             buf: the whole region as it is now.
-            windows: indices, in any order, of all windows that changed. One that changed and is
-                not here is not seen; one that did not is no harm.
+            windows: indices of all windows that changed, in any order. A change in another window
+                is not seen; a window that did not change does no harm.
             threads: as in `generate`.
 
         Raises:
             StateError: the witness has no leaves.
-            ValueError: an index is not that of a window before or now; `threads` is less than 1.
+            ValueError: no window has such an index, before or now; `threads` is less than 1.
             TypeError, BufferError: `buf` is not a C-contiguous buffer, or an index not an int.
         """
         tree = self._known_tree("update()")
@@ -351,12 +354,12 @@ class TreeWitness(Record, Value):
             return changed_block(tree.block(index), content, FANOUT * index, some)
 
         threads = thread_count(threads)
-        blocks = in_order(remade, of_block.items(), threads if len(changed) > FANOUT else 1)
+        blocks = parallel_map(remade, of_block.items(), threads if len(changed) > FANOUT else 1)
         made = dict(zip(of_block, blocks, strict=True))
         return self._of_tree(with_blocks(tree, block_count(count), made), len(content))
 
     def prove(self, window: int, /) -> InclusionProof:
-        """The proof that the window of this index is in the tree. O(log windows).
+        """Return the proof that the window with this index is in the tree. O(log windows).
 
         Raises:
             StateError: the witness has no leaves.
@@ -367,7 +370,7 @@ class TreeWitness(Record, Value):
         return InclusionProof._in_tree(tree, self.windows, _index(window, self.windows))
 
     def verify_window(self, window: Buffer, proof: InclusionProof, /) -> bool:
-        """Are these the bytes of window `proof.index` of the region?
+        """Return whether these are the bytes of the region's window `proof.index`.
 
         Unlike `proof.verify`, this also holds the size that the proof claims against the length of
         the region, so that the index is certain. It needs no leaves.
@@ -378,7 +381,9 @@ class TreeWitness(Record, Value):
         return proof.size == self.windows and proof.verify(window, self.root)
 
     def prove_consistency(self, old: int | TreeWitness, /) -> ConsistencyProof:
-        """The proof that the region begins with the windows of an older one. O(log windows).
+        """Return the proof that the region begins with the windows of an older one.
+
+        O(log windows).
 
         It is about whole windows: when bytes are appended to a last window that is shorter, its
         leaf changes, and the older tree is not a part of the new one any more.
@@ -407,10 +412,10 @@ class TreeWitness(Record, Value):
         return ConsistencyProof._in_tree(tree, self.windows, size)
 
     def verify_consistency(self, old: TreeWitness, proof: ConsistencyProof, /) -> bool:
-        """Does the region begin with the windows of an older one?
+        """Return whether the region begins with the windows of an older one.
 
-        Roots and sizes are those of the two witnesses, so that the proof can claim no others. It
-        needs no leaves.
+        Roots and sizes come from the two witnesses, so that the proof can claim no others. It needs
+        no leaves.
         """
         return proof.verify(old.root, self.root, old_size=old.windows, new_size=self.windows)
 
@@ -440,16 +445,16 @@ class TreeHash(_native.TreeStream):
         self.update(data)
 
     def digest(self) -> bytes:
-        """The root of all bytes so far; more may follow."""
+        """Return the root of all bytes so far; more may follow."""
         return self.result()[0]
 
     def hexdigest(self) -> str:
-        """The root in lowercase hex."""
+        """Return the root in lowercase hex."""
         return self.digest().hex()
 
     @property
     def length(self) -> int:
-        """How many bytes came so far."""
+        """The number of bytes so far."""
         return self.result()[1]
 
     @property
@@ -458,7 +463,7 @@ class TreeHash(_native.TreeStream):
         return self.result()[2]
 
     def witness(self) -> TreeWitness:
-        """The witness of all bytes so far, without leaves, with the present time."""
+        """Return the witness of all bytes so far, without leaves, with the present time."""
         root, length, residue = self.result()
         return TreeWitness._of_parts(length, residue, root, time.time_ns(), None)
 
@@ -467,14 +472,13 @@ class TreeHash(_native.TreeStream):
 
 
 def witness_from_json(text: str | bytes, /) -> Witness | TreeWitness:
-    """The witness of a JSON text, of the class that its algorithm says; bytes are UTF-8.
+    """Return the witness of a JSON text, in the class for its algorithm; bytes are UTF-8.
 
     Raises:
         WitnessError: not such a text; the message names the key, its value and the rule.
         TypeError: neither str nor bytes.
     """
-    record = read_record(text, ALGORITHM, TREE_ALGORITHM)
-    algorithm, length, residue, digest, timestamp_ns = record
+    algorithm, length, residue, digest, timestamp_ns = read_record(text, ALGORITHM, TREE_ALGORITHM)
     if algorithm == ALGORITHM:
         return Witness._of_fields(length, residue, digest, timestamp_ns)
     return TreeWitness._of_parts(length, residue, digest, timestamp_ns, None)

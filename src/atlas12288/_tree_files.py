@@ -102,7 +102,7 @@ def prove_in_file(
     threads: int | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> InclusionProof:
-    """The proof that a window is in the tree of a file, in constant memory.
+    """Return the proof that a window is in the tree of a file, in constant memory.
 
     Args:
         name: a path of a regular file.
@@ -123,7 +123,7 @@ def prove_in_file(
 
 
 def prove_in_leaves(leaves: Leaves, window: int) -> InclusionProof:
-    """The proof that a window is in the tree of a witness, from its leaves alone.
+    """Return the proof that a window is in the tree of a witness, from its leaves alone.
 
     Raises:
         FileError: as `Leaves.chunks`, or the witnessed region has no such window.
@@ -137,8 +137,8 @@ def prove_in_leaves(leaves: Leaves, window: int) -> InclusionProof:
 class _Prover:
     """PATH(index, D[size]) of RFC 9162, section 2.1.3.1, from leaves that pass by once.
 
-    The subtrees beside the way from the root down to the leaf are runs of leaves: each gets a
-    stream of its own.
+    Each sibling of a node on the way from the root to the leaf is the root over neighbouring
+    leaves; a stream of its own computes it.
     """
 
     def __init__(self, index: int, size: int) -> None:
@@ -148,27 +148,27 @@ class _Prover:
         self._index = index
         self._size = size
         self._written = 0
-        self._beside: list[tuple[int, int, TreeStream]] = []  # from the root down
+        self._siblings: list[tuple[int, int, TreeStream]] = []  # from the root down
         start, stop = 0, size
         while stop - start > 1:
             middle = start + left_part(stop - start)
             if index < middle:
-                self._beside.append((middle, stop, TreeStream()))
+                self._siblings.append((middle, stop, TreeStream()))
                 stop = middle
             else:
-                self._beside.append((start, middle, TreeStream()))
+                self._siblings.append((start, middle, TreeStream()))
                 start = middle
 
     def write(self, leaves: bytes) -> None:
         begin = self._written
         self._written += len(leaves) // DIGEST_BYTES
-        for start, stop, stream in self._beside:
+        for start, stop, stream in self._siblings:
             some = range(max(start, begin), min(stop, self._written))
             if some:
-                at = (some.start - begin) * DIGEST_BYTES
-                stream.append(leaves[at : at + len(some) * DIGEST_BYTES], 0)
+                offset = (some.start - begin) * DIGEST_BYTES
+                stream.append(leaves[offset : offset + len(some) * DIGEST_BYTES], 0)
 
     def proof(self, root: bytes) -> InclusionProof:
-        """The proof, when all leaves were written; `root` is that over them."""
-        path = tuple(stream.result()[0] for _, _, stream in reversed(self._beside))
+        """Return the proof when all leaves were written; `root` is the root over them."""
+        path = tuple(stream.result()[0] for _, _, stream in reversed(self._siblings))
         return InclusionProof._of(index=self._index, size=self._size, path=path, root=root)

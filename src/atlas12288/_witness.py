@@ -51,13 +51,13 @@ class Record:
         return format_timestamp(self.timestamp_ns)
 
     def hexdigest(self) -> str:
-        """The digest in lowercase hex."""
+        """Return the digest in lowercase hex."""
         return self.digest.hex()
 
     def differences(self, other: Record) -> tuple[str, ...]:
-        """Which of "length", "residue" and "digest" differ from those of `other`.
+        """Return which of "length", "residue" and "digest" differ in `other`.
 
-        No difference says that both witness the same bytes; the time does not count.
+        Without a difference both witness the same bytes; the time does not count.
 
         Raises:
             ValueError: the algorithms differ, so that the digests cannot be compared.
@@ -114,7 +114,7 @@ class Witness(_native.Witness, Record):
                 which is read from where it stands to its end and stays open.
 
         Raises:
-            FileError: the path is not that of a regular file, or the file cannot be read, or
+            FileError: the path does not name a regular file, or the file cannot be read, or it
                 changed while it was read.
             BlockingIOError: the binary file does not block, and had no bytes.
             TypeError: `source` is neither a path nor a binary file.
@@ -136,7 +136,7 @@ class Witness(_native.Witness, Record):
         return cls.from_bytes(stream._witness_bytes())
 
     def verify_from(self, source: str | os.PathLike[str] | Readable, /) -> bool:
-        """Return whether length, residue and digest are those of a file, which is read to its end.
+        """Return whether a file has this length, residue and digest; it is read to its end.
 
         The digest is compared in constant time.
 
@@ -208,7 +208,7 @@ class WitnessStream(_native.WitnessStream):
 
     @property
     def length(self) -> int:
-        """How many bytes came so far."""
+        """The number of bytes so far."""
         return self.witness().length
 
     @property
@@ -243,7 +243,7 @@ def read_record(text: str | bytes, *algorithms: str) -> tuple[str, int, int, byt
 
 
 def read_timestamp(fields: _json.Fields) -> int:
-    """The field "timestamp" in nanoseconds since 1970.
+    """Return the field "timestamp" in nanoseconds since 1970.
 
     Raises:
         WitnessError: not as `format_timestamp` gives it.
@@ -255,13 +255,13 @@ def read_timestamp(fields: _json.Fields) -> int:
 
 
 def format_timestamp(timestamp_ns: int) -> str:
-    """Nanoseconds since 1970 as RFC 3339, UTC."""
+    """Return nanoseconds since 1970 as RFC 3339, UTC."""
     seconds, nanoseconds = divmod(timestamp_ns, _NS_PER_S)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09}Z"
 
 
 def _parse_timestamp(text: str) -> int:
-    """Nanoseconds since 1970, -1 for all that `format_timestamp` does not give."""
+    """Return nanoseconds since 1970; -1 for a text that `format_timestamp` does not give."""
     from datetime import UTC, datetime, timedelta
 
     try:

@@ -45,7 +45,7 @@ leaves_option = click.option(
 
 
 def witness_line(witness: Witness | TreeWitness | None) -> str:
-    """The line of a witness file, without its end; None stands for a file that was not read."""
+    """Return the line of a witness file, without its end; None is for a file not read."""
     return _NO_WITNESS if witness is None else witness.to_json()
 
 
@@ -79,7 +79,7 @@ def read_text(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> str
 def open_witnesses(
     name: str, opened: Callable[[os.stat_result], object] | None = None
 ) -> tuple[bool, Iterator[bytes | memoryview]]:
-    """Whether a file is a manifest, by how it begins, and all its bytes.
+    """Return whether a file begins like a manifest, and all its bytes.
 
     Args:
         name: of the file.
@@ -103,7 +103,8 @@ def looks_like(head: bytes) -> str | None:
     if _DATASET.search(head, 0, WITNESS_MOST_BYTES) is not None:
         return "a witness of a dataset"
     try:
-        if first.strip() == _NO_WITNESS.encode() or not isinstance(_read_line(first.decode()), str):
+        line = first.decode()
+        if line.strip() == _NO_WITNESS or not isinstance(_read_line(line), FileError):
             return "a witness file"
     except UnicodeDecodeError:
         return None
@@ -134,8 +135,8 @@ def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
     return None
 
 
-def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | str]:
-    """The witnesses of a witness file, or the reason why a line holds none.
+def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | FileError]:
+    """Return the witnesses of a witness file, and for a line that holds none the error.
 
     Raises:
         FileError: not readable, or not `count` lines of text.
@@ -148,8 +149,8 @@ def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | str]:
 
 def parse_witnesses(
     chunks: Iterable[bytes | memoryview], count: int
-) -> list[Witness | TreeWitness | str]:
-    """The witnesses of a witness file that is being read; as `read_witnesses`."""
+) -> list[Witness | TreeWitness | FileError]:
+    """Return the witnesses of a witness file that is being read; as `read_witnesses`."""
     rule = f"a witness file of {count} lines, one for each FILE"
     lines = read_text(chunks, count * WITNESS_MOST_BYTES, rule).splitlines()
     if len(lines) != count:
@@ -157,13 +158,13 @@ def parse_witnesses(
     return [_read_line(line) for line in lines]
 
 
-def _read_line(line: str) -> Witness | TreeWitness | str:
+def _read_line(line: str) -> Witness | TreeWitness | FileError:
     if line.strip() == _NO_WITNESS:
-        return "has no witness: it could not be read when the witnesses were made"
+        return FileError("has no witness: it could not be read when the witnesses were made")
     try:
         return witness_from_json(line)
     except WitnessError as error:
-        return str(error)
+        return FileError(str(error))
 
 
 def output_file(name: str | None, as_json: bool) -> str | None:
@@ -186,7 +187,7 @@ def output_file(name: str | None, as_json: bool) -> str | None:
 def output_at(
     option: str, name: str, kind: OutputKind, inputs: Sequence[str], stack: ExitStack
 ) -> Target:
-    """Where an output goes, before any work is done.
+    """Return where an output goes, before any work is done.
 
     Args:
         option: by which its name was given.
@@ -202,40 +203,36 @@ def output_at(
         raise click.UsageError(f"{option} {shown(name)}: {error}") from error
 
 
-class InputError(Exception):
-    """A file of witnesses, leaves or a proof that cannot be used.
-
-    Args:
-        name: the file.
-        reason: why.
-    """
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(reason)
-        self.name = name
+@contextmanager
+def errors_about(name: str) -> Iterator[None]:
+    """Give errors that do not know their file this one."""
+    try:
+        yield
+    except FileError as error:
+        if error.name is not None:
+            raise
+        raise FileError(error.reason, name) from error
 
 
 def read_tree_witness(name: str) -> TreeWitness:
-    """The only witness of a witness file.
+    """Return the only witness of a witness file.
 
     Raises:
-        InputError: not readable, or not a single tree witness.
+        FileError: not readable, or not a single tree witness; it knows the file.
     """
-    try:
+    with errors_about(name):
         (witness,) = read_witnesses(name, 1)
-    except FileError as error:
-        raise InputError(name, str(error)) from error
-    if isinstance(witness, str):
-        raise InputError(name, witness)
-    if not isinstance(witness, TreeWitness):
-        raise InputError(
-            name, f"is a {witness.algorithm} witness, which knows no windows; --tree makes one"
-        )
-    return witness
+        if isinstance(witness, FileError):
+            raise witness
+        if not isinstance(witness, TreeWitness):
+            raise FileError(
+                f"is a {witness.algorithm} witness, which knows no windows; --tree makes one"
+            )
+        return witness
 
 
 def find_sidecar(witnesses: str) -> str | None:
-    """The sidecar beside a witness file, None where there is none.
+    """Return the sidecar beside a witness file, None where there is none.
 
     Nobody typed its name: a link there is not followed by those who open it.
     """
@@ -245,63 +242,48 @@ def find_sidecar(witnesses: str) -> str | None:
 
 @contextmanager
 def open_sidecar(
-    name: str, witnesses: Sequence[Witness | TreeWitness | str], *, follow: bool
+    name: str, witnesses: Sequence[Witness | TreeWitness | FileError], *, follow: bool
 ) -> Iterator[list[Leaves | None]]:
-    """The leaves of each witness of a witness file, None for what is no tree witness.
+    """Give the leaves of each witness of a witness file, None for what is no tree witness.
 
     Args:
         name: of the sidecar.
-        witnesses: those of the witness file.
+        witnesses: what `read_witnesses` gave.
         follow: may the sidecar be a symbolic link? Only where a user named it.
 
     Raises:
-        InputError: not readable, or of another size; the leaves themselves are not read yet.
+        FileError: not readable, or of another size; it knows the sidecar. The leaves themselves are
+            not read yet.
     """
     trees = [witness for witness in witnesses if isinstance(witness, TreeWitness)]
-    try:
-        sidecar = RegularFile(name, follow=follow)
-    except FileError as error:
-        raise InputError(name, str(error)) from error
-    with sidecar:
-        try:
+    with ExitStack() as stack:
+        with errors_about(name):
+            sidecar = stack.enter_context(RegularFile(name, follow=follow))
             found = iter(leaves_of(sidecar, trees))
-        except FileError as error:
-            raise InputError(name, str(error)) from error
         yield [next(found) if isinstance(each, TreeWitness) else None for each in witnesses]
 
 
 @contextmanager
 def open_only_leaves(witness_name: str, sidecar: str | None) -> Iterator[Leaves]:
-    """The leaves of the only witness of a witness file, checked.
+    """Give the leaves of the only witness of a witness file, checked.
 
     Args:
         witness_name: the witness file.
         sidecar: their file; None for the one beside the witness file.
 
     Raises:
-        InputError: not a single tree witness, or no leaves, or not its leaves.
+        FileError: not a single tree witness, or no leaves, or not its leaves; it knows the file.
     """
     witness = read_tree_witness(witness_name)
     is_named = sidecar is not None
     sidecar = sidecar or find_sidecar(witness_name)
     if sidecar is None:
-        raise InputError(
-            witness_name,
+        raise FileError(
             "has no leaves: witness --tree -o writes them beside it, --leaves names them elsewhere",
+            witness_name,
         )
     with open_sidecar(sidecar, [witness], follow=is_named) as (leaves,):
         assert leaves is not None
-        check_leaves(sidecar, leaves)
+        with errors_about(sidecar):
+            leaves.check()
         yield leaves
-
-
-def check_leaves(sidecar: str, leaves: Leaves) -> None:
-    """Reads leaves whole.
-
-    Raises:
-        InputError: not readable, or not those of the witness.
-    """
-    try:
-        leaves.check()
-    except FileError as error:
-        raise InputError(sidecar, str(error)) from error

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .._native import MODULUS
-from .._parallel import in_order
+from .._parallel import parallel_map
 from .._witness import Witness
 from ._node import Expansion, Node
 from ._types import name_of
@@ -74,7 +74,7 @@ def read(
         yield from columns
 
     # One run of threads for all batches: to start some for each would cost more than small ones.
-    with closing(in_order(_Column.update, arrays(), threads)) as results:
+    with closing(parallel_map(_Column.update, arrays(), threads)) as results:
         for _ in results:
             pass
     found = []

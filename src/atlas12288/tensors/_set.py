@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from .. import _json
 from .._errors import StateError, WitnessError
 from .._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of
-from .._parallel import in_order, thread_count
+from .._parallel import parallel_map, thread_count
 from .._reports import DifferenceKind, PartDifference, Report
 from .._sidecars import Run
 from .._types import Buffer, Lazy
@@ -421,7 +421,7 @@ def _in_parallel(
                 # other, and take a third longer than one.
                 here.extend(work_on(group))
 
-    with closing(in_order(work_on, handed_out(), across)) as results:
+    with closing(parallel_map(work_on, handed_out(), across)) as results:
         for some in results:
             yield from some
             yield from here

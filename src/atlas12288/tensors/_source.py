@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
+from .._files import FileError, open_regular, require_unchanged
 from ._content import How
 from ._witness import ArrayWitness
 
@@ -71,15 +71,14 @@ def opened_regular(name: str) -> Iterator[io.FileIO]:
         OSError: it cannot be opened.
         ValueError: not a regular file, or it changed meanwhile.
     """
-
-    def without_waiting(path: str, flags: int) -> int:
-        return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)  # a FIFO would hang
-
-    with io.FileIO(name, "rb", opener=without_waiting) as file:
+    try:
+        file = open_regular(name)
+    except FileError as error:
+        raise ValueError(f"{name} must be a regular file") from error
+    with file:
         before = os.fstat(file.fileno())
-        if not stat.S_ISREG(before.st_mode):
-            raise ValueError(f"{name} must be a regular file")
         yield file
-        after = os.fstat(file.fileno())
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise ValueError(f"{name} changed while it was read")
+        try:
+            require_unchanged(file, before)
+        except FileError as error:
+            raise ValueError(f"{name} {error}") from error

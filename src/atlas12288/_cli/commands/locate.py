@@ -8,7 +8,7 @@ from ..._reports import range_to_fields
 from ..._sidecars import Run
 from ..._tree_files import compare_file
 from ..console import Report, file_name, json_option
-from ..witness_files import InputError, leaves_option, open_only_leaves, threads_option
+from ..witness_files import leaves_option, open_only_leaves, threads_option
 
 
 @click.command(
@@ -62,11 +62,12 @@ def command(
                 item.begin("ranges")
                 now = compare_file(file, leaves, differs, threads=threads, advance=report.advance)
                 if holds and leaves.witness.differences(now):
-                    raise InputError(witness, "has the root of FILE with another length or residue")
-        except (FileError, InputError) as error:
-            subject = error.name if isinstance(error, InputError) else file
-            report.error(subject, str(error))
-            item.fields["error"] = f"{subject}: {error}" if subject != file else str(error)
+                    raise FileError("has the root of FILE with another length or residue", witness)
+        except FileError as error:
+            subject = error.name or file
+            report.error(subject, error.reason)
+            reason = f"{subject}: {error.reason}" if subject != file else error.reason
+            item.fields["error"] = reason
         else:
             item.fields["holds"] = holds
             report.verdict(holds)

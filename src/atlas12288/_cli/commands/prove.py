@@ -14,7 +14,6 @@ from ..._proofs import PROOF_MOST_BYTES, InclusionProof
 from ..._tree_files import prove_in_file, prove_in_leaves
 from ..console import Report, file_name, json_option
 from ..witness_files import (
-    InputError,
     find_sidecar,
     leaves_option,
     open_only_leaves,
@@ -92,8 +91,8 @@ def command(
         raise click.UsageError("FILE cannot be standard input (-): its size must be known first")
     output = output_file(output, as_json)
     index = window if window is not None else (offset or 0) // WINDOW_BYTES
-    beside = None if witness is None else find_sidecar(witness)
-    inputs = [name for name in (file, witness, sidecar or beside) if name is not None]
+    found_sidecar = None if witness is None else find_sidecar(witness)
+    inputs = [name for name in (file, witness, sidecar or found_sidecar) if name is not None]
 
     def prove(report: Report) -> InclusionProof:
         if file is not None:
@@ -117,9 +116,9 @@ def command(
                 subject = target.name
                 with atomic_write_all(target) as (written,):
                     written.write(f"{proof.to_json()}\n".encode())
-        except (FileError, InputError) as error:
-            name = error.name if isinstance(error, InputError) else subject
-            report.error(name, str(error))
-            fields["error"] = f"{name}: {error}"
+        except FileError as error:
+            name = error.name or subject
+            report.error(name, error.reason)
+            fields["error"] = f"{name}: {error.reason}"
         report.document(fields)
     return report.code

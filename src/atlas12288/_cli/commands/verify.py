@@ -31,8 +31,7 @@ from ..console import (
 from ..manifests import allow_cache_option, is_folder
 from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
 from ..witness_files import (
-    InputError,
-    check_leaves,
+    errors_about,
     find_sidecar,
     leaves_option,
     misplaced,
@@ -71,10 +70,10 @@ class _Changes:
         if self._map is not None:
             self._map.update(run.first, run.stop)
 
-    def show(self, of: int) -> None:
-        """The lines for people; `of` is how many windows there are."""
+    def show(self, windows: int) -> None:
+        """Print the lines for people; `windows` is how many there are."""
         more = "; locate prints them all"
-        for line in range_lines(self._first_runs, self._runs, self.windows, of, more):
+        for line in range_lines(self._first_runs, self._runs, self.windows, windows, more):
             self._report.line(line)
 
 
@@ -84,7 +83,7 @@ class _Verifier:
     Args:
         report: where the verdicts go.
         sidecar: name of the sidecar of the witnesses, None where there is none.
-        threads: those of the tree, None for one a core.
+        threads: how many hash a tree, None for one a core.
         plot: the value of --plot.
         quiet: say nothing of a file that matches.
     """
@@ -105,14 +104,14 @@ class _Verifier:
         self.maps: list[DamageMap] = []
 
     def verify(
-        self, name: str, expected: Witness | TreeWitness | str, leaves: Leaves | None
+        self, name: str, expected: Witness | TreeWitness | FileError, leaves: Leaves | None
     ) -> None:
-        """Reports on a file.
+        """Report on a file.
 
         Args:
             name: the file.
-            expected: its witness, or the reason why there is none.
-            leaves: those of a tree witness, not checked yet.
+            expected: its witness, or the error where there is none.
+            leaves: of a tree witness, not checked yet.
         """
         with self._report.item(name, _NO_VERDICT) as item:
             self._verify(name, expected, leaves, item)
@@ -120,7 +119,7 @@ class _Verifier:
     def _verify(
         self,
         name: str,
-        expected: Witness | TreeWitness | str,
+        expected: Witness | TreeWitness | FileError,
         leaves: Leaves | None,
         item: Item,
     ) -> None:
@@ -128,15 +127,16 @@ class _Verifier:
         damage_map: DamageMap | None = None
         changes: _Changes | None = None
         try:
-            if isinstance(expected, str):
-                raise FileError(expected)
+            if isinstance(expected, FileError):
+                raise expected
             fields["witness"] = expected.to_fields()
             try:
                 if leaves is not None:
-                    check_leaves(str(self._sidecar), leaves)
-            except InputError as error:  # the root still gives a verdict
-                report.error(error.name, str(error))
-                fields["error"] = f"{error.name}: {error}"
+                    with errors_about(str(self._sidecar)):
+                        leaves.check()
+            except FileError as error:  # the root still gives a verdict
+                report.error(str(error.name), error.reason)
+                fields["error"] = f"{error.name}: {error.reason}"
                 leaves = None
             if leaves is not None:
                 damage_map = None if self._plot is None else _new_map(name)
@@ -294,7 +294,7 @@ def command(
         allow_cache=allow_cache,
         as_json=as_json,
     )
-    # Should be one, whatever is in it: what is wrong with it is then said of it.
+    # It should be one by its name: the error then says what is wrong with it.
     should_be = witnesses.endswith(SUFFIX) and len(files) < 2
     should_be = should_be or (len(files) == 1 and (is_url(files[0]) or is_folder(files[0])))
     head = b""
@@ -347,7 +347,7 @@ def _verify_files(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Verifies files by a witness file, of which `chunks` are the bytes."""
+    """Verify files by a witness file, whose bytes are `chunks`."""
     if not files:
         raise click.UsageError("FILE is needed: WITNESS is a witness file, not a manifest")
     try:
@@ -369,8 +369,8 @@ def _verify_files(
         if sidecar is not None:
             try:
                 leaves = stack.enter_context(open_sidecar(sidecar, expected, follow=is_named))
-            except InputError as error:
-                report.error(error.name, str(error))
+            except FileError as error:
+                report.error(str(error.name), error.reason)
         verifier = _Verifier(report, sidecar, threads, plot, quiet)
         for name, witness, its_leaves in zip(files, expected, leaves, strict=True):
             verifier.verify(name, witness, its_leaves)

@@ -11,7 +11,7 @@ from ..._native import DIGEST_BYTES, WINDOW_BYTES
 from ..._proofs import PROOF_MOST_BYTES, InclusionProof
 from ..._tree import TreeWitness
 from ..console import Report, file_name, json_option, shown
-from ..witness_files import InputError, read_text, read_tree_witness
+from ..witness_files import errors_about, read_text, read_tree_witness
 
 
 def _parse_root(ctx: click.Context, param: click.Parameter, value: str | None) -> bytes | None:
@@ -63,7 +63,7 @@ def command(
     witness: str | None,
     as_json: bool,
 ) -> int:
-    """Say whether PROOF proves the bytes of a window: those of the file WINDOW, or with --from.
+    """Say whether PROOF proves the bytes of a window, in the file WINDOW or with --from in FILE.
 
     A proof is worth what its root is worth: say with --root or --witness which one you trust.
     Without them the proof can be seen not to hold, and never to hold: the root that stands in it
@@ -85,9 +85,9 @@ def command(
             stated = _read_proof(proof)
             trusted = None if witness is None else read_tree_witness(witness)
             content = _read_window(window, whole, stated.index)
-        except InputError as error:
-            report.error(error.name, str(error))
-            fields["error"] = f"{error.name}: {error}"
+        except FileError as error:
+            report.error(str(error.name), error.reason)
+            fields["error"] = f"{error.name}: {error.reason}"
         else:
             reason = _why_not(stated, content, root, trusted)
             origin = "option" if root else "witness" if trusted else "proof"
@@ -119,18 +119,18 @@ def command(
 
 
 def _read_proof(name: str) -> InclusionProof:
-    try:
-        return InclusionProof.from_json(
-            read_text(read_chunks(name, or_pipe=True), PROOF_MOST_BYTES, "a proof")
-        )
-    except (FileError, WitnessError) as error:
-        raise InputError(name, str(error)) from error
+    with errors_about(name):
+        text = read_text(read_chunks(name, or_pipe=True), PROOF_MOST_BYTES, "a proof")
+        try:
+            return InclusionProof.from_json(text)
+        except WitnessError as error:
+            raise FileError(str(error)) from error
 
 
 def _read_window(window: str | None, whole: str | None, index: int) -> bytes:
-    """The bytes of the window, from a file that is one or from a whole file."""
+    """Return the bytes of the window, from a file that is one or from a whole file."""
     name = str(window or whole)
-    try:
+    with errors_about(name):
         if whole is not None:
             with RegularFile(whole) as file:
                 return file.read(index * WINDOW_BYTES, WINDOW_BYTES)
@@ -143,14 +143,12 @@ def _read_window(window: str | None, whole: str | None, index: int) -> bytes:
                     "--from takes a window out of a whole file"
                 )
         return bytes(data)
-    except FileError as error:
-        raise InputError(name, str(error)) from error
 
 
 def _why_not(
     proof: InclusionProof, window: bytes, root: bytes | None, witness: TreeWitness | None
 ) -> str | None:
-    """Why the proof does not hold, None where it does."""
+    """Return why the proof does not hold, None where it does."""
     if root is None:
         root = proof.root if witness is None else witness.root
     if proof.root != root:

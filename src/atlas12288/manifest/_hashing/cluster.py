@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ..._files import CHANGED, FileError
 from ..._native import DIGEST_BYTES, VERSION, TreeStream, residue, tree_leaves, tree_root
-from ..._parallel import in_order, most_under_way, ring, thread_count
+from ..._parallel import most_under_way, parallel_map, ring, thread_count
 from ..._subtree import BLOCK_BYTES
 from ..._witness import TREE_ALGORITHM, WitnessStream
 from .._sources.source import Found, Source
@@ -220,7 +220,7 @@ def _do_stretch(stretch: Stretch) -> StretchResult:
             return data, b"", 0 if flat is not None else residue(data)
 
         items = zip(offsets, buffers, strict=False)
-        for data, hashes, part in in_order(hash_block, items, threads):
+        for data, hashes, part in parallel_map(hash_block, items, threads):
             if flat is not None:
                 flat.update(data)
                 if stretch.blocks:

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from ..._errors import WitnessError
 from ..._files import FileError, shown
-from ..._parallel import in_order
+from ..._parallel import parallel_map
 from .._paths import check_path
 from .identities import Info
 from .remote_readers import RangeReader, StreamReader
@@ -280,7 +280,7 @@ class RemoteFolder:
             except FileError as error:
                 return error
 
-        infos = in_order(with_size, files, self.readers)
+        infos = parallel_map(with_size, files, self.readers)
         for (path, _), info in zip(files, infos, strict=True):
             if isinstance(info, FileError):
                 problem(path, str(info))
