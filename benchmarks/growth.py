@@ -19,7 +19,7 @@ THREADS: Final = {"1 core": "1", "all cores": "0"}
 # Prints the median of the seconds. Small files are read often, large ones at least three times.
 _PROGRAM: Final = """
 import statistics, time
-from atlas12288._tree_files import tree_witness_file
+from atlas12288._file_witnesses import tree_witness_file
 name, threads = sys.argv[1], int(sys.argv[2]) or None
 tree_witness_file(name, threads=threads)
 seconds, begin = [], time.perf_counter()

@@ -73,7 +73,7 @@ def public() -> Iterator[tuple[str, object]]:
     shown = (
         "_files",
         "_sums",
-        "_tree_files",
+        "_file_witnesses",
         "manifest._differences",
         "manifest._entries",
         "conformance",

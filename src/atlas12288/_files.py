@@ -19,7 +19,6 @@ from unicodedata import category, is_normalized
 from ._native import WINDOW_BYTES
 from ._parallel import ring
 from ._types import Readable
-from ._witness import Witness
 
 STDIN = "-"
 # 64 windows: small enough for a second-level cache, large enough that system calls do not count.
@@ -398,18 +397,3 @@ def require_writable(name: str, inputs: list[str]) -> None:
         for source in map(Path, inputs):
             if str(source) != STDIN and source.exists() and source.samefile(target):
                 raise FileError("is also read, and is not replaced")
-
-
-def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:
-    """Return the witness of a file, in constant memory.
-
-    As `Witness.generate_from`, for the command line: standard input too.
-
-    Args:
-        name: a path, or `-` for standard input.
-        advance: called with the number of bytes after each chunk.
-
-    Raises:
-        FileError: as `read_chunks`.
-    """
-    return Witness._of_chunks(read_chunks(name, advance))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 from ._errors import WitnessError
 from ._files import FileError
-from ._sidecars import Run
+from ._sidecars import WindowRange
 from ._words import counted
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class BaseDifference:
         @property
         def reason(self) -> str: ...
         @property
-        def ranges(self) -> tuple[Run, ...] | None: ...
+        def ranges(self) -> tuple[WindowRange, ...] | None: ...
 
     def to_fields(self) -> dict[str, object]:
         """Return the fields of its JSON object."""
@@ -104,7 +104,7 @@ class PartDifference(BaseDifference):
     kind: DifferenceKind
     what: tuple[str, ...] = ()
     reason: str = ""
-    ranges: tuple[Run, ...] | None = None
+    ranges: tuple[WindowRange, ...] | None = None
 
     def to_fields(self) -> dict[str, object]:
         """Return the fields of its JSON object."""
@@ -234,17 +234,17 @@ def _is_known(difference: BaseDifference) -> bool:
     return difference.kind != "unreadable"
 
 
-def range_to_fields(run: Run) -> dict[str, int]:
+def range_to_fields(run: WindowRange) -> dict[str, int]:
     """Return a range of bytes as a JSON object: `start`, and `end`, the first byte after it."""
     return {"start": run.start, "end": run.end}
 
 
-def ranges_to_fields(runs: Iterable[Run]) -> list[dict[str, int]]:
+def ranges_to_fields(runs: Iterable[WindowRange]) -> list[dict[str, int]]:
     """Return ranges of bytes as JSON objects."""
     return list(map(range_to_fields, runs))
 
 
-def range_words(run: Run, between: str) -> str:
+def range_words(run: WindowRange, between: str) -> str:
     """Return a range in words: "bytes [24576, 36864)", then the windows in it."""
     one = run.stop == run.first + 1
     windows = f"window {run.first}" if one else f"windows {run.first} to {run.stop - 1}"

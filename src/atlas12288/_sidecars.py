@@ -174,7 +174,7 @@ def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]
     return None if sidecar.size == at * DIGEST_BYTES else index + 1
 
 
-class Run(NamedTuple):
+class WindowRange(NamedTuple):
     """Neighbouring windows first..stop-1 that differ.
 
     They are bytes start..end-1, in whichever of file and witnessed region is longer.
@@ -194,7 +194,7 @@ class LeafComparison:
         changed: called with each run of windows that differ, in order, as soon as it is known.
     """
 
-    def __init__(self, known: Iterator[bytes], changed: Callable[[Run], object]) -> None:
+    def __init__(self, known: Iterator[bytes], changed: Callable[[WindowRange], object]) -> None:
         self._known = known
         self._rest = b""  # of the last known chunk
         self._changed = changed
@@ -243,4 +243,4 @@ class LeafComparison:
     def _end_run(self, end: int) -> None:
         if self._differ_from is not None:
             first, self._differ_from = self._differ_from, None
-            self._changed(Run(first, self._windows, first * WINDOW_BYTES, end))
+            self._changed(WindowRange(first, self._windows, first * WINDOW_BYTES, end))

@@ -14,7 +14,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ._files import STDIN, FileError, read_chunks, witness_file
+from ._file_witnesses import witness_file
+from ._files import STDIN, FileError, read_chunks
 from ._native import DIGEST_BYTES, WINDOW_BYTES
 from ._parallel import parallel_map_ahead, thread_count
 

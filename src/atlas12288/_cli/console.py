@@ -22,7 +22,7 @@ from ..manifest._paths import to_json
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from .._sidecars import Run
+    from .._sidecars import WindowRange
 
 PROGRAM: Final = "atlas12288"
 # Exit codes. A greater one wins over a smaller one.
@@ -45,7 +45,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def range_lines(
-    ranges: Iterable["Run"], count: int, windows: int, of: int, more: str = ""
+    ranges: Iterable["WindowRange"], count: int, windows: int, of: int, more: str = ""
 ) -> Iterator[str]:
     """The lines of text on where a file differs.
 

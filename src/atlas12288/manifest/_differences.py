@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .._files import shown
 from .._reports import BaseDifference, DifferenceKind, Report
-from .._sidecars import Run
+from .._sidecars import WindowRange
 from . import _paths
 from ._sources.selection import Excluded
 
@@ -37,7 +37,7 @@ class Difference(BaseDifference):
     reason: str = ""
     size: int | None = None
     found_size: int | None = None
-    ranges: tuple[Run, ...] | None = None
+    ranges: tuple[WindowRange, ...] | None = None
     range_count: int = 0
     windows: int = 0
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .._sidecars import Run
+    from .._sidecars import WindowRange
     from ._differences import Difference
 
 
@@ -36,7 +36,7 @@ class Listener:
     def difference(self, difference: Difference) -> None:
         """Hear of a difference; they come in order of path, each when all before it are known."""
 
-    def differing(self, path: bytes, windows: Run) -> None:
+    def differing(self, path: bytes, windows: WindowRange) -> None:
         """Hear of neighbouring windows of a file that differ; in order within a file.
 
         They are void if the file turns out to be unreadable.
@@ -55,7 +55,7 @@ class FunctionListener(Listener):
         problem: Callable[[bytes, str], object] | None = None,
         note: Callable[[str], object] | None = None,
         difference: Callable[[Difference], object] | None = None,
-        differing: Callable[[bytes, Run], object] | None = None,
+        differing: Callable[[bytes, WindowRange], object] | None = None,
     ) -> None:
         functions = {
             "listed": listed,

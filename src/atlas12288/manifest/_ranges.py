@@ -9,7 +9,7 @@ from typing import Final
 
 from .._files import FileError, RegularFile
 from .._native import DIGEST_BYTES
-from .._sidecars import LeafComparison, Run, TreeLeaves, first_without_leaves
+from .._sidecars import LeafComparison, TreeLeaves, WindowRange, first_without_leaves
 from .._subtree import window_count
 from .._witness import TREE_ALGORITHM
 from ._differences import Difference
@@ -98,7 +98,7 @@ class LeafJudge:
         self._listener = listener
         self._fail_fast = fail_fast
         self._comparison = LeafComparison(known.chunks(), self._add)
-        self._first_runs: list[Run] = []
+        self._first_runs: list[WindowRange] = []
         self._run_count = 0
         self._windows = 0
         self.error: FileError | None = None
@@ -140,7 +140,7 @@ class LeafJudge:
             windows=self._windows,
         )
 
-    def _add(self, run: Run) -> None:
+    def _add(self, run: WindowRange) -> None:
         self._run_count += 1
         self._windows += run.stop - run.first
         if self._run_count <= RANGES_MOST:

@@ -24,7 +24,7 @@ from .._errors import StateError, WitnessError
 from .._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of
 from .._parallel import parallel_map, thread_count
 from .._reports import DifferenceKind, PartDifference, Report
-from .._sidecars import Run
+from .._sidecars import WindowRange
 from .._types import Buffer, Lazy
 from .._value import Value
 from .._witness import ALGORITHM, TREE_ALGORITHM, format_timestamp, read_timestamp
@@ -448,7 +448,7 @@ def _difference(
     kind: DifferenceKind,
     what: tuple[str, ...] = (),
     reason: str = "",
-    ranges: tuple[Run, ...] | None = None,
+    ranges: tuple[WindowRange, ...] | None = None,
 ) -> PartDifference:
     return PartDifference("tensor", name, kind, what, reason, ranges)
 
@@ -464,10 +464,10 @@ def _change(name: str, witnessed: ArrayWitness, found: ArrayWitness) -> PartDiff
     return _difference(name, "changed", what, f"differs in {', '.join(what)}", ranges)
 
 
-def _runs_of(windows: list[int], length: int) -> Iterator[Run]:
+def _runs_of(windows: list[int], length: int) -> Iterator[WindowRange]:
     """Neighbours together."""
     # Within a run, window and place grow alike.
     for _, group in groupby(enumerate(windows), lambda item: item[1] - item[0]):
         run = [window for _, window in group]
         first, stop = run[0], run[-1] + 1
-        yield Run(first, stop, first * WINDOW_BYTES, min(stop * WINDOW_BYTES, length))
+        yield WindowRange(first, stop, first * WINDOW_BYTES, min(stop * WINDOW_BYTES, length))

@@ -3,10 +3,10 @@
 
 import click
 
+from ..._file_witnesses import compare_file
 from ..._files import STDIN, FileError, expected_bytes
 from ..._reports import range_to_fields
-from ..._sidecars import Run
-from ..._tree_files import compare_file
+from ..._sidecars import WindowRange
 from ..console import Report, file_name, json_option
 from ..witness_files import leaves_option, open_only_leaves, threads_option
 
@@ -51,7 +51,7 @@ def command(
     ):
         holds = True
 
-        def differs(run: Run) -> None:
+        def differs(run: WindowRange) -> None:
             nonlocal holds
             holds = False
             report.line(f"{run.start} {run.end}")

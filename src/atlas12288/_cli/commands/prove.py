@@ -7,11 +7,11 @@ from typing import Final
 import click
 
 from ..._errors import WitnessError
+from ..._file_witnesses import prove_in_file, prove_in_leaves
 from ..._files import STDIN, FileError, RegularFile, expected_bytes
 from ..._native import WINDOW_BYTES
 from ..._outputs import OutputKind, atomic_write_all
 from ..._proofs import PROOF_MOST_BYTES, InclusionProof
-from ..._tree_files import prove_in_file, prove_in_leaves
 from ..console import Report, file_name, json_option
 from ..witness_files import (
     find_sidecar,

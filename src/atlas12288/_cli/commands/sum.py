@@ -5,7 +5,8 @@ import os
 
 import click
 
-from ..._files import FileError, expected_bytes, witness_file
+from ..._file_witnesses import witness_file
+from ..._files import FileError, expected_bytes
 from ..._sums import sums_line
 from ..console import Report, files_argument, json_option
 

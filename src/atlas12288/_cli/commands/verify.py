@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ..._files import STDIN, FileError, expected_bytes, witness_file
+from ..._file_witnesses import Leaves, compare_file, tree_witness_file, witness_file
+from ..._files import STDIN, FileError, expected_bytes
 from ..._reports import range_to_fields
-from ..._sidecars import Run
+from ..._sidecars import WindowRange
 from ..._tree import TreeWitness
-from ..._tree_files import Leaves, compare_file, tree_witness_file
 from ..._witness import Witness
 from ...manifest._beside import SUFFIX, is_url
 from ..console import (
@@ -55,13 +55,13 @@ class _Changes:
     def __init__(self, report: Report, item: Item, damage_map: "DamageMap | None") -> None:
         self.windows = 0
         self._runs = 0
-        self._first_runs: list[Run] = []
+        self._first_runs: list[WindowRange] = []
         self._report = report
         self._map = damage_map
         self._item = item
         item.begin("ranges")
 
-    def add(self, run: Run) -> None:
+    def add(self, run: WindowRange) -> None:
         self.windows += run.stop - run.first
         self._runs += 1
         if self._runs <= RANGES_SHOWN:

@@ -13,7 +13,7 @@ import click
 
 from ..._errors import WitnessError
 from ..._files import STDIN, FileError, RegularFile
-from ..._sidecars import Run
+from ..._sidecars import WindowRange
 from ..._subtree import window_count
 from ...manifest._beside import Outputs, folder_of, leaves_name, outputs_in, paths_in
 from ...manifest._listener import Listener
@@ -259,7 +259,7 @@ class _View(Listener):
     def advance(self, size: int) -> None:
         self.report.advance(size)
 
-    def differing(self, path: bytes, windows: Run) -> None:
+    def differing(self, path: bytes, windows: WindowRange) -> None:
         if self.maps is not None:
             self.maps.add(path, windows)
 
@@ -359,7 +359,7 @@ class _Maps:
         self._maps: dict[bytes, DamageMap] = {}
         self._end: bytes | None = None  # maps of this path and those behind it are not kept
 
-    def add(self, path: bytes, run: Run) -> None:
+    def add(self, path: bytes, run: WindowRange) -> None:
         """Marks a run of a file."""
         damage_map = self._maps.get(path)
         if damage_map is None:

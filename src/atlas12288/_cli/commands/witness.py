@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from ..._files import FileError, expected_bytes, witness_file
+from ..._file_witnesses import tree_witness_file, witness_file
+from ..._files import FileError, expected_bytes
 from ..._outputs import Target, atomic_write_all
 from ..._tree import TreeWitness
-from ..._tree_files import tree_witness_file
 from ..._witness import Witness
 from ...manifest._beside import leaves_name
 from .. import manifests

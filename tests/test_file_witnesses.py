@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas12288 import MODULUS, WINDOW_BYTES, TreeWitness, WitnessStream, _native
-from atlas12288 import _tree_files as file_tree
-from atlas12288._files import FileError, RegularFile
-from atlas12288._sidecars import Leaves, Run, leaves_of
-from atlas12288._tree_files import (
+from atlas12288 import _file_witnesses as file_tree
+from atlas12288._file_witnesses import (
     TREE_CHUNK_BYTES,
     compare_file,
     prove_in_file,
     prove_in_leaves,
     tree_witness_file,
 )
+from atlas12288._files import FileError, RegularFile
+from atlas12288._sidecars import Leaves, WindowRange, leaves_of
 from support.rfc9162 import mth
 from support.strategies import noise
 
@@ -235,8 +235,8 @@ def test_a_sidecar_that_is_cut_after_it_was_opened(sidecar: tuple[Path, TreeWitn
 # --- compare_file ---
 
 
-def compare(path: Path, sidecar: tuple[Path, TreeWitness], threads: int) -> list[Run]:
-    runs: list[Run] = []
+def compare(path: Path, sidecar: tuple[Path, TreeWitness], threads: int) -> list[WindowRange]:
+    runs: list[WindowRange] = []
     with RegularFile(str(sidecar[0])) as file:
         (leaves,) = leaves_of(file, [sidecar[1]])
         found = compare_file(str(path), leaves, runs.append, threads=threads)
@@ -244,7 +244,7 @@ def compare(path: Path, sidecar: tuple[Path, TreeWitness], threads: int) -> list
     return runs
 
 
-def runs_by_definition(before: bytes, after: bytes) -> list[Run]:
+def runs_by_definition(before: bytes, after: bytes) -> list[WindowRange]:
     old, new = windows_of(before), windows_of(after)
     count = max(len(old), len(new))
     differ = [old[i : i + 1] != new[i : i + 1] for i in range(count)]
@@ -255,7 +255,7 @@ def runs_by_definition(before: bytes, after: bytes) -> list[Run]:
             while stop < count and differ[stop]:
                 stop += 1
             end = min(stop * WINDOW_BYTES, max(len(before), len(after)))
-            runs.append(Run(first, stop, first * WINDOW_BYTES, end))
+            runs.append(WindowRange(first, stop, first * WINDOW_BYTES, end))
     return runs
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tree witnesses of files in constant memory: made, compared with leaves, and windows proven.
+"""Witnesses of files in constant memory: made, compared with leaves, and windows proven.
 
 Leaves pass by in order and are never all in memory.
 """
@@ -15,14 +15,29 @@ from ._native import (
     TreeStream,
 )
 from ._proofs import InclusionProof
-from ._sidecars import LeafComparison, Run
+from ._sidecars import LeafComparison, WindowRange
 from ._sidecars import Leaves as Leaves
 from ._subtree import left_part, window_count
 from ._tree import TreeWitness
-from ._witness import WitnessStream
+from ._witness import Witness, WitnessStream
 
 # 128 windows, so that to pass a chunk between threads costs little beside hashing it.
 TREE_CHUNK_BYTES: Final = 128 * WINDOW_BYTES
+
+
+def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:
+    """Return the witness of a file, in constant memory.
+
+    As `Witness.generate_from`, for the command line: standard input too.
+
+    Args:
+        name: a path, or `-` for standard input.
+        advance: called with the number of bytes after each chunk.
+
+    Raises:
+        FileError: as `read_chunks`.
+    """
+    return Witness._of_chunks(read_chunks(name, advance))
 
 
 def tree_witness_file(
@@ -66,7 +81,7 @@ def tree_witness_file(
 def compare_file(
     name: str,
     leaves: Leaves,
-    changed: Callable[[Run], object],
+    changed: Callable[[WindowRange], object],
     *,
     threads: int | None = None,
     advance: Callable[[int], None] | None = None,
