@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from atlas12288 import WINDOW_BYTES, TreeWitness, WitnessError
 from atlas12288 import _sidecars as sidecars
 from atlas12288._files import FileError, RegularFile
-from atlas12288._sidecars import Run
+from atlas12288._sidecars import WindowRange
 from atlas12288.manifest._beside import outputs_in
 from atlas12288.manifest._differences import Difference
 from atlas12288.manifest._entries import DIGESTS, Entry
@@ -94,7 +94,7 @@ def windows_that_differ(before: bytes, after: bytes) -> list[int]:
     return [window for window, (one, two) in enumerate(pairs) if one != two]
 
 
-def runs_of(windows: list[int], length: int) -> tuple[Run, ...]:
+def runs_of(windows: list[int], length: int) -> tuple[WindowRange, ...]:
     runs: list[tuple[int, int]] = []
     for window in windows:
         if runs and runs[-1][1] == window:
@@ -102,7 +102,7 @@ def runs_of(windows: list[int], length: int) -> tuple[Run, ...]:
         else:
             runs.append((window, window + 1))
     return tuple(
-        Run(first, stop, first * WINDOW_BYTES, min(stop * WINDOW_BYTES, length))
+        WindowRange(first, stop, first * WINDOW_BYTES, min(stop * WINDOW_BYTES, length))
         for first, stop in runs
     )
 
@@ -387,7 +387,7 @@ def test_any_damage_of_any_folder_is_reported_exactly(
         root.mkdir()
         make(root, after)
         side = stack.enter_context(sidecar(Path(name), leaves_of(before))) if leaves else None
-        runs: dict[bytes, list[Run]] = {}
+        runs: dict[bytes, list[WindowRange]] = {}
         report = verify_manifest(
             manifest_of(before, digests),
             Folder(root),
@@ -437,7 +437,7 @@ def test_swapped_windows_are_caught(root: Path, digests: tuple[str, ...]) -> Non
     (difference,) = report.differences
     assert difference.what == digests  # the residue is the same
     if digests == TREE:
-        assert difference.ranges == (Run(0, 2, 0, 2 * WINDOW_BYTES),)
+        assert difference.ranges == (WindowRange(0, 2, 0, 2 * WINDOW_BYTES),)
 
 
 def test_an_ignore_file_of_the_folder_hides_nothing(root: Path) -> None:
@@ -621,7 +621,7 @@ def test_large_files_give_their_first_ranges_and_count_the_others(root: Path) ->
     tree: Tree = {b"a": bytes(data)}
     data[:: 2 * WINDOW_BYTES] = bytes(byte ^ 1 for byte in data[:: 2 * WINDOW_BYTES])
     make(root, {b"a": bytes(data)})
-    runs: list[Run] = []
+    runs: list[WindowRange] = []
     with sidecar(root.parent, leaves_of(tree)) as leaves:
         report = verify_manifest(
             manifest_of(tree, TREE),
