@@ -21,7 +21,7 @@ from ._parallel import ring
 from ._types import Readable
 
 STDIN = "-"
-# 64 windows: small enough for a second-level cache, large enough that system calls do not count.
+# 64 windows: small enough for a second-level cache, large enough to make system calls negligible.
 # A whole number of windows, so that a window never spans two chunks.
 CHUNK_BYTES = 64 * WINDOW_BYTES
 

@@ -208,7 +208,7 @@ class CheckedList:
 
 
 class _StopError(Exception):
-    """Nobody waits for this file any more."""
+    """The result for this file is no longer wanted."""
 
 
 class _Item(NamedTuple):
@@ -339,7 +339,7 @@ class _Tally:
         if error is None and not is_read:
             error = "no properly formatted SHA256 checksum lines found"
         elif error is None and not checked:
-            # The files of another list do not make up for it.
+            # Files found for another list do not count here.
             error = "no file was verified"
         return CheckedList(
             item.list_name,
