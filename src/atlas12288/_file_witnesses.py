@@ -28,7 +28,7 @@ TREE_CHUNK_BYTES: Final = 128 * WINDOW_BYTES
 def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:
     """Return the witness of a file, in constant memory.
 
-    As `Witness.generate_from`, for the command line: standard input too.
+    As `Witness.generate_from`, for the command line: takes standard input too.
 
     Args:
         name: a path, or `-` for standard input.
@@ -50,12 +50,13 @@ def tree_witness_file(
 ) -> TreeWitness:
     """Return the tree witness of a file, in constant memory, without leaves.
 
-    As `TreeWitness.generate_from`, for the command line: standard input too, and what passes by.
+    As `TreeWitness.generate_from`, for the command line: takes standard input too, and passes on
+    leaves and bytes as they come.
 
     Args:
         name: a path, or `-` for standard input. A path must be a regular file.
-        threads: how many hash; None for one for each core that this process may use. The witness is
-            the same. None is started for 1, or for a file of less than 1.5 MiB.
+        threads: how many threads hash; None for one per core that this process may use. The witness
+            is the same. No thread is started for 1, or for a file of less than 1.5 MiB.
         leaves: called with the next leaf hashes, joined, in order; for example `file.write`.
         flat: takes the same bytes, for the flat witness from the same reading.
         advance: called with the number of bytes after each chunk.

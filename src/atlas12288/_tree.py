@@ -73,8 +73,8 @@ class TreeWitness(Record, Value):
 
         Args:
             buf: any C-contiguous buffer; nobody may change it meanwhile.
-            threads: how many hash; None for one for each core that this process may use. The
-                witness is the same. None is started for 1, or for less than 3 MiB.
+            threads: how many threads hash; None for one per core that this process may use. The
+                witness is the same. No thread is started for 1, or for less than 3 MiB.
             leaves: keep them, 33 bytes a window, for `changed`, `update` and the proofs.
 
         Raises:

@@ -70,7 +70,7 @@ def drawing() -> Iterator[None]:
 
 
 def _import_elsewhere() -> None:
-    """Import matplotlib with a current folder that only root can write configuration files to."""
+    """Import matplotlib from /, where only root can leave a configuration file."""
     here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.chdir("/")
