@@ -145,7 +145,7 @@ def _escaped(path: bytes) -> tuple[bytes, bytes]:
 
 # --- Checking files ---
 
-# With 24 MiB of buffers for them, and the results that wait for their turn, this is less than 64 MiB.
+# With their 24 MiB of buffers, and results that wait for their turn, this is less than 64 MiB.
 _THREADS_MOST: Final = 32
 _AHEAD_BYTES: Final = 16 << 20
 _ITEM_BYTES: Final = 512  # of an item without its name
