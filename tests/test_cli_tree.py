@@ -382,8 +382,8 @@ def of_another_file(data: bytes) -> bytes:
         (cut, "has 9631 bytes, must have 9632"),
         (drop, "has 9600 bytes, must have 9632"),
         (lambda data: b"", "has 0 bytes, must have 9632"),
-        (flip, "damaged, or those of another witness"),
-        (of_another_file, "damaged, or those of another witness"),
+        (flip, "damaged, or belong to another witness"),
+        (of_another_file, "damaged, or belong to another witness"),
     ],
     ids=["cut", "a leaf lost", "emptied", "damaged", "of another file"],
 )

@@ -215,8 +215,8 @@ def test_leaves_that_are_not_the_witness_s(sidecar: tuple[Path, TreeWitness]) ->
         (good[:-1], f"has {len(good) - 1} bytes, must have {len(good)}"),
         (good + bytes(32), f"has {len(good) + 32} bytes, must have {len(good)}"),
         (b"", "has 0 bytes"),
-        (good[:-1] + bytes([good[-1] ^ 1]), "damaged, or those of another witness"),
-        (good[32:64] + good[:32] + good[64:], "damaged, or those of another witness"),
+        (good[:-1] + bytes([good[-1] ^ 1]), "damaged, or belong to another witness"),
+        (good[32:64] + good[:32] + good[64:], "damaged, or belong to another witness"),
     ):
         target.write_bytes(bad)
         with RegularFile(str(target)) as file, pytest.raises(FileError, match=reason):

@@ -549,7 +549,7 @@ def test_leaves_that_are_not_those_of_the_witness_are_refused() -> None:
             witness.with_leaves(wrong)
     for at in range(len(leaves)):
         wrong = leaves[:at] + bytes([leaves[at] ^ 1]) + leaves[at + 1 :]
-        with pytest.raises(atlas.WitnessError, match="must have that of the witness"):
+        with pytest.raises(atlas.WitnessError, match="must have the witness's root"):
             witness.with_leaves(wrong)
     with pytest.raises(TypeError, match="buf is of type str"):
         witness.with_leaves("0" * 128)  # type: ignore[arg-type]

@@ -123,7 +123,7 @@ export class TreeWitness extends WitnessRecord {
     const root = toHex(rootOf(hashes));
     if (root !== this.hexdigest()) {
       throw new WitnessError(
-        `leaves have the root ${root}, must have that of the witness, ${this.hexdigest()}`,
+        `leaves have the root ${root}, must have the witness's root, ${this.hexdigest()}`,
       );
     }
     return new TreeWitness(this, { hashes, residues: undefined });
@@ -198,7 +198,7 @@ export class TreeWitness extends WitnessRecord {
       if (integer(window, "window") < 0 || window > most) {
         throw new RangeError(
           most < 0
-            ? "window must be that of a region, the region is empty"
+            ? "window must be in the region, the region is empty"
             : `window is ${window}, must be in 0..${most}`,
         );
       }

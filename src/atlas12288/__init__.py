@@ -124,7 +124,7 @@ else:
     }
 
     def __getattr__(name: str) -> object:
-        """Import a name with its first use."""
+        """Import a name on first use."""
         module = _IMPORTED_WHEN_USED.get(name)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -50,7 +50,7 @@ class Domain(_native.Domain):
         return None if form is None else Witness.from_bytes(form)
 
     def commit(self) -> Witness:
-        """OPEN -> COMMITTED, once. Of racing commits exactly one returns.
+        """Commit the domain once: OPEN -> COMMITTED. If commits race, exactly one returns.
 
         Returns:
             The witness of the region.

@@ -21,14 +21,14 @@ from ._subtree import left_part, window_count
 from ._tree import TreeWitness
 from ._witness import Witness, WitnessStream
 
-# 128 windows, so that to pass a chunk between threads costs little beside hashing it.
+# 128 windows, so that passing a chunk between threads costs little compared with hashing it.
 TREE_CHUNK_BYTES: Final = 128 * WINDOW_BYTES
 
 
 def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:
     """Return the witness of a file, in constant memory.
 
-    As `Witness.generate_from`, for the command line: standard input too.
+    As `Witness.generate_from`, for the command line: takes standard input too.
 
     Args:
         name: a path, or `-` for standard input.
@@ -50,12 +50,13 @@ def tree_witness_file(
 ) -> TreeWitness:
     """Return the tree witness of a file, in constant memory, without leaves.
 
-    As `TreeWitness.generate_from`, for the command line: standard input too, and what passes by.
+    As `TreeWitness.generate_from`, for the command line: takes standard input too, and passes on
+    leaves and bytes as they come.
 
     Args:
         name: a path, or `-` for standard input. A path must be a regular file.
-        threads: how many hash; None for one for each core that this process may use. The witness is
-            the same. None is started for 1, or for a file of less than 1.5 MiB.
+        threads: how many threads hash; None for one per core that this process may use. The witness
+            is the same. No thread is started for 1, or for a file of less than 1.5 MiB.
         leaves: called with the next leaf hashes, joined, in order; for example `file.write`.
         flat: takes the same bytes, for the flat witness from the same reading.
         advance: called with the number of bytes after each chunk.
@@ -86,14 +87,14 @@ def compare_file(
     threads: int | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> TreeWitness:
-    """Finds the windows in which a file differs from its witness, in constant memory.
+    """Find the windows in which a file differs from its witness, in constant memory.
 
     A window that only one of them has differs, and so does a last window of another length.
 
     Args:
         name: a path, or `-` for standard input.
-        leaves: those of the witness. They should have been checked: if they turn out not to be the
-            witness's, some runs have been given by then.
+        leaves: the leaves of the witness. Check them first: if they turn out to belong to another
+            witness, some runs have been reported by then.
         changed: called with each run of windows that differ, in order, as soon as it is known.
         threads, advance: as for `tree_witness_file`.
 
@@ -184,6 +185,6 @@ class _Prover:
                 stream.append(leaves[offset : offset + len(some) * DIGEST_BYTES], 0)
 
     def proof(self, root: bytes) -> InclusionProof:
-        """Return the proof when all leaves were written; `root` is the root over them."""
+        """Return the proof, once all leaves were written; `root` is the root over them."""
         path = tuple(stream.result()[0] for _, _, stream in reversed(self._siblings))
         return InclusionProof._of(index=self._index, size=self._size, path=path, root=root)

@@ -21,7 +21,7 @@ from ._parallel import ring
 from ._types import Readable
 
 STDIN = "-"
-# 64 windows: small enough for a second-level cache, large enough that system calls do not count.
+# 64 windows: small enough for a second-level cache, large enough to make system calls negligible.
 # A whole number of windows, so that a window never spans two chunks.
 CHUNK_BYTES = 64 * WINDOW_BYTES
 
@@ -43,9 +43,9 @@ def shown(name: str) -> str:
 
     Returns:
         The name, with a backslash as `\\`, a byte that is not UTF-8 as `\xNN`, and other characters
-        that cannot be printed as in Python's string literals. So are, in a name that is not in
-        Unicode's form NFC, the characters that make it differ: an accent of its own looks like the
-        letter that has it.
+        that cannot be printed as in Python's string literals. If the name is not in Unicode's form
+        NFC, the characters that make it differ are escaped too: a letter and a separate accent
+        look like the accented letter.
     """
     composed = is_normalized("NFC", name)
 
@@ -62,7 +62,7 @@ def shown(name: str) -> str:
 
 
 def _stands_alone(character: str) -> bool:
-    """Return whether NFC neither replaces the character nor joins it with the one before."""
+    """Return whether NFC neither replaces the character nor joins it to the one before."""
     # Marks, and the Hangul vowels and finals, are all that NFC joins with what is before them.
     joins = category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
     return not joins and is_normalized("NFC", character)
@@ -75,7 +75,7 @@ class FileError(Exception):
 
     Attributes:
         reason: what is wrong with the file.
-        name: the file; None where the caller, who named it, puts the name before the reason.
+        name: the file; None if the caller, who named it, puts the name before the reason.
     """
 
     def __init__(self, reason: str, name: str | None = None) -> None:
@@ -89,7 +89,7 @@ class FileError(Exception):
 
 @contextmanager
 def file_errors() -> Iterator[None]:
-    """Turn errors of the system about a file into FileError."""
+    """Turn operating system errors about a file into FileError."""
     try:
         yield
     except OSError as error:
@@ -99,8 +99,8 @@ def file_errors() -> Iterator[None]:
 
 
 def require_regular(mode: int) -> None:
-    """Refuse, with FileError, the `st_mode` of what is not a regular file."""
-    if stat.S_ISREG(mode):  # by far the most
+    """Raise FileError unless `mode`, an st_mode, says that the file is regular."""
+    if stat.S_ISREG(mode):  # by far the most common
         return
     for is_kind, text in _KINDS:
         if is_kind(mode):
@@ -108,14 +108,14 @@ def require_regular(mode: int) -> None:
 
 
 def require_unchanged(file: io.FileIO, before: os.stat_result) -> None:
-    """Refuse, with FileError, an open file that has changed since the system said `before`."""
+    """Raise FileError if an open file has changed since its status was `before`."""
     after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise FileError(CHANGED)
 
 
 def is_pipe(status: os.stat_result) -> bool:
-    """Return whether it is a pipe of a process, such as `<(command)` and `/dev/stdin` in a shell.
+    """Return whether a file is a process's pipe, such as `<(command)` and `/dev/stdin` in a shell.
 
     A FIFO with a name in a folder is not: anybody may have put it there, and opening it may hang.
     """
@@ -203,11 +203,11 @@ def read_chunks(
     Args:
         name: a path, or `-` for standard input. A path must be a regular file.
         advance: called with the number of bytes after each chunk.
-        chunk_bytes: of each chunk but the last one, which is shorter.
+        chunk_bytes: the size of each chunk except the last one, which may be shorter.
         buffers: a chunk is valid until this many later ones are taken.
-        or_pipe: take the path of a pipe too: for lists and the like, which are read once. A file
-            that is witnessed must be one that can be read again.
-        opened: called with what the system says of the open file, before the first chunk.
+        or_pipe: also accept the path of a pipe: for lists and the like, which are read once. A
+            witnessed file must be one that can be read again.
+        opened: called with the status of the open file, before the first chunk.
 
     Yields:
         The chunks, in order.
@@ -239,7 +239,7 @@ def read_chunks(
             if advance is not None:
                 advance(count)
             if count < len(buffer):
-                break  # the end; another buffer to see it again would cost more than its reading
+                break  # the end; a second buffer to confirm it would cost more than the read
         if size is not None and total < size:
             raise FileError(f"{CHANGED}: it had {size} bytes, and ended after {total}")
         if stat.S_ISREG(before.st_mode):
@@ -249,7 +249,7 @@ def read_chunks(
 def source_chunks(
     source: str | os.PathLike[str] | Readable, *, chunk_bytes: int = CHUNK_BYTES, buffers: int = 1
 ) -> Generator[memoryview, None, None]:
-    """Return the bytes of what a caller from Python names, chunk by chunk, in constant memory.
+    """Return the bytes of a caller's source, chunk by chunk, in constant memory.
 
     Args:
         source: the path of a regular file, or a binary file, which is read from where it stands to
@@ -257,8 +257,8 @@ def source_chunks(
         chunk_bytes, buffers: as for `read_chunks`.
 
     Returns:
-        The chunks, in order. To take one raises FileError, which knows the path, as `read_chunks`;
-        what the binary file raises; BlockingIOError where that does not block and had no bytes.
+        The chunks, in order. Taking one raises FileError with the path, as `read_chunks` does; the
+        binary file's own errors; BlockingIOError if it does not block and had no bytes.
 
     Raises:
         TypeError: `source` is neither a path nor a binary file.
@@ -360,7 +360,7 @@ class RegularFile:
 
 
 def expected_bytes(names: list[str]) -> int | None:
-    """Return how many bytes reading all `names` gives, None where nobody knows beforehand."""
+    """Return how many bytes all `names` have together; None if that cannot be known beforehand."""
     total = 0
     for name in names:
         if name == STDIN:
@@ -388,7 +388,7 @@ def require_writable(name: str, inputs: list[str]) -> None:
             raise FileError(f"the folder {shown(str(target.parent))} does not exist")
         if not os.access(target.parent, os.W_OK | os.X_OK):
             raise FileError(f"the folder {shown(str(target.parent))} is not writable")
-        if target.is_symlink():  # from Python 3.13 on, resolve() says nothing of a loop
+        if target.is_symlink():  # from Python 3.13 on, resolve() does not report a loop
             raise FileError(os.strerror(errno.ELOOP))
         if not target.exists():
             return

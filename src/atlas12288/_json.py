@@ -14,8 +14,8 @@ from ._types import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-# More than a field of 64 bits ever has. Python's own bound on digits can be switched off, and to
-# read many takes time that grows with their square.
+# More digits than any 64-bit field has. Python's own limit on digits can be switched off, and
+# parsing many of them takes quadratic time.
 DIGITS_MOST = 64
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _DIGEST_DIGITS = 2 * _native.DIGEST_BYTES
@@ -23,7 +23,7 @@ _DIGEST_DIGITS = 2 * _native.DIGEST_BYTES
 
 def write(fields: dict[str, Any]) -> str:
     """Return the object as JSON, on one line without its end."""
-    import json  # here, so that `import atlas12288` stays light
+    import json  # imported here, so that `import atlas12288` stays light
 
     return json.dumps(fields)
 
@@ -56,7 +56,7 @@ class Fields:
             value: what `read` or `value` gave.
             name: what the messages call it.
             keys: the keys that the object has.
-            optional: those that it may have beside them.
+            optional: the keys that it may have as well.
         """
         fields = cls.__new__(cls)
         fields._fields = _checked(value, name, keys, optional)
@@ -70,7 +70,7 @@ class Fields:
         return self._fields[key]
 
     def check(self, key: str, holds: bool, rule: str) -> None:
-        """Refuse the field where the rule does not hold."""
+        """Raise WitnessError for the field unless the rule holds."""
         if not holds:
             raise WitnessError(f"{key} is {_shown(self._fields[key])}, must be {rule}")
 
@@ -89,7 +89,7 @@ class Fields:
         return int(value)
 
     def text(self, key: str) -> str:
-        """Return the field where it is a text, "" otherwise."""
+        """Return the field if it is a text, otherwise ""."""
         value = self._fields[key]
         return value if isinstance(value, str) else ""
 
@@ -115,7 +115,7 @@ def read(text: str | bytes, most: int | None = None) -> Any:
 
     Args:
         text: the JSON text.
-        most: the bytes, or characters, that it may have; None for any number.
+        most: the most bytes, or characters, that it may have; None for no limit.
 
     Raises:
         WitnessError: not JSON, longer than `most`, or an object that has a key twice.
@@ -143,7 +143,7 @@ def read(text: str | bytes, most: int | None = None) -> Any:
 
 
 class _LongInteger:
-    """An integer of too many digits, which is kept as they are: no field takes it."""
+    """An integer with too many digits, kept as text; no field accepts it."""
 
     def __init__(self, digits: str) -> None:
         self._digits = digits
@@ -184,7 +184,7 @@ def _checked(
 
 
 def _shown(value: object) -> str:
-    """Return a value for a message, cut where it is long."""
+    """Return a value for a message, cut if it is long."""
     try:
         text = repr(value)
     except RecursionError:

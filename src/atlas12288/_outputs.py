@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are written whole or not at all, and never over what is not ours.
+"""Files that are written completely or not at all, and never replace a file that is not ours.
 
-Some of their names nobody typed, and the folder may have been filled by somebody else. So each name
-is taken in its folder, which is held open, and what stands there is judged by what it holds.
+The user did not type some of their names, and somebody else may have filled the folder. So each
+name is looked up in its folder, which is held open, and an existing file is judged by its content.
 """
 
 import errno
@@ -18,20 +18,20 @@ from typing import BinaryIO, Final, NamedTuple, Self
 
 from ._files import FileError, RegularFile, file_errors, require_writable, shown
 
-# A folder is only gone through, so that one which may not be listed will do.
+# The folder is never listed, so that permission to search it is enough.
 _FOLDER_FLAGS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_MODE: Final = 0o666  # the umask takes from it what it takes from any new file
+_NEW_MODE: Final = 0o666  # the umask applies as to any new file
 
 
 class OutputKind(NamedTuple):
     """A kind of file that is written, and that may be replaced by another one of it.
 
     Attributes:
-        words: what a file of another kind is told not to be.
-        is_one: says of an open file with at least one byte whether it is of this kind; may raise
+        words: the name of the kind in messages about a file of another kind.
+        is_one: returns whether an open file with at least one byte is of this kind; may raise
             FileError.
-        through_links: may the name be a symbolic link to such a file? Only where a user types it.
+        through_links: may the name be a symbolic link to such a file? Only if a user typed it.
     """
 
     words: str
@@ -44,12 +44,12 @@ TEMPORARY: Final = re.compile(r"\.atlas12288-[0-9a-f]{16}\.tmp")
 
 
 def temporary_name() -> str:
-    """Return a name, in the folder of an output, that no other run has and nobody can foresee."""
+    """Return a unique, unpredictable name in the folder of an output."""
     return f".atlas12288-{os.urandom(8).hex()}.tmp"
 
 
 class Target:
-    """The name of an output, and what is there now. A context manager that lets go of its folder.
+    """The name of an output, and what is there now. A context manager that closes its folder.
 
     Args:
         name: of the file to write or replace.
@@ -95,10 +95,10 @@ class Target:
         raise FileError(f"{link}, which is no {self._kind.words}, and is not followed")
 
     def _judge(self, known: os.stat_result | None = None) -> os.stat_result | None:
-        """Return what stands at the name, None where nothing does.
+        """Return the status of the file at the name; None if there is none.
 
         Args:
-            known: what was judged already.
+            known: the status that was judged before.
 
         Raises:
             FileError: it is not ours.
@@ -138,7 +138,7 @@ class Target:
         return file
 
     def check(self) -> None:
-        """Judge once more what stands at the name.
+        """Judge the file at the name once more.
 
         Raises:
             FileError: it is not ours.
@@ -152,7 +152,7 @@ class Target:
         self._part = None
 
     def put_aside(self) -> str | None:
-        """Take the name from the file that has it; return the name that it has then."""
+        """Move the file at the name aside; return its new name."""
         if self._before is None:
             return None
         aside = temporary_name()
@@ -160,11 +160,11 @@ class Target:
         return aside
 
     def put_back(self, aside: str) -> None:
-        """Give a file that was put aside its name back."""
+        """Rename a file that was put aside back to the name."""
         self._rename(aside, self._name)
 
     def remove(self, temporary: str | None) -> None:
-        """Remove a temporary file of the folder, as far as that can be done."""
+        """Remove a temporary file of the folder; errors are ignored."""
         if temporary is not None:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=self._folder)
@@ -173,7 +173,7 @@ class Target:
         os.rename(old, new, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
     def close(self) -> None:
-        """Let go of the folder; a new file that did not get the name is removed."""
+        """Close the folder, and remove a new file that did not get the name."""
         self.remove(self._part)
         os.close(self._folder)
 
@@ -192,13 +192,13 @@ class Target:
 def _read_link(name: str) -> str | None:
     """Return where a name leads, None where it is no symbolic link."""
     try:
-        return os.readlink(name)  # noqa: PTH115 - an empty name is not that of the folder
+        return os.readlink(name)  # noqa: PTH115 - Path("") would mean the folder
     except OSError:  # it is none, or is not there; what else is wrong shows when it is used
         return None
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
-    """Return what is the same as long as a file is the same, and is not written."""
+    """Return values that stay the same until a file is replaced or written."""
     return (
         status.st_dev,
         status.st_ino,
@@ -209,7 +209,7 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _keep_access(descriptor: int, before: os.stat_result) -> None:
-    """Give a new file owner, group and mode of the one that it replaces, as far as may be."""
+    """Give a new file the owner, group and mode of the file that it replaces, where permitted."""
     mode = stat.S_IMODE(before.st_mode) & 0o777
     now = os.fstat(descriptor)
     if before.st_uid != now.st_uid:
@@ -226,7 +226,7 @@ def _keep_access(descriptor: int, before: os.stat_result) -> None:
 
 @contextmanager
 def atomic_write(name: str, kind: OutputKind) -> Iterator[BinaryIO]:
-    """A file to write that gets its name only when it is complete and on the disk.
+    """Yield a file to write, which gets its name only when it is complete and on the disk.
 
     Until then, and after any failure or Ctrl-C, the name is what it was before. What it replaces
     keeps its mode and, where that may be, its owner and group.
@@ -244,13 +244,13 @@ def atomic_write(name: str, kind: OutputKind) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_write_all(first: Target, *beside: Target) -> Iterator[tuple[BinaryIO, ...]]:
-    """Files to write as by `atomic_write`. None gets its name before all are on the disk.
+    """Yield files to write as by `atomic_write`; none gets its name before all are on the disk.
 
     Args:
         first: where the first one goes.
-        beside: where those go that say more about it. Old ones are gone before the first gets its
-            name, and new ones come after: at no moment, not even after a crash, does one stand
-            beside a first one that it is not of.
+        beside: where the files that belong to it go. Old ones are removed before the first gets
+            its name, and new ones get theirs after it: at no moment, not even after a crash, does
+            one stand beside a first file that it does not belong to.
 
     Raises:
         FileError: as for `atomic_write`.

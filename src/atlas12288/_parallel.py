@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work on many threads, with results in order and a bound on what is under way.
 
-The threads live as long as the call: to start them takes about 0.1 ms, and threads that are kept
+The threads live as long as the call: starting them takes about 0.1 ms, and threads kept for longer
 would not survive a fork.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Items that wait beside those that are worked on, so that no thread waits for the next one.
+# Items queued beside the ones in progress, so that no thread waits for the next item.
 _WAITING = 2
 # The same where the calling thread only hands out: each time it wakes it takes the interpreter from
 # the others, which small files feel.
@@ -161,8 +161,8 @@ def parallel_map(
     from threading import Condition
 
     news = Condition()  # guards what follows
-    waiting: deque[_Task] = deque()  # nobody has begun them
-    pending: deque[_Task] = deque()  # their results were not given
+    waiting: deque[_Task] = deque()  # no thread has begun them
+    pending: deque[_Task] = deque()  # their results were not yielded yet
     stopped = False
 
     def run() -> None:
@@ -232,9 +232,9 @@ def parallel_map_ahead(
     ahead: int,
     stop: Callable[[], object],
 ) -> Generator[R, None, None]:
-    """Like `parallel_map`, where one item may take a million times as long as another.
+    """Yield as `parallel_map` does, where one item may take a million times as long as another.
 
-    While that one is worked on, the others go on, and their results wait.
+    Others are worked on meanwhile, and their results wait.
 
     The calling thread alone takes the items, and works on none, so that it can give each result as
     soon as its turn has come. With one thread none is started, and it does all.

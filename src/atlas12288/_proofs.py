@@ -31,7 +31,7 @@ PROOF_MOST_BYTES = 16384  # of a proof in JSON: its path has at most 51 hashes
 
 
 class InclusionProof(Value):
-    """That a window is in a tree, by the hashes beside its way to the root. Immutable.
+    """Proof that a window is in a tree: the hashes beside its path to the root. Immutable.
 
     Made by `TreeWitness.prove(window)` and `from_json`. Two are equal when all fields are.
 
@@ -52,7 +52,7 @@ class InclusionProof(Value):
 
     @classmethod
     def _in_tree(cls, tree: Subtree, size: int, index: int) -> typing.Self:
-        """PATH(index, D[size]) of section 2.1.3.1."""
+        """Return PATH(index, D[size]) of section 2.1.3.1."""
         path = []
         start, stop = 0, size
         while stop - start > 1:
@@ -136,7 +136,7 @@ class InclusionProof(Value):
 
 
 class ConsistencyProof(Value):
-    """That a tree begins with all windows of an older one, in their order. Immutable.
+    """Proof that a tree begins with all windows of an older one, in their order. Immutable.
 
     Made by `TreeWitness.prove_consistency(old)` and `from_json`. Two are equal when all fields are.
 
@@ -157,7 +157,7 @@ class ConsistencyProof(Value):
 
     @classmethod
     def _in_tree(cls, tree: Subtree, size: int, old_size: int) -> typing.Self:
-        """PROOF(old_size, D[size]) of section 2.1.4.1; empty where both are equal."""
+        """Return PROOF(old_size, D[size]) of section 2.1.4.1; empty if both sizes are equal."""
         path = []
         start, stop, left = 0, size, old_size
         while left != stop - start:

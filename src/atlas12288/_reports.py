@@ -133,16 +133,18 @@ class Report(Generic[D]):
     str() gives a line for each difference, "" where there is none.
 
     Attributes:
-        differences: all of them. Those of a manifest are in order of path; those of tensors and
-            columns in the order changed, missing, added, unreadable, other.
+        differences: all of them. For a manifest they are in order of path; for tensors and columns
+            in the order changed, missing, added, unreadable, other.
     """
 
     differences: tuple[D, ...] = ()
 
     @property
     def holds(self) -> bool | None:
-        """Whether the data is what the witness says. None where nothing is known to differ, but not
-        everything could be compared."""
+        """Whether the data is what the witness says.
+
+        None if nothing is known to differ, but not everything could be compared.
+        """
         if any(map(_is_known, self.differences)):
             return False
         return None if self.differences else True

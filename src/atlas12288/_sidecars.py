@@ -55,7 +55,7 @@ def checked(read: ReadLeaves, first: int, windows: int, root: bytes) -> Iterator
     if found != root:
         raise WrongLeavesError(
             f"has leaves with the root {found.hex()}, must have {root.hex()}, "
-            "that of the witness: they are damaged, or those of another witness"
+            "the witness's root: they are damaged, or belong to another witness"
         )
 
 
@@ -136,7 +136,7 @@ def leaves_of(sidecar: RegularFile, witnesses: Iterable[TreeWitness]) -> list[Le
 
 
 def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]]) -> int | None:
-    """Hold a sidecar against the trees that it should have the leaves of, in constant memory.
+    """Compare a sidecar with the trees whose leaves it should have, in constant memory.
 
     Args:
         sidecar: the open file.
@@ -144,7 +144,7 @@ def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]
 
     Returns:
         The index of the first tree whose leaves are not where they must be, or the number of trees
-        where other bytes follow; None where the sidecar has the leaves of all of them, and no more.
+        if other bytes follow; None if the sidecar has exactly the leaves of all trees.
 
     Raises:
         FileError: not readable.
@@ -199,11 +199,11 @@ class LeafComparison:
         self._rest = b""  # of the last known chunk
         self._changed = changed
         self._windows = 0  # compared so far
-        self._differ_from: int | None = None  # the first window of the run that goes on
+        self._differ_from: int | None = None  # the first window of the current run
 
     @property
     def differs(self) -> bool:
-        """Whether the last windows differ; nobody was told of them yet."""
+        """Whether the last windows differ; they are not reported yet."""
         return self._differ_from is not None
 
     def write(self, found: bytes) -> None:
@@ -219,7 +219,7 @@ class LeafComparison:
             self._next(1, differ=known[at:stop] != found[at:stop])
 
     def finish(self, longer: int) -> None:
-        """Compare the rest; all leaves were written.
+        """Compare the rest, after all leaves were written.
 
         Args:
             longer: the greater of both lengths in bytes.
@@ -230,7 +230,7 @@ class LeafComparison:
         self.stop(longer)
 
     def stop(self, most: int) -> None:
-        """Compare no more. Windows that differ end here, or after `most` bytes."""
+        """Stop comparing. A run of windows that differ ends here, or after `most` bytes."""
         self._end_run(min(most, self._windows * WINDOW_BYTES))
 
     def _next(self, windows: int, differ: bool) -> None:

@@ -3,8 +3,8 @@
 
 A block is the lowest subtree: the leaves of up to 256 windows. A subtree above holds up to 256
 subtrees, all full but the last one. RFC 9162 splits a tree after a power of two, so the root over
-the roots of such subtrees is that over their leaves, and each of its subtrees is found in one of
-ours. The levels between are not kept: to hash 256 nodes again takes some microseconds.
+the roots of such subtrees is the root over their leaves, and each of its subtrees is found in one
+of ours. The levels between are not kept: to hash 256 nodes again takes some microseconds.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from ._files import STDIN, FileError, read_chunks
 from ._native import DIGEST_BYTES, WINDOW_BYTES
 from ._parallel import parallel_map_ahead, thread_count
 
-# Twice what a system takes as a path, where each byte may be escaped, and more. Without a bound a
-# file of zeros would be one line that no memory holds.
+# More than twice the longest path of a system, since each byte may be escaped. Without a limit, a
+# file of zeros would be one line too long for memory.
 LINE_MOST_BYTES: Final = 16384
 
 _HEX: Final = rb"([0-9A-Fa-f]{%d})" % (2 * DIGEST_BYTES)
@@ -116,7 +116,7 @@ def read_sums(chunks: Iterable[bytes | memoryview]) -> Iterator[tuple[int, Sum |
 
 
 def _lines(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
-    """Yield the lines, without their newlines; of a line that is too long only the beginning."""
+    """Yield the lines, without their newlines; a line that is too long is cut."""
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + bytes(chunk)).split(b"\n")
@@ -128,7 +128,7 @@ def _lines(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
 
 def _sum(digits: bytes, name: bytes, mark: bytes) -> Sum | None:
     if mark:
-        # Only what is written by `_escaped` is read: anything else may mean something else one day.
+        # Only escapes that `_escaped` writes are read: others may mean something one day.
         if not all(escape in _UNESCAPED for escape in _ESCAPE.findall(name)):
             return None
         name = _ESCAPE.sub(lambda escape: _UNESCAPED[escape[0]], name)
@@ -145,11 +145,11 @@ def _escaped(path: bytes) -> tuple[bytes, bytes]:
 
 # --- Checking files ---
 
-# With the 24 MiB of as many buffers, and what waits for its turn, less than 64 MiB.
+# With their 24 MiB of buffers, and results that wait for their turn, this is less than 64 MiB.
 _THREADS_MOST: Final = 32
 _AHEAD_BYTES: Final = 16 << 20
 _ITEM_BYTES: Final = 512  # of an item without its name
-# Small, so that the files at the beginning of a list that comes through a pipe are soon begun.
+# Small, so that work on a list from a pipe begins with its first lines.
 _LIST_CHUNK_BYTES: Final = 4 * WINDOW_BYTES
 
 MALFORMED: Final = "improperly formatted SHA256 checksum line"
@@ -157,13 +157,13 @@ MALFORMED: Final = "improperly formatted SHA256 checksum line"
 
 @dataclass(frozen=True)
 class CheckedLine:
-    """A line of a list, and what its file was found to be.
+    """A line of a list, and the result for its file.
 
     Attributes:
         list_name: the list.
-        number: of the line, from 1.
-        listed: what the line says; None where it is malformed.
-        digest: SHA-256 of the file; None where there is none.
+        number: the number of the line, from 1.
+        listed: the sum in the line; None if the line is malformed.
+        digest: SHA-256 of the file; None if it could not be read.
         error: why there is no digest, or None.
         is_missing: whether the file is not there.
     """
@@ -177,7 +177,7 @@ class CheckedLine:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the file has the digest that is listed; None where that is not known."""
+        """Whether the file has the listed digest; None if that is not known."""
         if self.listed is None or self.digest is None:
             return None
         return self.digest == self.listed.digest
@@ -189,11 +189,11 @@ class CheckedList:
 
     Attributes:
         list_name: the list.
-        error: why nothing can be said of it as a whole, or None.
-        malformed: lines that are improperly formatted.
-        matched, mismatched: files that have the digest that is listed, and others.
-        unreadable: files that could not be read.
-        ignored: files that are not there, where that is ignored.
+        error: why the list as a whole has no verdict, or None.
+        malformed: how many lines are improperly formatted.
+        matched, mismatched: how many files have the listed digest, and how many another one.
+        unreadable: how many files could not be read.
+        ignored: how many missing files were ignored.
         is_read: whether the list was read to its end, and has a sum.
     """
 
@@ -208,7 +208,7 @@ class CheckedList:
 
 
 class _StopError(Exception):
-    """Nobody waits for this file any more."""
+    """The result for this file is no longer wanted."""
 
 
 class _Item(NamedTuple):
@@ -231,7 +231,7 @@ def sums_of(list_name: str) -> Iterator[tuple[int, Sum | None]]:
     """
     chunks = read_chunks(list_name, chunk_bytes=_LIST_CHUNK_BYTES, or_pipe=True)
     for number, listed in read_sums(chunks):
-        # A list cannot hold its own sum; what is left of standard input would be taken for a file.
+        # A list cannot hold its own sum; the rest of standard input would be taken for a file.
         itself = listed is not None and list_name == STDIN == os.fsdecode(listed.path)
         yield number, None if itself else listed
 
@@ -250,8 +250,8 @@ def check(
         lists: paths, or `-` for standard input.
         threads: how many files are read at once; None for one for each core that this process may
             use.
-        ignore_missing: pass over files that are not there; of each list one must be.
-        with_malformed: give malformed lines too; they are counted in any case.
+        ignore_missing: skip files that do not exist; each list must have one that does.
+        with_malformed: yield malformed lines too; they are counted in any case.
         advance: called with the number of bytes after each chunk, by any thread.
 
     Yields:
@@ -287,7 +287,7 @@ def check(
                 for number, listed in sums_of(list_name):
                     item = _Item(list_name, number, listed)
                     if listed is not None and listed.path == os.fsencode(STDIN):
-                        # Here, one after another: two threads would share its bytes by chance.
+                        # Read here, one after another: two threads would split its bytes at random.
                         yield find(item, listed)
                     else:
                         yield item
@@ -339,7 +339,7 @@ class _Tally:
         if error is None and not is_read:
             error = "no properly formatted SHA256 checksum lines found"
         elif error is None and not checked:
-            # The files of another list do not make up for it.
+            # Files found for another list do not count here.
             error = "no file was verified"
         return CheckedList(
             item.list_name,

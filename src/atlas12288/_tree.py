@@ -34,8 +34,8 @@ from ._types import Buffer, Readable
 from ._value import Value
 from ._witness import ALGORITHM, TREE_ALGORITHM, Record, Witness, read_record
 
-# One thread reads a file for all that hash; from about ten on they wait for it. With 18 buffers of
-# at most 3 MiB, which that many have in use, a file of any size takes less than 64 MiB.
+# One thread reads a file for all that hash; from about ten threads on they wait for it. So many use
+# 18 buffers of at most 3 MiB, so that a file of any size takes less than 64 MiB.
 _FILE_THREADS_MOST = 16
 _RUN_BLOCKS_MOST = 16
 
@@ -73,8 +73,8 @@ class TreeWitness(Record, Value):
 
         Args:
             buf: any C-contiguous buffer; nobody may change it meanwhile.
-            threads: how many hash; None for one for each core that this process may use. The
-                witness is the same. None is started for 1, or for less than 3 MiB.
+            threads: how many threads hash; None for one per core that this process may use. The
+                witness is the same. No thread is started for 1, or for less than 3 MiB.
             leaves: keep them, 33 bytes a window, for `changed`, `update` and the proofs.
 
         Raises:
@@ -83,7 +83,7 @@ class TreeWitness(Record, Value):
         """
         content = bytes_of(buf)
         count = thread_count(threads)
-        # Long runs, because to hand one over costs time, but enough of them to end together, and
+        # Long runs, because handing one over costs time, but enough of them to end together, and
         # short enough for Ctrl-C.
         step = min(max(1, len(content) // (16 * count * BLOCK_BYTES)), _RUN_BLOCKS_MOST)
         starts = range(0, len(content), step * BLOCK_BYTES)
@@ -118,7 +118,7 @@ class TreeWitness(Record, Value):
         """
         from functools import partial
 
-        from ._files import source_chunks  # here: buffers need nothing of it
+        from ._files import source_chunks  # imported here: witnessing buffers does not need it
 
         return cls._of_file(partial(source_chunks, source), threads, leaves, BLOCK_BYTES)
 
@@ -255,7 +255,7 @@ class TreeWitness(Record, Value):
         tree = with_blocks(None, len(blocks), dict(enumerate(blocks)))
         if tree.root != self.root:
             raise WitnessError(
-                f"leaves have the root {tree.root.hex()}, must have that of the witness, "
+                f"leaves have the root {tree.root.hex()}, must have the witness's root, "
                 f"{self.root.hex()}"
             )
         return self._of_parts(self.length, self.residue, self.root, self.timestamp_ns, tree)
@@ -272,7 +272,7 @@ class TreeWitness(Record, Value):
 
         Args, Raises: as `generate`.
         """
-        from hmac import compare_digest  # here: it takes longer than our import
+        from hmac import compare_digest  # imported here: it takes longer than our import
 
         if len(bytes_of(buf)) != self.length:
             return False
@@ -486,5 +486,5 @@ def witness_from_json(text: str | bytes, /) -> Witness | TreeWitness:
 
 def _index(window: int, windows: int) -> int:
     if windows == 0:
-        raise ValueError("window must be that of a region, the region is empty")
+        raise ValueError("window must be in the region, the region is empty")
     return int_in(window, "window", 0, windows - 1)

@@ -28,7 +28,7 @@ class Value:
 
     @classmethod
     def _of(cls, **slots: typing.Any) -> typing.Self:
-        value = object.__new__(cls)  # not that of a subclass, which may give any object
+        value = object.__new__(cls)  # a subclass's __new__ may return any object
         for name, content in slots.items():
             object.__setattr__(value, name, content)
         return value

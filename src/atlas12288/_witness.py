@@ -21,14 +21,14 @@ JSON_TYPE = "atlas12288/witness/v1"
 ALGORITHM = "sha256"
 TREE_ALGORITHM = "sha256-merkle-12288"
 _KEYS = ("type", "algorithm", "length", "residue", "digest", "timestamp")
-# Of a witness in JSON, which has less than 300 as `to_json` writes it: more is something else.
+# The most bytes of a witness in JSON. `to_json` writes less than 300.
 WITNESS_MOST_BYTES = 1024
 _NS_PER_S = 10**9
 UINT64_MAX = 2**64 - 1  # the C type of a length and of a time
 
 
 class Record:
-    """What witnesses of all algorithms have: algorithm, length, residue, digest, time."""
+    """Base class of witnesses of all algorithms: algorithm, length, residue, digest, time."""
 
     __slots__ = ()
 
@@ -120,7 +120,7 @@ class Witness(_native.Witness, Record):
             TypeError: `source` is neither a path nor a binary file.
             ValueError: `source` is a URL.
         """
-        from ._files import source_chunks  # here: buffers need nothing of it
+        from ._files import source_chunks  # imported here: witnessing buffers does not need it
 
         return cls._of_chunks(source_chunks(source))
 
@@ -217,7 +217,7 @@ class WitnessStream(_native.WitnessStream):
         return self.witness().residue
 
     def copy(self) -> typing.Self:
-        """Return a stream with the same state, which goes on by itself."""
+        """Return an independent stream with the same state."""
         return self.from_bytes(bytes(self))
 
     def __repr__(self) -> str:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark: what this library does beside what people use today, side by side in one run.
+"""The benchmark: this library and what people use today, side by side in one run.
 
-`families.FAMILIES` is the whole of it as data. Operations of C are timed by loops in C (`timing.c`
-of the binding), those of the WebAssembly module by js/bench.mjs under Node, everything else by
-`timeit`. The rows of a family and their peers take turns, A B A B, so that a machine that changes
-its speed changes all of them; figures are medians.
+`families.FAMILIES` defines all of it as data. Operations of C are timed by loops in C (`timing.c`
+of the binding), operations of the WebAssembly module by js/bench.mjs under Node, everything else by
+`timeit`. The rows of a family and their peers take turns, A B A B, so that when the machine changes
+speed all of them are affected alike; figures are medians.
 """
 
 from .families import FAMILIES

@@ -19,7 +19,7 @@ from .work import Arena, InPython, Memory, Work
 
 @dataclass(frozen=True)
 class Figure:
-    """Median and quartiles of the samples of one work, in the row's unit."""
+    """Median and quartiles of one work's samples, in the row's unit."""
 
     median: float
     q1: float
@@ -35,7 +35,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer's figure, and how many times as fast as it ours was in the same rounds."""
+    """A peer's figure, and how many times faster ours was in the same rounds."""
 
     name: str
     figure: Figure
@@ -44,7 +44,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Judged:
-    """A bound that counts for a measurement, and whether it holds."""
+    """A bound that applies to a measurement, and whether it holds."""
 
     bound: Bound
     measured: float
@@ -63,7 +63,7 @@ class Measurement:
     peers: tuple[Peer, ...]
 
     def judge(self, bound: Bound | None) -> Judged | None:
-        """The verdict on a bound, None where it does not count for this size or lacks its peer."""
+        """Return the verdict on a bound; None if it does not apply here or lacks its peer."""
         if bound is None or (self.family.sized and self.size not in bound.sizes):
             return None
         ratios = {peer.name: peer.ratio.median for peer in self.peers}
@@ -72,17 +72,17 @@ class Measurement:
 
     @property
     def target(self) -> Judged | None:
-        """The verdict on the contract's target, None where it has none for this row and size."""
+        """The verdict on the contract's target; None if it has none for this row and size."""
         return self.judge(self.row.target)
 
     @property
     def goals(self) -> tuple[Judged, ...]:
-        """The verdicts on the goals that count here."""
+        """The verdicts on the goals that apply to this size."""
         return tuple(judged for goal in self.row.goals if (judged := self.judge(goal)))
 
 
 def targets_hold(measurements: Sequence[Measurement]) -> bool:
-    """Is every target of the contract reached that counts for these rows and sizes?"""
+    """Return whether every target of the contract for these rows and sizes is reached."""
     return all(measured.target is None or measured.target.holds for measured in measurements)
 
 
@@ -91,11 +91,11 @@ class Effort:
     """How long a family is measured at each size.
 
     Args:
-        rounds: so many, but fewer when they take longer than `family_s`,
-        least_rounds: and at least so many.
-        family_s: see `rounds`.
-        sample_s: a sample repeats its work until it takes this long.
-        runs: rounds of what is not timed.
+        rounds: the most rounds; there are fewer when they would take longer than `family_s`.
+        least_rounds: the fewest rounds, even if they take longer.
+        family_s: seconds for all rounds of a family at one size.
+        sample_s: a sample repeats its work until it takes this many seconds.
+        runs: rounds for families that are not timed.
     """
 
     rounds: int
@@ -110,7 +110,7 @@ QUICK: Final = Effort(rounds=5, least_rounds=3, family_s=0.5, sample_s=0.0005, r
 
 
 def _repeats(work: Work, sample_s: float) -> int:
-    """How often a work must run to take `sample_s`. Also warms it up."""
+    """Return how often a work must run to take `sample_s`; this also warms it up."""
     repeats = 1
     while (elapsed_ns := work(repeats)) < sample_s * 1e9:
         repeats = max(2 * repeats, min(100 * repeats, int(repeats * sample_s * 1e9 / elapsed_ns)))
@@ -118,13 +118,13 @@ def _repeats(work: Work, sample_s: float) -> int:
 
 
 def _kernel_set(row: Row) -> str:
-    """The kernel set that a row is measured with."""
+    """Return the kernel set that a row is measured with."""
     under_node = row.ours.kernels if isinstance(row.ours, UnderNode) else None
     return under_node or row.kernels or kernel_set()
 
 
 def rows_of(family: Family) -> list[Row]:
-    """The rows that can run here."""
+    """Return the rows that can run here."""
     return [row for row in family.rows if row.missing() is None]
 
 
@@ -175,20 +175,20 @@ def measure(
     families: Sequence[Family] = FAMILIES,
     on_step: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[Measurement]:
-    """Measures all rows of the families at all sizes, each in turns with its peers.
+    """Measure all rows of the families at all sizes, each taking turns with its peers.
 
     Args:
         sizes: bytes of a buffer; memory for two of the largest is taken, and for one more while
             `google_crc32c` is measured, which cannot take a buffer without copying it.
-        effort: how long.
-        families: what. A row or peer that cannot run here is left out, see `left_out`; a family
-            is measured at the sizes that are among its own.
-        on_step: called before each family and size with text on them, and the number of this step
-            and of all.
+        effort: how long to measure.
+        families: what to measure. A row or peer that cannot run here is left out, see `left_out`;
+            a family is measured only at sizes that it supports.
+        on_step: called before each family and size with a description of the step, its number,
+            and the number of all steps.
 
     Raises:
         MemoryError, OverflowError: there is no memory for the buffers.
-        BenchError: a command whose memory is measured failed.
+        BenchError: a command failed while its memory was measured.
     """
     memory = Memory(max(sizes))
     steps = [
@@ -206,15 +206,15 @@ def measure(
 
 
 def left_out(families: Sequence[Family] = FAMILIES) -> dict[str, str]:
-    """Rows and peers that cannot run here, by name, with the reason."""
+    """Return rows and peers that cannot run here, by name, with the reason."""
     parts = [(row.name, row.missing()) for family in families for row in family.rows]
     parts += [(name, peer.missing()) for family in families for name, peer in family.peers.items()]
     return {name: reason for name, reason in parts if reason is not None}
 
 
 def versions(families: Sequence[Family] = FAMILIES) -> dict[str, str]:
-    """The versions of what the families' peers come from; of those that are installed."""
-    import ssl  # the OpenSSL that hashlib has, too
+    """Return the versions of the installed packages that the families' peers come from."""
+    import ssl  # also the OpenSSL that hashlib uses
 
     found = {
         "libc": " ".join(platform.libc_ver()).strip() or "unknown",
@@ -233,6 +233,6 @@ def versions(families: Sequence[Family] = FAMILIES) -> dict[str, str]:
     for module in sorted(modules):
         try:
             found[module] = version(module.replace("_", "-"))
-        except PackageNotFoundError:  # installed in another way than as a package
+        except PackageNotFoundError:  # installed, but not as a package
             found[module] = "unknown"
     return found

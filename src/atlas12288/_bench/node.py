@@ -21,7 +21,7 @@ _NEEDS: Final = "needs node, make wasm and --js FOLDER"
 
 
 class _Node:
-    """js/bench.mjs at work: it takes a request a line and answers with its time.
+    """A running js/bench.mjs: it reads one request per line and answers with the time taken.
 
     Args:
         folder: the JavaScript package.
@@ -40,10 +40,10 @@ class _Node:
         atexit.register(self.close)
 
     def ns(self, work: str, kernels: str | None, size: int, repeats: int) -> float:
-        """Nanoseconds of all repeats.
+        """Return the nanoseconds that all repeats took.
 
         Raises:
-            BenchError: the process ended instead.
+            BenchError: the process ended without an answer.
         """
         request = {"work": work, "kernels": kernels, "size": size, "repeats": repeats}
         assert self._process.stdin is not None
@@ -62,7 +62,7 @@ class _Node:
         return float(json.loads(answer)["ns"])
 
     def close(self) -> None:
-        """Ends the process, which has nothing to lose."""
+        """Kill the process; it has no state worth saving."""
         self._process.kill()
         self._process.communicate()
         self._errors.close()
@@ -76,9 +76,9 @@ class UnderNode:
     """A work of js/bench.mjs, on bytes of the same size as the arena.
 
     Args:
-        work: its name there.
-        kernels: the kernel set of the module, None for what is not the module's work.
-        folder: the JavaScript package, None where none was named.
+        work: its name in js/bench.mjs.
+        kernels: the kernel set of the module; None if the work does not use the module.
+        folder: the JavaScript package; None if none was named.
     """
 
     work: str
@@ -102,7 +102,7 @@ class UnderNode:
 
 
 def with_package(families: Sequence[Family], folder: Path) -> tuple[Family, ...]:
-    """The same families, with what runs under Node taken from a JavaScript package.
+    """Return the same families, whose works under Node come from a JavaScript package.
 
     Args:
         families: any.
@@ -123,7 +123,7 @@ def with_package(families: Sequence[Family], folder: Path) -> tuple[Family, ...]
 
 
 def node_version() -> str | None:
-    """What `node --version` says, None where there is no node."""
+    """Return the output of `node --version`; None if Node is not installed."""
     if shutil.which("node") is None:
         return None
     done = subprocess.run(("node", "--version"), capture_output=True, text=True, check=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of the benchmark: throughput against size, ours and the peers."""
+"""The plot of the benchmark: throughput against size, for this library and its peers."""
 
 from collections.abc import Iterator, Sequence
 from itertools import cycle
@@ -27,19 +27,19 @@ _DECADES_LEAST: Final = 3.0  # a panel spans at least this factor, so that noise
 
 
 def _throughput(measured: Measurement, figure: float) -> float:
-    """A figure in GB/s: bytes of one buffer a nanosecond."""
+    """Return a figure in GB/s, which is bytes of one buffer per nanosecond."""
     return 1 / figure if measured.family.unit is NS_PER_BYTE else figure
 
 
 def _throughputs(measured: Measurement) -> Iterator[tuple[str, float]]:
-    """Ours first, then the peers."""
+    """Yield names and throughputs: ours first, then the peers."""
     yield measured.row.name, _throughput(measured, measured.ours.median)
     for peer in measured.peers:
         yield peer.name, _throughput(measured, peer.figure.median)
 
 
 def _cache_sizes() -> dict[str, int]:
-    """The data caches that the first core sees, in bytes by level; empty where unknown."""
+    """Return the data caches that the first core sees, in bytes by level; empty where unknown."""
     found = {}
     for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:
@@ -62,7 +62,7 @@ def _draw_lines(axes: "Axes", name: str, measurements: Sequence[Measurement]) ->
             if all(size != measured.size for size, _ in points):  # a peer of several rows
                 points.append((measured.size, throughput))
     our_colours, peer_styles = cycle(_OURS), cycle(_PEERS)
-    # Peers behind ours, and after them in the legend.
+    # Peers are drawn behind ours, and listed after them in the legend.
     for line in sorted(lines, key=lambda line: line not in ours):
         sizes, throughputs = zip(*sorted(lines[line]), strict=True)
         if line in ours:
@@ -85,7 +85,7 @@ def _draw_lines(axes: "Axes", name: str, measurements: Sequence[Measurement]) ->
 
 
 def _draw_targets(axes: "Axes", measurements: Sequence[Measurement]) -> None:
-    """The contract's targets, each from the least to the greatest size for which it counts."""
+    """Draw the contract's targets, each over the range of sizes that it applies to."""
     left, right = axes.get_xlim()
     drawn: set[Bound] = set()
     for measured in measurements:
@@ -94,7 +94,7 @@ def _draw_targets(axes: "Axes", measurements: Sequence[Measurement]) -> None:
             continue
         drawn.add(bound)
         target = _throughput(measured, bound.limit)
-        # A line needs some length to be seen, also where it is for one size.
+        # A line needs some length to be visible, even if it is for one size only.
         sizes = max(left, bound.sizes.least / 1.4), min(right, bound.sizes.most * 1.4)
         axes.plot(sizes, (target, target), color=_TARGET, linewidth=2, linestyle=(0, (3, 1)))
         axes.annotate(
@@ -145,7 +145,7 @@ def _finish_panel(axes: "Axes", sizes: Sequence[int]) -> None:
 def draw(
     measurements: Sequence[Measurement], title: str, file: BinaryIO, image_format: str
 ) -> None:
-    """Draws a panel for each family of works on buffers.
+    """Draw a panel for each family of works on buffers.
 
     Needs matplotlib.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a row of the benchmark is: units, bounds, rows and families of them."""
+"""The parts of the benchmark: units, bounds, rows, and families of rows."""
 
 import math
 import operator
@@ -11,15 +11,15 @@ from .._native import WINDOW_BYTES, kernel_set, kernel_set_supported, select_ker
 from .._parallel import thread_count
 from .work import LARGE_BYTES, MIB_BYTES, Arena, Timed, Work
 
-# One window, and from DRAM: the sizes that the goals speak of.
+# One window, and a buffer too large for the caches: the sizes that the goals name.
 GOAL_SIZES: Final = (WINDOW_BYTES, LARGE_BYTES)
-# In every level of the caches; whole windows but for the last one.
+# Sizes for every cache level; whole windows except for the last size.
 ALL_SIZES: Final = (*(WINDOW_BYTES * 8**power for power in range(5)), LARGE_BYTES)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit of the table, and how it comes from one run of a work on `size` bytes."""
+    """A unit of the table, and how to compute it from one run of a work on `size` bytes."""
 
     name: str
     convert: Callable[[float, int], float]
@@ -64,8 +64,8 @@ class Bound:
         comparison: ">=", ">", "<=" or "<".
         limit: in the unit of the row; with `peer`, how many times as fast as that peer.
         peer: the name of a peer of the row.
-        sizes: where it counts.
-        stretch: more than is asked for.
+        sizes: the sizes that it applies to.
+        stretch: a goal beyond what is required.
     """
 
     comparison: str
@@ -83,7 +83,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: our work, and what it is compared with.
+    """One row: our work, and the peers that it is compared with.
 
     Args:
         work: its name.
@@ -93,8 +93,8 @@ class Row:
         peers: names of peers of the family.
         target: the contract's.
         goals: this library's.
-        kernels: the kernel set to use, None for the one in use.
-        cores: how many it needs.
+        kernels: the kernel set to use; None for the one in use.
+        cores: how many cores it needs.
     """
 
     work: str
@@ -111,7 +111,7 @@ class Row:
         return f"{self.work}, {self.caller}"
 
     def missing(self) -> str | None:
-        """Why it cannot run here, None where it can."""
+        """Return why the row cannot run here; None if it can."""
         if thread_count(None) < self.cores:
             return f"it needs {self.cores} cores"
         if self.kernels is not None and not kernel_set_supported(self.kernels):
@@ -119,7 +119,7 @@ class Row:
         return self.ours.missing()
 
     def on(self, arena: Arena) -> Work:
-        """Our work, with the row's kernel set."""
+        """Return our work on an arena, with the row's kernel set."""
         work, kernels = self.ours.on(arena), self.kernels
         if kernels is None:
             return work
@@ -145,8 +145,8 @@ class Family:
         peers: by name.
         unit: of all figures.
         sizes: of the buffers that it is measured on.
-        sized: False where the work has no buffer: it is measured once, not for each size.
-        timed: False where it is not time that is measured, and one run is a sample.
+        sized: False if the work has no buffer: it is measured once, not for each size.
+        timed: False if the figure is not a time; one run is then one sample.
     """
 
     name: str
@@ -159,7 +159,7 @@ class Family:
 
 
 def size_text(size: int) -> str:
-    """A number of bytes for people."""
+    """Return a number of bytes in human-readable form."""
     if size == WINDOW_BYTES:
         return "1 window"
     for suffix, unit in (("GiB", 2**30), ("MiB", MIB_BYTES), ("KiB", 2**10)):

@@ -47,8 +47,8 @@ class Memory:
     """
 
     def __init__(self, most: int) -> None:
-        # One window more between the buffers: addresses that differ by a power of two can look
-        # alike to a CPU's cache, and buffers of a program seldom do.
+        # One extra window between the buffers: addresses that differ by a power of two can look
+        # alike to a CPU's cache, and the buffers of a real program seldom do.
         self._src = -(-most // mmap.PAGESIZE) * mmap.PAGESIZE + WINDOW_BYTES
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         try:
@@ -61,7 +61,7 @@ class Memory:
             self._bytes[start : start + len(part)] = part
 
     def arena(self, size: int) -> Arena:
-        """The arena of a size up to `most`; it shares its memory with the others."""
+        """Return the arena of a size up to `most`; all arenas share the same memory."""
         arena = Arena(self._bytes[:size], self._bytes[self._src : self._src + size])
         fixup(arena.src)
         return arena
@@ -71,10 +71,10 @@ class Timed(Protocol):
     """Something that can be measured on an arena."""
 
     def missing(self) -> str | None:
-        """Why it cannot run here, None where it can."""
+        """Return why the work cannot run here; None if it can."""
 
     def on(self, arena: Arena) -> Work:
-        """The work, with all that is made before the clock starts."""
+        """Return the work on an arena; everything that it needs is made before the clock starts."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class InPython:
     Args:
         statement: what is timed.
         names: what else the statement may use, made for an arena before the clock starts.
-        module: what it needs to import, "" where nothing beyond the standard library.
+        module: the module that it imports; "" if only the standard library is needed.
     """
 
     statement: str
@@ -121,7 +121,7 @@ class InPython:
 
 
 def run_for_peak(program: str, *arguments: str) -> tuple[str, int]:
-    """What a Python program printed, and the most bytes that it had in memory at one time.
+    """Return what a Python program printed, and its peak memory in bytes.
 
     Args:
         program: its text; `sys` is imported.
@@ -130,7 +130,7 @@ def run_for_peak(program: str, *arguments: str) -> tuple[str, int]:
     Raises:
         BenchError: it failed.
     """
-    # VmHWM, not getrusage: that one also counts the parent, as it was before exec.
+    # VmHWM, not getrusage, because getrusage also counts the parent as it was before exec.
     report = (
         "import re\n"
         "found = re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())\n"
@@ -150,7 +150,7 @@ def run_for_peak(program: str, *arguments: str) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """The most memory that a command had, above an interpreter that does nothing.
+    """The peak memory of a command, less the peak of an interpreter that does nothing.
 
     Args:
         arguments: the command; the name of a sparse file of `LARGE_BYTES` follows.

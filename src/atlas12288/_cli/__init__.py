@@ -66,15 +66,15 @@ for module in _COMMANDS:
 
 
 def _discard_output() -> None:
-    """Standard output is broken: what is still buffered must not fail again when Python exits."""
+    """Redirect a broken standard output to nowhere, so that Python's flush at exit succeeds."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line.
+    """Run the command line.
 
     Args:
-        arguments: those of the process where None.
+        arguments: the command-line arguments; None for `sys.argv[1:]`.
 
     Returns:
         The exit code.

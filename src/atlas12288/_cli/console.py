@@ -38,7 +38,7 @@ RANGES_SHOWN: Final = 20
 _WORDS: Final = ("error", "reason")
 
 
-# The name of a file. Judged when it is read: click would refuse the whole command for one bad file.
+# A file name. It is checked when it is read: click would refuse the whole command for one bad file.
 file_name = click.Path(readable=False)
 files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=file_name)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -47,14 +47,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def range_lines(
     ranges: Iterable["WindowRange"], count: int, windows: int, of: int, more: str = ""
 ) -> Iterator[str]:
-    """The lines of text on where a file differs.
+    """Return lines of text that say where a file differs.
 
     Args:
         ranges: the first `RANGES_SHOWN` of them, or more.
         count: how many there are.
         windows: how many windows differ.
         of: how many windows there are.
-        more: what is said of the ranges that are not shown.
+        more: text about the ranges that are not shown.
     """
     yield f"  windows  {windows} of {of} differ:"
     for each in islice(ranges, RANGES_SHOWN):
@@ -64,7 +64,7 @@ def range_lines(
 
 
 def _as_json(fields: Mapping[str, object]) -> str:
-    """Return fields as a JSON object in whole characters, which all readers of JSON take.
+    """Return fields as a JSON object without lone surrogates, which some JSON readers refuse.
 
     A name that is not UTF-8 stands as hex, under its key with `Hex` at the end, as in manifests.
     """
@@ -88,7 +88,7 @@ def _whole_field(key: str, value: object) -> tuple[str, object]:
 
 
 def _printable(lines: bytes) -> bytes:
-    """Lines for a terminal: what cannot be printed is escaped as in JSON, which keeps its value."""
+    """Return lines for a terminal, with unprintable characters escaped as in JSON."""
     text = lines.decode("utf-8", "surrogateescape")
     return "".join(
         each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
@@ -96,12 +96,12 @@ def _printable(lines: bytes) -> bytes:
 
 
 def complain(subject: str, reason: str) -> None:
-    """One line on standard error."""
+    """Print one line to standard error."""
     click.echo(f"{PROGRAM}: {shown(subject)}: {reason}", err=True)
 
 
 def shows_progress() -> bool:
-    """Whether the progress bar has a terminal to appear on."""
+    """Return whether standard error is a terminal, which the progress bar needs."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
@@ -121,10 +121,10 @@ class Report:
     Args:
         command: its name.
         as_json: print JSON instead of lines.
-        total: the bytes that will be read, None where that is unknown; for the progress bar.
+        total: the bytes that will be read, for the progress bar; None if unknown.
 
     Attributes:
-        fields: what the JSON object says of all files together, beside `holds` and `counts`.
+        fields: the fields about all files together, beside `holds` and `counts`.
     """
 
     def __init__(self, command: str, as_json: bool, total: int | None) -> None:
@@ -164,40 +164,40 @@ class Report:
         return {"files": self._items, "failed": self._failed, "unreadable": self._unreadable}
 
     def advance(self, count: int) -> None:
-        """`count` more bytes were read; any thread may say so."""
+        """Count `count` more bytes as read; any thread may call this."""
         self._bar.advance(count)
 
     def listed(self, count: int) -> None:
-        """Show that `count` files were listed so far; how much will be read is not known yet."""
+        """Show that `count` files were listed so far; the bytes to read are not known yet."""
         if count % _TOLD_EVERY == 0:
             self._bar.listed(count)
 
     def expect(self, total: int) -> None:
-        """All files were found: `total` bytes will be read."""
+        """Set the number of bytes that will be read, once all files were found."""
         self._bar.expect(total)
 
     def verdict(self, holds: bool) -> None:
-        """Counts a verdict for the exit code."""
+        """Count a verdict for the exit code."""
         if not holds:
             self.code = max(self.code, DOES_NOT_HOLD)
 
     def undecided(self) -> None:
-        """Counts for the exit code that there is no verdict, which standard output tells."""
+        """Count a missing verdict for the exit code; standard output tells it already."""
         self.code = COULD_NOT_CHECK
 
     def error(self, name: str, reason: str) -> None:
-        """Something could not be checked: says so, and counts for the exit code."""
+        """Print that something could not be checked, and count it for the exit code."""
         self.warning(name, reason)
         self.code = COULD_NOT_CHECK
 
     def warning(self, name: str, reason: str) -> None:
-        """Says something as `error` does; it does not count for the exit code."""
+        """Print a message as `error` does, but leave the exit code as it is."""
         self._bar.make_way(sys.stderr)
         sys.stdout.flush()  # keeps the order where both streams are one
         complain(name, reason)
 
     def line(self, text: str, good: bool | None = None, verdict: str = "", more: str = "") -> None:
-        """One line of text (not with `as_json`).
+        """Print one line of text (not with `as_json`).
 
         Args:
             text: the start of the line.
@@ -212,13 +212,13 @@ class Report:
             sys.stdout.write(f"{text}{verdict}{more}\n")
 
     def raw_line(self, line: bytes) -> None:
-        """One line of bytes that must not be escaped but for a terminal (not with `as_json`)."""
+        """Print one line of bytes, escaped only on a terminal (not with `as_json`)."""
         if not self._as_json:
             self._bar.make_way(sys.stdout)
             sys.stdout.buffer.write((_printable(line) if self._on_terminal else line) + b"\n")
 
     def raw(self, parts: Iterable[bytes]) -> None:
-        """Bytes that must not be escaped, whatever they are, but for a terminal: it obeys some."""
+        """Write bytes as they are; on a terminal, escape control characters."""
         self._bar.make_way(sys.stdout)
         sys.stdout.flush()
         sys.stdout.buffer.writelines(map(_printable, parts) if self._on_terminal else parts)
@@ -227,7 +227,7 @@ class Report:
         """Print the JSON object of a command that has no list of files (only with `as_json`).
 
         Args:
-            fields: its fields; `holds` and `error` are null where they are not given.
+            fields: its fields; `holds` and `error` are null if they are not given.
         """
         if self._as_json:
             head = {"type": JSON_TYPE, "command": self._command}
@@ -242,8 +242,8 @@ class Report:
         An error in the block leaves the JSON as it is, without its end.
 
         Args:
-            name: the file; None where there is none.
-            fields: the other fields, as they are where nothing becomes of them.
+            name: the file; None if there is none.
+            fields: the other fields; they stay as they are unless the block changes them.
         """
         item = Item(name, dict(fields), self._begin_item if self._as_json else None)
         yield item
@@ -354,7 +354,7 @@ class _ProgressBar:
             self._progress.update(self._task, completed=self._done)
 
     def make_way(self, stream: TextIO | None) -> None:
-        """Called before a line is written: it must not run into the bar."""
+        """Hide the bar before a line is written to the same terminal."""
         if self._wanted and stream is not None and stream.isatty():
             with self._lock:
                 self.hide()
@@ -388,7 +388,7 @@ class _ProgressBar:
             *columns,
             console=Console(stderr=True),
             transient=True,
-            # Standard output is a channel of its own, whatever the bar does.
+            # Standard output is a stream of its own: the bar must not redirect it.
             redirect_stdout=False,
             redirect_stderr=False,
         )

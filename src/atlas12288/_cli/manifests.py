@@ -84,22 +84,22 @@ _OPTIONS: Final = (
 
 
 def manifest_options(command: Callable[..., int]) -> Callable[..., int]:
-    """The options of `witness` that are for manifests alone; None, False or () if not given."""
+    """Add the options of `witness` that are only for manifests; None, False or () if not given."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def is_wanted(paths: tuple[str, ...], output: str | None, options: dict[str, object]) -> bool:
-    """Is one manifest wanted, and not a witness of each file?
+    """Return whether to make one manifest instead of a witness of each file.
 
     Args:
-        paths: what is witnessed.
+        paths: the paths to witness.
         output: the value of -o.
         options: as `manifest_options` gives them.
 
     Raises:
-        click.UsageError: an option was given that only a manifest has, and none is wanted.
+        click.UsageError: an option for manifests was given, but no manifest is wanted.
     """
     if output is not None and output.endswith(SUFFIX):
         return True
@@ -115,13 +115,15 @@ def is_wanted(paths: tuple[str, ...], output: str | None, options: dict[str, obj
 
 
 def is_folder(name: str) -> bool:
-    """Is it the path of a folder?"""
+    """Return whether this is the path of a folder."""
     return name != STDIN and Path(name).is_dir()
 
 
 def streams() -> frozenset[tuple[int, int]]:
-    """Device and inode of the files that standard output and standard error are: what is printed is
-    no part of a folder either."""
+    """Return device and inode of each file that standard output or standard error goes to.
+
+    Printed output is not part of a folder's content either.
+    """
     found = set()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # closed, or of no file
@@ -132,7 +134,7 @@ def streams() -> frozenset[tuple[int, int]]:
 
 
 def amount(count: int) -> str:
-    """A number of bytes for people: 999 B, 3.2 GB."""
+    """Return a number of bytes in human-readable form: 999 B, 3.2 GB."""
     size, unit = float(count), 0
     while size >= 999.95 and unit < len(_UNITS) - 1:
         size /= 1000
@@ -141,8 +143,10 @@ def amount(count: int) -> str:
 
 
 def content(files: int, links: int, size: int) -> str:
-    """What a manifest is of, for people: 3 files, 1 link, 12 B. Where there are links alone, no
-    content was read, and that is said."""
+    """Return the content of a manifest in words: 3 files, 1 link, 12 B.
+
+    If there are only links, the text says that no content was read.
+    """
     text = counted(files, "file")
     if links > 0:
         text += f", {counted(links, 'link')}"

@@ -18,7 +18,7 @@ _IMAGE_SUFFIXES: Final = tuple(f".{image_format}" for image_format in IMAGE_FORM
 
 
 class PlotCommand(click.Command):
-    """Takes what follows `--plot` for its file name only when it is the name of an image.
+    """Takes the word after `--plot` as its file name only if it names an image.
 
     `check --plot data.bin` asks for a sketch of data.bin. Click alone would write over data.bin.
     """
@@ -33,11 +33,11 @@ class PlotCommand(click.Command):
 
 
 def require_plot(plot: str, files: tuple[str, ...], inputs: list[str], as_json: bool) -> None:
-    """Refuses a plot that cannot be made, before any work is done.
+    """Refuse a plot that cannot be made, before any work is done.
 
     Args:
         plot: the value of the option.
-        files: what it shows.
+        files: the files that it shows.
         inputs: all files that are read; none of them may be replaced.
         as_json: is JSON printed?
 
@@ -67,12 +67,12 @@ def require_plot(plot: str, files: tuple[str, ...], inputs: list[str], as_json: 
 
 
 def write_plot(plot: str, draw: Callable[[BinaryIO, str], None], report: Report) -> None:
-    """Draws into a file, whole or not at all.
+    """Draw into a file, which is written completely or not at all.
 
     Args:
         plot: its name.
         draw: called with the file and with its format: "png", "svg" or "pdf".
-        report: is told of what goes wrong.
+        report: prints the errors.
     """
     try:
         with atomic_write(plot, picture_at(plot)) as file:

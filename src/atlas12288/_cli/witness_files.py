@@ -53,7 +53,7 @@ def read_whole(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> by
     """Return the bytes of a file of at most `most`.
 
     Raises:
-        FileError: not readable, or longer; then it says that it must be what `rule` says.
+        FileError: not readable, or longer; the message then gives `rule`.
     """
     data = bytearray()
     for chunk in chunks:
@@ -96,7 +96,7 @@ def open_witnesses(
 
 
 def looks_like(head: bytes) -> str | None:
-    """Return what a file is that begins so, in words; None where it is nothing of ours."""
+    """Return in words what a file with this beginning is; None if it is not one of ours."""
     if _MANIFEST.match(head) is not None:
         return "a manifest"
     first, *_ = head.splitlines() or [b""]
@@ -113,7 +113,7 @@ def looks_like(head: bytes) -> str | None:
 
 
 def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
-    """Return what was probably meant, where a file that must be a witness file or manifest is none.
+    """Return a hint at what was probably meant by a file that is no witness file or manifest.
 
     Args:
         name: the file.
@@ -136,7 +136,7 @@ def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
 
 
 def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | FileError]:
-    """Return the witnesses of a witness file, and for a line that holds none the error.
+    """Return the witnesses of a witness file, with a FileError for each line that holds none.
 
     Raises:
         FileError: not readable, or not `count` lines of text.
@@ -205,7 +205,7 @@ def output_at(
 
 @contextmanager
 def errors_about(name: str) -> Iterator[None]:
-    """Give errors that do not know their file this one."""
+    """Add the file's name to each FileError that has none."""
     try:
         yield
     except FileError as error:
@@ -244,7 +244,7 @@ def find_sidecar(witnesses: str) -> str | None:
 def open_sidecar(
     name: str, witnesses: Sequence[Witness | TreeWitness | FileError], *, follow: bool
 ) -> Iterator[list[Leaves | None]]:
-    """Give the leaves of each witness of a witness file, None for what is no tree witness.
+    """Yield the leaves of each witness of a witness file; None for a flat or missing witness.
 
     Args:
         name: of the sidecar.
@@ -265,11 +265,11 @@ def open_sidecar(
 
 @contextmanager
 def open_only_leaves(witness_name: str, sidecar: str | None) -> Iterator[Leaves]:
-    """Give the leaves of the only witness of a witness file, checked.
+    """Yield the checked leaves of the only witness of a witness file.
 
     Args:
         witness_name: the witness file.
-        sidecar: their file; None for the one beside the witness file.
+        sidecar: the file with the leaves; None for the one beside the witness file.
 
     Raises:
         FileError: not a single tree witness, or no leaves, or not its leaves; it knows the file.

@@ -23,8 +23,8 @@ class Clause:
             `NotCheckedError`; None where `parts` decide.
         required: must it pass for the library to be conformant?
         parts: ids of the clauses that together decide this one.
-        shown_by: ids of those without which its words are not shown, although no part fails.
-        needs: what a build must have for the clause to say something about it.
+        shown_by: ids of clauses that must pass too before its words count as shown.
+        needs: the feature that a build must have for the clause to apply to it.
     """
 
     id: str
@@ -466,7 +466,7 @@ _LEAKS: Final = (
 
 
 def _ids(*prefixes: str) -> tuple[str, ...]:
-    """The required clauses whose ids begin so."""
+    """Return the ids of the required clauses that begin with a prefix."""
     groups = _INVARIANTS, _CODES, _FUNCTIONS, _MEMORY, _ERRORS, _THREADS, _LEAKS
     return tuple(
         clause.id
@@ -490,7 +490,7 @@ _REQUIREMENTS: Final = (
         1, "All conservation laws are preserved", "law-", "delta-", "code-conservation", "domain-"
     ),
     _requirement(2, "Budget arithmetic is mod-96", "budget-"),
-    # No test can show it of a hash that it does not know; SHA-256 is what the contract names.
+    # No test can show it for an unknown hash; the contract names SHA-256.
     _requirement(3, _SECURE, "witness-", shown_by=("witness-sha256",)),
     _requirement(
         4, "State transitions are atomic", "commit-", "code-state", "thread-commit", "thread-budget"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs clauses against a library or a module: in processes of their own, so that none can hurt."""
+"""Runs clauses against a library or a module, in separate processes that cannot harm this one."""
 
 import json
 import os
@@ -24,14 +24,14 @@ class LoadError(Exception):
 
 
 def own_library() -> str:
-    """The library of this package: the binding holds all of it, and exports its C API."""
+    """Return the library of this package: the binding holds all of it, and exports its C API."""
     from .. import _native
 
     return str(_native.__file__)
 
 
 def with_parts(ids: Iterable[str]) -> list[Clause]:
-    """The clauses of these ids and all that decide them, in the order of `CLAUSES`."""
+    """Return the clauses with these ids and all their parts, in the order of `CLAUSES`."""
     wanted: set[str] = set()
     for id in ids:
         wanted |= {id, *BY_ID[id].parts, *BY_ID[id].shown_by}
@@ -44,16 +44,16 @@ def run(
     time_limit: float = TIME_LIMIT_S,
     kind: Kind = Kind.LIBRARY,
 ) -> Iterator[Outcome]:
-    """Runs clauses.
+    """Run clauses, and yield their outcomes.
 
     Args:
-        path: of what is judged.
-        clauses: those to run, with what decides them, as `with_parts` gives it.
+        path: the library or module to judge.
+        clauses: the clauses to run, with their parts, as `with_parts` returns them.
         time_limit: seconds for each check; one that takes longer fails.
         kind: of the file; for a WebAssembly module the package `wasmtime` must be installed.
 
     Yields:
-        An outcome for each clause, in their order, each as soon as it is there.
+        An outcome for each clause, in their order, each as soon as it is known.
 
     Raises:
         LoadError: it cannot be loaded.
@@ -112,7 +112,7 @@ def judge(
 
 
 def _start(command: Sequence[str]) -> "subprocess.Popen[str]":
-    """The worker process; raises OSError."""
+    """Return the worker process; raises OSError."""
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,  # the worker ends when it is closed, as it is when this process dies
@@ -125,7 +125,7 @@ def _start(command: Sequence[str]) -> "subprocess.Popen[str]":
 
 
 def _answer(lines: Iterator[str], id: str) -> Outcome | None:
-    """What the worker says of one clause; None where it has ended."""
+    """Return the worker's outcome of one clause; None if the worker has ended."""
     line = next(lines, None)
     if line is None:
         return None
@@ -139,13 +139,13 @@ def _answer(lines: Iterator[str], id: str) -> Outcome | None:
 
 
 def _from_parts(clause: Clause, done: dict[str, Outcome]) -> Outcome:
-    """A clause holds when all its parts do that say something about this library."""
+    """Return the outcome of a clause: it holds if all its parts that apply to this library do."""
     by_status: dict[Status, list[str]] = {}
     for id in clause.parts:
         by_status.setdefault(done[id].status, []).append(id)
     shown = len(by_status.pop(Status.PASS, []))
     failed = by_status.pop(Status.FAIL, [])
-    # Each part that was not shown is named, whatever came out.
+    # Each part that was not shown is named, also when the clause passes.
     left = [f"{len(ids)} {status}: {', '.join(ids)}" for status, ids in by_status.items()]
     if failed:
         status, evidence = Status.FAIL, f"broken by {', '.join(failed)}"

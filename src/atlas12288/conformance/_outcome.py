@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a check can say, and the values that the parts of the kit exchange."""
+"""The results of a check, and the values that the parts of the kit exchange."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,7 +39,7 @@ class NotCheckedError(Exception):
 
 
 def require(condition: object, evidence: str) -> None:
-    """Raises `BrokenClauseError` with the evidence unless the condition holds."""
+    """Raise `BrokenClauseError` with the evidence unless the condition holds."""
     if not condition:
         raise BrokenClauseError(evidence)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs work in a process of its own, which can neither hold up nor outlive the one that waits.
+"""Runs work in a separate process, which can neither block nor outlive the one that waits.
 
-The limit of time is kept from outside: whatever the process does with its signals and descriptors,
-and whoever else holds its pipe, it is waited for by its id and until the deadline, and then killed.
-What it started and left behind is killed as well: on Linux all of it, whatever session it is in.
+The time limit is enforced from outside: the parent waits for the process by its id until the
+deadline and then kills it, even if it changes its signals or descriptors, or others hold its pipe.
+What it started and left behind is killed as well: on Linux all of it, in any session.
 """
 
 import ctypes
@@ -52,17 +52,17 @@ def _prctl(option: int, value: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Makes what the children of this process leave behind its own children, where that can be."""
+    """Make this process adopt the orphans of its children, where the system supports that."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def run(life: Callable[[int], None], seconds: float, owner: int, private: Sequence[int]) -> Ending:
-    """Runs work in a fork, to its end or to that of its time.
+    """Run work in a fork, until it ends or its time is over.
 
     Args:
-        life: the work; it is given the descriptor to write the answer to.
-        seconds: its time.
-        owner: a descriptor whose other end the process holds that wants the answer.
+        life: the work; it is called with the descriptor to write the answer to.
+        seconds: its time limit.
+        owner: a descriptor whose other end is held by the process that wants the answer.
         private: descriptors that the fork must not have.
 
     Returns:
@@ -103,7 +103,7 @@ def _wait(child: int, reader: int, deadline: float, owner: int) -> Ending:
     answer = bytearray()
     poll = select.poll()
     poll.register(reader, select.POLLIN)
-    poll.register(owner, 0)  # that it is closed is always told
+    poll.register(owner, 0)  # a closed pipe is always reported
     pause = _PAUSE_S
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -125,7 +125,7 @@ def _wait(child: int, reader: int, deadline: float, owner: int) -> Ending:
 
 
 def _read(reader: int, answer: bytearray) -> bool:
-    """Adds what is there to the answer; False where there is nothing, and where nobody writes."""
+    """Add available bytes to the answer; return False if there are none or nobody writes."""
     try:
         part = os.read(reader, 2**16)
     except BlockingIOError:
@@ -135,7 +135,7 @@ def _read(reader: int, answer: bytearray) -> bool:
 
 
 def end_children() -> None:
-    """Kills all children of this process, and those that become so meanwhile."""
+    """Kill all children of this process, also the ones that it adopts meanwhile."""
     deadline = time.monotonic() + _ENDING_S
     with suppress(ChildProcessError):  # there is none
         while time.monotonic() < deadline:

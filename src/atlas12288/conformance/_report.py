@@ -108,8 +108,7 @@ class ConformanceReport:
         }
 
     def to_junit(self, library: str) -> bytes:
-        """Return the report as JUnit XML, where a clause that need not pass and does not is
-        skipped.
+        """Return the report as JUnit XML; clauses that are not required and fail are skipped.
 
         Args:
             library: its name.
@@ -137,7 +136,7 @@ class ConformanceReport:
 
 
 def clause_to_fields(clause: Clause, required: bool) -> dict[str, object]:
-    """Return what is said of a clause before it is run, as fields of a JSON object."""
+    """Return what is known of a clause before it is run, as fields of a JSON object."""
     return {
         "id": clause.id,
         "section": clause.section,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process that runs checks: `python -m atlas12288.conformance._worker KIND PATH SECONDS ID...`.
 
-Each check runs in a process of its own, which loads what is judged anew: whatever one did to the
-heap, no other one sees, and a crash or a hang ends that check alone. Standard output gets a line of
-JSON for each, the first one for loading the library.
+Each check runs in a process of its own, which loads the library anew: no check sees what another
+did to the heap, and a crash or a hang ends that check alone. Standard output gets a line of JSON
+for each, the first one for loading the library.
 """
 
 import json
@@ -41,7 +41,7 @@ MEMORY_BYTES: Final = 2**30  # more than ten times what any check needs
 HANGS_MAX: Final = 3  # then the rest is not run
 
 _LAST_WORDS_BYTES: Final = 4096  # of standard error, which may be long
-_WORK_BYTES: Final = 4 * 2**20  # more than any clause needs but those of sums beyond 32 bits
+_WORK_BYTES: Final = 4 * 2**20  # enough for all clauses except the ones about sums beyond 32 bits
 _WASM_MAGIC: Final = b"\0asm"
 
 Check = Callable[[Library], str]
@@ -61,7 +61,7 @@ class Subject:
 
 
 def subject(kind: Kind, path: str) -> Subject:
-    """A file as a subject.
+    """Return the subject for a file.
 
     Raises:
         OSError: it cannot be one.
@@ -93,7 +93,7 @@ class _Note:
         self._shared[: len(line) + 1] = line + b"\0"
 
     def calls(self, text: str) -> None:
-        """A function is called, in the words of `Library.note`."""
+        """Write that a function is called, in the words of `Library.note`."""
         self.write(f"in {text}")
 
     def read(self) -> str:
@@ -101,7 +101,7 @@ class _Note:
 
 
 def _judge(check: Check, judged: Subject, note: _Note) -> tuple[Status, str]:
-    """Runs a check in this process."""
+    """Run a check in this process; return the verdict and its evidence."""
     try:
         limited = _limit_memory()
         note.write("while it was loaded")
@@ -127,7 +127,7 @@ def _judge(check: Check, judged: Subject, note: _Note) -> tuple[Status, str]:
 
 
 def _limit_memory() -> str | None:
-    """Sets the limit of memory for what follows; what to say where less was given to this one."""
+    """Limit the memory of this process; return a reason if it already had less than it needs."""
     most = _data_bytes() + MEMORY_BYTES
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     known = hard if hard != resource.RLIM_INFINITY else most
@@ -142,7 +142,7 @@ def _reason(error: OSError) -> str:
 
 
 def _life(check: Check, judged: Subject, note: _Note, err: BinaryIO, out: int) -> None:
-    """What the process of a check does; its verdict and evidence go to `out`."""
+    """Run a check as the work of its process; write verdict and evidence to `out`."""
     os.dup2(err.fileno(), sys.stderr.fileno())
     err.close()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -152,8 +152,10 @@ def _life(check: Check, judged: Subject, note: _Note, err: BinaryIO, out: int) -
 
 
 def _data_bytes() -> int:
-    """What this process has of the memory that RLIMIT_DATA counts. Without the GIL, Python's
-    allocator keeps a GiB of addresses."""
+    """Return the bytes of this process that RLIMIT_DATA counts.
+
+    Without the GIL, Python's allocator reserves a GiB of addresses.
+    """
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[5])
     except OSError:
@@ -162,7 +164,7 @@ def _data_bytes() -> int:
 
 
 def _ended(ending: _process.Ending, note: _Note, seconds: float, err: BinaryIO) -> str:
-    """Evidence of a process that ended without a verdict."""
+    """Return evidence about a process that ended without a verdict."""
     place = f" {note.read()}" if note.read() else ""
     if ending.overdue:
         return f"no answer after {seconds:g} s{place}"
@@ -181,7 +183,7 @@ def _ended(ending: _process.Ending, note: _Note, seconds: float, err: BinaryIO) 
 def run(
     check: Check, judged: Subject, seconds: float, owner: int, private: Sequence[int]
 ) -> tuple[Status, str, bool]:
-    """Runs a check in a process of its own.
+    """Run a check in a process of its own.
 
     Args:
         check: what to run.
@@ -205,7 +207,7 @@ def run(
 def _verdict(
     ending: _process.Ending, note: _Note, seconds: float, err: BinaryIO
 ) -> tuple[Status, str]:
-    """Verdict and evidence of a process that has ended."""
+    """Return verdict and evidence of a process that has ended."""
     if ending.status == 0:
         with suppress(ValueError, TypeError):  # it is not what `_life` writes
             verdict, evidence = json.loads(ending.answer)
@@ -221,10 +223,10 @@ def _load(library: Library) -> str:
 
 
 def main() -> None:
-    """Runs the checks whose ids are the arguments.
+    """Run the checks whose ids are the arguments.
 
-    Ends, with all that it started, when the other end of its standard input is closed: that is how
-    it learns that the process is gone that reads its standard output.
+    Ends, with all that it started, when the other end of its standard input is closed: this tells
+    it that the process that reads its standard output is gone.
     """
     kind, path, limit, *ids = sys.argv[1:]
     owner = os.dup(sys.stdin.fileno())

@@ -29,7 +29,7 @@ _KERNEL_NAMES: Final = {
     "sse2": "x86-64",
     "neon": "aarch64",
 }
-# What the name of a kernel set ends with where it has the SHA instructions of the CPU.
+# The suffix of a kernel set's name if the set uses the CPU's SHA instructions.
 _SHA_SUFFIXES: Final = ("+sha", "+sha2")
 
 
@@ -55,7 +55,7 @@ def _complete_kernels(ctx: click.Context, param: click.Parameter, incomplete: st
 
 
 def choose_kernel_set(kernels: str | None, sha: bool) -> str:
-    """The kernel set for --kernels and --no-sha-ni.
+    """Return the kernel set for --kernels and --no-sha-ni.
 
     Args:
         kernels: the name of a kernel set, a short name, or None for the one in use.
@@ -65,7 +65,7 @@ def choose_kernel_set(kernels: str | None, sha: bool) -> str:
         The name of a kernel set that this CPU can run.
 
     Raises:
-        click.UsageError: there is none.
+        click.UsageError: there is no such kernel set.
     """
     name = kernel_set() if kernels is None else kernels
     if name in _KERNEL_NAMES:
@@ -82,7 +82,7 @@ def choose_kernel_set(kernels: str | None, sha: bool) -> str:
 
 
 def _cpu() -> str:
-    """The CPU as the system calls it."""
+    """Return the system's name for the CPU."""
     try:
         match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:
@@ -182,7 +182,7 @@ def _judged_text(*all_judged: "Judged | None") -> str:
 
 
 def _lines(measured: "Measurement") -> Iterator[tuple[str, ...]]:
-    """The lines of a row: one, or one for each peer. A cell for each heading."""
+    """Yield the lines of a row: one, or one for each peer, with a cell for each heading."""
     from ..._bench import size_text
 
     goals: dict[str | None, list[Judged]] = {}
@@ -209,7 +209,7 @@ def _sections(
     families: "Sequence[Family]",
     environment: dict[str, Any],
 ) -> Iterator[list[tuple[str, ...]]]:
-    """The lines of each family: its measured rows, then those that were not, with the reason."""
+    """Yield the lines of each family: measured rows, then rows left out, with the reason."""
     for family in families:
         measured_here = [each for each in measurements if each.family.name == family.name]
         lines = [line for measured in measured_here for line in _lines(measured)]
@@ -223,7 +223,7 @@ def _sections(
 
 
 def _summary(measurements: "Sequence[Measurement]") -> str:
-    """How many bounds hold."""
+    """Return in words how many bounds hold."""
 
     def count(name: str, all_judged: "list[Judged]") -> str:
         return f"{name}: {sum(judged.holds for judged in all_judged)} of {len(all_judged)}"
@@ -238,7 +238,7 @@ def _summary(measurements: "Sequence[Measurement]") -> str:
 
 
 def _heads(environment: dict[str, Any]) -> Iterator[str]:
-    """What ran, and where: lines of text."""
+    """Yield lines of text that say what ran, and where."""
     yield f"cpu: {environment['cpu']}, {environment['cores']} cores"
     yield f"kernel set: {environment['kernel_set']}"
     versions = ", ".join(f"{name} {text}" for name, text in environment["versions"].items())
@@ -266,7 +266,7 @@ def _print_table(
         styled.highlight_words(["miss"], "red")
         return styled
 
-    # As wide as it needs, whatever the terminal: cut columns would hide figures.
+    # As wide as the table needs, even on a narrow terminal: cut columns would hide figures.
     console = Console(file=sys.stdout, width=240, highlight=False)
     for head in _heads(environment):
         console.print(head, markup=False)
@@ -287,7 +287,7 @@ def _print_table(
 
 @contextmanager
 def _progress() -> "Iterator[Callable[[str, int, int], None] | None]":
-    """What `measure` calls before each step; a bar where standard error is a terminal."""
+    """Yield the callback for `measure`, which drives a bar if standard error is a terminal."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
@@ -299,7 +299,7 @@ def _progress() -> "Iterator[Callable[[str, int, int], None] | None]":
         *columns,
         console=Console(stderr=True),
         transient=True,
-        auto_refresh=False,  # a thread that draws would be measured
+        auto_refresh=False,  # a drawing thread would be measured too
         redirect_stdout=False,
         redirect_stderr=False,
     )

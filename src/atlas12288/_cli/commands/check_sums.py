@@ -22,7 +22,7 @@ def _is_read_once(list_name: str) -> bool:
 
 
 def _expected_bytes(lists: tuple[str, ...]) -> int | None:
-    """The bytes of all files in the lists, None where that cannot be known beforehand."""
+    """Return the total bytes of the files in the lists; None if that cannot be known beforehand."""
     total = 0
     for list_name in lists:
         if _is_read_once(list_name):
@@ -70,7 +70,7 @@ class _Verdicts:
         self._item(line)
 
     def end(self, end: CheckedList) -> None:
-        """Print what is said at the end of a list."""
+        """Print the summary of a list."""
         if end.is_read:
             self._sum_up(end)
         if end.error is not None:
@@ -98,7 +98,7 @@ class _Verdicts:
     def _say(self, path: bytes, good: bool, verdict: str) -> None:
         if self._silent or (good and self._quiet):
             return
-        if self._to_terminal:  # a list from elsewhere must not write control characters to it
+        if self._to_terminal:  # a stranger's list must not send it control characters
             self._report.line(f"{shown(os.fsdecode(path))}: ", good=good, verdict=verdict)
         else:
             self._report.raw_line(verdict_line(path, verdict))

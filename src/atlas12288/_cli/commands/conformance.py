@@ -34,7 +34,7 @@ _REPORT: Final = OutputKind("report of conformance", _is_report)
 
 
 def _write_junit(junit: str, report: bytes) -> bool:
-    """Writes the report to a file; False, with a message, where it cannot be written."""
+    """Write the report to a file; return False, after a message, if that fails."""
     try:
         with atomic_write(junit, _REPORT) as file:
             file.write(report)
@@ -98,7 +98,7 @@ def _print_list(as_json: bool) -> None:
 
 @contextmanager
 def _progress(total: int) -> "Iterator[Callable[[str], None]]":
-    """What to call with the clause that is done; a bar where standard error is a terminal."""
+    """Yield a callback for each finished clause; on a terminal it drives a progress bar."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -125,7 +125,7 @@ def _check_usage(
     time_limit: float,
     junit: str | None,
 ) -> None:
-    """Refuses what is not run; `subjects` are the options that name what is judged."""
+    """Refuse options that do not fit; `subjects` are the options that name what is judged."""
     from ...conformance._clauses import BY_ID
 
     named = [path for path in subjects.values() if path is not None]

@@ -9,7 +9,7 @@ from ..console import Report, file_name, json_option
 
 
 def _measure(name: str, report: Report) -> tuple[int, int]:
-    """Length and residue of a file."""
+    """Return the length and the residue of a file."""
     residue, length = Residue(), 0
     for chunk in read_chunks(name, report.advance):
         residue.update(chunk)

@@ -12,7 +12,7 @@ from ..console import Report, json_option, shown
 
 
 def _cpu_features(supported: list[str]) -> list[str]:
-    """What the library found in this CPU, read off the kernel sets: "x86-64-v3+sha" needs both.
+    """Return the CPU features found, as the kernel sets' names show: "x86-64-v3+sha" needs both.
 
     The last set needs nothing.
     """

@@ -82,10 +82,10 @@ class _Verifier:
 
     Args:
         report: where the verdicts go.
-        sidecar: name of the sidecar of the witnesses, None where there is none.
-        threads: how many hash a tree, None for one a core.
+        sidecar: name of the witnesses' sidecar; None if there is none.
+        threads: how many threads hash a tree; None for one per core.
         plot: the value of --plot.
-        quiet: say nothing of a file that matches.
+        quiet: print nothing for a file that matches.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class _Verifier:
 
         Args:
             name: the file.
-            expected: its witness, or the error where there is none.
+            expected: its witness, or the error that explains why there is none.
             leaves: of a tree witness, not checked yet.
         """
         with self._report.item(name, _NO_VERDICT) as item:
@@ -162,7 +162,7 @@ class _Verifier:
         leaves: Leaves | None,
         changes: _Changes | None,
     ) -> Witness | TreeWitness:
-        """The witness of the file as it is."""
+        """Return the witness of the file as it is now."""
         advance = self._report.advance
         if isinstance(expected, Witness):
             return witness_file(name, advance)
@@ -326,7 +326,7 @@ def command(
 
 
 def _refused(files: tuple[str, ...], witnesses: str, reason: str, as_json: bool) -> int:
-    """Says that a witness file is of no use; gives the exit code."""
+    """Report that a witness file cannot be used; return the exit code."""
     complain(witnesses, reason)
     error = f"{shown(witnesses)}: {reason}"
     with Report("verify", as_json, None) as report:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...manifest._statement import Options
     from ..drawings.damage_map import DamageMap
 
-# What a manifest says of the folder beside its entries: it decides the verdict too.
+# The facts about the folder in a manifest beside its entries: they decide the verdict too.
 _IN_FORCE: Final = ("exclude", "paths", "symlinks", "links_below")
 _SHOWN_BYTES: Final = 100
 _NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
@@ -114,7 +114,7 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview], status: os.stat
 def _hints(
     wanted: Wanted, root: str, manifest: "Manifest", found: "ManifestReport", has_leaves: bool
 ) -> Iterator[str]:
-    """What may help who sees the differences."""
+    """Yield hints that may explain the differences."""
     count = len(manifest.entries)
     if found.count("missing") == count and found.count("added") > 0:
         yield (
@@ -130,7 +130,7 @@ def _hints(
 
 
 def _text(chunks: Iterable[bytes | memoryview]) -> bytes:
-    """Return the bytes of a manifest; of what is none from its first byte on, some to show that."""
+    """Return the bytes of a manifest; only the first ones if they cannot begin a manifest."""
     rest = iter(chunks)
     head = bytes(next(rest, b""))
     if not head.lstrip().startswith(b"{"):
@@ -140,8 +140,11 @@ def _text(chunks: Iterable[bytes | memoryview]) -> bytes:
 
 
 def _outputs(wanted: Wanted, root: str, status: os.stat_result) -> Outputs:
-    """What is no part of the folder, as far as it is there: the manifest that was read, the picture
-    that will be replaced, states of runs, and what is printed."""
+    """Return the files in the folder that are not part of its content.
+
+    They are the manifest that was read, the plot that will be replaced, states of earlier runs, and
+    the files that standard output and standard error go to.
+    """
     from ...manifest._state_folder import leave_out_states
 
     names = [] if wanted.plot is None or wanted.plot == SKETCH else [wanted.plot]
@@ -176,10 +179,10 @@ def _compared(
 
 
 def _default_root(name: str, manifest: "Manifest") -> str:
-    """The folder that a manifest is of, by where the manifest is.
+    """Return the folder that a manifest describes, found from the manifest's own path.
 
     Raises:
-        FileError: no file of it is there.
+        FileError: none of the manifest's files is there.
     """
     if name == STDIN:
         raise click.UsageError("ROOT is needed where WITNESS is standard input (-)")
@@ -209,7 +212,7 @@ def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
 
 
 def refused(wanted: Wanted, reason: str) -> int:
-    """Say that a manifest is of no use, and return the exit code."""
+    """Report that a manifest cannot be used; return the exit code."""
     complain(wanted.manifest, reason)
     with Report("verify", wanted.as_json, None) as report:
         report.document(_document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
@@ -241,7 +244,7 @@ def _new_maps(plot: str | None) -> "_Maps | None":
 
 
 class _View(Listener):
-    """Shows a comparison while it goes on."""
+    """Shows a comparison while it runs."""
 
     def __init__(self, wanted: Wanted, root: str, options: "Options", report: Report) -> None:
         self.wanted = wanted
@@ -283,7 +286,7 @@ class _View(Listener):
                 report.line(line)
 
     def finish(self, found: "ManifestReport") -> None:
-        """All was compared."""
+        """Draw the maps and print the verdict, after everything was compared."""
         if self.maps is not None and self.wanted.plot not in (None, SKETCH):
             self._draw(str(self.wanted.plot), found, self.maps)
         if not self.wanted.quiet:
@@ -324,7 +327,7 @@ def _summary(found: "ManifestReport") -> str:
 
 
 def _in_force(options: "Options") -> str:
-    """What in the manifest decides what was compared, for the end of the last line."""
+    """Return the manifest's options that limit the comparison, for the end of the last line."""
     counts = ((len(options.exclude), "rule"), (len(options.paths), "path"))
     texts = [f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts if count]
     text = f"; {' and '.join(texts)} of the manifest in force" if texts else ""
@@ -334,7 +337,7 @@ def _in_force(options: "Options") -> str:
 
 
 def _notes(differences: "list[Difference]") -> list[str]:
-    """What the maps do not show, in lines."""
+    """Return lines about the differences that the maps do not show."""
     lines = []
     for kind in ("changed", "missing", "added", "unreadable"):
         names = [shown(os.fsdecode(each.path)) for each in differences if each.kind == kind]
@@ -348,7 +351,7 @@ class _Maps:
     """The maps of changed files.
 
     Args:
-        most: keep only the maps of so many files, the first by path.
+        most: how many files to keep maps of, the first ones by path.
     """
 
     def __init__(self, most: int | None) -> None:
@@ -357,10 +360,10 @@ class _Maps:
         self._new = DamageMap
         self._most = most
         self._maps: dict[bytes, DamageMap] = {}
-        self._end: bytes | None = None  # maps of this path and those behind it are not kept
+        self._end: bytes | None = None  # maps of this path and later ones are not kept
 
     def add(self, path: bytes, run: WindowRange) -> None:
-        """Marks a run of a file."""
+        """Mark a run of windows of a file that differ."""
         damage_map = self._maps.get(path)
         if damage_map is None:
             if self._end is not None and path >= self._end:
@@ -372,7 +375,7 @@ class _Maps:
         damage_map.update(run.first, run.stop)
 
     def take(self, difference: "Difference") -> "DamageMap | None":
-        """Take the map of a file that was compared to its end; None where there is none."""
+        """Return the finished map of a file; None if it was not kept."""
         damage_map = self._maps.pop(difference.path, None)
         if damage_map is not None:
             damage_map.finish(difference.size or 0, difference.found_size or 0)

@@ -98,7 +98,7 @@ def command(
 def _witness_files(
     files: tuple[str, ...], tree: bool, threads: int | None, output: str | None, as_json: bool
 ) -> int:
-    """A witness of each file."""
+    """Witness each file; return the exit code."""
     if threads is not None and not tree:
         raise click.UsageError("--threads needs --tree: a flat witness is one chain of hashes")
 
@@ -126,7 +126,7 @@ def _witness_files(
 
 
 def _outputs(files: tuple[str, ...], output: str, tree: bool, stack: ExitStack) -> list[Target]:
-    """The witness file, and the leaves beside it where there are trees.
+    """Return the witness file and, for trees, the sidecar beside it.
 
     Raises:
         click.UsageError: one of them cannot be written, or what is there is not ours.

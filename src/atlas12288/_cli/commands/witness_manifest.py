@@ -66,12 +66,12 @@ class Wanted(NamedTuple):
 
     @property
     def as_sums(self) -> bool:
-        """Is it to be a list of sha256sum?"""
+        """Whether to write a list for `sha256sum -c` instead of a manifest."""
         return self.form == "sha256sum"
 
 
 def witness(wanted: Wanted) -> int:
-    """Makes the manifest.
+    """Make the manifest.
 
     Returns:
         The exit code.
@@ -80,7 +80,7 @@ def witness(wanted: Wanted) -> int:
         click.UsageError: the options do not fit each other.
     """
     _require_sense(wanted)
-    # Said first: what else is wrong with a name that was mistyped is of no help.
+    # Reported first: other errors about a mistyped name would not help.
     if gone := [path for path in wanted.paths if not (is_url(path) or os.path.lexists(path))]:
         return _refused(wanted, gone)
     try:
@@ -110,7 +110,7 @@ def witness(wanted: Wanted) -> int:
 
 
 def _refused(wanted: Wanted, gone: list[str]) -> int:
-    """Say which paths are not there; give the exit code."""
+    """Report the paths that do not exist; return the exit code."""
     reason = os.strerror(errno.ENOENT)
     with Report("witness", wanted.as_json, None) as report:
         for path in gone:
@@ -120,7 +120,7 @@ def _refused(wanted: Wanted, gone: list[str]) -> int:
 
 
 def _not_written(outcome: "Outcome") -> str | None:
-    """Why there is no manifest."""
+    """Return why no manifest was written; None if it was."""
     if outcome.errors == 0:
         return None
     paths = "1 path" if outcome.errors == 1 else f"{outcome.errors:,} paths"
@@ -162,7 +162,7 @@ def _require_sense_of_state(wanted: Wanted, state: str) -> None:
 
 
 def _require_outputs(wanted: Wanted, stack: ExitStack) -> Target | None:
-    """Refuses outputs that cannot be written before any work is done; gives the list of sums."""
+    """Refuse outputs that cannot be written, before any work is done; return the list of sums."""
     from ...manifest._kinds import WITNESSES, leaves_of
 
     output = wanted.output
@@ -181,7 +181,7 @@ def _require_outputs(wanted: Wanted, stack: ExitStack) -> Target | None:
 
 
 def _root_and_paths(paths: tuple[str, ...]) -> tuple[str, tuple[bytes, ...]]:
-    """The folder that paths in the manifest are relative to, and what it is of."""
+    """Return the folder that the manifest's paths are relative to, and the paths to witness."""
     from ...manifest._paths import below
 
     if len(paths) == 1 and (is_url(paths[0]) or is_folder(paths[0])):
@@ -228,7 +228,7 @@ class _Making:
         return self._print(source, options)
 
     def _write(self, source: "Source", options: "Options", output: str) -> "Outcome":
-        """The manifest as a file."""
+        """Write the manifest to a file."""
         from ...manifest._generate import generate_manifest
 
         wanted, report = self._wanted, self._report
@@ -255,7 +255,7 @@ class _Making:
         return outcome
 
     def _print(self, source: "Source", options: "Options") -> "Outcome":
-        """The manifest on standard output, or the list of sums there or as a file."""
+        """Print the manifest, or print or write the list of sums."""
         from ...manifest._generate import generate_entries
         from ...manifest._statement import bounded, write_statement
 
@@ -291,7 +291,7 @@ class _Making:
 
 
 class _View(Listener):
-    """Shows how the making of a manifest goes on; `name` is what notes are about."""
+    """Shows the progress of making a manifest; `name` is the subject of its notes."""
 
     def __init__(self, report: Report, name: str) -> None:
         self._report = report
@@ -320,7 +320,7 @@ def _sums(entries: "tuple[Entry, ...]") -> Iterator[bytes]:
 
 
 def _excluded(options: "Options", outcome: "Outcome") -> Iterator[str]:
-    """What is said of the rules in force, by where they are from: how much each kind left out."""
+    """Yield a line for each origin of rules: how many there are, and how much they left out."""
     from ...manifest._sources.selection import IGNORE_FILE
 
     counts = (outcome.own_rules, len(options.exclude) - outcome.own_rules)

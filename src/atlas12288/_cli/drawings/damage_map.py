@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A map of a file: its windows in reading order, those that differ from its witness marked.
+"""A map of a file: its windows in reading order, with marks where they differ from the witness.
 
-Each cell stands for one window, or for as many neighbours as are needed for a large file. A cell in
-which a single window differs is marked too: none is lost.
+Each cell stands for one window or, in a large file, for several neighbours. A cell is marked even
+if only one of its windows differs, so that no difference is lost.
 """
 
 from array import array
@@ -21,13 +21,13 @@ _SKETCH_CELLS: Final = 1024
 _MAX_COLUMNS: Final = 128
 _SKETCH_COLUMNS: Final = 64
 _MIN_COLUMNS: Final = 16
-# Rings point at what is small. More, or such around what is longer, would hide it.
+# Rings point at small marks. Too many of them, or rings around long marks, would hide the marks.
 _MAX_RINGS: Final = 40
 _MAX_RINGED_CELLS: Final = 3
 
 
 class _Kind(NamedTuple):
-    """What a cell can be, and how that is shown."""
+    """A kind of cell, and how it is shown."""
 
     label: str
     colour: str  # in an image
@@ -61,7 +61,7 @@ class DamageMap:
         self._grown = False
 
     def update(self, first: int, stop: int) -> None:
-        """Marks the windows first..stop-1; runs come in order, and never touch."""
+        """Mark the windows first..stop-1; runs come in order, and never touch."""
         self._reach(stop)
         self.runs += 1
         self.differ += stop - first
@@ -72,21 +72,24 @@ class DamageMap:
             first += count
 
     def finish(self, witnessed: int, found: int) -> None:
-        """Takes the lengths in bytes: what was witnessed, and what the file has."""
+        """Take the lengths in bytes of the witnessed region and of the file."""
         self.windows = window_count(max(witnessed, found))
         self._kept = window_count(min(witnessed, found))
         self._grown = found > witnessed
         self._reach(self.windows)
 
     def _reach(self, windows: int) -> None:
-        """Merges neighbours until so many windows have a cell."""
+        """Merge neighbouring cells until that many windows fit."""
         while windows > MAX_CELLS * self.windows_per_cell:
             self.cells = _merged(self.cells, 2) + array("Q", bytes(8 * (MAX_CELLS // 2)))
             self.windows_per_cell *= 2
 
     def kinds(self, most: int) -> tuple[list[_Kind], int]:
-        """What the cells are, at most `most` of them (a power of two), and how many windows each
-        one stands for."""
+        """Return the kinds of at most `most` cells, and how many windows each one stands for.
+
+        Args:
+            most: a power of two.
+        """
         merge = 1
         while self.windows > most * merge * self.windows_per_cell:
             merge *= 2
@@ -105,7 +108,7 @@ class DamageMap:
         return _CHANGED if differ == stop - first else _SOME
 
     def summary(self) -> str:
-        """What the map shows, in one line."""
+        """Return what the map shows, in one line."""
         if self.windows == 0:
             return "empty, as witnessed"
         if self.differ == 0:
@@ -114,7 +117,7 @@ class DamageMap:
         return f"{self.differ} of {self.windows} windows differ, in {runs}"
 
     def sketch(self, colour: bool) -> Iterator[str]:
-        """The map as lines of text.
+        """Return the map as lines of text.
 
         Args:
             colour: may the lines hold colours?
@@ -140,7 +143,7 @@ def _merged(cells: "array[int]", merge: int) -> "array[int]":
 
 
 def _columns(cells: int, most: int) -> int:
-    """How many cells have room beside each other: about four times the rows, a power of two."""
+    """Return how many cells go in a row: a power of two, about four times the number of rows."""
     columns = _MIN_COLUMNS
     while columns < most and columns * columns < 4 * cells:
         columns *= 2
@@ -152,7 +155,7 @@ def _cell_size(windows: int) -> str:
 
 
 def _groups(kinds: list[_Kind], columns: int) -> list[tuple[int, int]]:
-    """Cells first..last that are marked, and beside each other in a row of so many columns."""
+    """Return the runs first..last of marked cells that are neighbours in one row."""
     found: list[tuple[int, int]] = []
     for index, kind in enumerate(kinds):
         if kind is _SAME:
@@ -173,7 +176,7 @@ def draw(
     heading: str = "",
     notes: Sequence[str] = (),
 ) -> None:
-    """Draws the maps of several files below each other.
+    """Draw the maps of several files, one below the other.
 
     Needs matplotlib.
 

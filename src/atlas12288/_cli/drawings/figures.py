@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures by matplotlib: the same ones everywhere, and known again as ours.
+"""Plots by matplotlib: the same on every machine, and marked so that we recognise them as ours.
 
 matplotlib reads `matplotlibrc` in the current folder before any other, and that folder may be a
-stranger's. Up to 3.10 it even ran code from there. Here it never gets to see one.
+stranger's. Up to 3.10 it even ran code from there. Here it never finds one.
 """
 
 import os
@@ -38,12 +38,12 @@ IMAGE_FORMATS: Final = tuple(_SIGNS)
 
 
 def format_of(name: str) -> str:
-    """The image format that the name of a picture asks for."""
+    """Return the image format that the name of a picture asks for."""
     return Path(name).suffix.lower().removeprefix(".")
 
 
 def picture_at(name: str) -> OutputKind:
-    """The kind of file that a picture of this name replaces."""
+    """Return the kind of file that a plot with this name may replace."""
     image_format = format_of(name)
     begin, mark = _SIGNS[image_format]
 
@@ -57,7 +57,7 @@ def picture_at(name: str) -> OutputKind:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw with the defaults of matplotlib, whatever files of settings there are."""
+    """Draw with matplotlib's defaults, and ignore its configuration files."""
     if "matplotlib" not in sys.modules:
         _import_elsewhere()
     import matplotlib
@@ -70,7 +70,7 @@ def drawing() -> Iterator[None]:
 
 
 def _import_elsewhere() -> None:
-    """Import matplotlib from a folder in which only root can leave it something to read."""
+    """Import matplotlib from /, where only root can leave a configuration file."""
     here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.chdir("/")

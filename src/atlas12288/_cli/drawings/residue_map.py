@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of the residues of a file's windows.
 
-Both pictures show where in the file (left to right) there are windows of which residue (bottom to
-top, conserved ones at the bottom). Random bytes give an even cloud; zeros, text, tables and other
-structure give lines and steps.
+In both pictures, left to right is the place in the file, and bottom to top is the residue of the
+windows there, with conserved ones at the bottom. Random bytes give an even cloud; zeros, text,
+tables and other structure give lines and steps.
 """
 
 from array import array
@@ -41,7 +41,7 @@ class ResidueMap:
         self._room = 0  # windows that still fit into the last column
 
     def update(self, residues: bytes) -> None:
-        """Adds the residues of the next windows."""
+        """Add the residues of the next windows."""
         start = 0
         while start < len(residues):
             if self._room == 0:
@@ -65,7 +65,7 @@ class ResidueMap:
         return [sum(column[residue] for column in self.columns) for residue in range(MODULUS)]
 
     def sketch(self, colour: bool) -> Iterator[str]:
-        """The picture as lines of text.
+        """Return the picture as lines of text.
 
         Args:
             colour: may the lines hold colours?
@@ -82,7 +82,7 @@ class ResidueMap:
             cells = []
             for group in groups:
                 share = sum(group[first:stop]) / sum(group)
-                # Rounded up: one window among a million must not look like none.
+                # Rounded up, so that one window in a million is still visible.
                 cells.append(_SHADES[-int(-share * (len(_SHADES) - 1) // 1)])
             return "".join(cells)
 
@@ -99,7 +99,7 @@ class ResidueMap:
 
 @drawing()
 def draw(maps: Sequence[ResidueMap], file: BinaryIO, image_format: str) -> None:
-    """Draws the pictures of several files below each other.
+    """Draw the pictures of several files, one below the other.
 
     Needs matplotlib.
 
@@ -132,7 +132,7 @@ def draw(maps: Sequence[ResidueMap], file: BinaryIO, image_format: str) -> None:
         if residue_map.windows == 0:
             continue
         end = len(residue_map.columns) * residue_map.windows_per_column * WINDOW_BYTES
-        # Two images, so that conserved windows are told from the others by colour as well.
+        # Two images, so that conserved windows have a colour of their own.
         counts = [[column[residue] for column in residue_map.columns] for residue in range(MODULUS)]
         # From a tenth, so that a single window is dark enough to be seen.
         scale = LogNorm(vmin=0.1, vmax=max(2, residue_map.windows_per_column))

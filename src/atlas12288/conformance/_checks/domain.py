@@ -115,7 +115,7 @@ def commit_witness(library: Library) -> str:
 
 
 def _commit_witness_by_verify(library: Library, region: Region) -> str:
-    """What the contract's own functions can show: verify may compare with the witness, or not."""
+    """Return what `verify` shows: by the contract it may compare with the witness or not."""
     with library.domain(region) as domain:
         code = library.commit(domain)
         require(code == OK, f"commit gives {code}, must give 0")
@@ -154,7 +154,7 @@ def isolation(library: Library) -> str:
         first_region.bytes[0] ^= 1
         require(library.verify(second), "bytes of one domain changed the verdict on another")
         code = library.commit(second)
-        require(code == OK, f"the commit of one domain made that of another give {code}")
+        require(code == OK, f"after one domain was committed, committing another gives {code}")
     return "state, budget and verdict of a domain do not change with another one"
 
 

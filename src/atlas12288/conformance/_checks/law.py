@@ -7,12 +7,12 @@ from .._numbers import MODULUS, WINDOW_BYTES
 from .._outcome import require
 from .._subjects.library import Library, Region, conserved, noise
 
-# One more and one less than each bound that a kernel or a table may have.
+# One more and one less than each likely bound of a kernel or a table.
 LENGTHS: Final = (1, 2, 95, 96, 97, 255, 256, 257, 4096, 12287, 12288, 12289, 24577)
 
 
 def _judge(library: Library, region: Region, expected: bool, what: str) -> None:
-    """Requires that a domain verifies the region exactly when it is conserved."""
+    """Require that a domain verifies the region exactly when it is conserved."""
     with library.domain(region) as domain:
         found = library.verify(domain)
     require(
@@ -90,7 +90,7 @@ def unsigned(library: Library) -> str:
 
 
 def _wide(library: Library, bits: int) -> str:
-    """Sums around 2^bits, of bytes 0xFF but for the last: 2^bits is 64 mod 96, not 0."""
+    """Try sums around 2^bits, of bytes 0xFF except for the last: 2^bits is 64 mod 96, not 0."""
     bound = 2**bits
     length = bound // 255 + 2
     region = library.region(length)

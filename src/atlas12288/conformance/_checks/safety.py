@@ -26,7 +26,7 @@ def null_arguments(library: Library) -> str:
     domain = library.new_domain(96, 5)
     witness = library.witness(region)
     at = region.address
-    # Call, and what it must not give; None where the contract leaves no way to say that it failed.
+    # A call, and the result that it must not give; None if the contract cannot report failure.
     calls: list[tuple[str, Callable[[], object], object]] = [
         ("atlas_domain_attach(NULL, base, 96)", lambda: library.attach(None, at, 96), OK),
         ("atlas_domain_attach(domain, NULL, 96)", lambda: library.attach(domain, None, 96), OK),
@@ -234,10 +234,9 @@ _THREADS: Final = 4
 
 
 def _no_leak(library: Library, what: str, rounds: int, work: Callable[[], None]) -> str:
-    """Requires that memory stops growing.
+    """Require that memory stops growing.
 
-    Caches fill and collectors wait, so that growth alone proves nothing: growth in each batch
-    does.
+    Caches fill and collectors wait, so growth alone proves nothing; growth in every batch does.
 
     Args:
         library: whose memory it is.

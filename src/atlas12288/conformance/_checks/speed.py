@@ -16,7 +16,7 @@ _WITNESSED_BYTES: Final = 2**20  # long enough that a call from Python does not 
 
 
 def _best(work: Callable[[], float]) -> float:
-    """The best of all rounds: other work on the machine can only make one slower."""
+    """Return the best of all rounds: other work on the machine can only slow a round down."""
     end = time.perf_counter() + _SECONDS
     best = work()  # also warms up
     while True:
@@ -26,14 +26,14 @@ def _best(work: Callable[[], float]) -> float:
 
 
 def _throughput(bytes_per_ns: float, target: float, what: str) -> str:
-    """A gigabyte a second is a byte a nanosecond."""
+    """Return the throughput in words; a gigabyte a second is a byte a nanosecond."""
     text = f"{what}: {bytes_per_ns:.3g} GB/s, the target is {target:g} GB/s or more"
     require(bytes_per_ns >= target, text)
     return text
 
 
 def _windows(library: Library) -> tuple[Region, Region]:
-    """Two windows that begin at a page, the second one conserved."""
+    """Return two windows that begin at a page, the second one conserved."""
     return library.region(WINDOW_BYTES), library.region(conserved(noise(WINDOW_BYTES)))
 
 

@@ -20,7 +20,7 @@ _HASHING: Final = driver.Effort(rounds=50, stalls=40, ns=15_000_000_000)
 
 @contextmanager
 def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads of Python.
+    """Yield a pool of Python threads.
 
     Raises:
         NotCheckedError: they cannot be started.
@@ -121,7 +121,7 @@ def last_error(library: Library) -> str:
     require(before and other, "atlas_get_last_error() has no text after a refused call")
     require(
         before == after,
-        f"the last error of a thread was {before!r}, and after those of another thread {after!r}",
+        f"the last error of a thread was {before!r}, and {after!r} after errors of another thread",
     )
     return "errors and successes of one thread leave the text of another as it is"
 
@@ -140,7 +140,7 @@ def domains(library: Library) -> str:
             require(left == seed, f"domain {seed} of {_THREADS}: its budget is {left}")
 
     expected = [seed % 2 == 0 for seed in range(_THREADS)]
-    # A few bytes, so that a variable shared for a moment is met; many, for one shared for longer.
+    # Few bytes, to catch a variable shared for a moment; many bytes, for one shared for longer.
     for size in (96, WINDOW_BYTES):
         regions = [library.region(conserved(noise(size, seed))) for seed in range(_THREADS)]
         for region, holds in zip(regions, expected, strict=True):
@@ -151,7 +151,7 @@ def domains(library: Library) -> str:
         require(
             result.wrong == 0,
             f"{_THREADS} threads verify a domain of {size} bytes each, every second one conserved: "
-            f"{result.wrong} verdicts are those of another domain",
+            f"{result.wrong} verdicts belong to another domain",
         )
         driver.require_enough(result, _VERIFYING)
     return f"{_THREADS} domains, each used, and verified again and again, by its own thread"

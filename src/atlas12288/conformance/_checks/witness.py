@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Witnesses: they match their bytes, and nothing that a weaker checksum takes for them."""
+"""Witnesses: they match their bytes, and no others that a weaker checksum would accept."""
 
 import hashlib
 import time
@@ -17,10 +17,10 @@ _LARGE_BYTES: Final = 4 * 2**20 - 5
 
 
 def _finds(library: Library, data: bytes, changed: Iterable[tuple[str, bytes]]) -> int:
-    """Requires that the witness of `data` matches it and none of the others of its length.
+    """Require that the witness of `data` matches it, and no other data of the same length.
 
     Returns:
-        How many others there were.
+        How many others were tried.
     """
     region = library.region(data)
     witness = library.witness(region)
@@ -241,7 +241,7 @@ def fnv_kept(library: Library) -> str:
 
 
 def _plus(data: bytes, changes: Mapping[int, int]) -> bytes | None:
-    """The data with numbers added to some bytes; None where one would not be a byte."""
+    """Return the data with numbers added to some bytes; None if a sum does not fit in a byte."""
     changed = bytearray(data)
     for at, by in changes.items():
         if not 0 <= changed[at] + by <= 255:
@@ -392,7 +392,7 @@ def example_witness(library: Library) -> str:
 
 
 def _xor(data: bytes, at: int, pattern: bytes) -> bytes:
-    """The data with some bytes XORed with a pattern."""
+    """Return the data with some bytes XORed with a pattern."""
     changed = bytearray(data)
     for i, byte in enumerate(pattern):
         changed[at + i] ^= byte

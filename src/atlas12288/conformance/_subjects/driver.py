@@ -111,13 +111,13 @@ def _require_threads(ran: bool, threads: int) -> None:
 
 
 def _pointer(library: Library, name: str) -> int:
-    """The address of a function. Only clauses that need threads or AVX2 come here."""
+    """Return the address of a function. Only clauses that need threads or AVX2 come here."""
     assert isinstance(library, NativeLibrary)
     return library.pointer(name)
 
 
 def commits(library: Library, domain: int | None, threads: int) -> list[int]:
-    """What each of the threads was given for one commit of the domain."""
+    """Return the code that each thread got from committing the same domain."""
     codes = (c_int * threads)()
     commit = _pointer(library, "atlas_domain_commit")
     library.note(f"atlas_domain_commit in {threads} threads")
@@ -126,10 +126,10 @@ def commits(library: Library, domain: int | None, threads: int) -> list[int]:
 
 
 def require_enough(result: BudgetResult | VerdictResult | WitnessResult, effort: Effort) -> None:
-    """Requires that threads which found nothing wrong were at it long enough to say so.
+    """Require that threads which found nothing wrong ran long enough for that to count.
 
     Raises:
-        NotCheckedError: they were not.
+        NotCheckedError: they did not.
     """
     if not result.enough:
         raise NotCheckedError(
@@ -147,7 +147,7 @@ def budget(
     threads: int,
     effort: Effort,
 ) -> BudgetResult:
-    """Threads that take an amount and give it back.
+    """Run threads that take an amount and give it back.
 
     Args:
         library: whose functions they call.
@@ -171,7 +171,7 @@ def budget(
 def verdicts(
     library: Library, domains: Sequence[int], expected: Sequence[bool], effort: Effort
 ) -> VerdictResult:
-    """Threads of which each verifies its own domain."""
+    """Run threads that each verify their own domain."""
     threads = len(domains)
     result = VerdictResult()
     handles, verdicts = (c_void_p * threads)(*domains), (c_bool * threads)(*expected)
@@ -183,7 +183,7 @@ def verdicts(
 
 
 def lives(library: Library, region: Region, threads: int) -> None:
-    """Threads of which each uses all of the contract once, and ends."""
+    """Run threads that each use all of the contract once, and end."""
     functions = (c_void_p * len(_CONTRACT))(*(_pointer(library, name) for name in _CONTRACT))
     library.note(f"all functions in {threads} threads")
     ran = _driver().atlas_drive_lives(functions, region.address, region.size, threads)
@@ -191,7 +191,7 @@ def lives(library: Library, region: Region, threads: int) -> None:
 
 
 def witnesses(library: Library, regions: Region, threads: int, effort: Effort) -> WitnessResult:
-    """Threads that make, verify and destroy witnesses, each of its part of the regions."""
+    """Run threads that make, verify and destroy witnesses, each for its part of the regions."""
     result = WitnessResult()
     names = ("atlas_witness_generate", "atlas_witness_verify", "atlas_witness_destroy")
     functions = (_pointer(library, name) for name in names)
@@ -204,12 +204,12 @@ def witnesses(library: Library, regions: Region, threads: int, effort: Effort) -
 
 
 def copy_ns(library: Library, dst: Region, src: Region, repeats: int) -> int:
-    """Nanoseconds of `repeats` conserved copies; 0 when one was refused."""
+    """Return the nanoseconds of `repeats` conserved copies; 0 if one was refused."""
     copy = _pointer(library, "atlas_conserved_memcpy")
     return int(_driver().atlas_drive_copy_ns(copy, dst.address, src.address, src.size, repeats))
 
 
 def fill_ns(library: Library, dst: Region, value: int, repeats: int) -> int:
-    """Nanoseconds of `repeats` conserved fills; 0 when one was refused."""
+    """Return the nanoseconds of `repeats` conserved fills; 0 if one was refused."""
     fill = _pointer(library, "atlas_conserved_memset")
     return int(_driver().atlas_drive_fill_ns(fill, dst.address, value, dst.size, repeats))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is under test: its functions by name, and memory to give them.
+"""The library under test: its functions by name, and memory to pass to them.
 
-A clause speaks to `Library` and `Region` alone, so that it is written once; `native` and `wasm` say
-what these are for a shared library and for a WebAssembly module. The numbers of the model are
-written here once more, on purpose: the kit judges the contract's numbers, not those of the library
+A clause uses only `Library` and `Region`, so that it is written once; `native` and `wasm` implement
+them for a shared library and for a WebAssembly module. The numbers of the model are written here
+once more, on purpose: the kit judges by the contract's numbers, not by the numbers of the library
 that it comes with.
 """
 
@@ -97,7 +97,7 @@ CONTRACT: Final[Mapping[str, Prototype]] = {
         CType.UINT8,
         (CType.POINTER, CType.POINTER, CType.SIZE),
     ),
-    # Of this one the contract gives the name alone.
+    # The contract gives only the name of this one.
     "atlas_get_last_error": Prototype("atlas_get_last_error()", CType.TEXT),
 }
 
@@ -119,7 +119,7 @@ PROTOTYPES: Final[Mapping[str, Prototype]] = {**CONTRACT, **EXTENSIONS}
 
 
 class Need(Enum):
-    """What a clause is about that not every build of the contract has."""
+    """A feature that a clause needs and that not every build of the contract has."""
 
     THREADS = "threads"
     AVX2 = "AVX2"
@@ -132,8 +132,8 @@ class Gauge:
 
     Args:
         read: bytes in use now.
-        least: growth below is noise,
-        least_a_round: as is growth below so many bytes for each round of work.
+        least: growth below this is noise.
+        least_a_round: growth below this many bytes per round of work is noise too.
     """
 
     read: Callable[[], int]
@@ -145,7 +145,7 @@ class Library(ABC):
     """A loaded library. An address is an integer, as its functions take and give it.
 
     Args:
-        note: called with what is being done before each call, so that a crash can be placed.
+        note: called with a description before each call, so that a crash can be located.
     """
 
     def __init__(self, note: Note) -> None:
@@ -165,22 +165,22 @@ class Library(ABC):
         self.last_error = self._function("atlas_get_last_error")
 
     def note(self, text: str) -> None:
-        """Says what comes next, where it is not a call through this object."""
+        """Note what comes next, if it is not a call through this object."""
         self._note(text)
 
     def under(self, circumstances: str) -> None:
-        """Says under which circumstances the next calls are made, where a name is not enough."""
+        """Note the circumstances of the next calls, if their names are not enough."""
         self._circumstances = circumstances
 
-    # --- What a kind of library must say ---
+    # --- What each kind of library implements ---
 
     @abstractmethod
     def offers(self, name: str) -> bool:
-        """Does the library export a function of this name?"""
+        """Return whether the library exports a function with this name."""
 
     @abstractmethod
     def symbol(self, name: str) -> Callable[..., Any]:
-        """A function of `CONTRACT` or `EXTENSIONS`.
+        """Return a function of `CONTRACT` or `EXTENSIONS`.
 
         Raises:
             BrokenClauseError: it is not exported, or visibly has another type.
@@ -188,25 +188,25 @@ class Library(ABC):
 
     @abstractmethod
     def region(self, content: bytes | int, offset: int = 0, at_end: bool = False) -> "Region":
-        """Bytes of the caller that no allocator knows.
+        """Return a region of the caller that no allocator manages.
 
         Args:
             content: the bytes, or how many zeros.
-            offset: how far behind the beginning of a page it begins.
-            at_end: it ends at the end of memory that can be read instead.
+            offset: how many bytes after the start of a page it begins.
+            at_end: let it end where readable memory ends instead.
         """
 
     @abstractmethod
     def read(self, address: int, size: int) -> bytes:
-        """A copy of bytes that the library has memory for."""
+        """Return a copy of bytes in the library's memory."""
 
     @abstractmethod
     def write(self, address: int, data: bytes) -> None:
-        """Copies bytes to where the library has memory for them."""
+        """Copy bytes into the library's memory."""
 
     @abstractmethod
     def allocate(self, size: int) -> int:
-        """The address of memory of malloc().
+        """Return the address of memory from malloc().
 
         Raises:
             NotOfferedError: the library has none, and this process has no other.
@@ -215,7 +215,7 @@ class Library(ABC):
 
     @abstractmethod
     def without_memory(self) -> AbstractContextManager[None]:
-        """In this context the library cannot get more memory than it has.
+        """Return a context in which the library cannot get more memory.
 
         Raises:
             NotCheckedError: memory cannot be limited here.
@@ -223,12 +223,12 @@ class Library(ABC):
 
     @abstractmethod
     def gauges(self) -> Sequence[Gauge]:
-        """What shows that memory is lost; at least one. The first call may prepare for it."""
+        """Return at least one gauge that shows leaks. The first call may prepare for it."""
 
     # --- Functions ---
 
     def extension(self, name: str) -> Callable[..., Any]:
-        """A function that the contract does not have.
+        """Return a function that the contract does not have.
 
         Raises:
             NotOfferedError: the library does not have it either.
@@ -259,7 +259,7 @@ class Library(ABC):
 
     @contextmanager
     def domain(self, region: "Region", budget: int = 0) -> Iterator[int]:
-        """A domain with the region attached; destroyed at the end.
+        """Yield a domain with the region attached; it is destroyed at the end.
 
         Raises:
             BrokenClauseError: it cannot be made.
@@ -274,7 +274,7 @@ class Library(ABC):
         self.destroy(domain)
 
     def new_domain(self, size: int, budget: int) -> int:
-        """A domain with nothing attached, for the caller to destroy.
+        """Return a domain with nothing attached, for the caller to destroy.
 
         Raises:
             BrokenClauseError: the library gives NULL.
@@ -287,7 +287,7 @@ class Library(ABC):
         return domain
 
     def witness(self, region: "Region") -> int:
-        """The witness of a region, for the caller to destroy.
+        """Return the witness of a region, for the caller to destroy.
 
         Raises:
             BrokenClauseError: the library gives NULL.
@@ -298,7 +298,7 @@ class Library(ABC):
         return witness
 
     def refused(self, code: int, what: str) -> str:
-        """Evidence that the last call was refused with a code, as far as the library can tell.
+        """Return evidence that the last call was refused with a code, if the library can tell.
 
         Args:
             code: the code that it must have left.
@@ -318,7 +318,7 @@ class Library(ABC):
         return f"after {what} there is a text; no function of the contract gives the code"
 
     def drain(self, domain: int) -> int:
-        """The budget of a domain, found by taking all of it: only `alloc` can tell.
+        """Return the budget of a domain, found by taking all of it: only `alloc` can tell.
 
         Raises:
             BrokenClauseError: more than 127 can be taken.
@@ -343,18 +343,18 @@ class Region(ABC):
 
     @abstractmethod
     def read_only(self) -> AbstractContextManager[None]:
-        """In this context a write to it, and a read behind one `at_end`, does not go unseen."""
+        """Return a context that detects writes to it, and reads past the end of one `at_end`."""
 
     @abstractmethod
     def take_away(self) -> None:
-        """From now on it is no memory of the caller: nothing finds its bytes there."""
+        """Make its bytes unavailable from now on, as if the caller had freed them."""
 
     def fill(self, value: int) -> None:
-        """Makes each byte `value`."""
+        """Set each byte to `value`."""
         self.bytes[:] = bytes([value]) * self.size
 
     def residue(self) -> int:
-        """Sum of the bytes mod 96, by Python."""
+        """Return the sum of the bytes mod 96, computed by Python."""
         return sum(self.bytes) % MODULUS
 
     @property
@@ -364,11 +364,11 @@ class Region(ABC):
 
 
 def noise(size: int, seed: int = 0) -> bytes:
-    """The same random bytes in every run."""
+    """Return random bytes, the same ones in every run."""
     return random.Random(f"{size} {seed}").randbytes(size)
 
 
 def conserved(data: bytes) -> bytes:
-    """The same bytes but for the last one, which makes them conserved."""
+    """Return the same bytes except for the last one, which makes them conserved."""
     others = sum(data[:-1]) % MODULUS
     return data[:-1] + bytes([(MODULUS - others) % MODULUS])

@@ -25,14 +25,14 @@ _TYPES: Final[Mapping[CType, Any]] = {
 }
 _NO_ACCESS: Final = 0  # PROT_NONE, which mmap does not name
 _READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
-_RESIDENT_NOISE_BYTES: Final = 2**17  # pages come and go with the kernel's wisdom
+_RESIDENT_NOISE_BYTES: Final = 2**17  # the kernel adds and removes pages as it sees fit
 _SMALLEST_BLOCK_BYTES: Final = 16  # of malloc()
 _M_ARENA_MAX: Final = -8  # of mallopt(), glibc
 _AVX2_SET: Final = "x86-64-v3"  # the kernel set of this project that needs it
 
 
 def lacks() -> Mapping[Need, str]:
-    """What no library can have on this machine, with the reason."""
+    """Return the features that no library can have on this machine, with the reasons."""
     if _AVX2_SET in _native.kernel_sets() and _native.kernel_set_supported(_AVX2_SET):
         return {}
     return {Need.AVX2: "the contract states it for AVX2, which this CPU does not have"}
@@ -52,7 +52,7 @@ class NativeLibrary(Library):
     def __init__(self, path: str, note: Note) -> None:
         try:
             self._library = ctypes.CDLL(path)
-        except OSError as error:  # whose text may begin with what the user knows
+        except OSError as error:  # its text may begin with the path, which the user knows
             raise OSError(str(error).removeprefix(f"{path}: ")) from error
         super().__init__(note)
 
@@ -70,7 +70,7 @@ class NativeLibrary(Library):
         return symbol
 
     def pointer(self, name: str) -> int:
-        """The address of a function, for the driver in C.
+        """Return the address of a function, for the driver in C.
 
         Raises:
             BrokenClauseError: the library does not export it.
@@ -139,7 +139,7 @@ class _MallocInfo(ctypes.Structure):
 
 
 def _resident_bytes() -> int:
-    """For libraries that have an allocator of their own."""
+    """Return the resident bytes of this process, for libraries with their own allocator."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:  # the peak, in kilobytes on some systems: it still grows with a leak
@@ -147,7 +147,7 @@ def _resident_bytes() -> int:
 
 
 class _Pages(Region):
-    """Pages of their own; behind one `at_end` is a page that cannot be read."""
+    """A region on separate pages; after one `at_end` comes a page that cannot be read."""
 
     def __init__(self, content: bytes | int, offset: int, at_end: bool) -> None:
         size = content if isinstance(content, int) else len(content)
@@ -165,13 +165,13 @@ class _Pages(Region):
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
-        """A write is a crash here."""
+        """Make a write crash while the context lasts."""
         self._protect(mmap.PROT_READ)
         yield
         self._protect(_READ_WRITE)
 
     def take_away(self) -> None:
-        """Any access is a crash from now on, as after munmap; the pages stay taken."""
+        """Make any access crash from now on, as after munmap; the pages stay reserved."""
         self._protect(_NO_ACCESS)
 
     def _protect(self, protection: int) -> None:

@@ -2,7 +2,7 @@
 """A WebAssembly module under test: an instance of it under wasmtime, and its linear memory.
 
 A module has one thread, 32-bit addresses, and memory that can be read and written from 0 to its
-end: a NULL pointer is an address like another one.
+end: a NULL pointer is an address like any other.
 """
 
 import time
@@ -22,8 +22,8 @@ LACKS: Final[Mapping[Need, str]] = {
     Need.AVX2: "the contract states it for AVX2, which WebAssembly does not have",
 }
 WASM_PAGE_BYTES: Final = 2**16
-_ALIGNMENT: Final = 4096  # of regions: that of a page on most systems
-_ALLOCATORS: Final = ("malloc", "atlas_host_alloc")  # the second one is that of js/wasm/host.c
+_ALIGNMENT: Final = 4096  # of regions: the page size of most systems
+_ALLOCATORS: Final = ("malloc", "atlas_host_alloc")  # the second one is from js/wasm/host.c
 _CLOCK: Final = ("atlas", "now_ns")  # the only import of this project's modules
 _WASI: Final = "wasi_snapshot_preview1"
 
@@ -41,7 +41,7 @@ _RESULTS: Final[Mapping[CType, Callable[[int], object]]] = {
 
 
 def _reason(error: Exception) -> str:
-    """What wasmtime says of an error at the end of its text, behind the backtrace."""
+    """Return the reason that wasmtime gives at the end of an error's text, after the backtrace."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     last = lines[-1] if lines else type(error).__name__
     number, colon, cause = last.partition(": ")
@@ -53,7 +53,7 @@ def _type(of: Sequence[object]) -> str:
 
 
 def _prototype_type(prototype: Prototype) -> str:
-    """The type in WebAssembly, by the C ABI for wasm32."""
+    """Return the WebAssembly type, by the C ABI for wasm32."""
 
     def value(kind: CType) -> str:
         return "i64" if kind is CType.UINT64 else "i32"
@@ -85,11 +85,11 @@ class Compiled:
         for imported in self.module.imports:
             place = imported.module, imported.name
             if place != _CLOCK and imported.module != _WASI:
-                known = f"must be one of {'.'.join(_CLOCK)} and those of {_WASI}"
+                known = f"must import only {'.'.join(_CLOCK)} and functions of {_WASI}"
                 raise OSError(f"imports {imported.module}.{imported.name}, {known}")
 
     def open(self, note: Note) -> "WasmModule":
-        """An instance of the module.
+        """Return an instance of the module.
 
         Raises:
             OSError: it cannot be made, or has no memory that can be used.
@@ -98,7 +98,7 @@ class Compiled:
 
 
 class WasmModule(Library):
-    """An instance of a module. Arguments and errors are those of `Compiled.open`."""
+    """An instance of a module. Arguments and errors: as for `Compiled.open`."""
 
     def __init__(self, compiled: Compiled, note: Note) -> None:
         self._doing = "its start"
@@ -126,7 +126,7 @@ class WasmModule(Library):
         super().__init__(self._heard(note))
 
     def _heard(self, note: Note) -> Note:
-        """Keeps the note, to say where a trap was."""
+        """Return a note that is also kept, to report where a trap was."""
 
         def heard(text: str) -> None:
             self._doing = text
@@ -164,18 +164,18 @@ class WasmModule(Library):
         return self._text(value) if result is CType.TEXT and isinstance(value, int) else value
 
     def _text(self, address: int) -> bytes:
-        """The text in C that begins at an address."""
+        """Return the C string at an address."""
         memory = self._view(address, max(self.memory_bytes() - address, 0))
         return bytes(memory).partition(b"\0")[0]
 
     # --- Memory ---
 
     def memory_bytes(self) -> int:
-        """The size of the linear memory, which never shrinks."""
+        """Return the size of the linear memory, which never shrinks."""
         return self._memory.data_len(self._store)
 
     def _view(self, address: int, size: int) -> memoryview:
-        """A part of the memory; it may be elsewhere after a call."""
+        """Return a view of a part of the memory, which may move with any call."""
         if address + size > self.memory_bytes():
             raise BrokenClauseError(
                 f"{self._doing} gives the address {address}, which is not in its memory of "
@@ -190,7 +190,7 @@ class WasmModule(Library):
         self._view(address, len(data))[:] = data
 
     def _grow(self, size: int) -> int:
-        """New memory at the end of what there is, and its address."""
+        """Grow the memory at its end; return the address of the new part."""
         try:
             page = self._memory.grow(self._store, -(-size // WASM_PAGE_BYTES))
         except wasmtime.WasmtimeError as error:
@@ -200,7 +200,7 @@ class WasmModule(Library):
     def region(self, content: bytes | int, offset: int = 0, at_end: bool = False) -> Region:
         size = content if isinstance(content, int) else len(content)
         if at_end:
-            # So that the calls that follow find memory that is free, and the end stays the end.
+            # Leave free memory for later calls, so that they do not grow it past the region.
             self.destroy(self.create(max(size, 1), 0))
             self.forget(self.generate(self._free(1), 1))
             self._grow(size)
@@ -212,8 +212,8 @@ class WasmModule(Library):
         return region
 
     def _free(self, size: int) -> int:
-        """The address of memory that begins at a page, by the module's own malloc() if exported."""
-        if self.offers(_ALLOCATORS[0]):  # such a module may take all memory that grows for its own
+        """Return the address of page-aligned memory, from the module's malloc() if exported."""
+        if self.offers(_ALLOCATORS[0]):  # such a module may claim all new memory
             return -(-self.allocate(size + _ALIGNMENT) // _ALIGNMENT) * _ALIGNMENT
         size = -(-max(size, 1) // _ALIGNMENT) * _ALIGNMENT
         if self._next + size > self._limit:
@@ -256,7 +256,7 @@ class _Bytes(Region):
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
-        """Finds a write afterwards. A read behind a region at the end of memory is a trap."""
+        """Detect a write afterwards. A read past a region at the end of memory traps by itself."""
         before = bytes(self.bytes)
         yield
         if self._at_end and self._module.memory_bytes() != self.address + self.size:
@@ -265,7 +265,7 @@ class _Bytes(Region):
             raise BrokenClauseError(f"{self.size} bytes of the caller were changed")
 
     def take_away(self) -> None:
-        """Makes all bytes others: there is no memory that cannot be read."""
+        """Change all bytes: a module's memory cannot be made unreadable."""
         self.bytes[:] = bytes(byte ^ 0xFF for byte in self.bytes)
 
     @property
