@@ -244,7 +244,7 @@ class State:
         with self._reader(0) as file:
             if (magic := file.read(len(_MAGIC))) != _MAGIC:
                 if _ANY_MAGIC.match(magic):
-                    self.fault = "is that of another version of atlas12288"
+                    self.fault = "belongs to another version of atlas12288"
                     return
                 raise NotAStateError(
                     f"the state {shown(self.path)} is not the state of a manifest, and is not "

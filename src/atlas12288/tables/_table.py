@@ -200,7 +200,7 @@ class TableWitness(Value):
         )
 
     def to_json(self) -> str:
-        """Return the witness as one line of JSON, without newline; equal witnesses give equal text."""
+        """Return the witness as one line of JSON; equal witnesses give equal text."""
         columns = [{"name": name} | column._facts() for name, column in self._columns]
         values = (JSON_TYPE, self.algorithm, self.rows, columns, self.timestamp)
         return _json.write(dict(zip(_KEYS, values, strict=True)))
@@ -210,8 +210,8 @@ class TableWitness(Value):
         """Return the witness from JSON text that `to_json` returned; bytes are UTF-8.
 
         Raises:
-            WitnessError: the text is not such JSON; the message names the column, the key, its value and
-                the rule.
+            WitnessError: the text is not such JSON; the message names the column, the key,
+                its value and the rule.
             TypeError: neither str nor bytes.
         """
         fields = _json.Fields(text, _KEYS)

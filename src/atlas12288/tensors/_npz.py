@@ -220,7 +220,7 @@ class _Member:
         self._input = b""
         if member.flag_bits & _FLAGS_REFUSED:
             raise ValueError(
-                f"its flags are {member.flag_bits:#x}, must be those of a plain member"
+                f"its flags are {member.flag_bits:#x}, must not mark it as encrypted or a patch"
             )
         method, packed = member.compress_type, member.compress_size
         if method == zipfile.ZIP_DEFLATED:
@@ -254,9 +254,7 @@ class _Member:
         encoding = "utf-8" if self._member.flag_bits & _NAME_IS_UTF8 else "cp437"
         found = name.decode(encoding, "replace")
         if found != self._member.orig_filename:
-            raise ValueError(
-                f"its name is {found!r} where it begins, must be that of the directory"
-            )
+            raise ValueError(f"its name is {found!r} where it begins, must be as in the directory")
         return start + _LOCAL_BYTES + name_bytes + extra
 
     def readinto(self, buffer: memoryview, /) -> int:

@@ -122,8 +122,9 @@ class TensorsWitness(Value):
             tree, leaves, threads: as in `generate`.
 
         Raises:
-            ValueError: the name has another ending, the file is damaged or changes while it is
-                read, or `threads` is less than 1; the message names the file, and the tensor at fault.
+            ValueError: the name has another ending, the file is damaged or changes while it
+                is read, or `threads` is less than 1; the message names the file, and the tensor at
+                fault.
             OSError: the file cannot be read.
             TypeError: `threads` is not an int.
             ImportError: NumPy, which .npz files need, is not installed.
@@ -299,7 +300,7 @@ class TensorsWitness(Value):
         )
 
     def to_json(self) -> str:
-        """Return the witness as one line of JSON, without newline; equal witnesses give equal text."""
+        """Return the witness as one line of JSON; equal witnesses give equal text."""
         values = (
             JSON_TYPE,
             self.algorithm,
@@ -311,11 +312,11 @@ class TensorsWitness(Value):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Return the witness, without leaves, from JSON text as `to_json` gives it; bytes are UTF-8.
+        """Return the witness, without leaves, from the JSON text of `to_json`; bytes are UTF-8.
 
         Raises:
-            WitnessError: the text is not such JSON; the message names the tensor, the key, its value and
-                the rule.
+            WitnessError: the text is not such JSON; the message names the tensor, the key,
+                its value and the rule.
             TypeError: neither str nor bytes.
         """
         fields = _json.Fields(text, _KEYS)

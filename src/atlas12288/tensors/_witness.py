@@ -159,7 +159,7 @@ class ArrayWitness(Record, Value):
         return compare_digest(found.digest, self.digest) and not self.differences(found)
 
     def to_json(self) -> str:
-        """Return the witness as one line of JSON, without newline; equal witnesses give equal text."""
+        """Return the witness as one line of JSON; equal witnesses give equal text."""
         facts = self._facts()
         values = (JSON_TYPE, self.algorithm, *facts.values(), self.timestamp)
         return _json.write(dict(zip(_KEYS, values, strict=True)))
@@ -176,7 +176,7 @@ class ArrayWitness(Record, Value):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Return the witness, without leaves, from JSON text as `to_json` gives it; bytes are UTF-8.
+        """Return the witness, without leaves, from the JSON text of `to_json`; bytes are UTF-8.
 
         Raises:
             WitnessError: the text is not such JSON; the message names the key, its value and the
@@ -198,7 +198,7 @@ class ArrayWitness(Record, Value):
         size = length_of(shape, bits or 0)
         fields.check("shape", size is not None, WHOLE_RULE)
         length = fields.integer("length", UINT64_MAX)
-        fields.check("length", length == size, f"that of shape and dtype, {size}")
+        fields.check("length", length == size, f"{size}, by shape and dtype")
         residue = fields.integer("residue", MODULUS - 1)
         fields.check("residue", residue == 0 or length > 0, "0 where length is 0")
         return cls._of(
