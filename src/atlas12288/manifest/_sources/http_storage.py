@@ -38,7 +38,7 @@ _BARE: Final = re.compile(r"https?://[-a-zA-Z0-9@:%_+.~#?&/=]+")
 
 
 class ElsewhereError(OSError):
-    """A server sends its client to another one."""
+    """A server redirects its client to another one."""
 
 
 async def guarded_client(**options: Any) -> ClientSession:
@@ -66,7 +66,7 @@ def _server(url: str) -> tuple[str, str, int | None]:
 
 
 def _secured(server: tuple[str, str, int | None]) -> tuple[str, str, int | None]:
-    """The same by https, which http may lead to."""
+    """Return the same server by https, to which http may redirect."""
     return ("https", server[1], 443) if server[::2] == ("http", 80) else server
 
 
@@ -94,8 +94,8 @@ class HttpStorage(ConditionalStorage):
             raise _NothingError
 
     def info(self, name: str) -> Info:
-        """What the headers say; see `Storage.info`. Not fsspec's, which takes more of them from
-        release to release."""
+        """Return what the headers say; see `Storage.info`. Does not use fsspec's own method, which
+        reads more headers from release to release."""
 
         async def headers(method: str) -> Info:
             answer = await self._answer(name, None, None, method)
@@ -163,7 +163,7 @@ class HttpStorage(ConditionalStorage):
 
     @staticmethod
     def _no_page(answer: ClientResponse) -> None:
-        """Many servers have a page, with status 200, for each name that is not there."""
+        """Refuse a page: many servers answer with one, with status 200, for each missing name."""
         if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
             raise _NothingError
 
@@ -191,7 +191,7 @@ class HttpStorage(ConditionalStorage):
         return stream
 
     def _get(self, name: str, part: str | None, most: int, check: Any) -> bytes | None:
-        """The body of an answer, `most` bytes of it; None where `check` says that it is none."""
+        """Return at most `most` bytes of the body of an answer; None if `check` rejects it."""
 
         async def get() -> bytes | None:
             answer = await self._answer(name, part, None)
@@ -274,19 +274,19 @@ async def _read(answer: ClientResponse, most: int) -> bytes:
 
 
 def _check_etag(answer: ClientResponse, etag: str | None) -> None:
-    """Compares the ETag that was listed with that beside an answer."""
+    """Compare the listed ETag with the ETag of an answer."""
     if etag is not None and answer.headers.get("ETag") != etag:
         raise FileError(CHANGED)
 
 
 def _is_part(content_range: str, start: int, size: int) -> bool:
-    """Is it the part from `start` on of a file of this size? A server need not know its size."""
+    """Return whether it is the part from `start` of a file of this size, which may be unknown."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range.strip())
     return found is not None and int(found[1]) == start and found[2] in (str(size), "*")
 
 
 def _links(page: str, url: str, bare: bool) -> set[str]:
-    """What the links of a page lead to below its own URL."""
+    """Return the targets of the links of a page that lie below its own URL."""
     links = list(_BARE.findall(page)) if bare else []
     for tag in _TAG.findall(page):
         if (href := _HREF.search(tag)) is not None:

@@ -119,10 +119,10 @@ class Links:
         return real
 
     def _readlink(self, real: bytes) -> bytes | None:
-        """Return what a link holds; None for what is none.
+        """Return the target of a link; None if it is not a link.
 
-        Outside of the folders it is only looked where the way goes on, by name: it must come back,
-        or nothing is opened.
+        Outside the folders, links are only read by name to find where the path goes on: it must
+        come back into a folder, or nothing is opened.
         """
         base, path = self._base(real)
         try:
@@ -154,8 +154,8 @@ class Links:
         return None, b""
 
     def inside(self, real: bytes) -> tuple[Below, bytes]:
-        """Return the folder, of those where links may lead, that a real path is below, and the rest
-        of the path.
+        """Return which of the folders that links may lead to contains a real path, and the rest of
+        the path.
 
         Raises:
             FileError: it is below none.

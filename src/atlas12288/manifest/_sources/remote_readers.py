@@ -31,7 +31,7 @@ class RangeReader:
         self._settled = False
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fills the buffer from `offset` on, by one request. See `Reader.read_into`."""
+        """Fill the buffer from `offset` on, by one request. See `Reader.read_into`."""
         size = self._found.size
         count = min(len(buffer), size - offset)
         if count <= 0 and (size or offset):
@@ -57,8 +57,8 @@ class RangeReader:
         return count
 
     def _settle(self) -> None:
-        """Waits for the end of the tick in which the file was written: what is written in it too
-        would have the same time. That is needed where several requests must be of one content."""
+        """Wait until the clock tick in which the file was written has ended: a second write in it
+        would have the same time. Needed if several requests must see the same content."""
         written = None if self._settled else self._storage.written_ns(self._found)
         if written is not None:
             tick = _FINE_TICK_NS if written % _NS_PER_S else _TICK_NS
@@ -86,11 +86,11 @@ class StreamReader:
         self._error: FileError | None = None
 
     def begin(self, offset: int) -> None:
-        """Says where the first read will be, if not at the begin. See `Reader`."""
+        """Set where the first read will be, if not at the beginning. See `Reader`."""
         self._at = offset
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fills the buffer from `offset` on. See `Reader.read_into`."""
+        """Fill the buffer from `offset` on. See `Reader.read_into`."""
         size = self._found.size
         count = min(len(buffer), size - offset)
         if count <= 0 and (size or offset):
@@ -133,7 +133,7 @@ class StreamReader:
         self._storage.check(self._name, self._found)
 
     def close(self) -> None:
-        """Ends it where it did not come to its end."""
+        """Close the stream if it was not read to its end."""
         with self._turn:
             self._error = self._error or FileError("is closed")
             self._end()

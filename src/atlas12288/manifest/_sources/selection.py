@@ -37,7 +37,7 @@ class Excluded(NamedTuple):
 
     Attributes:
         rule: the text.
-        own: did it come with the files, in their `.atlasignore`?
+        own: whether it came with the files, in their `.atlasignore`.
         paths: how many it decided about; a folder with all that is in it counts as one.
     """
 
@@ -130,7 +130,7 @@ class Selection:
         return True
 
     def _decides(self, path: bytes, folder: bool) -> int:
-        """The number of the rule that decides; negative where none does."""
+        """Return the number of the rule that decides; negative if none does."""
         self._asked += 1
         matcher = self._for_folders if folder else self._for_files
         number = matcher.last(path)
@@ -143,12 +143,12 @@ class Selection:
 
     @property
     def own(self) -> int:
-        """How many of the rules came with the files."""
+        """Number of rules that came with the files."""
         return sum(isinstance(rule, OwnRule) for rule in self.exclude)
 
     @property
     def excluded_by(self) -> tuple[Excluded, ...]:
-        """What each rule excluded that excluded something, in their order."""
+        """What each rule excluded, in order; rules that excluded nothing are left out."""
         return tuple(
             Excluded(str(rule), isinstance(rule, OwnRule), self._counts[number])
             for number, rule in enumerate(self.exclude)

@@ -20,7 +20,7 @@ _NO_SUCH_PART_TEXT: Final = re.compile(r"range not satisfiable|\bInvalidRange\b"
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Turns what a library raises into FileError."""
+    """Turn the errors of a library into FileError."""
     try:
         yield
     except (MemoryError, FileError):
@@ -31,22 +31,22 @@ def storage_errors() -> Iterator[None]:
 
 
 def called(function: Callable[..., Any], *args: object, **options: object) -> Any:
-    """What a function of a library returns.
+    """Call a function of a library and return its result.
 
     Raises:
-        FileError: it raised something.
+        FileError: the function raised an error.
     """
     with storage_errors():
         return function(*args, **options)
 
 
 def is_gone(error: BaseException) -> bool:
-    """Does a FileError say that nothing is there?"""
+    """Return whether a FileError says that nothing is there."""
     return isinstance(error.__cause__, FileNotFoundError)
 
 
 def is_no_such_part(error: BaseException) -> bool:
-    """Does a FileError say that a file has no byte in the part that was asked for?"""
+    """Return whether a FileError says that a file has no byte in the requested part."""
     cause: BaseException | None = error.__cause__
     while cause is not None:
         answer = getattr(cause, "response", None)
@@ -61,7 +61,7 @@ def is_no_such_part(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """What an error of a library says, on one line."""
+    """Return the message of a library's error, on one line."""
     cause = error.__cause__
     status = getattr(error, "status", None)
     if isinstance(error, FileNotFoundError) and cause is not None:
