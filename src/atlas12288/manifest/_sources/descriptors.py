@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is below a folder, opened by descriptors: part by part, and never through a link.
+"""The content of a folder, opened by descriptors: part by part, and never through a link.
 
 A user who can write in a folder can replace a folder or file by a link between any two accesses to
 its name. So no name is checked first and opened later: each folder is opened relative to the one
@@ -30,8 +30,8 @@ _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 
 class Descriptor:
-    """An open folder, closed when nobody holds it any more: a thread that opens something in it
-    holds it, so that its number cannot be given to another folder meanwhile."""
+    """An open folder, closed with its last reference: a thread that opens a file in it has one, so
+    that its number cannot be reused for another folder meanwhile."""
 
     __slots__ = ("number",)
 

@@ -22,7 +22,7 @@ from .source import SMALL_MOST_BYTES, Found, Problem, require_small
 
 # A few folders with some links to the next are reached in millions of ways.
 LINKS_MOST: Final = 1000
-# Folders can be nested without end, and each step costs the length of the path.
+# Folders can be nested without end, and the cost of each step grows with the path.
 # O_NONBLOCK: opening a file that has become a FIFO would hang.
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _ENCODING: Final = sys.getfilesystemencoding()  # os.fsencode, for a million names
@@ -30,10 +30,10 @@ _CHANGED_LISTED: Final = "changed while it was listed"
 
 
 class _Way(NamedTuple):
-    """How a listing came to where it is.
+    """The path of a listing to the current folder.
 
     Attributes:
-        around: the real paths of the folder and of those to which links on the way led.
+        around: real paths of the folder and of the folders that links on the way led to.
         links: how many links led to each folder, on all ways so far.
     """
 
@@ -205,7 +205,7 @@ class Folder:
         way: _Way,
         waiting: _Stack,
     ) -> Iterator[Found]:
-        """What is no folder."""
+        """Yield a file or link, which is not a folder."""
         try:
             with file_errors():
                 if not stat.S_ISLNK(status.st_mode):
@@ -231,7 +231,7 @@ class Folder:
             folder, name = os.path.split(path)
             real = real or os.path.join(self._links.real_folder(folder), name)
             if real != os.path.join(self._below.real, path):
-                # The same link to another file of the same times must not look the same.
+                # A link that now leads to another file with the same times must not look unchanged.
                 identity += f" {hashlib.sha256(real).hexdigest()}"
         return Found(path, status.st_size, identity, None, status.st_mtime_ns)
 
@@ -272,7 +272,7 @@ class Folder:
     def open(self, found: Found) -> FolderReader:
         """Open a file that `list` yielded. See `Source.open`."""
         try:
-            # What was listed was judged then, and is compared after it is opened.
+            # The file was checked when it was listed, and is compared after it is opened.
             descriptor = (self._links or self._below).open(found.path, _OPEN_FLAGS)
         except OSError as error:
             raise FileError(_words(error)) from error
@@ -303,7 +303,7 @@ def _below(name: bytes) -> Below:
 
 class FolderReader:
     """An open file of a folder; see `Reader`. A million small files are opened one after another,
-    so it does without what is not needed for each."""
+    so it does no more for each than it must."""
 
     __slots__ = ("_descriptor", "_found", "_times")
 

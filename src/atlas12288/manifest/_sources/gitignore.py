@@ -8,8 +8,8 @@ follows, and no other place needs to be tried. That is an atomic group of `re`. 
 `**` and the folders between two of them. A rule of m bytes takes at most m * n steps on a path of n
 bytes; `Matcher.steps` is what all have taken at most.
 
-Rules with a literal name, or one `*` at its begin or end, which are most, are found in dictionaries
-however many there are.
+Rules with a literal name, or with one `*` at its beginning or end, are the most common; they are
+looked up in dictionaries, however many there are.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Web servers as storage. What they send is not believed to be what was asked for: bodies are taken
-up to a bound, nothing is unpacked, and no redirection leads to another server."""
+"""Web servers as storage. Their answers are not trusted: bodies are read up to a bound, nothing is
+decompressed, and no redirect to another server is followed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _WITHOUT_PARTS: Final = "\nparts=none"
 _HEADERS: Final = ("ETag", "Content-MD5", "Digest", "Last-Modified")
 _DIGITS: Final = re.compile(r"[0-9]{1,16}")
 _PORTS: Final = {"http": 80, "https": 443}
-# Both take time that grows with the page and no more: a tag is taken to its end before it is
-# looked into.
+# Both take linear time in the size of the page: a tag is matched to its end before its content is
+# searched.
 _TAG: Final = re.compile(r"<a\s[^>]*", re.IGNORECASE)
 _HREF: Final = re.compile(r"\shref\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
 _BARE: Final = re.compile(r"https?://[-a-zA-Z0-9@:%_+.~#?&/=]+")
@@ -71,9 +71,9 @@ def _secured(server: tuple[str, str, int | None]) -> tuple[str, str, int | None]
 
 
 class HttpStorage(ConditionalStorage):
-    """Folders are pages with links; files say their ETag beside each part.
+    """Web servers: folders are pages with links; each part of a file comes with its ETag.
 
-    A file without a strong ETag, or of a server that gives no parts, is one stream.
+    A file without a strong ETag, or from a server without range requests, is read as one stream.
     """
 
     names_folders = True
@@ -112,7 +112,7 @@ class HttpStorage(ConditionalStorage):
         except FileError as error:
             if isinstance(error.__cause__, ElsewhereError):
                 raise
-        with storage_errors():  # some know no HEAD, or give no size there
+        with storage_errors():  # some do not support HEAD, or send no size with it
             found: Info = sync(self.fs.loop, headers, "GET")
         return found
 
@@ -128,7 +128,7 @@ class HttpStorage(ConditionalStorage):
         return text, modified_ns
 
     def require_readable(self, found: Found) -> None:
-        return  # what nothing holds together is one stream
+        return  # a file without a strong ETag is read as one stream
 
     def _tells_writing(self, found: Found, now: str | None = None) -> bool:
         return True
@@ -139,7 +139,7 @@ class HttpStorage(ConditionalStorage):
         def check(answer: ClientResponse) -> None:
             _check_etag(answer, etag)
             if answer.status != _PART:
-                # It sends all of it: what is wanted is its begin, or the size has changed.
+                # It sends the whole file: its beginning is wanted, or the size has changed.
                 if start > 0:
                     raise FileError(NO_PARTS)
             elif not _is_part(answer.headers.get("Content-Range", ""), start, size):
@@ -201,7 +201,7 @@ class HttpStorage(ConditionalStorage):
             except _NothingError:
                 return None
             finally:
-                answer.release()  # where bytes are left it closes the connection
+                answer.release()  # closes the connection if bytes are left
 
         with storage_errors():
             data: bytes | None = sync(self.fs.loop, get)
@@ -235,7 +235,7 @@ class HttpStorage(ConditionalStorage):
 
 
 class _NothingError(Exception):
-    """An answer is not what was asked for."""
+    """An answer is not the requested file."""
 
 
 class _HttpStream:
@@ -297,10 +297,10 @@ def _links(page: str, url: str, bare: bool) -> set[str]:
     for link in links:
         try:
             target = urljoin(base, link.strip())
-        except ValueError:  # such as a port that is none
+        except ValueError:  # such as an invalid port
             continue
         scheme, _, place = target.partition("://")
-        # It may cross from http to https, and is asked for as the page was.
+        # A link may lead from http to https; it is requested like the page.
         if scheme in _PORTS and place.startswith(rest) and place != rest:
             found.add(base + place[len(rest) :])
     return found

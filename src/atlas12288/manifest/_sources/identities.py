@@ -20,7 +20,7 @@ Info = Mapping[str, Any]
 
 
 class Tells(Enum):
-    """What a key can tell."""
+    """The kind of fact that a key gives."""
 
     VERSION = "another one after each writing, and never the same again"
     TIME = "when it was written, as exactly as the clock of the storage is"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where symbolic links lead, and how far they may: below the folder, and below other folders that
-were named."""
+"""Where symbolic links lead, and where they may lead: below the folder, and below other named
+folders."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _STAY: Final = (b"", b".")
 
 
 class Links:
-    """Follows the links in the paths of a folder. Several threads may use it.
+    """Follow the links in the paths of a folder. Several threads may use it.
 
-    A link is followed by reading it, part by part, and what it leads to is then opened as what is
-    below the folder is always opened, without following anything. So a link that changes meanwhile
-    leads to another file of these folders at most.
+    A link is followed by reading it, part by part; its target is then opened like every file below
+    the folder, without following anything. So a link that changes meanwhile can at most lead to
+    another file of these folders.
 
     Args:
         root: the folder.
-        others: where links may lead besides.
+        others: other folders that links may lead to.
     """
 
     def __init__(self, root: Below, others: Sequence[Below] = ()) -> None:

@@ -32,7 +32,7 @@ from .storages import (
     ZipStorage,
 )
 
-# Which package reads a kind of URL, where that is not fsspec alone.
+# The package that reads a kind of URL, if fsspec alone does not.
 _PACKAGES: Final = {
     "abfs": "adlfs",
     "abfss": "adlfs",
@@ -54,7 +54,7 @@ _STORAGES: Final[dict[str, type[Storage]]] = {
     "gist": WholeStorage,
 }
 _HTTP: Final = ("http", "https")
-# What they give is a copy on this machine, made when something was read for the first time.
+# They return a copy on this machine, made at the first read.
 _CACHES: Final = ("simplecache", "filecache", "blockcache", "cached")
 _NO_CACHE: Final = (
     "reads a copy that is kept on this machine, and not the storage: --allow-cache, or "
@@ -157,7 +157,7 @@ class RemoteFolder:
         protocols = fs.protocol
         protocols = (protocols,) if isinstance(protocols, str) else protocols
         self._is_http = not _HTTP_SET.isdisjoint(protocols)
-        # A copy is made by who opens it first, and others must not read it meanwhile.
+        # The first to open a file makes the copy, and others must not read it meanwhile.
         self._storage = (WholeStorage if is_cache else _kind(fs, protocols))(fs, scheme)
         return str(base).rstrip("/")
 
@@ -262,7 +262,7 @@ class RemoteFolder:
             except FileError as error:
                 if not folder:
                     raise
-                # One that is gone since it was listed is no part of it.
+                # A folder that is gone since it was listed is left out.
                 if folder == start or not is_gone(error):
                     problem(folder, str(error))
                 continue
@@ -300,7 +300,7 @@ class RemoteFolder:
                 if not path or (size == 0 and path.endswith(b"/")):
                     continue
                 if not excluded.has_file(path):
-                    # Its ETag is beside each part: the same bytes written anew are the same.
+                    # Each part comes with the ETag: the same bytes written again count as the same.
                     known = next((key for key in _OF_S3 if info.get(key)), "ETag")
                     form = {"type": "file", "size": size, known: info.get(known)}
                     yield from self._list_one(path, form, selection, problem)

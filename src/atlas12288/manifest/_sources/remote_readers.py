@@ -14,8 +14,8 @@ from ..._files import CHANGED, FileError
 from .source import Found
 from .storages import NO_PARTS, Storage, Stream
 
-# As `store.RACY_NS` for times in seconds, where FAT has the coarsest; and the longest tick of
-# a system that gives fractions of a second.
+# Like `store.RACY_NS`, for times in seconds (the coarsest are on FAT), and for the longest clock
+# tick of systems that give fractions of a second.
 _TICK_NS: Final = 2 * 10**9
 _FINE_TICK_NS: Final = 20 * 10**6
 _NS_PER_S: Final = 10**9
@@ -44,7 +44,7 @@ class RangeReader:
             else:
                 data = self._storage.read(self._name, offset, offset + count + more, self._found)
         except FileError:
-            self.finish()  # that it changed says more than that a range is not there
+            self.finish()  # that the file changed says more than that a range is missing
             raise
         if len(data) != count:
             self.finish()
@@ -68,7 +68,7 @@ class RangeReader:
         self._settled = True
 
     def finish(self) -> None:
-        """The file was read to its listed end. See `Reader.finish`."""
+        """Check the file after it was read to its listed end. See `Reader.finish`."""
         self._storage.check(self._name, self._found)
 
 
@@ -127,9 +127,9 @@ class StreamReader:
             self._end()
 
     def finish(self) -> None:
-        """The file was read to its listed end. See `Reader.finish`."""
+        """Check the file after it was read to its listed end. See `Reader.finish`."""
         with self._turn:
-            self._end()  # what looks at the file may need its connection
+            self._end()  # the check of the file may need its connection
         self._storage.check(self._name, self._found)
 
     def close(self) -> None:

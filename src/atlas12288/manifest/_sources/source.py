@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the files of a manifest are: a folder, or any storage that lists and reads in ranges.
+"""Sources of the files of a manifest: a folder, or any storage that lists and reads in ranges.
 
-A source is listed once; what is read later are the files of that list and nothing else, so that no
-path of a manifest, and no symbolic link, leads out of the folder.
+A source is listed once; later only the files of that list are read, so that no path of a manifest,
+and no symbolic link, leads out of the folder.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def require_small(content: bytes) -> bytes:
     return content
 
 
-# Takes the path of what is listed but cannot be part of a manifest, and the reason.
+# Called with a listed path that cannot be part of a manifest, and the reason.
 Problem = Callable[[bytes, str], object]
 
 
@@ -88,8 +88,8 @@ class Reader(Protocol):
         """
 
     def finish(self) -> None:
-        """The file was read to its listed end: the size of a listing is a hint. It is this method
-        that asks for one byte more, or knows from what was read that there is none.
+        """Check the file after it was read to its listed end: the listed size is only a hint. This
+        method asks for one byte more, or knows from the reads that there is none.
 
         Raises:
             FileError: it holds more than was listed, or is no longer what was opened.
@@ -97,11 +97,11 @@ class Reader(Protocol):
 
 
 class Source(Protocol):
-    """A folder or its like. It can be pickled, for other processes and machines."""
+    """A folder or other storage. It can be pickled, for other processes and machines."""
 
     @property
     def name(self) -> str:
-        """What people call it: the path of the folder, the URL."""
+        """Name for messages: the path of the folder, or the URL."""
 
     def list(self, selection: Selection, problem: Problem) -> Iterator[Found]:
         """Yield its files and symbolic links, each path once, in any order.

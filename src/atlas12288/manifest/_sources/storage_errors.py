@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the libraries that read storage raise, as FileError with a reason of one line."""
+"""Errors of the libraries that read storage, as FileError with a one-line reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def storage_errors() -> Iterator[None]:
         yield
     except (MemoryError, FileError):
         raise
-    # Each library raises errors of its own; what they have in common is Exception.
+    # Each library raises its own errors; their only common base is Exception.
     except Exception as error:
         raise FileError(_reason(error)) from error
 
@@ -65,7 +65,7 @@ def _reason(error: BaseException) -> str:
     cause = error.__cause__
     status = getattr(error, "status", None)
     if isinstance(error, FileNotFoundError) and cause is not None:
-        # fsspec calls each failure of HTTP this.
+        # fsspec raises this for every HTTP failure.
         status = getattr(cause, "status", None)
         if isinstance(cause, OSError) or status not in (None, _NOT_FOUND):
             return _reason(cause)

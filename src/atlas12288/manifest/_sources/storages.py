@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How each kind of storage is listed and read: what fsspec does in general, and what is done here
-for storage that is known better.
+"""How each kind of storage is listed and read: through fsspec in general, and in a specific way for
+some kinds.
 
-Bytes of one request are of one content; of two requests they need not be. So what is read in
-several of them needs something that shows each writing: an ETag beside every answer (http, S3), a
-version or a time that is looked at before and after. What has none is read as one stream, where the
-storage has such, and else only where one request is enough.
+The bytes of one request belong to one content; the bytes of two requests need not. So a file that
+is read in several requests needs something that shows each write: an ETag with every answer (http,
+S3), or a version or time that is checked before and after. A file that has none is read as one
+stream if the storage has streams, and otherwise only if one request is enough.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .identities import Info, etag_of, identity_of, is_same, tells_writing, writ
 from .source import Found
 from .storage_errors import called, is_gone, is_no_such_part, storage_errors
 
-# Measured with a server that answers after 50 ms; what more would take is in docs/scale.md.
+# Measured with a server that answers after 50 ms; docs/scale.md has the cost of more.
 READERS: Final = 16
 # Each stream of FTP is a connection, and many servers take few of one client.
 _FTP_READERS: Final = 2
@@ -31,7 +31,7 @@ _LINK_MOST: Final = 4096  # bytes that a link in a zip file may hold: PATH_MAX
 _OTHER_ETAG: Final = ("PreconditionFailed", "412")  # as code of S3
 NO_PARTS: Final = "is not read: the server gives no parts of files"
 
-# Takes a path that is listed and no file, and the reason.
+# Called with a listed path that is not a file, and the reason.
 Refuse = Callable[[str, str], object]
 
 
@@ -85,7 +85,7 @@ class Storage:
         Raises:
             FileError: it cannot be listed.
         """
-        # Before it, for what others listed; after it, so that this keeps nothing.
+        # Before, to drop what others listed; after, to keep nothing of this listing.
         self._forget()
         infos = called(self.fs.ls, name, detail=True)
         self._forget()
@@ -144,8 +144,8 @@ class Storage:
             if type(self.fs).cat_file is not AbstractFileSystem.cat_file:
                 return bytes(self.fs.cat_file(name, start=start, end=stop))
             with self.fs.open(name, "rb") as file:
-                # Not read(): that asks for no byte after the size that a listing gave, and for
-                # many before they are wanted.
+                # Not read(): it never asks for a byte beyond the listed size, and it asks for
+                # many bytes before they are wanted.
                 if isinstance(file, AbstractBufferedFile):
                     return bytes(file._fetch_range(start, stop))
                 file.seek(start)
@@ -160,7 +160,7 @@ class Storage:
         try:
             return self.read(name, 0, 1, found)
         except FileError as error:
-            # An empty file has no part: a server that says so of the first byte says that it is.
+            # An empty file has no parts: if the server has no first byte, the file is empty.
             if is_no_such_part(error):
                 return b""
             raise
@@ -216,8 +216,8 @@ def unheld(found: Found) -> str:
 
 
 class ConditionalStorage(Storage):
-    """A storage that says the ETag beside each answer: several requests are of one content where
-    all have the one that was listed."""
+    """A storage that sends the ETag with each answer: several requests see the same content if all
+    answers have the listed ETag."""
 
     def _tells_writing(self, found: Found, now: str | None = None) -> bool:
         return etag_of(found.identity) is not None or super()._tells_writing(found, now)
@@ -230,7 +230,7 @@ class S3Storage(ConditionalStorage):
     """Buckets, by s3fs."""
 
     def pages(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """Yield the pages of a listing of all objects below a name, as S3 gives them, 1,000 each."""
+        """Yield the pages of a listing of all objects below a name, 1,000 objects on each."""
         bucket, key, _ = self.fs.split_path(name)
         request = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
         while True:
@@ -283,7 +283,7 @@ class S3Storage(ConditionalStorage):
             finally:
                 body.close()
 
-        async def read_again() -> bytes:  # where the body broke off, as s3fs does it
+        async def read_again() -> bytes:  # if the body broke off, as in s3fs
             return bytes(await _error_wrapper(read, retries=self.fs.retries))
 
         with storage_errors():
@@ -299,17 +299,17 @@ class S3Storage(ConditionalStorage):
 
 
 class _ChangedError(Exception):
-    """An answer is of another content."""
+    """An answer is for different content than was listed."""
 
 
 class WholeStorage(Storage):
-    """A storage whose open file has all its bytes of one moment, such as a blob of git."""
+    """A storage whose open file has all its bytes from one moment, such as a blob of git."""
 
     readers = 1
 
     def __init__(self, fs: Any, scheme: str) -> None:
         super().__init__(fs, scheme)
-        # What is open may be one file that all of them are parts of, with one position.
+        # All open members may share one file object, which has one position.
         self._lock = threading.Lock()
 
     def is_stream(self, found: Found) -> bool:
