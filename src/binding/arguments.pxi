@@ -109,7 +109,7 @@ cdef bint has_objects(const char *format) noexcept:
     A name follows its field's type, in colons, and PEP 3118 has no word for a name that holds one:
     of ctypes, `i:a::<O:b:` is an int `a:` and an object `b`. So where a colon stands that cannot
     begin a name, or a name does not end, any O counts, and so does an O with a byte order in a
-    name: no format hides an object of ctypes, and what is refused in vain has an odd name.
+    name: no format hides an object of ctypes, and a format refused without need has an odd name.
     """
     cdef bint in_name = False, after_type = False, odd = False, letter = False
     cdef char last = 0

@@ -201,8 +201,8 @@ cdef class Budget:
     def alloc(self, amt, /):
         """Take `amt` from the budget.
 
-        Raises BudgetError where `amt` is larger than what is left, or not in 0..95; then the budget
-        is unchanged. TypeError where it is not an int. StateError when the domain is closed.
+        Raises BudgetError where `amt` is larger than the budget left, or not in 0..95; then the
+        budget is unchanged. TypeError where it is not an int. StateError when the domain is closed.
         """
         self.domain.check()
         cdef int amount = byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)

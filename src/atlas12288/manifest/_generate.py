@@ -354,7 +354,7 @@ class _Run:
         name = self._source.name
         if not is_url(name):
             name = str(Path(name).resolve())
-        # Not the paths and rules: what is known counts for the files that are listed now.
+        # Paths and rules are left out: known files count for the files that are listed now.
         return {
             "machine": machine(),
             "output": None if output is None else real_path(output),

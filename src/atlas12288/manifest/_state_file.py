@@ -54,7 +54,7 @@ _ROOTS_AT_ONCE: Final = 8192
 _LEAF_MOST: Final = 1 << 48
 _TIME_MOST: Final = 1 << 40
 _LINE_END: Final = "\n"
-# Before an identity in the state: what is written soon after may have the same one.
+# Before an identity in the state: a write soon after may leave the same one.
 UNTRUSTED: Final = "\0"
 _NO_LEAF: Final = (1 << 64) - 1
 

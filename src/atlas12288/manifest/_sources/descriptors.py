@@ -147,7 +147,7 @@ class Below:
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._open:
                 raise
-        with self._lock:  # so many are open that those which only might be of use must go
+        with self._lock:  # too many are open: close those that only might be reused
             self._open.clear()
         return os.open(name, flags, dir_fd=around.number)
 

@@ -318,7 +318,7 @@ class FolderReader:
             status = os.fstat(self._descriptor)
             require_regular(status.st_mode)
             # Not the ctime: a hard link or a mode that came since the listing changes no byte of
-            # what is read now. But where some was read before it is to be the same content still.
+            # what is read now. But if a part was read before, the content must still be the same.
             now = _identity(status) if found.exact else f"{status.st_mtime_ns}"
             if status.st_size != found.size or not f"{found.identity} ".startswith(f"{now} "):
                 raise FileError(CHANGED)

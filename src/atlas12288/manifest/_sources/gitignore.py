@@ -2,7 +2,7 @@
 """The rules of gitignore, matched byte by byte as git does it, in time that is bounded.
 
 A rule may come from a stranger, and a regular expression that tries all lengths of each `*` may
-never end. Here each `*` is given the shortest length that works, once and for all: what is between
+never end. Here each `*` is given the shortest length that works, once and for all: the part between
 two `*` of a rule has a fixed length, so that the first place where it fits leaves the most for what
 follows, and no other place needs to be tried. That is an atomic group of `re`. The same goes for
 `**` and the folders between two of them. A rule of m bytes takes at most m * n steps on a path of n
@@ -37,7 +37,7 @@ class _Star:
 _STAR: Final = _Star()  # within a name
 _FOLDERS: Final = _Star()  # `**/`: any number of folders, with the slash behind each
 _SOME_FOLDERS: Final = _Star()  # `**\/`: the same, at least one
-_REST: Final = _Star()  # `**` at the end: what is left, in folders too
+_REST: Final = _Star()  # `**` at the end: the rest of the path, in folders too
 
 # A byte, or a set of bytes that it must be in.
 _Atom = int | frozenset[int]

@@ -25,7 +25,7 @@ _OK, _PART, _NOT_FOUND = 200, 206, 404
 _PLAIN: Final = {"Accept-Encoding": "identity"}
 _PLAIN_ENCODINGS: Final = ("", "identity")
 _STREAM_TIMEOUT: Final = ClientTimeout(total=None, sock_connect=60, sock_read=300)
-# In an identity, beside what is compared.
+# Kept in an identity in addition to the keys that are compared.
 _WITHOUT_PARTS: Final = "\nparts=none"
 _HEADERS: Final = ("ETag", "Content-MD5", "Digest", "Last-Modified")
 _DIGITS: Final = re.compile(r"[0-9]{1,16}")

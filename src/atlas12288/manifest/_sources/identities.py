@@ -67,7 +67,7 @@ KEYS: Final = {
     "timeModified": _TIME,  # Oracle's storage
     "server_modified": _TIME,  # Dropbox
 }
-# In memory each writing makes a file anew; elsewhere `created` is of the name.
+# In memory each write creates the file again; elsewhere `created` belongs to the name.
 _CREATED_IS_WRITTEN: Final = "memory"
 _NS_PER_S: Final = 10**9
 _NS_PER_MS: Final = 10**6
@@ -87,7 +87,7 @@ def identity_of(info: Info, scheme: str = "") -> tuple[str, int]:
 
     Returns:
         The identity, empty where nothing is known; and the time in ns since 1970 where it is a time
-        alone: what is written soon after may have the same one.
+        alone: a write soon after may leave the same one.
     """
     lines = {}
     for key, tells in KEYS.items():

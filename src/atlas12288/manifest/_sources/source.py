@@ -29,7 +29,7 @@ class Found(NamedTuple):
             time and ctime, with a space between, for an object its ETag or version.
         target: what a symbolic link holds; None for a file.
         modified_ns: where the identity comes from a clock, the time of it in nanoseconds since
-            1970: what is written soon after may have the same identity. 0 where it does not.
+            1970: a write soon after may leave the same identity. 0 if it comes from no clock.
         exact: a part of it is read, or was, by another opening of the file: what is opened must
             have the same identity in all, so that no digest is of two contents. Otherwise what
             changes no content may change between the listing and the opening: a local file's ctime.
@@ -107,8 +107,8 @@ class Source(Protocol):
         """Yield its files and symbolic links, each path once, in any order.
 
         Args:
-            selection: what is listed.
-            problem: is told of what cannot be listed or witnessed; the listing goes on.
+            selection: the choice of files to list.
+            problem: called for each path that cannot be listed or witnessed; the listing goes on.
 
         Raises:
             FileError: it cannot be listed at all.

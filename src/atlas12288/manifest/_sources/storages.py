@@ -80,7 +80,7 @@ class Storage:
 
         Args:
             name: of the folder.
-            refuse: is told of what is there and can be no part of a manifest.
+            refuse: called for each name that cannot be part of a manifest.
 
         Raises:
             FileError: it cannot be listed.
@@ -604,7 +604,7 @@ class FtpStorage(Storage):
             return self._new()
         try:
             connection.ftp.voidcmd("NOOP")
-        except Exception:  # the server ended it meanwhile
+        except Exception:  # the server has closed it
             _close(connection)
             return self._new()
         return connection
