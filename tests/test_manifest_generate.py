@@ -1159,7 +1159,7 @@ def test_a_state_of_another_version_is_begun_anew(stopped: Stopped) -> None:
     expected = atlas.Manifest.generate(stopped.folder, tree=True).to_json()
     stopped.run()
     assert stopped.notes == [
-        f"the state {state} is that of another version of atlas12288: begins anew"
+        f"the state {state} belongs to another version of atlas12288: begins anew"
     ]
     assert stopped.output.read_text() == expected
 

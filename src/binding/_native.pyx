@@ -5,8 +5,8 @@
 
 This module knows nothing above it: `errors` hands its classes down by `register_errors`. Functions
 are not bound (binding=False) because in the limited API of 3.11 only builtin ones take their
-arguments without a tuple. What is None is not taken for an object of ours (nonecheck=True): an
-AttributeError, where C would read the memory of None.
+arguments without a tuple. None in place of one of our objects raises AttributeError
+(nonecheck=True), where C would read the memory of None.
 """
 
 cimport cython

@@ -2,8 +2,8 @@
 # What every function needs: the GIL, errors, integers and buffers.
 
 # --- The GIL ---
-# To release and take it costs about 0.1 us, and much more when other threads want it, so that it
-# pays from about 10 us of work on: sums, copies and fills run at about 25 GB/s (memory, one core),
+# To release and retake it costs about 0.1 us, and much more when other threads want it, so that it
+# pays off from about 10 us of work: sums, copies and fills run at about 25 GB/s (memory, one core),
 # 10 us are 250 KB; SHA-256 without SHA instructions runs at about 0.4 GB/s, 10 us are 4 KB.
 cdef enum:
     SUM_GIL_BYTES = 256 * 1024
@@ -11,7 +11,7 @@ cdef enum:
 
 
 cdef inline PyThreadState *release_gil(size_t len, size_t enough) noexcept:
-    """Releases the GIL for work on `len` bytes where that is enough work. For `restore_gil`."""
+    """Release the GIL if work on `len` bytes is worth it; return the state for `restore_gil`."""
     return PyEval_SaveThread() if len >= enough else NULL
 
 
@@ -25,7 +25,7 @@ cdef inline void restore_gil(PyThreadState *state) noexcept:
 cdef extern from *:
     """
     /* To put lines of this module into a traceback, Cython in the limited API runs Python's
-     * compiler for each error. That one crashes when memory runs out; so, no such lines. */
+     * compiler for each error. It crashes when memory runs out, so there are no such lines. */
     #undef Py_CompileString
     #define Py_CompileString(text, filename, start) NULL
     #undef PyImport_ImportModule /* the end of light_import.h */
@@ -35,7 +35,7 @@ cdef dict error_classes = {}
 
 
 def register_errors(classes, /):
-    """Makes the library's errors instances of `classes`, a mapping from E_* codes to classes."""
+    """Raise the library's errors as instances of `classes`, a mapping from E_* codes to classes."""
     error_classes.update(classes)
 
 
@@ -44,13 +44,13 @@ cdef int raise_error(int code, str message) except -1:
 
 
 cdef int raise_last_error() except -1:
-    """Raises the C library's last error of this thread, without the C function's name."""
+    """Raise the C library's last error of this thread, without the C function's name."""
     cdef str text = atlas_get_last_error().decode()
     raise_error(atlas_get_last_error_code(), text.partition(": ")[2])
 
 
 def error_string(code, /):
-    """The text of an error code, "unknown error code" where there is no such code."""
+    """Return the text of an error code, "unknown error code" if there is no such code."""
     cdef int overflow
     cdef long number = PyLong_AsLongAndOverflow(index_of(code, "code"), &overflow)
     return atlas_error_string(<int>number if number == <int>number else -1).decode()
@@ -59,7 +59,7 @@ def error_string(code, /):
 # --- Integers ---
 
 cdef object index_of(object value, str name):
-    """`value` as an int; TypeError for all that is not an integer, bool included."""
+    """Return `value` as an int; raise TypeError if it is not an integer or is a bool."""
     if type(value) is int:
         return value
     if not isinstance(value, bool):
@@ -71,14 +71,14 @@ cdef object index_of(object value, str name):
 
 
 cdef str shown(object value):
-    """An int for a message; str() refuses those of more than 4300 digits."""
+    """Return an int as text for a message; str() refuses ints of more than 4300 digits."""
     if value.bit_length() <= 128:
         return str(value)
     return f"an int of {value.bit_length()} bits"
 
 
 cdef int byte_of(object value, str name, int most, int code) except -1:
-    """`value` as an int in 0..most; otherwise the error of `code`, ValueError for ATLAS_OK."""
+    """Return `value` as int in 0..most, or raise the error of `code`, ValueError for ATLAS_OK."""
     cdef int overflow = 0
     value = index_of(value, name)
     cdef long number = PyLong_AsLongAndOverflow(value, &overflow)
@@ -93,23 +93,23 @@ cdef int byte_of(object value, str name, int most, int code) except -1:
 # --- Buffers ---
 
 cdef struct Span:
-    # The bytes of an argument, until release(); a bytes object is held by the argument itself.
+    # The bytes of an argument until release(); the argument itself keeps a bytes object alive.
     uint8_t *data
     size_t len
     bint held
     Py_buffer view
 
-# What stands for a region without bytes where the exporter gives NULL.
+# The address of an empty region when the exporter gives NULL.
 cdef uint8_t nothing = 0
 
 
 cdef bint has_objects(const char *format) noexcept:
-    """Does a buffer format (PEP 3118) hold object pointers? NULL stands for "B".
+    """Return whether a buffer format (PEP 3118) has object pointers. NULL means "B".
 
     A name follows its field's type, in colons, and PEP 3118 has no word for a name that holds one:
     of ctypes, `i:a::<O:b:` is an int `a:` and an object `b`. So where a colon stands that cannot
     begin a name, or a name does not end, any O counts, and so does an O with a byte order in a
-    name: no format hides an object of ctypes, and what is refused in vain has an odd name.
+    name: no format hides an object of ctypes, and a format refused without need has an odd name.
     """
     cdef bint in_name = False, after_type = False, odd = False, letter = False
     cdef char last = 0
@@ -134,7 +134,7 @@ cdef bint has_objects(const char *format) noexcept:
 
 
 cdef bint get_usual_buffer(object buf, int writable, Py_buffer *view) noexcept:
-    """Fills `view` with the C-contiguous bytes of `buf`; False, without an error, if it cannot."""
+    """Fill `view` with the C-contiguous bytes of `buf`; return False, with no error set, if not."""
     if try_get_buffer(buf, view, PyBUF_ND | PyBUF_FORMAT | writable) != 0:
         PyErr_Clear()
         return False
@@ -145,7 +145,7 @@ cdef bint get_usual_buffer(object buf, int writable, Py_buffer *view) noexcept:
 
 
 cdef int get_odd_buffer(object buf, str name, int writable, Py_buffer *view) except -1:
-    """What get_usual_buffer could not do: another way to the buffer, or the error that says why."""
+    """Get the buffer another way where get_usual_buffer failed, or raise the reason."""
     cdef str kind = type(buf).__name__
     if not PyObject_CheckBuffer(buf):
         raise TypeError(f"{name} is of type {kind}, must be a buffer such as bytes or an array")
@@ -191,7 +191,7 @@ cdef inline void set_bytes(Span *span) noexcept:
 
 
 cdef inline int hold(object buf, str name, int writable, Span *span) except -1:
-    """The bytes of `buf` to `span`; `writable` is PyBUF_WRITABLE or 0."""
+    """Get the bytes of `buf` as `span`; `writable` is PyBUF_WRITABLE or 0."""
     if not hold_usual(buf, writable, span):
         hold_odd(buf, name, writable, span)
     return 0
@@ -205,7 +205,7 @@ cdef inline void release(Span *span) noexcept:
 cdef int hold_pair(
     object one, str one_name, int writable, Span *one_span, object two, str two_name, Span *two_span
 ) except -1:
-    """Holds two buffers of equal length; `writable` is that of the first, the second is read."""
+    """Get two buffers of equal length; `writable` is the flag for the first, the second is read."""
     cdef size_t one_len, two_len
     hold(one, one_name, writable, one_span)
     if not hold_usual(two, 0, two_span):
@@ -252,7 +252,7 @@ cdef extern from *:
 cdef class _Region:
     """The bytes of a domain. They stay exported as long as this object lives."""
 
-    # Not used: the collector is shown the object of a Py_buffer only in a class that has this, too.
+    # Unused, but without it the collector would not see the object of the Py_buffer.
     cdef object unused
     cdef Py_buffer view
     cdef PyObject *hidden

@@ -2,7 +2,7 @@
 # The C API as the binding sees it, and its numbers.
 
 cdef extern from "Python.h":
-    # PyObject_GetBuffer() for a caller that looks at the result itself: a try block costs 40 ns.
+    # PyObject_GetBuffer() for a caller that checks the result itself: a try block costs 40 ns.
     int try_get_buffer "PyObject_GetBuffer"(object, Py_buffer *, int) noexcept
     void PyErr_Clear() noexcept
     PyThreadState *PyEval_SaveThread() noexcept nogil

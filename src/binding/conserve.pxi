@@ -2,7 +2,7 @@
 # Conservation utilities.
 
 def residue(buf, /):
-    """The residue of `buf`: the sum of its bytes mod 96, in 0..95. Of no bytes it is 0.
+    """Return the residue of `buf`: the sum of its bytes mod 96, in 0..95; 0 for no bytes.
 
     Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
     Header: Conservation utilities.
@@ -17,7 +17,7 @@ def residue(buf, /):
 
 
 def is_conserved(buf, /):
-    """Is the residue of `buf` 0?
+    """Return whether the residue of `buf` is 0.
 
     Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
     Header: Conservation utilities.
@@ -32,7 +32,7 @@ def is_conserved(buf, /):
 
 
 def window_residues(buf, /):
-    """The residue of every window of `buf`, as bytes: one item a window, the last may be shorter.
+    """Return the residue of every window of `buf`, one byte each; the last window may be shorter.
 
     Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
     Header: Conservation utilities.
@@ -54,7 +54,7 @@ def window_residues(buf, /):
 
 
 def delta(before, after, /):
-    """(residue(after) - residue(before)) mod 96, in 0..95.
+    """Return (residue(after) - residue(before)) mod 96, in 0..95.
 
     Raises ValueError where the lengths differ; TypeError or BufferError where an argument is not a
     C-contiguous buffer. Contract: Conservation Utilities.
@@ -70,7 +70,7 @@ def delta(before, after, /):
 
 
 def conserved_copy(dst, src, /):
-    """Copies `src`, which must be conserved, to `dst`, of equal length, all or nothing.
+    """Copy `src`, which must be conserved, to `dst`, of equal length, all or nothing.
 
     Raises ConservationError where `src` is not conserved, DomainMemoryError where the two overlap,
     ValueError where the lengths differ; then `dst` is unchanged. TypeError or BufferError where
@@ -88,7 +88,7 @@ def conserved_copy(dst, src, /):
 
 
 def conserved_fill(dst, value, /):
-    """Makes every byte of `dst` `value`, but the last, which makes `dst` conserved (see `fixup`).
+    """Set every byte of `dst` to `value` except the last, which makes it conserved (see `fixup`).
 
     Raises ValueError where `value` is not in 0..255; TypeError or BufferError where `dst` is not a
     writable C-contiguous buffer. Header: Conservation utilities.
@@ -103,7 +103,7 @@ def conserved_fill(dst, value, /):
 
 
 def fixup(buf, /):
-    """Makes `buf` conserved: its last byte becomes the nearest that does so, the smaller on a tie.
+    """Make `buf` conserved: set its last byte to the nearest fitting value, the smaller on a tie.
 
     Raises TypeError or BufferError where `buf` is not a writable C-contiguous buffer.
     Header: Conservation utilities.
@@ -131,7 +131,7 @@ cdef class Residue:
         self.update(data)
 
     def update(self, chunk, /):
-        """Adds the bytes of `chunk`."""
+        """Add the bytes of `chunk`."""
         cdef Span span
         cdef uint64_t part = 0
         hold(chunk, "chunk", 0, &span)
@@ -143,7 +143,7 @@ cdef class Residue:
             self.total = (self.total + part) % <uint64_t>ATLAS_MODULUS
 
     def copy(self):
-        """Another Residue of the same chunks, to go on from here in two ways."""
+        """Return another Residue of the same chunks; each can be updated independently."""
         cdef Residue other = Residue.__new__(type(self))
         other.total = self.total
         return other

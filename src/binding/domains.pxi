@@ -8,8 +8,8 @@ cdef class Domain:
     The handle of a domain (atlas_domain_t) and its attached buffer. Users see `atlas12288.Domain`.
     """
 
-    # The handle lives as long as this object, so that a call of another thread never loses it.
-    # What close() gives back is the region; whoever works on it has a reference to it.
+    # The handle lives as long as this object, so that a call in another thread never loses it.
+    # close() only gives the region back; code that works on the region has a reference to it.
     cdef atlas_domain_t *handle
     cdef _Region region
     cdef size_t capacity
@@ -43,7 +43,7 @@ cdef class Domain:
         return 0
 
     cdef _Region attached_region(self):
-        """The region, held by the reference; StateError where there is none."""
+        """Return a reference to the region; raise StateError if there is none."""
         with cython.critical_section(self):
             self.check()
             if self.region is None:
@@ -52,12 +52,12 @@ cdef class Domain:
 
     @property
     def bytes(self):
-        """The capacity: the most bytes that can be attached."""
+        """Capacity: the most bytes that can be attached."""
         return self.capacity
 
     @property
     def closed(self):
-        """Was the domain closed?"""
+        """Whether the domain was closed."""
         return self.is_closed
 
     @property
@@ -79,13 +79,13 @@ cdef class Domain:
 
     @property
     def attached(self):
-        """The attached bytes, None where there are none. The view keeps them exported, too."""
+        """The attached bytes, None if there are none. The view, too, keeps them exported."""
         with cython.critical_section(self):
             self.check()
             return None if self.region is None else PyMemoryView_FromObject(self.region)
 
     def attach(self, buf, /):
-        """Puts the bytes of `buf` under the law. They stay exported until the domain is closed.
+        """Attach the bytes of `buf`, which stay exported until the domain is closed.
 
         Raises DomainMemoryError where `buf` is empty or larger than the capacity, StateError where
         a region is attached or the domain is COMMITTED, TypeError or BufferError where `buf` is not
@@ -100,7 +100,7 @@ cdef class Domain:
             self.region = region
 
     def verify(self):
-        """OPEN: is the region conserved? COMMITTED: is it, and is it what the witness says?
+        """Return whether the region is conserved and, if COMMITTED, matches the witness.
 
         Raises StateError where nothing is attached.
         """
@@ -111,9 +111,9 @@ cdef class Domain:
         return result
 
     def _commit(self, cls, /):
-        """OPEN -> COMMITTED, once; the witness, a `cls`."""
+        """Go from OPEN to COMMITTED, once; return the witness, a `cls`."""
         cdef _Region region
-        # Made before: where Python has no memory for it, the domain must still be OPEN.
+        # Made first: if Python has no memory for it, the domain must still be OPEN.
         cdef Witness witness = Witness.__new__(cls)
         with cython.critical_section(self):
             region = self.attached_region()
@@ -128,37 +128,37 @@ cdef class Domain:
         return witness
 
     def _witness_bytes(self):
-        """The byte form of the witness, None while OPEN."""
+        """Return the byte form of the witness, None while OPEN."""
         self.check()
         witness = atlas_domain_witness(self.handle)
         return None if witness is NULL else byte_form(witness)
 
     def transaction(self):
-        """A context manager for changes that must keep the law.
+        """Return a context manager for changes that must keep the region conserved.
 
-        Where the body raises, or leaves bytes that are not conserved, the bytes are restored to
-        what they were at the start; the latter raises ConservationError. A commit inside one is a
-        StateError. Entering raises StateError where nothing is attached or the domain is COMMITTED,
-        BufferError where the bytes are read-only.
+        If the body raises, or leaves bytes that are not conserved, the bytes are restored to their
+        state at the start; the latter raises ConservationError. A commit inside a transaction
+        raises StateError. Entering raises StateError where nothing is attached or the domain is
+        COMMITTED, BufferError where the bytes are read-only.
 
         Transactions of one domain nest, because each restores the whole region: while one is open,
-        only its own body may enter another, which must be left first. To enter one from another
-        thread or task raises StateError, as it would undo or be undone. One that is left while
-        another is open that was entered later raises StateError, and so does that other one when it
-        is left: of both nothing is restored, so that no change is lost, and the law is not looked
-        at.
+        only its own body may enter another, which must be left first. Entering one from another
+        thread or task raises StateError, because one could undo the other. Leaving one while a
+        transaction that was entered later is still open raises StateError, and so does leaving the
+        later one: neither restores anything, so that no change is lost, and neither checks
+        conservation.
         """
         self.check()
         return Transaction.__new__(Transaction, self)
 
     def close(self):
-        """Gives the attached buffer back. A call of another thread on it ends first. Idempotent."""
+        """Give the attached buffer back once calls in other threads have ended. Idempotent."""
         cdef _Region region
         with cython.critical_section(self):
             region = self.region
             self.is_closed = True
             self.region = None
-        del region  # with the last reference the buffer goes, which may run code of its exporter
+        del region  # the last reference releases the buffer, which may run code of its exporter
 
     def __enter__(self):
         self.check()
@@ -192,17 +192,17 @@ cdef class Budget:
 
     @property
     def available(self):
-        """What is left, in 0..95. Raises StateError when the domain is closed."""
+        """Budget left, in 0..95. Raises StateError when the domain is closed."""
         cdef uint8_t left = 0
         self.domain.check()
         atlas_budget_available(self.domain.handle, &left)
         return left
 
     def alloc(self, amt, /):
-        """Takes `amt` from the budget.
+        """Take `amt` from the budget.
 
-        Raises BudgetError where `amt` is larger than what is left, or not in 0..95; then the budget
-        is unchanged. TypeError where it is not an int. StateError when the domain is closed.
+        Raises BudgetError where `amt` is larger than the budget left, or not in 0..95; then the
+        budget is unchanged. TypeError where it is not an int. StateError when the domain is closed.
         """
         self.domain.check()
         cdef int amount = byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)
@@ -210,7 +210,7 @@ cdef class Budget:
             raise_last_error()
 
     def release(self, amt, /):
-        """Gives `amt` back: the budget becomes (budget + amt) mod 96.
+        """Give `amt` back: the budget becomes (budget + amt) mod 96.
 
         Raises BudgetError where `amt` is not in 0..95; then the budget is unchanged. TypeError
         where it is not an int. StateError when the domain is closed.
@@ -221,9 +221,9 @@ cdef class Budget:
             raise_last_error()
 
     def lease(self, amt, /):
-        """A context manager that takes `amt` at the start and gives exactly that back at the end.
+        """Return a context manager that takes `amt` on entry and gives exactly that back on exit.
 
-        Raises BudgetError where `amt` is not in 0..95, and on entering where that is not left;
+        Raises BudgetError if `amt` is not in 0..95, and on entry if less than `amt` is left;
         StateError when the domain is closed.
         """
         self.domain.check()
@@ -233,7 +233,7 @@ cdef class Budget:
 @cython.final
 @cython.no_gc_clear  # never without its domain, through which every cycle goes
 cdef class Lease:
-    """What `Budget.lease` gives. May be entered again after it was left, not while it is held."""
+    """The context manager of `Budget.lease`. It can be entered again, but not while it is held."""
 
     cdef Domain domain
     cdef uint8_t amount
@@ -250,7 +250,7 @@ cdef class Lease:
 
     @property
     def amt(self):
-        """What the lease takes, in 0..95."""
+        """Amount that the lease takes, in 0..95."""
         return self.amount
 
     def __enter__(self):
@@ -266,8 +266,8 @@ cdef class Lease:
     def __exit__(self, exc_type, exc, traceback):
         with cython.critical_section(self):
             if self.held:
-                # The handle outlives close(): to a closed domain this is harmless, and no error
-                # of it masks that of the body.
+                # The handle outlives close(): on a closed domain this is harmless, and no error
+                # here masks an error of the body.
                 atlas_budget_release(self.domain.handle, self.amount)
                 self.held = False
 
@@ -276,8 +276,8 @@ cdef class Lease:
 cdef class _Entry:
     """One entering of a transaction; the open ones of a domain are linked, innermost first."""
 
-    cdef _Entry around  # the one whose body it is in, None for the first
-    cdef bint is_open  # until it begins to be left
+    cdef _Entry around  # the entry whose body contains this one, None for the first
+    cdef bint is_open  # until its exit begins
     cdef bint crossed  # does not nest with another one: nothing may be restored
 
     def __init__(self, *args, **kwargs):
@@ -291,7 +291,7 @@ cdef object entered = contextvars.ContextVar("atlas12288 transactions", default=
 @cython.final
 @cython.no_gc_clear  # `__dealloc__` needs what it has; see Budget, and _Region for the buffer
 cdef class Transaction:
-    """What `Domain.transaction` gives. It holds the region itself: a body may close the domain."""
+    """Context manager of `Domain.transaction`. Holds the region: a body may close the domain."""
 
     cdef Domain domain
     cdef _Entry entry  # None where this is not open
@@ -308,7 +308,7 @@ cdef class Transaction:
 
     def __dealloc__(self):
         if self.entry is not None:
-            self.entry.is_open = False  # never left; so that no context keeps it for ever
+            self.entry.is_open = False  # never exited; so that no context keeps it for ever
 
     def __enter__(self):
         cdef _Region region = self.domain.attached_region()
@@ -344,7 +344,7 @@ cdef class Transaction:
         return self
 
     cdef bint begin_to_leave(self, _Entry entry) except -1:
-        """Does it nest with all others? Then it bars the domain until `end`, else it is out."""
+        """Return whether it nests with all others; if so, it bars the domain until `end`."""
         cdef _Entry inner = None
         cdef _Entry other
         with cython.critical_section(self.domain):

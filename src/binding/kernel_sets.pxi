@@ -2,22 +2,22 @@
 # Kernel sets.
 
 def kernel_set():
-    """Name of the kernel set in use, for example "x86-64-v3+sha"."""
+    """Return the name of the kernel set in use, for example "x86-64-v3+sha"."""
     return atlas_kernel_set().decode()
 
 
 def kernel_sets():
-    """Names of the kernel sets compiled into the library, best first."""
+    """Return the names of the kernel sets compiled into the library, best first."""
     return names(atlas_kernel_set_name)
 
 
 def kernel_set_supported(str name not None, /):
-    """Can this CPU run the kernel set? False for a name that is not compiled in."""
+    """Return whether this CPU can run the kernel set; False for a name that is not compiled in."""
     return name in kernel_sets() and atlas_kernel_set_supported(name.encode())
 
 
 def select_kernel_set(str name not None, /):
-    """Uses another kernel set from now on, in all threads: the same results at another speed.
+    """Use another kernel set from now on, in all threads: same results, different speed.
 
     Raises StateError where it is not compiled in or this CPU cannot run it.
     """

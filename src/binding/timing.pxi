@@ -2,7 +2,7 @@
 # Benchmarks.
 
 def time_operation(str operation not None, dst, src, repeats, /):
-    """Runs an operation of `timed_operations` `repeats` times in C: nanoseconds for all.
+    """Run an operation of `timed_operations` `repeats` times in C; return the total nanoseconds.
 
     Args: dst, src, buffers of equal length; the operation may write dst.
     Raises ValueError where the operation is unknown or refuses its input, the lengths differ, or
@@ -31,12 +31,12 @@ def time_operation(str operation not None, dst, src, repeats, /):
 
 
 def timed_operations():
-    """Names of the operations that `time_operation` knows."""
+    """Return the names of the operations that `time_operation` knows."""
     return names(atlas_timed_operation)
 
 
 cdef tuple names(const char *(*name_at)(size_t) noexcept nogil):
-    """The names of a table of C, which ends with NULL."""
+    """Return the names in a C table, which ends with NULL."""
     cdef size_t index = 0
     cdef list found = []
     while name_at(index) is not NULL:

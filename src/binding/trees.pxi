@@ -25,7 +25,7 @@ cdef enum:
 
 
 def int_in(value, str name not None, least, most, /):
-    """`value` as an int; ValueError where it is not in least..most (None: no bound).
+    """Return `value` as an int; raise ValueError if not in least..most (None: no bound).
 
     Raises TypeError for all that is not an integer, bool included. Messages have `name`.
     """
@@ -37,7 +37,7 @@ def int_in(value, str name not None, least, most, /):
 
 
 def bytes_of(buf, /):
-    """A memoryview of the bytes of `buf`, whatever its items are; it keeps them exported.
+    """Return a memoryview of the bytes of `buf`, for items of any type; it keeps them exported.
 
     Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
     """
@@ -45,7 +45,7 @@ def bytes_of(buf, /):
 
 
 cdef int hold_hashes(object buf, str name, Span *span) except -1:
-    """Holds the bytes of whole hashes."""
+    """Get the bytes of a whole number of hashes."""
     cdef size_t size
     hold(buf, name, 0, span)
     if span.len % <size_t>ATLAS_DIGEST_BYTES != 0:
@@ -80,7 +80,7 @@ cdef void hash_windows(
 
 
 def tree_leaves(buf, /):
-    """The leaf hash of every window of `buf`, joined, and the residue of every window, as bytes.
+    """Return the leaf hashes of the windows of `buf`, joined, and their residues, as bytes.
 
     Raises TypeError or BufferError where `buf` is not a C-contiguous buffer. Header: Trees.
     """
@@ -103,7 +103,7 @@ def tree_leaves(buf, /):
 
 
 def tree_root(hashes, /):
-    """The root over leaf hashes, joined (or over nodes of one height, but for the last one).
+    """Return the root over joined leaf hashes (or over nodes of one height, except the last).
 
     Raises ValueError where `hashes` is not a whole number of hashes; TypeError or BufferError where
     it is not a C-contiguous buffer. Header: Trees.
@@ -122,7 +122,7 @@ def tree_root(hashes, /):
 
 
 def tree_node(left, right, /):
-    """The node above two hashes.
+    """Return the node above two hashes.
 
     Raises ValueError where an argument has not 32 bytes; TypeError or BufferError where it is not a
     C-contiguous buffer. Header: Trees.
@@ -175,8 +175,8 @@ cdef class TreeStream:
         return 0
 
     cdef int take(self, atlas_tree_stream_t *handle) except -1:
-        """Owns `handle` from now on, as no other one later: a thread may be using it. Raises the
-        last error where it is NULL."""
+        """Own `handle`, and never another one, because a thread may be using it. Raise the last
+        error if it is NULL."""
         if handle is NULL:
             raise_last_error()
         with cython.critical_section(self):
@@ -187,7 +187,7 @@ cdef class TreeStream:
         raise_error(ATLAS_E_STATE, "the stream has begun already, must be a new one")
 
     def update(self, chunk, /):
-        """Takes the next bytes, those of `chunk`.
+        """Take the bytes of `chunk` as the next ones.
 
         Raises TypeError or BufferError where `chunk` is not a C-contiguous buffer.
         """
@@ -203,7 +203,7 @@ cdef class TreeStream:
             release(&span)
 
     def append(self, leaves, residue, /):
-        """Takes whole windows by their leaf hashes, joined, and the residue of their bytes.
+        """Take whole windows, given by their joined leaf hashes and the residue of their bytes.
 
         Raises StateError where the bytes so far are not whole windows; ConservationError where
         `residue` is not in 0..95; ValueError where `leaves` is not a whole number of hashes;
@@ -227,7 +227,7 @@ cdef class TreeStream:
             release(&span)
 
     def result(self):
-        """Root, length and residue of all bytes so far; more may follow."""
+        """Return root, length and residue of all bytes so far; more may follow."""
         cdef uint64_t length = 0
         cdef uint8_t residue = 0
         root = PyBytes_FromStringAndSize(NULL, ATLAS_DIGEST_BYTES)
@@ -238,7 +238,7 @@ cdef class TreeStream:
         return root, length, residue
 
     def copy(self):
-        """Another stream of the same bytes, to go on from here in two ways."""
+        """Return another stream of the same bytes; each can be updated independently."""
         cdef TreeStream other = TreeStream.__new__(type(self))
         self.enter()
         handle = atlas_tree_stream_copy(self.handle)

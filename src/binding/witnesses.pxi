@@ -24,12 +24,12 @@ cdef class Witness:
 
     @staticmethod
     cdef Witness adopt(object cls, atlas_witness_t *handle):
-        """A `cls` that owns `handle`; raises the last error where that is NULL."""
+        """Return a `cls` that owns `handle`; raise the last error if it is NULL."""
         if handle is NULL:
             raise_last_error()
         cdef Witness witness
         try:
-            witness = Witness.__new__(cls)  # not that of a subclass, which may give any object
+            witness = Witness.__new__(cls)  # not __new__ of a subclass, which may return any object
         except BaseException:
             atlas_witness_destroy(handle)
             raise
@@ -37,7 +37,7 @@ cdef class Witness:
         return witness
 
     cdef int take(self, atlas_witness_t *handle) except -1:
-        """Owns `handle` from now on, and no other one later: a witness is immutable."""
+        """Own `handle`, and never another one: a witness is immutable."""
         with cython.critical_section(self):
             if self.handle is NULL:
                 self.handle = handle
@@ -46,7 +46,7 @@ cdef class Witness:
         raise_error(ATLAS_E_STATE, "the witness is made already, must be made once")
 
     cdef int copy_of(self, const atlas_witness_t *witness) except -1:
-        """Makes this, fresh from __new__, a copy of `witness`."""
+        """Make this, fresh from __new__, a copy of `witness`."""
         cdef uint8_t[ATLAS_WITNESS_BYTES] form
         if atlas_witness_to_bytes(witness, form) != ATLAS_OK:
             raise_last_error()
@@ -58,7 +58,7 @@ cdef class Witness:
     @classmethod
     @cython.binding(True)  # without it, none in the limited API
     def generate(cls, buf, /):
-        """The witness of the bytes of `buf`, which may be empty, with the present time.
+        """Return the witness of the bytes of `buf`, which may be empty, with the present time.
 
         Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
         """
@@ -73,7 +73,7 @@ cdef class Witness:
     @classmethod
     @cython.binding(True)  # without it, none in the limited API
     def from_bytes(cls, data, /):
-        """The witness of a byte form, as `bytes(witness)` gives it.
+        """Return the witness from its byte form, as `bytes(witness)` gives it.
 
         Raises WitnessError where `data` is not the byte form of a witness; TypeError or BufferError
         where it is not a C-contiguous buffer. Header: Witnesses.
@@ -85,7 +85,7 @@ cdef class Witness:
         return Witness.adopt(cls, handle)
 
     def verify(self, buf, /):
-        """Are length, residue and digest those of `buf`? The digest is compared in constant time.
+        """Return whether `buf` has this length, residue and digest, compared in constant time.
 
         Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
         """
@@ -136,7 +136,7 @@ cdef class Witness:
 
     @property
     def timestamp_ns(self):
-        """When the witness was made, in nanoseconds since 1970-01-01T00:00:00Z."""
+        """Time at which the witness was made, in nanoseconds since 1970-01-01T00:00:00Z."""
         self.check()
         return atlas_witness_timestamp_ns(self.handle)
 
@@ -179,7 +179,7 @@ cdef class WitnessStream:
     @classmethod
     @cython.binding(True)  # without it, none in the limited API
     def from_bytes(cls, data, /):
-        """A stream that goes on from a saved state, as `bytes(stream)` gives it.
+        """Return a stream that goes on from a saved state, as `bytes(stream)` gives it.
 
         Whoever can write the state decides what the stream witnesses: it is not authenticated.
         Raises WitnessError where `data` is not the byte form of a stream; TypeError or BufferError
@@ -194,8 +194,8 @@ cdef class WitnessStream:
         return stream
 
     cdef int take(self, atlas_witness_stream_t *handle) except -1:
-        """Owns `handle` from now on, as no other one later: a thread may be using it. Raises the
-        last error where it is NULL."""
+        """Own `handle`, and never another one, because a thread may be using it. Raise the last
+        error if it is NULL."""
         if handle is NULL:
             raise_last_error()
         with cython.critical_section(self):
@@ -217,7 +217,7 @@ cdef class WitnessStream:
         return 0
 
     def update(self, chunk, /):
-        """Takes the next bytes, those of `chunk`.
+        """Take the bytes of `chunk` as the next ones.
 
         Raises StateError where they would be more than 2^61 - 1 bytes, the most that SHA-256 is
         defined for; TypeError or BufferError where `chunk` is not a C-contiguous buffer.
@@ -236,7 +236,7 @@ cdef class WitnessStream:
             release(&span)
 
     def _witness_bytes(self):
-        """The byte form of the witness of all bytes so far; more may follow."""
+        """Return the byte form of the witness of all bytes so far; more may follow."""
         self.enter()
         cdef atlas_witness_t *witness = atlas_witness_stream_witness(self.handle)
         self.in_use = False

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the manifest of a folder, or its like: lists it, reads unknown files, writes.
+"""Make the manifest of a folder or other source: list it, read unknown files, write.
 
-What is known stands in a `Store`, so that a run takes little memory. With a `State` it goes on
-where the last one was killed, and can update a manifest by reading only what changed. The result is
-the same bytes.
+Known files are kept in a `Store`, so that a run takes little memory. With a `State`, a run resumes
+where the last one was killed, and can update a manifest by reading only changed files. The result
+is the same bytes.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What a run came to.
+    """The counts of a run.
 
     Attributes:
-        files: how many files there are.
-        links: how many symbolic links.
-        bytes: of all files.
+        files: number of files.
+        links: number of symbolic links.
+        bytes: total size of the files.
         read: files read, including those that failed.
         known: files skipped because nothing about them has changed.
-        errors: how many paths could not be listed or read. Where there is one nothing was written.
-        by_ctime: how many of those that were read are as they were but for their ctime.
+        errors: how many paths could not be listed or read. If there is one, nothing was written.
+        by_ctime: how many of the files read differ from before only in their ctime.
         own_rules: how many rules came with the files, in their ignore file.
-        excluded: what each rule excluded that excluded something.
+        excluded: what each rule excluded; rules that excluded nothing are left out.
     """
 
     files: int
@@ -146,10 +146,10 @@ def generate_manifest(
         ignore_ctime: nor files whose ctime alone changed, as by a hard link.
         threads: as for `hash_files`.
         client: a Dask cluster that reads and hashes instead.
-        listener: is told how it goes on. Its notes say what the run knows from one before, or why
+        listener: is told the progress. Its notes say what the run knows from an earlier one, or why
             it knows nothing; which paths of the options a rule leaves out; and how many links lead
             out of the folder and are not followed.
-        streams: device and inode of open files that are written meanwhile, and are no part of it.
+        streams: device and inode of open files that are written during the run; they are left out.
 
     Returns:
         The counts.
@@ -201,9 +201,9 @@ def generate_entries(
     listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> tuple[Outcome, tuple[Entry, ...]]:
-    """As `generate_manifest`, but gives the entries; none where there are errors. `outputs` are
-    files that will be written, and are no part of it. What a state keeps ends with the run, because
-    there is no manifest to update."""
+    """Do as `generate_manifest`, but yield the entries; none if there are errors. `outputs` are
+    files that will be written, and are left out. A state is kept only during the run, because there
+    is no manifest to update."""
     run = _Run(source, options, threads, client, listener)
     with run.store(outputs, None, None, state, False, ignore_ctime, streams) as store:
         outcome = run.fill(store)
@@ -249,7 +249,7 @@ class _Run:
         ignore_ctime: bool,
         streams: frozenset[tuple[int, int]],
     ) -> Iterator[Store]:
-        """What is there now, and what is known of it."""
+        """Yield the store of the files that are there now and what is known about them."""
         if leaves is not None and TREE_ALGORITHM not in self._options.digests:
             raise ValueError(f"leaves is {leaves!r}, must be None without tree roots")
         if update and place is None:
@@ -272,7 +272,7 @@ class _Run:
                     self._options.digests,
                     state,
                     self._leaves,
-                    # Who names a place wants it kept, however short the run is.
+                    # A caller who names a place wants it kept, however short the run is.
                     kept_after=KEPT_AFTER_S if place is True else 0.0,
                     failed=self._give_up,
                 )
@@ -324,7 +324,7 @@ class _Run:
 
     def _listing(self, selection: Selection) -> Iterator[Found]:
         name = self._source.name
-        # Any name does for the root of a URL, whose links hold no names of this machine.
+        # For a URL any root name will do: its links do not contain names of this machine.
         root = b"/root" if is_url(name) else os.path.realpath(os.fsencode(name))
         for count, found in enumerate(listed(self._source, selection, self._tell), 1):
             self._listener.listed(count)
@@ -350,11 +350,11 @@ class _Run:
         return state
 
     def _context_of(self, output: str | None, leaves: bool) -> Context:
-        """What must be the same in the run that goes on."""
+        """Return what must be the same in a run that resumes this one."""
         name = self._source.name
         if not is_url(name):
             name = str(Path(name).resolve())
-        # Not the paths and rules: what is known counts for the files that are listed now.
+        # Paths and rules are left out: known files count for the files that are listed now.
         return {
             "machine": machine(),
             "output": None if output is None else real_path(output),
@@ -364,11 +364,11 @@ class _Run:
         }
 
     def _other(self, context: Context) -> str:
-        """In what another run was another one."""
+        """Return in which respect another run differs from this one."""
         return ", ".join(key for key in self._context if context.get(key) != self._context[key])
 
     def _begun(self, output: str | None) -> Begun | None:
-        """The run to go on with."""
+        """Return the run to resume."""
         state = self._state
         if state is None:
             return None
@@ -401,7 +401,7 @@ class _Run:
     def _load(
         self, store: Store, output: str | None, begun: Begun | None, update: bool
     ) -> str | None:
-        """Takes what runs before know. Returns a sentence on the run that it is from."""
+        """Load what earlier runs know, and return a sentence about the run it comes from."""
         state, known_from = self._state, None
         if state is None:
             return None
@@ -427,8 +427,7 @@ class _Run:
         return f"goes by the state of the run at {moment(finished.time)}"
 
     def _leave_out(self, outputs: Outputs) -> None:
-        """Leaves out what this run, or another one of this user, writes to where nobody asked for a
-        file."""
+        """Leave out files that runs of this user write to places that nobody named."""
         if leave_out_states(outputs, self._source.name):
             self._note("left out: the states of runs, in your state folder")
         if self._state is not None:
@@ -437,7 +436,7 @@ class _Run:
             outputs.add(self._leaves.path, self._leaves.status)
 
     def identities(self, some: list[str]) -> None:
-        """Keeps what identifies the next entries that are written."""
+        """Keep the identities of the next entries that are written."""
         if self._state is not None:
             try:
                 self._state.keep(some)
@@ -445,14 +444,14 @@ class _Run:
                 self._give_up(error)
 
     def _give_up(self, error: FileError) -> None:
-        """Nothing can be kept any more."""
+        """Stop keeping a state after an error."""
         if self._must_keep:
             raise error
         self._state = None
         self._note(f"nothing more of this run is kept for the next one: {error}")
 
     def finish(self, store: Store, sha256: bytes | None, outcome: Outcome) -> None:
-        """The manifest was written."""
+        """Record that the manifest was written."""
         store.end()
         if self._state is not None:
             try:
@@ -471,7 +470,7 @@ class _Run:
         self._listener.problem(path, reason)
 
     def fill(self, store: Store) -> Outcome:
-        """Reads what is not known."""
+        """Read the files that are not known."""
         self._listener.expect(self._listed.unread)
         hash_files = engine.hash_files
         if self._client is not None:

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of runs for one manifest, as a file: what identified each file when the last run wrote
-it, and how far a run has come that did not end.
+"""The state of runs for one manifest, as a file: the identity of each file when the last run wrote
+the manifest, and the progress of a run that did not end.
 
     "atlas12288 state 1\\n"
     [identities... finished]
     [begun (known | roots | part | failed)...]
 
-Each of these is a frame: a letter, the length of what follows, its CRC-32, and the rest. A file of
-our own and no database, because it may come from a stranger: nothing in it is run, names another
-file that is opened unseen, or is worked on before its type and bounds are checked. It is only
-appended to, so that a run that is killed, or a disk that gets full, costs what came last: what
-follows the first frame that is cut or damaged does not count.
+Each of these is a frame: a letter, the length of the payload, its CRC-32, and the payload. It has a
+format of its own and is no database, because it may come from a stranger: nothing in it is run,
+names another file that is opened unchecked, or is used before its type and bounds are checked. It
+is only appended to, so that a killed run or a full disk loses only the last frames: everything
+after the first cut or damaged frame is ignored.
 
-It is not authenticated, as the files that it is about are not. Digests of a finished run are not in
-it: they stand in the manifest, which counts if it is the one that was written.
+It is not authenticated, like the files that it describes. Digests of a finished run are not in it:
+they are in the manifest, which is used if it is the one that was written.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _ROOTS_AT_ONCE: Final = 8192
 _LEAF_MOST: Final = 1 << 48
 _TIME_MOST: Final = 1 << 40
 _LINE_END: Final = "\n"
-# Before an identity in the state: what is written soon after may have the same one.
+# Before an identity in the state: a write soon after may leave the same one.
 UNTRUSTED: Final = "\0"
 _NO_LEAF: Final = (1 << 64) - 1
 
@@ -67,15 +67,15 @@ Context = dict[str, Any]
 
 
 class NotAStateError(FileError):
-    """The file is there, and is none of ours: it is not replaced."""
+    """The file exists but is not a state, so it is not replaced."""
 
 
 class Sidecar(NamedTuple):
     """The file with the leaves of a run under way.
 
     Attributes:
-        name: in the folder of the manifest.
-        device, inode: what it was when it was made.
+        name: its name in the folder of the manifest.
+        device, inode: its device and inode when it was made.
     """
 
     name: str
@@ -94,8 +94,8 @@ class Finished(NamedTuple):
     Attributes:
         context: what must be the same for its identities to be of use.
         time: in seconds since 1970.
-        sha256: of the bytes of the manifest.
-        entries: how many it has.
+        sha256: SHA-256 of the bytes of the manifest.
+        entries: number of entries in it.
     """
 
     context: Context
@@ -110,8 +110,8 @@ class Begun(NamedTuple):
     Attributes:
         context: what must be the same in the run that goes on.
         time: in seconds since 1970.
-        update: does it know, beside what it read, what the finished run knows?
-        sidecar: its leaves; None where it keeps none.
+        update: whether it also uses what the finished run knows.
+        sidecar: the file of its leaves; None if it keeps none.
     """
 
     context: Context
@@ -121,7 +121,7 @@ class Begun(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A file that was read. `leaf` is the place of its first leaf in the sidecar of the run."""
+    """A file that was read. `leaf` is the position of its first leaf in the sidecar of the run."""
 
     path: bytes
     size: int
@@ -165,17 +165,17 @@ class State:
     """The state in an open file; a context manager that closes it. Used by one thread.
 
     Args:
-        descriptor: of the file, for reading and writing, at any place; closed by this.
-        folder: descriptor of the folder that it is in; closed by this.
-        name: its name there.
-        path: what people call it.
-        locked: is it this run's alone? Then the file is removed where nothing was kept in it.
+        descriptor: descriptor of the file, for reading and writing; closed by this object.
+        folder: descriptor of the folder of the file; closed by this object.
+        name: name of the file in that folder.
+        path: path of the file, for messages.
+        locked: whether only this run uses it. Then the file is removed if nothing was kept in it.
 
     Attributes:
         finished: the last run that ended; None where there was none, or it is no longer known.
         begun: a run that did not end; None where there is none.
-        fault: why nothing in it is used; None where that is not so. Damage in what a run found is
-            none: what came before counts.
+        fault: why nothing in it is used; None if it is used. Damage in the records of a run is no
+            fault: the records before it count.
 
     Raises:
         NotAStateError: the file is not empty and no state.
@@ -231,20 +231,20 @@ class State:
 
     @property
     def status(self) -> os.stat_result:
-        """What the system says of the file."""
+        """Return the status of the file."""
         return os.fstat(self._descriptor)
 
     # --- What it has
 
     def _scan(self) -> None:
-        """Finds the runs, without reading what is known of the files."""
+        """Find the runs, without reading the records of the files."""
         size = os.fstat(self._descriptor).st_size
         if size == 0:
             return
         with self._reader(0) as file:
             if (magic := file.read(len(_MAGIC))) != _MAGIC:
                 if _ANY_MAGIC.match(magic):
-                    self.fault = "is that of another version of atlas12288"
+                    self.fault = "belongs to another version of atlas12288"
                     return
                 raise NotAStateError(
                     f"the state {shown(self.path)} is not the state of a manifest, and is not "
@@ -274,8 +274,8 @@ class State:
         return open(self._descriptor, "rb", closefd=False)
 
     def identities(self) -> Iterator[tuple[str, bool]]:
-        """What identified the entries of the finished manifest, in their order, and whether it
-        tells of later changes.
+        """Yield the identities of the entries of the finished manifest, in order, each with whether
+        it shows later changes.
 
         Raises:
             FileError: it is damaged.
@@ -293,8 +293,8 @@ class State:
                     yield line.removeprefix(UNTRUSTED), not line.startswith(UNTRUSTED)
 
     def log(self, digests: tuple[bool, bool]) -> Iterator[Record]:
-        """What the run that did not end has found, in its order. What it finds next is appended
-        where this ends: take all of it.
+        """Yield the records of the run that did not end, in order. The next records are appended
+        where this ends, so exhaust it.
 
         Args:
             digests: which of the flat digest and the tree root files have.
@@ -314,8 +314,8 @@ class State:
     # --- What a run adds
 
     def begin(self, begun: Begun) -> None:
-        """Begins to keep what a run finds. What was kept of another one that did not end is gone;
-        of the finished one it is still there."""
+        """Begin to keep the records of a run. Records of another run that did not end are dropped;
+        the identities of the finished run stay."""
         with _errors(self.path):
             os.ftruncate(self._descriptor, self._finished_end)
             self._end = self._finished_end
@@ -327,7 +327,7 @@ class State:
         self.begun = begun
 
     def known(self, known: Known) -> None:
-        """Adds a file that was read; `commit` writes it."""
+        """Add a file that was read; `commit` writes it."""
         head = _file(known.path, known.size, known.identity)
         if head is None:
             return
@@ -344,7 +344,7 @@ class State:
             self._fill()
 
     def add(self, record: Roots | Part | Failed) -> None:
-        """Adds what was found of one file; `commit` writes it."""
+        """Add a record of one file; `commit` writes it."""
         self._fill()
         if isinstance(record, Failed):
             self._waiting.append(_frame(_FAILED, record.path))
@@ -372,11 +372,11 @@ class State:
 
     @property
     def is_full(self) -> bool:
-        """Is there so much to be written that it should not wait?"""
+        """Return whether so much is waiting that it should be written now."""
         return len(self._waiting) >= 16
 
     def commit(self) -> None:
-        """Writes what was added."""
+        """Write the records that were added."""
         self._fill()
         waiting, self._waiting = self._waiting, []
         if waiting:
@@ -393,7 +393,7 @@ class State:
         self._end += len(data)
 
     def end(self) -> None:
-        """The run that was begun is over, or is not gone on with."""
+        """End the run that was begun, or give it up."""
         self.begun = None
         self._waiting.clear()
         self._appended.clear()
@@ -402,15 +402,15 @@ class State:
         self._end = self._finished_end
 
     def keep(self, identities: list[str]) -> None:
-        """Takes what identifies the next entries of the manifest that is written now, some at a
-        time; with `UNTRUSTED` before it where it does not tell of later changes."""
+        """Keep the identities of the next entries of the manifest that is being written, some at a
+        time; with `UNTRUSTED` before an identity that does not show later changes."""
         with _errors(self.path):
             if self._next is None:
                 self._next = _Next(self._folder, self._name)
             self._next.keep(identities)
 
     def finish(self, finished: Finished) -> None:
-        """The manifest was written, with as many entries as `keep` was given identities."""
+        """Record that the manifest was written, with an entry for each identity given to `keep`."""
         assert self._next is not None
         with _errors(self.path):
             self._next.finish(finished)
@@ -418,7 +418,7 @@ class State:
 
 
 class _Next:
-    """The file that takes the place of a state: of a run that has ended."""
+    """The file that replaces the state when a run has ended."""
 
     def __init__(self, folder: int, name: str) -> None:
         self._folder = folder
@@ -468,7 +468,7 @@ class _Next:
 
 
 class _errors:  # noqa: N801 - used as `suppress`
-    """Names the state in what the system says."""
+    """Turn errors of the system into errors that name the state."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -504,7 +504,7 @@ def _frame(kind: bytes, payload: bytes) -> bytes:
 
 
 def _head(file: BinaryIO) -> tuple[bytes, int, int]:
-    """Kind, length and checksum of the next frame; an empty kind where there is none."""
+    """Read kind, length and checksum of the next frame; an empty kind if there is none."""
     head = file.read(_FRAME.size)
     if len(head) < _FRAME.size:
         return b"", 0, 0
@@ -522,7 +522,7 @@ def _payload(file: BinaryIO, length: int, checksum: int) -> bytes:
 
 
 def _is_bounded(identity: str) -> bool:
-    """Is it one that is kept? Others are as none."""
+    """Return whether an identity is one line within the bound; others are not kept."""
     return len(identity) <= _IDENTITY_MOST and _LINE_END not in identity
 
 
@@ -535,7 +535,7 @@ def _file(path: bytes, size: int, identity: str) -> bytes | None:
 
 
 class _Fields:
-    """Takes a payload apart."""
+    """Parse the fields of a payload."""
 
     def __init__(self, payload: bytes) -> None:
         self._payload = payload

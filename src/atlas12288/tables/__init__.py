@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Witnesses of Arrow tables, column by column, whatever their chunks, slices and buffers.
+"""Witnesses of Arrow tables, column by column, independent of chunks, slices and buffers.
 
 >>> import pyarrow
 >>> from atlas12288.tables import TableWitness
@@ -10,7 +10,7 @@ True
 >>> print(witness.verify(table.set_column(1, "name", [["a", "b", "c"]])))
 column 'name': length, residue, digest differ
 
-They need pyarrow, `pip install "atlas12288[arrow]"`.
+This package needs pyarrow: `pip install "atlas12288[arrow]"`.
 """
 
 from ._table import ColumnWitness, TableWitness

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of Arrow arrays: their memory, indices of their rows, and what pyarrow says of them.
+"""Access to parts of Arrow arrays: their memory, the indices of their rows, their validation.
 
-What is made here is of at most 65,536 rows or 768 KiB, whatever an array stands for, so that
-neither memory nor the 32-bit offsets of pyarrow's own decoding count.
+Each piece made here has at most 65,536 rows or 768 KiB, however many rows an array represents, so
+that neither memory nor the 32-bit offsets of pyarrow's own decoding set a limit.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ._types import LISTS, Layout
 if TYPE_CHECKING:
     import pyarrow
 
-# Rows that are looked at together. The witness does not depend on it.
+# Rows that are processed together. The witness does not depend on this number.
 ROWS: Final = 65536
 _VIEW_BYTES: Final = 16
-_VIEW_INLINE: Final = 12  # bytes of a value that lie in the view itself
+_VIEW_INLINE: Final = 12  # a value of at most this many bytes is stored in the view itself
 
 
 # --- Rows ---
 
 
 def ranges(count: int) -> Iterator[tuple[int, int]]:
-    """Yield start and length of the pieces of so many rows."""
+    """Yield start and length of the pieces that `count` rows are split into."""
     for start in range(0, count, ROWS):
         yield start, min(ROWS, count - start)
 
@@ -50,7 +50,7 @@ def places(mask: pyarrow.BooleanArray) -> pyarrow.Array:
 
 
 def nulls_of(mask: pyarrow.BooleanArray, first: int) -> pyarrow.Array:
-    """Return the indices at which a mask without nulls is false, of which the first is `first`."""
+    """Return the indices, counted from `first`, at which a mask without nulls is false."""
     import pyarrow
     from pyarrow import compute
 
@@ -58,7 +58,7 @@ def nulls_of(mask: pyarrow.BooleanArray, first: int) -> pyarrow.Array:
 
 
 def present(array: pyarrow.Array, rows: pyarrow.Array | None) -> pyarrow.BooleanArray | None:
-    """Return which rows are not null; None where all of them are there.
+    """Return a mask of the rows that are not null; None if no row is null.
 
     Args:
         rows: indices of rows, nulls among them; None for all.
@@ -68,7 +68,7 @@ def present(array: pyarrow.Array, rows: pyarrow.Array | None) -> pyarrow.Boolean
 
     if array.null_count == 0:
         return rows.is_valid() if rows is not None and rows.null_count > 0 else None
-    # Not is_valid() of all rows: there may be a million of them, of which few are wanted.
+    # Not is_valid() of all rows: there may be a million of them, and few are wanted.
     bits = [None, array.buffers()[0]]
     valid = pyarrow.Array.from_buffers(pyarrow.bool_(), len(array), bits, 0, array.offset)
     if rows is not None:
@@ -77,19 +77,19 @@ def present(array: pyarrow.Array, rows: pyarrow.Array | None) -> pyarrow.Boolean
 
 
 def values_of(array: pyarrow.Array, layout: Layout) -> pyarrow.Array:
-    """Return the values that a dictionary or runs have, each once, or the items of lists: all that
-    there are, whatever the array is a slice of."""
+    """Return the values of a dictionary or of runs, each once, or the items of lists: all of them,
+    even if the array is a slice."""
     return array.dictionary if layout is Layout.DICTIONARY else array.values
 
 
 def encoded_rows(
     array: pyarrow.Array, layout: Layout, rows: pyarrow.Array | None
 ) -> Iterator[pyarrow.Array]:
-    """Yield the indices of rows in the values of a dictionary or of runs, piece by piece; a null is
-    one.
+    """Yield, piece by piece, the index of each row's value among the values of a dictionary or of
+    runs; the index is null for a null row.
 
     Raises:
-        ValueError: an index of a dictionary leads nowhere.
+        ValueError: an index of a dictionary is out of range.
     """
     import pyarrow
 
@@ -114,7 +114,7 @@ def _checked(indices: pyarrow.Array, most: int) -> pyarrow.Array:
     import pyarrow
     from pyarrow import compute
 
-    # Not safe: anything lies under a null. What is more than 2^63 - 1 becomes negative.
+    # Not a safe cast: under a null lies anything. An index above 2^63 - 1 becomes negative.
     indices = indices.cast(pyarrow.int64(), safe=False)
     least, greatest = compute.min_max(indices).as_py().values()
     if least is not None and not 0 <= least <= greatest <= most:
@@ -135,7 +135,7 @@ def _run_of_each(array: pyarrow.Array) -> pyarrow.Array:
 
 
 def _repeated(values: pyarrow.Array, ends: pyarrow.Array) -> pyarrow.Array:
-    """Return each value until its end."""
+    """Return each value repeated up to its end."""
     import pyarrow
     from pyarrow import compute
 
@@ -153,17 +153,17 @@ def without_empty(
 
 
 def joined(starts: pyarrow.Array, lengths: pyarrow.Array) -> tuple[int, int] | None:
-    """Return start and length of rows together; None where they do not lie one after another.
+    """Return start and length of all rows together; None if the rows are not contiguous.
 
     Args:
-        starts: of at most `ROWS` lists the index of the first item, of texts that of the first
-            byte.
-        lengths: how many each has.
+        starts: for each of at most `ROWS` rows, the index of the first item of a list or of the
+            first byte of a text.
+        lengths: the number of items or bytes of each row.
     """
     from pyarrow import compute
 
     ends = compute.add(starts, lengths)
-    if len(starts) > 1 and ends[0].as_py() != starts[1].as_py():  # of most that do not
+    if len(starts) > 1 and ends[0].as_py() != starts[1].as_py():  # a cheap first test
         return None
     follows = compute.equal(ends.slice(0, max(len(ends) - 1, 0)), starts.slice(1))
     if len(starts) == 0:
@@ -184,7 +184,7 @@ def scattered(starts: pyarrow.Array, lengths: pyarrow.Array) -> Iterator[pyarrow
     from pyarrow import compute
 
     ends = compute.cumulative_sum_checked(lengths)
-    # What is to be added to the place of an item among all of them, for its index.
+    # Added to the position of an item among all of them, this gives its index.
     shifts = compute.subtract(starts, compute.subtract(ends, lengths))
     runs = pyarrow.RunEndEncodedArray.from_arrays(ends, shifts)
     for start, count in ranges(ends[-1].as_py()):
@@ -193,14 +193,14 @@ def scattered(starts: pyarrow.Array, lengths: pyarrow.Array) -> Iterator[pyarrow
 
 
 def total(lengths: pyarrow.Array) -> int:
-    """Return their sum, about: of 64 bits it would wrap."""
+    """Return the approximate sum of lengths: an exact 64-bit sum could wrap."""
     from pyarrow import compute
 
     return int(compute.sum(lengths.cast("float64", safe=False), min_count=0).as_py())
 
 
 def cuts(lengths: pyarrow.Array) -> Iterator[tuple[int, int]]:
-    """Yield start and length of pieces of rows that have less than 768 KiB together, or are one.
+    """Yield start and length of pieces of less than 768 KiB; a larger row is a piece by itself.
 
     Args:
         lengths: the bytes of each row, 64 bits.
@@ -219,7 +219,7 @@ def cuts(lengths: pyarrow.Array) -> Iterator[tuple[int, int]]:
 
 
 def fixed(array: pyarrow.Array) -> memoryview:
-    """Return the values of an array of a fixed width, without nulls."""
+    """Return the memory of the values of a fixed-width array without nulls."""
     width = array.type.byte_width
     values = memoryview(array.buffers()[1] or b"").cast("B")
     return values[array.offset * width : (array.offset + len(array)) * width]
@@ -228,7 +228,7 @@ def fixed(array: pyarrow.Array) -> memoryview:
 def fixed_parts(
     array: pyarrow.Array, rows: pyarrow.Array | None, width: int
 ) -> Iterator[memoryview]:
-    """Yield the values of rows that are not null, of a fixed width, in pieces."""
+    """Yield, in pieces, the fixed-width values of the rows that are not null."""
     import pyarrow
     from pyarrow import types
 
@@ -248,18 +248,18 @@ def fixed_parts(
 
 
 def _integers(array: pyarrow.Array) -> memoryview:
-    """Return integers without nulls, to be indexed."""
+    """Return an array of integers without nulls as an indexable view."""
     values, width = fixed(array), array.type.byte_width
     return values.cast("h") if width == 2 else values.cast("i" if width == 4 else "q")
 
 
 def _offsets(array: pyarrow.Array, large: bool) -> pyarrow.Array:
-    """Return the offsets of texts or lists: one more than rows."""
+    """Return the offsets of texts or lists: one more than there are rows."""
     import pyarrow
 
     kind = pyarrow.int64() if large else pyarrow.int32()
     offsets = array.buffers()[1]
-    if len(array) == 0 or offsets is None:  # the format lets them be left out then
+    if len(array) == 0 or offsets is None:  # the format allows an empty array to omit them
         return pyarrow.array([0] * (len(array) + 1), kind)
     return pyarrow.Array.from_buffers(kind, len(array) + 1, [None, offsets], 0, array.offset)
 
@@ -267,7 +267,7 @@ def _offsets(array: pyarrow.Array, large: bool) -> pyarrow.Array:
 def extents(
     array: pyarrow.Array, layout: Layout, large: bool, rows: pyarrow.Array | None
 ) -> tuple[pyarrow.Array, pyarrow.Array]:
-    """Return start and length of rows that are not null, of texts in bytes, of lists in items."""
+    """Return start and length of the rows that are not null: bytes for texts, items for lists."""
     import pyarrow
     from pyarrow import compute
 
@@ -293,11 +293,11 @@ def extents(
 def extent_beside_nulls(
     array: pyarrow.Array, large: bool, there: pyarrow.BooleanArray
 ) -> tuple[pyarrow.Array, int, int] | None:
-    """Return the lengths of the texts or lists that are not null, start and length of all of them
-    together; None where something lies under a null, which it rarely does.
+    """Return the lengths of the texts or lists that are not null, and the start and length of all
+    of them together; None if bytes or items lie under a null, which is rare.
 
     Args:
-        there: which are not null.
+        there: mask of the rows that are not null.
     """
     import pyarrow
     from pyarrow import compute
@@ -311,7 +311,7 @@ def extent_beside_nulls(
 
 
 def text_at(array: pyarrow.Array, start: int, length: int) -> memoryview:
-    """Return bytes of the values of an array of texts."""
+    """Return a range of the bytes of an array of texts."""
     return memoryview(array.buffers()[2] or b"").cast("B")[start : start + length]
 
 
@@ -335,7 +335,7 @@ def texts(
     """Yield the bytes of texts that are not null, joined, in pieces.
 
     Args:
-        large: are their offsets of 64 bits?
+        large: whether their offsets have 64 bits.
         starts, lengths: their `extents`.
     """
     if rows is None:
@@ -349,11 +349,11 @@ def texts(
 
 
 def view_lengths(array: pyarrow.Array, rows: pyarrow.Array | None) -> pyarrow.Array:
-    """Return the bytes of each view that is not null."""
+    """Return the length in bytes of each view that is not null."""
     import pyarrow
     from pyarrow import compute
 
-    quarters = [None, array.buffers()[1]]  # the first of a view is its length
+    quarters = [None, array.buffers()[1]]  # the first quarter of a view is its length
     count = _VIEW_BYTES // 4
     all_of = pyarrow.Array.from_buffers(
         pyarrow.int32(), count * len(array), quarters, 0, count * array.offset
@@ -388,30 +388,30 @@ def views(
 
 
 def _integers_of_view(array: pyarrow.Array) -> memoryview:
-    """Return length, first bytes, buffer and place of a view."""
+    """Return the integers of a view: length, first bytes, buffer index and offset."""
     return fixed(array).cast("i")
 
 
-# --- What pyarrow says ---
+# --- Structure and validation ---
 
 
 def parts_of(array: pyarrow.Array, layout: Layout) -> list[pyarrow.Array]:
-    """Return the arrays inside of a structure, its own rows of them, or of a list."""
+    """Return the child arrays of a structure, sliced to its own rows, or of a list."""
     if layout is Layout.STRUCT:
         return [array.field(index) for index in range(array.type.num_fields)]
     return [array.values] if layout in LISTS else []
 
 
 def _nothing(count: int) -> pyarrow.NullArray:
-    """Return so many nulls without memory, of which `pyarrow.nulls` takes a bit for each."""
+    """Return `count` nulls without allocating memory; `pyarrow.nulls` takes a bit for each."""
     import pyarrow
 
     return pyarrow.Array.from_buffers(pyarrow.null(), count, [None])
 
 
 def require_valid(array: pyarrow.Array, layout: Layout, large: bool) -> None:
-    """Have pyarrow validate in full what an array has itself: not the arrays inside of it, of which
-    only the lengths count.
+    """Have pyarrow validate an array in full, without its child arrays, where only the lengths
+    count.
 
     Raises:
         pyarrow.ArrowException: it is not valid.
@@ -419,8 +419,8 @@ def require_valid(array: pyarrow.Array, layout: Layout, large: bool) -> None:
     import pyarrow
 
     if layout is Layout.DICTIONARY:
-        # Not where they lead: pyarrow itself makes some that lead nowhere, in the rows of a
-        # structure that is null. `encoded_rows` looks at those that count.
+        # The range of the indices is not checked: pyarrow itself makes some that are out of range,
+        # in null rows of a structure. `encoded_rows` checks the indices that are used.
         array.indices.validate(full=True)
         return
     if layout is Layout.RUNS:
@@ -448,9 +448,9 @@ def require_valid(array: pyarrow.Array, layout: Layout, large: bool) -> None:
 
 
 def memory_of(array: pyarrow.Array, layout: Layout) -> tuple[object, ...]:
-    """Return what tells whether `require_valid` would look at the same again."""
+    """Return a key that is equal if `require_valid` would validate the same memory again."""
     if layout is Layout.RUNS:
-        array = array.run_ends  # all of them, whatever the array is a slice of
+        array = array.run_ends  # all of them, even if the array is a slice
     lengths = [len(array.values)] if layout in LISTS else []
     buffers = ((b.address, b.size) if b is not None else None for b in array.buffers())
     return (len(array), array.offset, array.null_count, *lengths, *buffers)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The columns of a table, each read by one thread at a time, and what is wrong with them."""
+"""The columns of a table, each read by one thread at a time, and the errors found in them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ._types import name_of
 if TYPE_CHECKING:
     import pyarrow
 
-# Rows of a column that are given to a thread together: to hand over one costs more than to read it.
+# Rows of a column handed to a thread together: handing over one row costs more than reading it.
 _GROUP_ROWS: Final = 1024
 
 
 class Regions(NamedTuple):
-    """What the regions of a column are together; the fields are those of its witness."""
+    """The regions of a column taken together; its fields become the fields of the witness."""
 
     type: str
     nullable: bool
@@ -36,10 +36,10 @@ class Regions(NamedTuple):
 def read(
     table: object, threads: int, failed: Callable[[str, Exception], None]
 ) -> tuple[int, list[tuple[str, Regions]], list[str]]:
-    """Return the rows of a table, what its columns are, and their names.
+    """Return the number of rows of a table, the regions of its columns, and their names.
 
     Args:
-        failed: takes the name of each column that cannot be witnessed, and why.
+        failed: called with the name of each column that cannot be witnessed, and the error.
     """
     try:
         import pyarrow
@@ -73,7 +73,7 @@ def read(
                     yield column
         yield from columns
 
-    # One run of threads for all batches: to start some for each would cost more than small ones.
+    # One set of threads for all batches: starting threads costs more than a small batch.
     with closing(parallel_map(_Column.update, arrays(), threads)) as results:
         for _ in results:
             pass
@@ -87,10 +87,10 @@ def read(
 
 
 class _Column:
-    """Takes the arrays of a column.
+    """Hash the arrays of a column.
 
     Attributes:
-        error: why there will be no witness; None where there will be one.
+        error: the reason why the column has no witness; None if it has one.
     """
 
     def __init__(self, field: pyarrow.Field) -> None:
@@ -114,13 +114,13 @@ class _Column:
             self.error = TypeError(f"column {self.name!r} has a type that is nested too deeply")
 
     def add(self, column: pyarrow.Array | pyarrow.ChunkedArray, rows: int) -> bool:
-        """Add what the next `update` takes.
+        """Queue an array for the next `update`.
 
         Args:
-            rows: how many it must have.
+            rows: the number of rows that the array must have.
 
         Returns:
-            Is it time for an `update`?
+            Whether enough is queued for an `update`.
         """
         self._waiting.append((column, rows))
         self._rows_waiting += rows
@@ -130,7 +130,7 @@ class _Column:
         return True
 
     def update(self) -> None:
-        """Take all that was added, in its order, whichever thread comes first."""
+        """Hash everything that was queued, in order; any thread may call this."""
         with self._lock:
             while self._waiting:
                 column, rows = self._waiting.popleft()
@@ -144,7 +144,7 @@ class _Column:
             if len(column) != rows:
                 raise ValueError(f"it has {len(column)} rows, must have {rows} as its table has")
             for array in column.chunks if isinstance(column, pyarrow.ChunkedArray) else [column]:
-                array.validate()  # so that what is inside can be reached at all
+                array.validate()  # so that its child arrays can be accessed safely
                 self._node.require_valid(array)
                 self._expansion.restart()
                 self._node.update(array)
@@ -156,7 +156,7 @@ class _Column:
             self.error = ValueError(f"column {self.name!r} is malformed: {error}")
 
     def regions(self) -> Regions:
-        """Return what was taken."""
+        """Return the regions hashed so far."""
         regions = [stream.witness() for stream in self._node.streams()]
         forms = (region.length.to_bytes(8, "little") + region.digest for region in regions)
         return Regions(
@@ -169,7 +169,7 @@ class _Column:
 
 
 def _shown(typed: pyarrow.Field | pyarrow.Array | pyarrow.ChunkedArray) -> str:
-    """Return the type for a message; names inside of it may be any bytes."""
+    """Return the type for a message; field names in it may be arbitrary bytes."""
     try:
         return str(typed.type)
     except UnicodeDecodeError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The regions of a column: what is hashed of its arrays, by their type."""
+"""The regions of a column: the bytes that are hashed for each type of array."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     import pyarrow
 
 STANDS_FOR_MOST: Final = 2**40  # bytes
-_ROW_BYTES: Final = 16  # that a row counts for itself
+_ROW_BYTES: Final = 16  # counted for each row, in addition to its values
 _WITH_LENGTHS: Final = (Layout.TEXT, Layout.VIEW, Layout.LIST, Layout.LIST_VIEW)
 _WITH_VALUES: Final = (Layout.FIXED, Layout.TEXT, Layout.VIEW)
 
 
 class Expansion:
-    """Bounds what the dictionaries, runs and views of one array stand for: a few bytes of them can
-    stand for a year of hashing."""
+    """Bound the bytes that the dictionaries, runs and views of one array expand to: a few bytes of
+    them can cause a year of hashing."""
 
     def __init__(self) -> None:
         self._total = 0
@@ -31,10 +31,10 @@ class Expansion:
         self._total = 0
 
     def add(self, rows: int, values: int) -> None:
-        """Count rows, and the bytes of their values.
+        """Count rows and the bytes of their values.
 
         Raises:
-            ValueError: the bound is passed.
+            ValueError: the bound is exceeded.
         """
         self._total += rows * _ROW_BYTES + values
         if self._total > STANDS_FOR_MOST:
@@ -45,14 +45,14 @@ class Expansion:
 
 
 class Node:
-    """Takes arrays of one type, as they come, into streams that do not tell where one ended.
+    """Hash arrays of one type into streams, which do not depend on where one array ends.
 
-    The streams are: the indices of the nulls; of texts and lists the lengths, 8 bytes each; the
-    values, without those under a null; then those of the types inside, which get only the rows that
-    are not under a null.
+    The streams are: the indices of the nulls; for texts and lists the lengths, 8 bytes each; the
+    values, except values under a null; then the streams of the child types, which get only the rows
+    that are not under a null.
 
-    Nothing is decoded as a whole: what a dictionary, runs, a view or a row beside nulls stands for
-    is looked up by the indices of rows, which go down to the values, and are read there in pieces.
+    Nothing is decoded as a whole: row indices are passed down through dictionaries, runs, views and
+    nulls to the values, which are read there in pieces.
     """
 
     def __init__(self, kind: pyarrow.DataType, expansion: Expansion) -> None:
@@ -68,7 +68,7 @@ class Node:
         self._known: dict[int, tuple[object, pyarrow.Array]] = {}
 
     def streams(self) -> Iterator[WitnessStream]:
-        """Yield those that the type has, in their order."""
+        """Yield the streams of the type, in their order."""
         yield self._nulls
         if self._layout in _WITH_LENGTHS:
             yield self._lengths
@@ -80,15 +80,15 @@ class Node:
     def require_valid(
         self, array: pyarrow.Array, level: int = 0, *, is_shared: bool = False
     ) -> None:
-        """Have pyarrow validate an array in full, and those inside of it.
+        """Have pyarrow validate an array and its child arrays in full.
 
-        What slices share, the items of lists and the values of dictionaries, is validated once as
-        long as the same comes again: else a table of many slices would take their product.
+        Memory that consecutive slices share (the items of lists, the values of dictionaries) is
+        validated only once: otherwise a table of many slices would take quadratic time.
 
         Args:
-            array: one that `validate()` has passed.
-            level: of the type, in its `levels_of`.
-            is_shared: other arrays may share it.
+            array: an array that has passed `validate()`.
+            level: the index of its type in `levels_of`.
+            is_shared: whether other arrays may share its memory.
 
         Raises:
             pyarrow.ArrowException: it is not valid.
@@ -101,7 +101,7 @@ class Node:
             memory = _arrow.memory_of(array, layout)
             if self._known.get(level, (None,))[0] != memory:
                 _arrow.require_valid(array, layout, self._is_large)
-                self._known[level] = memory, array  # the array, so that no other gets its place
+                self._known[level] = memory, array  # the array keeps its address
         else:
             _arrow.require_valid(array, layout, self._is_large)
         if layout in ENCODED:
@@ -113,17 +113,16 @@ class Node:
     def update(
         self, array: pyarrow.Array, rows: pyarrow.Array | None = None, level: int = 0
     ) -> None:
-        """Take rows of a valid array.
+        """Hash rows of a valid array.
 
         Args:
-            rows: their indices, at most `ROWS`, nulls among them, which are nulls then; None for
-                all.
+            rows: their indices, at most `ROWS`; a null index is a null row. None for all rows.
             level: as for `require_valid`.
 
         Raises:
-            ValueError: an index leads nowhere, or the array stands for too much.
+            ValueError: an index is out of range, or the array expands to too many bytes.
         """
-        if self._layout is Layout.NULL:  # the type says it
+        if self._layout is Layout.NULL:  # the type implies the nulls
             return
         layout = self._levels[level]
         if layout is Layout.EXTENSION:
@@ -143,7 +142,7 @@ class Node:
                 self._update_piece(array.slice(start, count), None)
 
     def _is_whole(self, array: pyarrow.Array) -> bool:
-        """Are all rows taken at once? There can be 2^62 where they have no width."""
+        """Return whether all rows are hashed at once; rows without width can number 2^62."""
         no_width = self._layout is Layout.FIXED and self._width == 0
         alike = self._layout in (Layout.STRUCT, Layout.FIXED_LIST) or no_width
         return alike and array.null_count == 0
@@ -157,7 +156,7 @@ class Node:
             self._update_fields(array, None)
 
     def _update_piece(self, array: pyarrow.Array, rows: pyarrow.Array | None) -> None:
-        """Take at most `ROWS` rows."""
+        """Hash at most `ROWS` rows."""
         count = len(array) if rows is None else len(rows)
         there = _arrow.present(array, rows)
         if there is not None:
@@ -184,8 +183,8 @@ class Node:
                 self._update_items(array.values, starts, lengths)
 
     def _update_beside_nulls(self, array: pyarrow.Array, there: pyarrow.BooleanArray) -> bool:
-        """Take the values beside the nulls of a piece in one go, where that takes little memory;
-        this is for speed alone."""
+        """Hash the values between the nulls of a piece in one go, if that takes little memory, and
+        return whether this was done. It only serves speed."""
         if self._layout is Layout.FIXED and self._width * len(array) <= CHUNK_BYTES:
             for part in _arrow.fixed_parts(array.filter(there), None, self._width):
                 self._values.update(part)
@@ -219,7 +218,7 @@ class Node:
         if self._layout is not Layout.FIXED_LIST:
             self._lengths.update(_arrow.fixed(lengths))
         (items,) = self._inside
-        if items._layout is Layout.NULL:  # of which there can be 2^62
+        if items._layout is Layout.NULL:  # there can be 2^62 of them
             return
         starts, lengths = _arrow.without_empty(starts, lengths)
         if together := _arrow.joined(starts, lengths):

@@ -35,13 +35,13 @@ _COLUMN_KEYS = ("name", "type", "nullable", "length", "residue", "digest")
 
 
 class ColumnWitness(Value):
-    """Immutable record of a column, made by `TableWitness`.
+    """Immutable record of a column; `TableWitness` makes it.
 
     Attributes:
         type: name of its type, such as "int64" and 'list<string>'.
-        nullable: does its field allow nulls?
-        length: of all its regions in bytes.
-        residue: of all its regions, in 0..95.
+        nullable: whether its field allows nulls.
+        length: length of all its regions together, in bytes.
+        residue: residue of all its regions together, in 0..95.
         digest: SHA-256 of the lengths and digests of its regions, 32 bytes.
     """
 
@@ -55,7 +55,7 @@ class ColumnWitness(Value):
     digest: bytes
 
     def differences(self, other: ColumnWitness) -> tuple[str, ...]:
-        """Which of "type", "nullable", "length", "residue" and "digest" differ, in this order."""
+        """Return which of "type", "nullable", "length", "residue" and "digest" differ, in order."""
         return tuple(name for name in self._FIELDS if getattr(self, name) != getattr(other, name))
 
     def _facts(self) -> dict[str, object]:
@@ -84,14 +84,14 @@ class ColumnWitness(Value):
 class TableWitness(Value):
     """Immutable record of a table: its rows, and a `ColumnWitness` for each column, in order.
 
-    Made by `generate(table)` and `from_json`. It depends on names, types, nullability, order,
-    values and nulls alone: not on chunks, slices, what lies under a null, or how a dictionary is
-    ordered. Metadata of the schema is not a part of it. Floats are compared by their bits: -0.0 is
-    not 0.0, and a NaN is another NaN only where its bits are others. Two are equal when all fields
-    are, the time included.
+    Made by `generate(table)` and `from_json`. It depends only on names, types, nullability, order,
+    values and nulls: not on chunks, slices, the bytes under a null, or the order of a dictionary.
+    Schema metadata is not part of it. Floats are compared by their bits: -0.0 differs from 0.0, and
+    two NaNs differ only if their bits differ. Two table witnesses are equal if all their fields are
+    equal, the time included.
 
     Attributes:
-        rows: how many.
+        rows: number of rows.
         timestamp_ns: when it was made, in nanoseconds since 1970-01-01T00:00:00Z.
     """
 
@@ -110,24 +110,24 @@ class TableWitness(Value):
         *,
         threads: int | None = None,
     ) -> Self:
-        """The witness of a table, with the present time.
+        """Return the witness of a table, with the present time.
 
-        Each array is validated in full first. Columns of a fixed width and of texts are hashed
-        where they lie if they have no nulls; else copies of less than 1 MiB are made at a time,
-        whatever a dictionary, runs or views stand for.
+        Each array is validated in full first. Columns of fixed width and of texts are hashed in
+        place if they have no nulls; otherwise copies of less than 1 MiB are made at a time,
+        however far a dictionary, runs or views expand.
 
         Args:
             table: a reader is read to its end, batch by batch.
-            threads: how many hash, each a column at a time; None for one for each core that this
-                process may use.
+            threads: how many threads hash, each a column at a time; None for one for each core that
+                this process may use.
 
         Raises:
-            TypeError: not a table; a column of a type that cannot be witnessed (unions), the
+            TypeError: not a table; a column has a type that cannot be witnessed (unions), and the
                 message names column and type; or `threads` is not an int.
-            ValueError: two columns have one name, an array is not valid or stands for more than
-                2^40 bytes, the message names the column; or `threads` is less than 1.
+            ValueError: two columns have the same name, or an array is not valid or expands to more
+                than 2^40 bytes (the message names the column); or `threads` is less than 1.
             ImportError: pyarrow is not installed.
-            Exception: what a reader raises when the next batch is taken.
+            Exception: any exception that a reader raises when its next batch is read.
         """
         rows, columns, _ = read(table, thread_count(threads), _raise)
         made = [(name, ColumnWitness._of(**regions._asdict())) for name, regions in columns]
@@ -146,12 +146,12 @@ class TableWitness(Value):
 
     @property
     def columns(self) -> dict[str, ColumnWitness]:
-        """The witness of each column, in the order of the table."""
+        """Witnesses of the columns by name, in the order of the table."""
         return dict(self._columns)
 
     @property
     def timestamp(self) -> str:
-        """When the witness was made: RFC 3339, UTC, nanoseconds."""
+        """Time at which the witness was made: RFC 3339, UTC, nanoseconds."""
         return format_timestamp(self.timestamp_ns)
 
     def verify(
@@ -163,8 +163,8 @@ class TableWitness(Value):
     ) -> Report[PartDifference]:
         """Report what differs in a table. A column that cannot be witnessed is unreadable.
 
-        Args, Raises: as `generate`, but for what is said of columns of other types and malformed
-            arrays.
+        Args, Raises: as `generate`, except that columns of other types and malformed arrays do not
+            raise.
         """
         unreadable: list[tuple[str, str]] = []
         rows, columns, names = read(
@@ -200,18 +200,18 @@ class TableWitness(Value):
         )
 
     def to_json(self) -> str:
-        """The witness as JSON, on one line without its end; equal witnesses give equal text."""
+        """Return the witness as one line of JSON; equal witnesses give equal text."""
         columns = [{"name": name} | column._facts() for name, column in self._columns]
         values = (JSON_TYPE, self.algorithm, self.rows, columns, self.timestamp)
         return _json.write(dict(zip(_KEYS, values, strict=True)))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The witness of a JSON text, as `to_json` gives it; bytes are UTF-8.
+        """Return the witness from JSON text that `to_json` returned; bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text; the message names the column, the key, its value and the
-                rule.
+            WitnessError: the text is not such JSON; the message names the column, the key,
+                its value and the rule.
             TypeError: neither str nor bytes.
         """
         fields = _json.Fields(text, _KEYS)

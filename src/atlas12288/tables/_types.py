@@ -22,7 +22,7 @@ class Layout(Enum):
     LIST_VIEW = "items anywhere in one array"
     FIXED_LIST = "joined items, as many for each"
     STRUCT = "an array for each field"
-    # Those of other types:
+    # The remaining layouts, for nested and encoded types:
     EXTENSION = "as its storage"
     DICTIONARY = "indices of values"
     RUNS = "values, and the row before which each ends"
@@ -33,7 +33,7 @@ LISTS: Final = (Layout.LIST, Layout.LIST_VIEW, Layout.FIXED_LIST)
 
 
 def layout_of(kind: pyarrow.DataType) -> Layout:
-    """Return how a type lies in memory."""
+    """Return the layout of a type in memory."""
     import pyarrow
     from pyarrow import types
 
@@ -57,8 +57,8 @@ def layout_of(kind: pyarrow.DataType) -> Layout:
 
 
 def levels_of(kind: pyarrow.DataType) -> list[tuple[Layout, pyarrow.DataType]]:
-    """Return how a type lies in memory, then the type by which it is stored or that it encodes, and
-    so on to the one that has the values."""
+    """Return the layout of a type, then of its storage type or of the type that it encodes, and so
+    on down to the type of the values."""
     levels = [(layout_of(kind), kind)]
     while levels[-1][0] in (Layout.EXTENSION, *ENCODED):
         kind = kind.storage_type if levels[-1][0] is Layout.EXTENSION else kind.value_type
@@ -67,7 +67,7 @@ def levels_of(kind: pyarrow.DataType) -> list[tuple[Layout, pyarrow.DataType]]:
 
 
 def is_large(kind: pyarrow.DataType) -> bool:
-    """Has a text or list offsets of 64 bits?"""
+    """Return whether a text or list type has 64-bit offsets."""
     from pyarrow import types
 
     texts = (types.is_large_string, types.is_large_binary)
@@ -75,14 +75,14 @@ def is_large(kind: pyarrow.DataType) -> bool:
 
 
 def width_of(kind: pyarrow.DataType) -> int:
-    """Return the bytes of a value of a fixed width in a witness: of a bool one."""
+    """Return how many bytes a fixed-width value has in a witness; a bool has one."""
     from pyarrow import types
 
     return 1 if types.is_boolean(kind) else int(kind.byte_width)
 
 
 def types_inside(kind: pyarrow.DataType) -> list[pyarrow.DataType]:
-    """Return the types of the arrays inside a list or structure; none for others."""
+    """Return the types of the child arrays of a list or structure; none for other types."""
     import pyarrow
     from pyarrow import types
 
@@ -94,13 +94,13 @@ def types_inside(kind: pyarrow.DataType) -> list[pyarrow.DataType]:
 
 
 def name_of(kind: pyarrow.DataType) -> str:
-    """Return the name of a type: another one for each type, with names and nullability of fields.
+    """Return the name of a type, unique to it, with names and nullability of fields.
 
-    An extension has the name of its storage. Names of the fields inside lists and maps are left
-    out, as they are when types are compared.
+    An extension type has the name of its storage type. Field names inside lists and maps are left
+    out, because pyarrow ignores them when it compares types.
 
     Raises:
-        TypeError: unions, which cannot be witnessed; also inside of others.
+        TypeError: the type is or contains a union, which cannot be witnessed.
     """
     from pyarrow import types
 

@@ -9,7 +9,7 @@
 >>> print(witness.verify(arrays))
 tensor 'weight': residue, digest differ
 
-Arrays and .npz files need NumPy, `pip install "atlas12288[numpy]"`; .safetensors files nothing.
+Arrays and .npz files need NumPy, `pip install "atlas12288[numpy]"`; .safetensors files do not.
 """
 
 from .._reports import PartDifference, Report

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bytes that the witness of an array is about, in bounded memory."""
+"""The bytes of an array that its witness covers, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from .._types import Readable
 
-# 64 windows: small enough for a second-level cache, large enough that calls do not count.
+# 64 windows: small enough for a second-level cache, large enough that calls cost little.
 CHUNK_BYTES: Final = 64 * WINDOW_BYTES
 
 
 def require_numpy(purpose: str) -> ModuleType:
-    """NumPy.
+    """Return the NumPy module.
 
     Raises:
-        ImportError: it is not installed; the message says how to.
+        ImportError: it is not installed; the message says how to install it.
     """
     try:
         import numpy
@@ -54,10 +54,10 @@ class Chunks:
 
 
 def content_of(array: numpy.ndarray[Any, Any], form: Form) -> memoryview | Chunks:
-    """The elements in C order, packed and little-endian: the array's memory where it is that."""
+    """Return the elements in C order, packed and little-endian; without a copy if they lie so."""
     import numpy
 
-    array = numpy.asarray(array)  # a matrix would stay of two dimensions
+    array = numpy.asarray(array)  # a matrix would keep two dimensions
     if array.nbytes == 0 or form.canonical.itemsize == 0:
         return memoryview(b"")
     if array.dtype != form.layout:
@@ -72,14 +72,14 @@ def content_of(array: numpy.ndarray[Any, Any], form: Form) -> memoryview | Chunk
 def _chunks_of(array: numpy.ndarray[Any, Any], form: Form) -> Iterator[memoryview]:
     import numpy
 
-    # Of several chunks: an iterator over one element frees its buffer too early in NumPy 1.26.
+    # For several chunks only: in NumPy 1.26 an iterator over one element frees its buffer early.
     chunks = numpy.nditer(  # type: ignore[call-overload]  # the stubs have no "contig"
         [array],
         flags=["external_loop", "buffered"],
         op_flags=[["readonly", "contig"]],
         op_dtypes=[form.canonical],
         order="C",
-        # Of structures too: the canonical type has the same fields in the same order.
+        # Safe for structures too: the canonical type has the same fields in the same order.
         casting="unsafe",
         buffersize=max(1, CHUNK_BYTES // form.canonical.itemsize),
     )
@@ -88,12 +88,12 @@ def _chunks_of(array: numpy.ndarray[Any, Any], form: Form) -> Iterator[memoryvie
 
 
 class How(NamedTuple):
-    """What kind of witness to make, by how many threads.
+    """The kind of witness to make, and the number of threads.
 
     Attributes:
-        tree: of a tree, not a flat one.
-        leaves: keep those of the tree.
-        made_ns: the time of the witness; None for that of its making.
+        tree: whether to make a tree witness instead of a flat one.
+        leaves: whether to keep the leaves of the tree.
+        made_ns: the time of the witness; None for the present time.
     """
 
     tree: bool
@@ -103,7 +103,7 @@ class How(NamedTuple):
 
 
 def witness_of(content: memoryview | Readable, how: How) -> Witness | TreeWitness:
-    """The witness of a content."""
+    """Return the witness of a content."""
     if isinstance(content, memoryview):
         if how.tree:
             return TreeWitness.generate(content, threads=how.threads, leaves=how.leaves)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The names of element types: one vocabulary for NumPy, ml_dtypes and safetensors.
 
-A name says the type, not how it lies in memory: byte order and padding are not in it. Structured
+A name gives the type, not its layout in memory: byte order and padding are not in it. Structured
 types are the JSON list of their fields, `[["x", "float32"], ["y", "int16", [2]]]`.
 """
 
@@ -40,8 +40,8 @@ SAFETENSORS: Final = {
     "I64": "int64",
     "U64": "uint64",
 }
-# The types of ml_dtypes that fill their bytes. In the others (int4, float6 and their like) an
-# element has a byte of which only some bits count.
+# The types of ml_dtypes that fill their bytes. In the others (int4, float6 and similar) an
+# element takes a byte but uses only some of its bits.
 _ML_BITS: Final[dict[str, int]] = {
     "bfloat16": 16,
     "float8_e3m4": 8,
@@ -62,7 +62,7 @@ _NUMBER_BITS: Final[dict[str, int]] = {
 }
 _PACKED_BITS: Final = {"float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
 _BITS: Final = _NUMBER_BITS | _ML_BITS | _PACKED_BITS
-SHAPE_MOST: Final = 64  # dimensions, as in NumPy; unbounded, their product takes quadratic time
+SHAPE_MOST: Final = 64  # dimensions, as in NumPy; their product takes quadratic time
 _SIZE_MOST: Final = 2**64 - 1
 _BITS_MOST: Final = 8 * (2**63 - 1)  # of an element: a NumPy type has at most 2^63 - 1 bytes
 _NUMBER_KINDS: Final = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
@@ -74,14 +74,14 @@ _TIME_NAME: Final = re.compile(
 
 
 class Form(NamedTuple):
-    """How an array's elements are named and written.
+    """The name and the layouts of an array's element type.
 
     Attributes:
-        name: of the type.
-        layout: the type as it lies in memory, with the types of ml_dtypes as unsigned integers of
-            their byte order, which NumPy can swap, and without fields of no width, of which it
-            cannot make another structure.
-        canonical: the same packed and little-endian, as it is hashed.
+        name: name of the type.
+        layout: the type as it lies in memory. Types of ml_dtypes become unsigned integers of the
+            same byte order, which NumPy can swap; fields without width are left out, because NumPy
+            cannot convert structures that have them.
+        canonical: the same type packed and little-endian, as it is hashed.
     """
 
     name: str
@@ -90,10 +90,10 @@ class Form(NamedTuple):
 
 
 def form_of(dtype: numpy.dtype[Any], what: str) -> Form:
-    """The form of a NumPy type.
+    """Return the form of a NumPy type.
 
     Raises:
-        TypeError: its bytes are not, or not only, its values; the message calls it `what`.
+        TypeError: its bytes are not exactly its value; the message calls it `what`.
     """
     name, layout, canonical = _parts(dtype, what)
     return Form(name if isinstance(name, str) else json.dumps(name), layout, canonical)
@@ -112,7 +112,7 @@ def _parts(
             layout = numpy.dtype(f"u{dtype.itemsize}").newbyteorder(dtype.byteorder)
             return dtype.name, layout, layout.newbyteorder("<")
     elif dtype.type.__module__.split(".")[0] != "numpy":
-        pass  # another library's: only it knows what its bytes are
+        pass  # a type of another library, and only that library knows what its bytes mean
     elif dtype.kind in _NUMBER_KINDS:
         name = _NUMBER_KINDS[dtype.kind] + ("" if dtype.kind == "b" else str(bits))
         if name in _NUMBER_BITS:
@@ -154,7 +154,7 @@ def _fields(
 
 
 def bits_of(name: str) -> int | None:
-    """The bits of an element of a type; None for what is not such a name."""
+    """Return the bits of an element of the named type; None if there is no such type."""
     if name in _BITS:
         return _BITS[name]
     if match := _TEXT_NAME.fullmatch(name):
@@ -195,11 +195,11 @@ def _bits_of_fields(fields: object) -> int | None:
 
 
 def is_shape(value: object) -> bool:
-    """Is it a list of at most 64 sizes, as JSON gives it?"""
+    """Return whether a JSON value is a list of at most 64 sizes."""
     if not isinstance(value, list) or len(value) > SHAPE_MOST:
         return False
-    for size in value:  # noqa: SIM110 - it is asked of a million
-        # By type, not isinstance: true is no number.
+    for size in value:  # noqa: SIM110 - called for a million shapes
+        # By type, not isinstance: true is not a number.
         if type(size) is not int or not 0 <= size <= _SIZE_MOST:
             return False
     return True
@@ -218,7 +218,7 @@ def product(shape: Sequence[int], factor: int) -> int:
 
 
 def length_of(shape: Sequence[int], bits: int) -> int | None:
-    """Return the bytes of that many elements; None where they do not fill their last byte, or are
-    more than 2^64 - 1, which no length can say."""
+    """Return the length in bytes of an array; None if its elements do not fill the last byte, or if
+    the length exceeds 2^64 - 1, the most that a witness can state."""
     total = product(shape, bits)
     return None if total % 8 or total > 8 * _SIZE_MOST else total // 8

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays of an .npz file: a ZIP archive of .npy members, each read as it passes by.
+"""Arrays of an .npz file: a ZIP archive of .npy members, each read as a stream.
 
-Only what NumPy writes is read: members that are stored or deflated. `zipfile` reads the directory
-of the archive, and nothing else of it: it bounds neither its other decompressors nor what members
-share, and has one position for all threads.
+Only stored and deflated members are read, as NumPy writes them. `zipfile` reads nothing but the
+directory of the archive: it bounds neither its other decompressors nor overlapping members, and it
+has one file position for all threads.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
 
 _SUFFIX: Final = ".npy"
 _MAGIC: Final = b"\x93NUMPY"
-# Bytes of the length of a header of each version, and how it is written.
+# For each version: the size of the header length field in bytes, and the encoding of the header.
 _VERSIONS: Final = {(1, 0): (2, "latin-1"), (2, 0): (4, "latin-1"), (3, 0): (4, "utf-8")}
-HEADER_MOST: Final = 65_536  # bytes: Python reads a literal in some 200 times its size
+HEADER_MOST: Final = 65_536  # bytes: to parse a literal, Python takes some 200 times its size
 _SIZE_MOST: Final = 2**63 - 1  # of a dimension in NumPy
 DIRECTORY_MOST: Final = 2**24  # bytes, of some 100,000 members
 _LOCAL_BYTES: Final = 30  # before the name of a member
 _LOCAL_MAGIC: Final = b"PK\x03\x04"
 _NAME_IS_UTF8: Final = 0x800
-_FLAGS_REFUSED: Final = 0x1 | 0x20 | 0x40 | 0x2000  # encrypted, or a patch
-_PIECE_BYTES: Final = 16_384  # of compressed data, which zlib keeps as often as it is not through
-# Two bits say that the last byte is there 258 times more: nothing deflates better.
+_FLAGS_REFUSED: Final = 0x1 | 0x20 | 0x40 | 0x2000  # encrypted or patch data
+_PIECE_BYTES: Final = 16_384  # of compressed data, which zlib copies each time that it stops early
+# Two bits repeat the last byte 258 times: deflate cannot compress better.
 DEFLATED_MOST: Final = 1032
 
 
 @contextmanager
 def opened(name: str) -> Iterator[TensorFile]:
-    """Open a file, for its arrays.
+    """Open an .npz file and yield its arrays.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: not a regular file, no ZIP archive of differently named .npy members, or it
-            changed until it was closed.
+        ValueError: not a regular file, not a ZIP archive of .npy members with distinct names, or
+            the file changed before it was closed.
         ImportError: NumPy is not installed.
     """
     require_numpy(".npz files")
@@ -93,7 +93,7 @@ class _Array:
     """An array of an open file.
 
     Attributes:
-        member: what the directory says of it.
+        member: its entry in the directory.
         limit: where the next member begins.
     """
 
@@ -112,7 +112,7 @@ class _Array:
     def witness(self, how: How) -> ArrayWitness:
         try:
             return _witness_of(_Member(self._descriptor, self.member, self.limit), how)
-        except TypeError as error:  # of its type; from a file it is what the file has
+        except TypeError as error:  # raised for its type; in a file this is a fault of the file
             raise ValueError(str(error)) from error
 
 
@@ -147,7 +147,7 @@ def _witness_of(member: _Member, how: How) -> ArrayWitness:
 
 
 def _read_header(member: _Member) -> tuple[tuple[int, ...], bool, numpy.dtype[Any]]:
-    """Return shape, Fortran order, and type of the elements."""
+    """Read shape, Fortran order and element type."""
     from numpy.lib import format as npy
 
     start = member.read(len(_MAGIC) + 2, "the start of its form")
@@ -163,12 +163,12 @@ def _read_header(member: _Member) -> tuple[tuple[int, ...], bool, numpy.dtype[An
         raise ValueError(f"length of its header is {length}, must be at most {HEADER_MOST}")
     header = member.read(length, "its header")
     try:
-        # NumPy reads version 3.0 in private only. All versions are a literal of Python, which can
-        # be written in ASCII, and is then the same in version 2.0.
+        # NumPy has no public reader for version 3.0. The header of every version is a Python
+        # literal: rewritten in ASCII, it is valid as version 2.0.
         escaped = header.decode(encoding).encode("ascii", "backslashreplace")
         file = io.BytesIO(len(escaped).to_bytes(4, "little") + escaped)
         shape, fortran, dtype = npy.read_array_header_2_0(file, max_header_size=len(escaped))
-    except Exception as error:  # a literal that is nested too deeply is a MemoryError
+    except Exception as error:  # a literal nested too deeply raises MemoryError
         raise ValueError(f"its header is none that NumPy writes: {error}") from error
     if len(shape) > SHAPE_MOST or not all(
         type(size) is int and 0 <= size <= _SIZE_MOST for size in shape
@@ -181,7 +181,7 @@ def _read_header(member: _Member) -> tuple[tuple[int, ...], bool, numpy.dtype[An
 
 
 class _ForDirectory:
-    """A file from which `zipfile` reads the directory, which must be little enough for memory."""
+    """A file from which `zipfile` reads the directory, with a bound on the bytes read."""
 
     def __init__(self, file: io.FileIO) -> None:
         self._file = file
@@ -204,11 +204,11 @@ class _ForDirectory:
 
 
 class _Member:
-    """A binary file over a member, from any thread. It ends where the directory says, with the
-    checksum that it says.
+    """A member as a binary file, for any thread. Its length and checksum must agree with the
+    directory.
 
     Attributes:
-        left: the bytes that were not read.
+        left: number of bytes that were not read yet.
     """
 
     def __init__(self, descriptor: int, member: zipfile.ZipInfo, limit: int) -> None:
@@ -220,7 +220,7 @@ class _Member:
         self._input = b""
         if member.flag_bits & _FLAGS_REFUSED:
             raise ValueError(
-                f"its flags are {member.flag_bits:#x}, must be those of a plain member"
+                f"its flags are {member.flag_bits:#x}, must not mark it as encrypted or a patch"
             )
         method, packed = member.compress_type, member.compress_size
         if method == zipfile.ZIP_DEFLATED:
@@ -242,7 +242,7 @@ class _Member:
             raise ValueError(f"it ends at byte {self._end} of the archive, must end before {limit}")
 
     def _begin(self, limit: int) -> int:
-        """Return where its data begins."""
+        """Return the offset of its data."""
         start = self._member.header_offset
         if not 0 <= start <= limit - _LOCAL_BYTES:
             raise ValueError(f"it begins at byte {start} of the archive, must begin before {limit}")
@@ -254,9 +254,7 @@ class _Member:
         encoding = "utf-8" if self._member.flag_bits & _NAME_IS_UTF8 else "cp437"
         found = name.decode(encoding, "replace")
         if found != self._member.orig_filename:
-            raise ValueError(
-                f"its name is {found!r} where it begins, must be that of the directory"
-            )
+            raise ValueError(f"its name is {found!r} where it begins, must be as in the directory")
         return start + _LOCAL_BYTES + name_bytes + extra
 
     def readinto(self, buffer: memoryview, /) -> int:
@@ -272,7 +270,7 @@ class _Member:
         return len(data)
 
     def _some(self, most: int) -> bytes:
-        """Return some bytes of it, none at its end."""
+        """Return some bytes of the member, none at its end."""
         if self._decompressor is None:
             return self._packed(most)
         while not self._decompressor.eof:
@@ -293,7 +291,7 @@ class _Member:
         return data
 
     def fill(self, buffer: memoryview) -> None:
-        """Read all of a buffer."""
+        """Fill a buffer completely."""
         filled = 0
         while filled < len(buffer):
             count = self.readinto(buffer[filled : filled + CHUNK_BYTES])
@@ -302,7 +300,7 @@ class _Member:
             filled += count
 
     def read(self, count: int, what: str) -> bytes:
-        """Return the next bytes, which are few; `what` they are is for the message."""
+        """Return the next `count` bytes, which must be few; the message calls them `what`."""
         if count > self.left:
             raise ValueError(f"{what} ended after {self.left} bytes, must have {count}")
         data = bytearray(count)
@@ -310,7 +308,7 @@ class _Member:
         return bytes(data)
 
     def require_end(self) -> None:
-        """Refuse what goes on, or has another checksum."""
+        """Raise ValueError if the member is longer than stated or its checksum differs."""
         if self.left > 0 or self._some(1) or self._at < self._end:
             raise ValueError(f"it goes on behind its {self._member.file_size} bytes")
         if self._sum != self._member.CRC:
@@ -322,7 +320,7 @@ def _converted(member: _Member, form: Form) -> Iterator[memoryview]:
 
     size = form.layout.itemsize
     if form.canonical.itemsize == 0:
-        while member.left:  # padding alone, of which the checksum is to be seen
+        while member.left:  # only padding, which the checksum covers
             member.fill(memoryview(bytearray(min(member.left, CHUNK_BYTES))))
         return
     if size > CHUNK_BYTES:

@@ -29,13 +29,13 @@ _BITS: Final = {name: bits_of(dtype) or 0 for name, dtype in SAFETENSORS.items()
 _KINDS: Final = {name: (dtype, _BITS[name]) for name, dtype in SAFETENSORS.items()}
 
 
-# A tensor as the header has it: type, shape, and the bytes start..end-1 of what follows the header.
-# A tuple, which takes a quarter of the object's memory and which the garbage collector lets be.
+# A tensor in the header: type, shape, and its bytes start..end-1, counted from the header's end.
+# A tuple takes a quarter of the memory of an object, and the garbage collector ignores it.
 _Facts = tuple[str, tuple[int, ...], int, int]
 
 
 class _Tensor(NamedTuple):
-    """A tensor of an open file: the bytes start..end-1 of it."""
+    """A tensor of an open file, in its bytes start..end-1."""
 
     descriptor: int
     name: str
@@ -57,16 +57,16 @@ class _Tensor(NamedTuple):
 
 
 class _Header:
-    """The header of an open file, and its tensors by their place, made while they are gone through.
+    """The header of an open file; iteration makes the tensors, in the order of their offsets.
 
     Attributes:
-        metadata: its texts.
-        end: of the last tensor in the file.
+        metadata: its texts by key.
+        end: offset in the file at which the last tensor ends.
     """
 
     def __init__(self, file: io.FileIO, size: int) -> None:
         self._descriptor = file.fileno()
-        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # most are the same few
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # most tensors share a few shapes
         self._last_end = 0
         if size < _LENGTH_BYTES:
             raise ValueError(f"has {size} bytes, must have {_LENGTH_BYTES} for the header's length")
@@ -99,16 +99,16 @@ class _Header:
             raise ValueError(f"header: {error}") from error
         except RecursionError:
             raise ValueError("header: text is nested too deeply") from None
-        except ValueError as error:  # not UTF-8, not JSON, or a number of too many digits
+        except ValueError as error:  # not UTF-8, not JSON, or a number with too many digits
             raise ValueError(f"header: text must be JSON: {error}") from error
 
     def _compact(self, pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Facts:
-        """Return a tensor as soon as it has been read; the object where there is no good tensor in
-        it."""
+        """Return the tensor that a JSON object describes, as soon as it is parsed, or the object
+        itself if it does not describe a valid tensor."""
         return self._facts(pairs) or _json._unique(pairs)
 
     def _facts(self, pairs: list[tuple[str, Any]]) -> _Facts | None:
-        # It is asked of a million: one step for the order in which all write the keys.
+        # Called for a million tensors: one step for the order in which every writer puts the keys.
         try:
             (first, kind), (second, sizes), (third, offsets) = pairs
             if (first, second, third) != _KEYS:
@@ -126,7 +126,7 @@ class _Header:
         if size != 8 * (end - start):
             return None
         if start == self._last_end:
-            start = self._last_end  # one number in memory for both
+            start = self._last_end  # one int object for both
         self._last_end = end
         shape = tuple(sizes)
         return dtype, self._shapes.setdefault(shape, shape), start, end
@@ -145,7 +145,7 @@ def _require_utf8(name: str) -> None:
 
 
 def _misplaced(tensors: Collection[tuple[str, _Facts]]) -> ValueError | None:
-    """Return which is the first that does not begin where the one before ends."""
+    """Return an error for the first tensor that does not begin at the end of its predecessor."""
     expected = 0
     for name, (_, _, start, end) in tensors:
         if start != expected:
@@ -158,7 +158,7 @@ def _misplaced(tensors: Collection[tuple[str, _Facts]]) -> ValueError | None:
 
 
 def _refusal(name: str, value: object) -> ValueError:
-    """Return what is wrong with an object that is no tensor."""
+    """Return an error that says why an object is not a tensor."""
     try:
         fields = _json.Fields.of(value, "its header", _KEYS)
         kind = fields.choice("dtype", *SAFETENSORS)
@@ -176,11 +176,11 @@ def _refusal(name: str, value: object) -> ValueError:
 
 @contextmanager
 def opened(name: str) -> Iterator[TensorFile]:
-    """The tensors of a file.
+    """Open a .safetensors file and yield its tensors.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: not a regular file, its header is damaged, or it changed until it was closed.
+        ValueError: not a regular file, its header is damaged, or it changed before it was closed.
     """
     with opened_regular(name) as file:
         size = os.fstat(file.fileno()).st_size
@@ -195,14 +195,14 @@ def opened(name: str) -> Iterator[TensorFile]:
 
 def _metadata_of(header: dict[str, Any]) -> dict[str, str]:
     found = header.pop(_METADATA, None)
-    found = {} if found is None else found  # null stands for none in the format's library
+    found = {} if found is None else found  # the library of the format reads null as none
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
         raise ValueError(f"{_METADATA} of the header must be an object of texts")
     return found
 
 
 class _Part:
-    """A binary file over the bytes start..end-1 of another one, from any thread."""
+    """The bytes start..end-1 of a file as a binary file, for any thread."""
 
     def __init__(self, descriptor: int, start: int, end: int) -> None:
         self._descriptor = descriptor
@@ -222,7 +222,7 @@ class _Part:
 
 
 def _little(descriptor: int, start: int, end: int) -> memoryview:
-    """Return the bytes start..end-1 of a file, which are few enough for memory."""
+    """Read the bytes start..end-1 of a file, which must fit into memory."""
     data = os.pread(descriptor, end - start, start)
     if len(data) < end - start:
         raise ValueError(f"the file ended at byte {start + len(data)}, must have {end}")

@@ -5,7 +5,7 @@
      "tensors": [{"name": "bias", "dtype": "bfloat16", "shape": [3], "length": 6, "residue": 0,
      "digest": "<64 hex>"}], "timestamp": "2025-01-31T12:00:00.000000000Z"}
 
-on one line, tensors in the order of their names; as strict as that of a witness.
+on one line, tensors in the order of their names; as strict as the JSON of a witness.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ _OPENERS: dict[str, Callable[[str], AbstractContextManager[TensorFile]]] = {
 class TensorsWitness(Value):
     """Immutable record of a set of named arrays: an `ArrayWitness` for each, and metadata.
 
-    Made by `generate(arrays)`, `from_file(path)` and `from_json`. The order of the arrays is not a
-    part of it. Two are equal when all fields are, the time included.
+    Made by `generate(arrays)`, `from_file(path)` and `from_json`. The order of the arrays is not
+    part of it. Two are equal if all their fields are equal, the time included.
 
     Attributes:
-        algorithm: "sha256" or "sha256-merkle-12288", of all of them.
-        timestamp_ns: when it was made, in nanoseconds since 1970-01-01T00:00:00Z; also that of
-            each array.
+        algorithm: "sha256" or "sha256-merkle-12288", the same for all arrays.
+        timestamp_ns: when it was made, in nanoseconds since 1970-01-01T00:00:00Z; the witness of
+            each array has the same time.
     """
 
     __slots__ = _FIELDS = ("algorithm", "_metadata", "_arrays", "timestamp_ns")
@@ -81,16 +81,16 @@ class TensorsWitness(Value):
         leaves: bool = True,
         threads: int | None = None,
     ) -> Self:
-        """The witness of arrays in memory, with the present time.
+        """Return the witness of arrays in memory, with the present time.
 
         Args:
-            arrays: by name; nobody may change them meanwhile.
+            arrays: the arrays by name; they must not change during the call.
             metadata: texts that belong to the set, as in a .safetensors file.
-            tree: make tree witnesses, which say which windows changed.
-            leaves: keep those of trees for that, 33 bytes a window.
-            threads: how many hash; None for one for each core that this process may use. Flat
-                witnesses are made of several arrays at once, tree witnesses of several parts of
-                an array.
+            tree: make tree witnesses, which can say which windows changed.
+            leaves: keep the leaves that tree witnesses need for this, 33 bytes a window.
+            threads: how many threads hash; None for one for each core that this process may use.
+                Flat witnesses are made of several arrays at once, tree witnesses of several parts
+                of an array.
 
         Raises:
             TypeError: an array that `ArrayWitness.generate` refuses, a name or metadata that is not
@@ -111,19 +111,20 @@ class TensorsWitness(Value):
         leaves: bool = True,
         threads: int | None = None,
     ) -> Self:
-        """The witness of a .safetensors or .npz file, tensor by tensor.
+        """Return the witness of a .safetensors or .npz file, tensor by tensor.
 
         The file is read, not mapped, in less than 1 MiB a thread (trees: less than 64 MiB, and
         their leaves); only a Fortran-ordered array of an .npz file is held in memory as a whole. No
         code in the file is run: an array of pickled objects is refused.
 
         Args:
-            path: its name ends in .safetensors or .npz.
+            path: path of the file; its name ends in .safetensors or .npz.
             tree, leaves, threads: as in `generate`.
 
         Raises:
-            ValueError: the name has another end, the file is damaged or changes while it is read,
-                or `threads` is less than 1; the message names the file, and the tensor at fault.
+            ValueError: the name has another ending, the file is damaged or changes while it
+                is read, or `threads` is less than 1; the message names the file, and the tensor at
+                fault.
             OSError: the file cannot be read.
             TypeError: `threads` is not an int.
             ImportError: NumPy, which .npz files need, is not installed.
@@ -145,7 +146,7 @@ class TensorsWitness(Value):
         threads: int | None,
         file_name: str | None = None,
     ) -> Self:
-        # One time for all, from the beginning: to give it to each afterwards would copy it.
+        # One time for all, set at the start: setting it afterwards would copy each witness.
         now = time.time_ns()
         how = How(tree, leaves, thread_count(threads), now)
 
@@ -175,35 +176,35 @@ class TensorsWitness(Value):
 
     @property
     def arrays(self) -> dict[str, ArrayWitness]:
-        """The witness of each array, in the order of their names."""
+        """Witnesses of the arrays by name, in the order of their names."""
         return dict(self._arrays)
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The texts that belong to the set, in the order of their keys."""
+        """Texts that belong to the set by key, in the order of their keys."""
         return dict(self._metadata)
 
     @property
     def timestamp(self) -> str:
-        """When the witness was made: RFC 3339, UTC, nanoseconds."""
+        """Time at which the witness was made: RFC 3339, UTC, nanoseconds."""
         return format_timestamp(self.timestamp_ns)
 
     @property
     def leaves(self) -> bytes | None:
-        """The leaf hashes of all arrays, in the order of their names, 32 bytes a window: what a
-        sidecar holds. None where they are not known."""
+        """Leaf hashes of all arrays, in the order of their names, 32 bytes a window, as a sidecar
+        holds them; None if they are not known."""
         trees = [array._as_tree() for _, array in self._arrays]
         known = [leaves for tree in trees if (leaves := tree.leaves) is not None]
         whole = self.algorithm == TREE_ALGORITHM and len(known) == len(trees)
         return b"".join(known) if whole else None
 
     def with_leaves(self, leaves: Buffer, /) -> Self:
-        """The same witness with leaves, for example those of a sidecar.
+        """Return the same witness with leaves, for example from a sidecar.
 
         Raises:
-            StateError: it is not of trees.
-            WitnessError: there are not 32 bytes a window, or they are not those of the witness; the
-                message names the tensor.
+            StateError: its witnesses are not tree witnesses.
+            WitnessError: there are not 32 bytes a window, or the leaves do not belong to the
+                witness; the message names the tensor.
             TypeError, BufferError: `leaves` is not a C-contiguous buffer.
         """
         if self.algorithm != TREE_ALGORITHM:
@@ -237,8 +238,8 @@ class TensorsWitness(Value):
         """Report what differs in arrays in memory. An array that `generate` refuses is unreadable.
 
         Args:
-            arrays: by name.
-            metadata: None where it is not known; it is not compared then.
+            arrays: the arrays by name.
+            metadata: the texts of the set; None to leave them out of the comparison.
             threads: as in `generate`.
 
         Raises:
@@ -255,9 +256,9 @@ class TensorsWitness(Value):
         """Report what differs in a .safetensors or .npz file.
 
         A tensor that is cut off or damaged is unreadable, and the others are still compared. The
-        metadata is compared where the file's kind has some.
+        metadata is compared if files of this kind have any.
 
-        Args, Raises: as `from_file`; ValueError where it cannot be known which tensors there are.
+        Args, Raises: as `from_file`; ValueError if the file does not show which tensors it has.
         """
         with _opened(path) as file:
             return self._report(file.sources, file.metadata, file.problems, threads)
@@ -299,7 +300,7 @@ class TensorsWitness(Value):
         )
 
     def to_json(self) -> str:
-        """The witness as JSON, on one line without its end; equal witnesses give equal text."""
+        """Return the witness as one line of JSON; equal witnesses give equal text."""
         values = (
             JSON_TYPE,
             self.algorithm,
@@ -311,11 +312,11 @@ class TensorsWitness(Value):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The witness of a JSON text, as `to_json` gives it, without leaves; bytes are UTF-8.
+        """Return the witness, without leaves, from the JSON text of `to_json`; bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text; the message names the tensor, the key, its value and the
-                rule.
+            WitnessError: the text is not such JSON; the message names the tensor, the key,
+                its value and the rule.
             TypeError: neither str nor bytes.
         """
         fields = _json.Fields(text, _KEYS)
@@ -358,7 +359,7 @@ def _source_of(name: object, array: object) -> Source:
 
 
 class _InMemory(NamedTuple):
-    """An array that the caller has, or what else was given for one."""
+    """An array in memory, or the object that was passed as one."""
 
     name: str
     array: object
@@ -405,9 +406,9 @@ def _opened(path: str | os.PathLike[str]) -> AbstractContextManager[TensorFile]:
 def _in_parallel(
     work: Callable[[Source, How], R], sources: Iterable[Source], how: How
 ) -> Iterator[R]:
-    """Yield work(source, how) of each source, in any order; a tree takes all threads for itself."""
+    """Yield work(source, how) for each source, in any order; one tree uses all threads."""
     across, within = (1, how) if how.tree else (how.threads, how._replace(threads=1))
-    here: list[R] = []  # what this thread has made while it handed out
+    here: list[R] = []  # results of this thread, made while it handed out work
 
     def work_on(group: list[Source]) -> list[R]:
         return [work(source, within) for source in group]
@@ -417,8 +418,8 @@ def _in_parallel(
             if len(group) < _GROUP_MOST:
                 yield group
             else:
-                # Sources of a few bytes keep the interpreter: two threads would wait for each
-                # other, and take a third longer than one.
+                # Sources of a few bytes hold the GIL: two threads would wait for each other and
+                # take a third longer than one.
                 here.extend(work_on(group))
 
     with closing(parallel_map(work_on, handed_out(), across)) as results:
@@ -430,7 +431,7 @@ def _in_parallel(
 
 
 def _groups(sources: Iterable[Source]) -> Iterator[list[Source]]:
-    """Yield small sources together: to hand one to a thread costs more than to hash it."""
+    """Yield small sources in groups: handing one to a thread costs more than hashing it."""
     group: list[Source] = []
     size = 0
     for source in sources:
@@ -465,8 +466,8 @@ def _change(name: str, witnessed: ArrayWitness, found: ArrayWitness) -> PartDiff
 
 
 def _runs_of(windows: list[int], length: int) -> Iterator[WindowRange]:
-    """Neighbours together."""
-    # Within a run, window and place grow alike.
+    """Yield ranges of adjacent windows."""
+    # Within a run, the window number and its position grow alike.
     for _, group in groupby(enumerate(windows), lambda item: item[1] - item[0]):
         run = [window for _, window in group]
         first, stop = run[0], run[-1] + 1

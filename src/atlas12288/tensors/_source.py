@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where tensors come from: files that are opened, and what is in them."""
+"""Sources of tensors: open files, and the tensors in them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from ._witness import ArrayWitness
 
 
 class Source(Protocol):
-    """A tensor that has not been read. There may be a million: it has slots, and no closure."""
+    """A tensor that has not been read yet. There may be a million, so it has slots, no closure."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def size(self) -> int:
-        """Its bytes, about: what its witness costs."""
+        """Approximate size in bytes, which tells the cost of its witness."""
         ...
 
     def witness(self, how: How) -> ArrayWitness:
-        """Return its witness.
+        """Return the witness of the tensor.
 
         Raises:
-            ValueError, OSError, TypeError: there is none; for a tensor of a file the message has
-                neither the name of the file nor that of the tensor.
+            ValueError, OSError, TypeError: it cannot be witnessed; for a tensor of a file the
+                message names neither the file nor the tensor.
         """
         ...
 
 
 def witness_in(file_name: str, source: Source, how: How) -> ArrayWitness:
-    """Return the witness of a tensor of a file, with errors that name the file, and the tensor
-    where it is at fault."""
+    """Return the witness of a tensor of a file; errors name the file, and the tensor if it is at
+    fault."""
     try:
         return source.witness(how)
     except ValueError as error:
@@ -51,10 +51,10 @@ class TensorFile(NamedTuple):
     """An open file of tensors.
 
     Attributes:
-        name: of the file.
-        sources: its tensors, again each time that they are gone through.
-        metadata: its texts; None where files of its kind have none.
-        problems: what is wrong with the file and with none of its tensors.
+        name: name of the file.
+        sources: its tensors; can be iterated over more than once.
+        metadata: its texts by key; None if files of its kind have none.
+        problems: faults of the file that belong to none of its tensors.
     """
 
     name: str
@@ -65,11 +65,11 @@ class TensorFile(NamedTuple):
 
 @contextmanager
 def opened_regular(name: str) -> Iterator[io.FileIO]:
-    """Open a regular file that may not change until it is closed.
+    """Open a regular file, which must not change until it is closed.
 
     Raises:
         OSError: it cannot be opened.
-        ValueError: not a regular file, or it changed meanwhile.
+        ValueError: not a regular file, or it changed while it was open.
     """
     try:
         file = open_regular(name)

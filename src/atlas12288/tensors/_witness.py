@@ -5,7 +5,7 @@
      "length": 24, "residue": 90, "digest": "<64 lowercase hex digits>",
      "timestamp": "2025-01-31T12:00:00.000000000Z"}
 
-on one line; as strict as that of a witness.
+on one line; as strict as the JSON of a witness.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ class ArrayWitness(Record, Value):
     """Immutable record of an array: type of its elements, shape, and the witness of its content.
 
     Made by `generate(array)` and `from_json`, and by `TensorsWitness`. The content is the elements
-    in C order, little-endian and without padding. Two are equal when all fields are, the time
-    included.
+    in C order, little-endian and without padding. Two are equal if all their fields are
+    equal, the time included.
 
     Attributes:
         algorithm: "sha256" or "sha256-merkle-12288".
         dtype: name of the element type, such as "float32", "bfloat16", "datetime64[ns]".
         shape: sizes of the dimensions.
-        length: of the content in bytes.
-        residue: of the content, in 0..95.
-        digest: of the content, 32 bytes; the root where the algorithm is a tree.
+        length: length of the content in bytes.
+        residue: residue of the content, in 0..95.
+        digest: digest of the content, 32 bytes; the root if the algorithm is a tree.
         timestamp_ns: when it was made, in nanoseconds since 1970-01-01T00:00:00Z.
-        tree: the tree witness with its leaves, where they are here; else None.
+        tree: the tree witness with its leaves; None if the leaves are not known.
     """
 
     _FIELDS = (*("algorithm", "dtype", "shape", "length", "residue", "digest", "timestamp_ns"),)
@@ -74,20 +74,21 @@ class ArrayWitness(Record, Value):
         leaves: bool = True,
         threads: int | None = None,
     ) -> Self:
-        """The witness of an array, with the present time.
+        """Return the witness of an array, with the present time.
 
-        Without a copy where the array lies in C order, little-endian and packed; else with copies
-        of less than 1 MiB at a time.
+        An array in C order, little-endian and packed, is not copied; any other is copied in pieces
+        of less than 1 MiB.
 
         Args:
-            array: of any shape and strides; nobody may change it meanwhile.
-            tree: make a tree witness, which says which windows changed, in place of a flat one.
-            leaves: keep those of the tree, 33 bytes a window.
-            threads: how many hash a tree; None for one for each core that this process may use.
+            array: an array of any shape and strides; it must not change during the call.
+            tree: make a tree witness, which can say which windows changed, instead of a flat one.
+            leaves: keep the leaves of the tree, 33 bytes a window.
+            threads: how many threads hash a tree; None for one for each core that this process
+                may use.
 
         Raises:
-            TypeError: not a numpy.ndarray, a masked one, or of a type whose bytes are not its value
-                (objects, long double, int4 and their like); or `threads` is not an int.
+            TypeError: not a numpy.ndarray, a masked array, or a type whose bytes are not its value
+                (objects, long double, int4 and similar); or `threads` is not an int.
             ValueError: `threads` is less than 1.
             ImportError: NumPy is not installed.
         """
@@ -111,11 +112,11 @@ class ArrayWitness(Record, Value):
     def _made(
         cls, dtype: str, shape: tuple[int, ...], content: Witness | TreeWitness, how: How
     ) -> Self:
-        """Of a content that was just hashed."""
+        """Return the witness of a content that was just hashed."""
         made_ns = content.timestamp_ns if how.made_ns is None else how.made_ns
         tree = content if isinstance(content, TreeWitness) and content._tree else None
         value = cls.__new__(cls)
-        # Not by _of(), which takes thrice as long: a file can have a million tensors.
+        # Not through _of(), which takes three times as long: a file can have a million tensors.
         _PUT[0](value, content.algorithm)
         _PUT[1](value, dtype)
         _PUT[2](value, shape)
@@ -131,11 +132,11 @@ class ArrayWitness(Record, Value):
         return self._of(**slots | {"tree": tree})
 
     def differences(self, other: Record | numpy.ndarray[Any, Any], /) -> tuple[str, ...]:
-        """Which of "dtype", "shape", "length", "residue" and "digest" differ, in this order.
+        """Return which of "dtype", "shape", "length", "residue" and "digest" differ, in this order.
 
         Args:
-            other: an array, or its witness. Of another witness than that of an array, dtype and
-                shape are not compared.
+            other: an array or a witness. With a witness that is not of an array, dtype and shape
+                are not compared.
 
         Raises:
             ValueError: the algorithms of two witnesses differ.
@@ -148,8 +149,8 @@ class ArrayWitness(Record, Value):
         return found + super().differences(other)
 
     def verify(self, array: numpy.ndarray[Any, Any], /, *, threads: int | None = None) -> bool:
-        """Are type, shape, residue and digest those of the array? The digest is compared in
-        constant time.
+        """Return whether the array has this type, shape, residue and digest. The digest is compared
+        in constant time.
 
         Args, Raises: as `generate`.
         """
@@ -158,13 +159,13 @@ class ArrayWitness(Record, Value):
         return compare_digest(found.digest, self.digest) and not self.differences(found)
 
     def to_json(self) -> str:
-        """The witness as JSON, on one line without its end; equal witnesses give equal text."""
+        """Return the witness as one line of JSON; equal witnesses give equal text."""
         facts = self._facts()
         values = (JSON_TYPE, self.algorithm, *facts.values(), self.timestamp)
         return _json.write(dict(zip(_KEYS, values, strict=True)))
 
     def _facts(self) -> dict[str, object]:
-        """What its form in JSON has alone and in a set, in this order."""
+        """Return the JSON members that it has both alone and in a set, in this order."""
         return {
             "dtype": self.dtype,
             "shape": list(self.shape),
@@ -175,10 +176,11 @@ class ArrayWitness(Record, Value):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The witness of a JSON text, as `to_json` gives it, without leaves; bytes are UTF-8.
+        """Return the witness, without leaves, from the JSON text of `to_json`; bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text; the message names the key, its value and the rule.
+            WitnessError: the text is not such JSON; the message names the key, its value and the
+                rule.
             TypeError: neither str nor bytes.
         """
         fields = _json.Fields(text, _KEYS)
@@ -196,7 +198,7 @@ class ArrayWitness(Record, Value):
         size = length_of(shape, bits or 0)
         fields.check("shape", size is not None, WHOLE_RULE)
         length = fields.integer("length", UINT64_MAX)
-        fields.check("length", length == size, f"that of shape and dtype, {size}")
+        fields.check("length", length == size, f"{size}, by shape and dtype")
         residue = fields.integer("residue", MODULUS - 1)
         fields.check("residue", residue == 0 or length > 0, "0 where length is 0")
         return cls._of(
@@ -211,7 +213,7 @@ class ArrayWitness(Record, Value):
         )
 
     def _as_tree(self) -> TreeWitness:
-        """The tree witness of the content, without leaves if they are not here."""
+        """Return the tree witness of the content, without leaves if they are not known."""
         return self.tree or TreeWitness._of_parts(
             self.length, self.residue, self.digest, self.timestamp_ns, None
         )

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is below a folder, opened by descriptors: part by part, and never through a link.
+"""The content of a folder, opened by descriptors: part by part, and never through a link.
 
-Who may write in a folder can put a link in the place of a folder or file between any two looks at
-its name. So no name is judged first and opened later: each folder is opened relative to the one
-around it with O_NOFOLLOW, and what is in it relative to its own descriptor. Whatever is swapped
-meanwhile, what was opened lies below the folder.
+A user who can write in a folder can replace a folder or file by a link between any two accesses to
+its name. So no name is checked first and opened later: each folder is opened relative to the one
+around it with O_NOFOLLOW, and what is in it relative to its own descriptor. Even if
+names are swapped meanwhile, everything that was opened lies below the folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from ..._files import FileError
 
-# A folder that is only gone through need not be readable, where the system has a way to say so.
+# A folder that is only traversed need not be readable, if the system has a flag for this.
 _THROUGH: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TO_LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Folders that stay open. A process may have 256 descriptors on some systems, and each thread that
@@ -30,8 +30,8 @@ _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 
 class Descriptor:
-    """An open folder, closed when nobody holds it any more: a thread that opens something in it
-    holds it, so that its number cannot be given to another folder meanwhile."""
+    """An open folder, closed with its last reference: a thread that opens a file in it has one, so
+    that its number cannot be reused for another folder meanwhile."""
 
     __slots__ = ("number",)
 
@@ -43,13 +43,13 @@ class Descriptor:
 
 
 class Below:
-    """A folder and what is below it. Several threads may use it.
+    """A folder and its content. Several threads may use it.
 
     It can be pickled. Another process opens the folder again by its real path; on the same machine
     it must be the same folder still.
 
     Args:
-        name: its path. Links in it are followed: whoever names a folder trusts its name.
+        name: its path. Links in it are followed: a caller who names a folder trusts its name.
 
     Attributes:
         real: its real path.
@@ -76,7 +76,7 @@ class Below:
 
     def __setstate__(self, state: tuple[bytes, tuple[str, int, int]]) -> None:
         self.real, self._identity = state
-        # Not here: that it is not there is an error of its files, and none of the message.
+        # Not opened here: a missing folder is an error of its files, not of unpickling.
         self._root = None
         self._begin()
 
@@ -84,7 +84,7 @@ class Below:
         root = Descriptor(os.open(self.real, _THROUGH))
         status = os.fstat(root.number)
         machine, *before = self._identity
-        # Elsewhere neither number says anything.
+        # On another machine neither number means anything.
         if machine == _machine() and before != [status.st_dev, status.st_ino]:
             raise FileError("is below another folder than the one that was listed")
         self._root = root
@@ -147,7 +147,7 @@ class Below:
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._open:
                 raise
-        with self._lock:  # so many are open that those which only might be of use must go
+        with self._lock:  # too many are open: close those that only might be reused
             self._open.clear()
         return os.open(name, flags, dir_fd=around.number)
 
@@ -182,8 +182,7 @@ class Below:
 
 
 def _machine() -> str:
-    """Return what tells machines apart, and the times that they were started; "" where nothing
-    does."""
+    """Return an id of the machine and its boot; "" if the system has none."""
     try:
         with open(_BOOT_ID, encoding="ascii") as file:
             return file.read()

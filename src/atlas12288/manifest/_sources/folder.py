@@ -22,18 +22,18 @@ from .source import SMALL_MOST_BYTES, Found, Problem, require_small
 
 # A few folders with some links to the next are reached in millions of ways.
 LINKS_MOST: Final = 1000
-# Folders can be nested without end, and each step costs the length of the path.
-# O_NONBLOCK: to open what has become a FIFO would hang.
+# Folders can be nested without end, and the cost of each step grows with the path.
+# O_NONBLOCK: opening a file that has become a FIFO would hang.
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _ENCODING: Final = sys.getfilesystemencoding()  # os.fsencode, for a million names
 _CHANGED_LISTED: Final = "changed while it was listed"
 
 
 class _Way(NamedTuple):
-    """How a listing came to where it is.
+    """The path of a listing to the current folder.
 
     Attributes:
-        around: the real paths of the folder and of those to which links on the way led.
+        around: real paths of the folder and of the folders that links on the way led to.
         links: how many links led to each folder, on all ways so far.
     """
 
@@ -47,7 +47,7 @@ class _Waiting(NamedTuple):
     Attributes:
         path: as in the manifest.
         way: how the listing came there.
-        must: is it a problem where it is gone? One that was listed and is gone is no part of it.
+        must: whether it is a problem if the folder is gone; one that was only listed is left out.
     """
 
     path: bytes
@@ -87,13 +87,13 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """The path of the folder."""
+        """Path of the folder."""
         return os.fsdecode(self._root)
 
     def list(self, selection: Selection, problem: Problem) -> Iterator[Found]:
-        """Its files and symbolic links, in any order. See `Source.list`.
+        """Yield its files and symbolic links, in any order. See `Source.list`.
 
-        What the selection says of links holds for `open` too.
+        The rules of the selection for links also apply to `open`.
         """
         self._links = None
         if selection.symlinks == "follow":
@@ -103,7 +103,7 @@ class Folder:
         return self._list(selection, problem)
 
     def _outside(self, name: str) -> Below:
-        """A folder beside this one, where links may lead."""
+        """Return a folder outside this one that links may lead to."""
         try:
             return _below(os.path.join(self._below.real, os.fsencode(name)))
         except FileError as error:
@@ -142,8 +142,8 @@ class Folder:
         yield from self._walk(waiting, selection, problem)
 
     def _walk(self, waiting: _Stack, selection: Selection, problem: Problem) -> Iterator[Found]:
-        """What is in folders. A stack, not recursion: they may be nested deeper than Python calls,
-        also by links."""
+        """Yield the content of folders. Uses a stack: folders and links may be nested deeper than
+        Python calls."""
         while waiting:
             folder, way, must = waiting.pop()
             around = folder + b"/" if folder else b""
@@ -164,7 +164,7 @@ class Folder:
                         except FileNotFoundError:
                             continue  # gone since the folder was read: no part of it
                         if self._links is None and stat.S_ISREG(status.st_mode):
-                            # By far the most: at once.
+                            # By far the most common case, so tested first.
                             if not selection.outputs.has_file(path, status):
                                 yield Found(
                                     path,
@@ -185,7 +185,7 @@ class Folder:
 
     @contextmanager
     def _scan(self, folder: bytes) -> Iterator[Iterator[os.DirEntry[str]]]:
-        """The entries of a folder, whose descriptor they need as long as they are used."""
+        """Yield the entries of a folder; its descriptor stays open while they are in use."""
         below, path = self._below, folder
         if self._links is not None:
             below, path = self._links.inside(self._links.real_folder(folder))
@@ -205,7 +205,7 @@ class Folder:
         way: _Way,
         waiting: _Stack,
     ) -> Iterator[Found]:
-        """What is no folder."""
+        """Yield a file or link, which is not a folder."""
         try:
             with file_errors():
                 if not stat.S_ISLNK(status.st_mode):
@@ -231,7 +231,7 @@ class Folder:
             folder, name = os.path.split(path)
             real = real or os.path.join(self._links.real_folder(folder), name)
             if real != os.path.join(self._below.real, path):
-                # The same link to another file of the same times must not look the same.
+                # A link that now leads to another file with the same times must not look unchanged.
                 identity += f" {hashlib.sha256(real).hexdigest()}"
         return Found(path, status.st_size, identity, None, status.st_mtime_ns)
 
@@ -270,16 +270,16 @@ class Folder:
         return None
 
     def open(self, found: Found) -> FolderReader:
-        """A file that `list` gave. See `Source.open`."""
+        """Open a file that `list` yielded. See `Source.open`."""
         try:
-            # What was listed was judged then, and is compared after it is opened.
+            # The file was checked when it was listed, and is compared after it is opened.
             descriptor = (self._links or self._below).open(found.path, _OPEN_FLAGS)
         except OSError as error:
             raise FileError(_words(error)) from error
         return FolderReader(descriptor, found)
 
     def read_small(self, path: bytes) -> bytes | None:
-        """The bytes of a small file; symbolic links are not followed. See `Source.read_small`."""
+        """Return the bytes of a small file, without following links. See `Source.read_small`."""
         try:
             descriptor = self._below.open(path, _OPEN_FLAGS)
         except FileNotFoundError:
@@ -303,7 +303,7 @@ def _below(name: bytes) -> Below:
 
 class FolderReader:
     """An open file of a folder; see `Reader`. A million small files are opened one after another,
-    so it does without what is not needed for each."""
+    so it does no more for each than it must."""
 
     __slots__ = ("_descriptor", "_found", "_times")
 
@@ -318,7 +318,7 @@ class FolderReader:
             status = os.fstat(self._descriptor)
             require_regular(status.st_mode)
             # Not the ctime: a hard link or a mode that came since the listing changes no byte of
-            # what is read now. But where some was read before it is to be the same content still.
+            # what is read now. But if a part was read before, the content must still be the same.
             now = _identity(status) if found.exact else f"{status.st_mtime_ns}"
             if status.st_size != found.size or not f"{found.identity} ".startswith(f"{now} "):
                 raise FileError(CHANGED)
@@ -334,7 +334,7 @@ class FolderReader:
         os.close(self._descriptor)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fills the buffer from `offset` on. See `Reader.read_into`."""
+        """Fill the buffer from `offset` on. See `Reader.read_into`."""
         filled = 0
         try:
             while filled < len(buffer):
@@ -347,7 +347,7 @@ class FolderReader:
         return filled
 
     def finish(self) -> None:
-        """Raises FileError where the file is not what was opened. See `Reader.finish`."""
+        """Raise FileError if the file is not the one that was opened. See `Reader.finish`."""
         size = self._found.size
         try:
             more = os.pread(self._descriptor, 1, size)
@@ -363,13 +363,13 @@ class FolderReader:
 
 
 def _identity(status: os.stat_result) -> str:
-    """What differs when a file was changed. Not its inode: file systems in user space forget it and
-    give another one."""
+    """Return a text that differs when a file was changed. It leaves out the inode: file systems in
+    user space forget it and assign another one."""
     return f"{status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _words(error: OSError) -> str:
-    """Why a file that was listed cannot be opened."""
+    """Return why a file that was listed cannot be opened."""
     if error.errno in IS_LINK:
         return f"{CHANGED}: it is a symbolic link now"
     if error.errno == errno.ENOTDIR:

@@ -2,14 +2,14 @@
 """The rules of gitignore, matched byte by byte as git does it, in time that is bounded.
 
 A rule may come from a stranger, and a regular expression that tries all lengths of each `*` may
-never end. Here each `*` is given the shortest length that works, once and for all: what is between
+never end. Here each `*` is given the shortest length that works, once and for all: the part between
 two `*` of a rule has a fixed length, so that the first place where it fits leaves the most for what
 follows, and no other place needs to be tried. That is an atomic group of `re`. The same goes for
 `**` and the folders between two of them. A rule of m bytes takes at most m * n steps on a path of n
 bytes; `Matcher.steps` is what all have taken at most.
 
-Rules with a literal name, or one `*` at its begin or end, which are most, are found in dictionaries
-however many there are.
+Rules with a literal name, or with one `*` at its beginning or end, are the most common; they are
+looked up in dictionaries, however many there are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 _SLASH, _END, _TO, _COLON = map(ord, "/]-:")
 _NO_RANGE: Final = (b"", b"]")  # what makes a `-` before it a byte like others
 _NOT_SLASH: Final = frozenset(range(256)) - {_SLASH}
-# So many rules are one regular expression: `re` allocates for all its groups at each match.
+# Number of rules in one regular expression: `re` allocates all its groups for each match.
 _AT_ONCE: Final = 64
 # Steps that a rule costs before it compares a byte, and a `**` for each folder that it passes over.
 # One step is a comparison of a byte at worst.
@@ -31,15 +31,15 @@ _FOLDER_STEPS: Final = 128
 
 
 class _Star:
-    """A token that stands for bytes of any number."""
+    """A token for any number of bytes."""
 
 
 _STAR: Final = _Star()  # within a name
 _FOLDERS: Final = _Star()  # `**/`: any number of folders, with the slash behind each
 _SOME_FOLDERS: Final = _Star()  # `**\/`: the same, at least one
-_REST: Final = _Star()  # `**` at the end: what is left, in folders too
+_REST: Final = _Star()  # `**` at the end: the rest of the path, in folders too
 
-# A byte, or a set that it belongs to; what else it is does not matter.
+# A byte, or a set of bytes that it must be in.
 _Atom = int | frozenset[int]
 _Token = _Atom | _Star
 
@@ -49,7 +49,7 @@ def _ascii(holds: Callable[[str], bool]) -> frozenset[int]:
 
 
 _PRINTED: Final = frozenset(range(0x20, 0x7F))
-# As git has them in every locale: of ASCII alone.
+# As in git, ASCII only in every locale.
 _CLASSES: Final[dict[bytes, frozenset[int]]] = {
     b"alnum": _ascii(str.isalnum),
     b"alpha": _ascii(str.isalpha),
@@ -70,8 +70,8 @@ class _Expression(NamedTuple):
     """A rule as a regular expression.
 
     Attributes:
-        text: matches at the begin of a path or name, and whole.
-        byte_steps, folder_steps: how many at most for each byte and folder of the path.
+        text: the expression, to be matched against a whole path or name.
+        byte_steps, folder_steps: most steps for each byte and each folder of the path.
     """
 
     text: bytes
@@ -80,14 +80,14 @@ class _Expression(NamedTuple):
 
 
 class Rule:
-    """A rule.
+    """A rule of gitignore.
 
     Args:
-        text: a line of gitignore, without its end. A `#` that begins it is a character.
+        text: a line of gitignore, without its newline. A `#` at its start is a plain character.
 
     Attributes:
-        negative: does it begin with `!`, so that what it matches is not excluded?
-        only_folders: does it end with `/`?
+        negative: whether it begins with `!`, so that paths that match are not excluded.
+        only_folders: whether it ends with `/`.
     """
 
     def __init__(self, text: str) -> None:
@@ -106,28 +106,28 @@ class Rule:
 
     @property
     def matches_something(self) -> bool:
-        """Is there a path that it matches?"""
+        """Return whether it matches any path."""
         return self._tokens is not None
 
     @property
     def literal(self) -> bytes | None:
-        """The only name or path that it matches; None where there are several."""
+        """Return the only name or path that it matches; None if there are several."""
         return _literal(self._tokens or ())
 
     @property
     def suffix(self) -> bytes | None:
-        """With what a name ends that it matches, where that is all that it says."""
+        """Return the suffix of all names that it matches; None if it says more than that."""
         tokens = self._tokens or ()
         return _literal(tokens[1:]) if self.in_names and tokens[:1] == [_STAR] else None
 
     @property
     def prefix(self) -> bytes | None:
-        """With what a name begins that it matches, where that is all that it says."""
+        """Return the prefix of all names that it matches; None if it says more than that."""
         tokens = self._tokens or ()
         return _literal(tokens[:-1]) if self.in_names and tokens[-1:] == [_STAR] else None
 
     def expression(self) -> _Expression:
-        """The rule as a regular expression, on the name or on the whole path."""
+        """Return the rule as a regular expression for the name or for the whole path."""
         blocks: list[list[_Token]] = [[]]
         leaps: list[_Star] = []
         for token in self._tokens or ():
@@ -153,14 +153,14 @@ class Rule:
 
 
 def _trimmed(line: bytes) -> bytes:
-    """Without the spaces at its end, but one that a backslash is before."""
+    """Return a line without trailing spaces, except one after a backslash."""
     kept = line.rstrip(b" ")
     backslashes = len(kept) - len(kept.rstrip(b"\\"))
     return line[: len(kept) + 1] if backslashes % 2 else kept
 
 
 def _tokens(pattern: bytes, in_names: bool) -> list[_Token] | None:
-    """What a rule is made of; None where it matches nothing."""
+    """Return the tokens of a rule; None if it matches nothing."""
     tokens: list[_Token] = []
     at = 0
     while at < len(pattern):
@@ -201,11 +201,11 @@ def _tokens(pattern: bytes, in_names: bool) -> list[_Token] | None:
 
 
 def _set(pattern: bytes, at: int) -> tuple[frozenset[int], int] | None:
-    """The bytes that `[...]` matches, and where it ends; None where it has no end or matches none.
+    """Return the bytes that `[...]` matches and its end; None if it has no end or matches nothing.
 
     Args:
         pattern: the rule.
-        at: behind the bracket.
+        at: index after the opening bracket.
     """
 
     def escaped(at: int) -> int:
@@ -214,7 +214,7 @@ def _set(pattern: bytes, at: int) -> tuple[frozenset[int], int] | None:
     negated = pattern[at : at + 1] in (b"!", b"^")
     at += negated
     members: set[int] = set()
-    before: int | None = None  # with what a `-` makes a range
+    before: int | None = None  # the byte that a `-` makes a range from
     first = at
     while at < len(pattern) and (pattern[at] != _END or at == first):
         if pattern[at] == _TO and before is not None and pattern[at + 1 : at + 2] not in _NO_RANGE:
@@ -239,18 +239,18 @@ def _set(pattern: bytes, at: int) -> tuple[frozenset[int], int] | None:
 
 
 def _named(pattern: bytes, at: int) -> bytes | None:
-    """The name in `[:name:]`, which begins there; None where this is no such form."""
+    """Return the name in the `[:name:]` that begins at `at`; None if there is none."""
     end = pattern.find(b"]", at)
     return pattern[at : end - 1] if end > at and pattern[end - 1] == _COLON else None
 
 
 def _has_slash(tokens: Sequence[_Token]) -> bool:
-    """Is there more than a name?"""
+    """Return whether the tokens span more than one name."""
     return any(each == _SLASH or (type(each) is _Star and each is not _STAR) for each in tokens)
 
 
 def _literal(tokens: Sequence[_Token]) -> bytes | None:
-    """The bytes, where all are such."""
+    """Return the bytes if all tokens are bytes; otherwise None."""
     found = bytearray()
     for token in tokens:
         if not isinstance(token, int):
@@ -260,8 +260,8 @@ def _literal(tokens: Sequence[_Token]) -> bytes | None:
 
 
 def _block(tokens: Sequence[_Token], total: Callable[[list[int]], int]) -> tuple[bytes, int]:
-    """What is between two `**` as an expression that matches in one way or not at all; and how many
-    steps it takes at most for each byte, of which `total` makes one number for all its names."""
+    """Return the part between two `**` as an expression that matches in at most one way, and the
+    most steps that it takes for each byte, which `total` combines over all its names."""
     names: list[list[_Token]] = [[]]
     for token in tokens:
         if token == _SLASH:
@@ -273,7 +273,7 @@ def _block(tokens: Sequence[_Token], total: Callable[[list[int]], int]) -> tuple
 
 
 def _name(tokens: Sequence[_Token]) -> tuple[bytes, int]:
-    """The same of one name."""
+    """Return the same as `_block` for a single name."""
     pieces: list[list[_Atom]] = [[]]
     for token in tokens:
         if isinstance(token, _Star):
@@ -294,7 +294,7 @@ def _name(tokens: Sequence[_Token]) -> tuple[bytes, int]:
 
 
 def _fixed(atoms: Sequence[_Atom]) -> bytes:
-    """Bytes and sets, one after another."""
+    """Return the expression for a sequence of bytes and sets."""
     text = bytearray()
     for atom, same in groupby(atoms):
         count = len(list(same))
@@ -318,7 +318,7 @@ def _one(atom: _Atom) -> bytes:
 
 
 class _Regexes:
-    """Rules as regular expressions, some at a time, the last ones first."""
+    """Rules as regular expressions, matched in groups, the last group first."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[int, bytes]] = []
@@ -327,7 +327,7 @@ class _Regexes:
         self.folder_steps = 0
 
     def add(self, number: int, expression: _Expression) -> None:
-        """A rule, with a number higher than those before."""
+        """Add a rule; its number must be higher than all before."""
         self._waiting.append((number, expression.text))
         self.byte_steps += expression.byte_steps
         self.folder_steps += expression.folder_steps
@@ -336,7 +336,7 @@ class _Regexes:
         return len(self._waiting)
 
     def last(self, text: bytes, above: int) -> int:
-        """The highest number of a rule that matches, where it is higher than `above`, or that."""
+        """Return the highest number of a rule that matches, or `above` if none is higher."""
         if self._groups is None:
             self._groups = list(map(self._compiled, range(len(self._waiting), 0, -_AT_ONCE)))
         for highest, regex, numbers in self._groups:
@@ -355,10 +355,10 @@ class _Regexes:
 
 
 class _Table:
-    """Rules on names of which so many bytes at one end are looked up.
+    """Rules on names, looked up by a number of bytes at one end of the name.
 
     Args:
-        part: the end of a name, of so many bytes; the whole name where it has less.
+        part: returns that many bytes at the end of a name; the whole name if it is shorter.
     """
 
     def __init__(self, part: Callable[[bytes, int], bytes]) -> None:
@@ -372,7 +372,7 @@ class _Table:
         return len(self._by_length)
 
     def last(self, name: bytes, above: int) -> int:
-        """As that of `_Regexes`."""
+        """Return what `_Regexes.last` returns."""
         for length, numbers in self._by_length.items():
             number = numbers.get(self._part(name, length), -1)
             if number > above:
@@ -389,15 +389,15 @@ def _tail(name: bytes, length: int) -> bytes:
 
 
 class Matcher:
-    """Says which rule decides about a path.
+    """Find the rule that decides about a path.
 
     Args:
-        rules: in their order.
-        folders: is it for paths of folders?
+        rules: the rules in order.
+        folders: whether the paths are folders.
 
     Attributes:
         wildcards: how many of the rules are regular expressions.
-        steps: how many were taken at most so far.
+        steps: upper bound on the steps taken so far.
     """
 
     def __init__(self, rules: Sequence[Rule], folders: bool) -> None:
@@ -428,7 +428,7 @@ class Matcher:
             regexes.add(number, rule.expression())
 
     def last(self, path: bytes) -> int:
-        """The number of the last rule that matches a path; -1 where none does."""
+        """Return the number of the last rule that matches a path; -1 if none does."""
         name = path[path.rfind(b"/") + 1 :]
         self.steps += self._rule_steps + self._name_steps * len(name) + self._path_steps * len(path)
         found = self._names.get(name, -1)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Web servers as storage. What they send is not believed to be what was asked for: bodies are taken
-up to a bound, nothing is unpacked, and no redirection leads to another server."""
+"""Web servers as storage. Their answers are not trusted: bodies are read up to a bound, nothing is
+decompressed, and no redirect to another server is followed."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _OK, _PART, _NOT_FOUND = 200, 206, 404
 _PLAIN: Final = {"Accept-Encoding": "identity"}
 _PLAIN_ENCODINGS: Final = ("", "identity")
 _STREAM_TIMEOUT: Final = ClientTimeout(total=None, sock_connect=60, sock_read=300)
-# In an identity, beside what is compared.
+# Kept in an identity in addition to the keys that are compared.
 _WITHOUT_PARTS: Final = "\nparts=none"
 _HEADERS: Final = ("ETag", "Content-MD5", "Digest", "Last-Modified")
 _DIGITS: Final = re.compile(r"[0-9]{1,16}")
 _PORTS: Final = {"http": 80, "https": 443}
-# Both take time that grows with the page and no more: a tag is taken to its end before it is
-# looked into.
+# Both take linear time in the size of the page: a tag is matched to its end before its content is
+# searched.
 _TAG: Final = re.compile(r"<a\s[^>]*", re.IGNORECASE)
 _HREF: Final = re.compile(r"\shref\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
 _BARE: Final = re.compile(r"https?://[-a-zA-Z0-9@:%_+.~#?&/=]+")
 
 
 class ElsewhereError(OSError):
-    """A server sends its client to another one."""
+    """A server redirects its client to another one."""
 
 
 async def guarded_client(**options: Any) -> ClientSession:
@@ -66,14 +66,14 @@ def _server(url: str) -> tuple[str, str, int | None]:
 
 
 def _secured(server: tuple[str, str, int | None]) -> tuple[str, str, int | None]:
-    """The same by https, which http may lead to."""
+    """Return the same server by https, to which http may redirect."""
     return ("https", server[1], 443) if server[::2] == ("http", 80) else server
 
 
 class HttpStorage(ConditionalStorage):
-    """Folders are pages with links; files say their ETag beside each part.
+    """Web servers: folders are pages with links; each part of a file comes with its ETag.
 
-    A file without a strong ETag, or of a server that gives no parts, is one stream.
+    A file without a strong ETag, or from a server without range requests, is read as one stream.
     """
 
     names_folders = True
@@ -94,8 +94,8 @@ class HttpStorage(ConditionalStorage):
             raise _NothingError
 
     def info(self, name: str) -> Info:
-        """What the headers say; see `Storage.info`. Not fsspec's, which takes more of them from
-        release to release."""
+        """Return what the headers say; see `Storage.info`. Does not use fsspec's own method, which
+        reads more headers from release to release."""
 
         async def headers(method: str) -> Info:
             answer = await self._answer(name, None, None, method)
@@ -112,7 +112,7 @@ class HttpStorage(ConditionalStorage):
         except FileError as error:
             if isinstance(error.__cause__, ElsewhereError):
                 raise
-        with storage_errors():  # some know no HEAD, or give no size there
+        with storage_errors():  # some do not support HEAD, or send no size with it
             found: Info = sync(self.fs.loop, headers, "GET")
         return found
 
@@ -128,7 +128,7 @@ class HttpStorage(ConditionalStorage):
         return text, modified_ns
 
     def require_readable(self, found: Found) -> None:
-        return  # what nothing holds together is one stream
+        return  # a file without a strong ETag is read as one stream
 
     def _tells_writing(self, found: Found, now: str | None = None) -> bool:
         return True
@@ -139,7 +139,7 @@ class HttpStorage(ConditionalStorage):
         def check(answer: ClientResponse) -> None:
             _check_etag(answer, etag)
             if answer.status != _PART:
-                # It sends all of it: what is wanted is its begin, or the size has changed.
+                # It sends the whole file: its beginning is wanted, or the size has changed.
                 if start > 0:
                     raise FileError(NO_PARTS)
             elif not _is_part(answer.headers.get("Content-Range", ""), start, size):
@@ -163,7 +163,7 @@ class HttpStorage(ConditionalStorage):
 
     @staticmethod
     def _no_page(answer: ClientResponse) -> None:
-        """Many servers have a page, with status 200, for each name that is not there."""
+        """Refuse a page: many servers answer with one, with status 200, for each missing name."""
         if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
             raise _NothingError
 
@@ -191,7 +191,7 @@ class HttpStorage(ConditionalStorage):
         return stream
 
     def _get(self, name: str, part: str | None, most: int, check: Any) -> bytes | None:
-        """The body of an answer, `most` bytes of it; None where `check` says that it is none."""
+        """Return at most `most` bytes of the body of an answer; None if `check` rejects it."""
 
         async def get() -> bytes | None:
             answer = await self._answer(name, part, None)
@@ -201,7 +201,7 @@ class HttpStorage(ConditionalStorage):
             except _NothingError:
                 return None
             finally:
-                answer.release()  # where bytes are left it closes the connection
+                answer.release()  # closes the connection if bytes are left
 
         with storage_errors():
             data: bytes | None = sync(self.fs.loop, get)
@@ -235,7 +235,7 @@ class HttpStorage(ConditionalStorage):
 
 
 class _NothingError(Exception):
-    """An answer is not what was asked for."""
+    """An answer is not the requested file."""
 
 
 class _HttpStream:
@@ -274,19 +274,19 @@ async def _read(answer: ClientResponse, most: int) -> bytes:
 
 
 def _check_etag(answer: ClientResponse, etag: str | None) -> None:
-    """Compares the ETag that was listed with that beside an answer."""
+    """Compare the listed ETag with the ETag of an answer."""
     if etag is not None and answer.headers.get("ETag") != etag:
         raise FileError(CHANGED)
 
 
 def _is_part(content_range: str, start: int, size: int) -> bool:
-    """Is it the part from `start` on of a file of this size? A server need not know its size."""
+    """Return whether it is the part from `start` of a file of this size, which may be unknown."""
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range.strip())
     return found is not None and int(found[1]) == start and found[2] in (str(size), "*")
 
 
 def _links(page: str, url: str, bare: bool) -> set[str]:
-    """What the links of a page lead to below its own URL."""
+    """Return the targets of the links of a page that lie below its own URL."""
     links = list(_BARE.findall(page)) if bare else []
     for tag in _TAG.findall(page):
         if (href := _HREF.search(tag)) is not None:
@@ -297,10 +297,10 @@ def _links(page: str, url: str, bare: bool) -> set[str]:
     for link in links:
         try:
             target = urljoin(base, link.strip())
-        except ValueError:  # such as a port that is none
+        except ValueError:  # such as an invalid port
             continue
         scheme, _, place = target.partition("://")
-        # It may cross from http to https, and is asked for as the page was.
+        # A link may lead from http to https; it is requested like the page.
         if scheme in _PORTS and place.startswith(rest) and place != rest:
             found.add(base + place[len(rest) :])
     return found

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the file systems of fsspec say of a file that tells whether it is still the same.
+"""Identities: the facts from a file system of fsspec that tell whether a file is still the same.
 
-Each has keys of its own, and the listing of one may have others than a look at a single file. So an
+Each file system has its own keys, and its listing may differ from a look at one file. So an
 identity is a text with a line for each key that is known, and two of them are compared by the keys
-that both have. What is not in the table is no identity: a file about which nothing is known has
+that both have. A key that is not in the table is not used: a file about which nothing is known has
 the empty one, which never equals the identity of a file that was read before.
 """
 
@@ -20,7 +20,7 @@ Info = Mapping[str, Any]
 
 
 class Tells(Enum):
-    """What a key can tell."""
+    """The kind of fact that a key gives."""
 
     VERSION = "another one after each writing, and never the same again"
     TIME = "when it was written, as exactly as the clock of the storage is"
@@ -67,7 +67,7 @@ KEYS: Final = {
     "timeModified": _TIME,  # Oracle's storage
     "server_modified": _TIME,  # Dropbox
 }
-# In memory each writing makes a file anew; elsewhere `created` is of the name.
+# In memory each write creates the file again; elsewhere `created` belongs to the name.
 _CREATED_IS_WRITTEN: Final = "memory"
 _NS_PER_S: Final = 10**9
 _NS_PER_MS: Final = 10**6
@@ -79,7 +79,7 @@ _DIGITS: Final = re.compile(r"(\d{14})(\.\d+)?$")
 
 
 def identity_of(info: Info, scheme: str = "") -> tuple[str, int]:
-    """What differs when a file was replaced or changed.
+    """Return a text that differs when a file was replaced or changed.
 
     Args:
         info: as fsspec gives it.
@@ -87,7 +87,7 @@ def identity_of(info: Info, scheme: str = "") -> tuple[str, int]:
 
     Returns:
         The identity, empty where nothing is known; and the time in ns since 1970 where it is a time
-        alone: what is written soon after may have the same one.
+        alone: a write soon after may leave the same one.
     """
     lines = {}
     for key, tells in KEYS.items():
@@ -106,8 +106,8 @@ def identity_of(info: Info, scheme: str = "") -> tuple[str, int]:
 
 
 def is_same(listed: str, now: str) -> bool:
-    """Are two identities of one file, compared like with like? Where one has nothing to compare
-    they are not, unless nothing was listed."""
+    """Return whether two identities are of the same file, by the keys that both have. If they have
+    none in common they are not, unless nothing was listed."""
     before, after = _lines(listed), _lines(now)
     if not before:
         return True
@@ -116,7 +116,7 @@ def is_same(listed: str, now: str) -> bool:
 
 
 def tells_writing(listed: str, now: str | None = None) -> bool:
-    """Would each writing show, also one after which the content is the old one again?
+    """Return whether each write would show, even one that restores the old content.
 
     Args:
         listed: an identity.
@@ -129,8 +129,8 @@ def tells_writing(listed: str, now: str | None = None) -> bool:
 
 
 def written_ns(identity: str) -> int | None:
-    """When it was written, in ns since 1970, where a time is what tells that it is the same; None
-    where a version does, or nothing."""
+    """Return when the file was written, in ns since 1970, if its identity is a time; None if it is
+    a version or empty."""
     lines = _lines(identity)
     if any(KEYS[key] is _VERSION for key in lines):
         return None
@@ -139,7 +139,7 @@ def written_ns(identity: str) -> int | None:
 
 
 def etag_of(identity: str) -> str | None:
-    """The strong ETag in an identity."""
+    """Return the strong ETag in an identity."""
     return _lines(identity).get("ETag")
 
 
@@ -164,7 +164,7 @@ def _is_equal(key: str, listed: str, now: str) -> bool:
 
 
 def _ns(time: object) -> int:
-    """A time as one of the libraries gives it, in ns since 1970; 0 where its form is not known."""
+    """Return the time of one of the libraries in ns since 1970; 0 if its form is not known."""
     if isinstance(time, str):
         time = _parsed(time)
     if isinstance(time, datetime):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where symbolic links lead, and how far they may: below the folder, and below other folders that
-were named."""
+"""Where symbolic links lead, and where they may lead: below the folder, and below other named
+folders."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _STAY: Final = (b"", b".")
 
 
 class Links:
-    """Follows the links in the paths of a folder. Several threads may use it.
+    """Follow the links in the paths of a folder. Several threads may use it.
 
-    A link is followed by reading it, part by part, and what it leads to is then opened as what is
-    below the folder is always opened, without following anything. So a link that changes meanwhile
-    leads to another file of these folders at most.
+    A link is followed by reading it, part by part; its target is then opened like every file below
+    the folder, without following anything. So a link that changes meanwhile can at most lead to
+    another file of these folders.
 
     Args:
         root: the folder.
-        others: where links may lead besides.
+        others: other folders that links may lead to.
     """
 
     def __init__(self, root: Below, others: Sequence[Below] = ()) -> None:
@@ -119,10 +119,10 @@ class Links:
         return real
 
     def _readlink(self, real: bytes) -> bytes | None:
-        """Return what a link holds; None for what is none.
+        """Return the target of a link; None if it is not a link.
 
-        Outside of the folders it is only looked where the way goes on, by name: it must come back,
-        or nothing is opened.
+        Outside the folders, links are only read by name to find where the path goes on: it must
+        come back into a folder, or nothing is opened.
         """
         base, path = self._base(real)
         try:
@@ -154,8 +154,8 @@ class Links:
         return None, b""
 
     def inside(self, real: bytes) -> tuple[Below, bytes]:
-        """Return the folder, of those where links may lead, that a real path is below, and the rest
-        of the path.
+        """Return which of the folders that links may lead to contains a real path, and the rest of
+        the path.
 
         Raises:
             FileError: it is below none.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any storage that fsspec knows as the source of a manifest: s3://, gs://, memory://, http://.
 
-Files are read in ranges or as one stream, as `storages` says for each kind, and retries are those
-of the library that reads. A reader waits for the network, not for a core: `RemoteFolder.readers`
+Files are read in ranges or as one stream, as `storages` says for each kind, and retries are left
+to the library that reads. A reader waits for the network, not for a core: `RemoteFolder.readers`
 says how many at once pay off.
 """
 
@@ -32,7 +32,7 @@ from .storages import (
     ZipStorage,
 )
 
-# Which package reads a kind of URL, where that is not fsspec alone.
+# The package that reads a kind of URL, if fsspec alone does not.
 _PACKAGES: Final = {
     "abfs": "adlfs",
     "abfss": "adlfs",
@@ -54,7 +54,7 @@ _STORAGES: Final[dict[str, type[Storage]]] = {
     "gist": WholeStorage,
 }
 _HTTP: Final = ("http", "https")
-# What they give is a copy on this machine, made when something was read for the first time.
+# They return a copy on this machine, made at the first read.
 _CACHES: Final = ("simplecache", "filecache", "blockcache", "cached")
 _NO_CACHE: Final = (
     "reads a copy that is kept on this machine, and not the storage: --allow-cache, or "
@@ -119,7 +119,7 @@ class RemoteFolder:
         self._only = self._path_bytes(name)
 
     def _connect(self, choice: Mapping[str, object]) -> str:
-        """Sets the storage, and gives the path of the URL in it."""
+        """Set the storage, and return the path of the URL in it."""
         if importlib.util.find_spec("fsspec") is None:
             raise ImportError("URLs need fsspec: pip install 'atlas12288[remote]'")
         from fsspec.core import url_to_fs
@@ -157,12 +157,12 @@ class RemoteFolder:
         protocols = fs.protocol
         protocols = (protocols,) if isinstance(protocols, str) else protocols
         self._is_http = not _HTTP_SET.isdisjoint(protocols)
-        # A copy is made by who opens it first, and others must not read it meanwhile.
+        # The first to open a file makes the copy, and others must not read it meanwhile.
         self._storage = (WholeStorage if is_cache else _kind(fs, protocols))(fs, scheme)
         return str(base).rstrip("/")
 
     def _freeze(self) -> None:
-        """Names the commit of a repository, which stays, in place of a branch, which moves."""
+        """Pin the commit of a repository instead of a branch, which moves."""
         from dataclasses import replace
 
         fs = self._storage.fs
@@ -183,7 +183,7 @@ class RemoteFolder:
 
     @property
     def name(self) -> str:
-        """The URL, without a password."""
+        """URL without a password."""
         try:
             password = urlsplit(self._url).password
         except ValueError:
@@ -192,13 +192,13 @@ class RemoteFolder:
 
     @property
     def readers(self) -> int:
-        """How many readers at once pay off."""
+        """Number of concurrent readers that pays off."""
         return self._storage.readers
 
     # --- Listing
 
     def list(self, selection: Selection, problem: Problem) -> Iterator[Found]:
-        """Its files, in any order. See `Source.list`."""
+        """Yield its files, in any order. See `Source.list`."""
         if selection.paths and self._only is not None:
             raise NoFileError("is not a folder")
         paths = selection.paths if self._only is None else (self._only,)
@@ -262,7 +262,7 @@ class RemoteFolder:
             except FileError as error:
                 if not folder:
                     raise
-                # One that is gone since it was listed is no part of it.
+                # A folder that is gone since it was listed is left out.
                 if folder == start or not is_gone(error):
                     problem(folder, str(error))
                 continue
@@ -290,7 +290,7 @@ class RemoteFolder:
     def _list_pages(
         self, storage: S3Storage, folder: bytes, selection: Selection, problem: Problem
     ) -> Iterator[Found]:
-        """The objects of a bucket page by page, as S3 gives them."""
+        """Yield the objects of a bucket page by page, as S3 gives them."""
         bucket = storage.fs.split_path(self._at(folder))[0]
         excluded = _ExcludedFolders(selection, folder)
         for page in storage.pages(self._at(folder)):
@@ -300,7 +300,7 @@ class RemoteFolder:
                 if not path or (size == 0 and path.endswith(b"/")):
                     continue
                 if not excluded.has_file(path):
-                    # Its ETag is beside each part: the same bytes written anew are the same.
+                    # Each part comes with the ETag: the same bytes written again count as the same.
                     known = next((key for key in _OF_S3 if info.get(key)), "ETag")
                     form = {"type": "file", "size": size, known: info.get(known)}
                     yield from self._list_one(path, form, selection, problem)
@@ -328,7 +328,7 @@ class RemoteFolder:
             yield Found(path, size, identity, None, modified_ns)
 
     def _relative(self, name: str, problem: Problem) -> bytes | None:
-        """The path of a name of the storage; None where it is no file below the folder."""
+        """Return the path for a name in the storage; None if it is not a file below the folder."""
         prefix = self._prefix
         if not name.startswith(prefix):
             if name.rstrip("/") != self._base.rstrip("/"):
@@ -350,12 +350,12 @@ class RemoteFolder:
     # --- Reading
 
     def is_stream(self, found: Found) -> bool:
-        """Is the file read from its begin to its end, by one reader?"""
+        """Return whether the file is read from beginning to end by one reader."""
         return self._storage.is_stream(found)
 
     @contextmanager
     def open(self, found: Found) -> Iterator[Reader]:
-        """A file that `list` gave. See `Source.open`. Makes no request.
+        """Open a file that `list` yielded. See `Source.open`. Makes no request.
 
         Raises:
             FileError: nothing would show a change between the requests that it takes.
@@ -372,8 +372,8 @@ class RemoteFolder:
             reader.close()
 
     def read_small(self, path: bytes) -> bytes | None:
-        """The bytes of a small file. See `Source.read_small`. A page of HTML is none: many servers
-        have one for each name that is not there."""
+        """Return the bytes of a small file. See `Source.read_small`. An HTML page does not count:
+        many servers send one for each missing name."""
         data = self._storage.read_small(self._at(path), SMALL_MOST_BYTES + 1)
         if data is None:
             return None
@@ -391,7 +391,7 @@ class RemoteFolder:
 
 
 class _ExcludedFolders:
-    """Which folders above a path are excluded, for a listing that has no folders."""
+    """Find the excluded folders above a path, for a listing that has no folders."""
 
     def __init__(self, selection: Selection, folder: bytes) -> None:
         self._selection = selection
@@ -400,11 +400,11 @@ class _ExcludedFolders:
         self._has_rules = bool(selection.exclude)
 
     def has_file(self, path: bytes) -> bool:
-        """Is a file excluded, or one of the folders around it?"""
+        """Return whether a file, or one of the folders around it, is excluded."""
         return self.has(path) or self._selection.excludes(path, folder=False)
 
     def has(self, path: bytes) -> bool:
-        """Is it in such a folder?"""
+        """Return whether a path is in an excluded folder."""
         at = path.rfind(b"/")
         if not self._has_rules or at <= self._least:
             return False
@@ -432,7 +432,7 @@ def _restored(
     only: bytes | None,
     is_frozen: bool,
 ) -> RemoteFolder:
-    """A source in another process: what was found there once is not asked again."""
+    """Return the source in another process, which makes its connection only once."""
     folder = RemoteFolder.__new__(RemoteFolder)
     folder._url = url
     folder._options = options
@@ -459,7 +459,7 @@ def _kind(fs: Any, protocols: Sequence[str]) -> type[Storage]:
 
 
 def _schemes(url: str) -> list[str]:
-    """Those of a chained URL, as fsspec takes them: `zip` and `s3` of zip::s3://bucket/x.zip."""
+    """Return the schemes of a chained URL for fsspec: `zip` and `s3` of zip::s3://bucket/x.zip."""
     from fsspec.registry import available_protocols
 
     known = set(available_protocols())
@@ -471,7 +471,7 @@ def _schemes(url: str) -> list[str]:
 
 
 def _targets(options: Mapping[str, Any]) -> Iterator[str]:
-    """The schemes that storage options name."""
+    """Yield the schemes that storage options name."""
     for key, value in options.items():
         if key in ("protocol", "target_protocol", "remote_protocol") and isinstance(value, str):
             yield value

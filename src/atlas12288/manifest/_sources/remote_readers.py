@@ -14,8 +14,8 @@ from ..._files import CHANGED, FileError
 from .source import Found
 from .storages import NO_PARTS, Storage, Stream
 
-# As `store.RACY_NS` for times in seconds, where FAT has the coarsest; and the longest tick of
-# a system that gives fractions of a second.
+# Like `store.RACY_NS`, for times in seconds (the coarsest are on FAT), and for the longest clock
+# tick of systems that give fractions of a second.
 _TICK_NS: Final = 2 * 10**9
 _FINE_TICK_NS: Final = 20 * 10**6
 _NS_PER_S: Final = 10**9
@@ -31,7 +31,7 @@ class RangeReader:
         self._settled = False
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fills the buffer from `offset` on, by one request. See `Reader.read_into`."""
+        """Fill the buffer from `offset` on, by one request. See `Reader.read_into`."""
         size = self._found.size
         count = min(len(buffer), size - offset)
         if count <= 0 and (size or offset):
@@ -44,7 +44,7 @@ class RangeReader:
             else:
                 data = self._storage.read(self._name, offset, offset + count + more, self._found)
         except FileError:
-            self.finish()  # that it changed says more than that a range is not there
+            self.finish()  # that the file changed says more than that a range is missing
             raise
         if len(data) != count:
             self.finish()
@@ -57,8 +57,8 @@ class RangeReader:
         return count
 
     def _settle(self) -> None:
-        """Waits for the end of the tick in which the file was written: what is written in it too
-        would have the same time. That is needed where several requests must be of one content."""
+        """Wait until the clock tick in which the file was written has ended: a second write in it
+        would have the same time. Needed if several requests must see the same content."""
         written = None if self._settled else self._storage.written_ns(self._found)
         if written is not None:
             tick = _FINE_TICK_NS if written % _NS_PER_S else _TICK_NS
@@ -68,7 +68,7 @@ class RangeReader:
         self._settled = True
 
     def finish(self) -> None:
-        """The file was read to its listed end. See `Reader.finish`."""
+        """Check the file after it was read to its listed end. See `Reader.finish`."""
         self._storage.check(self._name, self._found)
 
 
@@ -86,11 +86,11 @@ class StreamReader:
         self._error: FileError | None = None
 
     def begin(self, offset: int) -> None:
-        """Says where the first read will be, if not at the begin. See `Reader`."""
+        """Set where the first read will be, if not at the beginning. See `Reader`."""
         self._at = offset
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fills the buffer from `offset` on. See `Reader.read_into`."""
+        """Fill the buffer from `offset` on. See `Reader.read_into`."""
         size = self._found.size
         count = min(len(buffer), size - offset)
         if count <= 0 and (size or offset):
@@ -127,13 +127,13 @@ class StreamReader:
             self._end()
 
     def finish(self) -> None:
-        """The file was read to its listed end. See `Reader.finish`."""
+        """Check the file after it was read to its listed end. See `Reader.finish`."""
         with self._turn:
-            self._end()  # what looks at the file may need its connection
+            self._end()  # the check of the file may need its connection
         self._storage.check(self._name, self._found)
 
     def close(self) -> None:
-        """Ends it where it did not come to its end."""
+        """Close the stream if it was not read to its end."""
         with self._turn:
             self._error = self._error or FileError("is closed")
             self._end()

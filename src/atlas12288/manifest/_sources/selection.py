@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a folder is part of its manifest: paths, rules, symbolic links."""
+"""Which files of a folder are part of its manifest: paths, rules, symbolic links."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEPS_MOST: Final = 1 << 38
 
 
 class OwnRule(str):
-    """A rule that came with the files themselves, in their ignore file. It is a text as others."""
+    """A rule that came with the files themselves, in their ignore file. It matches like others."""
 
     __slots__ = ()
 
@@ -37,7 +37,7 @@ class Excluded(NamedTuple):
 
     Attributes:
         rule: the text.
-        own: did it come with the files, in their `.atlasignore`?
+        own: whether it came with the files, in their `.atlasignore`.
         paths: how many it decided about; a folder with all that is in it counts as one.
     """
 
@@ -47,11 +47,11 @@ class Excluded(NamedTuple):
 
 
 class _CostError(Exception):
-    """Rules and paths are too many. No FileError, which ends a folder and not the listing."""
+    """Too many rules and paths. Not a FileError, which would end a folder, not the listing."""
 
 
 class Selection:
-    """What of a source is part of a manifest; the source says where, this says what.
+    """The choice of the files of a source that are part of a manifest.
 
     Args:
         exclude: rules in the syntax of gitignore, from the root of the folder; the last one that
@@ -99,7 +99,7 @@ class Selection:
     def excludes(self, path: bytes, folder: bool) -> bool:
         """Return whether a rule excludes a path, and count it for that rule.
 
-        Whoever lists does not enter an excluded folder.
+        A listing does not enter an excluded folder.
         """
         return bool(self._rules) and self._excluded_by(self._decides(path, folder))
 
@@ -130,7 +130,7 @@ class Selection:
         return True
 
     def _decides(self, path: bytes, folder: bool) -> int:
-        """The number of the rule that decides; negative where none does."""
+        """Return the number of the rule that decides; negative if none does."""
         self._asked += 1
         matcher = self._for_folders if folder else self._for_files
         number = matcher.last(path)
@@ -143,12 +143,12 @@ class Selection:
 
     @property
     def own(self) -> int:
-        """How many of the rules came with the files."""
+        """Number of rules that came with the files."""
         return sum(isinstance(rule, OwnRule) for rule in self.exclude)
 
     @property
     def excluded_by(self) -> tuple[Excluded, ...]:
-        """What each rule excluded that excluded something, in their order."""
+        """What each rule excluded, in order; rules that excluded nothing are left out."""
         return tuple(
             Excluded(str(rule), isinstance(rule, OwnRule), self._counts[number])
             for number, rule in enumerate(self.exclude)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the files of a manifest are: a folder, or any storage that lists and reads in ranges.
+"""Sources of the files of a manifest: a folder, or any storage that lists and reads in ranges.
 
-A source is listed once; what is read later are the files of that list and nothing else, so that no
-path of a manifest, and no symbolic link, leads out of the folder.
+A source is listed once; later only the files of that list are read, so that no path of a manifest,
+and no symbolic link, leads out of the folder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Found(NamedTuple):
             time and ctime, with a space between, for an object its ETag or version.
         target: what a symbolic link holds; None for a file.
         modified_ns: where the identity comes from a clock, the time of it in nanoseconds since
-            1970: what is written soon after may have the same identity. 0 where it does not.
+            1970: a write soon after may leave the same identity. 0 if it comes from no clock.
         exact: a part of it is read, or was, by another opening of the file: what is opened must
             have the same identity in all, so that no digest is of two contents. Otherwise what
             changes no content may change between the listing and the opening: a local file's ctime.
@@ -67,7 +67,7 @@ def require_small(content: bytes) -> bytes:
     return content
 
 
-# Takes the path of what is listed but cannot be part of a manifest, and the reason.
+# Called with a listed path that cannot be part of a manifest, and the reason.
 Problem = Callable[[bytes, str], object]
 
 
@@ -88,8 +88,8 @@ class Reader(Protocol):
         """
 
     def finish(self) -> None:
-        """The file was read to its listed end: the size of a listing is a hint. It is this method
-        that asks for one byte more, or knows from what was read that there is none.
+        """Check the file after it was read to its listed end: the listed size is only a hint. This
+        method asks for one byte more, or knows from the reads that there is none.
 
         Raises:
             FileError: it holds more than was listed, or is no longer what was opened.
@@ -97,18 +97,18 @@ class Reader(Protocol):
 
 
 class Source(Protocol):
-    """A folder or its like. It can be pickled, for other processes and machines."""
+    """A folder or other storage. It can be pickled, for other processes and machines."""
 
     @property
     def name(self) -> str:
-        """What people call it: the path of the folder, the URL."""
+        """Name for messages: the path of the folder, or the URL."""
 
     def list(self, selection: Selection, problem: Problem) -> Iterator[Found]:
         """Yield its files and symbolic links, each path once, in any order.
 
         Args:
-            selection: what is listed.
-            problem: is told of what cannot be listed or witnessed; the listing goes on.
+            selection: the choice of files to list.
+            problem: called for each path that cannot be listed or witnessed; the listing goes on.
 
         Raises:
             FileError: it cannot be listed at all.

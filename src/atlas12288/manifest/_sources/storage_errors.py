@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the libraries that read storage raise, as FileError with a reason of one line."""
+"""Errors of the libraries that read storage, as FileError with a one-line reason."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ _NO_SUCH_PART_TEXT: Final = re.compile(r"range not satisfiable|\bInvalidRange\b"
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Turns what a library raises into FileError."""
+    """Turn the errors of a library into FileError."""
     try:
         yield
     except (MemoryError, FileError):
         raise
-    # Each library raises errors of its own; what they have in common is Exception.
+    # Each library raises its own errors; their only common base is Exception.
     except Exception as error:
         raise FileError(_reason(error)) from error
 
 
 def called(function: Callable[..., Any], *args: object, **options: object) -> Any:
-    """What a function of a library returns.
+    """Call a function of a library and return its result.
 
     Raises:
-        FileError: it raised something.
+        FileError: the function raised an error.
     """
     with storage_errors():
         return function(*args, **options)
 
 
 def is_gone(error: BaseException) -> bool:
-    """Does a FileError say that nothing is there?"""
+    """Return whether a FileError says that nothing is there."""
     return isinstance(error.__cause__, FileNotFoundError)
 
 
 def is_no_such_part(error: BaseException) -> bool:
-    """Does a FileError say that a file has no byte in the part that was asked for?"""
+    """Return whether a FileError says that a file has no byte in the requested part."""
     cause: BaseException | None = error.__cause__
     while cause is not None:
         answer = getattr(cause, "response", None)
@@ -61,11 +61,11 @@ def is_no_such_part(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """What an error of a library says, on one line."""
+    """Return the message of a library's error, on one line."""
     cause = error.__cause__
     status = getattr(error, "status", None)
     if isinstance(error, FileNotFoundError) and cause is not None:
-        # fsspec calls each failure of HTTP this.
+        # fsspec raises this for every HTTP failure.
         status = getattr(cause, "status", None)
         if isinstance(cause, OSError) or status not in (None, _NOT_FOUND):
             return _reason(cause)

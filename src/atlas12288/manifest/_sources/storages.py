@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How each kind of storage is listed and read: what fsspec does in general, and what is done here
-for storage that is known better.
+"""How each kind of storage is listed and read: through fsspec in general, and in a specific way for
+some kinds.
 
-Bytes of one request are of one content; of two requests they need not be. So what is read in
-several of them needs something that shows each writing: an ETag beside every answer (http, S3), a
-version or a time that is looked at before and after. What has none is read as one stream, where the
-storage has such, and else only where one request is enough.
+The bytes of one request belong to one content; the bytes of two requests need not. So a file that
+is read in several requests needs something that shows each write: an ETag with every answer (http,
+S3), or a version or time that is checked before and after. A file that has none is read as one
+stream if the storage has streams, and otherwise only if one request is enough.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .identities import Info, etag_of, identity_of, is_same, tells_writing, writ
 from .source import Found
 from .storage_errors import called, is_gone, is_no_such_part, storage_errors
 
-# Measured with a server that answers after 50 ms; what more would take is in docs/scale.md.
+# Measured with a server that answers after 50 ms; docs/scale.md has the cost of more.
 READERS: Final = 16
 # Each stream of FTP is a connection, and many servers take few of one client.
 _FTP_READERS: Final = 2
@@ -31,7 +31,7 @@ _LINK_MOST: Final = 4096  # bytes that a link in a zip file may hold: PATH_MAX
 _OTHER_ETAG: Final = ("PreconditionFailed", "412")  # as code of S3
 NO_PARTS: Final = "is not read: the server gives no parts of files"
 
-# Takes a path that is listed and no file, and the reason.
+# Called with a listed path that is not a file, and the reason.
 Refuse = Callable[[str, str], object]
 
 
@@ -39,14 +39,14 @@ class Stream(Protocol):
     """The bytes of one file, in order, by one request."""
 
     def read(self, count: int) -> bytes:
-        """The next bytes: as many as asked for, fewer only at the end.
+        """Return the next bytes: as many as asked for, fewer only at the end.
 
         Raises:
             FileError: not readable.
         """
 
     def close(self) -> None:
-        """Ends it; what was not read is left there."""
+        """Close the stream; bytes that were not read are dropped."""
 
 
 class Storage:
@@ -58,8 +58,8 @@ class Storage:
 
     Attributes:
         readers: how many readers at once pay off.
-        names_folders: does the name of a folder end with a slash?
-        is_frozen: does each name stand for one content for ever?
+        names_folders: whether the name of a folder ends with a slash.
+        is_frozen: whether the content of a name never changes.
     """
 
     readers = READERS
@@ -72,27 +72,27 @@ class Storage:
 
     @property
     def root(self) -> str:
-        """The name of the folder that all others are in."""
+        """Return the name of the folder that contains all others."""
         return str(self.fs.root_marker)
 
     def list_folder(self, name: str, refuse: Refuse) -> Iterator[Info]:
-        """What is in a folder now, not what fsspec kept of an earlier listing.
+        """Yield the current content of a folder, not an earlier listing that fsspec kept.
 
         Args:
             name: of the folder.
-            refuse: is told of what is there and can be no part of a manifest.
+            refuse: called for each name that cannot be part of a manifest.
 
         Raises:
             FileError: it cannot be listed.
         """
-        # Before it, for what others listed; after it, so that this keeps nothing.
+        # Before, to drop what others listed; after, to keep nothing of this listing.
         self._forget()
         infos = called(self.fs.ls, name, detail=True)
         self._forget()
         yield from infos
 
     def info(self, name: str) -> Info:
-        """What the storage says of a file or folder now.
+        """Return what the storage says about a file or folder now.
 
         Raises:
             FileError: nothing is there, or it cannot be reached.
@@ -103,7 +103,7 @@ class Storage:
         return info
 
     def identity(self, info: Info) -> tuple[str, int]:
-        """As `identity_of`."""
+        """Return what `identity_of` returns."""
         return identity_of(info, self.scheme)
 
     def _forget(self, name: str | None = None) -> None:
@@ -112,14 +112,14 @@ class Storage:
     # --- Reading
 
     def is_stream(self, found: Found) -> bool:
-        """Is it read from its begin to its end, by one reader?"""
+        """Return whether a file is read from beginning to end by one reader."""
         return False
 
     def require_readable(self, found: Found) -> None:
-        """Refuses what would have to be read in several requests that nothing holds together.
+        """Refuse a file that needs several requests if nothing shows that it changed between them.
 
         Raises:
-            FileError: it would.
+            FileError: it is such a file.
         """
         if not (found.size <= BLOCK_BYTES or self.is_frozen or self._tells_writing(found)):
             raise FileError(unheld(found))
@@ -128,11 +128,11 @@ class Storage:
         return tells_writing(found.identity, now)
 
     def written_ns(self, found: Found) -> int | None:
-        """The time that alone holds the requests of a file together; None where it needs none."""
+        """Return the time of a file if only that shows a change between requests; else None."""
         return None if found.size <= BLOCK_BYTES or self.is_frozen else written_ns(found.identity)
 
     def read(self, name: str, start: int, stop: int, found: Found) -> bytes:
-        """The bytes start..stop-1 of a file, by one request; fewer at its end.
+        """Return the bytes start..stop-1 of a file, by one request; fewer at its end.
 
         Raises:
             FileError: not readable, or no longer what was listed.
@@ -144,15 +144,15 @@ class Storage:
             if type(self.fs).cat_file is not AbstractFileSystem.cat_file:
                 return bytes(self.fs.cat_file(name, start=start, end=stop))
             with self.fs.open(name, "rb") as file:
-                # Not read(): that asks for no byte after the size that a listing gave, and for
-                # many before they are wanted.
+                # Not read(): it never asks for a byte beyond the listed size, and it asks for
+                # many bytes before they are wanted.
                 if isinstance(file, AbstractBufferedFile):
                     return bytes(file._fetch_range(start, stop))
                 file.seek(start)
                 return bytes(file.read(stop - start))
 
     def read_empty(self, name: str, found: Found) -> bytes:
-        """The first byte of a file that should have none; b"" where it has none.
+        """Return the first byte of a file that should be empty; b"" if it is.
 
         Raises:
             FileError: not readable.
@@ -160,13 +160,13 @@ class Storage:
         try:
             return self.read(name, 0, 1, found)
         except FileError as error:
-            # An empty file has no part: a server that says so of the first byte says that it is.
+            # An empty file has no parts: if the server has no first byte, the file is empty.
             if is_no_such_part(error):
                 return b""
             raise
 
     def open_stream(self, name: str, offset: int, found: Found) -> Stream:
-        """The bytes of a file from `offset` on, by one request.
+        """Open the bytes of a file from `offset` on, by one request.
 
         Raises:
             FileError: not readable, or no longer what was listed.
@@ -174,7 +174,7 @@ class Storage:
         raise NotImplementedError(type(self).__name__)
 
     def read_small(self, name: str, most: int) -> bytes | None:
-        """The bytes of a file, `most` at most; None where there is none.
+        """Return at most `most` bytes of a file; None if there is no file.
 
         Raises:
             FileError: not readable.
@@ -189,10 +189,10 @@ class Storage:
             raise
 
     def check(self, name: str, found: Found) -> None:
-        """Compares a file that was read with what was listed.
+        """Compare a file that was read with its listing.
 
         Raises:
-            FileError: it is another, or nothing would tell.
+            FileError: it is a different file, or nothing shows whether it is.
         """
         info = self.info(name)
         identity, _ = self.identity(info)
@@ -207,7 +207,7 @@ class Storage:
 
 
 def unheld(found: Found) -> str:
-    """Why a file is not read in several requests."""
+    """Return why a file is not read in several requests."""
     count = -(-found.size // BLOCK_BYTES)
     return (
         f"is not read: its {found.size:,} bytes take {count:,} requests, and nothing that the "
@@ -216,8 +216,8 @@ def unheld(found: Found) -> str:
 
 
 class ConditionalStorage(Storage):
-    """A storage that says the ETag beside each answer: several requests are of one content where
-    all have the one that was listed."""
+    """A storage that sends the ETag with each answer: several requests see the same content if all
+    answers have the listed ETag."""
 
     def _tells_writing(self, found: Found, now: str | None = None) -> bool:
         return etag_of(found.identity) is not None or super()._tells_writing(found, now)
@@ -230,7 +230,7 @@ class S3Storage(ConditionalStorage):
     """Buckets, by s3fs."""
 
     def pages(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """The pages of a listing of all objects below a name, as S3 gives them: 1,000 on each."""
+        """Yield the pages of a listing of all objects below a name, 1,000 objects on each."""
         bucket, key, _ = self.fs.split_path(name)
         request = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
         while True:
@@ -283,7 +283,7 @@ class S3Storage(ConditionalStorage):
             finally:
                 body.close()
 
-        async def read_again() -> bytes:  # where the body broke off, as s3fs does it
+        async def read_again() -> bytes:  # if the body broke off, as in s3fs
             return bytes(await _error_wrapper(read, retries=self.fs.retries))
 
         with storage_errors():
@@ -299,17 +299,17 @@ class S3Storage(ConditionalStorage):
 
 
 class _ChangedError(Exception):
-    """An answer is of another content."""
+    """An answer is for different content than was listed."""
 
 
 class WholeStorage(Storage):
-    """A storage whose open file has all its bytes of one moment, such as a blob of git."""
+    """A storage whose open file has all its bytes from one moment, such as a blob of git."""
 
     readers = 1
 
     def __init__(self, fs: Any, scheme: str) -> None:
         super().__init__(fs, scheme)
-        # What is open may be one file that all of them are parts of, with one position.
+        # All open members may share one file object, which has one position.
         self._lock = threading.Lock()
 
     def is_stream(self, found: Found) -> bool:
@@ -388,7 +388,7 @@ class ArchiveStorage(WholeStorage):
         self._members: dict[str, dict[str, Any]] | None = None
 
     def _archive_identity(self) -> str | None:
-        """That of the file that the archive is; None where it was given as an open file."""
+        """Return the identity of the archive file; None if it was given as an open file."""
         file: Any = getattr(self.fs, "of", None)
         if not hasattr(file, "fs") or not hasattr(file, "path"):
             return None
@@ -420,7 +420,7 @@ class ArchiveStorage(WholeStorage):
         raise error from FileNotFoundError(name)
 
     def list_folder(self, name: str, refuse: Refuse) -> Iterator[Info]:
-        """All that is below it, at any depth."""
+        """Yield everything below a folder, at any depth."""
         start = f"{name.strip('/')}/" if name.strip("/") else ""
         for member, info in self._all().items():
             if not member.startswith(start) or info["type"] == "directory":
@@ -431,7 +431,7 @@ class ArchiveStorage(WholeStorage):
                 yield info
 
     def _all(self) -> Mapping[str, dict[str, Any]]:
-        """What each name stands for; as when it is unpacked, the last one of a name counts."""
+        """Return the member for each name; as in unpacking, the last one of a name counts."""
         if self._members is None:
             with self._lock, storage_errors():
                 self._members = dict(self._infos())
@@ -474,7 +474,7 @@ class TarStorage(ArchiveStorage):
 
 
 def _link_target(tar: Any, member: Any) -> Any:
-    """The file that a hard link leads to; None where there is none."""
+    """Return the file that a hard link leads to; None if there is none."""
     seen = set()
     while member.islnk() and member not in seen:
         seen.add(member)
@@ -514,7 +514,7 @@ class ZipStorage(ArchiveStorage):
 
 
 def _member_name(name: str) -> str:
-    """A name as it is when it is unpacked, where that is below the folder: `./a//b/` is `a/b`."""
+    """Return a name as it is unpacked, if that is below the folder: `./a//b/` is `a/b`."""
     if name.startswith("/") or ".." in name.split("/"):
         return name.rstrip("/")  # it is refused, under the name that it has
     name = normpath(name)
@@ -577,8 +577,8 @@ class FtpStorage(Storage):
             stream.close()
 
     def check(self, name: str, found: Found) -> None:
-        """By commands about one file, where the server has them: a listing of its folder for each
-        file would be quadratic. What was read is one stream, and is of one content anyway."""
+        """Compare by commands about one file, if the server has them: listing its folder for each
+        file would take quadratic time. The file was read as one stream, so as one content."""
         with storage_errors():
             connection = self._connection()
             try:
@@ -604,7 +604,7 @@ class FtpStorage(Storage):
             return self._new()
         try:
             connection.ftp.voidcmd("NOOP")
-        except Exception:  # the server ended it meanwhile
+        except Exception:  # the server has closed it
             _close(connection)
             return self._new()
         return connection
@@ -614,7 +614,7 @@ class FtpStorage(Storage):
 
 
 def _answer(ftp: Any, command: str) -> str | None:
-    """What the server says to a command about a file; None where it does not know the command."""
+    """Return the server's answer to a command about a file; None if it lacks the command."""
     from ftplib import error_perm
 
     try:
@@ -649,7 +649,7 @@ class _FtpStream:
         return bytes(data)
 
     def _end(self) -> None:
-        """The server says whether that was the end, or it broke off."""
+        """Ask the server whether the data is complete or broke off."""
         self._ended = True
         if hasattr(self._data, "unwrap"):
             with suppress(OSError):  # many servers just close it
