@@ -1144,8 +1144,8 @@ def test_progress_is_one_bar_for_the_whole(folder: Path) -> None:
 def test_files_are_counted_while_a_folder_is_listed() -> None:
     code = (
         "import sys, time\n"
-        "from atlas12288._cli.console import Report\n"
-        "with Report('check', False, None) as report:\n"
+        "from atlas12288._cli.console import Printer\n"
+        "with Printer('check', False, None) as report:\n"
         "    report.listed(100)\n"
         "    time.sleep(1.1)\n"
         "    report.listed(1200)\n"

@@ -109,7 +109,7 @@ def _has_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-class Report:
+class Printer:
     """The output of one run of a command.
 
     Verdicts go to standard output, as lines or as one JSON object; errors and the progress bar to

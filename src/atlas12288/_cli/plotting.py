@@ -10,7 +10,7 @@ import click
 
 from .._files import FileError
 from .._outputs import Target, atomic_write
-from .console import Report, shown
+from .console import Printer, shown
 from .drawings.figures import IMAGE_FORMATS, format_of, picture_at
 
 SKETCH: Final = "-"  # the value of --plot without a file name
@@ -66,7 +66,7 @@ def require_plot(plot: str, files: tuple[str, ...], inputs: list[str], as_json: 
         raise click.UsageError(f"--plot {shown(plot)}: {error}") from error
 
 
-def write_plot(plot: str, draw: Callable[[BinaryIO, str], None], report: Report) -> None:
+def write_plot(plot: str, draw: Callable[[BinaryIO, str], None], report: Printer) -> None:
     """Draw into a file, which is written completely or not at all.
 
     Args:

@@ -14,7 +14,7 @@ import click
 
 from ... import __version__
 from ..._native import kernel_set, kernel_set_supported, kernel_sets, select_kernel_set
-from ..console import Report, file_name, shown
+from ..console import Printer, file_name, shown
 from ..plotting import SKETCH, require_plot, write_plot
 
 if TYPE_CHECKING:
@@ -388,7 +388,7 @@ def command(
         families = _bench.with_package(families, Path(js).resolve())
     wanted = sizes or (_bench.ALL_SIZES if all_sizes or plot is not None else _bench.GOAL_SIZES)
     effort = _bench.QUICK if quick else _bench.FULL
-    report = Report("bench", as_json, None)
+    report = Printer("bench", as_json, None)
     try:
         with _progress() as on_step:
             measurements = list(_bench.measure(wanted, effort, families, on_step))
@@ -412,7 +412,7 @@ def command(
     return report.code
 
 
-def _refused(reason: str, report: Report) -> int:
+def _refused(reason: str, report: Printer) -> int:
     """Say that nothing could be measured; return the exit code."""
     report.error("bench", reason)
     report.document({"error": reason})

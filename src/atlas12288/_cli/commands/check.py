@@ -9,7 +9,7 @@ import click
 from ..._files import FileError, expected_bytes, read_chunks
 from ..._native import WINDOW_BYTES, Residue, window_residues
 from ..._words import word
-from ..console import Item, Report, file_name, files_argument, json_option, shown
+from ..console import Item, Printer, file_name, files_argument, json_option, shown
 from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class _WindowList:
     """Prints the residue of each window while a file is read: there can be too many to hold."""
 
-    def __init__(self, name: str, report: Report, item: Item) -> None:
+    def __init__(self, name: str, report: Printer, item: Item) -> None:
         self.count = 0
         self.conserved = 0
         self._report = report
@@ -44,7 +44,7 @@ class _WindowList:
 
 
 def _check_file(
-    name: str, report: Report, with_windows: bool, residue_map: "ResidueMap | None"
+    name: str, report: Printer, with_windows: bool, residue_map: "ResidueMap | None"
 ) -> bool:
     """Report on a file. Return False where it could not be read to its end."""
     fields = dict.fromkeys(("length", "residue", "holds", "error"))
@@ -55,7 +55,7 @@ def _check_file(
 
 def _check(
     name: str,
-    report: Report,
+    report: Printer,
     item: Item,
     windows: _WindowList | None,
     residue_map: "ResidueMap | None",
@@ -114,7 +114,7 @@ def command(files: tuple[str, ...], windows: bool, plot: str | None, as_json: bo
     if plot is not None:
         require_plot(plot, files, list(files), as_json)
     maps: list[ResidueMap] = []
-    with Report("check", as_json, expected_bytes(list(files))) as report:
+    with Printer("check", as_json, expected_bytes(list(files))) as report:
         for name in files:
             residue_map = _new_map(name) if plot is not None else None
             done = _check_file(name, report, windows, residue_map)

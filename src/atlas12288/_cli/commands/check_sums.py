@@ -11,7 +11,7 @@ import click
 from ..._files import STDIN, FileError, expected_bytes, is_pipe
 from ..._sums import MALFORMED, CheckedLine, CheckedList, check, sums_of, verdict_line
 from ..._words import word
-from ..console import COULD_NOT_CHECK, Report, file_name, json_option, shown, shows_progress
+from ..console import COULD_NOT_CHECK, Printer, file_name, json_option, shown, shows_progress
 
 
 def _is_read_once(list_name: str) -> bool:
@@ -41,7 +41,7 @@ class _Verdicts:
 
     def __init__(
         self,
-        report: Report,
+        report: Printer,
         *,
         quiet: bool,
         status: bool,
@@ -169,7 +169,7 @@ def command(
     if as_json and (quiet or status):
         raise click.UsageError("--json prints every verdict: not with --quiet or --status")
     total = _expected_bytes(files) if shows_progress() else None
-    with Report("check-sums", as_json, total) as report:
+    with Printer("check-sums", as_json, total) as report:
         verdicts = _Verdicts(report, quiet=quiet, status=status, strict=strict, warn=warn)
         results = check(
             files,

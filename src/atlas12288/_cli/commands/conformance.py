@@ -11,7 +11,7 @@ import click
 
 from ..._files import FileError, RegularFile
 from ..._outputs import OutputKind, Target, atomic_write
-from ..console import COULD_NOT_CHECK, HOLDS, Report, complain, file_name, json_option, shown
+from ..console import COULD_NOT_CHECK, HOLDS, Printer, complain, file_name, json_option, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ def _print_list(as_json: bool) -> None:
     from ...conformance import CLAUSES
     from ...conformance._report import clause_to_fields
 
-    with Report("conformance", as_json, None) as report:
+    with Printer("conformance", as_json, None) as report:
         rows = [clause_to_fields(clause, clause.required) for clause in CLAUSES]
         report.document({"clauses": rows})
         for clause in CLAUSES:
@@ -249,7 +249,7 @@ def command(
         text = junit_of_error(name, error) if error else found.to_junit(name)
         if not _write_junit(junit, text):
             return COULD_NOT_CHECK
-    with Report("conformance", as_json, None) as report:
+    with Printer("conformance", as_json, None) as report:
         report.document({"library": name, "kind": kind} | found.to_fields() | {"error": error})
         if error is None and not as_json:
             _print_table(kind, name, found)

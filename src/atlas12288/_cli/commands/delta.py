@@ -5,10 +5,10 @@ import click
 
 from ..._files import STDIN, FileError, expected_bytes, read_chunks
 from ..._native import MODULUS, Residue
-from ..console import Report, file_name, json_option
+from ..console import Printer, file_name, json_option
 
 
-def _measure(name: str, report: Report) -> tuple[int, int]:
+def _measure(name: str, report: Printer) -> tuple[int, int]:
     """Return the length and the residue of a file."""
     residue, length = Residue(), 0
     for chunk in read_chunks(name, report.advance):
@@ -34,7 +34,7 @@ def command(before: str, after: str, as_json: bool) -> int:
     """Print (residue of AFTER - residue of BEFORE) mod 96; both must have the same length."""
     if before == after == STDIN:
         raise click.UsageError("BEFORE and AFTER cannot both be standard input (-)")
-    with Report("delta", as_json, expected_bytes([before, after])) as report:
+    with Printer("delta", as_json, expected_bytes([before, after])) as report:
         fields: dict[str, object] = {"before": None, "after": None, "delta": None, "error": None}
         measured: list[tuple[int, int]] = []
         for key, name in (("before", before), ("after", after)):

@@ -8,7 +8,7 @@ import click
 from ... import __version__
 from ..._files import FileError
 from ..._native import API_VERSION, kernel_set, kernel_set_supported, kernel_sets
-from ..console import Report, json_option, shown
+from ..console import Printer, json_option, shown
 
 
 def _cpu_features(supported: list[str]) -> list[str]:
@@ -56,7 +56,7 @@ def command(states: bool, as_json: bool) -> int:
         "machine": platform.machine(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
-    with Report("info", as_json, None) as report:
+    with Printer("info", as_json, None) as report:
         report.document(fields)
         for key, value in fields.items():
             label = key.replace("_", " ")
@@ -69,7 +69,7 @@ def _list_states(as_json: bool) -> int:
     from ...manifest._kept_states import kept_states, moment
     from ..manifests import amount
 
-    with Report("info", as_json, None) as report:
+    with Printer("info", as_json, None) as report:
         try:
             folder, found = kept_states()
         except FileError as error:

@@ -12,7 +12,7 @@ from ..._files import STDIN, FileError, RegularFile, expected_bytes
 from ..._native import WINDOW_BYTES
 from ..._outputs import OutputKind, atomic_write_all
 from ..._proofs import PROOF_MOST_BYTES, InclusionProof
-from ..console import Report, file_name, json_option
+from ..console import Printer, file_name, json_option
 from ..witness_files import (
     find_sidecar,
     leaves_option,
@@ -94,7 +94,7 @@ def command(
     found_sidecar = None if witness is None else find_sidecar(witness)
     inputs = [name for name in (file, witness, sidecar or found_sidecar) if name is not None]
 
-    def prove(report: Report) -> InclusionProof:
+    def prove(report: Printer) -> InclusionProof:
         if file is not None:
             return prove_in_file(file, index, threads=threads, advance=report.advance)
         with open_only_leaves(str(witness), sidecar) as leaves:
@@ -104,7 +104,7 @@ def command(
     with ExitStack() as stack:
         target = None if output is None else output_at("-o", output, _PROOF, inputs, stack)
         report = stack.enter_context(
-            Report("prove", as_json, None if file is None else expected_bytes([file]))
+            Printer("prove", as_json, None if file is None else expected_bytes([file]))
         )
         fields: dict[str, object] = {"file": subject, "proof": None, "error": None}
         try:

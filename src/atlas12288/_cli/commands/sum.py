@@ -8,7 +8,7 @@ import click
 from ..._file_witnesses import witness_file
 from ..._files import FileError, expected_bytes
 from ..._sums import sums_line
-from ..console import Report, files_argument, json_option
+from ..console import Printer, files_argument, json_option
 
 
 @click.command(
@@ -25,7 +25,7 @@ Exit codes: 0 all files summed; 2 a file could not be read.""",
 @json_option
 def command(files: tuple[str, ...], as_json: bool) -> int:
     """Print the SHA-256 digest of each FILE, byte for byte as sha256sum prints it."""
-    with Report("sum", as_json, expected_bytes(list(files))) as report:
+    with Printer("sum", as_json, expected_bytes(list(files))) as report:
         for name in files:
             with report.item(name, dict.fromkeys(("sha256", "length", "error"))) as item:
                 try:

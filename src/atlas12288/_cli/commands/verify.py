@@ -21,7 +21,7 @@ from ..console import (
     COULD_NOT_CHECK,
     RANGES_SHOWN,
     Item,
-    Report,
+    Printer,
     complain,
     file_name,
     json_option,
@@ -52,7 +52,7 @@ _NO_VERDICT: Final[dict[str, object]] = dict.fromkeys(
 class _Changes:
     """The windows of one file that differ: counted, shown up to a number, all in JSON."""
 
-    def __init__(self, report: Report, item: Item, damage_map: "DamageMap | None") -> None:
+    def __init__(self, report: Printer, item: Item, damage_map: "DamageMap | None") -> None:
         self.windows = 0
         self._runs = 0
         self._first_runs: list[WindowRange] = []
@@ -90,7 +90,7 @@ class _Verifier:
 
     def __init__(
         self,
-        report: Report,
+        report: Printer,
         sidecar: str | None,
         threads: int | None,
         plot: str | None,
@@ -329,7 +329,7 @@ def _refused(files: tuple[str, ...], witnesses: str, reason: str, as_json: bool)
     """Report that a witness file cannot be used; return the exit code."""
     complain(witnesses, reason)
     error = f"{shown(witnesses)}: {reason}"
-    with Report("verify", as_json, None) as report:
+    with Printer("verify", as_json, None) as report:
         for name in files:
             with report.item(name, _NO_VERDICT | {"error": error}):
                 pass
@@ -364,7 +364,7 @@ def _verify_files(
         if sidecar is None or len(trees) < len(files):
             raise click.UsageError("--plot needs tree witnesses with leaves: witness --tree -o")
         require_plot(plot, files, [*files, witnesses, sidecar], as_json)
-    with Report("verify", as_json, expected_bytes(list(files))) as report, ExitStack() as stack:
+    with Printer("verify", as_json, expected_bytes(list(files))) as report, ExitStack() as stack:
         leaves: list[Leaves | None] = [None] * len(files)
         if sidecar is not None:
             try:

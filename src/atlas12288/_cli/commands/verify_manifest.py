@@ -18,7 +18,7 @@ from ..._subtree import window_count
 from ...manifest._beside import Outputs, folder_of, leaves_name, outputs_in, paths_in
 from ...manifest._listener import Listener
 from ...manifest._statement import MANIFEST_MOST_BYTES
-from ..console import COULD_NOT_CHECK, Report, complain, range_lines, shown
+from ..console import COULD_NOT_CHECK, Printer, complain, range_lines, shown
 from ..manifests import content, counted, streams
 from ..plotting import SKETCH, require_plot, write_plot
 from ..witness_files import read_whole
@@ -84,7 +84,7 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview], status: os.stat
             raise click.UsageError(
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
-    with Report("verify", wanted.as_json, None) as report, ExitStack() as stack:
+    with Printer("verify", wanted.as_json, None) as report, ExitStack() as stack:
         view = _View(wanted, root, manifest.options, report)
         if wanted.root is None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
@@ -214,7 +214,7 @@ def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
 def refused(wanted: Wanted, reason: str) -> int:
     """Report that a manifest cannot be used; return the exit code."""
     complain(wanted.manifest, reason)
-    with Report("verify", wanted.as_json, None) as report:
+    with Printer("verify", wanted.as_json, None) as report:
         report.document(_document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
     return COULD_NOT_CHECK
 
@@ -246,7 +246,7 @@ def _new_maps(plot: str | None) -> "_Maps | None":
 class _View(Listener):
     """Shows a comparison while it runs."""
 
-    def __init__(self, wanted: Wanted, root: str, options: "Options", report: Report) -> None:
+    def __init__(self, wanted: Wanted, root: str, options: "Options", report: Printer) -> None:
         self.wanted = wanted
         self.report = report
         self._in_force = _in_force(options)

@@ -10,7 +10,7 @@ from ..._files import STDIN, FileError, RegularFile, read_chunks
 from ..._native import DIGEST_BYTES, WINDOW_BYTES
 from ..._proofs import PROOF_MOST_BYTES, InclusionProof
 from ..._tree import TreeWitness
-from ..console import Report, file_name, json_option, shown
+from ..console import Printer, file_name, json_option, shown
 from ..witness_files import errors_about, read_text, read_tree_witness
 
 
@@ -77,7 +77,7 @@ def command(
         raise click.UsageError("only one of the files can be standard input (-)")
     if whole == STDIN:
         raise click.UsageError("--from needs a file that can be read from any place, not -")
-    with Report("verify-proof", as_json, None) as report:
+    with Printer("verify-proof", as_json, None) as report:
         fields: dict[str, object]
         fields = {"proof": proof, "file": window or whole, "holds": None, "reason": None}
         fields |= {"window": None, "root": None, "root_from": None, "error": None}

@@ -14,7 +14,7 @@ from ..._tree import TreeWitness
 from ..._witness import Witness
 from ...manifest._beside import leaves_name
 from .. import manifests
-from ..console import COULD_NOT_CHECK, Report, file_name, json_option
+from ..console import COULD_NOT_CHECK, Printer, file_name, json_option
 from ..manifests import manifest_options
 from ..witness_files import output_at, output_file, threads_option, witness_line
 
@@ -109,7 +109,7 @@ def _witness_files(
 
     with ExitStack() as stack:
         outputs = [] if output is None else _outputs(files, output, tree, stack)
-        report = stack.enter_context(Report("witness", as_json, expected_bytes(list(files))))
+        report = stack.enter_context(Printer("witness", as_json, expected_bytes(list(files))))
         if output is None:
             _witness_all(files, make_tree(None) if tree else witness_file, report.line, report)
             return report.code
@@ -140,7 +140,7 @@ def _outputs(files: tuple[str, ...], output: str, tree: bool, stack: ExitStack) 
 
 
 def _witness_all(
-    files: tuple[str, ...], make: _Make, write_line: Callable[[str], object], report: Report
+    files: tuple[str, ...], make: _Make, write_line: Callable[[str], object], report: Printer
 ) -> None:
     for name in files:
         with report.item(name, {"witness": None, "error": None}) as item:

@@ -16,7 +16,7 @@ from ..._outputs import OutputKind, Target, atomic_write_all
 from ..._sums import read_sums, sums_line
 from ...manifest._beside import is_url, leaves_name
 from ...manifest._listener import Listener
-from ..console import Report, shown
+from ..console import Printer, shown
 from ..manifests import content, counted, is_folder, streams
 from ..witness_files import ONLY_ROOT_IS_URL, output_at
 
@@ -89,7 +89,7 @@ def witness(wanted: Wanted) -> int:
         raise click.UsageError(f"{error}; run it in the folder that the paths are in") from error
     with ExitStack() as stack:
         sums = _require_outputs(wanted, stack)
-        report = stack.enter_context(Report("witness", wanted.as_json, None))
+        report = stack.enter_context(Printer("witness", wanted.as_json, None))
         try:
             client = None
             if wanted.scheduler is not None:
@@ -112,7 +112,7 @@ def witness(wanted: Wanted) -> int:
 def _refused(wanted: Wanted, gone: list[str]) -> int:
     """Report the paths that do not exist; return the exit code."""
     reason = os.strerror(errno.ENOENT)
-    with Report("witness", wanted.as_json, None) as report:
+    with Printer("witness", wanted.as_json, None) as report:
         for path in gone:
             report.error(path, reason)
         report.document(_document(wanted, gone[0], None, reason))
@@ -195,7 +195,7 @@ class _Making:
         wanted: Wanted,
         root: str,
         below: tuple[bytes, ...],
-        report: Report,
+        report: Printer,
         client: "Client | None",
         sums: Target | None,
     ) -> None:
@@ -293,7 +293,7 @@ class _Making:
 class _View(Listener):
     """Shows the progress of making a manifest; `name` is the subject of its notes."""
 
-    def __init__(self, report: Report, name: str) -> None:
+    def __init__(self, report: Printer, name: str) -> None:
         self._report = report
         self._name = name
 
