@@ -12,6 +12,7 @@ from ._errors import WitnessError
 from ._types import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import json
     from typing import Any
 
 # More digits than any 64-bit field has. Python's own limit on digits can be switched off, and
@@ -121,25 +122,40 @@ def read(text: str | bytes, most: int | None = None) -> Any:
         WitnessError: not JSON, longer than `most`, or an object that has a key twice.
         TypeError: text is neither str nor bytes.
     """
-    import json
-
     if not isinstance(text, str | bytes):
         raise TypeError(f"text is of type {type(text).__name__}, must be str or bytes")
     if most is not None and len(text) > most:
         units = "characters" if isinstance(text, str) else "bytes"
         raise WitnessError(f"text has {len(text):,} {units}, must have at most {most:,}")
+    return _parse(text)
+
+
+def _parse(text: str | bytes) -> Any:
+    # A function of its own, because it is short: CPython 3.11 and later never leave a handler that
+    # begins after the 256th instruction if there is no memory, not even for its number.
     try:
-        return json.loads(
-            text if isinstance(text, str) else text.decode(),
-            parse_int=_integer,
-            object_pairs_hook=_unique,
-        )
+        return _decoder().decode(text if isinstance(text, str) else text.decode())
     except WitnessError:
         raise
     except RecursionError:
         raise WitnessError("text is nested too deeply, must be one JSON object") from None
     except ValueError as error:  # not UTF-8, or not JSON
         raise WitnessError(f"text must be JSON: {error}") from error
+
+
+_made: list[json.JSONDecoder] = []
+
+
+def _decoder() -> json.JSONDecoder:
+    """Return the reader of all texts.
+
+    It is made once: `json.loads` with two hooks makes one for each text.
+    """
+    if not _made:
+        import json  # here: most programs read none
+
+        _made.append(json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer))
+    return _made[0]
 
 
 class _LongInteger:
