@@ -105,7 +105,7 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
     done = run_without_rights(folder, ("check", "open"), "check", "secret", "open")
     assert done.returncode == COULD_NOT_CHECK
     assert done.stderr == b"atlas12288: secret: Permission denied\n"
-    assert done.stdout == 2 * b"open: 1 bytes, residue 0, conserved\n"
+    assert done.stdout == 2 * b"open: 1 byte, residue 0, conserved\n"
 
 
 @pytest.mark.parametrize("change", ["shrinks", "grows"])
