@@ -799,7 +799,9 @@ def test_shapes_without_a_bound_are_refused_before_they_are_multiplied(tmp_path:
     text = ARRAY_JSON.replace('"float32"', json.dumps(dtype))
     with pytest.raises(atlas.WitnessError, match="must be the name of an element type"):
         ArrayWitness.from_json(text)
-    with pytest.raises(atlas.WitnessError, match=r"shape is .*must be a list of at most 64 integers"):
+    with pytest.raises(
+        atlas.WitnessError, match=r"shape is .*must be a list of at most 64 integers"
+    ):
         ArrayWitness.from_json(ARRAY_JSON.replace("[2, 3]", f"[{'9' * 5000}]"))
 
 

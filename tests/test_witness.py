@@ -395,7 +395,7 @@ def test_json_is_read_in_any_order_and_spacing() -> None:
         ("algorithm", "sha256-merkle-12288"),
         ("length", -1),
         ("length", 2**64),
-        ("length", 10**4000),
+        ("length", 10**700),
         ("length", 3.0),
         ("length", True),
         ("length", "3"),
