@@ -25,7 +25,7 @@
 #define CO_COROUTINE 0x0080
 #define CO_ASYNC_GENERATOR 0x0200
 
-static inline PyObject *atlas_import_module(const char *name)
+static inline PyObject* atlas_import_module(const char* name)
 {
     if (strcmp(name, "inspect") == 0) {
         Py_INCREF(Py_None);
