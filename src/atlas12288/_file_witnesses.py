@@ -8,15 +8,10 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Final
 
-from ._files import FileError, RegularFile, read_chunks
-from ._native import (
-    DIGEST_BYTES,
-    WINDOW_BYTES,
-    TreeStream,
-)
+from ._files import CHANGED, FileError, RegularFile, read_chunks
+from ._native import DIGEST_BYTES, WINDOW_BYTES, TreeStream
 from ._proofs import InclusionProof
-from ._sidecars import LeafComparison, WindowRange
-from ._sidecars import Leaves as Leaves
+from ._sidecars import LeafComparison, Leaves, WindowRange
 from ._subtree import left_part, window_count
 from ._tree import TreeWitness
 from ._witness import Witness, WitnessStream
@@ -134,7 +129,7 @@ def prove_in_file(
     prover = _Prover(window, size)
     witness = tree_witness_file(name, threads=threads, leaves=prover.write, advance=advance)
     if witness.windows != size:
-        raise FileError("changed while it was read")
+        raise FileError(CHANGED)
     return prover.proof(witness.root)
 
 

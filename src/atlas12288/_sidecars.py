@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ._files import FileError, RegularFile
 from ._native import DIGEST_BYTES, WINDOW_BYTES, TreeStream, tree_root
 from ._subtree import window_count
+from ._words import word
 
 if TYPE_CHECKING:
     from ._tree import TreeWitness
@@ -126,13 +127,24 @@ def leaves_of(sidecar: RegularFile, witnesses: Iterable[TreeWitness]) -> list[Le
     for witness in witnesses:
         each.append(Leaves(sidecar, first, witness))
         first += witness.windows
-    if sidecar.size != first * DIGEST_BYTES:
-        raise FileError(
-            f"has {sidecar.size} bytes, must have {first * DIGEST_BYTES}, {DIGEST_BYTES} for each "
-            f"of {first} window{'' if first == 1 else 's'}: it is damaged, or belongs to another "
-            "witness"
-        )
+    require_size(sidecar, first, "witness")
     return each
+
+
+def require_size(sidecar: RegularFile, windows: int, owner: str) -> None:
+    """Raise FileError unless a sidecar has the size of so many leaves.
+
+    Args:
+        sidecar: the open file.
+        windows: how many leaves it must have.
+        owner: what the leaves belong to, for the message: "witness" or "manifest".
+    """
+    if sidecar.size != windows * DIGEST_BYTES:
+        raise FileError(
+            f"has {sidecar.size} bytes, must have {windows * DIGEST_BYTES}, {DIGEST_BYTES} for "
+            f"each of {windows} {word(windows, 'window')}: it is damaged, or belongs to another "
+            f"{owner}"
+        )
 
 
 def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]]) -> int | None:

@@ -12,13 +12,12 @@ from .._files import FileError, RegularFile, shown
 from .._outputs import OutputKind
 from .._sidecars import first_without_leaves
 from .._tree import TreeWitness, witness_from_json
-from .._witness import Witness
+from .._witness import WITNESS_MOST_BYTES, Witness
 from ._entries import trees_in
 from ._statement import PREDICATE_TYPE, STATEMENT_TYPE
 
 # The type of a manifest is at its end in the canonical form, and may be before in others.
 _ENDS_BYTES: Final = 4096
-_LINE_MOST_BYTES: Final = 1024  # a witness in JSON has less than 300
 _NO_WITNESS: Final = b"null"  # the line of a file that could not be read
 
 
@@ -42,7 +41,7 @@ def _witnesses(file: RegularFile) -> Iterator[Witness | TreeWitness]:
         for line in filter(bytes.strip, lines):
             if line.strip() != _NO_WITNESS:
                 yield witness_from_json(line)
-        if len(rest) > _LINE_MOST_BYTES:
+        if len(rest) > WITNESS_MOST_BYTES:
             raise WitnessError("a line is too long for a witness")
 
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from .._files import FileError, RegularFile
-from .._native import DIGEST_BYTES
-from .._sidecars import LeafComparison, TreeLeaves, WindowRange, first_without_leaves
+from .._sidecars import LeafComparison, TreeLeaves, WindowRange, first_without_leaves, require_size
 from .._subtree import window_count
 from .._witness import TREE_ALGORITHM
 from ._differences import Difference
@@ -40,12 +39,7 @@ class ManifestLeaves:
             if entry.root is not None:
                 self._first[entry.path] = at
                 at += window_count(entry.size)
-        if sidecar.size != at * DIGEST_BYTES:
-            raise FileError(
-                f"has {sidecar.size} bytes, must have {at * DIGEST_BYTES}, {DIGEST_BYTES} for each "
-                f"of {at} window{'' if at == 1 else 's'}: it is damaged, or belongs to another "
-                "manifest"
-            )
+        require_size(sidecar, at, "manifest")
         self._check(entries)
 
     def _check(self, entries: Sequence[Entry]) -> None:

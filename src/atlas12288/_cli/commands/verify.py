@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ..._file_witnesses import Leaves, compare_file, tree_witness_file, witness_file
+from ..._file_witnesses import compare_file, tree_witness_file, witness_file
 from ..._files import STDIN, FileError, expected_bytes
 from ..._reports import range_to_fields
-from ..._sidecars import WindowRange
+from ..._sidecars import Leaves, WindowRange
 from ..._tree import TreeWitness
 from ..._witness import Witness
 from ...manifest._beside import SUFFIX, is_url

@@ -329,7 +329,7 @@ def _summary(found: "ManifestReport") -> str:
 def _in_force(options: "Options") -> str:
     """Return the manifest's options that limit the comparison, for the end of the last line."""
     counts = ((len(options.exclude), "rule"), (len(options.paths), "path"))
-    texts = [f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in counts if count]
+    texts = [counted(count, what) for count, what in counts if count]
     text = f"; {' and '.join(texts)} of the manifest in force" if texts else ""
     if options.links_below:
         text += f"; links below {', '.join(map(shown, options.links_below))} were followed"
