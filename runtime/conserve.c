@@ -69,14 +69,14 @@ int atlas_conserved_update(uint64_t* state, const void* chunk, size_t n)
     return atlas_error_clear();
 }
 
-/* From the last block to the first: the check before it has left the end of the source in the
- * cache. Blocks are long enough for the CPU to fetch ahead within each. */
-#define BLOCK_BYTES ((size_t)1 << 20)
+/* From the last piece to the first: the check before it has left the end of the source in the
+ * cache. Pieces are long enough for the CPU to fetch ahead within each. */
+#define PIECE_BYTES ((size_t)1 << 20)
 
 static void copy_past_caches(uint8_t* dst, const uint8_t* src, size_t len)
 {
     while (len > 0) {
-        size_t some = len % BLOCK_BYTES != 0 ? len % BLOCK_BYTES : BLOCK_BYTES;
+        size_t some = len % PIECE_BYTES != 0 ? len % PIECE_BYTES : PIECE_BYTES;
         len -= some;
         atlas_kernels()->copy_stream(dst + len, src + len, some);
     }

@@ -27,7 +27,6 @@ from atlas12288._bench import (
     NS_PER_BYTE,
     Arena,
     Bound,
-    Effort,
     Family,
     Figure,
     InC,
@@ -35,6 +34,7 @@ from atlas12288._bench import (
     Memory,
     PeakMemory,
     Row,
+    Sampling,
     measure,
     targets_hold,
 )
@@ -54,7 +54,7 @@ from support.kernel_sets import RUNNABLE_KERNEL_SETS
 ROOT = Path(__file__).parent.parent
 ROWS = [(family, row) for family in FAMILIES for row in family.rows]
 PERFORMANCE_DOCS = runpy.run_path(str(ROOT / "benchmarks" / "performance_docs.py"))
-LEAST_EFFORT = Effort(rounds=2, least_rounds=2, family_s=0, sample_s=1e-6, runs=1)
+LEAST_EFFORT = Sampling(rounds=2, least_rounds=2, family_s=0, sample_s=1e-6, runs=1)
 SHA256 = "hashlib.sha256"
 
 
@@ -632,7 +632,7 @@ def test_figures_ratios_and_verdicts_are_those_of_the_times() -> None:
     ours, peer = Clock([warm_up, 100, 200, 400]), Clock([warm_up, 300, 300, 300])
     goals = Bound(">=", 1.5, "peer"), Bound(">", 1.5, "peer"), Bound(">=", 1, "absent")
     row = Row("work", "C", ours, ("peer",), Bound("<", WINDOW_BYTES / 200), goals)
-    effort = Effort(rounds=3, least_rounds=3, family_s=0, sample_s=1e-6, runs=1)
+    effort = Sampling(rounds=3, least_rounds=3, family_s=0, sample_s=1e-6, runs=1)
     (measured,) = measure((WINDOW_BYTES,), effort, [Family("family", (row,), {"peer": peer})])
     assert measured.ours.median == WINDOW_BYTES / 200  # GB/s
     assert measured.peers[0].ratio.median == 300 / 200

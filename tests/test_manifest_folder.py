@@ -24,7 +24,7 @@ import atlas12288 as atlas
 from atlas12288._files import FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._entries import DIGESTS
-from atlas12288.manifest._generate import Outcome, generate_manifest, read_options
+from atlas12288.manifest._generate import RunCounts, generate_manifest, read_options
 from atlas12288.manifest._hashing import cluster
 from atlas12288.manifest._hashing.engine import hash_files
 from atlas12288.manifest._hashing.file_hash import Digests
@@ -497,7 +497,7 @@ class Runs:
             if not path.is_dir():
                 os.utime(path, (1e9, 1e9), follow_symlinks=False)
 
-    def run(self, **options: Any) -> Outcome:
+    def run(self, **options: Any) -> RunCounts:
         source = Folder(self.folder)
         choices = {key: options.pop(key) for key in ("symlinks",) if key in options}
         return generate_manifest(

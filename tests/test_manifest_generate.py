@@ -28,7 +28,7 @@ from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest import _store as store
 from atlas12288.manifest._beside import paths_in, state_name
 from atlas12288.manifest._entries import DIGESTS
-from atlas12288.manifest._generate import Outcome, generate_manifest, read_options
+from atlas12288.manifest._generate import RunCounts, generate_manifest, read_options
 from atlas12288.manifest._hashing import engine
 from atlas12288.manifest._hashing.engine import hash_files
 from atlas12288.manifest._hashing.file_hash import Checkpoint, Digests
@@ -293,7 +293,7 @@ def test_an_unreadable_file_does_not_end_the_others(tmp_path: Path) -> None:
 # --- What a folder holds
 
 
-def generate(folder: Path, output: Path, **arguments: object) -> tuple[Outcome, dict[bytes, str]]:
+def generate(folder: Path, output: Path, **arguments: object) -> tuple[RunCounts, dict[bytes, str]]:
     """A run of the command line's function; outcome and problems."""
     problems: dict[bytes, str] = {}
 
@@ -351,7 +351,7 @@ def test_links_are_recorded_and_not_followed(data: Path, tmp_path: Path, output:
     outcome, _ = generate(data, output)
     entries = atlas.Manifest.from_json(output.read_bytes()).entries
     assert {e.path.decode(): e.target.decode() for e in entries if e.target} == targets
-    assert outcome == Outcome(1, 5, 1, 1, 0, 0)
+    assert outcome == RunCounts(1, 5, 1, 1, 0, 0)
 
 
 def test_links_can_be_an_error(data: Path, output: Path) -> None:
@@ -827,7 +827,7 @@ class Stopped:
         self.notes: list[str] = []
         self.read = 0
 
-    def run(self, stop_after: int | None = None, **arguments: Any) -> Outcome:
+    def run(self, stop_after: int | None = None, **arguments: Any) -> RunCounts:
         self.notes.clear()
         self.read = 0
 
@@ -925,7 +925,7 @@ def test_the_same_modification_time_and_other_bytes_is_seen_where_it_is_recent(
 @pytest.mark.parametrize("change", ["content", "inode", "time", "size"])
 def test_an_update_reads_what_changed_alone(stopped: Stopped, data: Path, change: str) -> None:
     first = stopped.run()
-    assert first == Outcome(7, 0, sum(SIZES) + 6 * BLOCK_BYTES + 100, 7, 0, 0)
+    assert first == RunCounts(7, 0, sum(SIZES) + 6 * BLOCK_BYTES + 100, 7, 0, 0)
     assert stopped.run(update=True) == first._replace(read=0, known=7)
     assert stopped.read == 0
     path = data / "4"

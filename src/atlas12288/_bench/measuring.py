@@ -87,7 +87,7 @@ def targets_hold(measurements: Sequence[Measurement]) -> bool:
 
 
 @dataclass(frozen=True)
-class Effort:
+class Sampling:
     """How long a family is measured at each size.
 
     Args:
@@ -105,8 +105,8 @@ class Effort:
     runs: int
 
 
-FULL: Final = Effort(rounds=101, least_rounds=7, family_s=8.0, sample_s=0.002, runs=3)
-QUICK: Final = Effort(rounds=5, least_rounds=3, family_s=0.5, sample_s=0.0005, runs=1)
+FULL: Final = Sampling(rounds=101, least_rounds=7, family_s=8.0, sample_s=0.002, runs=3)
+QUICK: Final = Sampling(rounds=5, least_rounds=3, family_s=0.5, sample_s=0.0005, runs=1)
 
 
 def _repeats(work: Work, sample_s: float) -> int:
@@ -128,7 +128,7 @@ def rows_of(family: Family) -> list[Row]:
     return [row for row in family.rows if row.missing() is None]
 
 
-def _measure_family(family: Family, arena: Arena, effort: Effort) -> Iterator[Measurement]:
+def _measure_family(family: Family, arena: Arena, effort: Sampling) -> Iterator[Measurement]:
     rows = rows_of(family)
     wanted = {name for row in rows for name in row.peers}
     works = {row.name: row.on(arena) for row in rows} | {
@@ -171,7 +171,7 @@ def _measure_family(family: Family, arena: Arena, effort: Effort) -> Iterator[Me
 
 def measure(
     sizes: Sequence[int] = GOAL_SIZES,
-    effort: Effort = FULL,
+    effort: Sampling = FULL,
     families: Sequence[Family] = FAMILIES,
     on_step: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[Measurement]:

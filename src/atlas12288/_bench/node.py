@@ -20,7 +20,7 @@ _MODULE: Final = "lib/atlas12288-simd.wasm"
 _NEEDS: Final = "needs node, make wasm and --js FOLDER"
 
 
-class _Node:
+class _NodeProcess:
     """A running js/bench.mjs: it reads one request per line and answers with the time taken.
 
     Args:
@@ -68,7 +68,7 @@ class _Node:
         self._errors.close()
 
 
-_node = cache(_Node)  # one process for all rows, so that they share its memory and its engine
+_node = cache(_NodeProcess)  # one for all rows, so that they share its memory and engine
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-class Outcome(NamedTuple):
+class RunCounts(NamedTuple):
     """The counts of a run.
 
     Attributes:
@@ -130,7 +130,7 @@ def generate_manifest(
     client: Client | None = None,
     listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
-) -> Outcome:
+) -> RunCounts:
     """Write a manifest, whole or not at all, in memory that does not grow with the files.
 
     Args:
@@ -200,7 +200,7 @@ def generate_entries(
     client: Client | None = None,
     listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
-) -> tuple[Outcome, tuple[Entry, ...]]:
+) -> tuple[RunCounts, tuple[Entry, ...]]:
     """Do as `generate_manifest`, but yield the entries; none if there are errors. `outputs` are
     files that will be written, and are left out. A state is kept only during the run, because there
     is no manifest to update."""
@@ -450,7 +450,7 @@ class _Run:
         self._state = None
         self._note(f"nothing more of this run is kept for the next one: {error}")
 
-    def finish(self, store: Store, sha256: bytes | None, outcome: Outcome) -> None:
+    def finish(self, store: Store, sha256: bytes | None, outcome: RunCounts) -> None:
         """Record that the manifest was written."""
         store.end()
         if self._state is not None:
@@ -469,7 +469,7 @@ class _Run:
         self._errors += 1
         self._listener.problem(path, reason)
 
-    def fill(self, store: Store) -> Outcome:
+    def fill(self, store: Store) -> RunCounts:
         """Read the files that are not known."""
         self._listener.expect(self._listed.unread)
         hash_files = engine.hash_files
@@ -496,7 +496,7 @@ class _Run:
                     store.known(found, result)
         total = self._listed
         read = total.files - total.known
-        return Outcome(
+        return RunCounts(
             total.files,
             total.links,
             total.bytes,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from .._native import MODULUS
 from .._parallel import parallel_map
 from .._witness import Witness
-from ._node import Expansion, Node
+from ._array_hasher import ArrayHasher, Expansion
 from ._types import name_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class _Column:
         self._expansion = Expansion()
         try:
             self._type = name_of(field.type)
-            self._node = Node(field.type, self._expansion)
+            self._hasher = ArrayHasher(field.type, self._expansion)
         except TypeError as error:
             self.error = TypeError(f"column {self.name!r} has the type {_shown(field)}: {error}")
         except UnicodeDecodeError as error:
@@ -145,9 +145,9 @@ class _Column:
                 raise ValueError(f"it has {len(column)} rows, must have {rows} as its table has")
             for array in column.chunks if isinstance(column, pyarrow.ChunkedArray) else [column]:
                 array.validate()  # so that its child arrays can be accessed safely
-                self._node.require_valid(array)
+                self._hasher.require_valid(array)
                 self._expansion.restart()
-                self._node.update(array)
+                self._hasher.update(array)
         except MemoryError:
             raise
         except pyarrow.ArrowNotImplementedError as error:
@@ -157,7 +157,7 @@ class _Column:
 
     def regions(self) -> Regions:
         """Return the regions hashed so far."""
-        regions = [stream.witness() for stream in self._node.streams()]
+        regions = [stream.witness() for stream in self._hasher.streams()]
         forms = (region.length.to_bytes(8, "little") + region.digest for region in regions)
         return Regions(
             type=self._type,

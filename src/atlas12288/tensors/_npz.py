@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ._content import CHUNK_BYTES, Chunks, How, content_of, require_numpy, witness_of
 from ._dtypes import SHAPE_MOST, Form, form_of
-from ._source import TensorFile, opened_regular
+from ._tensor_file import TensorFile, opened_regular
 from ._witness import ArrayWitness
 
 if TYPE_CHECKING:
@@ -59,17 +59,17 @@ def opened(name: str) -> Iterator[TensorFile]:
     with opened_regular(name) as file:
         try:
             with zipfile.ZipFile(_ForDirectory(file)) as archive:
-                sources = _sources_of(file, archive)
+                tensors = _unread_of(file, archive)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
             raise ValueError(f"{name}: a place in its directory is out of the file") from error
         except Exception as error:  # there is no list of what zipfile raises
             raise ValueError(f"{name}: {error}") from error
-        yield TensorFile(name, sources, None, [])
+        yield TensorFile(name, tensors, None, [])
 
 
-def _sources_of(file: io.FileIO, archive: zipfile.ZipFile) -> list[_Array]:
+def _unread_of(file: io.FileIO, archive: zipfile.ZipFile) -> list[_Array]:
     found: dict[str, _Array] = {}
     for member in archive.infolist():
         shown = member.orig_filename

@@ -18,7 +18,7 @@ from .. import _json
 from .._errors import WitnessError
 from ._content import CHUNK_BYTES, How, witness_of
 from ._dtypes import SAFETENSORS, SHAPE_RULE, WHOLE_RULE, bits_of, is_shape, length_of
-from ._source import TensorFile, opened_regular
+from ._tensor_file import TensorFile, opened_regular
 from ._witness import ArrayWitness
 
 _LENGTH_BYTES: Final = 8

@@ -30,7 +30,7 @@ from .._value import Value
 from .._witness import ALGORITHM, TREE_ALGORITHM, format_timestamp, read_timestamp
 from . import _npz, _safetensors
 from ._content import CHUNK_BYTES, How
-from ._source import Source, TensorFile, witness_in
+from ._tensor_file import TensorFile, UnreadTensor, witness_in
 from ._witness import ArrayWitness
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ R = TypeVar("R")
 JSON_TYPE = "atlas12288/tensors/v1"
 _KEYS = ("type", "algorithm", "metadata", "tensors", "timestamp")
 _TENSOR_KEYS = ("name", "dtype", "shape", "length", "residue", "digest")
-_GROUP_MOST = 256  # sources
+_GROUP_MOST = 256  # tensors
 _OPENERS: dict[str, Callable[[str], AbstractContextManager[TensorFile]]] = {
     ".safetensors": _safetensors.opened,
     ".npz": _npz.opened,
@@ -98,8 +98,8 @@ class TensorsWitness(Value):
             ValueError: `threads` is less than 1.
             ImportError: NumPy is not installed.
         """
-        sources = _sources_of(arrays)
-        return cls._of_sources(sources, _metadata_of(metadata or {}), tree, leaves, threads)
+        tensors = _unread_of(arrays)
+        return cls._of_unread(tensors, _metadata_of(metadata or {}), tree, leaves, threads)
 
     @classmethod
     def from_file(
@@ -132,14 +132,14 @@ class TensorsWitness(Value):
         with _opened(path) as file:
             for problem in file.problems:
                 raise ValueError(f"{file.name} {problem}")
-            return cls._of_sources(
-                file.sources, file.metadata or {}, tree, leaves, threads, file.name
+            return cls._of_unread(
+                file.tensors, file.metadata or {}, tree, leaves, threads, file.name
             )
 
     @classmethod
-    def _of_sources(
+    def _of_unread(
         cls,
-        sources: Iterable[Source],
+        tensors: Iterable[UnreadTensor],
         metadata: Mapping[str, str],
         tree: bool,
         leaves: bool,
@@ -150,13 +150,13 @@ class TensorsWitness(Value):
         now = time.time_ns()
         how = How(tree, leaves, thread_count(threads), now)
 
-        def made(source: Source, how: How) -> tuple[str, ArrayWitness]:
+        def made(tensor: UnreadTensor, how: How) -> tuple[str, ArrayWitness]:
             if file_name is None:
-                return source.name, source.witness(how)
-            return source.name, witness_in(file_name, source, how)
+                return tensor.name, tensor.witness(how)
+            return tensor.name, witness_in(file_name, tensor, how)
 
         algorithm = TREE_ALGORITHM if tree else ALGORITHM
-        arrays = _in_parallel(made, sources, how)
+        arrays = _in_parallel(made, tensors, how)
         return cls._of_parts(algorithm, metadata, arrays, now)
 
     @classmethod
@@ -248,7 +248,7 @@ class TensorsWitness(Value):
             ImportError: NumPy is not installed.
         """
         known = None if metadata is None else _metadata_of(metadata)
-        return self._report(_sources_of(arrays), known, (), threads)
+        return self._report(_unread_of(arrays), known, (), threads)
 
     def verify_file(
         self, path: str | os.PathLike[str], /, *, threads: int | None = None
@@ -261,11 +261,11 @@ class TensorsWitness(Value):
         Args, Raises: as `from_file`; ValueError if the file does not show which tensors it has.
         """
         with _opened(path) as file:
-            return self._report(file.sources, file.metadata, file.problems, threads)
+            return self._report(file.tensors, file.metadata, file.problems, threads)
 
     def _report(
         self,
-        sources: Iterable[Source],
+        tensors: Iterable[UnreadTensor],
         metadata: Mapping[str, str] | None,
         problems: Iterable[str],
         threads: int | None,
@@ -274,18 +274,18 @@ class TensorsWitness(Value):
         witnessed = self.arrays
         leaves = any(array.tree is not None for array in witnessed.values())
 
-        def found(source: Source, how: How) -> PartDifference | None:
-            if source.name not in witnessed:
+        def found(tensor: UnreadTensor, how: How) -> PartDifference | None:
+            if tensor.name not in witnessed:
                 return None
             try:
-                return _change(source.name, witnessed[source.name], source.witness(how))
+                return _change(tensor.name, witnessed[tensor.name], tensor.witness(how))
             except (OSError, TypeError, ValueError) as error:
-                return _difference(source.name, "unreadable", reason=str(error))
+                return _difference(tensor.name, "unreadable", reason=str(error))
 
         how = How(tree, leaves, thread_count(threads))
-        judged = [each for each in _in_parallel(found, sources, how) if each is not None]
+        judged = [each for each in _in_parallel(found, tensors, how) if each is not None]
         judged.sort(key=attrgetter("name"))
-        names = {source.name for source in sources}
+        names = {tensor.name for tensor in tensors}
         other = list(problems)
         if metadata is not None:
             other += _metadata_differences(dict(self._metadata), metadata)
@@ -345,13 +345,13 @@ class TensorsWitness(Value):
         return f"<{type(self).__name__} {self.algorithm} of {count} tensors at {self.timestamp}>"
 
 
-def _sources_of(arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> list[Source]:
+def _unread_of(arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> list[UnreadTensor]:
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays is of type {type(arrays).__name__}, must be a mapping")
-    return [_source_of(name, array) for name, array in arrays.items()]
+    return [_unread_tensor(name, array) for name, array in arrays.items()]
 
 
-def _source_of(name: object, array: object) -> Source:
+def _unread_tensor(name: object, array: object) -> UnreadTensor:
     if not isinstance(name, str):
         raise TypeError(f"name {name!r} is of type {type(name).__name__}, must be str")
     size = getattr(array, "nbytes", 0)
@@ -404,17 +404,17 @@ def _opened(path: str | os.PathLike[str]) -> AbstractContextManager[TensorFile]:
 
 
 def _in_parallel(
-    work: Callable[[Source, How], R], sources: Iterable[Source], how: How
+    work: Callable[[UnreadTensor, How], R], tensors: Iterable[UnreadTensor], how: How
 ) -> Iterator[R]:
-    """Yield work(source, how) for each source, in any order; one tree uses all threads."""
+    """Yield work(tensor, how) for each tensor, in any order; one tree uses all threads."""
     across, within = (1, how) if how.tree else (how.threads, how._replace(threads=1))
     here: list[R] = []  # results of this thread, made while it handed out work
 
-    def work_on(group: list[Source]) -> list[R]:
-        return [work(source, within) for source in group]
+    def work_on(group: list[UnreadTensor]) -> list[R]:
+        return [work(tensor, within) for tensor in group]
 
-    def handed_out() -> Iterator[list[Source]]:
-        for group in _groups(sources):
+    def handed_out() -> Iterator[list[UnreadTensor]]:
+        for group in _groups(tensors):
             if len(group) < _GROUP_MOST:
                 yield group
             else:
@@ -430,13 +430,13 @@ def _in_parallel(
     yield from here
 
 
-def _groups(sources: Iterable[Source]) -> Iterator[list[Source]]:
-    """Yield small sources in groups: handing one to a thread costs more than hashing it."""
-    group: list[Source] = []
+def _groups(tensors: Iterable[UnreadTensor]) -> Iterator[list[UnreadTensor]]:
+    """Yield small tensors in groups: handing one to a thread costs more than hashing it."""
+    group: list[UnreadTensor] = []
     size = 0
-    for source in sources:
-        group.append(source)
-        size += source.size
+    for tensor in tensors:
+        group.append(tensor)
+        size += tensor.size
         if size >= CHUNK_BYTES or len(group) == _GROUP_MOST:
             yield group
             group, size = [], 0

@@ -282,7 +282,7 @@ def command(
         raise click.UsageError("WITNESS and FILE cannot both be standard input (-)")
     from . import verify_manifest
 
-    wanted = verify_manifest.Wanted(
+    wanted = verify_manifest.VerifyOptions(
         manifest=witnesses,
         root=files[0] if files else None,
         sidecar=sidecar,

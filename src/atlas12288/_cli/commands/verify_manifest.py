@@ -35,7 +35,7 @@ _SHOWN_BYTES: Final = 100
 _NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
 
 
-class Wanted(NamedTuple):
+class VerifyOptions(NamedTuple):
     """The options of `verify` for a manifest."""
 
     manifest: str
@@ -50,7 +50,9 @@ class Wanted(NamedTuple):
     as_json: bool
 
 
-def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview], status: os.stat_result) -> int:
+def verify(
+    wanted: VerifyOptions, chunks: Iterable[bytes | memoryview], status: os.stat_result
+) -> int:
     """Compare a folder with a manifest, and print what differs.
 
     Args:
@@ -85,7 +87,7 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview], status: os.stat
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
     with Printer("verify", wanted.as_json, None) as report, ExitStack() as stack:
-        view = _View(wanted, root, manifest.options, report)
+        view = _VerifyProgress(wanted, root, manifest.options, report)
         if wanted.root is None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
         leaves = None
@@ -112,7 +114,11 @@ def verify(wanted: Wanted, chunks: Iterable[bytes | memoryview], status: os.stat
 
 
 def _hints(
-    wanted: Wanted, root: str, manifest: "Manifest", found: "ManifestReport", has_leaves: bool
+    wanted: VerifyOptions,
+    root: str,
+    manifest: "Manifest",
+    found: "ManifestReport",
+    has_leaves: bool,
 ) -> Iterator[str]:
     """Yield hints that may explain the differences."""
     count = len(manifest.entries)
@@ -139,7 +145,7 @@ def _text(chunks: Iterable[bytes | memoryview]) -> bytes:
     return bytes(read_whole(chain((head,), rest), MANIFEST_MOST_BYTES, rule))
 
 
-def _outputs(wanted: Wanted, root: str, status: os.stat_result) -> Outputs:
+def _outputs(wanted: VerifyOptions, root: str, status: os.stat_result) -> Outputs:
     """Return the files in the folder that are not part of its content.
 
     They are the manifest that was read, the plot that will be replaced, states of earlier runs, and
@@ -160,7 +166,7 @@ def _compared(
     root: str,
     leaves: RegularFile | None,
     outputs: Outputs,
-    view: "_View",
+    view: "_VerifyProgress",
 ) -> "ManifestReport":
     from ...manifest._arguments import open_source
     from ...manifest._verify import verify_manifest
@@ -199,7 +205,7 @@ def _default_root(name: str, manifest: "Manifest") -> str:
     )
 
 
-def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
+def _sidecar(wanted: VerifyOptions, manifest: "Manifest") -> str | None:
     has_trees = any(entry.root is not None for entry in manifest.entries)
     if wanted.sidecar is not None:
         if not has_trees:
@@ -211,7 +217,7 @@ def _sidecar(wanted: Wanted, manifest: "Manifest") -> str | None:
     return beside if os.path.lexists(beside) else None
 
 
-def refused(wanted: Wanted, reason: str) -> int:
+def refused(wanted: VerifyOptions, reason: str) -> int:
     """Report that a manifest cannot be used; return the exit code."""
     complain(wanted.manifest, reason)
     with Printer("verify", wanted.as_json, None) as report:
@@ -220,7 +226,7 @@ def refused(wanted: Wanted, reason: str) -> int:
 
 
 def _document(
-    wanted: Wanted,
+    wanted: VerifyOptions,
     root: str | None,
     found: "ManifestReport | None",
     error: str | None,
@@ -243,10 +249,12 @@ def _new_maps(plot: str | None) -> "_Maps | None":
     return _Maps(None if plot == SKETCH else MAX_PANELS)
 
 
-class _View(Listener):
+class _VerifyProgress(Listener):
     """Shows a comparison while it runs."""
 
-    def __init__(self, wanted: Wanted, root: str, options: "Options", report: Printer) -> None:
+    def __init__(
+        self, wanted: VerifyOptions, root: str, options: "Options", report: Printer
+    ) -> None:
         self.wanted = wanted
         self.report = report
         self._in_force = _in_force(options)

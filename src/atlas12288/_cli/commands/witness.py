@@ -83,7 +83,7 @@ def command(
         from . import witness_manifest
 
         return witness_manifest.witness(
-            witness_manifest.Wanted(
+            witness_manifest.WitnessOptions(
                 paths=files,
                 tree=tree,
                 threads=threads,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from ...manifest._entries import Entry
-    from ...manifest._generate import Outcome
+    from ...manifest._generate import RunCounts
     from ...manifest._sources.source import Source
     from ...manifest._statement import Options
 
@@ -45,7 +45,7 @@ def _may_be_leaves(file: RegularFile) -> bool:
     return file.size % DIGEST_BYTES == 0
 
 
-class Wanted(NamedTuple):
+class WitnessOptions(NamedTuple):
     """The options of `witness` for a manifest."""
 
     paths: tuple[str, ...]
@@ -70,7 +70,7 @@ class Wanted(NamedTuple):
         return self.form == "sha256sum"
 
 
-def witness(wanted: Wanted) -> int:
+def witness(wanted: WitnessOptions) -> int:
     """Make the manifest.
 
     Returns:
@@ -109,7 +109,7 @@ def witness(wanted: Wanted) -> int:
     return report.code
 
 
-def _refused(wanted: Wanted, gone: list[str]) -> int:
+def _refused(wanted: WitnessOptions, gone: list[str]) -> int:
     """Report the paths that do not exist; return the exit code."""
     reason = os.strerror(errno.ENOENT)
     with Printer("witness", wanted.as_json, None) as report:
@@ -119,7 +119,7 @@ def _refused(wanted: Wanted, gone: list[str]) -> int:
     return report.code
 
 
-def _not_written(outcome: "Outcome") -> str | None:
+def _not_written(outcome: "RunCounts") -> str | None:
     """Return why no manifest was written; None if it was."""
     if outcome.errors == 0:
         return None
@@ -127,7 +127,7 @@ def _not_written(outcome: "Outcome") -> str | None:
     return f"not written, because {paths} could not be read"
 
 
-def _require_sense(wanted: Wanted) -> None:
+def _require_sense(wanted: WitnessOptions) -> None:
     if wanted.no_flat and not wanted.tree:
         raise click.UsageError("--no-flat needs --tree: a file needs a digest")
     if wanted.as_sums and wanted.tree:
@@ -151,7 +151,7 @@ def _require_sense(wanted: Wanted) -> None:
         raise click.UsageError(f"a URL is witnessed alone: {shown(urls[0])}")
 
 
-def _require_sense_of_state(wanted: Wanted, state: str) -> None:
+def _require_sense_of_state(wanted: WitnessOptions, state: str) -> None:
     if wanted.output is None or wanted.as_sums:
         raise click.UsageError("--state needs -o with a manifest")
     if is_url(state):
@@ -161,7 +161,7 @@ def _require_sense_of_state(wanted: Wanted, state: str) -> None:
             raise click.UsageError(f"--state {shown(state)}: is {shown(other)}, must be another")
 
 
-def _require_outputs(wanted: Wanted, stack: ExitStack) -> Target | None:
+def _require_outputs(wanted: WitnessOptions, stack: ExitStack) -> Target | None:
     """Refuse outputs that cannot be written, before any work is done; return the list of sums."""
     from ...manifest._kinds import WITNESSES, leaves_of
 
@@ -192,7 +192,7 @@ def _root_and_paths(paths: tuple[str, ...]) -> tuple[str, tuple[bytes, ...]]:
 class _Making:
     def __init__(
         self,
-        wanted: Wanted,
+        wanted: WitnessOptions,
         root: str,
         below: tuple[bytes, ...],
         report: Printer,
@@ -206,7 +206,7 @@ class _Making:
         self._client = client
         self._sums = sums
 
-    def run(self) -> "Outcome":
+    def run(self) -> "RunCounts":
         from ...manifest._arguments import open_source
         from ...manifest._generate import read_options
         from ...manifest._sources.links import folders_outside
@@ -227,7 +227,7 @@ class _Making:
             return self._write(source, options, wanted.output)
         return self._print(source, options)
 
-    def _write(self, source: "Source", options: "Options", output: str) -> "Outcome":
+    def _write(self, source: "Source", options: "Options", output: str) -> "RunCounts":
         """Write the manifest to a file."""
         from ...manifest._generate import generate_manifest
 
@@ -242,7 +242,7 @@ class _Making:
             ignore_ctime=wanted.ignore_ctime,
             threads=wanted.threads,
             client=self._client,
-            listener=_View(report, output),
+            listener=_WitnessProgress(report, output),
             streams=streams(),
         )
         if outcome.errors == 0:
@@ -254,7 +254,7 @@ class _Making:
             report.line(f"{shown(output)}: {found}{known}{left_out}")
         return outcome
 
-    def _print(self, source: "Source", options: "Options") -> "Outcome":
+    def _print(self, source: "Source", options: "Options") -> "RunCounts":
         """Print the manifest, or print or write the list of sums."""
         from ...manifest._generate import generate_entries
         from ...manifest._statement import bounded, write_statement
@@ -266,7 +266,7 @@ class _Making:
             outputs=() if wanted.output is None else (wanted.output,),
             threads=wanted.threads,
             client=self._client,
-            listener=_View(report, _name(wanted, self._root)),
+            listener=_WitnessProgress(report, _name(wanted, self._root)),
             streams=streams(),
         )
         if outcome.errors > 0:
@@ -290,7 +290,7 @@ class _Making:
         return outcome
 
 
-class _View(Listener):
+class _WitnessProgress(Listener):
     """Shows the progress of making a manifest; `name` is the subject of its notes."""
 
     def __init__(self, report: Printer, name: str) -> None:
@@ -319,7 +319,7 @@ def _sums(entries: "tuple[Entry, ...]") -> Iterator[bytes]:
             yield sums_line(entry.sha256, entry.path) + b"\n"
 
 
-def _excluded(options: "Options", outcome: "Outcome") -> Iterator[str]:
+def _excluded(options: "Options", outcome: "RunCounts") -> Iterator[str]:
     """Yield a line for each origin of rules: how many there are, and how much they left out."""
     from ...manifest._sources.selection import IGNORE_FILE
 
@@ -331,12 +331,12 @@ def _excluded(options: "Options", outcome: "Outcome") -> Iterator[str]:
             yield f"left out by {counted(rules, 'rule')} of {origin}: {many}"
 
 
-def _name(wanted: Wanted, root: str) -> str:
+def _name(wanted: WitnessOptions, root: str) -> str:
     return wanted.paths[0] if len(wanted.paths) == 1 else root
 
 
 def _document(
-    wanted: Wanted, root: str, outcome: "Outcome | None", error: str | None
+    wanted: WitnessOptions, root: str, outcome: "RunCounts | None", error: str | None
 ) -> dict[str, object]:
     fields: dict[str, object] = {"manifest": wanted.output, "root": root, "error": error}
     if outcome is None:

@@ -26,7 +26,7 @@ _MAX_RINGS: Final = 40
 _MAX_RINGED_CELLS: Final = 3
 
 
-class _Kind(NamedTuple):
+class _Shade(NamedTuple):
     """A kind of cell, and how it is shown."""
 
     label: str
@@ -35,11 +35,11 @@ class _Kind(NamedTuple):
     style: str | None  # its colour there
 
 
-_SAME: Final = _Kind("same", "#dfe5ea", "·", None)
-_SOME: Final = _Kind("some windows changed", "#ff8c1a", "x", "yellow")
-_CHANGED: Final = _Kind("changed", "#d3121b", "X", "red")
-_MISSING: Final = _Kind("missing from the file", "#1a1a1a", "-", "magenta")
-_ADDED: Final = _Kind("added to the file", "#2274c4", "+", "cyan")
+_SAME: Final = _Shade("same", "#dfe5ea", "·", None)
+_SOME: Final = _Shade("some windows changed", "#ff8c1a", "x", "yellow")
+_CHANGED: Final = _Shade("changed", "#d3121b", "X", "red")
+_MISSING: Final = _Shade("missing from the file", "#1a1a1a", "-", "magenta")
+_ADDED: Final = _Shade("added to the file", "#2274c4", "+", "cyan")
 _KINDS: Final = (_SAME, _SOME, _CHANGED, _MISSING, _ADDED)
 
 
@@ -84,7 +84,7 @@ class DamageMap:
             self.cells = _merged(self.cells, 2) + array("Q", bytes(8 * (MAX_CELLS // 2)))
             self.windows_per_cell *= 2
 
-    def kinds(self, most: int) -> tuple[list[_Kind], int]:
+    def kinds(self, most: int) -> tuple[list[_Shade], int]:
         """Return the kinds of at most `most` cells, and how many windows each one stands for.
 
         Args:
@@ -100,7 +100,7 @@ class DamageMap:
             for index in range(-(-self.windows // step))
         ], step
 
-    def _kind(self, differ: int, first: int, stop: int) -> _Kind:
+    def _kind(self, differ: int, first: int, stop: int) -> _Shade:
         if differ == 0:
             return _SAME
         if first >= self._kept:
@@ -125,7 +125,7 @@ class DamageMap:
         kinds, step = self.kinds(_SKETCH_CELLS)
         columns = _columns(len(kinds), _SKETCH_COLUMNS)
 
-        def cell(kind: _Kind) -> str:
+        def cell(kind: _Shade) -> str:
             return click.style(kind.character, fg=kind.style) if colour else kind.character
 
         for start in range(0, len(kinds), columns):
@@ -154,7 +154,7 @@ def _cell_size(windows: int) -> str:
     return f"{windows} {word(windows, 'window')} of {WINDOW_BYTES} bytes"
 
 
-def _groups(kinds: list[_Kind], columns: int) -> list[tuple[int, int]]:
+def _groups(kinds: list[_Shade], columns: int) -> list[tuple[int, int]]:
     """Return the runs first..last of marked cells that are neighbours in one row."""
     found: list[tuple[int, int]] = []
     for index, kind in enumerate(kinds):

@@ -44,7 +44,7 @@ class Expansion:
             )
 
 
-class Node:
+class ArrayHasher:
     """Hash arrays of one type into streams, which do not depend on where one array ends.
 
     The streams are: the indices of the nulls; for texts and lists the lengths, 8 bytes each; the
@@ -64,7 +64,7 @@ class Node:
         self._expansion = expansion
         self._rows = 0
         self._nulls, self._lengths, self._values = (WitnessStream() for _ in range(3))
-        self._inside = [Node(inner, expansion) for inner in types_inside(kind)]
+        self._inside = [ArrayHasher(inner, expansion) for inner in types_inside(kind)]
         self._known: dict[int, tuple[object, pyarrow.Array]] = {}
 
     def streams(self) -> Iterator[WitnessStream]:

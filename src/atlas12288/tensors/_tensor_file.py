@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources of tensors: open files, and the tensors in them."""
+"""Open files of tensors, and tensors that have not been read yet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._content import How
 from ._witness import ArrayWitness
 
 
-class Source(Protocol):
+class UnreadTensor(Protocol):
     """A tensor that has not been read yet. There may be a million, so it has slots, no closure."""
 
     @property
@@ -35,13 +35,13 @@ class Source(Protocol):
         ...
 
 
-def witness_in(file_name: str, source: Source, how: How) -> ArrayWitness:
+def witness_in(file_name: str, tensor: UnreadTensor, how: How) -> ArrayWitness:
     """Return the witness of a tensor of a file; errors name the file, and the tensor if it is at
     fault."""
     try:
-        return source.witness(how)
+        return tensor.witness(how)
     except ValueError as error:
-        raise ValueError(f"{file_name}: tensor {source.name!r}: {error}") from error
+        raise ValueError(f"{file_name}: tensor {tensor.name!r}: {error}") from error
     except OSError as error:
         error.filename = file_name
         raise
@@ -52,13 +52,13 @@ class TensorFile(NamedTuple):
 
     Attributes:
         name: name of the file.
-        sources: its tensors; can be iterated over more than once.
+        tensors: its tensors; can be iterated over more than once.
         metadata: its texts by key; None if files of its kind have none.
         problems: faults of the file that belong to none of its tensors.
     """
 
     name: str
-    sources: Iterable[Source]
+    tensors: Iterable[UnreadTensor]
     metadata: Mapping[str, str] | None
     problems: list[str]
 
