@@ -39,6 +39,7 @@ from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Problem
 from support import manifest_runs
 from support.manifest_runs import KILLED, Disturbed
+from support.paths import facts
 from support.strategies import noise
 
 FLAT, TREE = DIGESTS
@@ -739,10 +740,10 @@ def test_what_was_written_into_the_folder_is_not_added_where_one_says_what_it_wa
 def refusal(data: Path, **written: Path) -> str:
     """Why nothing is written, when nothing was changed."""
     folder = data.parent
-    before = {path: path.lstat() for path in folder.rglob("*")}
+    before = facts(folder.rglob("*"))
     with pytest.raises(FileError) as caught:
         atlas.Manifest.generate(data, tree=True, **written)  # type: ignore[arg-type]
-    assert {path: path.lstat() for path in folder.rglob("*")} == before
+    assert facts(folder.rglob("*")) == before
     return str(caught.value)
 
 

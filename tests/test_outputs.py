@@ -13,6 +13,7 @@ import pytest
 
 from atlas12288._files import FileError, RegularFile
 from atlas12288._outputs import OutputKind, Target, atomic_write, atomic_write_all
+from support.paths import facts
 
 MINE = b"mine: "
 DATA = bytes(i % 251 for i in range(300_000))
@@ -125,11 +126,11 @@ def make_socket(path: Path) -> None:
 def test_what_is_not_ours_is_not_replaced(tmp_path: Path, make: Callable[[Path], None]) -> None:
     target = tmp_path / "out"
     make(target)
-    before = target.lstat()
+    before = facts([target])
     for kind in (KIND, LINKS):
         with pytest.raises(FileError, match="is not replaced"):
             write(target, kind=kind)
-    assert target.lstat() == before
+    assert facts([target]) == before
 
 
 def test_what_is_ours_or_empty_is_replaced(tmp_path: Path) -> None:
@@ -172,14 +173,14 @@ def test_a_link_to_anything_but_ours_is_refused_and_its_target_named(
     (tmp_path / "empty").touch()
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "out").symlink_to(leads_to)
-    before = {path: path.lstat() for path in tmp_path.iterdir()}
+    before = facts(tmp_path.iterdir())
     with pytest.raises(FileError) as caught:
         write(tmp_path / "out", kind=LINKS)
     assert str(caught.value).startswith(f"is a symbolic link to {leads_to}")
     assert reason in str(caught.value)
     with pytest.raises(FileError, match=r"is a symbolic link to .*, and is not replaced"):
         write(tmp_path / "out")
-    assert {path: path.lstat() for path in tmp_path.iterdir()} == before
+    assert facts(tmp_path.iterdir()) == before
 
 
 def test_a_link_to_one_of_ours_is_followed_where_a_user_typed_it(tmp_path: Path) -> None:
