@@ -13,7 +13,7 @@ import pytest
 from click.shell_completion import BashComplete
 
 from atlas12288 import kernel_set_supported, kernel_sets
-from atlas12288._cli import cli
+from atlas12288._cli.program import cli
 from atlas12288.conformance import CLAUSES
 
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")

@@ -1,73 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line `atlas12288`. Each command is a module of this package with its name.
+"""The command line `atlas12288`."""
 
-Heavy imports (rich, matplotlib, the benchmark's peers) are inside the functions that need them, so
-that `atlas12288 --help` is quick.
-"""
-
-import errno
-import io
-import os
 import sys
-import traceback
 
-import click
-
-from .. import __version__
-from .commands import (
-    bench,
-    check,
-    check_sums,
-    conformance,
-    delta,
-    info,
-    locate,
-    prove,
-    sum,
-    verify,
-    verify_proof,
-    witness,
-)
-from .console import COULD_NOT_CHECK, INTERRUPTED, PROGRAM, complain
-
-
-@click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="""\b
-Examples:
-  atlas12288 witness model.bin > model.witness.json
-  atlas12288 verify model.witness.json model.bin
-  atlas12288 witness --tree data -o data.atlas.json
-  atlas12288 verify data.atlas.json
-
-\b
-Exit codes of every command:
-  0    it holds
-  1    it does not hold
-  2    it could not be checked: unreadable file, wrong usage, nothing to check
-  130  stopped by Ctrl-C
-FILE can be - for standard input. A command's --help shows an example.""",
-)
-@click.version_option(__version__, "-V", "--version", prog_name=PROGRAM)
-def cli() -> None:
-    """Witness and check bytes under the conservation law of Atlas-12288.
-
-    The law: the bytes of a region sum to 0 mod 96. Its residue is that sum mod 96. A witness
-    (length, residue, SHA-256 digest, time) proves later that no byte changed.
-    """
-
-
-_COMMANDS = (
-    *(check, witness, verify, locate, prove, verify_proof, delta, sum, check_sums),
-    *(info, bench, conformance),
-)
-for module in _COMMANDS:
-    cli.add_command(module.command)
-
-
-def _discard_output() -> None:
-    """Redirect a broken standard output to nowhere, so that Python's flush at exit succeeds."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+from .version import is_wanted, print_version
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -79,36 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    if sys.stdout is None:
-        complain("standard output", "is closed")
-        return COULD_NOT_CHECK
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names and locales of any kind must not crash
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        code = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
-        sys.stdout.flush()
-        return int(code or 0)
-    except click.ClickException as error:
-        error.show()
-        return COULD_NOT_CHECK
-    except (click.Abort, KeyboardInterrupt):
-        _discard_output()  # the rest of a line would not help
-        return INTERRUPTED
-    except (SystemExit, BrokenPipeError) as error:  # click turns a broken pipe into SystemExit(1)
-        if isinstance(error, SystemExit) and not error.code:
-            return 0  # click's shell completion
-        _discard_output()
-        return COULD_NOT_CHECK
-    except OSError as error:
-        _discard_output()
-        complain("standard output", error.strerror or str(error))
-        return COULD_NOT_CHECK
-    except MemoryError:
-        _discard_output()
-        complain("memory", os.strerror(errno.ENOMEM))
-        return COULD_NOT_CHECK
-    except Exception:
-        # Python's exit code for a crash is 1, and here 1 is a verdict.
-        traceback.print_exc()
-        return COULD_NOT_CHECK
+    if is_wanted(sys.argv[1:] if arguments is None else arguments) and print_version():
+        return 0
+    from .program import run
+
+    return run(arguments)

@@ -18,13 +18,13 @@ from .._files import shown as shown
 from .._reports import JSON_TYPE, range_words
 from .._words import counted
 from ..manifest._paths import to_json
+from .version import PROGRAM
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from .._sidecars import WindowRange
 
-PROGRAM: Final = "atlas12288"
 # Exit codes. A greater one wins over a smaller one.
 HOLDS: Final = 0
 DOES_NOT_HOLD: Final = 1
