@@ -343,7 +343,7 @@ def test_files_that_cannot_be_read_are_named_and_nothing_is_written(folder: Path
     assert complaint(done) == (
         "atlas12288: data.atlas.json: not written, because 2 paths could not be read"
     )
-    reason = "is a FIFO; only regular files and standard input (-) are read"
+    reason = "is a FIFO, must be a regular file"
     assert sorted(lines[:2]) == [
         f"atlas12288: fifo: {reason}",
         f"atlas12288: sub/fifo: {reason}",

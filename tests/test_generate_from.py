@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import atlas12288 as atlas
+from atlas12288 import _files
 from support import commandline
 
 KINDS = [atlas.Witness, atlas.TreeWitness]
@@ -89,7 +90,10 @@ def test_what_is_neither_a_path_nor_a_binary_file_is_one_error(
     kind: Kind, verb: str, path: Path
 ) -> None:
     call = getattr(kind.generate(DATA), verb)
-    with path.open(encoding="latin-1") as file, pytest.raises(TypeError, match="mode 'rb'"):
+    with (
+        path.open(encoding="latin-1") as file,
+        pytest.raises(TypeError, match=rf"^source is .*{path.name}.*, a text file, .* mode 'rb'$"),
+    ):
         call(file)
     for source in (DATA, bytearray(DATA), 3, None, os.fsencode(path), object()):
         with pytest.raises(TypeError, match=r"source is of type .*, must be a path"):
@@ -99,20 +103,21 @@ def test_what_is_neither_a_path_nor_a_binary_file_is_one_error(
 
 
 @kinds
-def test_what_is_no_regular_file_is_a_file_error_that_knows_its_name(
+def test_what_is_no_regular_file_is_a_file_error_that_names_argument_and_file(
     kind: Kind, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "fifo")
     for name, reason in (
-        ("", "is a directory"),
-        ("fifo", "is a FIFO"),
+        ("", "is a directory, must be a regular file"),
+        ("fifo", "is a FIFO, must be a regular file"),
         ("none", "No such file"),
         ("a\0b", "null"),
     ):
         source = f"{tmp_path}/{name}" if name else str(tmp_path)
         with pytest.raises(atlas.FileError, match=reason) as caught:
             kind.generate_from(source)
-        assert caught.value.name == source
+        assert str(caught.value).startswith(f"source is '{_files.shown(source)}': ")
+        assert (caught.value.name, caught.value.argument) == (source, "source")
         copy = pickle.loads(pickle.dumps(caught.value))
         assert (str(copy), copy.name) == (str(caught.value), source)
 
@@ -121,8 +126,6 @@ def test_what_is_no_regular_file_is_a_file_error_that_knows_its_name(
 def test_a_file_that_changes_while_it_is_read_is_a_file_error(
     kind: Kind, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atlas12288 import _files
-
     fill = _files._fill
 
     def growing(file: io.FileIO, buffer: memoryview) -> int:

@@ -76,15 +76,22 @@ class FileError(Exception):
     Attributes:
         reason: what is wrong with the file.
         name: the file; None if the caller, who named it, puts the name before the reason.
+        argument: the argument that named the file; None if none did.
     """
 
-    def __init__(self, reason: str, name: str | None = None) -> None:
-        super().__init__(reason, name)
+    def __init__(self, reason: str, name: str | None = None, argument: str | None = None) -> None:
+        super().__init__(reason, name, argument)
         self.reason = reason
         self.name = name
+        self.argument = argument
 
     def __str__(self) -> str:
-        return self.reason if self.name is None else f"{shown(self.name)}: {self.reason}"
+        if self.name is None:
+            return self.reason
+        name = shown(self.name)
+        if self.argument is not None:
+            name = f"{self.argument} is '{name}'"
+        return f"{name}: {self.reason}"
 
 
 @contextmanager
@@ -98,13 +105,22 @@ def file_errors() -> Iterator[None]:
         raise FileError(str(error)) from error
 
 
+@contextmanager
+def naming(argument: str, value: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the argument and its value before the reason of each FileError."""
+    try:
+        yield
+    except FileError as error:
+        raise FileError(str(error), os.fspath(value), argument) from error
+
+
 def require_regular(mode: int) -> None:
     """Raise FileError unless `mode`, an st_mode, says that the file is regular."""
     if stat.S_ISREG(mode):  # by far the most common
         return
     for is_kind, text in _KINDS:
         if is_kind(mode):
-            raise FileError(f"{text}; only regular files and standard input ({STDIN}) are read")
+            raise FileError(f"{text}, must be a regular file")
 
 
 def require_unchanged(file: io.FileIO, before: os.stat_result) -> None:
@@ -274,7 +290,7 @@ def source_chunks(
                 )
             return _path_chunks(name, chunk_bytes, buffers)
     elif isinstance(source, io.TextIOBase):
-        raise TypeError("source is a text file, must be opened as a binary one, with mode 'rb'")
+        raise TypeError(f"source is {source!r}, a text file, must be opened with mode 'rb'")
     elif hasattr(source, "readinto"):
         return _file_chunks(source, chunk_bytes, buffers)
     raise TypeError(
@@ -285,10 +301,8 @@ def source_chunks(
 
 def _path_chunks(name: str, chunk_bytes: int, buffers: int) -> Generator[memoryview, None, None]:
     path = name if name != STDIN else f"./{name}"  # for Python a file like others
-    try:
+    with naming("source", name):
         yield from read_chunks(path, chunk_bytes=chunk_bytes, buffers=buffers)
-    except FileError as error:
-        raise FileError(error.reason, name) from error
 
 
 def _file_chunks(

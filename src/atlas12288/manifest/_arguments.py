@@ -4,27 +4,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .._files import FileError, shown
 from ._beside import is_url, local_path
 from ._paths import below
 from ._sources.folder import Folder
 from ._sources.source import Source
 
 Name = str | os.PathLike[str]
-
-
-@contextmanager
-def naming(argument: str, value: Name) -> Iterator[None]:
-    """Put the argument and its value before the reason of each FileError."""
-    try:
-        yield
-    except FileError as error:
-        raise FileError(f"{argument} is '{shown(os.fspath(value))}': {error}") from error
 
 
 def open_source(

@@ -17,10 +17,9 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._files import FileError, RegularFile, shown
+from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
 from .._witness import ALGORITHM, TREE_ALGORITHM
-from ._arguments import naming
 from ._beside import Outputs, is_url, outputs_in, state_name
 from ._entries import DIGESTS, Entry
 from ._hashing import engine

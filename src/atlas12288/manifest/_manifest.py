@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from .._files import FileError, RegularFile
+from .._files import FileError, RegularFile, naming
 from .._types import Lazy
 from .._value import Value
-from ._arguments import Name, local_files, naming, open_source, root_and_paths
+from ._arguments import Name, local_files, open_source, root_and_paths
 from ._beside import outputs_in
 from ._entries import Entry
 from ._listener import FunctionListener
