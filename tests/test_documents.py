@@ -91,7 +91,8 @@ def test_commands_without_a_prompt_are_run_elsewhere_or_call_make(page: Path) ->
 def test_every_target_of_make_that_a_page_names_exists() -> None:
     (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
-        named = re.findall(r"(?:^|`)make ([a-z][\w-]*)(?=[ `\n])", page.read_text("utf-8"), re.MULTILINE)
+        text = page.read_text("utf-8")
+        named = re.findall(r"(?:^|`)make ([a-z][\w-]*)(?=[ `\n])", text, re.MULTILINE)
         assert set(named) <= set(phony.split()), page.name
 
 
