@@ -62,7 +62,7 @@ check-all:
 
 check-native: $(VENV)/.test
 	$(BIN)/python -m pytest tests/native --ignore=tests/native/test_targets.py \
-	  --ignore=tests/native/test_dist_c.py $(PYTEST_ARGS)
+	  --ignore=tests/native/test_dist_c_builds.py $(PYTEST_ARGS)
 
 check-aarch64 check-s390x: check-%: $(VENV)/.test
 	$(BIN)/python -m pytest tests/native/test_targets.py -k $* $(PYTEST_ARGS)
@@ -71,7 +71,7 @@ dist-c: $(VENV)/.dist-c
 	$(BIN)/python -B dist-c/build.py --output dist
 
 check-dist-c: $(VENV)/.test
-	$(BIN)/python -m pytest tests/native/test_dist_c.py tests/test_dist_c.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/native/test_dist_c_builds.py tests/test_dist_c.py $(PYTEST_ARGS)
 
 check-kernels: $(VENV)/.test
 	for name in $$($(BIN)/python -c \

@@ -2,7 +2,10 @@
 """Sphinx's settings for the documentation site; `make docs` builds it, and needs no network."""
 
 import builtins
+import collections.abc
+import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,17 @@ from sphinx.application import Sphinx
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
 
+if sys.version_info < (3, 12):  # where `object` would stand for the type of a buffer
+    collections.abc.Buffer = type("Buffer", (), {})  # type: ignore[attr-defined]
+
 import atlas12288  # noqa: E402
+
+# A name is shown as users import it, and not with the private module that defines it.
+for package in ("", ".conformance", ".manifest", ".tables", ".tensors"):
+    for name in import_module(f"atlas12288{package}").__all__:
+        value = getattr(import_module(f"atlas12288{package}"), name)
+        if getattr(value, "__module__", "").startswith(f"atlas12288{package}._"):
+            value.__module__ = f"atlas12288{package}"
 
 project = "atlas12288"
 copyright = "the atlas12288 authors, Apache-2.0"
@@ -39,7 +52,12 @@ copybutton_prompt_is_regexp = True
 
 default_role = "py:obj"  # a name in backquotes links to its description, where there is one
 autodoc_member_order = "groupwise"
-autodoc_default_options = {"members": True, "inherited-members": "object,int,Exception,tuple"}
+autodoc_default_options = {
+    "members": True,
+    "inherited-members": "object,int,Exception,tuple",
+    "exclude-members": "add_note, with_traceback",
+}
+autodoc_preserve_defaults = True  # a default is written as in the code
 autodoc_typehints = "signature"
 napoleon_numpy_docstring = False
 napoleon_preprocess_types = False
@@ -51,16 +69,20 @@ suppress_warnings = ["misc.highlighting_failure"]
 
 def setup(app: Sphinx) -> None:
     app.connect("doctree-read", _unlink_builtins)
-    app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # before napoleon
-    app.connect("autodoc-process-signature", _hide_refused)
+    app.connect("autodoc-process-docstring", _keep_text, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", _readable_signature)
 
 
-def _keep_colon(
+def _keep_text(
     app: Sphinx, what: str, name: str, object: Any, options: Any, lines: list[str]
 ) -> None:
-    """Keep napoleon from taking what stands before the first colon of a property for its type."""
+    """Keep the text of a docstring from being taken for markup."""
+    # A name in backquotes that begins with a dot, such as `.npz`, would lose the dot.
+    lines[:] = [re.sub(r"(?<!`)`(\.[^`]+)`(?!`)", r"``\1``", line) for line in lines]
+    # napoleon takes what stands before the first colon of a property for its type, but not of a
+    # comment, which an empty directive is.
     if what in ("property", "attribute") and lines:
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]
 
 
 def _unlink_builtins(app: Sphinx, doctree: nodes.document) -> None:
@@ -70,9 +92,13 @@ def _unlink_builtins(app: Sphinx, doctree: nodes.document) -> None:
             reference.replace_self(reference.children)
 
 
-def _hide_refused(
+def _readable_signature(
     app: Sphinx, what: str, name: str, object: Any, options: Any, signature: str | None, result: Any
-) -> tuple[str, None] | None:
-    """Show no arguments for a class whose call is refused, since other calls make its objects."""
-    refused = what == "class" and signature is not None and signature.startswith("(*_")
-    return ("", None) if refused else None
+) -> tuple[str, Any] | None:
+    """Show the types that only a checker sees, and no arguments where a call is refused."""
+    if signature is None:
+        return None
+    if what == "class" and signature.startswith("(*_"):  # other calls make its objects
+        return "", None
+    signature = signature.replace("PathLike[str] | object", "PathLike[str] | BinaryIO")
+    return signature.replace("client: _Unknown", "client: distributed.Client"), result

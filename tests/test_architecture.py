@@ -165,3 +165,9 @@ def test_the_layers_below_python_know_nothing_of_it() -> None:
             )
         }
         assert not any(name.split(".")[0] == "atlas12288" for name in names), path
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """pytest imports them by their names, so a run of both would stop before its first test."""
+    names = [path.name for path in (REPOSITORY / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

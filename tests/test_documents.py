@@ -16,6 +16,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SCRIPTS = sysconfig.get_path("scripts")
+# Commands without a prompt, which need a build or an archive: test_readme, test_dist_c and
+# test_manifests_doc run them.
+RUN_ELSEWHERE = {"README.md", "docs/c.md", "docs/manifests.md"}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -76,6 +79,21 @@ def test_the_commands_print_what_the_page_says(page: Path, tmp_path: Path) -> No
                 text=True,
             )
             assert (done.stdout, done.stderr) == (expected, ""), command
+
+
+@pytest.mark.parametrize("page", pages_with("sh", ""))
+def test_commands_without_a_prompt_are_run_elsewhere_or_call_make(page: Path) -> None:
+    if str(page.relative_to(ROOT)) not in RUN_ELSEWHERE:
+        lines = "".join(blocks(page, "sh")).splitlines()
+        assert [line for line in lines if not line.startswith("make ")] == []
+
+
+def test_every_target_of_make_that_a_page_names_exists() -> None:
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        text = page.read_text("utf-8")
+        named = re.findall(r"(?:^|`)make ([a-z][\w-]*)(?=[ `\n])", text, re.MULTILINE)
+        assert set(named) <= set(phony.split()), page.name
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:

@@ -90,13 +90,17 @@ class BaseDifference:
 
 @dataclass(frozen=True)
 class PartDifference(BaseDifference):
-    """A tensor or column that is not what the witness says; attributes as in `BaseDifference`.
+    """A tensor or column that is not what the witness says. str() gives one line.
 
     Attributes:
         part: "tensor" or "column".
         name: its name; None for a difference of the whole.
+        kind: "changed", "missing", "added" or "unreadable"; "other" for a difference of the whole,
+            such as the order of columns.
         what: of a change: "dtype" (of a column "type"), "shape" ("nullable"), "length", "residue",
             "digest", in this order.
+        reason: what changed, or why it could not be read, in words; else "".
+        ranges: windows that differ, in order, with their bytes; None where they are not known.
     """
 
     part: str

@@ -294,8 +294,11 @@ class TreeWitness(Record, Value):
     def changed(self, buf: Buffer, /, *, threads: int | None = None) -> list[int]:
         """Return the indices of the windows in which `buf` differs; as `changed_windows`.
 
-        Args, Raises: as `generate`.
+        Args: as `generate`.
+
+        Raises:
             StateError: the witness has no leaves.
+            TypeError, BufferError, ValueError: as `generate`.
         """
         self._known_tree("changed()")
         return self.changed_windows(self.generate(buf, threads=threads))

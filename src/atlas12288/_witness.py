@@ -100,7 +100,7 @@ class Witness(_native.Witness, Record):
     `Domain.commit()`. bytes() gives its byte form. Two are equal when all fields are, the time
     included. It can be pickled.
 
-    Contract: Witness Operations. JSON: see the module.
+    Contract: Witness Operations. JSON form: docs/witness-format.md.
     """
 
     __slots__ = ()

@@ -17,7 +17,8 @@ def unpacked(directory: Path) -> Path:
     run(KERNELGEN_PYTHON, "-B", ROOT / "dist-c" / "build.py", "--output", directory)
     (archive,) = directory.glob("atlas12288-c-*.tar.gz")
     with tarfile.open(archive) as tar:
-        tar.extractall(directory, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # from Python 3.11.4 on
+        tar.extractall(directory)
     return directory / archive.name.removesuffix(".tar.gz")
 
 

@@ -163,8 +163,7 @@ class TableWitness(Value):
     ) -> Report[PartDifference]:
         """Report what differs in a table. A column that cannot be witnessed is unreadable.
 
-        Args, Raises: as `generate`, except that columns of other types and malformed arrays do not
-            raise.
+        Args, Raises: as `generate`, but no column of another type and no malformed array raises.
         """
         unreadable: list[tuple[str, str]] = []
         rows, columns, names = read(
