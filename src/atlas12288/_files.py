@@ -87,6 +87,15 @@ class FileError(Exception):
         return self.reason if self.name is None else f"{shown(self.name)}: {self.reason}"
 
 
+class NotRegularError(FileError):
+    """A file is not a regular one."""
+
+    @property
+    def kind(self) -> str:
+        """What the file is instead, such as "is a directory"."""
+        return self.reason.partition(";")[0]
+
+
 @contextmanager
 def file_errors() -> Iterator[None]:
     """Turn operating system errors about a file into FileError."""
@@ -99,12 +108,14 @@ def file_errors() -> Iterator[None]:
 
 
 def require_regular(mode: int) -> None:
-    """Raise FileError unless `mode`, an st_mode, says that the file is regular."""
+    """Raise NotRegularError unless `mode`, an st_mode, says that the file is regular."""
     if stat.S_ISREG(mode):  # by far the most common
         return
     for is_kind, text in _KINDS:
         if is_kind(mode):
-            raise FileError(f"{text}; only regular files and standard input ({STDIN}) are read")
+            raise NotRegularError(
+                f"{text}; only regular files and standard input ({STDIN}) are read"
+            )
 
 
 def require_unchanged(file: io.FileIO, before: os.stat_result) -> None:
@@ -262,7 +273,7 @@ def source_chunks(
 
     Raises:
         TypeError: `source` is neither a path nor a binary file.
-        ValueError: `source` is a URL.
+        ValueError: `source` is a URL, or a closed file.
     """
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
@@ -274,8 +285,10 @@ def source_chunks(
                 )
             return _path_chunks(name, chunk_bytes, buffers)
     elif isinstance(source, io.TextIOBase):
-        raise TypeError("source is a text file, must be opened as a binary one, with mode 'rb'")
+        raise TypeError(f"source is {source!r}, a text file, must be binary, opened with mode 'rb'")
     elif hasattr(source, "readinto"):
+        if getattr(source, "closed", False):
+            raise ValueError(f"source is {source!r}, a closed file, must be open")
         return _file_chunks(source, chunk_bytes, buffers)
     raise TypeError(
         f"source is of type {type(source).__name__}, must be a path (str or os.PathLike[str]) or a "
@@ -287,6 +300,8 @@ def _path_chunks(name: str, chunk_bytes: int, buffers: int) -> Generator[memoryv
     path = name if name != STDIN else f"./{name}"  # for Python a file like others
     try:
         yield from read_chunks(path, chunk_bytes=chunk_bytes, buffers=buffers)
+    except NotRegularError as error:  # its own words are for the command line
+        raise FileError(f"source {error.kind}, must be a regular file", name) from error
     except FileError as error:
         raise FileError(error.reason, name) from error
 

@@ -114,7 +114,7 @@ class TreeWitness(Record, Value):
                 changed while it was read.
             BlockingIOError: the binary file does not block, and had no bytes.
             TypeError: `source` is neither a path nor a binary file, or `threads` not an int.
-            ValueError: `source` is a URL, or `threads` is less than 1.
+            ValueError: `source` is a URL or a closed file, or `threads` is less than 1.
         """
         from functools import partial
 
