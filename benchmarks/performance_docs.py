@@ -10,11 +10,11 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from atlas12288._bench import FAMILIES, size_text
+from atlas12288._bench import FAMILIES
+from atlas12288._bench.report import COLUMNS, LEGEND, heads, sections, summary
 
 ROOT: Final = Path(__file__).parent.parent
 DOCUMENT: Final = ROOT / "docs" / "performance.md"
@@ -30,110 +30,24 @@ TABLES: Final = {
 }
 PICTURE: Final = (*_BENCH, "--plot", "docs/throughput.png")
 _TARGET_MISSED: Final = 1  # the exit code of a benchmark that was made and shows a miss
-_COLUMNS: Final = {
-    "work, called from": "---",
-    "size": "---:",
-    "unit": "---",
-    "ours": "---:",
-    "contract": "---",
-    "goal": "---",
-    "peer": "---",
-    "peer's": "---:",
-    "ratio": "---:",
-    "goal of the ratio": "---",
-}
-_LEGEND: Final = (
-    "ours, peer's: median ± half the interquartile range. ratio: how many times as fast as the "
-    "peer ours is, median of the same rounds. (…): a stretch goal, more than is asked for."
-)
+_RULES: Final = {"left": "---", "right": "---:"}
 
 
 # --- The report of `bench --json` as Markdown ---
 
 
-def _figure(figure: dict[str, float]) -> str:
-    spread = 100 * (figure["q3"] - figure["q1"]) / figure["median"]
-    return f"{figure['median']:.3g} ±{spread / 2:.0f}%"
-
-
-def _judgements(all_judged: list[dict[str, Any]]) -> str:
-    texts = []
-    for judged in all_judged:
-        verdict = "pass" if judged["holds"] else "**miss**"
-        text = f"{judged['comparison']} {judged['limit']:g} {verdict}"
-        texts.append(f"({text})" if judged["stretch"] else text)
-    return " ".join(texts)
-
-
-def _lines(row: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield the lines of a row, one for each peer; a row without peers has one line."""
-
-    def goals(peer: str | None) -> str:
-        return _judgements([judged for judged in row["goals"] if judged["peer"] == peer])
-
-    start: tuple[str, ...] = (
-        f"{row['work']}, {row['caller']}",
-        "" if row["size"] is None else size_text(row["size"]),
-        row["unit"],
-        _figure(row["ours"]),
-        _judgements([row["target"]] if row["target"] else []),
-        goals(None),
-    )
-    if not row["peers"]:
-        yield *start, "", "", "", ""
-    for peer in row["peers"]:
-        ratio = f"{peer['ratio']['median']:.3g}"
-        yield *start, peer["name"], _figure(peer), ratio, goals(peer["name"])
-        start = ("",) * len(start)
-
-
-def _table(report: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield the lines of each family: its measured rows, then the others with the reason."""
-    for family in FAMILIES:
-        measured = [row for row in report["rows"] if row["family"] == family.name]
-        for row in measured:
-            yield from _lines(row)
-        names = {f"{row['work']}, {row['caller']}" for row in measured}
-        for name in (row.name for row in family.rows if row.name not in names):
-            reason = report["left_out"].get(name, "not at these sizes")
-            yield name, "", "", "not measured", *[""] * 5, reason
-
-
-def _heads(report: dict[str, Any]) -> Iterator[str]:
-    yield f"cpu: {report['cpu']}, {report['cores']} cores"
-    yield f"kernel set: {report['kernel_set']}"
-    versions = ", ".join(f"{name} {text}" for name, text in report["versions"].items())
-    yield f"python: {report['python']}; {versions}"
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in report["left_out"].items():
-        by_reason.setdefault(reason, []).append(name)
-    for reason, names in by_reason.items():
-        yield f"left out: {'; '.join(names)}: {reason}"
-
-
-def _summary(rows: list[dict[str, Any]]) -> str:
-    goals = [judged for row in rows for judged in row["goals"]]
-    counted = {
-        "the contract's targets": [row["target"] for row in rows if row["target"]],
-        "goals": [judged for judged in goals if not judged["stretch"]],
-        "stretch": [judged for judged in goals if judged["stretch"]],
-    }
-    return "; ".join(
-        f"{name}: {sum(judged['holds'] for judged in all_judged)} of {len(all_judged)}"
-        for name, all_judged in counted.items()
-    )
-
-
 def markdown(report: dict[str, Any]) -> str:
     """Return the report of `atlas12288 bench --json` as Markdown."""
-    table = (list(_COLUMNS), list(_COLUMNS.values()), *_table(report))
+    lines = [line for section in sections(report, FAMILIES) for line in section]
+    bold = [[re.sub(r"\bmiss\b", "**miss**", cell) for cell in line] for line in lines]
+    table = (list(COLUMNS), [_RULES[side] for side in COLUMNS.values()], *bold)
     return "\n".join(
         (
-            *(f"- {head}" for head in _heads(report)),
+            *(f"- {head}" for head in heads(report)),
             "",
             *(f"| {' | '.join(cells)} |" for cells in table),
             "",
-            f"{_LEGEND} {_summary(report['rows'])}.",
+            f"{' '.join(LEGEND)} {summary(report)}.",
         )
     )
 

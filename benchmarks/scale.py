@@ -33,7 +33,7 @@ from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.remote import RemoteFolder
 from atlas12288.manifest._sources.selection import Selection
-from atlas12288.manifest._sources.source import Found, Problem
+from atlas12288.manifest._sources.source import Found, Problem, Source
 
 _MIB: Final = 2**20
 _MB: Final = 10**6
@@ -48,7 +48,7 @@ def size_of(index: int) -> int:
     return LARGE if index % LARGE_EVERY == 0 else SIZES[index % len(SIZES)]
 
 
-class Simulated:
+class Simulated(Source):
     """A listing of objects that nobody has."""
 
     name = "simulated://objects"

@@ -122,6 +122,68 @@ def test_what_is_no_regular_file_is_a_file_error_that_names_argument_and_file(
         assert (str(copy), copy.name) == (str(caught.value), source)
 
 
+def refusal(kind: Kind, verb: str, source: typing.Any, error: type[Exception]) -> str:
+    """Return the message with which a verb refuses a source."""
+    with pytest.raises(error) as caught:
+        getattr(kind.generate(DATA), verb)(source)
+    assert type(caught.value) is error
+    assert "standard input" not in str(caught.value)
+    return str(caught.value)
+
+
+verbs = pytest.mark.parametrize("verb", ["generate_from", "verify_from"])
+
+
+@kinds
+@verbs
+def test_the_refusal_of_a_folder_names_argument_value_and_rule(
+    kind: Kind, verb: str, tmp_path: Path
+) -> None:
+    message = refusal(kind, verb, tmp_path, atlas.FileError)
+    assert message == f"source is '{tmp_path}': is a directory, must be a regular file"
+
+
+@kinds
+@verbs
+def test_the_refusal_of_a_fifo_names_argument_value_and_rule(
+    kind: Kind, verb: str, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    message = refusal(kind, verb, str(fifo), atlas.FileError)
+    assert message == f"source is '{fifo}': is a FIFO, must be a regular file"
+
+
+@kinds
+@verbs
+def test_the_refusal_of_a_url_names_argument_value_and_rule(kind: Kind, verb: str) -> None:
+    message = refusal(kind, verb, "s3://bucket/key", ValueError)
+    assert message.startswith("source is 's3://bucket/key', must be a path or a binary file")
+
+
+@kinds
+@verbs
+def test_the_refusal_of_a_text_file_names_argument_value_and_rule(
+    kind: Kind, verb: str, path: Path
+) -> None:
+    with path.open(encoding="latin-1") as file:
+        message = refusal(kind, verb, file, TypeError)
+    assert str(path) in message
+    assert message == f"source is {file!r}, a text file, must be binary, opened with mode 'rb'"
+
+
+@kinds
+@verbs
+def test_the_refusal_of_a_closed_file_names_argument_value_and_rule(
+    kind: Kind, verb: str, path: Path
+) -> None:
+    with path.open("rb") as file:
+        pass
+    message = refusal(kind, verb, file, ValueError)
+    assert str(path) in message
+    assert message == f"source is {file!r}, a closed file, must be open"
+
+
 @kinds
 def test_a_file_that_changes_while_it_is_read_is_a_file_error(
     kind: Kind, path: Path, monkeypatch: pytest.MonkeyPatch

@@ -32,7 +32,7 @@ from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._ranges import RANGES_MOST
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.selection import Selection
-from atlas12288.manifest._sources.source import Found, Problem, Reader
+from atlas12288.manifest._sources.source import Found, Problem, Reader, Source
 from atlas12288.manifest._statement import Options
 from atlas12288.manifest._verify import verify_manifest
 from support.strategies import noise
@@ -680,7 +680,7 @@ def test_leaves_of_a_manifest_without_tree_roots_are_of_no_use(root: Path) -> No
 # --- reading ---
 
 
-class Stage:
+class Stage(Source):
     """A source whose reading the test commands: `reading` is called before each read."""
 
     def __init__(self, folder: Folder, reading: Callable[[Found], None]) -> None:
@@ -700,7 +700,7 @@ class Stage:
         with self._folder.open(found) as reader:
             stage = self
 
-            class Staged:
+            class Staged(Reader):
                 def read_into(self, offset: int, buffer: memoryview) -> int:
                     stage._reading(found)
                     return reader.read_into(offset, buffer)

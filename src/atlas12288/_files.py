@@ -278,7 +278,7 @@ def source_chunks(
 
     Raises:
         TypeError: `source` is neither a path nor a binary file.
-        ValueError: `source` is a URL.
+        ValueError: `source` is a URL, or a closed file.
     """
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
@@ -290,8 +290,10 @@ def source_chunks(
                 )
             return _path_chunks(name, chunk_bytes, buffers)
     elif isinstance(source, io.TextIOBase):
-        raise TypeError(f"source is {source!r}, a text file, must be opened with mode 'rb'")
+        raise TypeError(f"source is {source!r}, a text file, must be binary, opened with mode 'rb'")
     elif hasattr(source, "readinto"):
+        if getattr(source, "closed", False):
+            raise ValueError(f"source is {source!r}, a closed file, must be open")
         return _file_chunks(source, chunk_bytes, buffers)
     raise TypeError(
         f"source is of type {type(source).__name__}, must be a path (str or os.PathLike[str]) or a "

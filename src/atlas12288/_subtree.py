@@ -79,8 +79,8 @@ class Subtree:
 def blocks_of(windows: memoryview) -> list[Subtree]:
     """Return the blocks of windows; the last one may be shorter."""
     starts = range(0, len(windows), BLOCK_BYTES)
-    runs = (windows[start : start + BLOCK_BYTES] for start in starts)
-    return [Subtree(*_native.tree_leaves(run)) for run in runs]
+    blocks = (windows[start : start + BLOCK_BYTES] for start in starts)
+    return [Subtree(*_native.tree_leaves(block)) for block in blocks]
 
 
 def changed_block(
@@ -106,8 +106,8 @@ def changed_block(
         while stop < len(windows) and windows[stop] == windows[stop - 1] + 1:
             stop += 1
         begin, end = windows[start], windows[stop - 1] + 1
-        run = content[_native.WINDOW_BYTES * begin : _native.WINDOW_BYTES * end]
-        new_hashes, new_residues = _native.tree_leaves(run)
+        part = content[_native.WINDOW_BYTES * begin : _native.WINDOW_BYTES * end]
+        new_hashes, new_residues = _native.tree_leaves(part)
         hashes[_HASH * (begin - first) : _HASH * (end - first)] = new_hashes
         residues[begin - first : end - first] = new_residues
         start = stop

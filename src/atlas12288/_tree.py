@@ -37,7 +37,7 @@ from ._witness import ALGORITHM, TREE_ALGORITHM, Record, Witness, read_record
 # One thread reads a file for all that hash; from about ten threads on they wait for it. So many use
 # 18 buffers of at most 3 MiB, so that a file of any size takes less than 64 MiB.
 _FILE_THREADS_MOST = 16
-_RUN_BLOCKS_MOST = 16
+_CHUNK_BLOCKS_MOST = 16
 
 
 class TreeWitness(Record, Value):
@@ -83,12 +83,12 @@ class TreeWitness(Record, Value):
         """
         content = bytes_of(buf)
         count = thread_count(threads)
-        # Long runs, because handing one over costs time, but enough of them to end together, and
+        # Long chunks, because handing one over costs time, but enough of them to end together, and
         # short enough for Ctrl-C.
-        step = min(max(1, len(content) // (16 * count * BLOCK_BYTES)), _RUN_BLOCKS_MOST)
+        step = min(max(1, len(content) // (16 * count * BLOCK_BYTES)), _CHUNK_BLOCKS_MOST)
         starts = range(0, len(content), step * BLOCK_BYTES)
-        runs = (content[start : start + step * BLOCK_BYTES] for start in starts)
-        return cls._of_runs(runs, count, leaves)
+        chunks = (content[start : start + step * BLOCK_BYTES] for start in starts)
+        return cls._of_chunks(chunks, count, leaves)
 
     @classmethod
     def generate_from(
@@ -114,7 +114,7 @@ class TreeWitness(Record, Value):
                 changed while it was read.
             BlockingIOError: the binary file does not block, and had no bytes.
             TypeError: `source` is neither a path nor a binary file, or `threads` not an int.
-            ValueError: `source` is a URL, or `threads` is less than 1.
+            ValueError: `source` is a URL or a closed file, or `threads` is less than 1.
         """
         from functools import partial
 
@@ -136,27 +136,27 @@ class TreeWitness(Record, Value):
         Args:
             read: gives the chunks, for `chunk_bytes` and `buffers` as in `read_chunks`.
             threads: as in `generate`.
-            keep, each: as in `_of_runs`.
+            keep, each: as in `_of_chunks`.
             chunk_bytes: of each chunk but the last one.
         """
         count = min(thread_count(threads), _FILE_THREADS_MOST)
         buffers = most_under_way(count) if count > 1 else 1
         # Closed at once, also after an error: no descriptor is left to the collector.
         with closing(read(chunk_bytes=chunk_bytes, buffers=buffers)) as chunks:
-            return cls._of_runs(chunks, count, keep, each)
+            return cls._of_chunks(chunks, count, keep, each)
 
     @classmethod
-    def _of_runs(
+    def _of_chunks(
         cls,
-        runs: Iterable[memoryview],
+        chunks: Iterable[memoryview],
         threads: int,
         keep: bool,
         each: Callable[[bytes], object] | None = None,
     ) -> typing.Self:
-        """Return the witness of runs of bytes, each of whole windows but the last one.
+        """Return the witness of bytes in chunks, each of whole windows but the last one.
 
         Args:
-            runs: in order; each of whole blocks where the leaves are kept.
+            chunks: in order; each of whole blocks where the leaves are kept.
             threads: how many hash.
             keep: keep the leaves in memory.
             each: called with the next leaf hashes, joined, in order.
@@ -165,9 +165,9 @@ class TreeWitness(Record, Value):
 
         def counted() -> Iterator[memoryview]:
             nonlocal length
-            for run in runs:
-                length += len(run)
-                yield run
+            for chunk in chunks:
+                length += len(chunk)
+                yield chunk
 
         stream = _native.TreeStream()
         blocks: dict[int, Subtree] = {}

@@ -118,7 +118,7 @@ class Witness(_native.Witness, Record):
                 changed while it was read.
             BlockingIOError: the binary file does not block, and had no bytes.
             TypeError: `source` is neither a path nor a binary file.
-            ValueError: `source` is a URL.
+            ValueError: `source` is a URL, or a closed file.
         """
         from ._files import source_chunks  # imported here: witnessing buffers does not need it
 

@@ -40,7 +40,7 @@ class Disturbed(Folder):
             yield _DisturbedReader(reader, found, self._read)
 
 
-class _DisturbedReader:
+class _DisturbedReader(Reader):
     def __init__(self, reader: Reader, found: Found, read: Callable[[Found], object]) -> None:
         self._reader = reader
         self._found = found

@@ -206,8 +206,8 @@ def _do_stretch(stretch: Stretch) -> StretchResult:
     buffers = ring(BLOCK_BYTES, most_under_way(threads) if threads > 1 else 1)
     # Each stretch is another opening of the file.
     with stretch.source.open(stretch.found._replace(exact=True)) as reader:
-        if stretch.start and (begin := getattr(reader, "begin", None)) is not None:
-            begin(stretch.start * BLOCK_BYTES)
+        if stretch.start:
+            reader.begin(stretch.start * BLOCK_BYTES)
 
         def hash_block(item: tuple[int, memoryview]) -> tuple[memoryview, bytes, int]:
             offset, buffer = item
@@ -348,7 +348,7 @@ def hash_files(
     if client.status in ("closing", "closed"):
         raise ValueError(f"client is {client.status}, must be connected to a scheduler")
     if threads is None:
-        threads = getattr(source, "readers", None) or 1
+        threads = source.readers or 1
     wants_leaves = leaves if TREE_ALGORITHM in digests else None
     callbacks = Callbacks(wants_leaves, advance, progress, resume)
     return _Job(source, digests, thread_count(threads), callbacks, client).results(founds, work)
@@ -535,7 +535,7 @@ class _Job:
 
     def _stretches(self, found: Found) -> Iterator[Stretch]:
         file = _Large(found, self._digests)
-        if (is_stream := getattr(self._source, "is_stream", None)) and is_stream(found):
+        if self._source.is_stream(found):
             file.stretch_blocks = file.hash.blocks  # what no second request could go on with
         while 2 * file.stretch_blocks * BLOCK_BYTES <= self._batch_bytes():
             file.stretch_blocks *= 2

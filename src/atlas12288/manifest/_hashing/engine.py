@@ -84,7 +84,7 @@ def hash_files(
         TypeError: `threads` is not an int.
     """
     if threads is None:
-        threads = getattr(source, "readers", None)
+        threads = source.readers
     callbacks = Callbacks(leaves if TREE_ALGORITHM in digests else None, advance, progress, resume)
     return _Hashing(source, digests, thread_count(threads), callbacks).results(founds)
 
@@ -425,8 +425,8 @@ class _Hashing:
             file.error = error
         else:
             file.context, file.reader = context, reader
-            if file.done and (begin := getattr(reader, "begin", None)) is not None:
-                begin(file.done * BLOCK_BYTES)
+            if file.done:
+                reader.begin(file.done * BLOCK_BYTES)
         with self._lock:
             self._work.notify_all()
         self._leave(file)

@@ -18,7 +18,7 @@ from .._paths import PATH_MOST_BYTES, quoted
 from .descriptors import IS_LINK, Below
 from .links import Links
 from .selection import Selection
-from .source import SMALL_MOST_BYTES, Found, Problem, require_small
+from .source import SMALL_MOST_BYTES, Found, Problem, Reader, Source, require_small
 
 # A few folders with some links to the next are reached in millions of ways.
 LINKS_MOST: Final = 1000
@@ -58,7 +58,7 @@ class _Waiting(NamedTuple):
 _Stack = list[_Waiting]
 
 
-class Folder:
+class Folder(Source):
     """A folder of this machine.
 
     Links are listed or followed as the selection says; never out of the folder, except to where the
@@ -301,7 +301,7 @@ def _below(name: bytes) -> Below:
             raise FileError("is not a folder") from error
 
 
-class FolderReader:
+class FolderReader(Reader):
     """An open file of a folder; see `Reader`. A million small files are opened one after another,
     so it does no more for each than it must."""
 

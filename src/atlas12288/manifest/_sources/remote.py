@@ -21,7 +21,7 @@ from .._paths import check_path
 from .identities import Info
 from .remote_readers import RangeReader, StreamReader
 from .selection import Selection
-from .source import SMALL_MOST_BYTES, Found, NoFileError, Problem, Reader, require_small
+from .source import SMALL_MOST_BYTES, Found, NoFileError, Problem, Reader, Source, require_small
 from .storage_errors import is_gone, storage_errors
 from .storages import (
     FtpStorage,
@@ -68,7 +68,7 @@ FOLDERS_MOST: Final = 1_000_000
 _PAGE_BEGINS: Final = (b"<!doctype html", b"<html")
 
 
-class RemoteFolder:
+class RemoteFolder(Source):
     """A folder of some storage, such as the objects of a bucket that begin with a prefix.
 
     A URL that ends with a slash names a folder. One that does not may name a single object, which

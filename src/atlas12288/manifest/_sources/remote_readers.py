@@ -11,7 +11,7 @@ from time import sleep, time_ns
 from typing import Final
 
 from ..._files import CHANGED, FileError
-from .source import Found
+from .source import Found, Reader
 from .storages import NO_PARTS, Storage, Stream
 
 # Like `store.RACY_NS`, for times in seconds (the coarsest are on FAT), and for the longest clock
@@ -21,7 +21,7 @@ _FINE_TICK_NS: Final = 20 * 10**6
 _NS_PER_S: Final = 10**9
 
 
-class RangeReader:
+class RangeReader(Reader):
     """An open file that is read in ranges; see `Reader`. Nothing is kept open for it."""
 
     def __init__(self, storage: Storage, name: str, found: Found) -> None:
@@ -72,7 +72,7 @@ class RangeReader:
         self._storage.check(self._name, self._found)
 
 
-class StreamReader:
+class StreamReader(Reader):
     """An open file that is read as one stream; see `Reader`. Threads that ask for later parts wait
     until those before are read."""
 

@@ -74,9 +74,17 @@ Problem = Callable[[bytes, str], object]
 class Reader(Protocol):
     """An open file of a source. Several threads may read at once.
 
-    One that is a stream has a method `begin(offset)` too, which says where its first read will be
-    before there is one; and its source one `is_stream(found)`: all of it is one task.
+    Subclasses have the default of `begin`.
     """
+
+    __slots__ = ()
+
+    def begin(self, offset: int) -> None:
+        """Set where the first read will be, before there is one, if not at the beginning.
+
+        The default does nothing: any part can be read first. A stream opens there.
+        """
+        return  # without it a checker takes the method for an abstract one
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill the buffer from `offset` on, and return the number of bytes read.
@@ -97,7 +105,22 @@ class Reader(Protocol):
 
 
 class Source(Protocol):
-    """A folder or other storage. It can be pickled, for other processes and machines."""
+    """A folder or other storage. It can be pickled, for other processes and machines.
+
+    Subclasses have the defaults of `readers` and `is_stream`.
+    """
+
+    @property
+    def readers(self) -> int | None:
+        """Number of concurrent readers that pays off; None, the default, for one for each core."""
+        return None
+
+    def is_stream(self, found: Found) -> bool:
+        """Return whether a file is read from beginning to end by one reader, in one task.
+
+        The default is False: its parts can be read by several.
+        """
+        return False
 
     @property
     def name(self) -> str:
