@@ -41,7 +41,7 @@ _WORDS: Final = ("error", "reason")
 # A file name. It is checked when it is read: click would refuse the whole command for one bad file.
 file_name = click.Path(readable=False)
 files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=file_name)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 def range_lines(

@@ -33,14 +33,14 @@ threads_option = click.option(
     "--threads",
     metavar="N",
     type=click.IntRange(min=1),
-    help="How many threads hash the windows; one for each core if not given.",
+    help="Hash with N threads.  [default: one per core]",
 )
 leaves_option = click.option(
     "--leaves",
     "sidecar",
     metavar="LEAVES",
     type=file_name,
-    help="The leaves of WITNESS, where they are not beside it.",
+    help="Read the leaves of WITNESS from this file.  [default: the file beside it]",
 )
 
 

@@ -222,19 +222,18 @@ def _field(witness: Witness | TreeWitness, difference: str) -> str:
 @click.command(
     "verify",
     cls=PlotCommand,
-    short_help="Say whether files or a folder are what they were, and what differs.",
+    short_help="Check files or a folder against witnesses or a manifest.",
     epilog="""\b
 Examples:
   atlas12288 verify model.witness.json model.bin
   atlas12288 verify --plot damage.png model.witness.json model.bin
   atlas12288 verify tables.witnesses *.parquet
-  atlas12288 verify data.atlas.json              the folder data beside it
-  atlas12288 verify data.atlas.json /mnt/copy    a copy of it elsewhere
+  atlas12288 verify data.atlas.json             # the folder data beside it
+  atlas12288 verify data.atlas.json /mnt/copy   # a copy elsewhere
   atlas12288 verify data.atlas.json s3://bucket/data
 
-\b
-Exit codes: 0 every file is what it was; 1 a file changed, is missing, or was added; 2 a file,
-WITNESS or its leaves could not be read.""",
+Exit codes: 0 nothing differs; 1 a file changed, is missing, or was added; 2 a file, WITNESS or its
+leaves could not be read.""",
 )
 @click.argument("witnesses", metavar="WITNESS", type=file_name)
 @click.argument("files", metavar="[FILE... | ROOT]", nargs=-1, type=file_name)
@@ -244,14 +243,14 @@ WITNESS or its leaves could not be read.""",
     "--plot",
     metavar="[OUT.png]",
     type=file_name,
-    help="Draw a map of the windows that differ, to a .png, .svg or .pdf, or here on the terminal.",
+    help="Draw a map of the windows that differ, in a .png, .svg or .pdf or on the terminal.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print only what is wrong.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only differences and errors.")
 @click.option("--fail-fast", is_flag=True, help="For a manifest: stop at the first difference.")
 @click.option(
     "--allow-extra",
     is_flag=True,
-    help="For a manifest: files that it does not have are no difference.",
+    help="For a manifest: allow files that it does not list.",
 )
 @allow_cache_option
 @json_option
@@ -267,13 +266,13 @@ def command(
     allow_cache: bool,
     as_json: bool,
 ) -> int:
-    """Say of each FILE, or of the folder ROOT, whether it is what WITNESS says, and what differs.
+    """Check each FILE, or the folder ROOT, against WITNESS, and print what differs.
 
-    WITNESS is what the witness command wrote. For a manifest, ROOT is the folder (or URL) that is
-    compared with it: each file that changed, is missing, was added or cannot be read is named.
-    Without ROOT it is the folder DATA for DATA.atlas.json, or else the one that the manifest is in.
+    WITNESS is a file that the command witness wrote. If it is a manifest, the folder or URL ROOT is
+    compared with it, and each file that changed, is missing, was added or cannot be read is named.
+    The default ROOT is the folder DATA for DATA.atlas.json, else the folder of the manifest.
 
-    Otherwise WITNESS has a line for each FILE. Where the leaves of its tree witnesses are beside
+    Otherwise WITNESS has one line for each FILE. If it has tree witnesses with their leaves beside
     it, the windows that differ are named.
     """
     if as_json and quiet:
