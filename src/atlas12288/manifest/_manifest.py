@@ -86,12 +86,12 @@ class Manifest(Value):
             exclude: rules in gitignore syntax, which follow the rules of the folder's
                 `.atlasignore`.
             threads: number of threads; None for one per core that this process may use.
-            leaves: write the leaves of all files to this file, the sidecar; needs `output`. Only the
-                leaves of the manifest at `output` are replaced.
+            leaves: write the leaves of all files to this file, the sidecar; needs `output`. Only
+                the leaves of the manifest at `output` are replaced.
             output: write the manifest to this file, completely or not at all. Only a manifest or
                 witness file is replaced.
-            state: keep the state in this file, so that the next run can resume or update. True for a
-                file in the user's state folder, as on the command line: then a run of a few
+            state: keep the state in this file, so that the next run can resume or update. True
+                for a file in the user's state folder, as on the command line: then a run of a few
                 seconds saves nothing until its end, and a run continues without a state if that
                 folder cannot be used. None to keep no state.
             update: read only files whose size, modification time or ctime changed since the run
