@@ -12,8 +12,8 @@
 The root and the subject's digest both cover the options and the entries, so the rules and all else
 that decides a verdict cannot change without them. There is one subject because verifiers match
 subjects one by one: with a subject per file they would not notice a removed file. A manifest
-contains no time, so the same folder gives the same bytes. Keys are in the order of RFC 8785, and the
-only white space is one line break after `[`, after each entry, and around the options. Readers
+contains no time, so the same folder gives the same bytes. Keys are in the order of RFC 8785, and
+the only white space is one line break after `[`, after each entry, and around the options. Readers
 accept other white space and another order of keys.
 """
 

@@ -34,8 +34,8 @@ _BATCH_FILES_MOST: Final = 256
 _BATCH_SHORT_S: Final = 0.005
 _BATCH_LONG_S: Final = 0.02
 # Below this size, opening and closing files is most of the work and needs the interpreter's lock;
-# two threads that contend for it take twice as long as one. The caller's thread therefore reads such
-# files, but only if they come as quickly as from a cache.
+# two threads that contend for it take twice as long as one. The caller's thread therefore reads
+# such files, but only if they come as quickly as from a cache.
 _QUICK_BYTES: Final = 32 * 1024
 _QUICK_S: Final = 0.0001
 _ONE_AT_A_TIME: Final = getattr(sys, "_is_gil_enabled", lambda: True)()
