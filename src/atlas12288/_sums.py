@@ -2,9 +2,8 @@
 """Lists of SHA-256 sums, as GNU coreutils write and read them.
 
 A line of `sha256sum` is `HEX  NAME`, a line of `sha256sum --tag` is `SHA256 (NAME) = HEX`. A name
-is any bytes but NUL. If it contains a backslash, a newline or a carriage return, these are escaped as
-`\\\\`, `\\n` and `\\r`, and the line begins with a
-backslash.
+is any bytes but NUL. If it contains a backslash, a newline or a carriage return, these are escaped
+as `\\\\`, `\\n` and `\\r`, and the line begins with a backslash.
 """
 
 import os

@@ -95,7 +95,7 @@ def is_wanted(paths: tuple[str, ...], output: str | None, options: dict[str, obj
     Args:
         paths: the paths to witness.
         output: the value of -o.
-        options: as `manifest_options` gives them.
+        options: the options that `manifest_options` adds.
 
     Raises:
         click.UsageError: an option for manifests was given, but no manifest is wanted.

@@ -7,7 +7,7 @@ the manifest, and the progress of a run that did not end.
     [begun (known | roots | part | failed)...]
 
 Each of these is a frame: a letter, the length of the payload, its CRC-32, and the payload. It has a
-format of its own and is no database, because it may come from a stranger: nothing in it is run,
+format of its own instead of a database, because it may come from a stranger: nothing in it is run,
 names another file that is opened unchecked, or is used before its type and bounds are checked. It
 is only appended to, so that a killed run or a full disk loses only the last frames: everything
 after the first cut or damaged frame is ignored.

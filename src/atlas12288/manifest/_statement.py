@@ -127,8 +127,8 @@ def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[byte
         entries: its entries, sorted by path, at least one.
 
     Raises:
-        WitnessError: they are not sorted by path, each path once, or there is none; or a reader
-            would refuse the options.
+        WitnessError: entries are missing, unsorted or repeated, or a reader would refuse the
+            options.
     """
     chosen = options.to_json()
     digests = LineDigests()

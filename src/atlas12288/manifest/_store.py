@@ -153,7 +153,7 @@ class _Progress:
         self.found = found
         self.leaf: int | None = None
         self.windows = 0  # whose leaves were taken
-        self.checkpoint: Checkpoint | None = None  # None where the state has it
+        self.checkpoint: Checkpoint | None = None  # None if the state has it
         self.first = 0  # the block of the first of the roots
         self.roots = bytearray()
 

@@ -217,7 +217,7 @@ def _sections(
         for row in family.rows:
             if row.name not in names:
                 why = environment["left_out"].get(row.name, "not at these sizes")
-                # The reason in the last column, where its length widens no other one.
+                # The reason is in the last column, where its length does not widen another one.
                 lines.append((row.name, "", "", "not measured", *[""] * 5, why))
         yield lines
 

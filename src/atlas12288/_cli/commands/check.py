@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _WindowList:
-    """Prints the residue of each window while a file is read: there can be too many to hold."""
+    """Prints the residue of each window while a file is read, as there can be too many to hold."""
 
     def __init__(self, name: str, report: Printer, item: Item) -> None:
         self.count = 0
@@ -46,7 +46,7 @@ class _WindowList:
 def _check_file(
     name: str, report: Printer, with_windows: bool, residue_map: "ResidueMap | None"
 ) -> bool:
-    """Report on a file. Return False where it could not be read to its end."""
+    """Report on a file. Return False if it could not be read to its end."""
     fields = dict.fromkeys(("length", "residue", "holds", "error"))
     with report.item(name, fields) as item:
         windows = _WindowList(name, report, item) if with_windows else None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ...conformance import ConformanceReport, Kind
 
-_WIDTH: Final = 120  # where there is no terminal
+_WIDTH: Final = 120  # without a terminal
 _TIME_LIMIT_MAX_S: Final = 86_400  # a day: no clause is worth more
 _HEAD_BYTES: Final = 256
 

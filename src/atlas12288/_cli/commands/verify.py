@@ -50,7 +50,7 @@ _NO_VERDICT: Final[dict[str, object]] = dict.fromkeys(
 
 
 class _Changes:
-    """The windows of one file that differ: counted, shown up to a number, all in JSON."""
+    """Counts the differing windows of a file, and shows some of them (in JSON, all)."""
 
     def __init__(self, report: Printer, item: Item, damage_map: "DamageMap | None") -> None:
         self.windows = 0
@@ -71,7 +71,7 @@ class _Changes:
             self._map.update(run.first, run.stop)
 
     def show(self, windows: int) -> None:
-        """Print the lines for people; `windows` is how many there are."""
+        """Print the lines for people; `windows` is the number of windows."""
         more = "; locate prints them all"
         for line in range_lines(self._first_runs, self._runs, self.windows, windows, more):
             self._report.line(line)
@@ -81,9 +81,9 @@ class _Verifier:
     """Verifies files one by one.
 
     Args:
-        report: where the verdicts go.
+        report: prints the verdicts.
         sidecar: name of the witnesses' sidecar; None if there is none.
-        threads: how many threads hash a tree; None for one per core.
+        threads: number of threads that hash a tree; None for one per core.
         plot: the value of --plot.
         quiet: print nothing for a file that matches.
     """
@@ -111,7 +111,7 @@ class _Verifier:
         Args:
             name: the file.
             expected: its witness, or the error that explains why there is none.
-            leaves: of a tree witness, not checked yet.
+            leaves: leaves of a tree witness, not checked yet.
         """
         with self._report.item(name, _NO_VERDICT) as item:
             self._verify(name, expected, leaves, item)
@@ -162,7 +162,7 @@ class _Verifier:
         leaves: Leaves | None,
         changes: _Changes | None,
     ) -> Witness | TreeWitness:
-        """Return the witness of the file as it is now."""
+        """Return the present witness of the file."""
         advance = self._report.advance
         if isinstance(expected, Witness):
             return witness_file(name, advance)
@@ -293,7 +293,7 @@ def command(
         allow_cache=allow_cache,
         as_json=as_json,
     )
-    # It should be one by its name: the error then says what is wrong with it.
+    # Its name says that it is one, so the error says what is wrong with it.
     should_be = witnesses.endswith(SUFFIX) and len(files) < 2
     should_be = should_be or (len(files) == 1 and (is_url(files[0]) or is_folder(files[0])))
     head = b""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...manifest._statement import Options
     from ..drawings.damage_map import DamageMap
 
-# The facts about the folder in a manifest beside its entries: they decide the verdict too.
+# Facts in a manifest besides its entries; they decide the verdict too.
 _IN_FORCE: Final = ("exclude", "paths", "symlinks", "links_below")
 _SHOWN_BYTES: Final = 100
 _NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
@@ -58,7 +58,7 @@ def verify(
     Args:
         wanted: the options.
         chunks: the bytes of the manifest.
-        status: what the system said of it when it was opened.
+        status: status of the manifest when it was opened.
 
     Returns:
         The exit code.
@@ -188,7 +188,7 @@ def _default_root(name: str, manifest: "Manifest") -> str:
     """Return the folder that a manifest describes, found from the manifest's own path.
 
     Raises:
-        FileError: none of the manifest's files is there.
+        FileError: none of the manifest's files exists there.
     """
     if name == STDIN:
         raise click.UsageError("ROOT is needed where WITNESS is standard input (-)")
@@ -359,7 +359,7 @@ class _Maps:
     """The maps of changed files.
 
     Args:
-        most: how many files to keep maps of, the first ones by path.
+        most: number of files to keep maps of, the first ones by path.
     """
 
     def __init__(self, most: int | None) -> None:

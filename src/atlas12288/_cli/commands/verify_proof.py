@@ -125,7 +125,7 @@ def _read_proof(name: str) -> InclusionProof:
 
 
 def _read_window(window: str | None, whole: str | None, index: int) -> bytes:
-    """Return the bytes of the window, from a file that is one or from a whole file."""
+    """Return the bytes of the window, from its own file or from a whole file."""
     name = str(window or whole)
     with errors_about(name):
         if whole is not None:
@@ -145,7 +145,7 @@ def _read_window(window: str | None, whole: str | None, index: int) -> bytes:
 def _why_not(
     proof: InclusionProof, window: bytes, root: bytes | None, witness: TreeWitness | None
 ) -> str | None:
-    """Return why the proof does not hold, None where it does."""
+    """Return why the proof does not hold; None if it does."""
     if root is None:
         root = proof.root if witness is None else witness.root
     if proof.root != root:

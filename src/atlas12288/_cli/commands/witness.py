@@ -18,7 +18,7 @@ from ..console import COULD_NOT_CHECK, Printer, file_name, json_option
 from ..manifests import manifest_options
 from ..witness_files import output_at, output_file, threads_option, witness_line
 
-# Makes the witness of a file; the callable is told of each part that was read.
+# Makes the witness of a file; calls the function with the size of each part that was read.
 _Make = Callable[[str, Callable[[int], None]], Witness | TreeWitness]
 
 
@@ -128,7 +128,7 @@ def _outputs(files: tuple[str, ...], output: str, tree: bool, stack: ExitStack) 
     """Return the witness file and, for trees, the sidecar beside it.
 
     Raises:
-        click.UsageError: one of them cannot be written, or what is there is not ours.
+        click.UsageError: one of them cannot be written, or the existing file is not ours.
     """
     from ...manifest._kinds import WITNESSES, leaves_of
 
