@@ -94,7 +94,7 @@ class Target:
                     return
         except FileError as error:
             raise FileError(f"{link}, and is not followed: {error}") from error
-        raise FileError(f"{link}, which is no {self._kind.words}, and is not followed")
+        raise FileError(f"{link}, which is not a {self._kind.words}, and is not followed")
 
     def _judge(self, known: os.stat_result | None = None) -> os.stat_result | None:
         """Return the status of the file at the name; None if there is none.
@@ -116,7 +116,7 @@ class Target:
                 return known
             is_new = file.size == 0 and not self._is_link
             if not is_new and not self._kind.is_one(file):
-                raise FileError(f"is no {self._kind.words}, and is not replaced")
+                raise FileError(f"is not a {self._kind.words}, and is not replaced")
             return file.status
 
     def open(self) -> BinaryIO:

@@ -131,7 +131,7 @@ def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
         with suppress(FileError):
             _, chunks = open_witnesses(other)
             if (its := looks_like(bytes(next(chunks, b"")))) in ("a manifest", "a witness file"):
-                return f"is no witness, and {shown(other)} is {its}: WITNESS is named first"
+                return f"is not a witness, but {shown(other)} is {its}: name WITNESS first"
     return None
 
 

@@ -253,7 +253,7 @@ class _Run:
         if leaves is not None and TREE_ALGORITHM not in self._options.digests:
             raise ValueError(f"leaves is {leaves!r}, must be None without tree roots")
         if update and place is None:
-            raise ValueError("update is True, must be False where no state is kept")
+            raise ValueError("update is True, must be False if no state is kept")
         if ignore_ctime and is_url(self._source.name):
             raise ValueError("ignore_ctime is True, must be False for a URL: objects have none")
         with ExitStack() as stack:

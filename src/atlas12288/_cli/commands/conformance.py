@@ -137,7 +137,7 @@ def _check_usage(
 
     for id in chosen:
         if id not in BY_ID:
-            raise click.UsageError(f"--clause {shown(id)}: there is none; --list shows them all")
+            raise click.UsageError(f"--clause {shown(id)}: must be a clause of --list")
     if not 0 < time_limit <= _TIME_LIMIT_MAX_S:
         raise click.UsageError(
             f"--time-limit {time_limit:g}: must be above 0 and at most {_TIME_LIMIT_MAX_S}"

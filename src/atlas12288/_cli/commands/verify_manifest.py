@@ -191,7 +191,7 @@ def _default_root(name: str, manifest: "Manifest") -> str:
         FileError: none of the manifest's files exists there.
     """
     if name == STDIN:
-        raise click.UsageError("ROOT is needed where WITNESS is standard input (-)")
+        raise click.UsageError("ROOT is needed if WITNESS is standard input (-)")
     folder = folder_of(name)
     if folder is not None and not manifest.options.paths and Path(folder).is_dir():
         return folder
@@ -200,8 +200,8 @@ def _default_root(name: str, manifest: "Manifest") -> str:
         return str(around)
     wanting = "" if folder is None else f"there is no folder {shown(folder)}, and "
     raise FileError(
-        f"is of no folder that is here: {wanting}none of its files is in the folder "
-        f"{shown(str(around))} around it; ROOT says where they are"
+        f"is not of a folder here: {wanting}none of its files is in the folder "
+        f"{shown(str(around))} around it; name the folder as ROOT"
     )
 
 
