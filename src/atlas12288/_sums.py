@@ -80,7 +80,7 @@ def read_sums(chunks: Iterable[bytes | memoryview]) -> Iterator[tuple[int, Sum |
     that begin with `#` are ignored. `HEX NAME`, with one space, is accepted too if no earlier line
     had two; from then on a second space, or `*`, belongs to the name.
 
-    Two kinds of lines that GNU accepts are refused here: lines with a NUL, of which GNU drops the
+    Two kinds of lines that GNU accepts are refused here: lines with a NUL, where GNU drops the
     rest (all files but the first in a list by `sha256sum --zero`), and lines of more than 16 KiB,
     whose names no system can open.
 

@@ -58,7 +58,7 @@ _OPTIONS: Final = (
     click.option(
         "--ignore-ctime",
         is_flag=True,
-        help="For a manifest: with --update, do not read files of which only the ctime changed.",
+        help="For a manifest: with --update, do not read files whose ctime alone changed.",
     ),
     click.option(
         "--state",

@@ -143,7 +143,7 @@ def generate_manifest(
             or None. If the state folder cannot be used, the run continues without a state.
         update: skip files whose size, modification time and ctime are the same as when the manifest
             of `state` was written.
-        ignore_ctime: skip files of which only the ctime changed, as by a hard link.
+        ignore_ctime: skip files whose ctime alone changed, as by a hard link.
         threads: as for `hash_files`.
         client: a Dask cluster that reads and hashes instead.
         listener: called with the progress. Its notes say what is known from an earlier run or why

@@ -96,7 +96,7 @@ class Manifest(Value):
                 folder cannot be used. None to keep no state.
             update: read only files whose size, modification time or ctime changed since the run
                 that wrote `output` and kept `state`.
-            ignore_ctime: with `update`, skip files of which only the ctime changed, as by backups
+            ignore_ctime: with `update`, skip files whose ctime alone changed, as by backups
                 that make hard links or reset access times.
             client: a Dask client; its cluster reads and hashes the files.
             storage_options: fsspec options, for a URL.

@@ -116,8 +116,8 @@ class Listed(NamedTuple):
         bytes: total size of the files.
         known: number of files that need not be read.
         unread: number of bytes to read.
-        by_ctime: number of known files of which only the ctime changed.
-        parts: number of files to read of which an earlier run read the beginning.
+        by_ctime: number of known files whose ctime alone changed.
+        parts: number of files to read whose beginning an earlier run has read.
     """
 
     files: int
@@ -326,7 +326,7 @@ class Store:
             context: context of the run; the loaded runs had the same.
             update: whether results of a finished run were loaded.
             sidecar: leaves of the manifest that was last written; the store closes it.
-            ignore_ctime: keep known digests of files of which only the ctime changed.
+            ignore_ctime: keep known digests of files whose ctime alone changed.
         """
         self._context, self._update = context, update
         self._sidecar = sidecar

@@ -118,8 +118,8 @@ class TableWitness(Value):
 
         Args:
             table: a reader is read to its end, batch by batch.
-            threads: number of threads, each of which hashes a column at a time; None for one per core
-                that this process may use.
+            threads: number of threads; each hashes one column at a time. None for one per core that
+                this process may use.
 
         Raises:
             TypeError: not a table; a column has a type that cannot be witnessed (unions), and the
