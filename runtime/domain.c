@@ -57,7 +57,7 @@ int atlas_domain_attach(atlas_domain_t* domain, void* base, size_t len)
     return atlas_error_clear();
 }
 
-/* The attached region to *base and *len; ATLAS_E_STATE where there is none. */
+/* Store the attached region in *base and *len; ATLAS_E_STATE if nothing is attached. */
 static int attached(const char* function, const atlas_domain_t* domain, const void** base,
                     size_t* len)
 {

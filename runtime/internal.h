@@ -118,7 +118,7 @@ void atlas_sha256_digest(const uint32_t* state, size_t stride, uint8_t* digest);
 /* Length, residue, digest and time of a region, from one pass over memory. */
 void atlas_witness_measure(atlas_witness_t* out, const void* base, size_t len);
 
-/* A copy on the heap for the caller to own; NULL and ATLAS_E_MEMORY where there is no memory. */
+/* Copy to the heap; the caller owns it. NULL and ATLAS_E_MEMORY if there is no memory. */
 atlas_witness_t* atlas_witness_keep(const char* function, const atlas_witness_t* measured);
 
 /* ATLAS_OK where residue and digest are equal, else ATLAS_E_WITNESS. The lengths are equal. */

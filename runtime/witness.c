@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Witnesses, their byte form, and streams. A witness of a region is that of a stream with one
- * chunk.
+ * Witnesses, their byte form, and streams. The witness of a region is the witness of a stream with
+ * one chunk.
  */
 #include "internal.h"
 
@@ -318,7 +318,7 @@ int atlas_witness_stream_to_bytes(const atlas_witness_stream_t* stream,
     store_head(out, STREAM_MAGIC, (uint8_t)stream->residue, sha->length);
     for (int i = 0; i < ATLAS_SHA256_WORDS; i++)
         store_le(out + AT_STATE + 4 * i, sha->state[i], 4);
-    /* What an earlier block left behind them is no part of the state. */
+    /* Bytes that an earlier block left after them are not part of the state. */
     memset(out + AT_HELD, 0, ATLAS_SHA256_BLOCK_BYTES);
     memcpy(out + AT_HELD, sha->held, held);
     return atlas_error_clear();

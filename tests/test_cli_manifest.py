@@ -471,7 +471,7 @@ def test_only_what_is_witnessed_may_be_a_url(folder: Path) -> None:
 
 
 def test_a_file_that_is_no_sidecar_is_not_replaced(folder: Path) -> None:
-    reason = "is no file with the leaves of data.atlas.json as it is, and is not replaced"
+    reason = "is not a file with the leaves of data.atlas.json as it is, and is not replaced"
     for content in ("my own notes", 64 * "k"):  # a key, say
         Path("data.atlas.leaves").write_text(content)
         done = run("witness", "--tree", "data", "-o", "data.atlas.json")
@@ -491,13 +491,13 @@ def test_what_is_no_output_of_ours_is_not_replaced(folder: Path) -> None:
     Path("data/sums").write_text("text\n")
     Path("SUMS").write_text(f"{64 * '0'}  a\nand my own notes\n")
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
-    no_manifest = "is no manifest or witness file, and is not replaced"
+    no_manifest = "is not a manifest or witness file, and is not replaced"
     for options, output, reason in (
         ((), "data/big", no_manifest),
         ((), "thesis.txt", no_manifest),
         (("--tree",), "thesis.txt", no_manifest),
-        (("--format=sha256sum",), "data/sums", "is no list of sha256sum, and is not replaced"),
-        (("--format=sha256sum",), "SUMS", "is no list of sha256sum, and is not replaced"),
+        (("--format=sha256sum",), "data/sums", "is not a list of sha256sum, and is not replaced"),
+        (("--format=sha256sum",), "SUMS", "is not a list of sha256sum, and is not replaced"),
     ):
         done = run("witness", *options, "data", "-o", output)
         assert complaint(done) == f"Error: -o {output}: {reason}"
@@ -512,8 +512,8 @@ def test_o_follows_a_link_only_to_an_output_of_ours(folder: Path) -> None:
     Path("home/.profile").write_text("umask 077\n")
     Path("home/empty").touch()
     for leads_to, reason in (
-        ("home/.profile", "which is no manifest or witness file, and is not followed"),
-        ("home/empty", "which is no manifest or witness file, and is not followed"),
+        ("home/.profile", "which is not a manifest or witness file, and is not followed"),
+        ("home/empty", "which is not a manifest or witness file, and is not followed"),
         ("home/authorized_keys", "and is not followed: No such file or directory"),
     ):
         Path("m.atlas.json").symlink_to(leads_to)
@@ -617,7 +617,7 @@ def test_a_picture_replaces_no_file_of_the_manifest(folder: Path) -> None:
     assert run("witness", "--tree", "data", "-o", "data.atlas.json").returncode == HOLDS
     Path("data/gone.png").unlink()
     for name, reason in (
-        ("photo.png", "is no picture (png) that atlas12288 drew, and is not replaced"),
+        ("photo.png", "is not a picture (png) that atlas12288 drew, and is not replaced"),
         ("gone.png", "is also read, and is not replaced"),
     ):
         done = run("verify", "--plot", f"data/{name}", "data.atlas.json")
@@ -920,8 +920,8 @@ def test_with_the_folder_gone_nothing_else_is_compared(manifest: str) -> None:
     Path("data").rename("elsewhere")
     done = run("verify", manifest)
     assert complaint(done) == (
-        "atlas12288: data.atlas.json: is of no folder that is here: there is no folder data, and "
-        "none of its files is in the folder . around it; ROOT says where they are"
+        "atlas12288: data.atlas.json: is not of a folder here: there is no folder data, and "
+        "none of its files is in the folder . around it; name the folder as ROOT"
     )
     assert done.stdout == b""
     report = json.loads(run("verify", "--json", manifest).stdout)

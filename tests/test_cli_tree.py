@@ -137,7 +137,7 @@ def test_a_file_that_is_no_sidecar_of_the_output_is_not_replaced(folder: Path) -
             Path(output).write_bytes(witness)
         done = run("witness", "--tree", "data", "-o", output)
         assert done.returncode == COULD_NOT_CHECK
-        reason = f"-o {sidecar}: is no file with the leaves of {output} as it is, and is not "
+        reason = f"-o {sidecar}: is not a file with the leaves of {output} as it is, and is not "
         assert reason in done.stderr.decode()
         assert Path(sidecar).read_bytes() == content
     Path(SIDECAR).write_bytes(leaves)
@@ -178,7 +178,7 @@ def test_no_two_outputs_share_a_sidecar(folder: Path) -> None:
         if output == "x.json.atlas.json":  # would have that of x.json
             assert done.returncode == COULD_NOT_CHECK
             assert done.stderr.endswith(
-                b"leaves is 'x.json.atlas.leaves': is no file with the leaves of "
+                b"leaves is 'x.json.atlas.leaves': is not a file with the leaves of "
                 b"x.json.atlas.json as it is, and is not replaced\n"
             )
         else:
@@ -454,7 +454,7 @@ def test_plot_as_a_sketch_on_a_terminal(folder: Path) -> None:
         (("--plot=map.gif", "w.json", "data"), "must end in .png"),
         (("--plot=no/map.png", "w.json", "data"), "does not exist"),
         (("--plot=data.png", "w.json", "data.png"), "is also read"),
-        (("--plot=photo.png", "w.json", "data"), "is no picture (png) that atlas12288 drew"),
+        (("--plot=photo.png", "w.json", "data"), "is not a picture (png) that atlas12288 drew"),
         (("--plot=link.png", "w.json", "data"), "is a symbolic link to map.png, and is not"),
         (("--plot=map.png", "flat.json", "data"), "needs tree witnesses with leaves"),
         (("--plot=map.png", "bare.json", "data"), "needs tree witnesses with leaves"),
@@ -567,8 +567,8 @@ def test_a_proof_replaces_nothing_but_a_proof(proof: InclusionProof) -> None:
     Path("link").symlink_to("p.json")
     kept = {name: Path(name).read_bytes() for name in ("notes", "w.json", "p.json")}
     for output, reason in (
-        ("notes", "is no proof, and is not replaced"),
-        ("w.json", "is no proof, and is not replaced"),
+        ("notes", "is not a proof, and is not replaced"),
+        ("w.json", "is not a proof, and is not replaced"),
         ("link", "is a symbolic link to p.json, and is not replaced"),
     ):
         done = run("prove", "--window", "8", "data", "-o", output)

@@ -107,7 +107,7 @@ def test_output_that_cannot_be_written_is_refused_before_any_work(
         (files[:1], Path("/dev/null"), "is not a regular file"),
         (files[:1], files[0], "is also read"),
         ([witness], link, "is also read"),
-        (files[:1], text, "is no manifest or witness file, and is not replaced"),
+        (files[:1], text, "is not a manifest or witness file, and is not replaced"),
     ):
         done = run("witness", *inputs, "-o", output)
         assert done.returncode == COULD_NOT_CHECK
@@ -273,16 +273,16 @@ def kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "name", "reason"),
     [
-        (("x", "w"), "x", "is no witness, and w is a witness file: WITNESS is named first"),
+        (("x", "w"), "x", "is not a witness, but w is a witness file: name WITNESS first"),
         (
             ("data", "data.atlas.json"),
             "data",
-            "is no witness, and data.atlas.json is a manifest: WITNESS is named first",
+            "is not a witness, but data.atlas.json is a manifest: name WITNESS first",
         ),
         (
             ("x", "data.atlas.json"),
             "x",
-            "is no witness, and data.atlas.json is a manifest: WITNESS is named first",
+            "is not a witness, but data.atlas.json is a manifest: name WITNESS first",
         ),
         (
             ("sums",),

@@ -541,7 +541,7 @@ def test_a_report_replaces_nothing_but_a_report(tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "none.xml")
     before = other.read_bytes()
     for path, reason in (
-        (other, "is no report of conformance, and is not replaced"),
+        (other, "is not a report of conformance, and is not replaced"),
         (link, f"is a symbolic link to {tmp_path}/none.xml, and is not replaced"),
     ):
         done = run("conformance", "--junit", path, "--clause", "law-modulus")

@@ -133,7 +133,7 @@ def test_what_a_tar_file_has_and_is_no_file_is_named(tmp_path: Path) -> None:
         "../out",
         "/etc/absolute",
     }
-    assert problems["dangling"] == "is a hard link to 'none', which is no file of the archive"
+    assert problems["dangling"] == "is a hard link to 'none', which is not a file of the archive"
 
 
 def test_of_one_name_the_last_member_counts(tmp_path: Path) -> None:

@@ -823,7 +823,7 @@ def test_another_process_reads_no_other_folder(prey: Prey, monkeypatch: pytest.M
     shutil.rmtree(prey.folder)
     assert reasons() == {"No such file or directory"}
     prey.folder.symlink_to("aside")
-    assert reasons() == {"changed while it was read: a folder around it is none any more"}
+    assert reasons() == {"changed while it was read: a folder around it is no longer a folder"}
 
 
 def test_many_threads_open_files_of_many_folders_rightly(

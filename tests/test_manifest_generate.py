@@ -555,7 +555,7 @@ def test_arguments_that_make_no_sense_are_refused(data: Path) -> None:
         generate(data, symlinks="x")
     with pytest.raises(ValueError, match="update is True, must be False without output"):
         generate(data, update=True, state=data / "s")
-    with pytest.raises(ValueError, match="update is True, must be False where no state is kept"):
+    with pytest.raises(ValueError, match="update is True, must be False if no state is kept"):
         generate(data, update=True, output=data / "o")
     with pytest.raises(ValueError, match="state is True, must be a path or None without output"):
         generate(data, state=True)
@@ -752,14 +752,14 @@ def test_what_is_no_manifest_is_not_replaced(data: Path, output: Path) -> None:
     statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://slsa.dev/x"}
     for content in (b"my novel\n", b"null\n", b"{}", json.dumps(statement).encode(), bytes(64)):
         output.write_bytes(content)
-        reason = "is no manifest or witness file, and is not replaced"
+        reason = "is not a manifest or witness file, and is not replaced"
         assert refusal(data, output=output) == f"output is '{output}': {reason}"
 
 
 def test_leaves_replace_nothing_but_those_of_the_manifest(data: Path, output: Path) -> None:
     fill(data, SIZES)
     leaves = output.with_name("leaves")
-    reason = f"is no file with the leaves of {output} as it is, and is not replaced"
+    reason = f"is not a file with the leaves of {output} as it is, and is not replaced"
     leaves.write_bytes(random.Random(1).randbytes(64))  # a key, say
     assert reason in refusal(data, output=output, leaves=leaves)
     leaves.unlink()
@@ -981,7 +981,7 @@ def test_files_whose_leaves_are_gone_are_read_again_and_damaged_leaves_are_refus
     if bad:
         sidecar.write_bytes(bad)
         # Nobody knows whether they are ours, so they are neither used nor replaced.
-        with pytest.raises(FileError, match="is no file with the leaves of"):
+        with pytest.raises(FileError, match="is not a file with the leaves of"):
             stopped.run(update=True)
         assert sidecar.read_bytes() == bad
     sidecar.unlink()
@@ -1004,7 +1004,7 @@ def test_files_whose_leaves_are_damaged_meanwhile_are_read_again(
         return real(*arguments, **options)
 
     monkeypatch.setattr(store.Store, "begin", begin)
-    with pytest.raises(FileError, match="is no file with the leaves of"):
+    with pytest.raises(FileError, match="is not a file with the leaves of"):
         stopped.run(update=True)
     assert stopped.read > 0
     assert sidecar.read_bytes() == bad

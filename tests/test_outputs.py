@@ -156,8 +156,8 @@ def test_what_cannot_be_judged_is_not_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("leads_to", "reason"),
     [
-        ("text", "which is no file of mine, and is not followed"),
-        ("empty", "which is no file of mine, and is not followed"),
+        ("text", "which is not a file of mine, and is not followed"),
+        ("empty", "which is not a file of mine, and is not followed"),
         ("nothing", "and is not followed: No such file or directory"),
         ("missing/nothing", "and is not followed: No such file or directory"),
         (".", "and is not followed: is a directory"),

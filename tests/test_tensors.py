@@ -1058,7 +1058,7 @@ def test_headers_that_numpy_does_not_write_are_refused_as_that(
     length = struct.pack("<H" if version == 1 else "<I", len(header))
     data = b"\x93NUMPY" + bytes((version, 0)) + length + header
     path = npz(tmp_path / "a.npz", [("a.npy", data)])
-    with pytest.raises(ValueError, match=r"a\.npz: tensor 'a': its header is none that NumPy writ"):
+    with pytest.raises(ValueError, match=r"a\.npz: tensor 'a': its header is not as NumPy writes"):
         TensorsWitness.from_file(path)
 
 
@@ -1118,7 +1118,7 @@ def patched(path: Path, fields: dict[int, bytes], signature: bytes = b"PK\x01\x0
         ({16: b"abcd"}, "its CRC-32 is .*, must be 64636261"),
         ({8: b"\x01"}, "its flags are 0x1, must not mark it as encrypted or a patch"),
         ({42: struct.pack("<I", 5)}, "there is no member at byte 5 of the archive"),
-        ({46: b"b"}, "its name is 'a.npy' where it begins, must be as in the directory"),
+        ({46: b"b"}, "its own header has the name 'a.npy', must be the name in the directory"),
         ({10: b"\x63"}, r"it is compressed by a method \(99\), must be stored or deflated"),
     ],
 )

@@ -86,10 +86,10 @@ export class Domain extends Handle {
   }
 
   /**
-   * Puts bytes under the law. They are not copied for good: each call judges them as they are then.
+   * Puts bytes under the law. No copy is kept: each call judges their present state.
    *
    * Bytes outside the module's memory, less than 2 GiB, are copied into it for each judgement, which
-   * takes as much memory again; those of a {@link Region} are judged where they are.
+   * takes as much memory again. The bytes of a {@link Region} are judged in place.
    * @param {Bytes} buf
    * @throws {DomainMemoryError} `buf` is empty or larger than the capacity, or there is no memory
    * @throws {StateError} bytes are attached already, or the domain is COMMITTED or closed
@@ -235,7 +235,7 @@ function amount(value, name) {
 export class Budget {
   #domain;
 
-  /** @param {() => number} domain gives its address, or throws where it is closed */
+  /** @param {() => number} domain gives its address, or throws if it is closed */
   constructor(domain) {
     this.#domain = domain;
     domain();
@@ -314,7 +314,7 @@ export class Lease {
     try {
       this.#budget.release(this.amt);
     } catch (error) {
-      // No error of a closed domain masks that of the body.
+      // The error of a closed domain must not mask the error of the body.
       if (!(error instanceof StateError)) throw error;
     }
   }

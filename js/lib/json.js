@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * @file Strict JSON objects: the keys of a kind and no others, each once, each value in one form.
+ * @file Strict JSON objects: exactly the expected keys, each once, each value in one form.
  *
- * Texts are written on one line, with the keys in their order, so that equal objects give equal
- * text, the same as that of Python. Other order and white space are read.
+ * Objects are written on one line with the keys in order, so equal objects have equal text, the
+ * same as in Python. Readers accept other order and white space.
  */
 
 import { DIGEST_BYTES } from "./constants.js";
@@ -11,7 +11,7 @@ import { WitnessError } from "./errors.js";
 import { printable } from "./text.js";
 import { isA, typeName } from "./wasm.js";
 
-// A witness has less than 300; a text of millions is none, and to take it apart would end the stack.
+// A witness has less than 300; parsing a text of millions could exhaust the stack.
 const CHARACTERS_MOST = 65536;
 // Strings whole, so that what stands in them is not taken for structure; then one sign or word.
 const TOKENS = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/g;
@@ -88,7 +88,7 @@ export class Fields {
   }
 
   /**
-   * The field where it is a text, "" otherwise.
+   * The field if it is a text, otherwise "".
    * @param {string} key
    * @returns {string}
    */
@@ -128,7 +128,7 @@ function members(text) {
   let value;
   let source = "";
   try {
-    // The byte order mark is no white space of JSON.
+    // A byte order mark is not white space in JSON.
     const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
     source = typeof text === "string" ? text : decoder.decode(text);
     value = JSON.parse(source);

@@ -6,7 +6,7 @@ import { bytesOf, isBuffer, typeName } from "./wasm.js";
 
 /**
  * @typedef {Blob | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | Iterable<Uint8Array>} Data
- * A Blob or File, a stream (that of `fetch(...)` or of Node), or an iterable of chunks.
+ * A Blob or File, a stream (from `fetch(...)` or Node), or an iterable of chunks.
  */
 
 /**
@@ -120,7 +120,7 @@ function chunksOf(data, signal) {
 }
 
 /**
- * Not every engine iterates over a ReadableStream, and where it waits only its reader can end it.
+ * Not every engine iterates over a ReadableStream, and only its reader can end a pending read.
  * @param {ReadableStream<Uint8Array>} stream
  * @param {AbortSignal} [signal]
  */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * @file Tree witnesses: the Merkle Tree Hash of RFC 9162, section 2.1.1, over windows of 12,288
- * bytes. They say which windows changed. Their JSON form is that of all witnesses.
+ * bytes. They tell which windows changed. All witnesses have one JSON form.
  */
 
 import { DIGEST_BYTES, MODULUS, WINDOW_BYTES } from "./constants.js";
@@ -105,10 +105,10 @@ export class TreeWitness extends WitnessRecord {
   }
 
   /**
-   * The same witness with leaves, for example those of a sidecar (`NAME.atlas.leaves`).
+   * The same witness with leaves, for example from a sidecar (`NAME.atlas.leaves`).
    * @param {Bytes} leaves
    * @returns {TreeWitness}
-   * @throws {WitnessError} there are not 32 bytes a window, or the root over them is another one
+   * @throws {WitnessError} there are not 32 bytes a window, or they do not match the root
    * @throws {TypeError} `leaves` has no bytes to read
    */
   withLeaves(leaves) {
@@ -177,15 +177,15 @@ export class TreeWitness extends WitnessRecord {
   /**
    * The witness of the region after a change of some windows, with the present time.
    *
-   * No more than these windows are read; but all of `buf` for its residues where the leaves came
-   * from `withLeaves`. The nodes above the leaves, 1 in 384 of the bytes, are all made anew. The
-   * region may have grown or shrunk: the windows from the first length on that is not that of both
-   * are hashed or dropped without being named.
-   * @param {Bytes} buf the whole region as it is now
+   * Only these windows are read, but all of `buf` for its residues if the leaves came from
+   * `withLeaves`. All nodes above the leaves, 1 in 384 of the bytes, are computed again. If the
+   * region grew or shrank, the windows past the shorter length need not be named: they are hashed
+   * again or dropped.
+   * @param {Bytes} buf the whole region now
    * @param {Iterable<number>} windows indices, in any order, of all windows that changed
    * @returns {TreeWitness}
    * @throws {StateError} the witness has no leaves
-   * @throws {RangeError} an index is not that of a window before or now
+   * @throws {RangeError} an index is not of an old or new window
    * @throws {TypeError} `buf` has no bytes to read, or an index is not an integer
    */
   update(buf, windows) {
@@ -345,7 +345,7 @@ export class TreeHash extends Handle {
    * @param {Bytes} leaves 32 bytes a window
    * @param {number} residue of all their bytes, in 0..95
    * @throws {RangeError} `leaves` is not a multiple of 32 bytes long
-   * @throws {ConservationError} `residue` is not in 0..95, or not 0 where there are no leaves
+   * @throws {ConservationError} `residue` is not in 0..95, or not 0 without leaves
    * @throws {StateError} the bytes so far are not whole windows, or the object is closed
    * @throws {TypeError} `leaves` has no bytes to read, or `residue` is not an integer
    */

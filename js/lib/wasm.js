@@ -3,7 +3,7 @@
 /**
  * @file The WebAssembly module: how it is loaded, its memory, and the objects that live there.
  *
- * There is one instance for all. Its functions are those of atlas/conservation.h, which is their
+ * All code shares one instance. Its functions are declared in atlas/conservation.h, which is their
  * manual.
  */
 
@@ -48,8 +48,8 @@ export function simdSupported() {
  *   best: atlas12288-simd.wasm or atlas12288.wasm
  * @returns {Promise<void>}
  * @throws {StateError} a source is given, and the module is loaded already
- * @throws {TypeError} `source` is none of these, or a module of something else; also where a URL
- *   cannot be fetched. A path that cannot be read gives the error of Node, bytes that are no module
+ * @throws {TypeError} `source` is none of these, another module, or a URL that cannot be fetched.
+ *   An unreadable path gives Node's error, and bytes that are not a module
  *   {@link WebAssembly.CompileError}
  */
 export async function load(source) {
@@ -173,7 +173,7 @@ export function lastError() {
 }
 
 /**
- * Throws the error of the last call where there is one.
+ * Throws the error of the last call if it failed.
  * @param {number} code what the call returned
  */
 export function check(code) {
@@ -181,7 +181,7 @@ export function check(code) {
 }
 
 /**
- * The address of a new object; throws the error of the last call where that is NULL.
+ * The address of a new object; throws the error of the last call if it is NULL.
  * @param {number} pointer
  * @returns {number}
  */
@@ -348,7 +348,7 @@ export class Region extends Handle {
  */
 
 /**
- * Is the value of a class of the platform, also of that of another realm, such as a frame?
+ * Whether a value is of a class of the platform, also in another realm, such as a frame.
  * @param {string} name of the class
  * @param {unknown} value
  */

@@ -89,9 +89,9 @@ export class WitnessRecord {
   }
 
   /**
-   * Which of "length", "residue" and "digest" differ from those of another witness.
+   * Which of "length", "residue" and "digest" differ in another witness.
    *
-   * No difference says that both witness the same bytes; the time does not count.
+   * If nothing differs, both witness the same bytes; the time is not compared.
    * @param {WitnessRecord} other
    * @returns {("length" | "residue" | "digest")[]}
    * @throws {RangeError} the algorithms differ, so that the digests cannot be compared
@@ -123,7 +123,7 @@ export class WitnessRecord {
   }
 
   /**
-   * Are length, residue and digest those of `buf`? The digest is compared in constant time.
+   * Whether `buf` has this length, residue and digest. The digest is compared in constant time.
    * @param {Bytes} buf
    * @returns {boolean}
    * @throws {TypeError} `buf` has no bytes to read

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conservation-checked memory: residues, witnesses, domains and budgets over any buffer.
 
-The residue of a region is the sum of its bytes mod 96; a region is conserved when that is 0. The
-residue is a law, not a security check: what proves integrity is the digest of a `Witness`.
+The residue of a region is the sum of its bytes mod 96; a region is conserved if that is 0. The
+residue is not a security check: the digest of a `Witness` proves integrity.
 
 >>> import atlas12288 as atlas
 >>> buffer = bytearray(b"any bytes at all")

@@ -19,7 +19,7 @@ class State(enum.IntEnum):
 
 
 class Domain(_native.Domain):
-    """A region of memory under the law, with a budget; OPEN, then, by a commit, COMMITTED.
+    """A region of memory under the law, with a budget; OPEN until a commit makes it COMMITTED.
 
     A context manager, which closes the domain. The attached buffer stays exported until then.
 
@@ -45,7 +45,7 @@ class Domain(_native.Domain):
 
     @property
     def witness(self) -> Witness | None:
-        """The witness that the commit made, None while the domain is OPEN."""
+        """The witness that the commit made; None while the domain is OPEN."""
         form = self._witness_bytes()
         return None if form is None else Witness.from_bytes(form)
 
@@ -58,8 +58,8 @@ class Domain(_native.Domain):
         Raises:
             ConservationError: the residue is not 0; the state is unchanged.
             StateError: nothing is attached, the domain is COMMITTED, or a transaction is open.
-            MemoryError: there is no memory; the state is unchanged. Only where the C library has
-                it for one witness and not for the second, the caller's, the domain is COMMITTED.
+            MemoryError: there is no memory; the state is unchanged. If the C library has memory for
+                its witness but not for the caller's copy, the domain is COMMITTED.
         """
         return self._commit(Witness)
 

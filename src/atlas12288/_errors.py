@@ -10,8 +10,8 @@
       |   + StateError          (RuntimeError)
       + FileError             a file could not be read or written: the contract does not cover files
 
-In brackets is the built-in exception that each also is. An argument of the wrong type is a
-TypeError; another value that a function does not take is a ValueError.
+Each is also the built-in exception in brackets. An argument of the wrong type raises TypeError, and
+a value that a function does not accept raises ValueError.
 """
 
 import enum
@@ -48,7 +48,7 @@ class AtlasError(Exception):
 
 
 class ConservationError(AtlasError, ValueError):
-    """Bytes must be conserved, and their residue is not 0."""
+    """The residue of bytes that must be conserved is not 0."""
 
     code = ErrorCode.CONSERVATION
 
@@ -74,7 +74,7 @@ class DomainMemoryError(MemoryError, AtlasError, ValueError):
 
 
 class StateError(AtlasError, RuntimeError):
-    """A call does not fit the state: attached already, COMMITTED, closed, in use."""
+    """The state does not allow the call: already attached, COMMITTED, closed or in use."""
 
     code = ErrorCode.STATE
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Witnesses of files in constant memory: made, compared with leaves, and windows proven.
+"""Witness files, compare them with leaves, and prove windows, all in constant memory.
 
-Leaves pass by in order and are never all in memory.
+Leaves are processed in order and are never all in memory.
 """
 
 from collections.abc import Callable, Generator
@@ -23,7 +23,7 @@ TREE_CHUNK_BYTES: Final = 128 * WINDOW_BYTES
 def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:
     """Return the witness of a file, in constant memory.
 
-    As `Witness.generate_from`, for the command line: takes standard input too.
+    Like `Witness.generate_from`, but for the command line: also reads standard input.
 
     Args:
         name: a path, or `-` for standard input.
@@ -45,15 +45,15 @@ def tree_witness_file(
 ) -> TreeWitness:
     """Return the tree witness of a file, in constant memory, without leaves.
 
-    As `TreeWitness.generate_from`, for the command line: takes standard input too, and passes on
-    leaves and bytes as they come.
+    Like `TreeWitness.generate_from`, but for the command line: also reads standard input, and
+    passes on leaves and bytes while it reads.
 
     Args:
         name: a path, or `-` for standard input. A path must be a regular file.
-        threads: how many threads hash; None for one per core that this process may use. The witness
-            is the same. No thread is started for 1, or for a file of less than 1.5 MiB.
+        threads: number of threads; None for one per core that this process may use. The witness is
+            the same. No thread is started for 1, or for a file of less than 1.5 MiB.
         leaves: called with the next leaf hashes, joined, in order; for example `file.write`.
-        flat: takes the same bytes, for the flat witness from the same reading.
+        flat: hashes the same bytes, to get the flat witness in the same pass.
         advance: called with the number of bytes after each chunk.
 
     Raises:
@@ -84,17 +84,17 @@ def compare_file(
 ) -> TreeWitness:
     """Find the windows in which a file differs from its witness, in constant memory.
 
-    A window that only one of them has differs, and so does a last window of another length.
+    A window that only one of them has counts as different, as does a last window of another length.
 
     Args:
         name: a path, or `-` for standard input.
-        leaves: the leaves of the witness. Check them first: if they turn out to belong to another
-            witness, some runs have been reported by then.
+        leaves: the leaves of the witness. Check them first, because ranges are reported before it
+            is known that the leaves belong to the witness.
         changed: called with each run of windows that differ, in order, as soon as it is known.
         threads, advance: as for `tree_witness_file`.
 
     Returns:
-        The witness of the file as it is, without leaves.
+        The present witness of the file, without leaves.
 
     Raises:
         FileError: as `tree_witness_file` and `Leaves.chunks`.

@@ -39,7 +39,7 @@ def shown(name: str) -> str:
     r"""Return a file name for people: one line, and no two names look the same.
 
     Args:
-        name: a name as Python gives it; bytes that are not UTF-8 are lone surrogates.
+        name: a name as Python represents it, with lone surrogates for bytes that are not UTF-8.
 
     Returns:
         The name, with a backslash as `\\`, a byte that is not UTF-8 as `\xNN`, and other characters
@@ -63,7 +63,7 @@ def shown(name: str) -> str:
 
 def _stands_alone(character: str) -> bool:
     """Return whether NFC neither replaces the character nor joins it to the one before."""
-    # Marks, and the Hangul vowels and finals, are all that NFC joins with what is before them.
+    # NFC only joins marks and Hangul vowels and finals with the character before them.
     joins = category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
     return not joins and is_normalized("NFC", character)
 
@@ -71,11 +71,11 @@ def _stands_alone(character: str) -> bool:
 class FileError(Exception):
     """A file could not be read or written as a whole.
 
-    It has no code of the contract, so it is no `AtlasError`.
+    It has no code in the contract, so it is not an `AtlasError`.
 
     Attributes:
-        reason: what is wrong with the file.
-        name: the file; None if the caller, who named it, puts the name before the reason.
+        reason: the reason, without the name of the file.
+        name: the file; None if the caller adds the name.
         argument: the argument that named the file; None if none did.
     """
 
@@ -101,13 +101,13 @@ def file_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise FileError(error.strerror or str(error)) from error
-    except (ValueError, RuntimeError) as error:  # a name that holds a NUL, a loop of links
+    except (ValueError, RuntimeError) as error:  # a name with a NUL, a loop of links
         raise FileError(str(error)) from error
 
 
 @contextmanager
 def naming(argument: str, value: str | os.PathLike[str]) -> Iterator[None]:
-    """Put the argument and its value before the reason of each FileError."""
+    """Prefix each FileError with the argument and its value."""
     try:
         yield
     except FileError as error:
@@ -133,7 +133,7 @@ def require_unchanged(file: io.FileIO, before: os.stat_result) -> None:
 def is_pipe(status: os.stat_result) -> bool:
     """Return whether a file is a process's pipe, such as `<(command)` and `/dev/stdin` in a shell.
 
-    A FIFO with a name in a folder is not: anybody may have put it there, and opening it may hang.
+    A named FIFO in a folder is not: anybody may have created it, and opening it may hang.
     """
     if not stat.S_ISFIFO(status.st_mode):
         return False
@@ -153,8 +153,8 @@ def open_regular(
     Args:
         name: its path.
         folder: the descriptor of the folder that the path is relative to; None for the current one.
-        follow: follow a symbolic link?
-        or_pipe: take a pipe too.
+        follow: follow a symbolic link.
+        or_pipe: also accept a pipe.
 
     Raises:
         OSError: it cannot be opened.
@@ -192,7 +192,7 @@ def _open_stdin() -> io.FileIO:
 
 
 def _fill(file: io.FileIO, buffer: memoryview) -> int:
-    """Read until the buffer is full or the file ends: a pipe gives a few KiB at a time."""
+    """Read until the buffer is full or the file ends; a pipe returns a few KiB at a time."""
     filled = 0
     while filled < len(buffer):
         # None: a pipe that another process made non-blocking, and that has nothing to read now.
@@ -221,8 +221,8 @@ def read_chunks(
         advance: called with the number of bytes after each chunk.
         chunk_bytes: the size of each chunk except the last one, which may be shorter.
         buffers: a chunk is valid until this many later ones are taken.
-        or_pipe: also accept the path of a pipe: for lists and the like, which are read once. A
-            witnessed file must be one that can be read again.
+        or_pipe: also accept the path of a pipe, for lists and other files that are read once. A
+            witnessed file must be readable again.
         opened: called with the status of the open file, before the first chunk.
 
     Yields:
@@ -265,11 +265,11 @@ def read_chunks(
 def source_chunks(
     source: str | os.PathLike[str] | Readable, *, chunk_bytes: int = CHUNK_BYTES, buffers: int = 1
 ) -> Generator[memoryview, None, None]:
-    """Return the bytes of a caller's source, chunk by chunk, in constant memory.
+    """Return the bytes of a path or binary file, chunk by chunk, in constant memory.
 
     Args:
-        source: the path of a regular file, or a binary file, which is read from where it stands to
-            its end and stays open.
+        source: the path of a regular file, or a binary file, which is read from its current
+            position to its end and stays open.
         chunk_bytes, buffers: as for `read_chunks`.
 
     Returns:
@@ -334,8 +334,8 @@ class RegularFile:
 
     Attributes:
         name: as above.
-        status: what the system said of it when it was opened.
-        size: its bytes then.
+        status: its status when it was opened.
+        size: its size then, in bytes.
 
     Raises:
         FileError: not a regular file, or not readable; also from `read`.
@@ -349,14 +349,14 @@ class RegularFile:
             self.size = self.status.st_size
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield all its bytes, from the start to the end, some at a time."""
+        """Yield all bytes of the file in order, in chunks."""
         offset = 0
         while part := self.read(offset, CHUNK_BYTES):
             yield part
             offset += len(part)
 
     def read(self, start: int, count: int) -> bytes:
-        """Return `count` bytes from `start` on, or fewer where the file ends."""
+        """Return `count` bytes from `start`, or fewer at the end of the file."""
         data = bytearray()
         with file_errors():
             while part := os.pread(self._file.fileno(), count - len(data), start + len(data)):
@@ -376,7 +376,7 @@ class RegularFile:
 
 
 def expected_bytes(names: list[str]) -> int | None:
-    """Return how many bytes all `names` have together; None if that cannot be known beforehand."""
+    """Return the total size of the files in bytes; None if it cannot be known beforehand."""
     total = 0
     for name in names:
         if name == STDIN:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strict JSON objects: the keys of a kind and no others, each once, each value in one form.
+"""Strict JSON objects: exactly the expected keys, each once, each value in one form.
 
-Texts are written on one line, with the keys in their order, so that equal objects give equal text.
-Other order and white space are read.
+Objects are written on one line with the keys in order, so equal objects have equal text. Readers
+accept other order and white space.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def write(fields: dict[str, Any]) -> str:
 
 
 class Fields:
-    """The fields of a JSON object, each to be checked when it is taken.
+    """The fields of a JSON object, each checked when it is read.
 
     Args:
         text: the JSON text; bytes are UTF-8.
@@ -54,10 +54,10 @@ class Fields:
         """Return the fields of an object inside another one.
 
         Args:
-            value: what `read` or `value` gave.
-            name: what the messages call it.
-            keys: the keys that the object has.
-            optional: the keys that it may have as well.
+            value: the object, from `read` or `value`.
+            name: name of the object in messages.
+            keys: the required keys.
+            optional: keys that it may have in addition.
         """
         fields = cls.__new__(cls)
         fields._fields = _checked(value, name, keys, optional)
@@ -84,7 +84,7 @@ class Fields:
 
     def integer(self, key: str, most: int, least: int = 0) -> int:
         value = self._fields[key]
-        # By type, not isinstance: true is no number.
+        # By type, not isinstance: true is not a number.
         holds = type(value) is int and least <= value <= most
         self.check(key, holds, f"an integer in {least}..{most}")
         return int(value)
@@ -116,7 +116,7 @@ def read(text: str | bytes, most: int | None = None) -> Any:
 
     Args:
         text: the JSON text.
-        most: the most bytes, or characters, that it may have; None for no limit.
+        most: limit on its bytes or characters; None for no limit.
 
     Raises:
         WitnessError: not JSON, longer than `most`, or an object that has a key twice.
@@ -147,9 +147,9 @@ _made: list[json.JSONDecoder] = []
 
 
 def _decoder() -> json.JSONDecoder:
-    """Return the reader of all texts.
+    """Return the JSON decoder.
 
-    It is made once: `json.loads` with two hooks makes one for each text.
+    It is created once, because `json.loads` with hooks creates one for each text.
     """
     if not _made:
         import json  # here: most programs read none

@@ -25,13 +25,14 @@ _NEW_MODE: Final = 0o666  # the umask applies as to any new file
 
 
 class OutputKind(NamedTuple):
-    """A kind of file that is written, and that may be replaced by another one of it.
+    """A kind of file that is written and may only replace a file of the same kind.
 
     Attributes:
         words: the name of the kind in messages about a file of another kind.
         is_one: returns whether an open file with at least one byte is of this kind; may raise
             FileError.
-        through_links: may the name be a symbolic link to such a file? Only if a user typed it.
+        through_links: whether the name may be a symbolic link to such a file; only for names that a
+            user typed.
     """
 
     words: str
@@ -49,18 +50,19 @@ def temporary_name() -> str:
 
 
 class Target:
-    """The name of an output, and what is there now. A context manager that closes its folder.
+    """The name of an output and the file there now; a context manager that closes the folder.
 
     Args:
         name: of the file to write or replace.
-        kind: what it may replace. An empty file may always be replaced, but not through a link.
+        kind: the kind of file that it may replace, besides an empty file that is not a link.
         inputs: files that are read; none of them may be replaced.
 
     Attributes:
         name: as above.
 
     Raises:
-        FileError: nothing can be written there; or what is there is not ours, a link for example.
+        FileError: the folder cannot be written to, or the existing file is not ours, such as a
+            link.
     """
 
     def __init__(self, name: str, kind: OutputKind, inputs: Sequence[str] = ()) -> None:
@@ -92,7 +94,7 @@ class Target:
                     return
         except FileError as error:
             raise FileError(f"{link}, and is not followed: {error}") from error
-        raise FileError(f"{link}, which is no {self._kind.words}, and is not followed")
+        raise FileError(f"{link}, which is not a {self._kind.words}, and is not followed")
 
     def _judge(self, known: os.stat_result | None = None) -> os.stat_result | None:
         """Return the status of the file at the name; None if there is none.
@@ -114,17 +116,17 @@ class Target:
                 return known
             is_new = file.size == 0 and not self._is_link
             if not is_new and not self._kind.is_one(file):
-                raise FileError(f"is no {self._kind.words}, and is not replaced")
+                raise FileError(f"is not a {self._kind.words}, and is not replaced")
             return file.status
 
     def open(self) -> BinaryIO:
-        """Return a new file, under a temporary name in the same folder, for the content.
+        """Create a new file for the content, under a temporary name in the same folder.
 
         Raises:
             OSError: it cannot be made.
         """
         before, part = self._before, temporary_name()
-        # What replaces a private file is private from its first byte on.
+        # A file that replaces a private file is private from its first byte.
         mode = _NEW_MODE if before is None else stat.S_IRUSR | stat.S_IWUSR
         descriptor = os.open(part, _NEW_FLAGS, mode, dir_fd=self._folder)
         self._part = part
@@ -190,10 +192,10 @@ class Target:
 
 
 def _read_link(name: str) -> str | None:
-    """Return where a name leads, None where it is no symbolic link."""
+    """Return the target of a symbolic link; None if the name is not a link."""
     try:
         return os.readlink(name)  # noqa: PTH115 - Path("") would mean the folder
-    except OSError:  # it is none, or is not there; what else is wrong shows when it is used
+    except OSError:  # not a link, or not there; other errors show when it is used
         return None
 
 
@@ -228,8 +230,8 @@ def _keep_access(descriptor: int, before: os.stat_result) -> None:
 def atomic_write(name: str, kind: OutputKind) -> Iterator[BinaryIO]:
     """Yield a file to write, which gets its name only when it is complete and on the disk.
 
-    Until then, and after any failure or Ctrl-C, the name is what it was before. What it replaces
-    keeps its mode and, where that may be, its owner and group.
+    Until then, and after any failure or Ctrl-C, the old file stays. The new file keeps the mode of
+    the old one and, if permitted, its owner and group.
 
     Args:
         name: the file to write or replace.
@@ -244,13 +246,13 @@ def atomic_write(name: str, kind: OutputKind) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_write_all(first: Target, *beside: Target) -> Iterator[tuple[BinaryIO, ...]]:
-    """Yield files to write as by `atomic_write`; none gets its name before all are on the disk.
+    """Yield files to write as with `atomic_write`; none gets its name before all are on disk.
 
     Args:
-        first: where the first one goes.
-        beside: where the files that belong to it go. Old ones are removed before the first gets
-            its name, and new ones get theirs after it: at no moment, not even after a crash, does
-            one stand beside a first file that it does not belong to.
+        first: the target of the first file.
+        beside: the targets of the files that belong to it. Old ones are removed before the first
+            file gets its name, and new ones get theirs after it. So even after a crash, no file
+            lies beside a first file that it does not belong to.
 
     Raises:
         FileError: as for `atomic_write`.
@@ -267,7 +269,7 @@ def atomic_write_all(first: Target, *beside: Target) -> Iterator[tuple[BinaryIO,
             target.check()
         _rename_all(first, beside)
     except OSError as error:
-        # A regular file is no pipe: a broken one is the caller's, standard output for example.
+        # A regular file is not a pipe: a broken pipe is the caller's, such as standard output.
         if isinstance(error, BrokenPipeError):
             raise
         raise FileError(error.strerror or os.strerror(errno.EIO)) from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on many threads, with results in order and a bound on what is under way.
+"""Run work on several threads, with results in order and a bound on the work in flight.
 
 The threads live as long as the call: starting them takes about 0.1 ms, and threads kept for longer
 would not survive a fork.
@@ -27,11 +27,11 @@ _QUEUED = 64
 
 
 def thread_count(threads: int | None) -> int:
-    """Return how many threads to use: `threads`, or one for each core that this process may use.
+    """Return the number of threads: `threads`, or one per core that this process may use.
 
     Raises:
         TypeError: `threads` is not an int.
-        ValueError: it is less than 1.
+        ValueError: `threads` is less than 1.
     """
     if threads is None:
         try:
@@ -47,7 +47,7 @@ def most_under_way(threads: int) -> int:
 
 
 def ring(size: int, count: int) -> Iterator[memoryview]:
-    """Yield buffers of `size` bytes without end: the same `count`, made when first needed."""
+    """Yield `count` buffers of `size` bytes in turns, forever; each is created on first use."""
     made = []
     for _ in range(count):
         made.append(memoryview(bytearray(size)))
@@ -58,8 +58,9 @@ def ring(size: int, count: int) -> Iterator[memoryview]:
 class Crew:
     """Threads that all run one function.
 
-    When `end` returns none of them is in it, not even one that Ctrl-C interrupted while it was
-    started: neither Thread nor ThreadPoolExecutor knows then whether it will run.
+    When `end` returns, no thread is running the function, not even one that Ctrl-C interrupted
+    while it was being started: neither Thread nor ThreadPoolExecutor knows then whether it will
+    run.
 
     Args:
         run: the function; it returns soon after `stopping` is called.
@@ -113,7 +114,7 @@ class Crew:
 
 
 class _Task:
-    """An item that is to be worked on."""
+    """An item and its result."""
 
     __slots__ = ("_work", "error", "is_done", "item", "result")
 
@@ -147,9 +148,9 @@ def parallel_map(
 ) -> Generator[R, None, None]:
     """Yield work(item) for each item, in order, computed by up to `threads` threads.
 
-    The calling thread is one of them; it alone takes the items. With one thread, or one item, none
-    is started. When the work, the items or the caller raise, items that have not begun are dropped,
-    and those that have are waited for.
+    The calling thread is one of them, and the only one that takes items. With one thread or one
+    item, no thread is started. If the work, the items or the caller raise, waiting items are
+    dropped, and items in progress are finished first.
     """
     items = iter(items)
     first = list(islice(items, 2 if threads > 1 else 0))
@@ -232,17 +233,18 @@ def parallel_map_ahead(
     ahead: int,
     stop: Callable[[], object],
 ) -> Generator[R, None, None]:
-    """Yield as `parallel_map` does, where one item may take a million times as long as another.
+    """Yield like `parallel_map`, but let one item take a million times as long as another.
 
-    Others are worked on meanwhile, and their results wait.
+    Other items are processed meanwhile, and their results wait.
 
-    The calling thread alone takes the items, and works on none, so that it can give each result as
-    soon as its turn has come. With one thread none is started, and it does all.
+    Only the calling thread takes items, and it does no work itself, so that it can yield each
+    result as soon as its turn comes. With one thread, no thread is started, and the caller does the
+    work.
 
     Args:
         work, items, threads: as for `parallel_map`.
-        weight: the bytes that an item and its result hold until the result is given.
-        ahead: no item is taken while results that are not given hold more than this.
+        weight: returns the bytes that an item and its result hold until the result is yielded.
+        ahead: no item is taken while results not yet yielded hold more than this.
         stop: called when no more results are wanted, before what has begun is waited for: from then
             on `work` may raise at any time.
     """

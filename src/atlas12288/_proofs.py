@@ -36,8 +36,8 @@ class InclusionProof(Value):
     Made by `TreeWitness.prove(window)` and `from_json`. Two are equal when all fields are.
 
     Attributes:
-        index: of the window.
-        size: how many windows the tree has.
+        index: index of the window.
+        size: number of windows in the tree.
         path: the hashes, from the leaf up.
         root: of the tree.
     """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports: what differs between data and its witness, in one shape for all kinds of data.
 
-`Manifest.verify` gives a `ManifestReport`; tensors and tables give a `Report`. Each has a verdict
-in `holds`, and a difference for each part that is not what the witness says. Ranges hold their
-first byte and not their last, everywhere.
+`Manifest.verify` returns a `ManifestReport`; tensors and tables return a `Report`. Each has a
+verdict in `holds`, and a difference for each part that does not match the witness. All ranges are
+half-open.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KINDS: Final = ("changed", "missing", "added", "unreadable")
 
 
 class MismatchError(WitnessError):
-    """Data is not what its witness says.
+    """Data does not match its witness.
 
     Attributes:
         report: the report, with all differences.
@@ -44,7 +44,7 @@ class UndecidedError(FileError):
     """Nothing is known to differ from the witness, but not everything could be compared.
 
     Attributes:
-        report: the report, with what could not be compared.
+        report: the report, with the parts that could not be compared.
     """
 
     def __init__(self, message: str, report: Report[Any]) -> None:
@@ -56,14 +56,14 @@ class UndecidedError(FileError):
 
 
 class BaseDifference:
-    """The facts that every difference has, whichever data it is about. str() gives one line.
+    """The attributes of every difference; str() gives one line.
 
     Attributes:
         kind: "changed", "missing", "added" or "unreadable"; "other" for a difference of the whole,
             such as the order of columns.
-        what: names of the facts that changed.
-        reason: what changed, or why it could not be read, in words; else "".
-        ranges: windows that differ, in order, with their bytes; None where they are not known.
+        what: names of the properties that changed.
+        reason: the change, or the reason why it could not be read, in words; else "".
+        ranges: windows that differ, in order, with their bytes; None if they are not known.
     """
 
     if TYPE_CHECKING:
@@ -97,8 +97,8 @@ class PartDifference(BaseDifference):
         name: its name; None for a difference of the whole.
         kind: "changed", "missing", "added" or "unreadable"; "other" for a difference of the whole,
             such as the order of columns.
-        what: of a change: "dtype" (of a column "type"), "shape" ("nullable"), "length", "residue",
-            "digest", in this order.
+        what: the properties that changed: "dtype" (for a column "type"), "shape" ("nullable"),
+            "length", "residue" and "digest", in this order.
         reason: what changed, or why it could not be read, in words; else "".
         ranges: windows that differ, in order, with their bytes; None where they are not known.
     """
@@ -132,20 +132,20 @@ D = TypeVar("D", bound=BaseDifference)
 
 @dataclass(frozen=True)
 class Report(Generic[D]):
-    """What differs between data and its witness; true where `holds` is true, and only there.
+    """The differences between data and its witness; true if and only if `holds` is True.
 
-    str() gives a line for each difference, "" where there is none.
+    str() gives a line for each difference, or "" if there is none.
 
     Attributes:
-        differences: all of them. For a manifest they are in order of path; for tensors and columns
-            in the order changed, missing, added, unreadable, other.
+        differences: all differences. For a manifest they are in order of path; for tensors and
+            columns in the order changed, missing, added, unreadable, other.
     """
 
     differences: tuple[D, ...] = ()
 
     @property
     def holds(self) -> bool | None:
-        """Whether the data is what the witness says.
+        """Whether the data matches the witness.
 
         None if nothing is known to differ, but not everything could be compared.
         """
@@ -163,17 +163,17 @@ class Report(Generic[D]):
 
     @property
     def missing(self) -> tuple[D, ...]:
-        """The differences of kind "missing": the witness has them, the data has not."""
+        """The differences of kind "missing": the witness has these parts, the data does not."""
         return self._of_kind("missing")
 
     @property
     def added(self) -> tuple[D, ...]:
-        """The differences of kind "added": the data has them, the witness has not."""
+        """The differences of kind "added": the data has these parts, the witness does not."""
         return self._of_kind("added")
 
     @property
     def unreadable(self) -> tuple[D, ...]:
-        """The differences of kind "unreadable": they could not be compared."""
+        """The differences of kind "unreadable": these parts could not be compared."""
         return self._of_kind("unreadable")
 
     @property
@@ -185,7 +185,7 @@ class Report(Generic[D]):
         return tuple(each for each in self.differences if each.kind == kind)
 
     def count(self, kind: DifferenceKind) -> int:
-        """Return how many parts there are of a kind."""
+        """Return the number of parts of a kind."""
         return sum(each.kind == kind for each in self.differences)
 
     def lines(self) -> list[str]:
@@ -196,13 +196,13 @@ class Report(Generic[D]):
         return "\n".join(self.lines())
 
     def raise_unless_holds(self) -> None:
-        """Raise an error unless the data is what the witness says.
+        """Raise an error unless the data matches the witness.
 
         The message names the first difference and counts the others; `report` of the error has all.
 
         Raises:
-            MismatchError: something differs. It is a WitnessError.
-            UndecidedError: it could not be checked. It is a FileError.
+            MismatchError: something differs; a WitnessError.
+            UndecidedError: not everything could be checked; a FileError.
         """
         if self.holds:
             return
@@ -218,7 +218,7 @@ class Report(Generic[D]):
     _nothing_compared = "nothing was compared with the witness"
 
     def counts(self) -> dict[str, int]:
-        """Return how many parts there are of each kind."""
+        """Return the number of parts of each kind."""
         return {kind: self.count(kind) for kind in KINDS}
 
     def to_fields(self) -> dict[str, object]:
@@ -236,7 +236,7 @@ class Report(Generic[D]):
 
 
 def _is_known(difference: BaseDifference) -> bool:
-    """Return whether it is known to differ, not only unreadable."""
+    """Return whether the part is known to differ, rather than unreadable."""
     return difference.kind != "unreadable"
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads leaf hashes from sidecars, holds them against a root, and compares them.
+"""Read leaf hashes from sidecars, check them against a root, and compare them.
 
 A sidecar is a file with the leaf hashes of one tree, or of several one after another, 32 bytes a
-window and nothing else. Leaves pass by in order and are never all in memory.
+window and nothing else. Leaves are read in order and are never all in memory.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 _LEAVES_AT_ONCE: Final = 4096  # 128 KiB of a sidecar
 _LEAVES_OF_MANY: Final = 1 << 15  # 1 MiB, which has the leaves of many small files
 
-# Reads `count` leaves from leaf `first` on, joined; fewer where a sidecar ends.
+# Reads `count` leaves from leaf `first`, joined; fewer at the end of a sidecar.
 ReadLeaves = Callable[[int, int], bytes]
 
 
 class WrongLeavesError(FileError):
-    """Leaves were read that do not belong to their tree."""
+    """The leaves do not belong to the tree."""
 
 
 def checked(read: ReadLeaves, first: int, windows: int, root: bytes) -> Iterator[bytes]:
-    """Yield the leaf hashes of a tree in order, joined, some at a time.
+    """Yield the leaf hashes of a tree in order, joined, in batches.
 
     Args:
-        read: reads leaves by their place in the sidecar.
-        first: the place of the first leaf of the tree.
-        windows: the number of its leaves.
-        root: its root.
+        read: reads leaves at a place in the sidecar.
+        first: place of the first leaf of the tree.
+        windows: number of leaves of the tree.
+        root: root of the tree.
 
     Raises:
-        WrongLeavesError: they end early; or, after the last of them, they do not have the root.
+        WrongLeavesError: the leaves end early, or (after the last one) do not match the root.
         FileError: not readable.
     """
     stream = TreeStream()
@@ -66,7 +66,7 @@ class TreeLeaves:
     Args:
         sidecar: the open file.
         first: the number of leaves of other trees before them.
-        length: the bytes of the file or region that the tree is over.
+        length: size of the file or region, in bytes.
         root: the root of the tree.
     """
 
@@ -78,22 +78,22 @@ class TreeLeaves:
 
     @property
     def windows(self) -> int:
-        """How many leaves there are."""
+        """The number of leaves."""
         return window_count(self.length)
 
     def _read(self, place: int, count: int) -> bytes:
         return self._sidecar.read(place * DIGEST_BYTES, count * DIGEST_BYTES)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the leaf hashes in order, joined, some at a time.
+        """Yield the leaf hashes in order, joined, in batches.
 
         Raises:
-            FileError: not readable; or, after the last of them, they do not have the root.
+            FileError: not readable, or (after the last one) they do not match the root.
         """
         return checked(self._read, self._first, self.windows, self.root)
 
     def check(self) -> None:
-        """Read all leaves.
+        """Read all leaves and check them against the root.
 
         Raises:
             FileError: as `chunks`.
@@ -132,11 +132,11 @@ def leaves_of(sidecar: RegularFile, witnesses: Iterable[TreeWitness]) -> list[Le
 
 
 def require_size(sidecar: RegularFile, windows: int, owner: str) -> None:
-    """Raise FileError unless a sidecar has the size of so many leaves.
+    """Raise FileError unless a sidecar has the size of `windows` leaves.
 
     Args:
         sidecar: the open file.
-        windows: how many leaves it must have.
+        windows: required number of leaves.
         owner: what the leaves belong to, for the message: "witness" or "manifest".
     """
     if sidecar.size != windows * DIGEST_BYTES:
@@ -152,11 +152,11 @@ def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]
 
     Args:
         sidecar: the open file.
-        trees: the bytes and the root of each, in the order of their leaves.
+        trees: size in bytes and root of each tree, in the order of their leaves.
 
     Returns:
-        The index of the first tree whose leaves are not where they must be, or the number of trees
-        if other bytes follow; None if the sidecar has exactly the leaves of all trees.
+        The index of the first tree with missing or wrong leaves, or the number of trees if other
+        bytes follow; None if the sidecar has exactly the leaves of all trees.
 
     Raises:
         FileError: not readable.
@@ -199,10 +199,10 @@ class WindowRange(NamedTuple):
 
 
 class LeafComparison:
-    """Compares leaf hashes that come in chunks with known ones that come in other chunks.
+    """Compares leaf hashes with known ones; the two may come in different chunks.
 
     Args:
-        known: the known leaf hashes in order, joined, some at a time.
+        known: the known leaf hashes in order, joined, in batches.
         changed: called with each run of windows that differ, in order, as soon as it is known.
     """
 
@@ -219,7 +219,7 @@ class LeafComparison:
         return self._differ_from is not None
 
     def write(self, found: bytes) -> None:
-        """Take the next leaf hashes, joined."""
+        """Compare the next leaf hashes, joined."""
         while len(self._rest) < len(found) and (more := next(self._known, b"")):
             self._rest += more
         known, self._rest = self._rest[: len(found)], self._rest[len(found) :]

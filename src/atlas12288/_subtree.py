@@ -23,15 +23,15 @@ _HASH = _native.DIGEST_BYTES
 
 
 class Subtree:
-    """A block, or a subtree over others.
+    """A block, or a subtree above other subtrees.
 
     Attributes:
         hashes: the leaves of a block, or the roots of the children, joined.
         children: none for a block.
-        residues: one for each window of a block, b"" above; None where they are not known.
-        residue: of all its windows together; None where it is not known.
-        span: how many windows each of the hashes stands for, also how many blocks fit in.
-        root: over the hashes.
+        residues: residue of each window of a block, b"" above blocks; None if not known.
+        residue: residue of all its windows together; None if not known.
+        span: number of windows below each of the hashes; also the number of blocks that fit.
+        root: root over the hashes.
     """
 
     __slots__ = ("children", "hashes", "residue", "residues", "root", "span")
@@ -59,7 +59,7 @@ class Subtree:
         return cls(hashes, b"" if known else None, children)
 
     def blocks(self) -> Iterator[Subtree]:
-        """Yield its blocks, from left to right."""
+        """Yield the blocks from left to right."""
         if not self.children:
             yield self
         for child in self.children:
@@ -89,8 +89,8 @@ def changed_block(
     """Return the block of `content` that begins at window `first`, hashing only `windows`.
 
     Args:
-        block: the block as it was; None where there was none.
-        content: the whole region as it is now.
+        block: the old block; None if there was none.
+        content: the whole region now.
         first: index of the block's first window.
         windows: indices in order, with all that `block` does not have or whose length changed.
     """
@@ -128,7 +128,7 @@ def window_count(length: int) -> int:
 
 
 def block_count(windows: int) -> int:
-    """Return how many blocks a tree has; the tree of the empty region has one empty block."""
+    """Return the number of blocks of a tree; the tree of an empty region has one empty block."""
     return max(1, -(-windows // FANOUT))
 
 
@@ -136,9 +136,9 @@ def with_blocks(tree: Subtree | None, count: int, blocks: Mapping[int, Subtree])
     """Return `tree` with some blocks replaced, and `count` blocks in all. O(changes x log n).
 
     Args:
-        tree: None for a new one.
-        count: how many blocks the result has.
-        blocks: the new ones by index: at least those that `tree` lacks, and the last one where
+        tree: the old tree; None for a new one.
+        count: number of blocks of the result.
+        blocks: new blocks by index, at least the ones that `tree` lacks, and the last one if
             `tree` has more than `count`.
     """
     if tree is not None and not blocks:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists of SHA-256 sums, as GNU coreutils write and read them.
 
-A line of `sha256sum` is `HEX  NAME`, one of `sha256sum --tag` is `SHA256 (NAME) = HEX`. A name is
-any bytes but NUL. Where it holds a backslash, a newline or a carriage return, these are escaped as
-`\\\\`, `\\n` and `\\r`, and a backslash begins the line.
+A line of `sha256sum` is `HEX  NAME`, a line of `sha256sum --tag` is `SHA256 (NAME) = HEX`. A name
+is any bytes but NUL. If it contains a backslash, a newline or a carriage return, these are escaped
+as `\\\\`, `\\n` and `\\r`, and the line begins with a backslash.
 """
 
 import os
@@ -33,11 +33,11 @@ _ESCAPE: Final = re.compile(rb"\\.?", re.DOTALL)
 
 
 class Sum(NamedTuple):
-    """A file, and the SHA-256 digest that a list says it has.
+    """A file and its SHA-256 digest, as listed.
 
     Attributes:
         digest: 32 bytes.
-        path: the name as it stands in the list, unescaped; `-` is standard input.
+        path: the name in the list, unescaped; `-` is standard input.
     """
 
     digest: bytes
@@ -52,7 +52,7 @@ def sums_line(digest: bytes, path: bytes) -> bytes:
         path: the name of the file: any bytes but NUL.
 
     Raises:
-        ValueError: the digest has another length, or no file has such a name.
+        ValueError: the digest has another length, or the path cannot be a file name.
     """
     if len(digest) != DIGEST_BYTES:
         raise ValueError(f"digest has {len(digest)} bytes, must have {DIGEST_BYTES}")
@@ -75,17 +75,17 @@ def verdict_line(path: bytes, verdict: str) -> bytes:
 def read_sums(chunks: Iterable[bytes | memoryview]) -> Iterator[tuple[int, Sum | None]]:
     """Yield the sums of one list.
 
-    It takes what `sha256sum -c` takes: both forms above, one space or tab or more before
-    them, `*` for the second space, digits of either case, and lines that end with CR LF. Lines that
-    are empty or begin with `#` say nothing. `HEX NAME`, with one space, is taken as well where no
-    line before had two; from then on a second space, or `*`, belongs to the name.
+    It accepts what `sha256sum -c` accepts: both forms above, spaces and tabs before them, `*` for
+    the second space, digits of either case, and lines that end with CR LF. Empty lines and lines
+    that begin with `#` are ignored. `HEX NAME`, with one space, is accepted too if no earlier line
+    had two; from then on a second space, or `*`, belongs to the name.
 
-    GNU takes two kinds of lines that are refused here. In a line with a NUL it would drop the rest
-    (all files but the first in a list by `sha256sum --zero`). A line of more than 16 KiB has a name
-    that no system opens.
+    Two kinds of lines that GNU accepts are refused here: lines with a NUL, where GNU drops the
+    rest (all files but the first in a list by `sha256sum --zero`), and lines of more than 16 KiB,
+    whose names no system can open.
 
     Args:
-        chunks: the bytes of the list, cut anywhere; each is needed only until the next is taken.
+        chunks: the bytes of the list, split anywhere; each is only used until the next is taken.
 
     Yields:
         The number of the line, from 1, and its sum; None for a line that is improperly formatted.
@@ -165,7 +165,7 @@ class CheckedLine:
         listed: the sum in the line; None if the line is malformed.
         digest: SHA-256 of the file; None if it could not be read.
         error: why there is no digest, or None.
-        is_missing: whether the file is not there.
+        is_missing: whether the file does not exist.
     """
 
     list_name: str
@@ -185,16 +185,16 @@ class CheckedLine:
 
 @dataclass(frozen=True)
 class CheckedList:
-    """The end of a list: how many lines and files there were of each kind.
+    """The end of a list: the number of lines and files of each kind.
 
     Attributes:
         list_name: the list.
         error: why the list as a whole has no verdict, or None.
-        malformed: how many lines are improperly formatted.
-        matched, mismatched: how many files have the listed digest, and how many another one.
-        unreadable: how many files could not be read.
-        ignored: how many missing files were ignored.
-        is_read: whether the list was read to its end, and has a sum.
+        malformed: number of improperly formatted lines.
+        matched, mismatched: number of files with the listed digest, and with another one.
+        unreadable: number of files that could not be read.
+        ignored: number of missing files that were ignored.
+        is_read: whether the list was read to its end and has a sum.
     """
 
     list_name: str
@@ -221,13 +221,13 @@ class _Item(NamedTuple):
 
 
 def sums_of(list_name: str) -> Iterator[tuple[int, Sum | None]]:
-    """Read the sums of a list, as `read_sums` gives them.
+    """Read the sums of a list; yields as `read_sums`.
 
     Args:
         list_name: a path, or `-` for standard input; it may be a pipe.
 
     Raises:
-        FileError: it cannot be read.
+        FileError: the list cannot be read.
     """
     chunks = read_chunks(list_name, chunk_bytes=_LIST_CHUNK_BYTES, or_pipe=True)
     for number, listed in read_sums(chunks):
@@ -248,14 +248,13 @@ def check(
 
     Args:
         lists: paths, or `-` for standard input.
-        threads: how many files are read at once; None for one for each core that this process may
-            use.
+        threads: number of files read at once; None for one per core that this process may use.
         ignore_missing: skip files that do not exist; each list must have one that does.
         with_malformed: yield malformed lines too; they are counted in any case.
         advance: called with the number of bytes after each chunk, by any thread.
 
     Yields:
-        A `CheckedLine` for each line, in their order, and after the last of a list a `CheckedList`.
+        A `CheckedLine` for each line, in order, and a `CheckedList` at the end of each list.
     """
     stopping = threading.Event()
 

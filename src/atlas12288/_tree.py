@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tree witnesses: the Merkle Tree Hash of RFC 9162, section 2.1.1, over windows of 12,288 bytes.
 
-They say which windows changed, follow changes in a time that does not depend on the length, and
-prove single windows and appended data. All witnesses have one JSON form.
+They tell which windows changed, are updated in time that does not depend on the length, and prove
+single windows and appended data. All witnesses have one JSON form.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class TreeWitness(Record, Value):
     """Immutable record of a region: algorithm, length, residue, root, time; and its leaves.
 
     Made by `generate(buf)`, `generate_from(source)`, `from_json` and `TreeHash.witness()`. Two are
-    equal when all fields are, the time included; the leaves follow from the root. It can be
-    pickled.
+    equal if all fields are, including the time; the leaves do not count, as the root determines
+    them. It can be pickled.
 
     Attributes:
-        length: of the region in bytes.
-        residue: of the region, in 0..95.
-        root: of the tree, 32 bytes; also `digest`.
-        timestamp_ns: when it was made, in nanoseconds since 1970-01-01T00:00:00Z.
+        length: length of the region in bytes.
+        residue: residue of the region, in 0..95.
+        root: root of the tree, 32 bytes; also `digest`.
+        timestamp_ns: time of creation, in nanoseconds since 1970-01-01T00:00:00Z.
     """
 
     _FIELDS = ("length", "residue", "root", "timestamp_ns")
@@ -72,10 +72,10 @@ class TreeWitness(Record, Value):
         """Return the witness of the bytes of `buf`, which may be empty, with the present time.
 
         Args:
-            buf: any C-contiguous buffer; nobody may change it meanwhile.
-            threads: how many threads hash; None for one per core that this process may use. The
+            buf: any C-contiguous buffer; it must not change during the call.
+            threads: number of threads; None for one per core that this process may use. The
                 witness is the same. No thread is started for 1, or for less than 3 MiB.
-            leaves: keep them, 33 bytes a window, for `changed`, `update` and the proofs.
+            leaves: keep the leaves, 33 bytes a window, for `changed`, `update` and the proofs.
 
         Raises:
             TypeError, BufferError: `buf` is not a C-contiguous buffer, `threads` not an int.
@@ -99,20 +99,20 @@ class TreeWitness(Record, Value):
         threads: int | None = None,
         leaves: bool = True,
     ) -> typing.Self:
-        """Return the witness of a file, as `generate` of its bytes.
+        """Return the witness of a file, as `generate` does for its bytes.
 
-        Reading and hashing overlap. It takes less than 64 MiB, and 33 bytes a window for the
-        leaves where they are kept.
+        Reading and hashing overlap. It takes less than 64 MiB, plus 33 bytes a window if leaves are
+        kept.
 
         Args:
             source: the path of a regular file, or a binary file that blocks: one with `readinto`,
-                which is read from where it stands to its end and stays open.
+                which is read from its current position to its end and stays open.
             threads, leaves: as in `generate`.
 
         Raises:
             FileError: the path does not name a regular file, or the file cannot be read, or it
                 changed while it was read.
-            BlockingIOError: the binary file does not block, and had no bytes.
+            BlockingIOError: the binary file is non-blocking and has no bytes.
             TypeError: `source` is neither a path nor a binary file, or `threads` not an int.
             ValueError: `source` is a URL or a closed file, or `threads` is less than 1.
         """
@@ -131,10 +131,10 @@ class TreeWitness(Record, Value):
         chunk_bytes: int,
         each: Callable[[bytes], object] | None = None,
     ) -> typing.Self:
-        """Return the witness of what is read; reading and hashing overlap.
+        """Return the witness of the bytes that are read; reading and hashing overlap.
 
         Args:
-            read: gives the chunks, for `chunk_bytes` and `buffers` as in `read_chunks`.
+            read: returns the chunks for `chunk_bytes` and `buffers`, as `read_chunks` does.
             threads: as in `generate`.
             keep, each: as in `_of_chunks`.
             chunk_bytes: of each chunk but the last one.
@@ -201,13 +201,13 @@ class TreeWitness(Record, Value):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> typing.Self:
-        """Return the witness of a JSON text, as `to_json` gives it, without leaves.
+        """Return the witness of a JSON text as written by `to_json`, without leaves.
 
         Bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text, or more than 1,024 bytes; the message names the key, its
-                value and the rule.
+            WitnessError: not a tree witness, or more than 1,024 bytes; the message names the key,
+                its value and the rule.
             TypeError: neither str nor bytes.
         """
         _, length, residue, root, timestamp_ns = read_record(text, TREE_ALGORITHM)
@@ -230,7 +230,7 @@ class TreeWitness(Record, Value):
 
     @property
     def leaves(self) -> bytes | None:
-        """The leaf hashes as a sidecar holds them, 32 bytes a window; None without. O(windows)."""
+        """The leaf hashes as in a sidecar, 32 bytes a window; None without leaves. O(windows)."""
         if self._tree is None:
             return None
         return b"".join(block.hashes for block in self._tree.blocks())
@@ -239,7 +239,7 @@ class TreeWitness(Record, Value):
         """Return the same witness with leaves, for example from a sidecar.
 
         Raises:
-            WitnessError: there are not 32 bytes a window, or the root over them is another one.
+            WitnessError: there are not 32 bytes a window, or they do not match the root.
             TypeError, BufferError: `leaves` is not a C-contiguous buffer.
         """
         content = bytes_of(leaves)
@@ -306,7 +306,8 @@ class TreeWitness(Record, Value):
     def changed_windows(self, other: TreeWitness, /) -> list[int]:
         """Return in order the indices of the windows in which the regions of two witnesses differ.
 
-        A window that only one has differs, and so does a last window of another length.
+        A window that only one region has counts as different, as does a last window of another
+        length.
 
         Raises:
             StateError: one of the witnesses has no leaves.
@@ -319,22 +320,22 @@ class TreeWitness(Record, Value):
     ) -> typing.Self:
         """Return the witness of the region after some windows changed, with the present time.
 
-        This witness stays as it is; both share what did not change. It takes O(changed windows x
-        log windows), and reads only these windows. After `with_leaves` it also reads `buf` once for
-        the residues, which leaves do not tell.
+        This witness does not change; both share the unchanged parts. It takes O(changed windows x
+        log windows) and reads only these windows. After `with_leaves` it also reads `buf` once,
+        because leaves do not include the residues.
 
         If the region grew or shrank, the windows past the shorter length need not be named: they
         are hashed again or dropped.
 
         Args:
-            buf: the whole region as it is now.
+            buf: the whole region now.
             windows: indices of all windows that changed, in any order. A change in another window
-                is not seen; a window that did not change does no harm.
+                is missed; a window that did not change does no harm.
             threads: as in `generate`.
 
         Raises:
             StateError: the witness has no leaves.
-            ValueError: no window has such an index, before or now; `threads` is less than 1.
+            ValueError: an index is not of an old or new window, or `threads` is less than 1.
             TypeError, BufferError: `buf` is not a C-contiguous buffer, or an index not an int.
         """
         tree = self._known_tree("update()")
@@ -375,8 +376,8 @@ class TreeWitness(Record, Value):
     def verify_window(self, window: Buffer, proof: InclusionProof, /) -> bool:
         """Return whether these are the bytes of the region's window `proof.index`.
 
-        Unlike `proof.verify`, this also holds the size that the proof claims against the length of
-        the region, so that the index is certain. It needs no leaves.
+        Unlike `proof.verify`, this also checks the size in the proof against the length of the
+        region, so that the index is certain. It needs no leaves.
 
         Raises:
             TypeError, BufferError: `window` is not a C-contiguous buffer.
@@ -388,17 +389,17 @@ class TreeWitness(Record, Value):
 
         O(log windows).
 
-        It is about whole windows: when bytes are appended to a last window that is shorter, its
-        leaf changes, and the older tree is not a part of the new one any more.
+        The proof covers whole windows: if bytes are appended to a partial last window, its leaf
+        changes, and the older tree is no longer part of the new one.
 
         Args:
-            old: how many whole windows the older region has (the proof for this region itself may
-                name its last one too), or its witness; the proof holds if that tells the truth.
+            old: the witness of the older region, or its number of whole windows (for this region
+                itself, the last window may be partial). The proof holds if it is right.
 
         Raises:
             StateError: the witness has no leaves.
-            ValueError: the older region is empty, longer than this one, or ends in a window that is
-                not whole.
+            ValueError: the older region is empty, longer than this one, or ends in a partial
+                window.
             TypeError: `old` is neither an int nor a TreeWitness.
         """
         tree = self._known_tree("prove_consistency()")
@@ -417,8 +418,8 @@ class TreeWitness(Record, Value):
     def verify_consistency(self, old: TreeWitness, proof: ConsistencyProof, /) -> bool:
         """Return whether the region begins with the windows of an older one.
 
-        Roots and sizes come from the two witnesses, so that the proof can claim no others. It needs
-        no leaves.
+        Roots and sizes come from the two witnesses, so the proof cannot claim others. It needs no
+        leaves.
         """
         return proof.verify(old.root, self.root, old_size=old.windows, new_size=self.windows)
 
@@ -426,15 +427,15 @@ class TreeWitness(Record, Value):
 class TreeHash(_native.TreeStream):
     """TreeHash(data=b"")
 
-    The root of data that comes in chunks of any size, in constant memory, as a hash object of
-    `hashlib`: `hashlib.file_digest(file, atlas12288.TreeHash)`. One core; for all of them there is
-    `TreeWitness.generate_from(source)`.
+    Computes the root of data in chunks of any size, in constant memory, with the interface of a
+    `hashlib` object: `hashlib.file_digest(file, atlas12288.TreeHash)`. It uses one core;
+    `TreeWitness.generate_from(source)` uses all.
 
     Args:
         data: the first chunk.
 
-    `update(chunk)` takes the next bytes. One object is used by one thread at a time; StateError for
-    the second one. Raises TypeError or BufferError where a chunk is not a C-contiguous buffer.
+    `update(chunk)` adds the next bytes. Only one thread may use an object at a time; another one
+    gets StateError. Raises TypeError or BufferError if a chunk is not a C-contiguous buffer.
     Header: Trees.
     """
 
@@ -478,7 +479,7 @@ def witness_from_json(text: str | bytes, /) -> Witness | TreeWitness:
     """Return the witness of a JSON text, in the class for its algorithm; bytes are UTF-8.
 
     Raises:
-        WitnessError: not such a text; the message names the key, its value and the rule.
+        WitnessError: not a witness; the message names the key, its value and the rule.
         TypeError: neither str nor bytes.
     """
     algorithm, length, residue, digest, timestamp_ns = read_record(text, ALGORITHM, TREE_ALGORITHM)

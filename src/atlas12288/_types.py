@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names for annotations, without the time of their import.
+"""Names for annotations, without the cost of importing them.
 
-`typing` takes about as long as the whole `import atlas12288`. So the modules of that import, and no
-others, take `TYPE_CHECKING` and `typing` from here: a checker sees the real ones, and a running
-program has a `Lazy`. NumPy and its like, which belong to extras, are `Lazy` too: a `Lazy` imports
-its module when `typing.get_type_hints` resolves an annotation.
+Importing `typing` takes about as long as the whole `import atlas12288`. The modules of that import,
+and no others, therefore take `TYPE_CHECKING` and `typing` from here: a type checker sees the real
+ones, and a running program has a `Lazy`. Modules of extras such as NumPy are `Lazy` too. A `Lazy`
+imports its module when `typing.get_type_hints` resolves an annotation.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ else:
 
 
 class Lazy:
-    """A module that is imported with the first use of a name in it.
+    """A module that is imported on first use of a name in it.
 
-    Where it is not installed, its names stand for any type.
+    If it is not installed, its names stand for any type.
     """
 
     def __init__(self, module: str) -> None:

@@ -11,10 +11,10 @@ import typing
 
 @typing.dataclass_transform(frozen_default=True)
 class Value:
-    """Fields that cannot be set or deleted. Two values are equal when all `_FIELDS` are.
+    """Base of immutable values. Two values are equal if all `_FIELDS` are.
 
-    Subclasses keep the fields, and what follows from them in `_DERIVED`, in slots, and have methods
-    that make them by `_of`. They can be pickled.
+    Subclasses keep the fields, and the values derived from them (`_DERIVED`), in slots, and create
+    instances with `_of`. They can be pickled.
     """
 
     __slots__ = ()

@@ -4,8 +4,9 @@
     {"type": "atlas12288/witness/v1", "algorithm": "sha256", "length": 12288, "residue": 0,
      "digest": "<64 lowercase hex digits>", "timestamp": "2025-01-31T12:00:00.000000000Z"}
 
-on one line, with the keys in this order, so that equal witnesses give equal text. Other order and
-white space are read; unknown, missing and repeated keys and all other forms of a value are refused.
+on one line, with the keys in this order, so that equal witnesses give equal text. Readers accept
+other order and white space; they refuse unknown, missing and repeated keys and other forms of a
+value.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Record:
 
     @property
     def timestamp(self) -> str:
-        """When the witness was made: RFC 3339, UTC, nanoseconds."""
+        """The time of creation: RFC 3339, UTC, nanoseconds."""
         return format_timestamp(self.timestamp_ns)
 
     def hexdigest(self) -> str:
@@ -57,7 +58,7 @@ class Record:
     def differences(self, other: Record) -> tuple[str, ...]:
         """Return which of "length", "residue" and "digest" differ in `other`.
 
-        Without a difference both witness the same bytes; the time does not count.
+        If nothing differs, both witness the same bytes; the time is not compared.
 
         Raises:
             ValueError: the algorithms differ, so that the digests cannot be compared.
@@ -80,7 +81,7 @@ class Record:
         return dict(zip(_KEYS, values, strict=True))
 
     def to_json(self) -> str:
-        """Return the witness as JSON, on one line without its end.
+        """Return the witness as JSON, on one line without a line break.
 
         Equal witnesses give equal text.
         """
@@ -97,8 +98,8 @@ class Witness(_native.Witness, Record):
     """Immutable record of a region: algorithm, length, residue, digest, time.
 
     Made by `Witness.generate(buf)`, `generate_from(source)`, `from_bytes`, `from_json` and
-    `Domain.commit()`. bytes() gives its byte form. Two are equal when all fields are, the time
-    included. It can be pickled.
+    `Domain.commit()`. bytes() gives its byte form. Two are equal if all fields are, including the
+    time. It can be pickled.
 
     Contract: Witness Operations. JSON form: docs/witness-format.md.
     """
@@ -111,12 +112,12 @@ class Witness(_native.Witness, Record):
 
         Args:
             source: the path of a regular file, or a binary file that blocks: one with `readinto`,
-                which is read from where it stands to its end and stays open.
+                which is read from its current position to its end and stays open.
 
         Raises:
             FileError: the path does not name a regular file, or the file cannot be read, or it
                 changed while it was read.
-            BlockingIOError: the binary file does not block, and had no bytes.
+            BlockingIOError: the binary file is non-blocking and has no bytes.
             TypeError: `source` is neither a path nor a binary file.
             ValueError: `source` is a URL, or a closed file.
         """
@@ -126,7 +127,7 @@ class Witness(_native.Witness, Record):
 
     @classmethod
     def _of_chunks(cls, chunks: Generator[memoryview, None, None]) -> typing.Self:
-        """Return the witness of bytes that come in chunks; the generator is closed at once."""
+        """Return the witness of bytes in chunks; closes the generator at once."""
         from contextlib import closing
 
         stream = WitnessStream()
@@ -149,10 +150,10 @@ class Witness(_native.Witness, Record):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> typing.Self:
-        """Return the witness of a JSON text, as `to_json` gives it; bytes are UTF-8.
+        """Return the witness of a JSON text as written by `to_json`; bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text, or more than 1,024 bytes; the message names the key, its
+            WitnessError: not a witness, or more than 1,024 bytes; the message names the key, its
                 value and the rule.
             TypeError: neither str nor bytes.
         """
@@ -175,17 +176,17 @@ class Witness(_native.Witness, Record):
 class WitnessStream(_native.WitnessStream):
     """WitnessStream(data=b"")
 
-    The witness of data that comes in chunks of any size, in constant memory; a hash object of
-    `hashlib` too: `hashlib.file_digest(file, atlas12288.WitnessStream)`.
+    Computes the witness of data in chunks of any size, in constant memory, with the interface of a
+    `hashlib` object: `hashlib.file_digest(file, atlas12288.WitnessStream)`.
 
     Args:
         data: the first chunk.
 
-    `update(chunk)` takes the next bytes. One stream is used by one thread at a time; StateError for
-    the second one. Header: Witnesses.
+    `update(chunk)` adds the next bytes. Only one thread may use a stream at a time; another one
+    gets StateError. Header: Witnesses.
 
-    bytes() gives its state, from which `from_bytes` goes on, in another process and on another
-    machine too; it can be pickled. The state is not authenticated.
+    bytes() gives its state. `from_bytes` continues from it, also in another process or on another
+    machine; a stream can be pickled too. The state is not authenticated.
     """
 
     __slots__ = ()
@@ -246,7 +247,7 @@ def read_timestamp(fields: _json.Fields) -> int:
     """Return the field "timestamp" in nanoseconds since 1970.
 
     Raises:
-        WitnessError: not as `format_timestamp` gives it.
+        WitnessError: not in the form of `format_timestamp`.
     """
     timestamp_ns = _parse_timestamp(fields.text("timestamp"))
     rule = "like 2025-01-31T12:00:00.000000000Z, from 1970 to 2554"
@@ -261,7 +262,7 @@ def format_timestamp(timestamp_ns: int) -> str:
 
 
 def _parse_timestamp(text: str) -> int:
-    """Return nanoseconds since 1970; -1 for a text that `format_timestamp` does not give."""
+    """Return nanoseconds since 1970; -1 if the text is not in the form of `format_timestamp`."""
     from datetime import UTC, datetime, timedelta
 
     try:

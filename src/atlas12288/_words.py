@@ -6,7 +6,7 @@ def word(count: int, one: str, many: str | None = None) -> str:
     """Return the word for a number of things: "file" for 1, "files" for any other number.
 
     Args:
-        count: how many.
+        count: the number.
         one: the word for one.
         many: the word for several; None for `one` with an s.
     """

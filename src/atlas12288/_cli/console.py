@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every command shares: verdicts, errors, JSON, progress and the exit code of one run."""
+"""Output shared by all commands: verdicts, errors, JSON, progress and the exit code."""
 
 import json
 import os
@@ -34,14 +34,14 @@ INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
 PROGRESS_AFTER_S: Final = 1.0
 _TOLD_EVERY: Final = 100  # files, while they are listed
 RANGES_SHOWN: Final = 20
-# Fields that hold words. Every other text is a name, which may hold any bytes.
+# Fields with words. Every other text is a name, which may contain any bytes.
 _WORDS: Final = ("error", "reason")
 
 
 # A file name. It is checked when it is read: click would refuse the whole command for one bad file.
 file_name = click.Path(readable=False)
 files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=file_name)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 def range_lines(
@@ -51,9 +51,9 @@ def range_lines(
 
     Args:
         ranges: the first `RANGES_SHOWN` of them, or more.
-        count: how many there are.
-        windows: how many windows differ.
-        of: how many windows there are.
+        count: number of ranges.
+        windows: number of windows that differ.
+        of: number of windows.
         more: text about the ranges that are not shown.
     """
     yield f"  windows  {windows} of {of} differ:"
@@ -66,7 +66,7 @@ def range_lines(
 def _as_json(fields: Mapping[str, object]) -> str:
     """Return fields as a JSON object without lone surrogates, which some JSON readers refuse.
 
-    A name that is not UTF-8 stands as hex, under its key with `Hex` at the end, as in manifests.
+    A name that is not UTF-8 is written as hex, under its key plus `Hex`, as in manifests.
     """
     return json.dumps(_whole(fields))
 
@@ -193,7 +193,7 @@ class Printer:
     def warning(self, name: str, reason: str) -> None:
         """Print a message as `error` does, but leave the exit code as it is."""
         self._bar.make_way(sys.stderr)
-        sys.stdout.flush()  # keeps the order where both streams are one
+        sys.stdout.flush()  # keeps the order if both streams are the same
         complain(name, reason)
 
     def line(self, text: str, good: bool | None = None, verdict: str = "", more: str = "") -> None:
@@ -201,7 +201,7 @@ class Printer:
 
         Args:
             text: the start of the line.
-            good: colour of the verdict on a terminal: green, red, or none where None.
+            good: colour of the verdict on a terminal: True green, False red, None none.
             verdict: the middle of the line.
             more: the end of the line.
         """
@@ -218,7 +218,7 @@ class Printer:
             sys.stdout.buffer.write((_printable(line) if self._on_terminal else line) + b"\n")
 
     def raw(self, parts: Iterable[bytes]) -> None:
-        """Write bytes as they are; on a terminal, escape control characters."""
+        """Write bytes unchanged; on a terminal, escape control characters."""
         self._bar.make_way(sys.stdout)
         sys.stdout.flush()
         sys.stdout.buffer.writelines(map(_printable, parts) if self._on_terminal else parts)
@@ -311,8 +311,8 @@ class Item:
 class _ProgressBar:
     """A bar with bytes per second on standard error, when that is a terminal.
 
-    It appears when work has gone on for a second without a line on the same terminal: where lines
-    come quickly, they are the progress.
+    It appears after a second without a line on the same terminal: if lines come quickly, they show
+    the progress.
     """
 
     def __init__(self, total: int | None) -> None:

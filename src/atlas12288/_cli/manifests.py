@@ -22,7 +22,7 @@ _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 allow_cache_option: Final = click.option(
     "--allow-cache",
     is_flag=True,
-    help="Manifest: read what a URL such as simplecache::s3://bucket keeps on this machine.",
+    help="For a manifest: allow URLs such as simplecache::s3://bucket, which read local copies.",
 )
 _FORMATS: Final = ("manifest", "sha256sum")
 _OPTIONS: Final = (
@@ -30,55 +30,54 @@ _OPTIONS: Final = (
         "--exclude",
         metavar="RULE",
         multiple=True,
-        help="Manifest: leave out what matches this gitignore rule; may be given several times.",
+        help="For a manifest: leave out paths that match this gitignore rule; repeatable.",
     ),
     click.option(
         "--symlinks",
         type=click.Choice(("record", "follow", "error")),
-        help="Manifest: record where symbolic links lead (default), follow them inside the folder, "
-        "or refuse them.",
+        help="For a manifest: record the targets of symbolic links (default), follow links inside "
+        "the folder, or refuse them.",
     ),
     click.option(
         "--links-below",
         metavar="DIR",
         multiple=True,
         type=file_name,
-        help="Manifest: links that are followed may lead below this folder too; may be given "
-        "several times.",
+        help="For a manifest: let followed links lead below this folder too; repeatable.",
     ),
     click.option(
         "--no-flat",
         is_flag=True,
-        help="Manifest: with --tree, no SHA-256 of whole files, which one core must hash.",
+        help="For a manifest: with --tree, skip the SHA-256 of whole files, which uses one core.",
     ),
     click.option(
         "--update",
         is_flag=True,
-        help="Manifest: read only files whose size, modification time or ctime changed.",
+        help="For a manifest: read only files whose size, modification time or ctime changed.",
     ),
     click.option(
         "--ignore-ctime",
         is_flag=True,
-        help="Manifest: a file whose ctime alone changed, as by hard links of a backup, is known.",
+        help="For a manifest: with --update, do not read files whose ctime alone changed.",
     ),
     click.option(
         "--state",
         metavar="FILE",
         type=click.Path(readable=False),
-        help="Manifest: keep here what --update and the run after a killed one need; in your own "
-        "state folder if not given.",
+        help="For a manifest: keep the state for --update and for resuming in this file.  "
+        "[default: in your state folder]",
     ),
     allow_cache_option,
     click.option(
         "--scheduler",
         metavar="ADDRESS",
-        help="Manifest: hash on the Dask cluster of this scheduler, for example tcp://host:8786.",
+        help="For a manifest: hash on the Dask cluster of this scheduler, such as tcp://host:8786.",
     ),
     click.option(
         "--format",
         "form",
         type=click.Choice(_FORMATS),
-        help="Manifest: sha256sum writes a list for sha256sum -c instead.",
+        help="For a manifest: write a manifest (default) or a list for sha256sum -c.",
     ),
 )
 
@@ -96,7 +95,7 @@ def is_wanted(paths: tuple[str, ...], output: str | None, options: dict[str, obj
     Args:
         paths: the paths to witness.
         output: the value of -o.
-        options: as `manifest_options` gives them.
+        options: the options that `manifest_options` adds.
 
     Raises:
         click.UsageError: an option for manifests was given, but no manifest is wanted.

@@ -39,10 +39,10 @@ def require_plot(plot: str, files: tuple[str, ...], inputs: list[str], as_json: 
         plot: the value of the option.
         files: the files that it shows.
         inputs: all files that are read; none of them may be replaced.
-        as_json: is JSON printed?
+        as_json: whether JSON is printed.
 
     Raises:
-        click.UsageError: it cannot be made.
+        click.UsageError: the plot cannot be made.
     """
     if plot == SKETCH:
         if as_json:

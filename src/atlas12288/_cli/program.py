@@ -48,19 +48,21 @@ Examples:
   atlas12288 verify data.atlas.json
 
 \b
-Exit codes of every command:
+Exit codes of all commands:
   0    it holds
   1    it does not hold
   2    it could not be checked: unreadable file, wrong usage, nothing to check
   130  stopped by Ctrl-C
-FILE can be - for standard input. A command's --help shows an example.""",
+
+FILE can be - for standard input. Each command's --help has examples.""",
 )
 @click.version_option("", "-V", "--version", message=VERSION_LINE)
 def cli() -> None:
-    """Witness and check bytes under the conservation law of Atlas-12288.
+    """Find out whether files or folders have changed, and where.
 
-    The law: the bytes of a region sum to 0 mod 96. Its residue is that sum mod 96. A witness
-    (length, residue, SHA-256 digest, time) proves later that no byte changed.
+    A witness records the length, residue, SHA-256 digest and time of a file. A manifest records all
+    files of a folder. The residue is the sum of all bytes mod 96; bytes are "conserved" if it is 0,
+    as the Atlas-12288 model requires.
     """
 
 

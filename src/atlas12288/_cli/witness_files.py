@@ -33,19 +33,19 @@ threads_option = click.option(
     "--threads",
     metavar="N",
     type=click.IntRange(min=1),
-    help="How many threads hash the windows; one for each core if not given.",
+    help="Hash with N threads.  [default: one per core]",
 )
 leaves_option = click.option(
     "--leaves",
     "sidecar",
     metavar="LEAVES",
     type=file_name,
-    help="The leaves of WITNESS, where they are not beside it.",
+    help="Read the leaves of WITNESS from this file.  [default: the file beside it]",
 )
 
 
 def witness_line(witness: Witness | TreeWitness | None) -> str:
-    """Return the line of a witness file, without its end; None is for a file not read."""
+    """Return the line of a witness file, without a line break; None is for an unread file."""
     return _NO_WITNESS if witness is None else witness.to_json()
 
 
@@ -67,7 +67,7 @@ def read_text(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> str
     """Return the text of a file of at most `most` bytes.
 
     Raises:
-        FileError: as `read_whole`, or it is no text.
+        FileError: as `read_whole`, or the file is not text.
     """
     data = read_whole(chunks, most, rule)
     try:
@@ -82,7 +82,7 @@ def open_witnesses(
     """Return whether a file begins like a manifest, and all its bytes.
 
     Args:
-        name: of the file.
+        name: name of the file.
         opened: as for `read_chunks`.
 
     Raises:
@@ -96,7 +96,7 @@ def open_witnesses(
 
 
 def looks_like(head: bytes) -> str | None:
-    """Return in words what a file with this beginning is; None if it is not one of ours."""
+    """Return the kind of a file by its beginning, in words; None if it is not one of ours."""
     if _MANIFEST.match(head) is not None:
         return "a manifest"
     first, *_ = head.splitlines() or [b""]
@@ -113,11 +113,11 @@ def looks_like(head: bytes) -> str | None:
 
 
 def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
-    """Return a hint at what was probably meant by a file that is no witness file or manifest.
+    """Return a hint for a file that is neither a witness file nor a manifest.
 
     Args:
         name: the file.
-        head: how it begins; b"" where it is a folder.
+        head: its first bytes; b"" for a folder.
         others: the names that follow it on the command line.
     """
     kind = looks_like(head)
@@ -131,7 +131,7 @@ def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
         with suppress(FileError):
             _, chunks = open_witnesses(other)
             if (its := looks_like(bytes(next(chunks, b"")))) in ("a manifest", "a witness file"):
-                return f"is no witness, and {shown(other)} is {its}: WITNESS is named first"
+                return f"is not a witness, but {shown(other)} is {its}: name WITNESS first"
     return None
 
 
@@ -168,7 +168,7 @@ def _read_line(line: str) -> Witness | TreeWitness | FileError:
 
 
 def output_file(name: str | None, as_json: bool) -> str | None:
-    """Return the file that `-o` names; None where that is standard output.
+    """Return the file that `-o` names; None for standard output.
 
     Raises:
         click.UsageError: it is a URL, or standard output, which JSON needs.
@@ -187,15 +187,15 @@ def output_file(name: str | None, as_json: bool) -> str | None:
 def output_at(
     option: str, name: str, kind: OutputKind, inputs: Sequence[str], stack: ExitStack
 ) -> Target:
-    """Return where an output goes, before any work is done.
+    """Return the target of an output, before any work is done.
 
     Args:
-        option: by which its name was given.
+        option: the option that gave its name.
         name, kind, inputs: as for `Target`.
-        stack: lets go of it.
+        stack: closes the target.
 
     Raises:
-        click.UsageError: it cannot be written, or what is there is not ours.
+        click.UsageError: it cannot be written, or the existing file is not ours.
     """
     try:
         return stack.enter_context(Target(name, kind, inputs))
@@ -232,9 +232,9 @@ def read_tree_witness(name: str) -> TreeWitness:
 
 
 def find_sidecar(witnesses: str) -> str | None:
-    """Return the sidecar beside a witness file, None where there is none.
+    """Return the sidecar beside a witness file; None if there is none.
 
-    Nobody typed its name: a link there is not followed by those who open it.
+    Links at this name must not be followed, because the user did not type it.
     """
     name = leaves_name(witnesses)
     return name if witnesses != STDIN and os.path.lexists(name) else None

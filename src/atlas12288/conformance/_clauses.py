@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clauses of the contract as data: its words, what is tried, and the check that tries it."""
+"""The clauses of the contract as data: its words, and the check that tries each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ class Clause:
     """A row of the report.
 
     Args:
-        id: its name, for `--clause` and for reports.
-        section: the heading in the contract.
-        words: what the contract says, letter for letter.
-        shows: what the check tries.
-        check: gives the evidence, raises `BrokenClauseError`, `NotOfferedError` or
-            `NotCheckedError`; None where `parts` decide.
-        required: must it pass for the library to be conformant?
+        id: identifies the clause for `--clause` and in reports.
+        section: heading in the contract.
+        words: the contract's words, verbatim.
+        shows: what the check tries, in a few words.
+        check: returns the evidence, or raises `BrokenClauseError`, `NotOfferedError` or
+            `NotCheckedError`; None if `parts` decide.
+        required: the library must pass it to be conformant.
         parts: ids of the clauses that together decide this one.
-        shown_by: ids of clauses that must pass too before its words count as shown.
-        needs: the feature that a build must have for the clause to apply to it.
+        shown_by: ids of clauses that must also pass before this one counts as shown.
+        needs: feature without which the clause does not apply to a build.
     """
 
     id: str
@@ -49,7 +49,7 @@ def _signatures() -> Iterator[Clause]:
         if name == "atlas_get_last_error":
             section = "Error Handling"
         check = partial(_exported, name)
-        yield Clause(f"signature-{name}", section, words, "is a symbol of the library", check)
+        yield Clause(f"signature-{name}", section, words, "the library exports it", check)
 
 
 def _optional(
@@ -80,18 +80,24 @@ _CREATE: Final = "Create a new domain with specified budget"
 _ALLOC: Final = "Allocate budget (fails if insufficient)"
 
 _INVARIANTS: Final = (
-    Clause("law-modulus", "Core Invariants", _LAW, "modulo 96", law.modulus),
-    Clause("law-every-byte", "Core Invariants", _LAW, "every byte", law.every_byte),
-    Clause("law-every-window", "Core Invariants", _LAW, "every window", law.every_window),
-    Clause("law-unsigned", "Core Invariants", _LAW, "bytes above 127", law.unsigned),
+    Clause("law-modulus", "Core Invariants", _LAW, "sums are taken mod 96", law.modulus),
+    Clause("law-every-byte", "Core Invariants", _LAW, "every byte counts", law.every_byte),
+    Clause("law-every-window", "Core Invariants", _LAW, "every window counts", law.every_window),
+    Clause("law-unsigned", "Core Invariants", _LAW, "bytes above 127 are positive", law.unsigned),
     Clause("law-wide-16", "Core Invariants", _LAW, "sums beyond 16 bits", law.wide_16),
     Clause("law-wide-32", "Core Invariants", _LAW, "sums beyond 32 bits", law.wide_32),
-    Clause("budget-range", "Core Invariants", _BUDGET, "random use", budget.in_range),
+    Clause(
+        "budget-range",
+        "Core Invariants",
+        _BUDGET,
+        "random amounts taken and given back",
+        budget.in_range,
+    ),
     Clause(
         "witness-immutable",
         "Core Invariants",
         "Once generated, witnesses cannot be modified",
-        "by other bytes, verdicts, witnesses",
+        "other bytes, verdicts and witnesses do not change one",
         witness.immutable,
     ),
     Clause(
@@ -105,83 +111,93 @@ _INVARIANTS: Final = (
         "failure-closed",
         "Core Invariants",
         "Invalid operations fail safely without corrupting state",
-        "bytes, budget, state, witness after refused calls",
+        "refused calls change no bytes, budget, state or witness",
         domain.refusals_change_nothing,
     ),
 )
 
 _CODES: Final = (
-    Clause("code-ok", "Error Codes", "ATLAS_OK = 0", "attach, commit", domain.code_ok),
+    Clause("code-ok", "Error Codes", "ATLAS_OK = 0", "attach and commit", domain.code_ok),
     Clause(
         "code-conservation",
         "Error Codes",
         "ATLAS_E_CONSERVATION = 1",
-        "commit, residues 1 to 95",
+        "commit with residues 1 to 95",
         domain.commit_verifies,
     ),
     _optional(
         "code-witness",
         "Error Codes",
         "ATLAS_E_WITNESS = 2",
-        "the code by an extension, else a text",
+        "the code from an extension, else an error text",
         witness.code_witness,
     ),
     _optional(
         "code-budget",
         "Error Codes",
         "ATLAS_E_BUDGET = 3",
-        "the code by an extension, else a text",
+        "the code from an extension, else an error text",
         budget.code_budget,
     ),
     Clause(
         "code-memory",
         "Error Codes",
         "ATLAS_E_MEMORY = 4",
-        "allocations fail",
+        "failing allocations",
         safety.out_of_memory,
     ),
     Clause(
         "code-state",
         "Error Codes",
         "ATLAS_E_STATE = 5",
-        "commit after commit",
+        "a commit after a commit",
         domain.commit_once,
     ),
 )
 
-# What weaker checksums miss. No row of these shows that a witness is secure, see `shown_by`.
+# Changes that weaker checksums miss. None of these rows shows that a witness is secure.
 _DETECTION: Final = (
     Clause(
         "witness-not-residue",
         _WITNESSES,
         _FOUND,
-        "equal residues",
+        "changes that keep the residue",
         witness.residue_kept,
     ),
-    Clause("witness-not-xor", _WITNESSES, _FOUND, "equal XOR", witness.xor_kept),
-    Clause("witness-not-crc", _WITNESSES, _FOUND, "equal CRCs", witness.crc_kept),
+    Clause("witness-not-xor", _WITNESSES, _FOUND, "changes that keep the XOR", witness.xor_kept),
+    Clause("witness-not-crc", _WITNESSES, _FOUND, "changes that keep a CRC", witness.crc_kept),
     Clause(
         "witness-not-adler",
         _WITNESSES,
         _FOUND,
-        "equal sums, and sums of sums",
+        "changes that keep sums and sums of sums",
         witness.adler_kept,
     ),
     Clause(
         "witness-not-polynomial",
         _WITNESSES,
         _FOUND,
-        "equal polynomials in 31, 33, ...",
+        "changes that keep polynomials in 31, 33, ...",
         witness.polynomial_kept,
     ),
-    Clause("witness-not-fnv", _WITNESSES, _FOUND, "equal FNV-1a and FNV-1", witness.fnv_kept),
-    Clause("witness-every-bit", _WITNESSES, _FOUND, "200 bytes", witness.every_bit),
-    Clause("witness-whole-region", _WITNESSES, _FOUND, "6 windows and 4 MiB", witness.whole_region),
+    Clause("witness-not-fnv", _WITNESSES, _FOUND, "equal FNV-1a or FNV-1", witness.fnv_kept),
+    Clause("witness-every-bit", _WITNESSES, _FOUND, "each bit of 200 bytes", witness.every_bit),
+    Clause(
+        "witness-whole-region",
+        _WITNESSES,
+        _FOUND,
+        "all parts of 6 windows and of 4 MiB",
+        witness.whole_region,
+    ),
 )
 
 _FUNCTIONS: Final = (
-    Clause("domain-create", "Domain Management", _CREATE, "sizes; many at once", domain.create),
-    Clause("budget-initial", "Domain Management", _CREATE, "classes 0 to 95", budget.initial),
+    Clause(
+        "domain-create", "Domain Management", _CREATE, "several sizes; many domains", domain.create
+    ),
+    Clause(
+        "budget-initial", "Domain Management", _CREATE, "budget classes 0 to 95", budget.initial
+    ),
     Clause(
         "domain-attach",
         "Domain Management",
@@ -193,28 +209,28 @@ _FUNCTIONS: Final = (
         "domain-verify",
         "Domain Management",
         "Verify domain conservation laws",
-        "again and again",
+        "repeated calls",
         domain.verify,
     ),
     Clause(
         "domain-unattached",
         "Domain Management",
         "Verify domain conservation laws",
-        "nothing attached: no crash",
+        "no crash if nothing is attached",
         safety.unattached,
     ),
     _optional(
         "commit-witness",
         "Domain Management",
         "Commit domain (OPEN → COMMITTED), generates witness",
-        "by an extension, else by verify",
+        "the witness from an extension, else verify",
         domain.commit_witness,
     ),
     Clause(
         "domain-destroy",
         "Domain Management",
         "Destroy domain and free resources",
-        "in each state",
+        "domains in each state",
         domain.destroy,
     ),
     Clause(
@@ -224,8 +240,16 @@ _FUNCTIONS: Final = (
         "two domains side by side",
         domain.isolation,
     ),
-    Clause("budget-alloc", "Budget Operations", _ALLOC, "what is there", budget.enough),
-    Clause("budget-insufficient", "Budget Operations", _ALLOC, "what is not", budget.insufficient),
+    Clause(
+        "budget-alloc", "Budget Operations", _ALLOC, "amounts that the budget has", budget.enough
+    ),
+    Clause(
+        "budget-insufficient",
+        "Budget Operations",
+        _ALLOC,
+        "amounts that it lacks",
+        budget.insufficient,
+    ),
     Clause("budget-amount", "Budget Operations", _ALLOC, "amounts 96 to 255", budget.too_large),
     Clause(
         "budget-mod-96",
@@ -238,14 +262,14 @@ _FUNCTIONS: Final = (
         "witness-generate",
         _WITNESSES,
         "Generate witness for memory region",
-        "lengths from 1",
+        "several lengths",
         witness.generate,
     ),
     Clause(
         "witness-verify",
         _WITNESSES,
         _FOUND,
-        "true and false",
+        "equal and changed bytes",
         witness.verify,
     ),
     Clause(
@@ -260,14 +284,16 @@ _FUNCTIONS: Final = (
         "witness-destroy",
         _WITNESSES,
         "Destroy witness and free resources",
-        "the others stay",
+        "other witnesses still match",
         witness.destroy,
     ),
     Clause("delta-value", "Conservation Utilities", _DELTA, "random bytes", law.delta_value),
     Clause(
         "delta-direction", "Conservation Utilities", _DELTA, "after - before", law.delta_direction
     ),
-    Clause("delta-negative", "Conservation Utilities", _DELTA, "the sum fell", law.delta_negative),
+    Clause(
+        "delta-negative", "Conservation Utilities", _DELTA, "sums that fall", law.delta_negative
+    ),
     Clause(
         "delta-wide", "Conservation Utilities", _DELTA, "sums beyond 16 and 32 bits", law.delta_wide
     ),
@@ -310,28 +336,28 @@ _MEMORY: Final = (
         "memory-bounds",
         "Memory Model",
         "Domains do not own attached memory; caller manages lifetime",
-        "nothing behind the region is read, nothing is written",
+        "nothing past the region is read, nothing is written",
         safety.bounds,
     ),
     Clause(
         "memory-ownership",
         "Memory Model",
         "Domains do not own attached memory; caller manages lifetime",
-        "after destroy",
+        "memory after destroy",
         safety.ownership,
     ),
     Clause(
         "witness-record",
         "Memory Model",
         "Immutable once generated, contain checksums and timestamps",
-        "a checksum, not a pointer",
+        "it holds a checksum, not a pointer",
         witness.own_record,
     ),
     _optional(
         "witness-timestamp",
         "Memory Model",
         "Immutable once generated, contain checksums and timestamps",
-        "extension",
+        "the time, from an extension",
         witness.timestamp,
     ),
 )
@@ -342,7 +368,7 @@ _SPEED: Final = (
         "speed-memcpy",
         _TABLE,
         "Conserved memcpy | ≥25 GB/s (AVX2)",
-        "extension",
+        "an extension",
         speed.copy,
         Need.AVX2,
     ),
@@ -350,14 +376,16 @@ _SPEED: Final = (
         "speed-memset",
         _TABLE,
         "Conserved memset | ≥30 GB/s (AVX2)",
-        "extension",
+        "an extension",
         speed.fill,
         Need.AVX2,
     ),
     _optional("speed-generate", _TABLE, "Witness generate | ≥1 GB/s", "1 MiB", speed.generate),
     _optional("speed-verify", _TABLE, "Witness verify | ≥1 GB/s", "1 MiB", speed.verify),
     _optional("speed-delta", _TABLE, "Delta computation | <10 ns/byte", "64 windows", speed.delta),
-    _optional("witness-sha256", _TABLE, "SHA-256 based", "extension", witness.sha256),
+    _optional(
+        "witness-sha256", _TABLE, "SHA-256 based", "the digest, from an extension", witness.sha256
+    ),
 )
 
 _EXAMPLES: Final = (
@@ -365,21 +393,21 @@ _EXAMPLES: Final = (
         "example-lifecycle",
         "Usage Examples",
         "Basic Domain Lifecycle",
-        "its calls in its order",
+        "the example's calls in order",
         domain.example_lifecycle,
     ),
     Clause(
         "example-budget",
         "Usage Examples",
         "Budget Management",
-        "its calls in its order",
+        "the example's calls in order",
         budget.example_budget,
     ),
     Clause(
         "example-witness",
         "Usage Examples",
         "Witness Verification",
-        "its calls in its order",
+        "the example's calls in order",
         witness.example_witness,
     ),
 )
@@ -396,14 +424,14 @@ _ERRORS: Final = (
         "error-text",
         "Error Handling",
         "Use `atlas_get_last_error()` for detailed error messages",
-        "after each kind of refusal",
+        "a text after each kind of refusal",
         safety.last_error,
     ),
     Clause(
         "error-detail",
         "Error Handling",
         "Use `atlas_get_last_error()` for detailed error messages",
-        "different errors, different texts",
+        "different texts for different errors",
         safety.error_detail,
         needs=Need.DETAILED_ERRORS,
     ),
@@ -428,28 +456,28 @@ _THREADS: Final = (
         "thread-budget",
         "Thread Safety",
         "Thread-safe via atomic compare-and-swap",
-        "nothing lost, nothing overdrawn",
+        "no amount is lost or overdrawn",
         threads.budget,
     ),
     _threaded(
         "thread-witness",
         "Thread Safety",
         "Thread-safe, can generate multiple witnesses",
-        "many at once",
+        "many threads at once",
         threads.witness,
     ),
     _threaded(
         "thread-domains",
         "Thread Safety",
         "Atomic transitions",
-        "one domain each",
+        "a domain per thread",
         threads.domains,
     ),
     _threaded(
         "thread-error",
         "Thread Safety",
         "Use `atlas_get_last_error()` for detailed error messages",
-        "of this thread, not of another",
+        "each thread has its own text",
         threads.last_error,
     ),
 )
@@ -490,7 +518,7 @@ _REQUIREMENTS: Final = (
         1, "All conservation laws are preserved", "law-", "delta-", "code-conservation", "domain-"
     ),
     _requirement(2, "Budget arithmetic is mod-96", "budget-"),
-    # No test can show it for an unknown hash; the contract names SHA-256.
+    # No test can show it for an unknown hash, so the digest must be the contract's SHA-256.
     _requirement(3, _SECURE, "witness-", shown_by=("witness-sha256",)),
     _requirement(
         4, "State transitions are atomic", "commit-", "code-state", "thread-commit", "thread-budget"
@@ -499,7 +527,7 @@ _REQUIREMENTS: Final = (
     _requirement(6, _LEAK, "leak-", "memory-ownership"),
 )
 
-# In the order in which they run and are shown; a clause stands after its parts.
+# In the order in which they run and are shown; a clause comes after its parts.
 CLAUSES: Final = (
     *_signatures(),
     *_INVARIANTS,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs clauses against a library or a module, in separate processes that cannot harm this one."""
+"""Runs clauses against a library or a module in separate processes, to protect this one."""
 
 import json
 import os
@@ -10,21 +10,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
+from .._words import counted
 from ._clauses import BY_ID, CLAUSES, Clause
 from ._outcome import LOAD, Kind, Outcome, Status
 from ._report import ConformanceReport
 
 TIME_LIMIT_S: Final = 60.0
 _LOST: Final = "the process that runs the checks ended without an answer"
-_ENDING_S: Final = 5.0  # for the worker to end what it started
+_ENDING_S: Final = 5.0  # for the worker to end its processes
 
 
 class LoadError(Exception):
-    """It cannot be loaded, or has no function of the contract; `str()` is the reason."""
+    """The library cannot be loaded or has none of the contract's functions; `str()` says why."""
 
 
 def own_library() -> str:
-    """Return the library of this package: the binding holds all of it, and exports its C API."""
+    """Return the path of this package's library: the binding, which exports the whole C API."""
     from .. import _native
 
     return str(_native.__file__)
@@ -50,13 +51,13 @@ def run(
         path: the library or module to judge.
         clauses: the clauses to run, with their parts, as `with_parts` returns them.
         time_limit: seconds for each check; one that takes longer fails.
-        kind: of the file; for a WebAssembly module the package `wasmtime` must be installed.
+        kind: kind of the file; a WebAssembly module needs the package `wasmtime`.
 
     Yields:
-        An outcome for each clause, in their order, each as soon as it is known.
+        The outcome of each clause, in order, as soon as it is known.
 
     Raises:
-        LoadError: it cannot be loaded.
+        LoadError: the file cannot be loaded.
     """
     command = [sys.executable, "-P", "-m", f"{__package__}._worker", kind, path, str(time_limit)]
     command += [clause.id for clause in clauses if clause.check is not None]
@@ -98,29 +99,29 @@ def judge(
     *,
     performance: bool = False,
 ) -> ConformanceReport:
-    """Run clauses, and return what their outcomes say together.
+    """Run clauses, and return the verdict.
 
     Args:
         path, clauses, time_limit, kind: as for `run`.
-        performance: require the contract's table of speeds as well.
+        performance: require the contract's speeds too.
 
     Raises:
-        LoadError: it cannot be loaded.
+        LoadError: the file cannot be loaded.
     """
     outcomes = run(path, clauses, time_limit, kind)
     return ConformanceReport(tuple(zip(clauses, outcomes, strict=True)), performance)
 
 
 def _start(command: Sequence[str]) -> "subprocess.Popen[str]":
-    """Return the worker process; raises OSError."""
+    """Start the worker process; raises OSError."""
     return subprocess.Popen(
         command,
-        stdin=subprocess.PIPE,  # the worker ends when it is closed, as it is when this process dies
+        stdin=subprocess.PIPE,  # the worker ends when this closes, also if this process dies
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",
         errors="replace",
-        start_new_session=True,  # Ctrl-C does not reach it
+        start_new_session=True,  # so that Ctrl-C does not reach it
     )
 
 
@@ -139,20 +140,23 @@ def _answer(lines: Iterator[str], id: str) -> Outcome | None:
 
 
 def _from_parts(clause: Clause, done: dict[str, Outcome]) -> Outcome:
-    """Return the outcome of a clause: it holds if all its parts that apply to this library do."""
+    """Return the outcome of a clause from its parts: it passes if all applicable parts pass."""
     by_status: dict[Status, list[str]] = {}
     for id in clause.parts:
         by_status.setdefault(done[id].status, []).append(id)
     shown = len(by_status.pop(Status.PASS, []))
     failed = by_status.pop(Status.FAIL, [])
-    # Each part that was not shown is named, also when the clause passes.
+    # The evidence names each part that was not shown, even if the clause passes.
     left = [f"{len(ids)} {status}: {', '.join(ids)}" for status, ids in by_status.items()]
     if failed:
         status, evidence = Status.FAIL, f"broken by {', '.join(failed)}"
     elif Status.NOT_CHECKED in by_status:
-        status, evidence = Status.NOT_CHECKED, f"{shown} of {len(clause.parts)} clauses hold"
+        status, evidence = Status.NOT_CHECKED, f"{shown} of {len(clause.parts)} clauses pass"
     elif shown:
-        status, evidence = Status.PASS, f"{shown} clauses hold"
+        status, evidence = (
+            Status.PASS,
+            f"{counted(shown, 'clause')} {'passes' if shown == 1 else 'pass'}",
+        )
         unseen = [id for id in clause.shown_by if done[id].status is not Status.PASS]
         if unseen:
             status = Status.NOT_SHOWN

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract's numbers, written once more so that the kit does not rest on what it judges."""
+"""The contract's numbers, repeated so that the kit does not depend on the library it judges."""
 
 from typing import Final
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The results of a check, and the values that the parts of the kit exchange."""
+"""Outcomes of checks, and the errors that checks raise."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-LOAD: Final = "load"  # id of the outcome that says whether the library could be loaded
+LOAD: Final = "load"  # id of the outcome of loading the library
 
 
 class Status(StrEnum):
@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 
 class Kind(StrEnum):
-    """What can be judged."""
+    """The kind of file that is judged."""
 
     LIBRARY = "library"
     WASM = "wasm"
@@ -31,11 +31,11 @@ class BrokenClauseError(Exception):
 
 
 class NotOfferedError(Exception):
-    """The library lacks the function that would show it; `str()` is the reason."""
+    """The library lacks the function that would show the clause; `str()` is the reason."""
 
 
 class NotCheckedError(Exception):
-    """The kit could not try it, which says nothing of the library; `str()` is the reason."""
+    """The kit could not try the clause, which says nothing about the library; `str()` says why."""
 
 
 def require(condition: object, evidence: str) -> None:
@@ -46,13 +46,13 @@ def require(condition: object, evidence: str) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out for one clause.
+    """The outcome of one clause.
 
     Args:
-        id: of the clause.
+        id: id of the clause.
         status: the verdict.
-        evidence: a sentence with the values.
-        seconds: how long it took.
+        evidence: a sentence with the values found.
+        seconds: duration of the check.
     """
 
     id: str

@@ -18,27 +18,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-ANSWER_BYTES_MAX: Final = 2**20  # what comes after is dropped
+ANSWER_BYTES_MAX: Final = 2**20  # the rest is dropped
 
-_PAUSE_S: Final = 0.02  # between looks at a process that says nothing
-_AFTER_ANSWER_S: Final = 0.001  # it is about to end
-_ENDING_S: Final = 5.0  # for killed processes to be gone
+_PAUSE_S: Final = 0.02  # between polls of a silent process
+_AFTER_ANSWER_S: Final = 0.001  # the process is about to end
+_ENDING_S: Final = 5.0  # to wait for killed processes
 _PR_SET_PDEATHSIG: Final = 1  # of prctl(), Linux
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 class OwnerGoneError(Exception):
-    """The process that wants the answer has ended."""
+    """The process that waits for the answer has ended."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended.
+    """The end of a process.
 
     Args:
-        answer: what it wrote.
-        status: as waitpid() gives it.
-        overdue: was it killed because its time was over?
+        answer: bytes that it wrote.
+        status: exit status as from waitpid().
+        overdue: whether it was killed at its time limit.
     """
 
     answer: bytes
@@ -57,20 +57,20 @@ def adopt_orphans() -> None:
 
 
 def run(life: Callable[[int], None], seconds: float, owner: int, private: Sequence[int]) -> Ending:
-    """Run work in a fork, until it ends or its time is over.
+    """Run work in a fork until it ends or reaches its time limit.
 
     Args:
-        life: the work; it is called with the descriptor to write the answer to.
-        seconds: its time limit.
-        owner: a descriptor whose other end is held by the process that wants the answer.
-        private: descriptors that the fork must not have.
+        life: does the work; called with the descriptor to write the answer to.
+        seconds: time limit.
+        owner: a descriptor whose other end the process that waits for the answer holds.
+        private: descriptors that are closed in the fork.
 
     Returns:
         How it ended. Nothing that it started is left, where this process adopts orphans.
 
     Raises:
         OwnerGoneError: the other end of `owner` was closed meanwhile; the fork has been ended.
-        OSError: it cannot be started.
+        OSError: the process cannot be started.
     """
     reader, writer = os.pipe()
     try:
@@ -87,7 +87,7 @@ def run(life: Callable[[int], None], seconds: float, owner: int, private: Sequen
                         life(writer)
                         code = 0
                 finally:
-                    os._exit(code)  # nothing of the parent's is flushed, no destructor runs
+                    os._exit(code)  # flush none of the parent's buffers, run no destructor
         finally:
             os.close(writer)
         try:
@@ -135,9 +135,9 @@ def _read(reader: int, answer: bytearray) -> bool:
 
 
 def end_children() -> None:
-    """Kill all children of this process, also the ones that it adopts meanwhile."""
+    """Kill all children of this process, including those that it adopts meanwhile."""
     deadline = time.monotonic() + _ENDING_S
-    with suppress(ChildProcessError):  # there is none
+    with suppress(ChildProcessError):  # no children
         while time.monotonic() < deadline:
             if os.waitpid(-1, os.WNOHANG) != (0, 0):
                 continue
@@ -150,7 +150,7 @@ def end_children() -> None:
 def _children() -> Iterator[int]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            # pid (name) state parent ...; the name may hold anything.
+            # The line is: pid (name) state parent ...; the name may contain anything.
             fields = path.read_bytes().rpartition(b")")[2].split()
             if int(fields[1]) == os.getpid():
                 yield int(path.parent.name)

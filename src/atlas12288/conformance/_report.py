@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verdict on a library: what the outcomes of all clauses say together, also as JUnit XML."""
+"""The verdict on a library from the outcomes of its clauses, also as JUnit XML."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ Row = tuple[Clause, Outcome]
 
 @dataclass(frozen=True)
 class ConformanceReport:
-    """What the outcomes of clauses say together; str() says it in words.
+    """The verdict on a library from the outcomes of clauses; str() gives it in words.
 
     Args:
-        rows: each clause that was run, with its outcome.
-        performance: whether the contract's speeds must hold.
+        rows: the clauses that were run, with their outcomes.
+        performance: require the contract's speeds too.
     """
 
     rows: tuple[Row, ...]
@@ -42,17 +42,17 @@ class ConformanceReport:
 
     @property
     def broken(self) -> tuple[Clause, ...]:
-        """The clauses that fail and must not."""
+        """The required clauses that fail."""
         return self._required(Status.FAIL)
 
     @property
     def not_checked(self) -> tuple[Clause, ...]:
-        """The clauses that must pass and could not be tried."""
+        """The required clauses that could not be tried."""
         return self._required(Status.NOT_CHECKED)
 
     @property
     def not_shown(self) -> tuple[Clause, ...]:
-        """The clauses that nothing breaks, but whose words are not shown."""
+        """The required clauses that nothing breaks but nothing shows."""
         return self._required(Status.NOT_SHOWN)
 
     @property
@@ -61,7 +61,7 @@ class ConformanceReport:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the library is conformant; None where that could not be decided."""
+        """Whether the library is conformant; None if that could not be decided."""
         if self.broken:
             return False
         return None if self.not_checked or not self._is_tried else True
@@ -70,7 +70,7 @@ class ConformanceReport:
         return self.holds is True
 
     def counts(self) -> dict[str, int]:
-        """Return how many clauses have each status."""
+        """Return the number of clauses with each status."""
         return {
             str(status): sum(outcome.status is status for _, outcome in self.rows)
             for status in Status
@@ -92,7 +92,7 @@ class ConformanceReport:
         return text + "".join(f"; not shown: {each.id}, {each.words}" for each in self.not_shown)
 
     def to_fields(self) -> dict[str, object]:
-        """Return the fields of its JSON object."""
+        """Return the report as the fields of a JSON object."""
         return {
             "holds": self.holds,
             "counts": self.counts(),
@@ -108,10 +108,10 @@ class ConformanceReport:
         }
 
     def to_junit(self, library: str) -> bytes:
-        """Return the report as JUnit XML; clauses that are not required and fail are skipped.
+        """Return the report as JUnit XML; failing clauses that are not required are skipped.
 
         Args:
-            library: its name.
+            library: name of the library.
         """
         suite = _suite(library)
         failures = errors = skipped = 0
@@ -120,7 +120,7 @@ class ConformanceReport:
             case = ET.SubElement(
                 suite, "testcase", classname=clause.section, name=clause.id, time=seconds
             )
-            message = shown(outcome.evidence)  # XML has no control characters
+            message = shown(outcome.evidence)  # XML allows no control characters
             if outcome.status is Status.FAIL and self.is_required(clause):
                 failures += 1
                 ET.SubElement(case, "failure", message=message).text = clause.words
@@ -136,7 +136,7 @@ class ConformanceReport:
 
 
 def clause_to_fields(clause: Clause, required: bool) -> dict[str, object]:
-    """Return what is known of a clause before it is run, as fields of a JSON object."""
+    """Return the fields of a clause, without its outcome, for a JSON object."""
     return {
         "id": clause.id,
         "section": clause.section,

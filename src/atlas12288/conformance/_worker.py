@@ -37,7 +37,7 @@ from ._subjects import native
 from ._subjects.library import CONTRACT, Library, Need, Note
 from ._subjects.native import NativeLibrary
 
-MEMORY_BYTES: Final = 2**30  # more than ten times what any check needs
+MEMORY_BYTES: Final = 2**30  # over ten times the memory that any check needs
 HANGS_MAX: Final = 3  # then the rest is not run
 
 _LAST_WORDS_BYTES: Final = 4096  # of standard error, which may be long
@@ -49,11 +49,11 @@ Check = Callable[[Library], str]
 
 @dataclass(frozen=True)
 class Subject:
-    """What is judged.
+    """The library or module to judge.
 
     Args:
-        load: loads it anew; raises OSError.
-        lacks: what it cannot have, with the reason: clauses that need it are not applicable.
+        load: loads a new instance; raises OSError.
+        lacks: features that it cannot have, with the reason; clauses that need one do not apply.
     """
 
     load: Callable[[Note], Library]
@@ -64,7 +64,7 @@ def subject(kind: Kind, path: str) -> Subject:
     """Return the subject for a file.
 
     Raises:
-        OSError: it cannot be one.
+        OSError: the file cannot be judged.
     """
     if kind is Kind.LIBRARY:
         return Subject(partial(NativeLibrary, path), native.lacks())
@@ -83,7 +83,7 @@ def subject(kind: Kind, path: str) -> Subject:
 
 
 class _Note:
-    """Where a check is, in memory that its parent sees after a crash."""
+    """Records what a check is doing, in memory that its parent can read after a crash."""
 
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, 512)
@@ -93,7 +93,7 @@ class _Note:
         self._shared[: len(line) + 1] = line + b"\0"
 
     def calls(self, text: str) -> None:
-        """Write that a function is called, in the words of `Library.note`."""
+        """Record the call of a function, as described by `Library.note`."""
         self.write(f"in {text}")
 
     def read(self) -> str:
@@ -120,14 +120,14 @@ def _judge(check: Check, judged: Subject, note: _Note) -> tuple[Status, str]:
     except MemoryError:
         needed = f"needs more than {MEMORY_BYTES >> 20} MiB of memory"
         return (Status.NOT_CHECKED, limited) if limited else (Status.FAIL, needed)
-    except OSError as error:  # the check found no room for its own bytes, or the like
+    except OSError as error:  # for example, the check could not allocate its own data
         return Status.NOT_CHECKED, _reason(error)
-    except Exception:  # a mistake in the kit is no verdict, and not without its cause
+    except Exception:  # a mistake in the kit is not a verdict; report its cause
         return Status.NOT_CHECKED, f"the kit itself failed: {traceback.format_exc()}"
 
 
 def _limit_memory() -> str | None:
-    """Limit the memory of this process; return a reason if it already had less than it needs."""
+    """Limit the memory of this process; return the reason if an existing limit is too low."""
     most = _data_bytes() + MEMORY_BYTES
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     known = hard if hard != resource.RLIM_INFINITY else most
@@ -142,7 +142,7 @@ def _reason(error: OSError) -> str:
 
 
 def _life(check: Check, judged: Subject, note: _Note, err: BinaryIO, out: int) -> None:
-    """Run a check as the work of its process; write verdict and evidence to `out`."""
+    """Run a check in its own process; write verdict and evidence to `out`."""
     os.dup2(err.fileno(), sys.stderr.fileno())
     err.close()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -186,9 +186,9 @@ def run(
     """Run a check in a process of its own.
 
     Args:
-        check: what to run.
-        judged: what it judges.
-        seconds: its time limit.
+        check: the check to run.
+        judged: the library or module that it judges.
+        seconds: time limit.
         owner, private: as for `_process.run`.
 
     Returns:
@@ -207,9 +207,9 @@ def run(
 def _verdict(
     ending: _process.Ending, note: _Note, seconds: float, err: BinaryIO
 ) -> tuple[Status, str]:
-    """Return verdict and evidence of a process that has ended."""
+    """Return verdict and evidence from a process that has ended."""
     if ending.status == 0:
-        with suppress(ValueError, TypeError):  # it is not what `_life` writes
+        with suppress(ValueError, TypeError):  # if `_life` did not write it
             verdict, evidence = json.loads(ending.answer)
             return Status(verdict), evidence
     return Status.FAIL, _ended(ending, note, seconds, err)
@@ -218,7 +218,7 @@ def _verdict(
 def _load(library: Library) -> str:
     found = sum(map(library.offers, CONTRACT))
     require(found > 0, "exports none of the contract's functions")
-    library.region(_WORK_BYTES)  # where there is none, no clause could be tried
+    library.region(_WORK_BYTES)  # without this memory no clause could be tried
     return f"{found} of the contract's {len(CONTRACT)} functions"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Manifests: the digests of all files of a folder, a bucket or a cluster's storage in one file."""
+"""Manifests: one file with the digests of all files of a folder or bucket."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        """Import a name with its first use, so that each module loads only what it needs."""
+        """Import a name on first use, so that each module loads only what it needs."""
         from importlib import import_module
 
         if name not in _MODULES:

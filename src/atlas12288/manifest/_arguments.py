@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the arguments of `Manifest` mean: folders, URLs, paths below them, files to write."""
+"""Interpret the arguments of `Manifest`: folders, URLs, paths below them, files to write."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def open_source(
     """Return the source for a folder or a URL.
 
     Args:
-        root: the path of a folder, or a URL: a text with "://".
+        root: the path of a folder, or a URL, which contains "://".
         storage_options: passed to fsspec, for a URL.
         allow_cache: for a URL such as `simplecache::s3://bucket`, read the copies on this machine.
 
     Raises:
-        FileError: there is no such folder.
+        FileError: the folder does not exist.
         ImportError: the extra for URLs is not installed.
         ValueError: storage_options or allow_cache was given for a folder.
     """
@@ -53,11 +53,11 @@ def open_source(
 def root_and_paths(
     paths: Name | Sequence[Name], root: Name | None
 ) -> tuple[Name, tuple[bytes, ...]]:
-    """Return the folder that `Manifest.generate` is about, and the paths below it.
+    """Return the folder that `Manifest.generate` reads, and the paths below it.
 
     Raises:
         WitnessError: a path leads out of the folder.
-        ValueError, TypeError: `paths` is empty, or is not a path or several.
+        ValueError, TypeError: `paths` is empty, or neither a path nor several paths.
     """
     if isinstance(paths, str | os.PathLike):
         if root is None:
@@ -71,10 +71,10 @@ def root_and_paths(
 
 
 def local_files(**names: Name | None) -> dict[str, str]:
-    """Return the names of files of this machine by argument, without those that are None.
+    """Return the local file names by argument, without arguments that are None.
 
     Raises:
-        ValueError: one is a URL, or two are the same file.
+        ValueError: a name is a URL, or two names are the same file.
     """
     texts: dict[str, str] = {}
     for argument, name in names.items():

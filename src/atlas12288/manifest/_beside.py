@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names of a manifest and of its leaves beside it: NAME.atlas.json and .leaves; and which files
-of a folder are such ones."""
+"""The names of a manifest and its leaves, NAME.atlas.json and NAME.atlas.leaves, and how outputs in
+a witnessed folder are recognised."""
 
 from __future__ import annotations
 
@@ -20,50 +20,50 @@ _LOCAL_SCHEMES: Final = ("file", "local")
 
 
 def is_url(name: str) -> bool:
-    """Return whether a name is the URL of a folder in some storage, and not a path."""
+    """Return whether a name is a URL rather than a path."""
     return "://" in name
 
 
 def local_path(url: str) -> str | None:
-    """Return the path that a URL of this machine names; None for any other name.
+    """Return the path of a URL for local files; None for any other name.
 
-    Nothing in it is quoted, as fsspec takes it.
+    As in fsspec, the URL is not percent-decoded.
     """
     scheme, separator, path = url.partition("://")
     return path if separator and scheme in _LOCAL_SCHEMES and "::" not in url else None
 
 
 def folder_of(manifest: str) -> str | None:
-    """The folder that a manifest is of, by its name: `data` for `data.atlas.json`; None where that
-    names none."""
+    """Return the folder of a manifest by its name: `data` for `data.atlas.json`, or None if the
+    name does not imply one."""
     name = manifest.removesuffix(SUFFIX)
     return None if name == manifest or not Path(name).name or name.endswith("/") else name
 
 
 def leaves_name(witnesses: str) -> str:
-    """The sidecar of a manifest or witness file: `data.atlas.leaves` for `data.atlas.json`, and
+    """Return the sidecar of a manifest or witness file: `data.atlas.leaves` for `data.atlas.json`,
     `x.json.atlas.leaves` for `x.json`."""
     return witnesses.removesuffix(SUFFIX) + _LEAVES_SUFFIX
 
 
 def state_name(manifest: str) -> str:
-    """Return where the state of a manifest was before it moved to the user's state folder."""
+    """Return where earlier versions kept the state of a manifest."""
     return str(Path(manifest.removesuffix(SUFFIX) + _STATE_SUFFIX))
 
 
 class Outputs:
-    """The files in a folder that are no part of it, because witnessing or verifying writes them.
+    """Files in a folder that are left out, because witnessing or verifying writes them.
 
-    What is left out is never more than a regular file: the very one that was opened (device and
-    inode), where it was opened. A folder, a link or a FIFO of its name, and another name of the
-    same file, are listed as any other.
+    Only regular files are left out, and only the file that was opened (device and inode), at the
+    path where it was opened. A folder, link or FIFO of the same name, and another name of the same
+    file, are listed like any other.
 
     Args:
-        root: the folder; nothing is written into a URL.
-        streams: device and inode of open files whose names are not known.
+        root: the folder; a URL has no outputs.
+        streams: device and inode of open files with unknown names.
 
     Attributes:
-        kept: paths that are part of the folder all the same.
+        kept: paths that are not left out although they are outputs.
         left_out: the paths that were left out.
     """
 
@@ -78,8 +78,8 @@ class Outputs:
         """Leave out a file that was opened.
 
         Args:
-            name: the name it was opened by, in the folder or elsewhere.
-            status: what the system said of it then.
+            name: the name that it was opened by, in the folder or elsewhere.
+            status: its status when it was opened.
         """
         identity = (status.st_dev, status.st_ino)
         if (paths := paths_in(self._root, name)) and stat.S_ISREG(status.st_mode):
@@ -87,7 +87,7 @@ class Outputs:
             self._files[identity] = None if at is None else at | paths
 
     def has_file(self, path: bytes, status: os.stat_result) -> bool:
-        """Return whether a file is left out, and note its path if so."""
+        """Return whether a file is left out; if so, record its path."""
         if not self._files:
             return False
         at = self._files.get((status.st_dev, status.st_ino), frozenset())
@@ -100,9 +100,9 @@ class Outputs:
 
 
 def paths_in(root: str, name: str) -> frozenset[bytes]:
-    """Return the paths of a file that lie in a folder.
+    """Return the paths of a file that are in a folder.
 
-    They are its own path and, for a symbolic link, the path that it leads to.
+    They are its own path and, for a symbolic link, the path of its target.
     """
     root = local_path(root) or root
     if not root or is_url(root):
@@ -117,11 +117,11 @@ def paths_in(root: str, name: str) -> frozenset[bytes]:
 
 
 def outputs_in(root: str, names: Iterable[str], streams: Iterable[tuple[int, int]] = ()) -> Outputs:
-    """What is written into a folder, as far as it is there.
+    """Return the outputs that are in a folder.
 
     Args:
         root: the folder.
-        names: of what is written, there or elsewhere.
+        names: names of the outputs, in the folder or elsewhere.
         streams: as for `Outputs`.
     """
     outputs = Outputs(root, streams)

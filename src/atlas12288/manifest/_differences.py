@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of a folder that was compared with its manifest."""
+"""The report on a folder that was compared with its manifest."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ._sources.selection import Excluded
 
 @dataclass(frozen=True)
 class Difference(BaseDifference):
-    """A file or symbolic link that is not what the manifest says.
+    """A file or symbolic link that does not match the manifest.
 
     Attributes:
         path: relative to the folder, as in `Entry`.
         kind: "changed", "missing", "added" or "unreadable".
-        what: the facts that changed: "size", "residue", names of digests, "symlink". A file whose
-            size differs is read only where the leaves are known: otherwise it is "size" alone.
-        reason: what changed, or why it could not be read, in words; else "".
-        size: bytes of the file in the manifest; None where it has no such file.
-        found_size: bytes of the file in the folder; None where there is none.
-        ranges: the first `RANGES_MOST` ranges of a changed file that differ, in order; None where
-            they are not known.
-        range_count: how many ranges there are.
-        windows: how many windows differ.
+        what: the fields that differ: "size", "residue", names of digests, "symlink". Only "size" if
+            the size differs and the leaves are not known, because the file is not read then.
+        reason: the change, or the reason why it could not be read, in words; else "".
+        size: size of the file in the manifest, in bytes; None if it is not there.
+        found_size: size of the file in the folder, in bytes; None if it is not there.
+        ranges: the first `RANGES_MOST` differing ranges of a changed file, in order; None if they
+            are not known.
+        range_count: number of differing ranges.
+        windows: number of differing windows.
     """
 
     path: bytes
@@ -64,20 +64,20 @@ _Paths = tuple[bytes, ...]  # `bytes` is a field below
 
 @dataclass(frozen=True)
 class ManifestReport(Report[Difference]):
-    """How a folder compares with its manifest; true where `holds` is true, and only there.
+    """The result of comparing a folder with its manifest; true if and only if `holds` is True.
 
     Attributes:
-        differences: in order of path; without what was added where that is allowed.
-        files: how many files of the manifest were compared, or could not be.
-        bytes: how many bytes were read.
-        complete: whether everything was compared: not where the first difference was the end.
-        leaves_error: why the leaves were of no use, or None.
-        links: how many symbolic links of the manifest were compared, or could not be.
-        excluded: what each rule of the manifest excluded, for rules that excluded something.
-        left_out: the paths of files in the folder that were not compared, because those who witness
-            and verify it write them: regular files, and no others.
-        allowed: how many paths were added where that is allowed; `count("added")` counts them, and
-            they are no difference.
+        differences: all differences, in order of path; without added files if they are allowed.
+        files: number of files of the manifest that were compared or could not be.
+        bytes: number of bytes read.
+        complete: whether everything was compared; False after stopping at the first difference.
+        leaves_error: why the leaves could not be used, or None.
+        links: number of symbolic links of the manifest that were compared or could not be.
+        excluded: the paths that each rule excluded, for rules that excluded any.
+        left_out: paths of regular files in the folder that were not compared, because witnessing or
+            verifying writes them.
+        allowed: number of added paths, if they are allowed; `count("added")` includes them, but
+            `differences` does not.
     """
 
     differences: tuple[Difference, ...] = ()
@@ -94,13 +94,13 @@ class ManifestReport(Report[Difference]):
 
     @property
     def holds(self) -> bool | None:
-        """Whether the folder is what the manifest says. None where nothing is known to differ, but
-        not everything could be compared."""
+        """Whether the folder matches the manifest; None if nothing is known to differ but not
+        everything could be compared."""
         return None if self.files + self.links == 0 and not self.differences else super().holds
 
     def count(self, kind: DifferenceKind) -> int:
-        """Return how many paths there are of a kind. A folder that cannot be listed counts by its
-        files in the manifest, and as one where it has none."""
+        """Return the number of paths of a kind. A folder that cannot be listed counts as its files
+        in the manifest, or as one."""
         return super().count(kind) + (self.allowed if kind == "added" else 0)
 
     def to_fields(self) -> dict[str, object]:

@@ -4,8 +4,8 @@
     {"path":"a.bin","residue":3,"sha256":"<64 hex>","sha256-merkle-12288":"<64 hex>","size":12288}
     {"path":"latest","symlink":"a.bin"}
 
-An entry has one form: the canonical JSON of RFC 8785. A path or target that is not UTF-8 stands as
-`pathHex` or `symlinkHex`, in lowercase hex. Entries are sorted by the bytes of their paths.
+An entry has one form: the canonical JSON of RFC 8785. A path or target that is not UTF-8 is written
+as `pathHex` or `symlinkHex`, in lowercase hex. Entries are sorted by the bytes of their paths.
 
 The lines of a manifest are the canonical JSON of its options, then of each entry. Its root is
 the Merkle Tree Hash of RFC 9162, section 2.1, over the lines, and the digest of its subject is the
@@ -47,11 +47,11 @@ class Entry(NamedTuple):
 
     Attributes:
         path: relative to the folder, its parts joined by slashes; any bytes but NUL.
-        size: of a file, in bytes.
-        residue: of a file, in 0..95.
-        sha256: the flat digest of a file; None where it was not wanted.
-        root: the tree root of a file; None where it was not wanted.
-        target: what a symbolic link holds; None for a file.
+        size: size of a file, in bytes.
+        residue: residue of a file, in 0..95.
+        sha256: flat digest of a file; None if it was not wanted.
+        root: tree root of a file; None if it was not wanted.
+        target: target text of a symbolic link; None for a file.
     """
 
     path: bytes
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """The algorithms of its digests."""
+        """The algorithms of the digests that it has."""
         values = (self.sha256, self.root)
         return tuple(name for name, value in zip(DIGESTS, values, strict=True) if value is not None)
 
@@ -88,11 +88,11 @@ class Entry(NamedTuple):
         """Return the entry of a JSON object.
 
         Args:
-            value: the object, as `_json.read` gives it.
+            value: the object, as `_json.read` returns it.
             digests: the algorithms that each file must have.
 
         Raises:
-            WitnessError: no such object; the message names the key, its value and the rule.
+            WitnessError: not an entry; the message names the key, its value and the rule.
         """
         fields = _json.Fields.of(value, "entry", (), *_KEYS)
         path = _paths.from_json(fields, "path")
@@ -121,7 +121,7 @@ def trees_in(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield size and root of each entry with a tree, in constant memory.
 
     Args:
-        chunks: bytes in which entries stand in their canonical form, cut anywhere.
+        chunks: canonical entries as bytes, split anywhere.
     """
     rest = b""
     for chunk in chunks:
@@ -136,8 +136,8 @@ def trees_in(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 def read_line(line: bytes, digests: tuple[str, ...]) -> Entry:
     """Return the entry of a line that `Entry.to_json` wrote.
 
-    Most have a path without escapes, and are taken apart by one expression: for a million entries
-    that takes a fifth of the time.
+    Most have a path without escapes and are parsed by one regular expression, in a fifth of the
+    time.
 
     Raises:
         WitnessError: as `Entry.of_json`.
@@ -154,7 +154,7 @@ def read_line(line: bytes, digests: tuple[str, ...]) -> Entry:
 def _plain(digests: tuple[str, ...]) -> re.Pattern[bytes]:
     """Return the expression for a file whose path is printable ASCII.
 
-    It does not match numbers that no entry can have.
+    It only matches numbers that an entry can have.
     """
     hashes = "".join(f',"{re.escape(name)}":"([0-9a-f]{{64}})"' for name in digests)
     path = r'"path":"([ !#-\[\]-~]+)"'
@@ -163,7 +163,7 @@ def _plain(digests: tuple[str, ...]) -> re.Pattern[bytes]:
 
 
 def require_sorted(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Yield the entries as they come.
+    """Yield the entries unchanged, and check their order.
 
     Raises:
         WitnessError: they are not sorted by path, each path once.
@@ -178,7 +178,7 @@ def require_sorted(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def lines_of(entries: Iterable[Entry]) -> Iterator[list[bytes]]:
-    """Yield the canonical JSON of entries, some at a time.
+    """Yield the canonical JSON of entries, in batches.
 
     Raises:
         WitnessError: they are not sorted by path, each path once.
@@ -189,14 +189,14 @@ def lines_of(entries: Iterable[Entry]) -> Iterator[list[bytes]]:
 
 
 class LineDigests:
-    """The root and the SHA-256 of lines that pass by in order, in constant memory."""
+    """Computes the root and the SHA-256 of lines, in order and in constant memory."""
 
     def __init__(self) -> None:
         self._stream = TreeStream()
         self._sha256 = sha256()
 
     def add(self, lines: list[bytes]) -> None:
-        """Take the next lines, at least one, without their line feeds."""
+        """Add the next lines, at least one, without their line feeds."""
         leaves = b"".join([sha256(_LEAF_PREFIX + line).digest() for line in lines])
         self._stream.append(leaves, 0)
         self._sha256.update(b"\n".join(lines) + b"\n")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the manifest of a folder or other source: list it, read unknown files, write.
+"""Generate the manifest of a folder or other source: list it, read unknown files, write.
 
 Known files are kept in a `Store`, so that a run takes little memory. With a `State`, a run resumes
-where the last one was killed, and can update a manifest by reading only changed files. The result
-is the same bytes.
+where the last one was killed, or updates a manifest by reading only changed files. The result has
+the same bytes.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class RunCounts(NamedTuple):
         bytes: total size of the files.
         read: files read, including those that failed.
         known: files skipped because nothing about them has changed.
-        errors: how many paths could not be listed or read. If there is one, nothing was written.
-        by_ctime: how many of the files read differ from before only in their ctime.
-        own_rules: how many rules came with the files, in their ignore file.
-        excluded: what each rule excluded; rules that excluded nothing are left out.
+        errors: number of paths that could not be listed or read; if any, nothing was written.
+        by_ctime: files read only because their ctime changed.
+        own_rules: number of rules in the ignore file of the source.
+        excluded: number of paths that each rule excluded, for rules that excluded any.
     """
 
     files: int
@@ -82,12 +82,12 @@ def read_options(
     Its rules come before `exclude`.
 
     Args:
-        source: where the files are.
-        tree, flat: which digests each file gets, at least one.
+        source: the source of the files.
+        tree, flat: the digests to compute, at least one.
         symlinks: "record", "error" or "follow".
         exclude: rules in the syntax of gitignore.
-        paths: the files and folders that the manifest is about; all where empty.
-        links_below: where links may lead besides, as `links.folders_outside` returns it.
+        paths: the files and folders to witness; empty for all.
+        links_below: other folders that links may lead into, as from `links.folders_outside`.
 
     Raises:
         ValueError: no digest is wanted, or an argument is not as above.
@@ -130,33 +130,33 @@ def generate_manifest(
     listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> RunCounts:
-    """Write a manifest, whole or not at all, in memory that does not grow with the files.
+    """Write a manifest, completely or not at all, in constant memory.
 
     Args:
         source: where the files are.
-        options: which files, and what of them; as `read_options` returns them.
-        output: the file to write; it replaces nothing but a manifest or witness file.
-        leaves: the sidecar to write beside it; needs tree roots. It replaces nothing but the leaves
-            of what is at `output`.
-        state: where the run keeps what the next one needs: a file, or True for one in the user's
-            state folder; None to keep nothing. Where that folder cannot be used the run goes on.
-        update: do not read files again whose size, modification time and ctime are as they were
-            when the manifest was written that `state` belongs to.
-        ignore_ctime: nor files whose ctime alone changed, as by a hard link.
+        options: the options of the manifest, as `read_options` returns them.
+        output: the file to write; only a manifest or witness file is replaced.
+        leaves: the sidecar to write; needs tree roots. Only the leaves of the manifest at `output`
+            are replaced.
+        state: file for the data that the next run needs, True for one in the user's state folder,
+            or None. If the state folder cannot be used, the run continues without a state.
+        update: skip files whose size, modification time and ctime are the same as when the manifest
+            of `state` was written.
+        ignore_ctime: skip files whose ctime alone changed, as by a hard link.
         threads: as for `hash_files`.
         client: a Dask cluster that reads and hashes instead.
-        listener: is told the progress. Its notes say what the run knows from an earlier one, or why
-            it knows nothing; which paths of the options a rule leaves out; and how many links lead
-            out of the folder and are not followed.
+        listener: called with the progress. Its notes say what is known from an earlier run or why
+            nothing is, which paths of the options a rule leaves out, and how many links lead out
+            of the folder and are not followed.
         streams: device and inode of open files that are written during the run; they are left out.
 
     Returns:
         The counts.
 
     Raises:
-        FileError: nothing is there to witness, the source cannot be listed at all, a file cannot be
-            written, or the state is in use by another run; also what `open_state` raises for the
-            path of a state.
+        FileError: there is nothing to witness, the source cannot be listed, a file cannot be
+            written, or the state is in use by another run; also the errors of `open_state` for
+            the path of a state.
         ValueError, TypeError: an argument is not as above.
         ImportError: an extra that is needed is not installed.
     """
@@ -200,9 +200,9 @@ def generate_entries(
     listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> tuple[RunCounts, tuple[Entry, ...]]:
-    """Do as `generate_manifest`, but yield the entries; none if there are errors. `outputs` are
-    files that will be written, and are left out. A state is kept only during the run, because there
-    is no manifest to update."""
+    """Yield the entries of a new manifest; none if there are errors. Arguments as for
+    `generate_manifest`; `outputs` are files that will be written, and are left out. A state is only
+    kept during the run, because there is no manifest to update."""
     run = _Run(source, options, threads, client, listener)
     with run.store(outputs, None, None, state, False, ignore_ctime, streams) as store:
         outcome = run.fill(store)
@@ -248,11 +248,11 @@ class _Run:
         ignore_ctime: bool,
         streams: frozenset[tuple[int, int]],
     ) -> Iterator[Store]:
-        """Yield the store of the files that are there now and what is known about them."""
+        """Yield the store of the listed files and the facts known about them."""
         if leaves is not None and TREE_ALGORITHM not in self._options.digests:
             raise ValueError(f"leaves is {leaves!r}, must be None without tree roots")
         if update and place is None:
-            raise ValueError("update is True, must be False where no state is kept")
+            raise ValueError("update is True, must be False if no state is kept")
         if ignore_ctime and is_url(self._source.name):
             raise ValueError("ignore_ctime is True, must be False for a URL: objects have none")
         with ExitStack() as stack:
@@ -290,7 +290,7 @@ class _Run:
             self._selection = selection
             last_sidecar = None
             if leaves is not None:
-                with suppress(FileError):  # what it should have is read again
+                with suppress(FileError):  # the missing leaves are computed again
                     last_sidecar = RegularFile(leaves)
             self._listed = store.begin(
                 self._listing(selection),
@@ -349,7 +349,7 @@ class _Run:
         return state
 
     def _context_of(self, output: str | None, leaves: bool) -> Context:
-        """Return what must be the same in a run that resumes this one."""
+        """Return the facts that must be equal in a run that resumes this one."""
         name = self._source.name
         if not is_url(name):
             name = str(Path(name).resolve())
@@ -363,7 +363,7 @@ class _Run:
         }
 
     def _other(self, context: Context) -> str:
-        """Return in which respect another run differs from this one."""
+        """Return how another run differs from this one, in words."""
         return ", ".join(key for key in self._context if context.get(key) != self._context[key])
 
     def _begun(self, output: str | None) -> Begun | None:
@@ -400,7 +400,7 @@ class _Run:
     def _load(
         self, store: Store, output: str | None, begun: Begun | None, update: bool
     ) -> str | None:
-        """Load what earlier runs know, and return a sentence about the run it comes from."""
+        """Load the results of an earlier run, and return a sentence about that run."""
         state, known_from = self._state, None
         if state is None:
             return None
@@ -426,7 +426,7 @@ class _Run:
         return f"goes by the state of the run at {moment(finished.time)}"
 
     def _leave_out(self, outputs: Outputs) -> None:
-        """Leave out files that runs of this user write to places that nobody named."""
+        """Leave out files that runs of this user write without being given their names."""
         if leave_out_states(outputs, self._source.name):
             self._note("left out: the states of runs, in your state folder")
         if self._state is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens the state of a manifest, alone; lists the states that are kept, and removes old ones."""
+"""Open and lock the state of a manifest, list the kept states, and remove old ones."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Kept(NamedTuple):
     """A state in the user's state folder.
 
     Attributes:
-        file: its path.
-        output: the path of its manifest; None where that is not known.
-        time: when its last run began to keep it, or ended, in seconds since 1970.
+        file: path of the state.
+        output: path of its manifest; None if not known.
+        time: when the last run started to keep it or ended, in seconds since 1970.
         kind: "finished", "under way" or "unreadable".
-        bytes: the size of the file.
+        bytes: size of the file.
     """
 
     file: str
@@ -58,21 +58,21 @@ class Kept(NamedTuple):
 
 
 def moment(seconds: int) -> str:
-    """Return a time as people read it, in UTC; `seconds` are since 1970."""
+    """Return a time in readable form, in UTC; `seconds` are since 1970."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def open_state(place: Place, output: str | None) -> State:
-    """Open and lock the state of a manifest; make it where there is none.
+    """Open and lock the state of a manifest; create it if there is none.
 
     Args:
-        place: True for a file in the user's state folder, which is made too; else the path of the
-            file, in a folder that exists.
+        place: True for a file in the user's state folder, which is created if needed; else the
+            path of the file, in an existing folder.
         output: the path of the manifest.
 
     Raises:
         InUseError: another run has it open.
-        UnusableError: it cannot be used; the message says why.
+        UnusableError: the state cannot be used; the message says why.
         NotAStateError: the file exists and is not a state.
     """
     if place is True:
@@ -174,7 +174,7 @@ def _judged(folder: int, name: str, path: str) -> Kept:
 
 
 def _remove_old(folder: int, own: str) -> None:
-    """Remove some of the states whose manifest is gone, or that were not used for long."""
+    """Remove some states whose manifest is gone or that were not used for a long time."""
     with suppress(OSError):
         names = [name for name in names_in(folder) if name != own]
         for name in random.sample(names, min(len(names), _JUDGED_AT_ONCE)):

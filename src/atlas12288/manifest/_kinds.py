@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files are manifests, witness files and their leaves, and so may be replaced by such."""
+"""Recognise manifests, witness files and their leaves, which outputs may replace."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def _is_manifest(file: RegularFile) -> bool:
 
 
 def _witnesses(file: RegularFile) -> Iterator[Witness | TreeWitness]:
-    """The witnesses of a witness file.
+    """Return the witnesses of a witness file.
 
     Raises:
-        WitnessError: it is none.
+        WitnessError: not a witness file.
         FileError: not readable.
     """
     rest = b""
@@ -60,10 +60,10 @@ WITNESSES: Final = OutputKind(
 
 
 def leaves_of(witnesses: str) -> OutputKind:
-    """Return the kind of file that has the leaves of a manifest or witness file as it is now.
+    """Return the kind of file that holds the leaves of the present manifest or witness file.
 
-    A link is never followed to them: their name is made from the name of the file, and nobody typed
-    it.
+    Links are not followed to it, because the user did not type its name: it is derived from the
+    name of the file.
     """
 
     def are_its_leaves(file: RegularFile) -> bool:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the last run knew of each file: its digests, from the manifest that it wrote, and what
-identified it then, from its state."""
+"""Read the results of the last run for each file: digests from the manifest that it wrote, and
+identities from its state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._files import FileError, file_errors, open_regular
 from ._entries import Entry, read_line
 from ._state_file import Finished, State
 
-# Longer than any entry whose path and target a file system can hold.
+# Longer than any entry with a path and target that a file system allows.
 _LINE_MOST = 1 << 20
 _ENTRY = b'{"path'
 
@@ -29,11 +29,11 @@ def last_entries(
         output: the manifest.
 
     Yields:
-        The entry, what identified it, and whether that tells of later changes. They count when all
-        were taken: only then it is known that the manifest is the one that was written.
+        Each entry, its identity, and whether the identity shows later changes. Use them only after
+        the last one: only then is it known that the run wrote this manifest.
 
     Raises:
-        FileError: it is not, or the state is damaged.
+        FileError: the run did not write this manifest, or the state is damaged.
     """
     other = FileError("the manifest is not the one that the last run wrote")
     identities = state.identities()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The leaves of a run under way: in a file beside the manifest, where there is room for them.
+"""The unfinished leaves of a run, in a file beside the manifest, where there is room for them.
 
-The file has no name until the run keeps a state, so that nothing is left of a short run that is
-killed. Each file of the manifest has a place in it, which is given when its first leaves come.
+The file has no name until the run keeps a state, so a short run that is killed leaves nothing
+behind. Each file of the manifest gets a place in it when its first leaves are written.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class LeavesFile:
 
     Args:
         output: the manifest.
-        sidecar: go on with this one, of a run that did not end.
+        sidecar: continue with this file from an unfinished run.
 
     Raises:
-        FileError: it cannot be made or is not what it was; also from all methods.
+        FileError: it cannot be created, or has changed; also from all methods.
     """
 
     def __init__(self, output: str, sidecar: Sidecar | None = None) -> None:
@@ -61,21 +61,21 @@ class LeavesFile:
 
     @property
     def sidecar(self) -> Sidecar | None:
-        """What it is; None where it has no name yet."""
+        """The identity of the file; None if it has no name yet."""
         return self._sidecar
 
     @property
     def path(self) -> str | None:
-        """Where it is; None where it has no name yet."""
+        """The path of the file; None if it has no name yet."""
         return None if self._sidecar is None else str(self._path_of(self._sidecar))
 
     @property
     def status(self) -> os.stat_result:
-        """What the system says of the file."""
+        """The status of the file."""
         return os.fstat(self._descriptor)
 
     def named(self) -> Sidecar:
-        """Give it a name where it has none, and return what identifies it."""
+        """Give the file a name if it has none, and return its identity."""
         if self._sidecar is not None:
             return self._sidecar
         self.flush()
@@ -102,14 +102,14 @@ class LeavesFile:
         return self._sidecar
 
     def reserve(self, leaves: int, at: int | None = None) -> int:
-        """Return a place for so many leaves; with `at`, keep the place where they are."""
+        """Return a place for `count` leaves; with `at`, keep the place that they have."""
         if at is None:
             at = self._end
         self._end = max(self._end, at + leaves)
         return at
 
     def write(self, at: int, hashes: bytes) -> None:
-        """Write leaves, joined, from place `at` on."""
+        """Write leaves, joined, at place `at`."""
         if at != self._waiting_at + len(self._waiting) // DIGEST_BYTES:
             self.flush()
             self._waiting_at = at
@@ -118,7 +118,7 @@ class LeavesFile:
             self.flush()
 
     def flush(self) -> None:
-        """Pass on to the system what was written."""
+        """Write buffered leaves to the file."""
         at = self._waiting_at * DIGEST_BYTES
         with file_errors(), memoryview(bytes(self._waiting)) as view:
             done = 0
@@ -128,7 +128,7 @@ class LeavesFile:
         self._waiting.clear()
 
     def read(self, at: int, count: int) -> bytes:
-        """Return leaves, joined; fewer where they were not written. Call `flush` before."""
+        """Return leaves, joined, or fewer if not all were written; call `flush` first."""
         with file_errors():
             return os.pread(self._descriptor, count * DIGEST_BYTES, at * DIGEST_BYTES)
 
@@ -143,12 +143,12 @@ class LeavesFile:
                     path.unlink()
 
     def close(self) -> None:
-        """Close it; a file with a name stays for the run that goes on."""
+        """Close the file; one with a name stays for the run that resumes."""
         os.close(self._descriptor)
 
 
 def remove_leaves(output: str, sidecar: Sidecar) -> None:
-    """Remove the leaves of a run that nobody goes on with."""
+    """Remove the leaves of a run that will not be resumed."""
     with suppress(FileError):
         leaves = LeavesFile(output, sidecar)
         leaves.remove()

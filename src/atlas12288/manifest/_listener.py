@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is told what happens while a manifest is made or verified."""
+"""Listeners: objects that are told the progress while a manifest is generated or verified."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Is told what happens, and does nothing about it; override the methods that matter.
+    """Does nothing with each event; override the methods that you need.
 
-    All methods are called by the thread that makes or verifies the manifest. What they raise ends
-    the work.
+    All methods are called in the thread that generates or verifies the manifest. An exception from
+    a method ends the work.
     """
 
     def listed(self, count: int) -> None:
         """Hear that `count` files and symbolic links have been listed so far."""
 
     def expect(self, size: int) -> None:
-        """Hear that all were listed, and that `size` bytes will be read; called once."""
+        """Hear that the listing is complete and `size` bytes will be read; called once."""
 
     def advance(self, size: int) -> None:
         """Hear that `size` more bytes were read."""
 
     def problem(self, path: bytes, reason: str) -> None:
-        """Hear that a path could not be listed or read, so that no manifest is written."""
+        """Hear that a path could not be listed or read, so no manifest will be written."""
 
     def note(self, text: str) -> None:
-        """Hear a sentence that people should read: what is known already, and what is left out."""
+        """Hear a sentence for people, such as what is known already or what is left out."""
 
     def difference(self, difference: Difference) -> None:
-        """Hear of a difference; they come in order of path, each when all before it are known."""
+        """Hear of a difference; called in order of path, once all earlier paths are compared."""
 
     def differing(self, path: bytes, windows: WindowRange) -> None:
-        """Hear of neighbouring windows of a file that differ; in order within a file.
+        """Hear of a range of differing windows of a file; called in order within a file.
 
-        They are void if the file turns out to be unreadable.
+        Ignore them if the file turns out to be unreadable.
         """
 
 
 class FunctionListener(Listener):
-    """A listener made of functions, one for each method; None for one that does nothing."""
+    """A listener made of functions, one for each method; None does nothing."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Manifests for Python users."""
+"""The class `Manifest`."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ else:
 
 
 class Manifest(Value):
-    """The digests of all files of a folder, a bucket or their like, with one root.
+    """The digests of all files of a folder or bucket, with one root.
 
-    Made by `Manifest.generate(folder)` and `from_json`. It holds no time, so that the same files
-    give equal manifests. It can be pickled. Form: docs/manifests.md.
+    Made by `Manifest.generate(folder)` and `from_json`. It contains no time, so the same files give
+    equal manifests. It can be pickled. File format: docs/manifests.md.
 
     Attributes:
-        options: what it was made with, and is verified with.
-        entries: one for each file and symbolic link, sorted by path.
+        options: the options that it was generated with and is verified with.
+        entries: one entry for each file and symbolic link, sorted by path.
         root: the root over the options and the entries, 32 bytes.
     """
 
@@ -71,45 +71,45 @@ class Manifest(Value):
         advance: Callable[[int], None] | None = None,
         note: Callable[[str], object] | None = None,
     ) -> Self:
-        """Return the manifest of a folder, or of some of its files.
+        """Generate the manifest of a folder, or of some of its files.
 
         Args:
-            paths: a folder, or a URL of fsspec; or several files and folders below `root`.
-            root: the folder or URL that `paths` are relative to; the current folder where None.
-            tree: each file gets the root of its tree, which is made on all cores, also of one file,
-                and says where the file changed if `leaves` are there.
-            flat: each file gets its SHA-256 digest.
-            symlinks: "record" where they lead, "follow" them where that is in the folder, or
-                "error" where there is one.
-            links_below: with symlinks="follow", folders outside of the folder below which links may
-                lead too. Recorded in the manifest, relative to the folder.
-            exclude: rules in the syntax of gitignore, after the rules of `.atlasignore` in the
-                folder.
-            threads: how many; None for one for each core that this process may use.
-            leaves: write the sidecar with the leaves of all files to this file; needs `output`. It
-                replaces nothing but the leaves of the manifest that is at `output`.
-            output: write the manifest to this file, whole or not at all. It replaces nothing but a
-                manifest or witness file.
-            state: keep in this file what the next run needs: if this one is killed, that one goes
-                on. True for a file in the user's state folder, as on the command line: then a run
-                of seconds keeps nothing meanwhile, and goes on without where that folder cannot be
-                used. None to keep nothing.
+            paths: a folder, an fsspec URL, or several files and folders below `root`.
+            root: the folder or URL that `paths` are relative to; None for the current folder.
+            tree: compute the root of each file's tree, on all cores even for one file. With
+                `leaves` it later tells where a file changed.
+            flat: compute the SHA-256 digest of each file.
+            symlinks: "record" the targets of links, "follow" links inside the folder, or treat each
+                link as an "error".
+            links_below: with symlinks="follow", folders outside the folder that links may also
+                lead into. They are recorded in the manifest, relative to the folder.
+            exclude: rules in gitignore syntax, which follow the rules of the folder's
+                `.atlasignore`.
+            threads: number of threads; None for one per core that this process may use.
+            leaves: write the leaves of all files to this file, the sidecar; needs `output`. Only
+                the leaves of the manifest at `output` are replaced.
+            output: write the manifest to this file, completely or not at all. Only a manifest or
+                witness file is replaced.
+            state: keep the state in this file, so that the next run can resume or update. True
+                for a file in the user's state folder, as on the command line: then a run of a few
+                seconds saves nothing until its end, and a run continues without a state if that
+                folder cannot be used. None to keep no state.
             update: read only files whose size, modification time or ctime changed since the run
                 that wrote `output` and kept `state`.
-            ignore_ctime: what is known of a file counts where its ctime alone changed, as by a
-                backup that makes hard links or sets access times back.
-            client: a Dask cluster that reads and hashes.
-            storage_options: of fsspec, for a URL.
-            allow_cache: read what a URL such as `simplecache::s3://bucket` keeps on this machine,
-                which is not the storage itself.
+            ignore_ctime: with `update`, skip files whose ctime alone changed, as by backups
+                that make hard links or reset access times.
+            client: a Dask client; its cluster reads and hashes the files.
+            storage_options: fsspec options, for a URL.
+            allow_cache: allow URLs such as `simplecache::s3://bucket`, which read copies on this
+                machine instead of the storage.
             advance: called with the number of bytes read since its last call.
-            note: is told, in a sentence, what the run knows from one before, or why it knows
-                nothing, which paths a rule leaves out, and how many links lead out of the folder
-                and are not followed.
+            note: called with a sentence for each thing worth telling: what is known from an earlier
+                run or why nothing is, which of `paths` a rule leaves out, how many links lead out
+                of the folder and are not followed.
 
         Raises:
-            FileError: there is no file, or one of them cannot be read; then nothing is written. Or
-                a file cannot be written.
+            FileError: there is no file, a file cannot be read (then nothing is written), or a file
+                cannot be written.
             WitnessError: a path leads out of the folder.
             ValueError, TypeError: an argument is not as above.
             ImportError: an extra that is needed is not installed.
@@ -162,10 +162,10 @@ class Manifest(Value):
 
     @classmethod
     def from_entries(cls, options: Options, entries: Iterable[Entry]) -> Self:
-        """Return the manifest of entries that are sorted by path.
+        """Return the manifest with these entries, which must be sorted by path.
 
         Raises:
-            WitnessError: they are not, or there is none; or a reader would refuse the options.
+            WitnessError: they are not sorted or are empty, or the options are not valid.
         """
         found = tuple(entries)
         root = line_digests(options, found).root()
@@ -176,7 +176,7 @@ class Manifest(Value):
         """Return the manifest of a JSON text, as `to_json` returns it; bytes are UTF-8.
 
         Raises:
-            WitnessError: not such a text, or its root does not fit its options and files; the
+            WitnessError: not a manifest, or its root does not match its options and files; the
                 message names the key, its value and the rule.
             TypeError: neither str nor bytes.
         """
@@ -205,25 +205,25 @@ class Manifest(Value):
         advance: Callable[[int], None] | None = None,
         on_difference: Callable[[_differences.Difference], object] | None = None,
     ) -> _differences.ManifestReport:
-        """Compare a folder with the manifest; its own rules apply, not a present `.atlasignore`.
+        """Compare a folder with the manifest; the rules in the manifest apply, not `.atlasignore`.
 
         Args:
-            root: the folder, or a URL of fsspec.
-            leaves: the sidecar of the manifest, to know in which bytes files changed.
-            outputs: what `generate` was told to write, and the file that this manifest was read
-                from: where these regular files are in the folder they are left out, and the report
-                says which. So are `leaves`, if they belong to the manifest, and states in the
-                user's state folder.
+            root: the folder, or an fsspec URL.
+            leaves: the sidecar of the manifest, to find the bytes that changed.
+            outputs: files that `generate` wrote, and the file that this manifest was read from. If
+                these regular files are in the folder, they are left out, as are `leaves` that
+                belong to the manifest and states in the user's state folder. The report's
+                `left_out` names them.
             threads, advance, storage_options, allow_cache: as for `generate`.
-            allow_extra: files that are not in the manifest are no difference.
-            fail_fast: the first difference ends it.
+            allow_extra: allow files that are not in the manifest.
+            fail_fast: stop at the first difference.
             on_difference: called with each difference, in order of path.
 
         Returns:
-            A report, with all differences by path.
+            The report, with all differences in order of path.
 
         Raises:
-            FileError: the folder cannot be listed at all, or the sidecar not be opened.
+            FileError: the folder cannot be listed at all, or the sidecar cannot be opened.
             ValueError, TypeError: an argument is not as above.
             ImportError: an extra that is needed is not installed.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paths of a manifest: relative, of any bytes, never out of the folder."""
+"""The paths of a manifest: relative, of any bytes, always inside the folder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .._json import Fields
 # Of a path. A system call takes 4 KiB at once, and folders within folders may go further.
 PATH_MOST_BYTES: Final = 1 << 16
 _SEPARATOR: Final = b"/"
-# In the key of a value that is not UTF-8, which JSON cannot hold: path, pathHex.
+# Suffix of the key of a value that is not UTF-8, which JSON cannot hold: path, pathHex.
 _HEX: Final = "Hex"
 
 
 def quoted(path: bytes) -> str:
-    """A path, or what a symbolic link holds, in a message: in quotes, and on one line."""
+    """Return a path or link target for a message, in quotes and on one line."""
     return f"'{shown(os.fsdecode(path))}'"
 
 
 def check_path(path: bytes, name: str) -> bytes:
-    """A path below a folder, in its one form: parts joined by single slashes.
+    """Require a path below a folder in its one form, with parts joined by single slashes.
 
     Args:
         path: its bytes.
@@ -46,15 +46,15 @@ def check_path(path: bytes, name: str) -> bytes:
 
 
 def check_outside(path: bytes, name: str) -> bytes:
-    """A path from a folder to another one, in its one form: it may begin with `..` parts.
+    """Require a path from one folder to another in its one form; it may begin with `..` parts.
 
     Args:
         path: its bytes.
         name: what the message calls it.
 
     Raises:
-        WitnessError: absolute, empty, with a NUL, or with a part that is empty or `.`, or that is
-            `..` behind a name.
+        WitnessError: absolute, empty, with a NUL, with a part that is empty or `.`, or with `..`
+            after a name.
     """
     _require_short(path, name)
     parts = list(dropwhile(b"..".__eq__, path.split(_SEPARATOR)))
@@ -73,11 +73,11 @@ def _require_short(path: bytes, name: str) -> None:
 
 
 def below(paths: Iterable[bytes], name: str) -> tuple[bytes, ...]:
-    """Paths of parts of a folder in their one form, sorted, each once; none where one of them is
-    the folder itself.
+    """Normalise paths below a folder: canonical, sorted, unique. Empty if one of them is the folder
+    itself.
 
     Raises:
-        WitnessError: one leads out of the folder; `name` is what the message calls it.
+        WitnessError: a path leads out of the folder; the message calls it `name`.
     """
     found = set()
     for path in paths:
@@ -90,7 +90,7 @@ def below(paths: Iterable[bytes], name: str) -> tuple[bytes, ...]:
 
 
 def to_json(key: str, value: bytes) -> tuple[str, str]:
-    """Key and value of bytes in JSON: text where they are UTF-8, else lowercase hex."""
+    """Return key and value of bytes in JSON: text if they are UTF-8, else lowercase hex."""
     try:
         return key, value.decode()
     except UnicodeDecodeError:
@@ -98,15 +98,15 @@ def to_json(key: str, value: bytes) -> tuple[str, str]:
 
 
 def keys(key: str) -> tuple[str, str]:
-    """The keys under which `to_json` gives a value."""
+    """Return the keys that `to_json` may use for a name."""
     return key, key + _HEX
 
 
 def from_json(fields: Fields, key: str) -> bytes | None:
-    """The bytes of `to_json`; None where neither key is there.
+    """Return the bytes that `to_json` wrote; None if neither key is there.
 
     Raises:
-        WitnessError: both keys are there, or a value that `to_json` does not give.
+        WitnessError: both keys are there, or the value is not in the form of `to_json`.
     """
     text_key, hex_key = keys(key)
     if text_key not in fields:
@@ -127,7 +127,7 @@ def from_json(fields: Fields, key: str) -> bytes | None:
 
 
 def is_text(value: object) -> bool:
-    """A text that has a UTF-8 form? JSON can hold halves of characters."""
+    """Return whether a text can be encoded as UTF-8; JSON can contain lone surrogates."""
     try:
         return isinstance(value, str) and value.encode() is not None
     except UnicodeEncodeError:

@@ -24,7 +24,7 @@ class ManifestLeaves:
     """The leaves of each entry in the sidecar of a manifest.
 
     Args:
-        entries: all of the manifest.
+        entries: all entries of the manifest.
         sidecar: the open file.
 
     Raises:
@@ -43,7 +43,7 @@ class ManifestLeaves:
         self._check(entries)
 
     def _check(self, entries: Sequence[Entry]) -> None:
-        """Hold all leaves against the roots, so that they can be trusted later."""
+        """Check all leaves against the roots, so that they can be trusted later."""
         files = [entry for entry in entries if entry.target is None]
         trees = ((entry.size, entry.root) for entry in files if entry.root is not None)
         wrong = first_without_leaves(self._sidecar, trees)
@@ -60,7 +60,7 @@ class ManifestLeaves:
 
 
 class FirstDifferenceError(Exception):
-    """Leaves of a file differ, and nothing after the first difference is wanted."""
+    """Raised at the first leaf that differs, if nothing after it is wanted."""
 
     def __init__(self, difference: Difference) -> None:
         super().__init__()
@@ -68,16 +68,16 @@ class FirstDifferenceError(Exception):
 
 
 class LeafJudge:
-    """Finds where a file differs from the manifest, while its leaves pass by.
+    """Finds where a file differs from the manifest, while its leaves are computed.
 
     Args:
-        known: its leaves in the sidecar of the manifest.
+        known: leaves of the file in the sidecar of the manifest.
         found: the file.
-        listener: is told of the windows that differ.
-        fail_fast: the first window that differs ends it, by FirstDifferenceError.
+        listener: called with the windows that differ.
+        fail_fast: raise FirstDifferenceError at the first window that differs.
 
     Attributes:
-        error: why its leaves could not be compared, although they were right at first; or None.
+        error: why the leaves could no longer be compared after they had been checked; or None.
     """
 
     def __init__(
@@ -115,9 +115,9 @@ class LeafJudge:
             raise FirstDifferenceError(self._ranged(difference))
 
     def with_ranges(self, difference: Difference) -> Difference:
-        """Return the difference with its ranges; without them where there is an error.
+        """Return the difference with its ranges, or without them after an error.
 
-        All leaves of the file were written before.
+        Call it after all leaves of the file were written.
         """
         try:
             if self.error is None:

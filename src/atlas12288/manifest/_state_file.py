@@ -7,7 +7,7 @@ the manifest, and the progress of a run that did not end.
     [begun (known | roots | part | failed)...]
 
 Each of these is a frame: a letter, the length of the payload, its CRC-32, and the payload. It has a
-format of its own and is no database, because it may come from a stranger: nothing in it is run,
+format of its own instead of a database, because it may come from a stranger: nothing in it is run,
 names another file that is opened unchecked, or is used before its type and bounds are checked. It
 is only appended to, so that a killed run or a full disk loses only the last frames: everything
 after the first cut or damaged frame is ignored.
@@ -46,7 +46,7 @@ _IDENTITIES, _FINISHED, _BEGUN, _KNOWN, _ROOTS, _PART, _FAILED = (
 )
 _LOG: Final = (_KNOWN, _ROOTS, _PART, _FAILED)
 _FULL_BYTES: Final = 1 << 18  # a frame that has more is written
-# More than a full one with what comes last: the identities of 1,000 files, a path, 8,192 roots.
+# More than the largest frame: the identities of 1,000 files, a path, 8,192 roots.
 _FRAME_MOST: Final = 1 << 24
 _PATH_MOST: Final = 1 << 16
 _IDENTITY_MOST: Final = 1 << 11  # characters; a version in S3 has 1,024
@@ -92,8 +92,8 @@ class Finished(NamedTuple):
     """The last run that wrote its manifest.
 
     Attributes:
-        context: what must be the same for its identities to be of use.
-        time: in seconds since 1970.
+        context: facts that must be equal for its identities to be used.
+        time: its end, in seconds since 1970.
         sha256: SHA-256 of the bytes of the manifest.
         entries: number of entries in it.
     """
@@ -108,9 +108,9 @@ class Begun(NamedTuple):
     """A run that did not end.
 
     Attributes:
-        context: what must be the same in the run that goes on.
+        context: facts that must be equal in the run that resumes.
         time: in seconds since 1970.
-        update: whether it also uses what the finished run knows.
+        update: whether it also uses the results of the finished run.
         sidecar: the file of its leaves; None if it keeps none.
     """
 
@@ -139,7 +139,7 @@ class Roots(NamedTuple):
 
 
 class Part(NamedTuple):
-    """How far a file was read. The roots of its blocks came before."""
+    """The progress of reading a file; the roots of its blocks come before it."""
 
     path: bytes
     size: int
@@ -149,7 +149,7 @@ class Part(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A file about which nothing is known any more."""
+    """A file whose earlier records no longer count."""
 
     path: bytes
 
@@ -158,7 +158,7 @@ Record = Known | Roots | Part | Failed
 
 
 class _DamagedError(Exception):
-    """A frame is not as it was written."""
+    """A frame is damaged."""
 
 
 class State:
@@ -172,8 +172,8 @@ class State:
         locked: whether only this run uses it. Then the file is removed if nothing was kept in it.
 
     Attributes:
-        finished: the last run that ended; None where there was none, or it is no longer known.
-        begun: a run that did not end; None where there is none.
+        finished: the last run that ended; None if there is none or it is no longer known.
+        begun: a run that did not end; None if there is none.
         fault: why nothing in it is used; None if it is used. Damage in the records of a run is no
             fault: the records before it count.
 
@@ -191,7 +191,7 @@ class State:
         self.finished: Finished | None = None
         self.begun: Begun | None = None
         self.fault: str | None = None
-        self._end = 0  # of what counts
+        self._end = 0  # of the valid part
         self._finished_end = 0
         self._log_start = 0
         self._appended = bytearray()  # of the frame of files that are known
@@ -225,7 +225,7 @@ class State:
         os.close(self._folder)
 
     def _is_linked(self) -> bool:
-        """Return whether the name still leads to this file."""
+        """Return whether the name still refers to this file."""
         status = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
         return os.path.samestat(status, self.status)
 
@@ -234,7 +234,7 @@ class State:
         """Return the status of the file."""
         return os.fstat(self._descriptor)
 
-    # --- What it has
+    # --- Reading
 
     def _scan(self) -> None:
         """Find the runs, without reading the records of the files."""
@@ -297,7 +297,7 @@ class State:
         where this ends, so exhaust it.
 
         Args:
-            digests: which of the flat digest and the tree root files have.
+            digests: the digests of the files, flat or tree or both.
         """
         with _errors(self.path), self._reader(self._log_start) as file:
             while True:
@@ -311,11 +311,11 @@ class State:
                 self._end = file.tell()
                 yield from records
 
-    # --- What a run adds
+    # --- Writing
 
     def begin(self, begun: Begun) -> None:
-        """Begin to keep the records of a run. Records of another run that did not end are dropped;
-        the identities of the finished run stay."""
+        """Start the records of a run. Drop the records of another unfinished run; keep the
+        identities of the finished run."""
         with _errors(self.path):
             os.ftruncate(self._descriptor, self._finished_end)
             self._end = self._finished_end
@@ -372,7 +372,7 @@ class State:
 
     @property
     def is_full(self) -> bool:
-        """Return whether so much is waiting that it should be written now."""
+        """Return whether enough records are waiting to write them now."""
         return len(self._waiting) >= 16
 
     def commit(self) -> None:

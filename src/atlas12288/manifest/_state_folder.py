@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The user's state folder, which keeps the states of manifests away from those who write the data.
 
-Listing a folder needs it as well: states that lie inside that folder are no part of a manifest.
+Listing a folder needs it too: states inside that folder are not part of a manifest.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _MACHINE_FILES: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 
 
 class UnusableError(FileError):
-    """No state can be kept there; a run can do without one."""
+    """The state folder cannot be used; a run can do without a state."""
 
 
 class InUseError(FileError):
-    """Another run keeps its state there."""
+    """Another run is using the state."""
 
 
 def machine() -> str:
     """Return an identifier of this machine, in hex.
 
-    It is a digest, because the machine's own identifier must not be passed on (machine-id(5)).
+    It is a digest, because the machine's own identifier must not be disclosed (machine-id(5)).
     """
     name = ""
     for file in _MACHINE_FILES:
@@ -49,7 +49,7 @@ def machine() -> str:
 
 
 def real_path(output: str) -> str:
-    """Return the path by which states know a manifest."""
+    """Return the path that identifies a manifest in states."""
     return os.path.realpath(output)
 
 
@@ -62,7 +62,7 @@ def user_folder() -> Path:
     """Return the path of the user's state folder, which need not exist.
 
     Raises:
-        UnusableError: the environment names none.
+        UnusableError: the environment does not name one.
     """
     state = os.environ.get("XDG_STATE_HOME")
     if state:
@@ -79,7 +79,7 @@ def user_folder() -> Path:
 
 @contextmanager
 def unusable(what: str) -> Iterator[None]:
-    """Turn what the system, or a check, refuses into an UnusableError that names `what`."""
+    """Turn errors of the system or of a check into an UnusableError that names `what`."""
     try:
         yield
     except OSError as error:
@@ -133,12 +133,12 @@ def _make_folder(path: Path) -> None:
 
 
 def leave_out_states(outputs: Outputs, root: str) -> bool:
-    """Leave out the states in the user's state folder, where that lies inside `root`.
+    """Leave out the states in the user's state folder if it is inside `root`.
 
     They change with every run.
 
     Returns:
-        Whether there was one.
+        Whether any were left out.
     """
     if is_url(root):
         return False

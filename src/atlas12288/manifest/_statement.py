@@ -9,12 +9,12 @@
     ,"root":"<64 hex>"},"predicateType":"https://atlas12288/manifest/v1",
     "subject":[{"digest":{"sha256":"<64 hex>"},"name":"."}]}
 
-The root and the subject's digest are both over the options and the entries: what decides a verdict
-beside the files, such as the rules, cannot change without them. One subject, because verifiers
-match subjects one by one: with a subject for each file they would not miss a file that was removed.
-It holds no time, so that the same folder gives the same bytes. Keys are in the order of
-RFC 8785, and white space is one line end after `[`, after each entry, and around the options. Other
-white space and another order of keys are read too.
+The root and the subject's digest both cover the options and the entries, so the rules and all else
+that decides a verdict cannot change without them. There is one subject because verifiers match
+subjects one by one: with a subject per file they would not notice a removed file. A manifest
+contains no time, so the same folder gives the same bytes. Keys are in the order of RFC 8785, and
+the only white space is one line break after `[`, after each entry, and around the options. Readers
+accept other white space and another order of keys.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ SYMLINKS: Final = ("record", "error", "follow")
 
 
 class Options(NamedTuple):
-    """What a manifest was made with, and is verified with.
+    """The options that a manifest was generated with and is verified with.
 
     Attributes:
         digests: the algorithms of each file's digests, at least one, in the order of `DIGESTS`.
         symlinks: one of `SYMLINKS`.
-        exclude: rules in the syntax of gitignore; what they match is no part of the manifest.
-        paths: the files and folders that it is of, relative to the folder; all of it where empty.
-        links_below: folders outside of the folder below which links may lead too, relative to it,
-            sorted, each once; only where links are followed.
+        exclude: rules in gitignore syntax; files that they match are not part of the manifest.
+        paths: the files and folders that it covers, relative to the folder; empty for all.
+        links_below: folders outside the folder that links may also lead into, relative to it,
+            sorted, each once; only if links are followed.
     """
 
     digests: tuple[str, ...] = DIGESTS[:1]
@@ -60,7 +60,7 @@ class Options(NamedTuple):
         """Return the canonical JSON, in UTF-8.
 
         Raises:
-            WitnessError: it is not what `of_json` reads, so that no manifest is made that is none.
+            WitnessError: `of_json` would refuse it, so that only valid manifests are written.
         """
         fields = {
             "digests": self.digests,
@@ -78,7 +78,7 @@ class Options(NamedTuple):
         """Return the options of a JSON object.
 
         Raises:
-            WitnessError: no such object; the message names the key, its value and the rule.
+            WitnessError: not options; the message names the key, its value and the rule.
         """
         fields = _json.Fields.of(
             value, "options", ("digests", "exclude", "linksBelow", "paths", "symlinks")
@@ -108,27 +108,27 @@ class Options(NamedTuple):
 
 
 class Witnessed(Protocol):
-    """The content of a manifest: `Manifest` has it, and whoever verifies needs nothing else."""
+    """The content of a manifest that verification needs; `Manifest` has it."""
 
     @property
     def options(self) -> Options:
-        """What the manifest was made with."""
+        """The options of the manifest."""
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """One for each file and symbolic link, sorted by path."""
+        """An entry for each file and symbolic link, sorted by path."""
 
 
 def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[bytes]:
-    """Yield the parts of a manifest's JSON, which ends with a line end; in constant memory.
+    """Yield the parts of a manifest's JSON, which ends with a line break, in constant memory.
 
     Args:
-        options: of the manifest.
-        entries: sorted by path, at least one.
+        options: options of the manifest.
+        entries: its entries, sorted by path, at least one.
 
     Raises:
-        WitnessError: they are not sorted by path, each path once, or there is none; or a reader
-            would refuse the options.
+        WitnessError: entries are missing, unsorted or repeated, or a reader would refuse the
+            options.
     """
     chosen = options.to_json()
     digests = LineDigests()
@@ -150,7 +150,7 @@ def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[byte
 
 
 def bounded(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the parts of a manifest that is written, as long as a reader takes it.
+    """Yield the parts of a manifest unchanged, up to the length that readers accept.
 
     Raises:
         FileError: it is longer than `MANIFEST_MOST_BYTES`.
@@ -188,7 +188,7 @@ def read_statement(text: str | bytes) -> tuple[Options, tuple[Entry, ...], bytes
     """Return options, entries and root of a manifest in JSON; bytes are UTF-8.
 
     Raises:
-        WitnessError: not a manifest, or its root or subject does not fit its options and entries;
+        WitnessError: not a manifest, or its root or subject does not match options and entries;
             the message names the key, its value and the rule.
         TypeError: neither str nor bytes.
     """
@@ -219,7 +219,7 @@ def read_statement(text: str | bytes) -> tuple[Options, tuple[Entry, ...], bytes
 
 
 def _refuse_former(predicate: object) -> None:
-    """Refuses the form that versions before the release wrote."""
+    """Refuse the form that versions before the first release wrote."""
     if isinstance(predicate, dict) and "digests" in predicate and "options" not in predicate:
         raise WitnessError(
             "predicate has the key 'digests', must have 'options': the manifest is of a version "

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps in SQLite what a run has listed, and what is known of each file.
+"""Keep the listing of a run and the known digests of each file in SQLite.
 
-So a run takes little memory, and reads only files that are not known. The database is a private
-file without a name, which ends with the run: SQLite opens no file that somebody else could have
-written. What the next run needs goes to a `State`.
+A run therefore takes little memory, and reads only files that are not known. The database is a
+private, unnamed file that is gone after the run, so SQLite never opens a file that somebody else
+could have written. The data for the next run goes to a `State`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _SCHEMA: Final = (
     " WITHOUT ROWID",
 )
 
-# What has no identity is never known.
+# A file without an identity is never known.
 _SAME: Final = (
     "size = excluded.size AND identity = excluded.identity AND excluded.identity != ''"
     " AND excluded.target IS NULL"
@@ -78,8 +78,8 @@ _LIST: Final = (
     + ", ".join(f"{name} = CASE WHEN {_SAME} THEN {name} END" for name in _KEPT)
     + f", by_ctime = {_BY_CTIME}, identity = excluded.identity, trusted = excluded.trusted"
 )
-# What is known of a file is bound to the identity that it had. A part of one is not kept: what was
-# read of it and what will be could be of two contents.
+# Known digests are bound to the identity that the file had. A part of a file is not kept, because
+# the rest could be read from other contents.
 _LIST_WITHOUT_CTIME: Final = (
     _INSERT
     + ", ".join(f"{name} = CASE WHEN {_SAME} OR {_BY_CTIME} THEN {name} END" for name in _KEPT)
@@ -108,16 +108,16 @@ _UNKNOWN: Final = "residue IS NULL AND target IS NULL"
 
 
 class Listed(NamedTuple):
-    """What a listing came to.
+    """The counts of a listing.
 
     Attributes:
-        files: how many files.
-        links: how many symbolic links.
-        bytes: of all files.
-        known: how many files need no reading.
-        unread: the bytes to be read.
-        by_ctime: how many files were known, and changed in nothing but their ctime.
-        parts: how many of the files to be read need it only from somewhere in the middle on.
+        files: number of files.
+        links: number of symbolic links.
+        bytes: total size of the files.
+        known: number of files that need not be read.
+        unread: number of bytes to read.
+        by_ctime: number of known files whose ctime alone changed.
+        parts: number of files to read whose beginning an earlier run has read.
     """
 
     files: int
@@ -130,7 +130,7 @@ class Listed(NamedTuple):
 
 
 class _KnownFile(NamedTuple):
-    """A row of `files`; what is not known yet is None."""
+    """A row of `files`; values not known yet are None."""
 
     path: bytes
     size: int
@@ -145,7 +145,7 @@ class _KnownFile(NamedTuple):
 
 
 class _Progress:
-    """A file that is being read: its place among the leaves, and what is not yet in the state."""
+    """A file that is being read: its place in the leaves, and data not yet in the state."""
 
     __slots__ = ("checkpoint", "first", "found", "leaf", "roots", "windows")
 
@@ -153,20 +153,20 @@ class _Progress:
         self.found = found
         self.leaf: int | None = None
         self.windows = 0  # whose leaves were taken
-        self.checkpoint: Checkpoint | None = None  # None where the state has it
+        self.checkpoint: Checkpoint | None = None  # None if the state has it
         self.first = 0  # the block of the first of the roots
         self.roots = bytearray()
 
 
 class Store:
-    """The files of one run. A context manager; used by one thread.
+    """The files of one run; a context manager. Used by one thread.
 
     Args:
-        digests: of the run.
-        state: where it keeps what the next run needs; None to keep nothing.
-        leaves: takes the leaves of files of more than one window; None where they are not wanted.
-        kept_after: seconds until it begins to keep what was found.
-        failed: is told why nothing more is kept; may raise it.
+        digests: digests of the run.
+        state: keeps the data for the next run; None to keep nothing.
+        leaves: takes the leaves of files of more than one window; None if they are not wanted.
+        kept_after: seconds until it starts to keep results.
+        failed: called with the error when nothing more can be kept; may raise it.
 
     Raises:
         FileError: also from all methods: the database cannot be read or written.
@@ -237,21 +237,21 @@ class Store:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the next run could go on with this one."""
+        """Whether the next run could resume this one."""
         return self._keeping
 
     def end(self) -> None:
         """Keep nothing more: the run has ended."""
         self._keeping = False
 
-    # --- What runs before have found
+    # --- Results of earlier runs
 
     def load_last(self, entries: Iterable[tuple[Entry, str, bool]]) -> None:
-        """Take what the run before knew of the files of its manifest, in its order.
+        """Load the results of the last run for the files of its manifest, in order.
 
         Args:
-            entries: with what identified them, and whether that tells of later changes. Where
-                they raise FileError, nothing was taken.
+            entries: entries with their identity, and whether it shows later changes. If the
+                iterator raises FileError, nothing is loaded.
         """
         rows: list[dict[str, Any]] = []
         at = 0
@@ -280,7 +280,7 @@ class Store:
             raise
 
     def load_log(self, records: Iterable[Record]) -> None:
-        """Take what an interrupted run has found; this one goes on with it."""
+        """Load the results of an interrupted run, which this run resumes."""
         rows: list[dict[str, Any]] = []
         execute, many = self._base.execute, self._base.executemany
         for record in records:
@@ -319,14 +319,14 @@ class Store:
         *,
         ignore_ctime: bool = False,
     ) -> Listed:
-        """Take what is there now, and keep what is known of files that did not change.
+        """Store the listing, and keep the known digests of files that did not change.
 
         Args:
             founds: the listing.
-            context: of the run; the runs loaded before had the same.
-            update: were files of a finished run loaded?
-            sidecar: with the leaves of the manifest that was last written; the store closes it.
-            ignore_ctime: what is known of a file counts where its ctime alone changed.
+            context: context of the run; the loaded runs had the same.
+            update: whether results of a finished run were loaded.
+            sidecar: leaves of the manifest that was last written; the store closes it.
+            ignore_ctime: keep known digests of files whose ctime alone changed.
         """
         self._context, self._update = context, update
         self._sidecar = sidecar
@@ -334,7 +334,7 @@ class Store:
         begin = time_ns() - RACY_NS
         rows: list[dict[str, Any]] = []
         for found in founds:
-            # A file without identity is never known: the empty one says nothing of its content.
+            # A file without identity is never known, as its content may be anything.
             trusted = bool(found.identity) and found.modified_ns < begin
             rows.append(
                 {
@@ -428,10 +428,10 @@ class Store:
         return (root for (root,) in self._base.execute(query, (path, blocks)))
 
     def _kept_leaves(self, known: _KnownFile) -> Iterator[bytes]:
-        """Yield the leaves of a file, joined, some at a time.
+        """Yield the leaves of a file, joined, in batches.
 
         Raises:
-            FileError: there are none, or they do not have the root.
+            FileError: the leaves are missing, or do not match the root.
         """
         if known.leaf is None:
             raise FileError("there are no leaves of the last run")
@@ -451,7 +451,7 @@ class Store:
         return self._sidecar.read(place * DIGEST_BYTES, count * DIGEST_BYTES)
 
     def _pages(self, columns: str, where: str) -> Iterator[tuple[Any, ...]]:
-        """Yield rows in order of path; the table may be changed meanwhile."""
+        """Yield rows in order of path; the table may change during the iteration."""
         query = (
             f"SELECT {columns} FROM files WHERE path > ? AND {where} ORDER BY path"
             f" LIMIT {_ROWS_AT_ONCE}"
@@ -471,8 +471,8 @@ class Store:
     def unknown(self) -> Iterator[Found]:
         """Yield the files to read.
 
-        Files of several blocks come first, from the largest down, so that none of them is alone at
-        the end; then the others in order of path, as they are on a disk.
+        Files of several blocks come first, the largest ones before the others, so that no single
+        large file is left at the end. The others follow in order of path, as on disk.
         """
         query = (
             f"SELECT {_FOUND} FROM files WHERE size > {BLOCK_BYTES} AND (size, path) < (?, ?) AND"
@@ -488,10 +488,10 @@ class Store:
             last = (rows[-1][1], rows[-1][0])
         yield from starmap(Found, self._pages(_FOUND, f"size <= {BLOCK_BYTES} AND {_UNKNOWN}"))
 
-    # --- What is found of a file
+    # --- Results for a file
 
     def known(self, found: Found, digests: Digests) -> None:
-        """Take the digests of a file that was read."""
+        """Store the digests of a file that was read."""
         path = found.path
         reading = self._reading.pop(path, None)
         self._changed.discard(path)
@@ -510,7 +510,7 @@ class Store:
             self._keep(lambda state: state.add(Failed(path)))
 
     def sink(self, found: Found) -> LeafSink | None:
-        """Return who takes the leaves of a file; None for one window, whose leaf is its root."""
+        """Return the sink for the leaves of a file; None for one window, whose leaf is the root."""
         if found.size <= WINDOW_BYTES or self._leaves is None:
             return None
         leaves = self._leaves
@@ -525,7 +525,7 @@ class Store:
         return take
 
     def progress(self, found: Found, checkpoint: Checkpoint, root: bytes) -> None:
-        """Take how far the reading of a file has come."""
+        """Store the progress of reading a file."""
         if self._state is not None:
             reading = self._reading.get(found.path)
             if reading is None:
@@ -536,7 +536,7 @@ class Store:
         self._tick()
 
     def resume(self, found: Found) -> tuple[Checkpoint, Iterable[bytes]] | None:
-        """Return how far an earlier run read a file, and the roots of its blocks, or None."""
+        """Return the progress of an earlier run on a file and the roots of its blocks, or None."""
         path = found.path
         query = "SELECT blocks, residue, flat, leaf FROM parts WHERE path = ?"
         with self._errors():
@@ -554,7 +554,7 @@ class Store:
         return Checkpoint(blocks, residue, flat), (b"".join(roots),)
 
     def _flush(self) -> None:
-        """Write what is known to the database, and pass it to the state."""
+        """Write new results to the database, and pass them to the state."""
         known, self._known = self._known, []
         with self._errors():
             self._base.executemany(_PUT_DIGESTS, known)
@@ -569,16 +569,16 @@ class Store:
     def _keep_known(self, known: Known) -> None:
         self._keep(lambda state: state.known(known))
 
-    # --- What the next run needs
+    # --- Data for the next run
 
     def _tick(self) -> None:
-        """Keep what was found, about once a second."""
+        """Save results, about once a second."""
         if self._state is not None and monotonic() >= self._due:
             self._commit()
             self._due = monotonic() + _COMMIT_S
 
     def _keep(self, act: Callable[[State], object]) -> None:
-        """Do something with the state, if there is one. The run goes on if that fails."""
+        """Do something with the state, if there is one; the run continues if that fails."""
         if self._state is None or not self._keeping:
             return
         try:
@@ -654,8 +654,8 @@ class Store:
         """Yield the entries in order of path; all files are known.
 
         Args:
-            leaves: takes the leaves of all files in this order.
-            identities: takes what identifies the entries, in this order, as `State.keep`.
+            leaves: called with the leaves of all files, in this order.
+            identities: called with the identities of the entries, in this order, as `State.keep`.
         """
         self._flush()
         if self._leaves is not None:
@@ -694,7 +694,7 @@ def _numbered(roots: Roots) -> Iterator[dict[str, object]]:
 
 
 def _is_flat_state(flat: bytes | None, blocks: int, size: int) -> bool:
-    """Return whether a state of a flat digest can be the one after so many blocks of a file."""
+    """Return whether a state of a flat digest can be the state after that many blocks."""
     if flat is None:
         return True
     try:

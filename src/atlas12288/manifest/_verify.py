@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares a folder with its manifest: which files changed and where, which are missing, added or
-unreadable."""
+"""Compare a folder with its manifest: find files that changed and where, and files that are
+missing, added or unreadable."""
 
 from __future__ import annotations
 
@@ -43,28 +43,28 @@ def verify_manifest(
     outputs: Outputs | None = None,
     listener: Listener = SILENT,
 ) -> ManifestReport:
-    """Compare a folder, or its like, with a manifest.
+    """Compare a folder or other source with a manifest.
 
-    The folder is listed once, by the rules that stand in the manifest and no others: a rule that
-    came with the files could hide them. Nothing is opened that was not listed. Files are read by
-    several threads at once; memory grows with the entries and the differences, not with the sizes
-    of files. It starts no process and touches no signal, so that any thread may call it.
+    The folder is listed once, by the rules in the manifest and no others, because a rule that came
+    with the files could hide them. Only listed files are opened. Several threads read files; memory
+    grows with the entries and the differences, but not with the sizes of files. Any thread may call
+    this, because it starts no process and touches no signal.
 
     Args:
-        manifest: what should be there.
-        source: where the folder is.
-        leaves: the sidecar of the manifest, for the ranges in which files changed. If it is damaged
-            or belongs to another manifest it is not used, and the report says so.
-        threads: how many; None for one for each core that this process may use.
-        allow_extra: files that are not in the manifest are counted, and are no difference.
+        manifest: the content to expect.
+        source: the folder.
+        leaves: the sidecar of the manifest, to find the ranges that changed. If it is damaged or
+            belongs to another manifest, it is not used, and the report says so.
+        threads: number of threads; None for one per core that this process may use.
+        allow_extra: only count files that are not in the manifest.
         fail_fast: stop at the first difference found, which may not be the first by path.
-        outputs: files that are no part of the folder, unless the manifest has them; none where
-            None. The sidecar is added to them where it has the leaves of the manifest.
-        listener: is told how it goes on, and of each difference.
+        outputs: files that are not part of the folder, unless the manifest has them. The sidecar is
+            added to them if it has the leaves of the manifest.
+        listener: called with the progress and each difference.
 
     Raises:
         FileError: the source cannot be listed at all.
-        ValueError: `threads` is less than 1, or a rule of the manifest is none.
+        ValueError: `threads` is less than 1, or a rule of the manifest is not valid.
         TypeError: `threads` is not an int.
     """
     outputs = Outputs(source.name) if outputs is None else outputs
@@ -122,7 +122,7 @@ class _Tally:
 
 
 class _Listing:
-    """The listing of a source, compared with the entries; says which files have to be read.
+    """Compares the listing of a source with the entries, and finds the files to read.
 
     Attributes:
         to_read: the files, in order of path.
@@ -145,7 +145,7 @@ class _Listing:
         named = {path.encode() for path in options.paths}
 
         def problem(path: bytes, reason: str) -> None:
-            # A named path that is gone is no problem: its files are missing.
+            # A named path that is gone is not a problem: its files are missing.
             if path not in named or reason not in _GONE:
                 self._problems[path] = reason
 
@@ -224,7 +224,7 @@ class _Listing:
                 yield path[:length]
 
     def known(self, before: bytes | None) -> Iterator[Difference]:
-        """Take the differences before a path that need no reading, in order of path."""
+        """Yield and drop the differences before a path that need no reading, in order of path."""
         while self._known and (before is None or self._known[-1].path < before):
             yield self._known.pop()
 
@@ -326,7 +326,7 @@ class _Reading:
         return self._known.leaves(self._listing.entries[self._index(found)])
 
     def _judge_of(self, found: Found) -> LeafJudge | None:
-        """Return who knows where a file differs; None without leaves."""
+        """Return the judge that finds where a file differs; None without leaves."""
         if self._known is None:
             return None
         if (judge := self._judges.pop(found.path, None)) is None:

@@ -118,7 +118,7 @@ class TableWitness(Value):
 
         Args:
             table: a reader is read to its end, batch by batch.
-            threads: how many threads hash, each a column at a time; None for one for each core that
+            threads: number of threads; each hashes one column at a time. None for one per core that
                 this process may use.
 
         Raises:

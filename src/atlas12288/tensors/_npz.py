@@ -169,7 +169,7 @@ def _read_header(member: _Member) -> tuple[tuple[int, ...], bool, numpy.dtype[An
         file = io.BytesIO(len(escaped).to_bytes(4, "little") + escaped)
         shape, fortran, dtype = npy.read_array_header_2_0(file, max_header_size=len(escaped))
     except Exception as error:  # a literal nested too deeply raises MemoryError
-        raise ValueError(f"its header is none that NumPy writes: {error}") from error
+        raise ValueError(f"its header is not as NumPy writes it: {error}") from error
     if len(shape) > SHAPE_MOST or not all(
         type(size) is int and 0 <= size <= _SIZE_MOST for size in shape
     ):
@@ -254,7 +254,9 @@ class _Member:
         encoding = "utf-8" if self._member.flag_bits & _NAME_IS_UTF8 else "cp437"
         found = name.decode(encoding, "replace")
         if found != self._member.orig_filename:
-            raise ValueError(f"its name is {found!r} where it begins, must be as in the directory")
+            raise ValueError(
+                f"its own header has the name {found!r}, must be the name in the directory"
+            )
         return start + _LOCAL_BYTES + name_bytes + extra
 
     def readinto(self, buffer: memoryview, /) -> int:
@@ -310,7 +312,7 @@ class _Member:
     def require_end(self) -> None:
         """Raise ValueError if the member is longer than stated or its checksum differs."""
         if self.left > 0 or self._some(1) or self._at < self._end:
-            raise ValueError(f"it goes on behind its {self._member.file_size} bytes")
+            raise ValueError(f"it continues after its {self._member.file_size} bytes")
         if self._sum != self._member.CRC:
             raise ValueError(f"its CRC-32 is {self._sum:08x}, must be {self._member.CRC:08x}")
 
@@ -325,7 +327,7 @@ def _converted(member: _Member, form: Form) -> Iterator[memoryview]:
         return
     if size > CHUNK_BYTES:
         raise ValueError(
-            f"an element has {size} bytes, must have at most {CHUNK_BYTES} where it is big-endian "
+            f"an element has {size} bytes, must have at most {CHUNK_BYTES} if it is big-endian "
             "or padded"
         )
     buffer = memoryview(bytearray(min(CHUNK_BYTES // size * size, member.left)))

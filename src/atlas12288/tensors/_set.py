@@ -88,7 +88,7 @@ class TensorsWitness(Value):
             metadata: texts that belong to the set, as in a .safetensors file.
             tree: make tree witnesses, which can say which windows changed.
             leaves: keep the leaves that tree witnesses need for this, 33 bytes a window.
-            threads: how many threads hash; None for one for each core that this process may use.
+            threads: number of threads; None for one per core that this process may use.
                 Flat witnesses are made of several arrays at once, tree witnesses of several parts
                 of an array.
 

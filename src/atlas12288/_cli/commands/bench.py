@@ -145,16 +145,16 @@ def _progress() -> "Iterator[Callable[[str, int, int], None] | None]":
 
 @click.command(
     "bench",
-    short_help="Measure the speed beside what people use today.",
+    short_help="Measure the speed and compare it with other libraries.",
     epilog="""\b
 Examples:
   atlas12288 bench --quick
   atlas12288 bench --plot throughput.png
   atlas12288 bench --kernels avx2 --no-sha-ni --size 12288 --size 1GiB
   atlas12288 bench --js js
-\b
-Exit codes: 0 every target of the contract that counts for these sizes is reached; 1 one is missed;
-2 could not measure. Goals, which are this library's own, do not change the code.""",
+
+Exit codes: 0 all targets of the contract for these sizes are met; 1 one is missed; 2 the
+measurement failed. This library's own goals do not affect the exit code.""",
 )
 @click.option(
     "--size",
@@ -162,30 +162,30 @@ Exit codes: 0 every target of the contract that counts for these sizes is reache
     type=_Size(),
     multiple=True,
     metavar="BYTES",
-    help="Size of a buffer; may be given several times.  [default: 12288 and 256MiB]",
+    help="Measure buffers of this size; repeatable.  [default: 12288 and 256MiB]",
 )
-@click.option("--all-sizes", is_flag=True, help="Six sizes, from one window to 256MiB.")
+@click.option("--all-sizes", is_flag=True, help="Measure six sizes, from one window to 256MiB.")
 @click.option(
     "--kernels",
     metavar="NAME",
     shell_complete=_complete_kernels,
-    help="Use this kernel set: a name that `info` lists, or avx512, avx2, sse2, neon.",
+    help="Use this kernel set: a name from atlas12288 info, or avx512, avx2, sse2, neon.",
 )
-@click.option("--no-sha-ni", is_flag=True, help="Without the SHA instructions of the CPU.")
+@click.option("--no-sha-ni", is_flag=True, help="Do not use the SHA instructions of the CPU.")
 @click.option(
     "--js",
     metavar="FOLDER",
     type=file_name,
-    help="Run the WebAssembly rows too, with node and the package in this folder: js, in the "
-    "repository, after make wasm.",
+    help="Measure WebAssembly too, with node and the package in this folder (js in the repository, "
+    "after make wasm).",
 )
-@click.option("--quick", is_flag=True, help="Fewer rounds: rougher figures in 20 seconds.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--quick", is_flag=True, help="Run fewer rounds: rougher figures in 20 seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
     "--plot",
     metavar="OUT.png",
     type=file_name,
-    help="Draw throughput against size to a .png, .svg or .pdf; six sizes unless --size is given.",
+    help="Draw throughput against size in a .png, .svg or .pdf; six sizes unless --size is given.",
 )
 def command(
     sizes: tuple[int, ...],
@@ -197,9 +197,10 @@ def command(
     as_json: bool,
     plot: str | None,
 ) -> int:
-    """Measure this library beside what people use today, and against the contract's targets.
+    """Measure this library, and compare it with other libraries and with the contract's targets.
 
-    Peers that are not installed are left out: pip install 'atlas12288[bench]' has them all.
+    Libraries that are not installed are left out; pip install 'atlas12288[bench]' installs all of
+    them.
     """
     if sizes and all_sizes:
         raise click.UsageError("--size and --all-sizes exclude each other")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _WindowList:
-    """Prints the residue of each window while a file is read: there can be too many to hold."""
+    """Prints the residue of each window while a file is read, as there can be too many to hold."""
 
     def __init__(self, name: str, report: Printer, item: Item) -> None:
         self.count = 0
@@ -46,7 +46,7 @@ class _WindowList:
 def _check_file(
     name: str, report: Printer, with_windows: bool, residue_map: "ResidueMap | None"
 ) -> bool:
-    """Report on a file. Return False where it could not be read to its end."""
+    """Report on a file. Return False if it could not be read to its end."""
     fields = dict.fromkeys(("length", "residue", "holds", "error"))
     with report.item(name, fields) as item:
         windows = _WindowList(name, report, item) if with_windows else None
@@ -91,26 +91,26 @@ def _check(
 @click.command(
     "check",
     cls=PlotCommand,
-    short_help="Say whether files are conserved.",
+    short_help="Check whether the bytes of files sum to 0 mod 96.",
     epilog="""\b
 Examples:
   atlas12288 check --windows weights.bin
   atlas12288 check --plot map.png weights.bin
 
-\b
-Exit codes: 0 conserved, with --windows in every window; 1 not; 2 a file could not be checked.""",
+Exit codes: 0 all files are conserved (with --windows, all their windows); 1 one is not; 2 a file
+could not be read.""",
 )
 @files_argument
-@click.option("--windows", is_flag=True, help="Also each window of 12,288 bytes, which must hold.")
+@click.option("--windows", is_flag=True, help="Check each window of 12,288 bytes too.")
 @click.option(
     "--plot",
     metavar="[OUT.png]",
     type=file_name,
-    help="Draw the residue of each window, to a .png, .svg or .pdf, or here on the terminal.",
+    help="Draw the residue of each window, in a .png, .svg or .pdf or on the terminal.",
 )
 @json_option
 def command(files: tuple[str, ...], windows: bool, plot: str | None, as_json: bool) -> int:
-    """Say of each FILE whether its bytes are conserved: whether they sum to 0 mod 96."""
+    """Check whether the bytes of each FILE are conserved, that is, sum to 0 mod 96."""
     if plot is not None:
         require_plot(plot, files, list(files), as_json)
     maps: list[ResidueMap] = []

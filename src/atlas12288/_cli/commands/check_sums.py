@@ -119,31 +119,30 @@ class _Verdicts:
 
 @click.command(
     "check-sums",
-    short_help="Check files against lists of sha256sum.",
+    short_help="Check files against lists made by sha256sum.",
     epilog="""\b
 Examples:
   atlas12288 check-sums SHA256SUMS
   atlas12288 check-sums --ignore-missing --quiet SHA256SUMS
   gpg --decrypt SHA256SUMS.asc | atlas12288 check-sums --strict -
 
-\b
-Exit codes: 0 all files match; 1 a file does not match; 2 a file or a list could not be read, a
-list has no sum, none of its files is there (--ignore-missing), a line is not a sum (--strict).
-sha256sum -c has 1 where this has 1 or 2.""",
+Exit codes: 0 all files match; 1 a file does not match; 2 a file or a list could not be read, a list
+has no digest, none of its files exists (--ignore-missing), or a line is improperly formatted
+(--strict). sha256sum -c exits with 1 in the cases of 1 and 2.""",
 )
 @click.argument("files", metavar="[FILE...]", nargs=-1, type=file_name)
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing for a file that matches.")
-@click.option("--status", is_flag=True, help="Print nothing but errors: the exit code says it.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no line for files that match.")
+@click.option("--status", is_flag=True, help="Print only errors; the exit code is the result.")
 @click.option("--strict", is_flag=True, help="Exit with 2 if a line is improperly formatted.")
 @click.option("-w", "--warn", is_flag=True, help="Name each line that is improperly formatted.")
 @click.option(
-    "--ignore-missing", is_flag=True, help="Pass over files that are not there; one must be."
+    "--ignore-missing", is_flag=True, help="Skip files that do not exist; at least one must."
 )
 @click.option(
     "--threads",
     metavar="N",
     type=click.IntRange(min=1),
-    help="How many files are read at once; one for each core if not given.",
+    help="Read N files at once.  [default: one per core]",
 )
 @json_option
 def command(
@@ -156,11 +155,11 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> int:
-    """Check the files in each FILE, a list that sha256sum or atlas12288 sum has written.
+    """Check the files listed in each FILE, as sha256sum -c does.
 
-    Takes what sha256sum -c takes, and prints the same lines in the order of the list, but reads as
-    many files at once as there are cores. Names are relative to the current folder. Without FILE,
-    or where it is -, the list is standard input.
+    FILE is a list made by sha256sum or by atlas12288 sum. The output has the same lines as
+    sha256sum -c, in the order of the list, but files are read in parallel. Names are relative to
+    the current folder. Without FILE, or if FILE is -, the list is read from standard input.
     """
     if not files:
         if sys.stdin is not None and sys.stdin.isatty():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ...conformance import ConformanceReport, Kind
 
-_WIDTH: Final = 120  # where there is no terminal
+_WIDTH: Final = 120  # without a terminal
 _TIME_LIMIT_MAX_S: Final = 86_400  # a day: no clause is worth more
 _HEAD_BYTES: Final = 256
 
@@ -137,7 +137,7 @@ def _check_usage(
 
     for id in chosen:
         if id not in BY_ID:
-            raise click.UsageError(f"--clause {shown(id)}: there is none; --list shows them all")
+            raise click.UsageError(f"--clause {shown(id)}: must be a clause of --list")
     if not 0 < time_limit <= _TIME_LIMIT_MAX_S:
         raise click.UsageError(
             f"--time-limit {time_limit:g}: must be above 0 and at most {_TIME_LIMIT_MAX_S}"
@@ -158,28 +158,28 @@ def _complete_clause(ctx: click.Context, param: click.Parameter, incomplete: str
 
 @click.command(
     "conformance",
-    short_help="Prove the contract against a library.",
+    short_help="Test a library against the contract.",
     epilog="""\b
 Examples:
   atlas12288 conformance
   atlas12288 conformance --library ./libother.so --junit report.xml
   atlas12288 conformance --library ./libother.so --clause thread-budget
   atlas12288 conformance --wasm atlas12288.wasm
-\b
-Exit codes: 0 conformant, 1 not conformant, 2 it cannot be loaded, or a clause not be tried.
-docs/conformance.md says how to read the table, and what it cannot show.""",
+
+Exit codes: 0 conformant; 1 not conformant; 2 the library could not be loaded, or a clause could not
+be tried. docs/conformance.md explains the table and its limits.""",
 )
 @click.option(
     "--library",
     metavar="PATH",
     type=file_name,
-    help="The shared library to judge.  [default: the one of this program]",
+    help="Test this shared library.  [default: the library of this package]",
 )
 @click.option(
     "--wasm",
     metavar="PATH",
     type=file_name,
-    help="Judge a WebAssembly module instead; needs wasmtime.",
+    help="Test this WebAssembly module instead; needs wasmtime.",
 )
 @click.option(
     "--clause",
@@ -187,20 +187,20 @@ docs/conformance.md says how to read the table, and what it cannot show.""",
     metavar="ID",
     shell_complete=_complete_clause,
     multiple=True,
-    help="Run only this clause and those that decide it; may be given several times.",
+    help="Run only this clause and the clauses that decide it; repeatable.",
 )
-@click.option("--list", "as_list", is_flag=True, help="Print all clauses, and run none.")
-@click.option("--performance", is_flag=True, help="Require the contract's table of speeds as well.")
+@click.option("--list", "as_list", is_flag=True, help="List all clauses without running them.")
+@click.option("--performance", is_flag=True, help="Require the contract's speeds too.")
 @click.option(
     "--time-limit",
     metavar="SECONDS",
     type=float,
     default=60.0,
     show_default=True,
-    help="A clause that has no verdict after this time fails.",
+    help="Fail a clause that has no verdict after this time.",
 )
 @click.option(
-    "--junit", metavar="OUT.xml", type=file_name, help="Write the report as JUnit XML as well."
+    "--junit", metavar="OUT.xml", type=file_name, help="Write the report as JUnit XML too."
 )
 @json_option
 def command(
@@ -213,12 +213,12 @@ def command(
     junit: str | None,
     as_json: bool,
 ) -> int:
-    """Run the clauses of the Layer 2 contract against any shared library or WebAssembly module.
+    """Test a shared library or a WebAssembly module against the Layer 2 contract.
 
-    Each clause runs in a process of its own, so that a crash or a hang is a failed row. Only the
-    contract's functions are needed; where the library has none of this program's extensions, what
-    they would show is "not offered". A module has one thread: what the contract says of several is
-    "not applicable" to it. pip install 'atlas12288[wasm]' has what runs modules.
+    Each clause runs in a process of its own, so that a crash or a hang only fails its row. The
+    library needs only the contract's functions; clauses that need an extension are "not offered"
+    without it. A module has one thread, so clauses about threads are "not applicable". Modules need
+    pip install 'atlas12288[wasm]'.
     """
     if as_list:
         _print_list(as_json)

@@ -19,19 +19,22 @@ def _measure(name: str, report: Printer) -> tuple[int, int]:
 
 @click.command(
     "delta",
-    short_help="Print the change of the residue from one file to another.",
+    short_help="Print how the residue changes from one file to another.",
     epilog="""\b
 Example:
   atlas12288 delta yesterday.bin today.bin
 
-\b
 Exit codes: 0 the delta is 0; 1 it is not; 2 a file could not be read, or the lengths differ.""",
 )
 @click.argument("before", type=file_name)
 @click.argument("after", type=file_name)
 @json_option
 def command(before: str, after: str, as_json: bool) -> int:
-    """Print (residue of AFTER - residue of BEFORE) mod 96; both must have the same length."""
+    """Print how the residue changes from the file BEFORE to the file AFTER.
+
+    The delta is (residue of AFTER - residue of BEFORE) mod 96. Both files must have the same
+    length.
+    """
     if before == after == STDIN:
         raise click.UsageError("BEFORE and AFTER cannot both be standard input (-)")
     with Printer("delta", as_json, expected_bytes([before, after])) as report:

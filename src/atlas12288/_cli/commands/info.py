@@ -21,26 +21,26 @@ def _cpu_features(supported: list[str]) -> list[str]:
 
 @click.command(
     "info",
-    short_help="Print versions, kernel sets, CPU features; or the states of runs.",
+    short_help="Print versions, kernel sets and CPU features, or saved states.",
     epilog="""\b
 Examples:
   atlas12288 info --json
   atlas12288 info --states
 
-\b
-Exit codes: 0; 2 the state folder cannot be used.""",
+Exit codes: 0 printed; 2 the state folder cannot be used.""",
 )
 @click.option(
     "--states",
     is_flag=True,
-    help="List what witness keeps in your state folder: manifest, time, kind, size and file.",
+    help="List the states in your state folder: manifest, kind, time, size and file.",
 )
 @json_option
 def command(states: bool, as_json: bool) -> int:
-    """Print the version, the kernel set in use and the others, and the CPU features found.
+    """Print the version, the kernel sets and the CPU features that were found.
 
-    With --states: for which manifests witness keeps a state, so that --update knows what changed,
-    and a run that was killed goes on. Each may be deleted: then all files are read again.
+    With --states, list the states that the command witness keeps for its manifests. It needs them
+    for --update and to resume a killed run. You may delete any of them; the next run then reads all
+    files.
     """
     if states:
         return _list_states(as_json)

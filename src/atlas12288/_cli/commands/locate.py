@@ -13,19 +13,19 @@ from ..witness_files import leaves_option, open_only_leaves, threads_option
 
 @click.command(
     "locate",
-    short_help="Print where a file differs from its tree witness, for scripts.",
+    short_help="Print the byte ranges that changed, for scripts.",
     epilog="""\b
 Examples:
   atlas12288 locate model.witness.json model.bin
-  atlas12288 locate model.witness.json model.bin > ranges   # first: it reads until its end
+  atlas12288 locate model.witness.json model.bin > ranges  # first read all
   while read start end; do
-    dd if=good.bin of=model.bin bs=12288 skip=$start seek=$start count=$((end - start)) \\
-       iflag=skip_bytes,count_bytes oflag=seek_bytes conv=notrunc
+    dd if=good.bin of=model.bin bs=12288 conv=notrunc \\
+       skip=$start seek=$start count=$((end - start)) \\
+       iflag=skip_bytes,count_bytes oflag=seek_bytes
   done < ranges
 
-\b
-Exit codes: 0 nothing differs, nothing is printed; 1 all that differs is printed; 2 the file could
-not be checked: unreadable, no leaves, not the leaves of WITNESS.""",
+Exit codes: 0 nothing differs and nothing is printed; 1 all differing ranges are printed; 2 the file
+could not be checked: it is unreadable, or the leaves are missing or not those of WITNESS.""",
 )
 @click.argument("witness", type=file_name)
 @click.argument("file", type=file_name)
@@ -35,12 +35,12 @@ not be checked: unreadable, no leaves, not the leaves of WITNESS.""",
 def command(
     witness: str, file: str, sidecar: str | None, threads: int | None, as_json: bool
 ) -> int:
-    """Print a line "START END" for each run of windows in which FILE differs from WITNESS.
+    """Print the byte ranges of FILE that differ from WITNESS, one line "START END" each.
 
-    These are the bytes START..END-1, in order, counted from 0, in decimal digits. Where FILE is
-    shorter or longer than it was, what is missing or added differs.
+    A range covers whole windows, the bytes START..END-1, counted from 0, in decimal. Ranges are in
+    order. Bytes that were appended or cut off count as different.
 
-    WITNESS holds one tree witness (witness --tree -o), and its leaves are beside it.
+    WITNESS must hold one tree witness, made by witness --tree -o, with its leaves beside it.
     """
     if witness == file == STDIN:
         raise click.UsageError("WITNESS and FILE cannot both be standard input (-)")

@@ -36,25 +36,30 @@ _PROOF: Final = OutputKind("proof", _is_proof)
 
 @click.command(
     "prove",
-    short_help="Print the proof that a window is in a file's tree.",
+    short_help="Print a proof that a window belongs to a file.",
     epilog="""\b
 Examples:
   atlas12288 prove --window 7 model.bin -o model.atlas-proof.json
   atlas12288 prove --offset 86016 --witness model.witness.json
 
-\b
-Exit codes: 0 proof made; 2 a file could not be read, no such window, no leaves.""",
+Exit codes: 0 the proof is made; 2 a file could not be read, or the window or the leaves do not
+exist.""",
 )
 @click.argument("file", type=file_name, required=False)
-@click.option("--window", metavar="N", type=click.IntRange(min=0), help="The window's index.")
 @click.option(
-    "--offset", metavar="BYTE", type=click.IntRange(min=0), help="A byte in the window, from 0."
+    "--window", metavar="N", type=click.IntRange(min=0), help="Prove the window with this index."
+)
+@click.option(
+    "--offset",
+    metavar="BYTE",
+    type=click.IntRange(min=0),
+    help="Prove the window with this byte, counted from 0.",
 )
 @click.option(
     "--witness",
     metavar="WITNESS",
     type=file_name,
-    help="Read no FILE: the leaves of this tree witness are enough.",
+    help="Use the leaves of this tree witness instead of reading FILE.",
 )
 @leaves_option
 @threads_option
@@ -63,7 +68,7 @@ Exit codes: 0 proof made; 2 a file could not be read, no such window, no leaves.
     "--output",
     metavar="OUT",
     type=file_name,
-    help="Write the proof to this file, whole or not at all; - is standard output.",
+    help="Write the proof to this file, completely or not at all; - is standard output.",
 )
 @json_option
 def command(
@@ -76,10 +81,11 @@ def command(
     output: str | None,
     as_json: bool,
 ) -> int:
-    """Print the proof that a window of 12,288 bytes is in FILE: one line of JSON.
+    """Print a proof that a window of 12,288 bytes belongs to FILE, as one line of JSON.
 
-    The proof holds index, tree size, path and root. With it, the window alone is enough to check
-    that it belongs to the tree with this root: see verify-proof. It proves nothing else of FILE.
+    With the proof and a trusted root, verify-proof checks the window without the rest of FILE. The
+    proof has the index of the window, the size, a path and the root of the tree. It proves nothing
+    about other windows.
     """
     if (file is None) == (witness is None):
         raise click.UsageError("either FILE or --witness WITNESS is needed")

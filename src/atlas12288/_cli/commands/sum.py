@@ -13,18 +13,17 @@ from ..console import Printer, files_argument, json_option
 
 @click.command(
     "sum",
-    short_help="Print SHA-256 digests as sha256sum does.",
+    short_help="Print SHA-256 digests like sha256sum.",
     epilog="""\b
 Example:
   atlas12288 sum *.iso > SHA256SUMS && sha256sum -c SHA256SUMS
 
-\b
-Exit codes: 0 all files summed; 2 a file could not be read.""",
+Exit codes: 0 all digests are printed; 2 a file could not be read.""",
 )
 @files_argument
 @json_option
 def command(files: tuple[str, ...], as_json: bool) -> int:
-    """Print the SHA-256 digest of each FILE, byte for byte as sha256sum prints it."""
+    """Print the SHA-256 digest of each FILE, in exactly the format of sha256sum."""
     with Printer("sum", as_json, expected_bytes(list(files))) as report:
         for name in files:
             with report.item(name, dict.fromkeys(("sha256", "length", "error"))) as item:

@@ -50,7 +50,7 @@ _NO_VERDICT: Final[dict[str, object]] = dict.fromkeys(
 
 
 class _Changes:
-    """The windows of one file that differ: counted, shown up to a number, all in JSON."""
+    """Counts the differing windows of a file, and shows some of them (in JSON, all)."""
 
     def __init__(self, report: Printer, item: Item, damage_map: "DamageMap | None") -> None:
         self.windows = 0
@@ -71,7 +71,7 @@ class _Changes:
             self._map.update(run.first, run.stop)
 
     def show(self, windows: int) -> None:
-        """Print the lines for people; `windows` is how many there are."""
+        """Print the lines for people; `windows` is the number of windows."""
         more = "; locate prints them all"
         for line in range_lines(self._first_runs, self._runs, self.windows, windows, more):
             self._report.line(line)
@@ -81,9 +81,9 @@ class _Verifier:
     """Verifies files one by one.
 
     Args:
-        report: where the verdicts go.
+        report: prints the verdicts.
         sidecar: name of the witnesses' sidecar; None if there is none.
-        threads: how many threads hash a tree; None for one per core.
+        threads: number of threads that hash a tree; None for one per core.
         plot: the value of --plot.
         quiet: print nothing for a file that matches.
     """
@@ -111,7 +111,7 @@ class _Verifier:
         Args:
             name: the file.
             expected: its witness, or the error that explains why there is none.
-            leaves: of a tree witness, not checked yet.
+            leaves: leaves of a tree witness, not checked yet.
         """
         with self._report.item(name, _NO_VERDICT) as item:
             self._verify(name, expected, leaves, item)
@@ -162,7 +162,7 @@ class _Verifier:
         leaves: Leaves | None,
         changes: _Changes | None,
     ) -> Witness | TreeWitness:
-        """Return the witness of the file as it is now."""
+        """Return the present witness of the file."""
         advance = self._report.advance
         if isinstance(expected, Witness):
             return witness_file(name, advance)
@@ -222,19 +222,18 @@ def _field(witness: Witness | TreeWitness, difference: str) -> str:
 @click.command(
     "verify",
     cls=PlotCommand,
-    short_help="Say whether files or a folder are what they were, and what differs.",
+    short_help="Check files or a folder against witnesses or a manifest.",
     epilog="""\b
 Examples:
   atlas12288 verify model.witness.json model.bin
   atlas12288 verify --plot damage.png model.witness.json model.bin
   atlas12288 verify tables.witnesses *.parquet
-  atlas12288 verify data.atlas.json              the folder data beside it
-  atlas12288 verify data.atlas.json /mnt/copy    a copy of it elsewhere
+  atlas12288 verify data.atlas.json             # the folder data beside it
+  atlas12288 verify data.atlas.json /mnt/copy   # a copy elsewhere
   atlas12288 verify data.atlas.json s3://bucket/data
 
-\b
-Exit codes: 0 every file is what it was; 1 a file changed, is missing, or was added; 2 a file,
-WITNESS or its leaves could not be read.""",
+Exit codes: 0 nothing differs; 1 a file changed, is missing, or was added; 2 a file, WITNESS or its
+leaves could not be read.""",
 )
 @click.argument("witnesses", metavar="WITNESS", type=file_name)
 @click.argument("files", metavar="[FILE... | ROOT]", nargs=-1, type=file_name)
@@ -244,14 +243,14 @@ WITNESS or its leaves could not be read.""",
     "--plot",
     metavar="[OUT.png]",
     type=file_name,
-    help="Draw a map of the windows that differ, to a .png, .svg or .pdf, or here on the terminal.",
+    help="Draw a map of the windows that differ, in a .png, .svg or .pdf or on the terminal.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print only what is wrong.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only differences and errors.")
 @click.option("--fail-fast", is_flag=True, help="For a manifest: stop at the first difference.")
 @click.option(
     "--allow-extra",
     is_flag=True,
-    help="For a manifest: files that it does not have are no difference.",
+    help="For a manifest: allow files that it does not list.",
 )
 @allow_cache_option
 @json_option
@@ -267,13 +266,13 @@ def command(
     allow_cache: bool,
     as_json: bool,
 ) -> int:
-    """Say of each FILE, or of the folder ROOT, whether it is what WITNESS says, and what differs.
+    """Check each FILE, or the folder ROOT, against WITNESS, and print what differs.
 
-    WITNESS is what the witness command wrote. For a manifest, ROOT is the folder (or URL) that is
-    compared with it: each file that changed, is missing, was added or cannot be read is named.
-    Without ROOT it is the folder DATA for DATA.atlas.json, or else the one that the manifest is in.
+    WITNESS is a file that the command witness wrote. If it is a manifest, the folder or URL ROOT is
+    compared with it, and each file that changed, is missing, was added or cannot be read is named.
+    The default ROOT is the folder DATA for DATA.atlas.json, else the folder of the manifest.
 
-    Otherwise WITNESS has a line for each FILE. Where the leaves of its tree witnesses are beside
+    Otherwise WITNESS has one line for each FILE. If it has tree witnesses with their leaves beside
     it, the windows that differ are named.
     """
     if as_json and quiet:
@@ -294,7 +293,7 @@ def command(
         allow_cache=allow_cache,
         as_json=as_json,
     )
-    # It should be one by its name: the error then says what is wrong with it.
+    # Its name says that it is one, so the error says what is wrong with it.
     should_be = witnesses.endswith(SUFFIX) and len(files) < 2
     should_be = should_be or (len(files) == 1 and (is_url(files[0]) or is_folder(files[0])))
     head = b""

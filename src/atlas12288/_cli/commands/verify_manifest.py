@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...manifest._statement import Options
     from ..drawings.damage_map import DamageMap
 
-# The facts about the folder in a manifest beside its entries: they decide the verdict too.
+# Facts in a manifest besides its entries; they decide the verdict too.
 _IN_FORCE: Final = ("exclude", "paths", "symlinks", "links_below")
 _SHOWN_BYTES: Final = 100
 _NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
@@ -58,7 +58,7 @@ def verify(
     Args:
         wanted: the options.
         chunks: the bytes of the manifest.
-        status: what the system said of it when it was opened.
+        status: status of the manifest when it was opened.
 
     Returns:
         The exit code.
@@ -188,10 +188,10 @@ def _default_root(name: str, manifest: "Manifest") -> str:
     """Return the folder that a manifest describes, found from the manifest's own path.
 
     Raises:
-        FileError: none of the manifest's files is there.
+        FileError: none of the manifest's files exists there.
     """
     if name == STDIN:
-        raise click.UsageError("ROOT is needed where WITNESS is standard input (-)")
+        raise click.UsageError("ROOT is needed if WITNESS is standard input (-)")
     folder = folder_of(name)
     if folder is not None and not manifest.options.paths and Path(folder).is_dir():
         return folder
@@ -200,8 +200,8 @@ def _default_root(name: str, manifest: "Manifest") -> str:
         return str(around)
     wanting = "" if folder is None else f"there is no folder {shown(folder)}, and "
     raise FileError(
-        f"is of no folder that is here: {wanting}none of its files is in the folder "
-        f"{shown(str(around))} around it; ROOT says where they are"
+        f"is not of a folder here: {wanting}none of its files is in the folder "
+        f"{shown(str(around))} around it; name the folder as ROOT"
     )
 
 
@@ -359,7 +359,7 @@ class _Maps:
     """The maps of changed files.
 
     Args:
-        most: how many files to keep maps of, the first ones by path.
+        most: number of files to keep maps of, the first ones by path.
     """
 
     def __init__(self, most: int | None) -> None:

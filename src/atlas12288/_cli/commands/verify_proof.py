@@ -25,16 +25,16 @@ def _parse_root(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 @click.command(
     "verify-proof",
-    short_help="Say whether a proof holds for a window.",
+    short_help="Check a proof that a window belongs to a file.",
     epilog="""\b
 Examples:
-  atlas12288 verify-proof model.atlas-proof.json --from model.bin --witness model.witness.json
+  atlas12288 verify-proof model.atlas-proof.json --from model.bin \\
+    --witness model.witness.json
   tail -c +86017 model.bin | head -c 12288 |
     atlas12288 verify-proof model.atlas-proof.json - --root 3b1f...
 
-\b
-Exit codes: 0 the proof holds; 1 it does not; 2 a file could not be read, or it is consistent, but
-under no root of yours.""",
+Exit codes: 0 the proof holds; 1 it does not; 2 a file could not be read, or the proof is consistent
+but no trusted root was given.""",
 )
 @click.argument("proof", type=file_name)
 @click.argument("window", type=file_name, required=False)
@@ -43,16 +43,14 @@ under no root of yours.""",
     "whole",
     metavar="FILE",
     type=file_name,
-    help="Take the window out of this whole file, where the proof's index says.",
+    help="Read the window from this whole file, at the proof's index.",
 )
-@click.option(
-    "--root", metavar="HEX", callback=_parse_root, help="The root that it must be proven under."
-)
+@click.option("--root", metavar="HEX", callback=_parse_root, help="Trust this root of the tree.")
 @click.option(
     "--witness",
     metavar="WITNESS",
     type=file_name,
-    help="The tree witness whose root and length that must be; it needs no leaves.",
+    help="Trust the root and length of this tree witness; needs no leaves.",
 )
 @json_option
 def command(
@@ -63,11 +61,10 @@ def command(
     witness: str | None,
     as_json: bool,
 ) -> int:
-    """Say whether PROOF proves the bytes of a window, in the file WINDOW or with --from in FILE.
+    """Check whether PROOF holds for a window: the file WINDOW, or with --from a part of FILE.
 
-    A proof is worth what its root is worth: say with --root or --witness which one you trust.
-    Without them the proof can be seen not to hold, and never to hold: the root that stands in it
-    is one that whoever made the proof could choose.
+    A proof is only as good as its root, so give the root that you trust with --root or --witness.
+    Without one, a proof can fail but never hold, because its maker could choose the root in it.
     """
     if (window is None) == (whole is None):
         raise click.UsageError("either WINDOW or --from FILE is needed")
@@ -128,7 +125,7 @@ def _read_proof(name: str) -> InclusionProof:
 
 
 def _read_window(window: str | None, whole: str | None, index: int) -> bytes:
-    """Return the bytes of the window, from a file that is one or from a whole file."""
+    """Return the bytes of the window, from its own file or from a whole file."""
     name = str(window or whole)
     with errors_about(name):
         if whole is not None:
@@ -148,7 +145,7 @@ def _read_window(window: str | None, whole: str | None, index: int) -> bytes:
 def _why_not(
     proof: InclusionProof, window: bytes, root: bytes | None, witness: TreeWitness | None
 ) -> str | None:
-    """Return why the proof does not hold, None where it does."""
+    """Return why the proof does not hold; None if it does."""
     if root is None:
         root = proof.root if witness is None else witness.root
     if proof.root != root:

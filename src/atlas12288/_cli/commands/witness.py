@@ -18,13 +18,13 @@ from ..console import COULD_NOT_CHECK, Printer, file_name, json_option
 from ..manifests import manifest_options
 from ..witness_files import output_at, output_file, threads_option, witness_line
 
-# Makes the witness of a file; the callable is told of each part that was read.
+# Makes the witness of a file; calls the function with the size of each part that was read.
 _Make = Callable[[str, Callable[[int], None]], Witness | TreeWitness]
 
 
 @click.command(
     "witness",
-    short_help="Print the witnesses of files, or make the manifest of a folder.",
+    short_help="Witness files, or make the manifest of a folder.",
     epilog="""\b
 Examples:
   atlas12288 witness model.bin -o model.witness.json
@@ -33,18 +33,17 @@ Examples:
   tar c folder | atlas12288 witness -
   atlas12288 witness --tree data -o data.atlas.json
   atlas12288 witness --update --tree data -o data.atlas.json
-  atlas12288 witness --exclude '*.log' --exclude '/cache/' data -o data.atlas.json
+  atlas12288 witness --exclude '*.log' data -o data.atlas.json
   atlas12288 witness s3://bucket/data -o data.atlas.json
   atlas12288 witness --format sha256sum data > SHA256SUMS
 
-\b
-Exit codes: 0 all files witnessed; 2 a file could not be read.""",
+Exit codes: 0 all files are witnessed; 2 a file could not be read.""",
 )
 @click.argument("files", metavar="PATH...", nargs=-1, required=True, type=file_name)
 @click.option(
     "--tree",
     is_flag=True,
-    help="Tree witnesses; with -o OUT their leaves go to OUT.atlas.leaves.",
+    help="Make tree witnesses; with -o OUT, write their leaves to OUT.atlas.leaves.",
 )
 @threads_option
 @click.option(
@@ -52,7 +51,7 @@ Exit codes: 0 all files witnessed; 2 a file could not be read.""",
     "--output",
     metavar="OUT",
     type=file_name,
-    help="Write the witnesses to this file, whole or not at all; - is standard output.",
+    help="Write to this file, completely or not at all; - is standard output.",
 )
 @manifest_options
 @json_option
@@ -64,19 +63,19 @@ def command(
     as_json: bool,
     **of_manifests: Any,
 ) -> int:
-    """Print the witness of each file: one line of JSON with length, residue, SHA-256 digest, time.
+    """Print the witness of each file, or make the manifest of a folder.
 
-    With --tree the digest is the root of a Merkle tree over windows of 12,288 bytes: with its
-    leaves beside the witness, verify and locate find what changed, and prove proves a window.
-    Where a file cannot be read its line is null, so that lines and files stay paired; with -o
-    nothing is written then.
+    A witness is one line of JSON with length, residue, SHA-256 digest and time. With --tree the
+    digest is the root of a Merkle tree over windows of 12,288 bytes. With the leaves of the tree
+    beside the witness, verify and locate find the bytes that changed, and prove proves a window. If
+    a file cannot be read, its line is null, so that lines still match files; with -o nothing is
+    written then.
 
-    If a PATH is a folder or a URL, or OUT ends in .atlas.json, then one manifest is made of all
-    files: verify says later which of them changed, are missing, or were added. It has no time, so
-    that the same files give the same manifest. The paths in it are relative to the folder, or to
-    the current folder where there are several. An .atlasignore in the folder holds rules of
-    gitignore for what is left out. A run that was stopped after some seconds goes on where it was,
-    with the state that it keeps in your state folder, or in FILE of --state; it says so.
+    If a PATH is a folder or a URL, or if OUT ends in .atlas.json, all files go into one manifest.
+    Later, verify names the files that changed, are missing, or were added. A manifest contains no
+    time, so the same files give the same manifest. Its paths are relative to the folder, or to the
+    current folder if there are several PATHs. An .atlasignore in the folder lists what is left out,
+    in gitignore syntax. A run that was interrupted after a few seconds resumes and says so.
     """
     output = output_file(output, as_json)
     if manifests.is_wanted(files, output, of_manifests):
@@ -129,7 +128,7 @@ def _outputs(files: tuple[str, ...], output: str, tree: bool, stack: ExitStack) 
     """Return the witness file and, for trees, the sidecar beside it.
 
     Raises:
-        click.UsageError: one of them cannot be written, or what is there is not ours.
+        click.UsageError: one of them cannot be written, or the existing file is not ours.
     """
     from ...manifest._kinds import WITNESSES, leaves_of
 

@@ -174,7 +174,7 @@ def _require_outputs(wanted: WitnessOptions, stack: ExitStack) -> Target | None:
     with ExitStack() as before:  # the run itself holds them
         output_at("-o", output, WITNESSES, inputs, before)
         if wanted.tree:
-            # The run holds them against the manifest, which takes time and is needed once.
+            # The run checks them against the manifest, which takes time and is needed only once.
             leaves = leaves_of(output)._replace(is_one=_may_be_leaves)
             output_at("-o", leaves_name(output), leaves, inputs, before)
     return None

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and sketches: what the command line draws of residues and of damage."""
+"""Pictures and sketches of residues and of damage."""

@@ -44,10 +44,10 @@ _KINDS: Final = (_SAME, _SOME, _CHANGED, _MISSING, _ADDED)
 
 
 class DamageMap:
-    """Which windows of a file differ, in at most `MAX_CELLS` cells, in memory of that size.
+    """The differing windows of a file in at most `MAX_CELLS` cells, in memory of that size.
 
     Args:
-        title: what the picture is called.
+        title: title of the picture.
     """
 
     def __init__(self, title: str) -> None:
@@ -120,7 +120,7 @@ class DamageMap:
         """Return the map as lines of text.
 
         Args:
-            colour: may the lines hold colours?
+            colour: whether the lines may contain colours.
         """
         kinds, step = self.kinds(_SKETCH_CELLS)
         columns = _columns(len(kinds), _SKETCH_COLUMNS)
@@ -182,7 +182,7 @@ def draw(
 
     Args:
         maps: finished ones, at most `plot.MAX_PANELS`.
-        file: where the image goes.
+        file: the file to write the image to.
         image_format: "png", "svg" or "pdf".
         heading: a line above all of them.
         notes: lines below them.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plots by matplotlib: the same on every machine, and marked so that we recognise them as ours.
+"""Plots with matplotlib: the same on every machine, and marked so that we recognise our own.
 
 matplotlib reads `matplotlibrc` in the current folder before any other, and that folder may be a
 stranger's. Up to 3.10 it even ran code from there. Here it never finds one.
@@ -28,7 +28,7 @@ _METADATA: Final = {
     "svg": {"Creator": _MARK, "Date": None},
     "pdf": {"Creator": _MARK, "Producer": None, "CreationDate": None},
 }
-# By image format: how a file of it begins, and what is near its start or end where it is ours.
+# By image format: the first bytes of a file, and our mark near its start or end.
 _SIGNS: Final = {
     "png": (b"\x89PNG\r\n\x1a\n", f"tEXtSoftware\0{_MARK}".encode()),
     "svg": (b"<?xml", f"<dc:title>{_MARK}</dc:title>".encode()),
@@ -85,7 +85,7 @@ def save(figure: "Figure", file: BinaryIO, image_format: str) -> None:
 
     Args:
         figure: drawn in `drawing`.
-        file: where it goes.
+        file: the file to write to.
         image_format: one of `IMAGE_FORMATS`.
     """
     figure.savefig(file, format=image_format, metadata=_METADATA[image_format])

@@ -24,13 +24,13 @@ _SHADES: Final = " ·░▒▓█"
 
 
 class ResidueMap:
-    """How many windows of each residue there are in each part of a file.
+    """The number of windows of each residue in each part of a file.
 
     It needs the same memory for a file of any size: there are at most `MAX_COLUMNS` parts, and
     when they are full, neighbours are merged.
 
     Args:
-        title: what the picture is called.
+        title: title of the picture.
     """
 
     def __init__(self, title: str) -> None:
@@ -68,7 +68,7 @@ class ResidueMap:
         """Return the picture as lines of text.
 
         Args:
-            colour: may the lines hold colours?
+            colour: whether the lines may contain colours.
         """
         if not self.columns:
             return
@@ -105,7 +105,7 @@ def draw(maps: Sequence[ResidueMap], file: BinaryIO, image_format: str) -> None:
 
     Args:
         maps: at most `MAX_PANELS`.
-        file: where the image goes.
+        file: the file to write the image to.
         image_format: "png", "svg" or "pdf".
     """
     from matplotlib.colors import LogNorm

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Budgets, as alloc and release show them: the contract has no function that reads one."""
+"""Checks of budgets through alloc and release: the contract has no function that reads one."""
 
 import random
 
@@ -14,14 +14,14 @@ def initial(library: Library) -> str:
         found = library.drain(domain)
         require(
             found == budget_class,
-            f"{found} could be taken from a new domain of budget class {budget_class}",
+            f"{found} can be taken from a new domain of budget class {budget_class}",
         )
         library.destroy(domain)
-    return "budget classes 0 to 95: exactly that much could be taken"
+    return "budget classes 0 to 95: exactly that much can be taken"
 
 
 def in_range(library: Library) -> str:
-    for budget_class in range(MODULUS, 256):  # refused or reduced: the contract does not say
+    for budget_class in range(MODULUS, 256):  # the contract allows refusing or reducing it
         domain = library.create(96, budget_class)
         if domain is not None:
             found = library.drain(domain)
@@ -51,7 +51,7 @@ def in_range(library: Library) -> str:
     found = library.drain(domain)
     require(found == budget, f"after {steps} steps the budget is {found}, must be {budget}")
     library.destroy(domain)
-    return f"{steps} random steps agree with an integer in 0..95"
+    return f"{steps} random steps: the budget equals the expected integer in 0..95"
 
 
 def enough(library: Library) -> str:
@@ -65,10 +65,10 @@ def enough(library: Library) -> str:
             left = library.drain(domain)
             require(
                 left == budget - amount,
-                f"a budget of {budget} less {amount} is {left}, must be {budget - amount}",
+                f"a budget of {budget} minus {amount} is {left}, must be {budget - amount}",
             )
             library.destroy(domain)
-    return "every amount from 1 from every budget that has it: taken, and the rest is left"
+    return "every amount that a budget has can be taken, and the rest remains"
 
 
 def insufficient(library: Library) -> str:
@@ -82,7 +82,7 @@ def insufficient(library: Library) -> str:
         left = library.drain(domain)
         require(left == budget, f"refused amounts changed a budget of {budget} to {left}")
         library.destroy(domain)
-    return "every amount up to 95 from every budget that has less: refused, nothing changed"
+    return "every amount up to 95 that a budget does not have is refused, and nothing changes"
 
 
 def wraps(library: Library) -> str:
@@ -91,17 +91,17 @@ def wraps(library: Library) -> str:
             domain = library.new_domain(96, budget)
             require(
                 library.release(domain, amount),
-                f"giving {amount} to a budget of {budget} is false, must be true",
+                f"giving {amount} back to a budget of {budget} is false, must be true",
             )
             expected = (budget + amount) % MODULUS
             found = library.drain(domain)
             require(
                 found == expected,
-                f"a budget of {budget} and {amount} given back is {found}, must be {expected} "
+                f"a budget of {budget} plus {amount} given back is {found}, must be {expected} "
                 f"(mod {MODULUS})",
             )
             library.destroy(domain)
-    return "all budgets and the amounts 1 to 95: (budget + amt) mod 96"
+    return "giving 1 to 95 back to each budget gives the sum mod 96"
 
 
 def too_large(library: Library) -> str:
@@ -113,19 +113,19 @@ def too_large(library: Library) -> str:
                 not library.alloc(domain, amount),
                 f"taking {amount} from a budget of {budget} is true, must be false",
             )
-            # Refused, or added mod 96: the contract's words allow both.
+            # The contract allows both: refuse it, or add it mod 96.
             given = library.release(domain, amount)
             refused += not given
             expected = (budget + amount) % MODULUS if given else budget
             found = library.drain(domain)
             require(
                 found == expected,
-                f"giving {amount} to a budget of {budget} is {given} and leaves {found}, must "
+                f"giving {amount} back to a budget of {budget} is {given} and leaves {found}, must "
                 f"leave {expected}",
             )
             library.destroy(domain)
     release = "refused" if refused else "added mod 96"
-    return f"amounts 96 to 255: never taken; given back they are {release}"
+    return f"amounts of 96 to 255 are never taken; given back, they are {release}"
 
 
 def code_budget(library: Library) -> str:
@@ -140,4 +140,4 @@ def example_budget(library: Library) -> str:
     left = library.drain(domain)
     require(left == 45, f"50 - 10 + 5 is {left}, must be 45")
     library.destroy(domain)
-    return "50 - 10 + 5 left 45"
+    return "50 - 10 + 5 leaves 45"

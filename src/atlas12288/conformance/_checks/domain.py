@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Domains: life, commits, isolation."""
+"""Checks of domains: life cycle, commits, isolation."""
 
 from .._numbers import MODULUS
 from .._outcome import NotOfferedError, require
@@ -11,10 +11,10 @@ def create(library: Library) -> str:
     for size in sizes:
         library.destroy(library.new_domain(size, 50))
     others = [library.new_domain(96, 1) for _ in range(1000)]
-    require(len(set(others)) == len(others), "two of 1000 domains are the same")
+    require(len(set(others)) == len(others), "two of 1000 domains have the same handle")
     for domain in others:
         library.destroy(domain)
-    return f"domains of {', '.join(map(str, sizes))} bytes; 1000 at once are all different"
+    return f"domains of {', '.join(map(str, sizes))} bytes are created; 1000 at once all differ"
 
 
 def attach(library: Library) -> str:
@@ -24,21 +24,30 @@ def attach(library: Library) -> str:
         region.bytes[7] ^= 1  # in place: the domain has no copy
         require(not library.verify(domain), "a change of the attached bytes is not seen")
         region.bytes[7] ^= 1
-        require(library.verify(domain), "a change of the attached bytes back is not seen")
+        require(
+            library.verify(domain),
+            "after the change was undone, atlas_domain_verify is still false",
+        )
         other.bytes[0] = 2
         require(library.verify(domain), "a change of other bytes changed the domain")
-    return "gives 0; the domain judges these bytes where they lie"
+    return "attach gives 0, and the domain judges the bytes in place"
 
 
 def verify(library: Library) -> str:
     region = library.region(conserved(noise(1000)))
     with library.domain(region) as domain:
         for _ in range(3):
-            require(library.verify(domain), "false for conserved bytes, must be true")
+            require(
+                library.verify(domain),
+                "atlas_domain_verify is false for conserved bytes, must be true",
+            )
         region.bytes[-1] += 1
         for _ in range(3):
-            require(not library.verify(domain), "true for bytes of residue 1, must be false")
-    return "true for residue 0, false for residue 1, each time that it is asked"
+            require(
+                not library.verify(domain),
+                "atlas_domain_verify is true for bytes with residue 1, must be false",
+            )
+    return "true for residue 0 and false for residue 1, on every call"
 
 
 def code_ok(library: Library) -> str:
@@ -87,9 +96,9 @@ def commit_refused(library: Library) -> str:
         code = library.commit(domain)
         require(
             code == OK,
-            f"after 3 refused commits the domain is mended, and commit gives {code}, must give 0",
+            f"after 3 refused commits the bytes are restored, but commit gives {code}, must give 0",
         )
-    return "after refused commits the domain is OPEN: mended, it commits"
+    return "after refused commits the domain is still OPEN and can be committed"
 
 
 def commit_witness(library: Library) -> str:
@@ -111,11 +120,11 @@ def commit_witness(library: Library) -> str:
             not library.matches(witness, region.address, region.size),
             "the witness of the commit matches changed bytes",
         )
-    return "the commit made a witness that matches the bytes, and no others"
+    return "commit makes a witness that matches the committed bytes and no others"
 
 
 def _commit_witness_by_verify(library: Library, region: Region) -> str:
-    """Return what `verify` shows: by the contract it may compare with the witness or not."""
+    """Return what `verify` shows; the contract does not require it to compare the witness."""
     with library.domain(region) as domain:
         code = library.commit(domain)
         require(code == OK, f"commit gives {code}, must give 0")
@@ -125,7 +134,7 @@ def _commit_witness_by_verify(library: Library, region: Region) -> str:
             raise NotOfferedError(
                 "atlas_domain_witness is not exported, and verify does not show a witness"
             )
-    return "a COMMITTED domain whose bytes changed, but not their residue, is not verified"
+    return "verify is false for a COMMITTED domain whose bytes changed with the same residue"
 
 
 def destroy(library: Library) -> str:
@@ -136,8 +145,11 @@ def destroy(library: Library) -> str:
     with library.domain(region) as domain:
         library.commit(domain)
     with library.domain(region) as domain:
-        require(library.verify(domain), "a region cannot be attached after its domain is gone")
-    return "fresh, attached and COMMITTED domains; the region can be attached again"
+        require(
+            library.verify(domain),
+            "verify is false for a region that is attached again after its domain was destroyed",
+        )
+    return "new, attached and COMMITTED domains are destroyed; the region can be attached again"
 
 
 def isolation(library: Library) -> str:
@@ -148,14 +160,17 @@ def isolation(library: Library) -> str:
     with library.domain(first_region, 10) as first, library.domain(second_region, 20) as second:
         library.alloc(first, 10)
         found = library.drain(second)
-        require(found == 20, f"taking 10 from one domain left {found} of 20 in another")
+        require(found == 20, f"taking 10 from one domain leaves {found} of 20 in another")
         code = library.commit(first)
         require(code == OK, f"commit gives {code}, must give 0")
         first_region.bytes[0] ^= 1
-        require(library.verify(second), "bytes of one domain changed the verdict on another")
+        require(library.verify(second), "a change in one domain changed the verdict on another")
         code = library.commit(second)
-        require(code == OK, f"after one domain was committed, committing another gives {code}")
-    return "state, budget and verdict of a domain do not change with another one"
+        require(
+            code == OK,
+            f"after one domain was committed, committing another gives {code}, must give 0",
+        )
+    return "one domain does not change the state, budget or verdict of another"
 
 
 def refusals_change_nothing(library: Library) -> str:
@@ -183,7 +198,7 @@ def refusals_change_nothing(library: Library) -> str:
         code = library.commit(domain)
         require(code == OK, f"after refused calls commit gives {code}, must give 0")
     library.forget(witness)
-    return "after 7 refused calls: bytes, budget, state and witness are what they were"
+    return "7 refused calls leave bytes, budget, state and witness unchanged"
 
 
 def example_lifecycle(library: Library) -> str:
@@ -194,4 +209,4 @@ def example_lifecycle(library: Library) -> str:
     code = library.commit(domain)
     require(code == OK, f"atlas_domain_commit gives {code}, must give 0")
     library.destroy(domain)
-    return "create, attach, verify, commit, destroy as in the example"
+    return "create, attach, verify, commit and destroy work as in the example"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The conservation law: what domains verify, and deltas."""
+"""Checks of the conservation law, as domains verify it, and of deltas."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from .._numbers import MODULUS, WINDOW_BYTES
 from .._outcome import require
 from .._subjects.library import Library, Region, conserved, noise
 
-# One more and one less than each likely bound of a kernel or a table.
+# Lengths at and around the likely bounds of a kernel or a table.
 LENGTHS: Final = (1, 2, 95, 96, 97, 255, 256, 257, 4096, 12287, 12288, 12289, 24577)
 
 
@@ -35,8 +35,8 @@ def modulus(library: Library) -> str:
             off = bytes([*data[:-1], data[-1] + residue])
             _judge(library, library.region(off), False, f"{length} bytes with residue {residue}")
     return (
-        f"sums 0 to {sums[-1]}: verified exactly where divisible by {MODULUS}; "
-        f"so are {len(LENGTHS)} lengths up to {LENGTHS[-1]}"
+        f"four bytes with sums 0 to {sums[-1]}, and {len(LENGTHS)} lengths up to {LENGTHS[-1]}: "
+        f"verified exactly if the sum is divisible by {MODULUS}"
     )
 
 
@@ -54,15 +54,21 @@ def every_byte(library: Library) -> str:
                     "by 1, must be false",
                 )
                 region.bytes[position] ^= 1
-            require(library.verify(domain), f"false for {length} conserved bytes, must be true")
-    return f"a change by 1 was seen at each of {most} positions, and in the last byte of {length}"
+            require(
+                library.verify(domain),
+                f"atlas_domain_verify is false for {length} conserved bytes, must be true",
+            )
+    return f"a change by 1 is seen at each of {most} positions, and in the last byte of {length}"
 
 
 def every_window(library: Library) -> str:
     windows = 5
     region = library.region(conserved(noise(windows * WINDOW_BYTES + 7)))
     with library.domain(region) as domain:
-        require(library.verify(domain), f"false for {windows} conserved windows and 7 bytes")
+        require(
+            library.verify(domain),
+            f"atlas_domain_verify is false for {windows} windows and 7 bytes that are conserved",
+        )
         for start in range(0, region.size, WINDOW_BYTES):
             last = min(start + WINDOW_BYTES, region.size) - 1
             for position in (start, (start + last) // 2, last):
@@ -73,11 +79,11 @@ def every_window(library: Library) -> str:
                     f"{start // WINDOW_BYTES} of {windows + 1}, changed by 1, must be false",
                 )
                 region.bytes[position] ^= 1
-    # Each window breaks the law, all of them together keep it.
+    # Each window breaks the law, but together they keep it.
     data = bytearray(2 * WINDOW_BYTES)
     data[0], data[WINDOW_BYTES] = 1, MODULUS - 1
     _judge(library, library.region(bytes(data)), True, "two windows with residues 1 and 95")
-    return f"a change by 1 was seen in each of {windows + 1} windows"
+    return f"a change by 1 is seen in each of {windows + 1} windows"
 
 
 def unsigned(library: Library) -> str:
@@ -90,7 +96,7 @@ def unsigned(library: Library) -> str:
 
 
 def _wide(library: Library, bits: int) -> str:
-    """Try sums around 2^bits, of bytes 0xFF except for the last: 2^bits is 64 mod 96, not 0."""
+    """Try sums around 2^bits of 0xFF bytes and one last byte; 2^bits is 64 mod 96, not 0."""
     bound = 2**bits
     length = bound // 255 + 2
     region = library.region(length)
@@ -103,7 +109,7 @@ def _wide(library: Library, bits: int) -> str:
         total = others + last
         what = f"{length} bytes with sum {total}, which is {total % MODULUS} mod 96"
         _judge(library, region, total % MODULUS == 0, what)
-    return f"sums of {length} bytes beyond 2^{bits} are exact"
+    return f"sums beyond 2^{bits}, of {length} bytes, are exact"
 
 
 def wide_16(library: Library) -> str:
@@ -127,7 +133,7 @@ def delta_value(library: Library) -> str:
     for length in LENGTHS:
         before, after = library.region(noise(length, 1)), library.region(noise(length, 2))
         _delta(library, before, after, f"{length} random bytes")
-        _delta(library, before, before, f"{length} bytes and themselves")
+        _delta(library, before, before, f"{length} bytes compared with themselves")
     return f"(residue after - residue before) mod 96 for {len(LENGTHS)} lengths"
 
 
@@ -136,7 +142,7 @@ def delta_direction(library: Library) -> str:
     for value in range(256):
         after.bytes[0] = value
         _delta(library, before, after, f"before 0, after {value}")
-    return "before 0, after 0 to 255: the value after mod 96"
+    return "before 0, after 0 to 255: the delta is the byte after, mod 96"
 
 
 def delta_negative(library: Library) -> str:
@@ -144,7 +150,7 @@ def delta_negative(library: Library) -> str:
     for value in range(1, 256):
         before.bytes[:] = bytes([value] * 4)
         _delta(library, before, after, f"before four times {value}, after 0")
-    return "before 4 to 1020, after 0: in 0..95 and right mod 96"
+    return "before 4 to 1020, after 0: the delta is in 0..95 and exact mod 96"
 
 
 def delta_wide(library: Library) -> str:
@@ -163,7 +169,7 @@ def delta_wide(library: Library) -> str:
                 f"atlas_conserved_delta is {found} for {length} bytes whose sums differ by more "
                 f"than 2^{bits}, must be {delta}",
             )
-    return "sums that differ by more than 2^16 and 2^32, up and down, are exact"
+    return "deltas of sums that differ by more than 2^16 and 2^32, up and down, are exact"
 
 
 # --- Kernels in LLVM IR ---
@@ -175,8 +181,10 @@ def kernel_delta(library: Library) -> str:
         before, after = library.region(noise(length, 1)), library.region(noise(length, 2))
         expected = (after.residue() - before.residue()) % MODULUS
         found = kernel(before.address, after.address, length) & 0x7F  # i7: the rest is undefined
-        require(found == expected, f"is {found} for {length} bytes, must be {expected}")
-    return f"exported, and right for {len(LENGTHS)} lengths"
+        require(
+            found == expected, f"the kernel gives {found} for {length} bytes, must give {expected}"
+        )
+    return f"exported, and correct for {len(LENGTHS)} lengths"
 
 
 def kernel_check(library: Library) -> str:
@@ -186,13 +194,16 @@ def kernel_check(library: Library) -> str:
         for residue in (0, 1):
             region.bytes[-1] += residue
             found = kernel(region.address, length) & 1  # i1
-            require(found == (not residue), f"is {found} for {length} bytes of residue {residue}")
-    return f"exported, and right for {len(LENGTHS)} lengths"
+            require(
+                found == (not residue),
+                f"the kernel gives {found} for {length} bytes with residue {residue}",
+            )
+    return f"exported, and correct for {len(LENGTHS)} lengths"
 
 
 def kernel_update(library: Library) -> str:
     kernel = library.extension("atlas.conserved.update")
-    # The contract does not say what the state holds, nor how long it is: this is enough for any.
+    # The contract does not define the contents or the size of the state; this size is ample.
     state = library.region(4096)
     whole = library.region(noise(1000))
     for start, end in ((0, 1), (1, 97), (97, 97), (97, 1000)):
@@ -200,4 +211,4 @@ def kernel_update(library: Library) -> str:
     first = int.from_bytes(state.bytes[:8], "little")
     if first == whole.residue():
         return f"exported; after 4 chunks the first 64 bits of the state are the residue, {first}"
-    return "exported, and runs; what its state holds is not in the contract"
+    return "exported, and runs; the contract does not define the state"

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors and memory: NULL, messages, failed allocation, alignment, bounds, ownership, leaks."""
+"""Checks of errors and memory: NULL, messages, failed allocations, alignment, bounds, leaks."""
 
 from collections.abc import Callable
 from ctypes import c_void_p
 from typing import Final
 
+from ..._words import counted
 from .._numbers import MODULUS
 from .._outcome import BrokenClauseError, NotCheckedError, require
 from .._subjects import driver
@@ -26,7 +27,7 @@ def null_arguments(library: Library) -> str:
     domain = library.new_domain(96, 5)
     witness = library.witness(region)
     at = region.address
-    # A call, and the result that it must not give; None if the contract cannot report failure.
+    # A call and the result that it must not give; None if the function cannot report failure.
     calls: list[tuple[str, Callable[[], object], object]] = [
         ("atlas_domain_attach(NULL, base, 96)", lambda: library.attach(None, at, 96), OK),
         ("atlas_domain_attach(domain, NULL, 96)", lambda: library.attach(domain, None, 96), OK),
@@ -47,7 +48,9 @@ def null_arguments(library: Library) -> str:
     text = "atlas_witness_generate(NULL, 96)"
     library.under(f", as {text}")
     require(library.generate(None, 96) is None, f"{text} gives a witness, must give NULL")
-    return f"{len(calls) + 1} calls with NULL: each fails as its type allows, none crashes"
+    return (
+        f"{len(calls) + 1} calls with NULL: none crashes, and each reports failure if its type can"
+    )
 
 
 def unattached(library: Library) -> str:
@@ -55,9 +58,9 @@ def unattached(library: Library) -> str:
     library.under(" of a domain with nothing attached")
     library.verify(domain)
     code = library.commit(domain)
-    require(code in range(6), f"atlas_domain_commit gives {code}, which is no code")
+    require(code in range(6), f"atlas_domain_commit gives {code}, must be an error code")
     library.destroy(domain)
-    return f"no crash (the contract does not say what they give; commit gives {code})"
+    return f"no crash; the contract does not define the results, commit gives {code}"
 
 
 def last_error(library: Library) -> str:
@@ -83,7 +86,7 @@ def last_error(library: Library) -> str:
     library.forget(witness)
     require(library.attach(None, region.address, 2) != OK, "attach to NULL gives 0")
     provoked("an attach to NULL")
-    return f'a text after each of {len(texts)} errors; the first: "{_text(texts[0])}"'
+    return f'{len(texts)} errors have a text; the first is "{_text(texts[0])}"'
 
 
 def error_detail(library: Library) -> str:
@@ -124,20 +127,22 @@ def out_of_memory(library: Library) -> str:
     library.attach(domain, at, region.size)
     library.under(" without memory")
     domains = witnesses = 0
-    # What Python needs is there already: nothing below makes an object that stays.
+    # All memory that Python needs is allocated already: nothing below creates an object that stays.
     with library.without_memory():
         while domains < most and (handle := library.create(96, 0)) is not None:
             handles[domains] = handle
             domains += 1
         text = library.last_error()
-        # What is left may be too small for a domain, and do for a witness.
+        # The remaining memory may be too small for a domain but large enough for a witness.
         while witnesses < most and (handle := library.generate(at, region.size)) is not None:
             made[witnesses] = handle
             witnesses += 1
         code = library.commit(domain)
     if most in (domains, witnesses):
         raise NotCheckedError(f"{most} domains and witnesses did not use up the memory")
-    require(text, "after a domain that is NULL for want of memory atlas_get_last_error() is empty")
+    require(
+        text, "atlas_get_last_error() is empty after a domain could not be created without memory"
+    )
     require(
         code in (OK, E_MEMORY),
         f"atlas_domain_commit without memory gives {code}, must give {E_MEMORY}, or 0",
@@ -152,8 +157,8 @@ def out_of_memory(library: Library) -> str:
     library.destroy(domain)
     library.destroy(library.new_domain(96, 0))
     return (
-        f"without memory domain {domains + 1} and witness {witnesses + 1} are NULL and commit "
-        f"gives {code}; with memory all work again"
+        f"without memory, domain {domains + 1} and witness {witnesses + 1} are NULL and commit "
+        f"gives {code}; with memory, all work again"
     )
 
 
@@ -179,7 +184,7 @@ def alignment(library: Library) -> str:
         found = library.delta(other.address, region.address, region.size)
         expected = (region.residue() - other.residue()) % MODULUS
         require(found == expected, f"delta is {found} at offset {offset}, must be {expected}")
-    return "verify, commit, witness and delta at offsets 0 to 63 of a page"
+    return "verify, commit, witness and delta are correct at offsets 0 to 63 of a page"
 
 
 def bounds(library: Library) -> str:
@@ -197,7 +202,8 @@ def bounds(library: Library) -> str:
             library.delta(region.address, other.address, size)
             library.delta(other.address, region.address, size)
     return (
-        f"{len(LENGTHS)} lengths up to the end of a page: nothing behind is read, nothing written"
+        f"{len(LENGTHS)} lengths before the end of a page: nothing past the end is read, nothing "
+        "is written"
     )
 
 
@@ -214,17 +220,17 @@ def ownership(library: Library) -> str:
             library.commit(domain)
         library.under(" of a domain with memory of malloc() attached")
         library.destroy(domain)
-        # Freed memory is what malloc gives next for the same size.
+        # malloc returns freed memory next for the same size.
         others = [library.allocate(size) for _ in range(50)]
         require(
             address not in others,
-            "atlas_domain_destroy freed the attached memory: malloc() gave it to somebody else",
+            "atlas_domain_destroy freed the attached memory: malloc() returned it again",
         )
         require(
             library.read(address, size) == data,
             "atlas_domain_destroy changed the attached memory",
         )
-    return "memory of malloc() is still the caller's after destroy, with and without commit"
+    return "memory from malloc() still belongs to the caller after destroy, with and without commit"
 
 
 # --- Leaks ---
@@ -236,13 +242,13 @@ _THREADS: Final = 4
 def _no_leak(library: Library, what: str, rounds: int, work: Callable[[], None]) -> str:
     """Require that memory stops growing.
 
-    Caches fill and collectors wait, so growth alone proves nothing; growth in every batch does.
+    Caches fill and garbage collectors wait, so only growth in every batch proves a leak.
 
     Args:
-        library: whose memory it is.
-        what: one round, in words.
-        rounds: of a batch.
-        work: one round.
+        library: the library whose memory is measured.
+        what: describes one round, for the evidence.
+        rounds: number of rounds in a batch.
+        work: does one round.
     """
     gauges = library.gauges()
     for _ in range(rounds // 10 + 1):
@@ -257,12 +263,12 @@ def _no_leak(library: Library, what: str, rounds: int, work: Callable[[], None])
             growth >= max(gauge.least, gauge.least_a_round * rounds)
             for gauge, growth in zip(gauges, grown, strict=True)
         ):
-            grew = f", after {batch} batches in which it did" if batch else ""
-            return f"{rounds} times {what}: memory in use did not grow{grew}"
+            grew = f" after {counted(batch, 'batch', 'batches')} in which it did" if batch else ""
+            return f"{rounds} rounds of {what}: memory in use does not grow{grew}"
         most = max(grown)
     raise BrokenClauseError(
-        f"{rounds} times {what}, {_BATCHES} times over: each time memory in use grew, the last "
-        f"time by {most / rounds:.0f} bytes a round"
+        f"{_BATCHES} batches of {rounds} rounds of {what}: memory in use grew in each batch, in "
+        f"the last one by {most / rounds:.0f} bytes a round"
     )
 
 
@@ -278,7 +284,7 @@ def leak_domains(library: Library) -> str:
             pass
         library.destroy(library.new_domain(96, 5))
 
-    what = "a domain committed, one attached and one fresh, all destroyed"
+    what = "creating and destroying a committed, an attached and a new domain"
     return _no_leak(library, what, 3000, work)
 
 
@@ -290,7 +296,7 @@ def leak_witnesses(library: Library) -> str:
         library.matches(witness, region.address, region.size)
         library.forget(witness)
 
-    return _no_leak(library, "a witness generated, verified and destroyed", 5000, work)
+    return _no_leak(library, "generating, verifying and destroying a witness", 5000, work)
 
 
 def leak_deltas(library: Library) -> str:
@@ -299,7 +305,7 @@ def leak_deltas(library: Library) -> str:
     def work() -> None:
         library.delta(before.address, after.address, before.size)
 
-    return _no_leak(library, "a delta", 5000, work)
+    return _no_leak(library, "computing a delta", 5000, work)
 
 
 def leak_refusals(library: Library) -> str:
@@ -332,7 +338,7 @@ def leak_commits(library: Library) -> str:
         with library.domain(region) as domain:
             driver.commits(library, domain, _THREADS)
 
-    return _no_leak(library, f"commits of two domains by {_THREADS} threads", 150, work)
+    return _no_leak(library, f"committing two domains from {_THREADS} threads", 150, work)
 
 
 def leak_threads(library: Library) -> str:
@@ -341,4 +347,4 @@ def leak_threads(library: Library) -> str:
     def work() -> None:
         driver.lives(library, region, _THREADS)
 
-    return _no_leak(library, f"{_THREADS} threads that use all functions and end", 150, work)
+    return _no_leak(library, f"using all functions in {_THREADS} threads", 150, work)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract's table of performance, measured for a twentieth of a second a row."""
+"""Measures the speeds in the contract's table, each for a twentieth of a second."""
 
 import time
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from .._subjects import driver
 from .._subjects.library import Library, Region, conserved, noise
 
 _SECONDS: Final = 0.05
-_REPEATS: Final = 500  # of a window, in C: long enough to time
-_WITNESSED_BYTES: Final = 2**20  # long enough that a call from Python does not count
+_REPEATS: Final = 500  # of one window, in C, which takes long enough to time
+_WITNESSED_BYTES: Final = 2**20  # large enough to make the call from Python negligible
 
 
 def _best(work: Callable[[], float]) -> float:
@@ -26,14 +26,14 @@ def _best(work: Callable[[], float]) -> float:
 
 
 def _throughput(bytes_per_ns: float, target: float, what: str) -> str:
-    """Return the throughput in words; a gigabyte a second is a byte a nanosecond."""
+    """Return the throughput in words; 1 GB/s is one byte per nanosecond."""
     text = f"{what}: {bytes_per_ns:.3g} GB/s, the target is {target:g} GB/s or more"
     require(bytes_per_ns >= target, text)
     return text
 
 
 def _windows(library: Library) -> tuple[Region, Region]:
-    """Return two windows that begin at a page, the second one conserved."""
+    """Return two page-aligned windows, the second one conserved."""
     return library.region(WINDOW_BYTES), library.region(conserved(noise(WINDOW_BYTES)))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads: budgets, commits, witnesses and the last error, used by many at once."""
+"""Checks with threads: budgets, commits, witnesses and the last error, used concurrently."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from .._subjects import driver
 from .._subjects.library import E_STATE, OK, Library, conserved, noise
 
 _THREADS: Final = 8
-# 16 stalls showed a race of a budget in at least 19 of 20 runs. The time is for busy machines.
+# 16 stalls revealed a race on a budget in at least 19 of 20 runs. The time is for busy machines.
 _EFFORT: Final = driver.Effort(rounds=50, stalls=40, ns=8_000_000_000)
 _VERIFYING: Final = driver.Effort(rounds=50, stalls=200, ns=15_000_000_000)
 _HASHING: Final = driver.Effort(rounds=50, stalls=40, ns=15_000_000_000)
@@ -28,13 +28,13 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(threads) as pool:
         try:
             yield pool
-        except RuntimeError as error:  # of submit(); a check has no other reason for one
+        except RuntimeError as error:  # only submit() raises it here
             raise NotCheckedError(f"{threads} threads cannot be started here: {error}") from error
 
 
 def budget(library: Library) -> str:
     taken = given = 0
-    # Contended to exhaustion, with room for all threads, and round and round.
+    # Contended until empty, with enough for all threads, and wrapping around.
     for start, amount, parted in (
         *((95, 40, False), (95, 1, False), (1, 1, False)),
         (50, 47, True),
@@ -46,23 +46,25 @@ def budget(library: Library) -> str:
             what = f"{_THREADS} threads that take {amount} from a budget of {start} or give it back"
         require(
             result.overdrawn == 0,
-            f"{what}: {result.overdrawn} times more than {start} was out at once",
+            f"{what}: {result.overdrawn} times, more than {start} was taken at once",
         )
         require(result.refused == 0, f"{what}: {result.refused} releases failed")
-        if result.taken == 0:  # which other rows judge
+        if result.taken == 0:  # other rows judge this
             raise NotCheckedError(f"{what}: none was given it")
         left = library.drain(domain)
         expected = (start + amount * (result.given - result.taken)) % MODULUS
         require(
             left == expected,
-            f"{what}: {left} is left after {result.taken} times taken and {result.given} times "
-            f"given, must be {expected}",
+            f"{what}: {left} is left after taking it {result.taken} times and giving it back "
+            f"{result.given} times, must be {expected}",
         )
         driver.require_enough(result, _EFFORT)
         library.destroy(domain)
         taken += result.taken
         given += result.given
-    return f"{_THREADS} threads, {taken} amounts taken and {given} given: none lost, none overdrawn"
+    return (
+        f"{_THREADS} threads, {taken} amounts taken and {given} given back: none lost or overdrawn"
+    )
 
 
 def commit(library: Library) -> str:
@@ -76,7 +78,7 @@ def commit(library: Library) -> str:
             require(
                 codes.count(OK) == 1,
                 f"{codes.count(OK)} of {_THREADS} threads that commit one domain at the same time "
-                "are given ATLAS_OK, must be one",
+                "get ATLAS_OK, must be 1",
             )
             require(
                 codes.count(E_STATE) == _THREADS - 1,
@@ -85,7 +87,7 @@ def commit(library: Library) -> str:
             )
             library.destroy(domain)
     return (
-        f"{sum(races.values())} times {_THREADS} threads commit one domain: exactly one is given 0"
+        f"{sum(races.values())} races of {_THREADS} threads to commit a domain: exactly one gets 0"
     )
 
 
@@ -94,13 +96,13 @@ def witness(library: Library) -> str:
     for size in sizes:
         regions = library.region(noise(_THREADS * size))
         result = driver.witnesses(library, regions, _THREADS, _HASHING)
-        what = f"{_THREADS} threads, each with witnesses of its own {size} bytes"
+        what = f"{_THREADS} threads that witness {size} bytes of their own"
         require(result.missing == 0, f"{what}: {result.missing} were NULL")
         require(result.refused == 0, f"{what}: {result.refused} did not match these bytes")
         require(result.missed == 0, f"{what}: {result.missed} matched bytes of another thread")
         driver.require_enough(result, _HASHING)
     count = len(sizes) * _THREADS * _HASHING.rounds
-    return f"{_THREADS} threads, at least {count} witnesses: each is of its own bytes"
+    return f"{_THREADS} threads, at least {count} witnesses: each matches only its own bytes"
 
 
 def last_error(library: Library) -> str:
@@ -123,7 +125,7 @@ def last_error(library: Library) -> str:
         before == after,
         f"the last error of a thread was {before!r}, and {after!r} after errors of another thread",
     )
-    return "errors and successes of one thread leave the text of another as it is"
+    return "errors and successes in one thread do not change the text of another"
 
 
 def domains(library: Library) -> str:
@@ -136,11 +138,13 @@ def domains(library: Library) -> str:
 
     with _pool(_THREADS) as pool:
         for seed, (code, left) in enumerate(pool.map(life, range(_THREADS))):
-            require(code == OK, f"domain {seed} of {_THREADS}: commit gives {code}")
-            require(left == seed, f"domain {seed} of {_THREADS}: its budget is {left}")
+            require(code == OK, f"domain {seed} of {_THREADS}: commit gives {code}, must give 0")
+            require(
+                left == seed, f"domain {seed} of {_THREADS}: its budget is {left}, must be {seed}"
+            )
 
     expected = [seed % 2 == 0 for seed in range(_THREADS)]
-    # Few bytes, to catch a variable shared for a moment; many bytes, for one shared for longer.
+    # Few bytes catch a variable that is shared briefly, many bytes one that is shared for longer.
     for size in (96, WINDOW_BYTES):
         regions = [library.region(conserved(noise(size, seed))) for seed in range(_THREADS)]
         for region, holds in zip(regions, expected, strict=True):
@@ -154,4 +158,6 @@ def domains(library: Library) -> str:
             f"{result.wrong} verdicts belong to another domain",
         )
         driver.require_enough(result, _VERIFYING)
-    return f"{_THREADS} domains, each used, and verified again and again, by its own thread"
+    return (
+        f"{_THREADS} domains, each used and verified repeatedly by its own thread, do not interfere"
+    )

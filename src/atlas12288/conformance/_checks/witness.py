@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Witnesses: they match their bytes, and no others that a weaker checksum would accept."""
+"""Checks of witnesses: they match their bytes, but no bytes that only a weak checksum accepts."""
 
 import hashlib
 import time
@@ -20,7 +20,7 @@ def _finds(library: Library, data: bytes, changed: Iterable[tuple[str, bytes]]) 
     """Require that the witness of `data` matches it, and no other data of the same length.
 
     Returns:
-        How many others were tried.
+        The number of changes that were tried.
     """
     region = library.region(data)
     witness = library.witness(region)
@@ -51,9 +51,12 @@ def generate(library: Library) -> str:
             library.matches(witness, region.address, length),
             f"the witness of {length} bytes does not match them",
         )
-        require(bytes(region.bytes) == before, f"{length} bytes were changed")
+        require(
+            bytes(region.bytes) == before,
+            f"atlas_witness_generate changed the {length} bytes of the caller",
+        )
         library.forget(witness)
-    return f"not NULL, and it matches, for {len(LENGTHS)} lengths from {LENGTHS[0]}"
+    return f"the witness is not NULL and matches, for {len(LENGTHS)} lengths from {LENGTHS[0]}"
 
 
 def verify(library: Library) -> str:
@@ -65,7 +68,7 @@ def verify(library: Library) -> str:
             data,
             [(f"a change of byte {i} by 1", _xor(data, i, b"\1")) for i in (0, length - 1)],
         )
-    return f"true for the witnessed bytes, false for {count} others of {len(LENGTHS)} lengths"
+    return f"true for the witnessed bytes, false for {count} changes, for {len(LENGTHS)} lengths"
 
 
 def destroy(library: Library) -> str:
@@ -75,10 +78,10 @@ def destroy(library: Library) -> str:
     for witness in (first, third):
         require(
             library.matches(witness, region.address, region.size),
-            "the destruction of a witness changed another one",
+            "destroying a witness changed another one",
         )
         library.forget(witness)
-    return "of 3 witnesses each can be destroyed, and the others match"
+    return "3 witnesses are destroyed one by one; the others still match"
 
 
 def immutable(library: Library) -> str:
@@ -89,7 +92,7 @@ def immutable(library: Library) -> str:
         region.bytes[:] = other
         require(
             not library.matches(witness, region.address, region.size),
-            "a witness follows the bytes: it matches them after they changed",
+            "a witness still matches after the bytes changed",
         )
         second = library.witness(region)
         require(
@@ -104,10 +107,10 @@ def immutable(library: Library) -> str:
         region.bytes[:] = data
         require(
             library.matches(witness, region.address, region.size),
-            "a witness changed: it does not match the bytes that it was made of",
+            "a witness no longer matches the bytes that it was made from",
         )
     library.forget(witness)
-    return "matches and mismatches of other bytes in turns: the verdicts stay the same"
+    return "the verdicts stay the same while equal and other bytes are verified in turns"
 
 
 def residue_kept(library: Library) -> str:
@@ -128,7 +131,7 @@ def residue_kept(library: Library) -> str:
             ("one byte rose by 1 and another fell by 1", plus({low: 1, high: -1})),
             ("a byte rose by 96", plus({low: 96})),
             ("the bytes were reversed", data[::-1]),
-            ("all bytes moved on by one", data[1:] + data[:1]),
+            ("the bytes were rotated by one", data[1:] + data[:1]),
             ("two blocks of 64 bytes were swapped", data[64:128] + data[:64] + data[128:]),
         ],
     )
@@ -139,7 +142,7 @@ def xor_kept(library: Library) -> str:
     data = noise(4096)
     changes = [
         (
-            f"bit {bit} of bytes {at} and {at + distance} turned",
+            f"bit {bit} of bytes {at} and {at + distance} were flipped",
             _xor(_xor(data, at, bytes([1 << bit])), at + distance, bytes([1 << bit])),
         )
         for bit in range(8)
@@ -159,8 +162,8 @@ _CRCS: Final = (
 def crc_kept(library: Library) -> str:
     count = 0
     for name, bits, generator in _CRCS:
-        # A CRC does not see the XOR of the data with a multiple of its generator. To swap two
-        # blocks that differ by it is such a change, which keeps sum and XOR of all bytes as well.
+        # XORing the data with a multiple of the generator does not change a CRC. Swapping two
+        # blocks that differ by that multiple also keeps the sum and the XOR of all bytes.
         multiple = (generator << 1 | 1).to_bytes(bits // 8 + 1, "little")
         block = noise(len(multiple))
         other = _xor(block, 0, multiple)
@@ -182,33 +185,33 @@ def crc_kept(library: Library) -> str:
             ],
         )
     names = ", ".join(name for name, _, _ in _CRCS)
-    return f"{count} changes that keep {names} are found, with sum and XOR kept and not"
+    return f"{count} changes that keep {names} are found, some of which also keep sum and XOR"
 
 
 def adler_kept(library: Library) -> str:
-    # Adler-32 and Fletcher's checksums are sums of bytes and of such sums: +1, -2, +1 keeps both,
-    # and so it keeps the residue.
+    # Adler-32 and Fletcher's checksums are sums of bytes and sums of these sums. Adding 1, -2, 1 to
+    # neighbouring bytes keeps both, and the residue.
     data = noise(1000)
     changes = [
-        (f"bytes {at} to {at + 2} changed by 1, -2 and 1", changed)
+        (f"adding 1, -2 and 1 to bytes {at} to {at + 2}", changed)
         for at in range(len(data) - 2)
         if (changed := _plus(data, {at: 1, at + 1: -2, at + 2: 1})) is not None
     ]
     data_sum, changed_sum = zlib.adler32(data), zlib.adler32(changes[0][1])
     require(data_sum == changed_sum, "the kit is wrong: Adler-32")
     count = _finds(library, data, changes)
-    return f"{count} changes that keep Adler-32, and Fletcher's checksums, are found"
+    return f"{count} changes that keep Adler-32 and Fletcher's checksums are found"
 
 
-_BASES: Final = (31, 33, 37, 101, 131)  # of h * base + byte, as Java, djb2 and others have it
+_BASES: Final = (31, 33, 37, 101, 131)  # of hashes h * base + byte, as in Java and djb2
 
 
 def polynomial_kept(library: Library) -> str:
     data = noise(1000)
     count = 0
     for base in _BASES:
-        # What the first byte of a pair adds comes again times the base; a second pair, the other
-        # way round, keeps the sum as well.
+        # Adding 1 to a byte and subtracting the base from the next one keeps the hash. Doing the
+        # opposite to a second pair keeps the sum too.
         up = [at for at in range(0, 500, 2) if data[at] < 255 and data[at + 1] >= base]
         down = [at for at in range(500, 998, 2) if data[at] > 0 and data[at + 1] < 256 - base]
         for first, second in zip(up[:5], down[:5], strict=True):
@@ -224,8 +227,8 @@ def polynomial_kept(library: Library) -> str:
     return f"{count} changes that keep a polynomial in {', '.join(map(str, _BASES))} are found"
 
 
-# Found by a birthday search: the first 8 bytes of the SHA-256 of "0", "1", "2", ..., until two of
-# them had the same hash and the same sum of bytes.
+# Found by a birthday search over the first 8 bytes of the SHA-256 of "0", "1", "2", ...: pairs with
+# the same hash and the same sum of bytes.
 _FNV_COLLISIONS: Final = (
     ("FNV-1a of 32 bits", "7640287ecfe39896", "ddcd54b6073766e4"),
     ("FNV-1 of 32 bits", "7dd15767fa3ecae7", "cbc15ca1c01bd7ba"),
@@ -237,7 +240,7 @@ def fnv_kept(library: Library) -> str:
         changes = [(f"a change that keeps the {name} and the sum", bytes.fromhex(second))]
         _finds(library, bytes.fromhex(first), changes)
     names = " and ".join(name for name, _, _ in _FNV_COLLISIONS)
-    return f"messages with the same {names} are told apart"
+    return f"messages with equal {names} are told apart"
 
 
 def _plus(data: bytes, changes: Mapping[int, int]) -> bytes | None:
@@ -257,13 +260,13 @@ def every_bit(library: Library) -> str:
         data,
         (
             (
-                f"bit {bit % 8} of byte {bit // 8} turned",
+                f"bit {bit % 8} of byte {bit // 8} was flipped",
                 _xor(data, bit // 8, bytes([1 << bit % 8])),
             )
             for bit in range(8 * len(data))
         ),
     )
-    return f"each of {count} bits that turns is found"
+    return f"each of {count} flipped bits is found"
 
 
 def whole_region(library: Library) -> str:
@@ -273,7 +276,7 @@ def whole_region(library: Library) -> str:
     for size, steps in ((near, (4096, WINDOW_BYTES)), (far, (_LARGE_BYTES // 8,))):
         region = library.region(noise(size))
         witness = library.witness(region)
-        # The residue stays the same, so that it is the digest that must see the change.
+        # A swap keeps the residue, so only the digest can see the change.
         pairs = [
             position
             for step in steps
@@ -296,12 +299,12 @@ def whole_region(library: Library) -> str:
         )
         library.forget(witness)
         count += len(pairs) + 1
-    return f"{count} swaps spread over {near} and {far} bytes, to the last two: all found"
+    return f"{count} swaps throughout {near} and {far} bytes, up to the last two bytes, are found"
 
 
 def length(library: Library) -> str:
     size = 128
-    region = library.region(3 * size)  # zeros: padding with zeros must not go unseen
+    region = library.region(3 * size)  # zeros, so that padding with zeros must be seen
     region.bytes[:size] = noise(size)
     region.bytes[size - 1] = 0
     witness = library.witness(library.region(bytes(region.bytes[:size])))
@@ -326,33 +329,33 @@ def own_record(library: Library) -> str:
     region.bytes[:] = noise(WINDOW_BYTES, 1)
     require(
         not library.matches(witness, region.address, region.size),
-        "the witness matches its region after all bytes of it changed: it keeps no checksum",
+        "the witness matches its region after all its bytes changed, so it keeps no checksum",
     )
     require(
         library.matches(witness, elsewhere.address, elsewhere.size),
-        "the witness does not match the same bytes at another address",
+        "the witness does not match equal bytes at another address",
     )
     library.under(" after the witnessed memory was taken away")
     region.take_away()
     require(
         library.matches(witness, elsewhere.address, elsewhere.size),
-        "the witness does not match the same bytes after the first ones are gone",
+        "the witness does not match equal bytes after the witnessed memory was unmapped",
     )
     library.forget(witness)
-    return "the witness holds when its memory has changed, and when it is gone"
+    return "the witness still matches equal bytes after its memory was changed and unmapped"
 
 
 def timestamp(library: Library) -> str:
     timestamp_ns = library.extension("atlas_witness_timestamp_ns")
     region = library.region(96)
-    slack = 10**9  # the clock of the library may be coarser
+    slack = 10**9  # the library's clock may be coarser
     before = time.time_ns()
     witness = library.witness(region)
     found = timestamp_ns(witness)
     after = time.time_ns()
     require(
         before - slack <= found <= after + slack,
-        f"the timestamp is {found} ns, must be from {before} to {after}",
+        f"the timestamp is {found} ns, must be between {before} and {after}",
     )
     library.forget(witness)
     return "the timestamp is the time of the call"
@@ -370,7 +373,7 @@ def sha256(library: Library) -> str:
             f"the digest of {size} bytes is {found.hex()}, must be {expected.hexdigest()}",
         )
         library.forget(witness)
-    return "the digest is SHA-256 of the bytes, as Python's hashlib computes it"
+    return "the digest is the SHA-256 of the bytes, as computed by Python's hashlib"
 
 
 def code_witness(library: Library) -> str:
@@ -385,10 +388,11 @@ def example_witness(library: Library) -> str:
     region = library.region(noise(12288))
     witness = library.witness(region)
     require(
-        library.matches(witness, region.address, 12288), "atlas_witness_verify is false: unchanged"
+        library.matches(witness, region.address, 12288),
+        "atlas_witness_verify is false for unchanged bytes",
     )
     library.forget(witness)
-    return "generate, verify, destroy as in the example"
+    return "generate, verify and destroy work as in the example"
 
 
 def _xor(data: bytes, at: int, pattern: bytes) -> bytes:

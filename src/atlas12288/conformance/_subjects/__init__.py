@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be tried: the library itself, any other shared library, a WebAssembly module."""
+"""The subjects of a test: this package's library, another shared library, a module."""

@@ -17,7 +17,7 @@ from .native import NativeLibrary
 
 
 class Effort(ctypes.Structure):
-    """`atlas_drive_effort_t`: what each thread does at least, and the time that this may take."""
+    """`atlas_drive_effort_t`: the minimum that each thread must do, and the time limit."""
 
     _fields_ = (("rounds", c_uint64), ("stalls", c_uint64), ("ns", c_uint64))
     rounds: int
@@ -73,7 +73,7 @@ _CONTRACT: Final = tuple(
 
 @cache
 def _driver() -> ctypes.CDLL:
-    # Found as a module is, wherever the package lies; it has no function that Python could import.
+    # Find it as Python finds a module; it is a plain shared library that cannot be imported.
     spec = find_spec("atlas12288._driver")
     if spec is None or spec.origin is None:
         raise ImportError("atlas12288._driver, which drives threads, is not installed")
@@ -111,7 +111,7 @@ def _require_threads(ran: bool, threads: int) -> None:
 
 
 def _pointer(library: Library, name: str) -> int:
-    """Return the address of a function. Only clauses that need threads or AVX2 come here."""
+    """Return the address of a function; only clauses that need threads or AVX2 call this."""
     assert isinstance(library, NativeLibrary)
     return library.pointer(name)
 
@@ -126,10 +126,10 @@ def commits(library: Library, domain: int | None, threads: int) -> list[int]:
 
 
 def require_enough(result: BudgetResult | VerdictResult | WitnessResult, effort: Effort) -> None:
-    """Require that threads which found nothing wrong ran long enough for that to count.
+    """Require that the threads ran long enough for a result without faults to count.
 
     Raises:
-        NotCheckedError: they did not.
+        NotCheckedError: they ran too short.
     """
     if not result.enough:
         raise NotCheckedError(
@@ -150,13 +150,13 @@ def budget(
     """Run threads that take an amount and give it back.
 
     Args:
-        library: whose functions they call.
-        domain: whose budget it is.
-        amount: what each of them takes.
-        budget: what the domain holds.
-        parted: does every second one only take, and the others only give?
-        threads: how many.
-        effort: how long.
+        library: the library to call.
+        domain: the domain that has the budget.
+        amount: the amount that each thread takes.
+        budget: the budget of the domain.
+        parted: every second thread only takes, and the others only give back.
+        threads: number of threads.
+        effort: how long they run.
     """
     result = BudgetResult()
     functions = (_pointer(library, name) for name in ("atlas_budget_alloc", "atlas_budget_release"))
@@ -191,7 +191,7 @@ def lives(library: Library, region: Region, threads: int) -> None:
 
 
 def witnesses(library: Library, regions: Region, threads: int, effort: Effort) -> WitnessResult:
-    """Run threads that make, verify and destroy witnesses, each for its part of the regions."""
+    """Run threads that make, verify and destroy witnesses of their own part of the regions."""
     result = WitnessResult()
     names = ("atlas_witness_generate", "atlas_witness_verify", "atlas_witness_destroy")
     functions = (_pointer(library, name) for name in names)

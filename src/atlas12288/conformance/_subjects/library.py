@@ -97,11 +97,11 @@ CONTRACT: Final[Mapping[str, Prototype]] = {
         CType.UINT8,
         (CType.POINTER, CType.POINTER, CType.SIZE),
     ),
-    # The contract gives only the name of this one.
+    # The contract only gives the name of this function.
     "atlas_get_last_error": Prototype("atlas_get_last_error()", CType.TEXT),
 }
 
-# Functions that the contract does not have; used where they are there.
+# Functions that are not in the contract; used if the library exports them.
 EXTENSIONS: Final[Mapping[str, Prototype]] = {
     "atlas_get_last_error_code": Prototype("", CType.INT),
     "atlas_witness_digest": Prototype("", CType.POINTER, (CType.POINTER,)),
@@ -119,7 +119,7 @@ PROTOTYPES: Final[Mapping[str, Prototype]] = {**CONTRACT, **EXTENSIONS}
 
 
 class Need(Enum):
-    """A feature that a clause needs and that not every build of the contract has."""
+    """A feature that some clauses need and not every build has."""
 
     THREADS = "threads"
     AVX2 = "AVX2"
@@ -165,11 +165,11 @@ class Library(ABC):
         self.last_error = self._function("atlas_get_last_error")
 
     def note(self, text: str) -> None:
-        """Note what comes next, if it is not a call through this object."""
+        """Describe the next step, if it is not a call through this object."""
         self._note(text)
 
     def under(self, circumstances: str) -> None:
-        """Note the circumstances of the next calls, if their names are not enough."""
+        """Add the circumstances of the next calls to their description."""
         self._circumstances = circumstances
 
     # --- What each kind of library implements ---
@@ -183,17 +183,17 @@ class Library(ABC):
         """Return a function of `CONTRACT` or `EXTENSIONS`.
 
         Raises:
-            BrokenClauseError: it is not exported, or visibly has another type.
+            BrokenClauseError: the function is not exported, or has a different type.
         """
 
     @abstractmethod
     def region(self, content: bytes | int, offset: int = 0, at_end: bool = False) -> "Region":
-        """Return a region of the caller that no allocator manages.
+        """Return a region of memory outside any allocator.
 
         Args:
-            content: the bytes, or how many zeros.
-            offset: how many bytes after the start of a page it begins.
-            at_end: let it end where readable memory ends instead.
+            content: the bytes, or a number of zeros.
+            offset: start of the region, in bytes after the start of a page.
+            at_end: end the region where readable memory ends instead.
         """
 
     @abstractmethod
@@ -209,7 +209,7 @@ class Library(ABC):
         """Return the address of memory from malloc().
 
         Raises:
-            NotOfferedError: the library has none, and this process has no other.
+            NotOfferedError: neither the library nor this process has a malloc().
             NotCheckedError: the kit cannot get such memory.
         """
 
@@ -262,7 +262,7 @@ class Library(ABC):
         """Yield a domain with the region attached; it is destroyed at the end.
 
         Raises:
-            BrokenClauseError: it cannot be made.
+            BrokenClauseError: the domain cannot be created or attached.
         """
         domain = self.new_domain(region.size, budget)
         code = self.attach(domain, region.address, region.size)
@@ -301,11 +301,11 @@ class Library(ABC):
         """Return evidence that the last call was refused with a code, if the library can tell.
 
         Args:
-            code: the code that it must have left.
-            what: what was refused.
+            code: the error code that is expected.
+            what: describes the refused call.
 
         Raises:
-            BrokenClauseError: it left another code, or no text.
+            BrokenClauseError: there is another code, or no error text.
         """
         name = "atlas_get_last_error_code"
         if self.offers(name):
@@ -318,7 +318,7 @@ class Library(ABC):
         return f"after {what} there is a text; no function of the contract gives the code"
 
     def drain(self, domain: int) -> int:
-        """Return the budget of a domain, found by taking all of it: only `alloc` can tell.
+        """Return the budget of a domain by taking all of it, because only `alloc` shows it.
 
         Raises:
             BrokenClauseError: more than 127 can be taken.
@@ -335,7 +335,7 @@ class Library(ABC):
 
 
 class Region(ABC):
-    """Bytes of the caller, at an address of the library's memory."""
+    """A region of the caller, at an address in the library's memory."""
 
     def __init__(self, address: int, size: int) -> None:
         self.address = address
@@ -347,7 +347,7 @@ class Region(ABC):
 
     @abstractmethod
     def take_away(self) -> None:
-        """Make its bytes unavailable from now on, as if the caller had freed them."""
+        """Make the bytes unavailable, as if the caller had freed them."""
 
     def fill(self, value: int) -> None:
         """Set each byte to `value`."""
@@ -360,7 +360,7 @@ class Region(ABC):
     @property
     @abstractmethod
     def bytes(self) -> memoryview:
-        """The bytes, to read and write; a view is good until the next call of the library."""
+        """The bytes, to read and write; a view is valid until the next call of the library."""
 
 
 def noise(size: int, seed: int = 0) -> bytes:
@@ -369,6 +369,6 @@ def noise(size: int, seed: int = 0) -> bytes:
 
 
 def conserved(data: bytes) -> bytes:
-    """Return the same bytes except for the last one, which makes them conserved."""
+    """Return the bytes with the last one changed so that they are conserved."""
     others = sum(data[:-1]) % MODULUS
     return data[:-1] + bytes([(MODULUS - others) % MODULUS])

@@ -23,7 +23,7 @@ _TYPES: Final[Mapping[CType, Any]] = {
     CType.UINT8: ctypes.c_uint8,
     CType.UINT64: ctypes.c_uint64,
 }
-_NO_ACCESS: Final = 0  # PROT_NONE, which mmap does not name
+_NO_ACCESS: Final = 0  # PROT_NONE, which the mmap module lacks
 _READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
 _RESIDENT_NOISE_BYTES: Final = 2**17  # the kernel adds and removes pages as it sees fit
 _SMALLEST_BLOCK_BYTES: Final = 16  # of malloc()
@@ -42,17 +42,17 @@ class NativeLibrary(Library):
     """A loaded shared library.
 
     Args:
-        path: of the shared library.
+        path: path of the shared library.
         note: as for `Library`.
 
     Raises:
-        OSError: it cannot be loaded.
+        OSError: the library cannot be loaded.
     """
 
     def __init__(self, path: str, note: Note) -> None:
         try:
             self._library = ctypes.CDLL(path)
-        except OSError as error:  # its text may begin with the path, which the user knows
+        except OSError as error:  # its text may begin with the path, which is printed anyway
             raise OSError(str(error).removeprefix(f"{path}: ")) from error
         super().__init__(note)
 
@@ -116,7 +116,7 @@ class NativeLibrary(Library):
             )  # one heap for all threads: a second one would look like growth
         resident = Gauge(_resident_bytes, least=_RESIDENT_NOISE_BYTES)
         mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
-        if mallinfo2 is None:  # this libc cannot tell
+        if mallinfo2 is None:  # this libc does not have it
             return (resident,)
         mallinfo2.restype = _MallocInfo
 
@@ -128,7 +128,7 @@ class NativeLibrary(Library):
 
 
 class _MallocInfo(ctypes.Structure):
-    # man mallinfo2: hblkhd is what is mapped for single large blocks, uordblks what is in use.
+    # See mallinfo2(3): hblkhd counts mapped large blocks, uordblks the memory in use.
     _fields_ = tuple(
         (name, c_size_t)
         for name in (
@@ -142,7 +142,7 @@ def _resident_bytes() -> int:
     """Return the resident bytes of this process, for libraries with their own allocator."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    except OSError:  # the peak, in kilobytes on some systems: it still grows with a leak
+    except OSError:  # the peak, in kB on some systems, also grows with a leak
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -171,7 +171,7 @@ class _Pages(Region):
         self._protect(_READ_WRITE)
 
     def take_away(self) -> None:
-        """Make any access crash from now on, as after munmap; the pages stay reserved."""
+        """Make any access crash, as after munmap; the pages stay reserved."""
         self._protect(_NO_ACCESS)
 
     def _protect(self, protection: int) -> None:

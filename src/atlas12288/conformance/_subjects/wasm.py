@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A WebAssembly module under test: an instance of it under wasmtime, and its linear memory.
+"""A WebAssembly module under test: an instance under wasmtime, and its linear memory.
 
 A module has one thread, 32-bit addresses, and memory that can be read and written from 0 to its
 end: a NULL pointer is an address like any other.
@@ -27,8 +27,7 @@ _ALLOCATORS: Final = ("malloc", "atlas_host_alloc")  # the second one is from js
 _CLOCK: Final = ("atlas", "now_ns")  # the only import of this project's modules
 _WASI: Final = "wasi_snapshot_preview1"
 
-# What the host gets for a result of C, from what the module gives, by its type; wasmtime gives
-# signed integers.
+# Conversions of results from wasmtime, which returns signed integers, by C type.
 _RESULTS: Final[Mapping[CType, Callable[[int], object]]] = {
     CType.BOOL: lambda value: value & 0xFF != 0,
     CType.INT: lambda value: value,
@@ -69,12 +68,12 @@ class Compiled:
         code: the bytes of the file.
 
     Raises:
-        OSError: it is no module that can be judged.
+        OSError: the file is not a module that can be judged.
     """
 
     def __init__(self, code: bytes) -> None:
         config = wasmtime.Config()
-        config.parallel_compilation = False  # its threads would not live in a fork
+        config.parallel_compilation = False  # its threads would not survive a fork
         self.engine = wasmtime.Engine(config)
         try:
             self.module = wasmtime.Module(self.engine, code)
@@ -92,7 +91,7 @@ class Compiled:
         """Return an instance of the module.
 
         Raises:
-            OSError: it cannot be made, or has no memory that can be used.
+            OSError: it cannot be instantiated, or has no usable memory.
         """
         return WasmModule(self, note)
 
@@ -122,11 +121,11 @@ class WasmModule(Library):
         if memory.type(self._store).is_64:
             raise OSError("its memory has 64-bit addresses, must be 32")
         self._memory = memory
-        self._next = self._limit = 0  # what is left of the memory that `_grow` gave
+        self._next = self._limit = 0  # the unused rest of the memory from `_grow`
         super().__init__(self._heard(note))
 
     def _heard(self, note: Note) -> Note:
-        """Return a note that is also kept, to report where a trap was."""
+        """Return a note function that also keeps the note, to report where a trap was."""
 
         def heard(text: str) -> None:
             self._doing = text
@@ -175,7 +174,7 @@ class WasmModule(Library):
         return self._memory.data_len(self._store)
 
     def _view(self, address: int, size: int) -> memoryview:
-        """Return a view of a part of the memory, which may move with any call."""
+        """Return a view of a part of the memory; it is only valid until the next call."""
         if address + size > self.memory_bytes():
             raise BrokenClauseError(
                 f"{self._doing} gives the address {address}, which is not in its memory of "
@@ -213,7 +212,7 @@ class WasmModule(Library):
 
     def _free(self, size: int) -> int:
         """Return the address of page-aligned memory, from the module's malloc() if exported."""
-        if self.offers(_ALLOCATORS[0]):  # such a module may claim all new memory
+        if self.offers(_ALLOCATORS[0]):  # a module with malloc may claim all new memory
             return -(-self.allocate(size + _ALIGNMENT) // _ALIGNMENT) * _ALIGNMENT
         size = -(-max(size, 1) // _ALIGNMENT) * _ALIGNMENT
         if self._next + size > self._limit:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who hashes the files: threads of this process, or a cluster."""
+"""Hashing of files: by threads of this process, or by a cluster."""

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The digests of many files by many machines, through a scheduler of Dask.
+"""Compute the digests of many files on many machines, through a Dask scheduler.
 
-The work is cut into tasks: batches of small files, and stretches of large ones. A worker combines
-what it hashed, so that a stretch of 2^14 windows or more comes back as one root. Where a flat
-digest is wanted, the stretches of a file are a chain: its state comes back with each stretch and
-goes out with the next, so a lost worker costs one stretch and not the file.
+The work is split into tasks: batches of small files, and stretches of large ones. A worker combines
+what it hashes, so a stretch of 2^14 windows or more comes back as one root. For a flat digest, the
+stretches of a file are a chain: the hash state comes back with each stretch and is sent with the
+next one, so a lost worker costs one stretch and not the file.
 
-The number of tasks that are under way is bounded, and with it the memory of this process. What
-becomes of a worker that is lost or slow is Dask's to say: the task runs again elsewhere.
+The number of tasks in flight is bounded, and with it the memory of this process. Dask handles lost
+and slow workers: it runs the task again on another one.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from .file_hash import Digests, FileHash, LeafSink, Progress, Resume
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-# The least stretch: 2^14 windows, 192 MiB. Each is a perfect subtree.
+# The smallest stretch: 2^14 windows, 192 MiB, a perfect subtree.
 STRETCH_BLOCKS: Final = 64
 STRETCH_BYTES: Final = STRETCH_BLOCKS * BLOCK_BYTES
-# Tasks grow with what went out before them, up to these: a few files are spread over all workers,
-# and many are few tasks for the scheduler. A file no larger than a batch is not cut.
+# Tasks grow between these bounds as more are sent: a few files are spread over all workers, and
+# many files need few tasks. A file that fits into a batch is not cut.
 BATCH_BYTES: Final = (STRETCH_BYTES // 4, 1 << 30)
 BATCH_FILES: Final = (16, 1024)
 _ROUNDS: Final = 4  # tasks of a size for each slot, before they grow
-# Tasks under way for each thread of the workers: one runs, one waits where it will run.
+# Tasks in flight per thread of the workers: one runs, and one waits on the same worker.
 _TASKS_A_THREAD: Final = 2
 _TASKS_LEAST: Final = 16
 _FILES_UNDER_WAY: Final = 1 << 17
@@ -61,11 +61,11 @@ _DONE: Final = ("finished", "error", "cancelled")  # of the states of a future
 
 
 class FileResult(NamedTuple):
-    """What a worker found of a file of a batch.
+    """The result of a worker for a file of a batch.
 
     Attributes:
-        digests: or why it could not be read.
-        leaves: joined; b"" where they are not wanted.
+        digests: the digests, or the reason why the file could not be read.
+        leaves: the leaves, joined; b"" if they are not wanted.
     """
 
     digests: Digests | FileError
@@ -73,15 +73,15 @@ class FileResult(NamedTuple):
 
 
 class StretchResult(NamedTuple):
-    """What a worker found of a stretch.
+    """The result of a worker for a stretch.
 
     Attributes:
-        roots: the root of the stretch or, where blocks are wanted, of each block, joined; b""
-            where no tree is wanted.
-        residues: of each block; b"" where a flat digest is wanted, whose state has it.
-        states: of the flat digest after each block, or after the last one only.
-        leaves: joined; b"" where they are not wanted.
-        error: why it could not be read.
+        roots: the root of the stretch or, if blocks are wanted, the roots of all blocks, joined;
+            b"" if no tree is wanted.
+        residues: the residue of each block; b"" with a flat digest, whose state includes it.
+        states: the state of the flat digest after each block, or only after the last one.
+        leaves: the leaves, joined; b"" if they are not wanted.
+        error: the reason why the stretch could not be read.
     """
 
     roots: bytes = b""
@@ -120,18 +120,18 @@ TaskResult = list[FileResult] | StretchResult
 
 
 class Work(Protocol):
-    """Does a task, on a worker."""
+    """A function that does a task on a worker."""
 
     def __call__(self, task: Task) -> TaskResult: ...
 
 
 class _Sent:
-    """A task as it goes to a worker: bytes that are the result when they are unpickled.
+    """A task as it is sent to a worker: bytes that unpickle to the result.
 
-    The scheduler and Dask's part of a worker see no name of this package. To them a task that names
-    one which is not there is a message that cannot be read, and the worker ends without a word; so
-    it is an error of the task. What is named until the versions are known to be the same is
-    Python's own, and `do_sent`.
+    The scheduler and Dask's part of a worker never see a name from this package. A name that does
+    not exist there would be an unreadable message to them, and the worker would die silently; this
+    way it is an error of the task. Until the versions are known to be equal, only names of Python
+    itself and `do_sent` are used.
     """
 
     def __init__(self, work: Work, task: Task) -> None:
@@ -146,14 +146,14 @@ class _Sent:
 
 
 def do_sent(version: str, task: bytes) -> TaskResult:
-    """Does a task of another process.
+    """Do a task that another process sent.
 
     Args:
-        version: of this package, there.
+        version: version of this package in that process.
         task: the pickled function and its task.
 
     Raises:
-        RuntimeError: this is another version, whose digests need not be the same.
+        RuntimeError: this is another version, whose digests may differ.
     """
     if version != VERSION:
         raise RuntimeError(f"the worker has atlas12288 {VERSION}, must have {version}")
@@ -163,7 +163,7 @@ def do_sent(version: str, task: bytes) -> TaskResult:
 
 
 def do_task(task: Task) -> TaskResult:
-    """Reads and hashes."""
+    """Read and hash the files of a task."""
     if isinstance(task, Batch):
         return _do_batch(task)
     try:
@@ -242,7 +242,7 @@ def _do_stretch(stretch: Stretch) -> StretchResult:
 
 
 def _on_this_worker(error: FileError) -> FileError:
-    """The error with the machine that had it: others may see the file."""
+    """Return the error with the name of this machine, because others may see the file."""
     from distributed import get_worker
 
     try:
@@ -256,7 +256,7 @@ def _on_this_worker(error: FileError) -> FileError:
 
 @contextmanager
 def connect(address: str) -> Iterator[Client]:
-    """A client of the scheduler at an address, such as `tcp://host:8786`.
+    """Return a client of the scheduler at an address such as `tcp://host:8786`.
 
     Raises:
         FileError: no scheduler answers there within some seconds.
@@ -274,13 +274,13 @@ def connect(address: str) -> Iterator[Client]:
     try:
         yield client
     finally:
-        # Where the scheduler is gone there is nobody to say farewell to.
+        # The scheduler may be gone; then there is nothing to close.
         with suppress(OSError, TimeoutError):
             client.close(timeout=_CONNECT_S)
 
 
 def _check_address(address: str) -> None:
-    """Refuses what a client would fail with and then wait for its own end, with ValueError."""
+    """Raise ValueError for addresses that make the client fail and then hang on close."""
     from distributed import Security
     from distributed.comm.addressing import get_address_host_port, parse_address
 
@@ -316,26 +316,27 @@ def hash_files(
     resume: Resume | None = None,
     work: Work = do_task,
 ) -> Generator[tuple[Found, Digests | FileError], None, None]:
-    """As `engine.hash_files`, with the same digests, by the workers of a cluster.
+    """Yield the same digests as `engine.hash_files`, computed by the workers of a cluster.
 
-    The workers must see the files under the same names: a shared folder, or a URL. They need this
-    package in the same version. Memory is bounded by the tasks under way, a bounded number.
+    The workers must see the files under the same names, in a shared folder or at a URL, and need
+    the same version of this package. Memory is bounded by the number of tasks in flight.
 
     Args:
         source, founds, digests, leaves, advance, progress, resume: as for `engine.hash_files`.
-            With `progress` or `resume` the root of each block travels: 2 KiB for a stretch.
-        client: of Dask's scheduler.
-        threads: of each task on its worker; None for one, or as many as its source has `readers`.
-        work: what does a task on a worker.
+            With `progress` or `resume` the root of each block is sent: 2 KiB for a stretch.
+        client: client of a Dask scheduler.
+        threads: threads of each task on its worker; None for one, or as many as the source's
+            `readers`.
+        work: does a task on a worker.
 
     Yields:
-        The file, and its digests or why it could not be read.
+        Each file, with its digests or the reason why it could not be read.
 
     Raises:
-        FileError: the scheduler is gone, it has no worker for `WORKERLESS_S`, or a task failed for
-            no reason of its files, such as a worker without this package.
+        FileError: the scheduler is gone or has had no worker for `WORKERLESS_S`, or a task failed
+            for another reason than its files, such as a worker without this package.
         ValueError: `client` is an asynchronous one or closed, or `threads` is less than 1.
-        TypeError: `threads` is not an int, or `client` is none of Dask.
+        TypeError: `threads` is not an int, or `client` is not a Dask client.
         ImportError: Dask is not installed.
     """
     _require_distributed()
@@ -355,7 +356,7 @@ def hash_files(
 
 
 class _Large:
-    """A file of several stretches, whose results are taken in their order."""
+    """A file of several stretches, whose results are used in order."""
 
     def __init__(self, found: Found, digests: tuple[str, ...]) -> None:
         self.found = found
@@ -416,12 +417,11 @@ class _Job:
         finally:
             rest.close()
             completed.clear()
-            with suppress(Exception):  # the scheduler may be what is gone
+            with suppress(Exception):  # the scheduler may be gone
                 self._client.cancel(list(self._tasks), force=True)
 
     def _next(self, completed: Any) -> Sequence[Future[Any]]:
-        """The tasks that are over, at least one: waits for it, and sees whether there is a worker
-        that does it."""
+        """Return the finished tasks; wait until there is one, or raise if there is no worker."""
         while not completed.has_ready():
             self._count_slots()
             with completed.thread_condition:
@@ -430,7 +430,7 @@ class _Job:
         return batch
 
     def _count_slots(self) -> None:
-        """Workers come and go."""
+        """Update the number of tasks in flight, because workers come and go."""
         if monotonic() >= self._count_at:
             try:
                 workers = self._client.nthreads()
@@ -483,7 +483,7 @@ class _Job:
                 yield from self._take(task, result)
 
     def _failed(self, future: Future[Any], status: str) -> StretchResult:
-        """What is to be said where a task has no result."""
+        """Return the error for a task without a result."""
         from distributed import KilledWorker
 
         error = future.exception() if status == "error" else None
@@ -501,7 +501,7 @@ class _Job:
         where = getattr(self._client.scheduler, "address", "its address")
         return FileError(f"the scheduler at {where} is gone: {error or type(error).__name__}")
 
-    # --- What is to do
+    # --- Tasks to send
 
     def _tasks_of(self, founds: Iterable[Found]) -> Generator[Task, None, None]:
         batch: list[Found] = []
@@ -536,7 +536,7 @@ class _Job:
     def _stretches(self, found: Found) -> Iterator[Stretch]:
         file = _Large(found, self._digests)
         if self._source.is_stream(found):
-            file.stretch_blocks = file.hash.blocks  # what no second request could go on with
+            file.stretch_blocks = file.hash.blocks  # a second request could not continue it
         while 2 * file.stretch_blocks * BLOCK_BYTES <= self._batch_bytes():
             file.stretch_blocks *= 2
         if self._leaves is not None:
@@ -547,7 +547,7 @@ class _Job:
         self._large[found.path] = file
         start = file.hash.done
         while not file.failed:
-            # At least one, if without a block: its result is what gives the file's digests.
+            # At least one, even without blocks: its result gives the digests of the file.
             stretch = self._stretch(file, start)
             yield stretch
             start = stretch.stop
@@ -571,7 +571,7 @@ class _Job:
             self._threads,
         )
 
-    # --- What was done
+    # --- Results
 
     def _take(self, task: Task, result: TaskResult) -> Iterator[_Result]:
         if isinstance(task, Batch):

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The digests of many files at once, each byte read once, by threads on all cores.
+"""Compute the digests of many files with threads on all cores, reading each byte once.
 
-Small files are worked on in batches, because to hand one to a thread costs more than to hash it.
-A larger file is cut into blocks, which several threads read and hash for its tree root. Its flat
-digest is a chain: a block that is done waits in the file until its turn comes; one thread at a time
-continues the chain, and no other waits for it while there are other blocks or files.
+Small files are processed in batches, because handing one to a thread costs more than hashing it.
+Larger files are cut into blocks, which several threads read and hash for the tree root. The flat
+digest is a chain: finished blocks wait in the file for their turn. One thread at a time continues
+the chain, and no other thread waits for it while there are other blocks or files.
 
-No block of a file begins while its chain is far behind, so memory is bounded by the buffers: two
-more than threads, of one block each.
+No block of a file is started while its chain is far behind, so memory is bounded by the buffers:
+two more than threads, of one block each.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from ..._witness import ALGORITHM, TREE_ALGORITHM, Witness
 from .._sources.source import Found, Reader, Source
 from .file_hash import Checkpoint, Digests, FileHash, LeafSink, Progress, Resume
 
-# A batch should take some milliseconds: where files come over a network that is one file.
+# A batch should take a few milliseconds, which over a network is one file.
 _BATCH_FILES_MOST: Final = 256
 _BATCH_SHORT_S: Final = 0.005
 _BATCH_LONG_S: Final = 0.02
-# Below, to open and close files is most of the work, and it needs the interpreter's lock: two
-# threads that pass it to and fro take twice as long as one. So the caller's thread works on such
-# files, but only where they come as quickly as from a cache.
+# Below this size, opening and closing files is most of the work and needs the interpreter's lock;
+# two threads that contend for it take twice as long as one. The caller's thread therefore reads
+# such files, but only if they come as quickly as from a cache.
 _QUICK_BYTES: Final = 32 * 1024
 _QUICK_S: Final = 0.0001
 _ONE_AT_A_TIME: Final = getattr(sys, "_is_gil_enabled", lambda: True)()
-# What is done and not yet taken by the caller. A block's leaves have 8 KiB.
+# Results that the caller has not taken yet. The leaves of a block have 8 KiB.
 _EVENTS_MOST: Final = 128
-# Blocks of one file that are done while one before them is not.
+# Finished blocks of a file that wait for an earlier one.
 _BLOCKS_AHEAD_MOST: Final = 64
 
 
@@ -56,28 +56,27 @@ def hash_files(
     progress: Progress | None = None,
     resume: Resume | None = None,
 ) -> Generator[tuple[Found, Digests | FileError], None, None]:
-    """The digests of files, in the order in which they are known.
+    """Yield the digests of files, in the order in which they are finished.
 
-    All callbacks are called, and `founds` is iterated, by the thread that takes the results, while
-    it takes them. What they raise ends the work: no thread and no open file is left. The same holds
-    for Ctrl-C, and when the generator is closed.
+    The callbacks are called, and `founds` is iterated, in the thread that takes the results, while
+    it takes them. An exception from them ends the work and leaves no thread and no open file
+    behind. So do Ctrl-C and closing the generator.
 
     Args:
-        source: where the files are. Its `open` and readers are used by several threads.
-        founds: files that it listed, no symbolic links.
-        digests: which ones are wanted, one or both of `entries.DIGESTS`.
-        threads: how many read and hash; None for as many as the source says in `readers`, or one
-            for each core that this process may use. The digests are the same. With 1 none is
-            started.
-        leaves: asked for each file when its turn comes, where tree roots are wanted; what it gives
-            is called with the leaf hashes. After an error those given so far are void.
+        source: the source of the files; several threads use its `open` and readers.
+        founds: files that it listed, without symbolic links.
+        digests: the digests to compute, one or both of `entries.DIGESTS`.
+        threads: number of threads; None for the source's `readers`, or else one per core that this
+            process may use. The digests are the same. With 1, no thread is started.
+        leaves: called for each file when its turn comes, if tree roots are wanted; returns a
+            function for its leaf hashes. After an error, discard the hashes passed so far.
         advance: called with the number of bytes read since its last call.
         progress: called after each block of a file that has more than one.
-        resume: asked for each file that has more than one block; it goes on from there. Its leaves
-            before are not given again.
+        resume: called for each file of more than one block; returns where to continue. Earlier
+            leaves are not passed again.
 
     Yields:
-        The file, and its digests or why it could not be read. An unreadable file ends nothing.
+        Each file, with its digests or the reason why it could not be read.
 
     Raises:
         ValueError: `threads` is less than 1.
@@ -90,7 +89,7 @@ def hash_files(
 
 
 class Callbacks(NamedTuple):
-    """Those of `hash_files`, which are told of its results."""
+    """The callbacks of `hash_files`."""
 
     leaves: Callable[[Found], LeafSink | None] | None
     advance: Callable[[int], None] | None
@@ -107,28 +106,28 @@ _Event = Callable[[Callbacks], Iterable[_Result]]
 
 
 class _SmallFiles(NamedTuple):
-    """Files of one block each, for one thread."""
+    """A batch of files of one block each, for one thread."""
 
     files: list[tuple[Found, LeafSink | None]]
     size: int
 
 
 class _Block(NamedTuple):
-    """A block that was read and hashed, and waits for its turn."""
+    """A finished block that waits for its turn."""
 
     size: int
     hashes: bytes
     root: bytes
     residue: int
-    buffer: memoryview | None  # with the bytes, where the flat digest needs them
+    buffer: memoryview | None  # with the bytes, if the flat digest needs them
 
 
 class _File:
     """A file of several blocks.
 
     Threads change `begun`, `done`, `ready`, `draining` and `workers` under the lock of the hashing.
-    `hash` belongs to the thread that has set `draining`. `error` is only ever set, so a thread that
-    sees it late does work in vain, and no more.
+    `hash` belongs to the thread that has set `draining`. `error` is never cleared, so a thread that
+    sees it late only does unnecessary work.
     """
 
     def __init__(self, found: Found, sink: LeafSink | None, digests: tuple[str, ...]) -> None:
@@ -149,7 +148,7 @@ class _File:
 
     @property
     def has_next(self) -> bool:
-        """Is there a block that can begin?"""
+        """Return whether a block can be started."""
         return (
             self.reader is not None
             and self.error is None
@@ -159,7 +158,7 @@ class _File:
 
     @property
     def ahead(self) -> int:
-        """How many buffers it holds, or will, that wait for their turn."""
+        """Return the number of buffers that wait, or will wait, for their turn."""
         return max(0, self.begun - self.done - 1) if self.hash.has_flat else 0
 
     @property
@@ -173,7 +172,7 @@ class _File:
 
 
 class _Hashing:
-    """Hashes files with several threads; one call of `hash_files`."""
+    """Hashes files with several threads, for one call of `hash_files`."""
 
     def __init__(
         self, source: Source, digests: tuple[str, ...], threads: int, callbacks: Callbacks
@@ -244,7 +243,7 @@ class _Hashing:
             self._work.notify_all()
 
     def _take_quick(self) -> Callable[[], None] | None:
-        """A batch for the caller's thread."""
+        """Return a batch for the caller's thread."""
         with self._lock:
             item = self._quick_batch()
             if item is None:
@@ -307,7 +306,7 @@ class _Hashing:
                 self._work.notify_all()
 
     def _take(self, wait: bool) -> Callable[[], None] | None:
-        """Return the next piece of work; None if the hashing stopped, or there is none now."""
+        """Return the next piece of work; None if the hashing stopped or nothing is ready."""
         with self._lock:
             while not self._stopped:
                 task = self._next_task()
@@ -319,9 +318,9 @@ class _Hashing:
     def _next_task(self) -> Callable[[], None] | None:
         if len(self._events) >= _EVENTS_MOST or not (self._free or self._unmade):
             return None
-        # First the files that are open, so that what is read is read in sequence and the longest
-        # chain never waits. But where a block would have to wait for its turn, other files come
-        # first: as many buffers as there are threads stay for what is worked on.
+        # Prefer open files, so that reads are sequential and the longest chain never waits. But if
+        # a block would have to wait for its turn, other files come first: one buffer per thread
+        # stays free for the work in progress.
         ahead = sum(file.ahead for file in self._files)
         room = most_under_way(self._threads) - self._threads
         for file in self._files:
@@ -461,7 +460,7 @@ class _Hashing:
         self._leave(file)
 
     def _drain(self, file: _File) -> None:
-        """Takes the blocks whose turn has come; the thread holds `file.draining`."""
+        """Process the blocks whose turn has come; this thread has set `file.draining`."""
         while True:
             with self._lock:
                 block = file.ready.pop(file.done, None)
@@ -479,7 +478,7 @@ class _Hashing:
                 self._tell(partial(_block_event, file, block, checkpoint))
 
     def _leave(self, file: _File) -> None:
-        """A thread has done its part of the file; the last one ends it."""
+        """Leave the file after this thread's part; the last thread finishes it."""
         with self._lock:
             file.workers -= 1
             if not file.is_over:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The digests of one large file, whose blocks are taken in order; whoever hashes them."""
+"""Combine the digests of one large file from its blocks, in order, whoever hashes them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Digests(NamedTuple):
     """The digests of a file.
 
     Attributes:
-        residue: in 0..95.
-        sha256: the flat digest; None where it was not wanted.
-        root: the tree root; None where it was not wanted.
+        residue: the residue, in 0..95.
+        sha256: the flat digest; None if it was not wanted.
+        root: the tree root; None if it was not wanted.
     """
 
     residue: int
@@ -27,12 +27,12 @@ class Digests(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """How far the reading of a file has come.
+    """The progress of reading a file.
 
     Attributes:
-        blocks: the number of blocks of `BLOCK_BYTES`, from its start, that are done.
-        residue: of these bytes where no flat digest is wanted, else 0.
-        flat: the state of the flat digest, which includes the residue: bytes(WitnessStream).
+        blocks: number of finished blocks of `BLOCK_BYTES` from the start of the file.
+        residue: residue of these bytes if no flat digest is wanted, else 0.
+        flat: state of the flat digest, as from bytes(WitnessStream); it includes the residue.
     """
 
     blocks: int
@@ -42,23 +42,23 @@ class Checkpoint(NamedTuple):
 
 # Takes the next leaf hashes of one file, joined, in order.
 LeafSink = Callable[[bytes], object]
-# Takes a file, its checkpoint, and the root of the last block (b"" where no tree is wanted).
+# Called with a file, its checkpoint, and the root of the last block (b"" without a tree).
 Progress = Callable[[Found, Checkpoint, bytes], object]
 # Returns the last checkpoint of a file and the roots of its blocks, joined, in any pieces.
 Resume = Callable[[Found], tuple[Checkpoint, Iterable[bytes]] | None]
 
 
 class FileHash:
-    """The digests of a file of several blocks.
+    """Combines the digests of a file from its blocks.
 
     Args:
-        size: the bytes of the file.
-        digests: which ones are wanted, one or both of `entries.DIGESTS`.
+        size: size of the file in bytes.
+        digests: the digests to compute, one or both of `entries.DIGESTS`.
 
     Attributes:
-        blocks: the number of its blocks.
-        done: how many of them were taken, in order.
-        has_flat: is a flat digest wanted?
+        blocks: number of blocks of the file.
+        done: number of blocks that were added.
+        has_flat: whether a flat digest is computed.
     """
 
     def __init__(self, size: int, digests: tuple[str, ...]) -> None:
@@ -70,7 +70,7 @@ class FileHash:
         self._residue = 0
 
     def go_on(self, checkpoint: Checkpoint, roots: Iterable[bytes]) -> None:
-        """Go on from a checkpoint; `roots` are the roots of the blocks before it."""
+        """Continue from a checkpoint; `roots` are the roots of the blocks before it."""
         self.done = checkpoint.blocks
         self._residue = checkpoint.residue
         if self._flat is not None:
@@ -79,12 +79,12 @@ class FileHash:
             self._append(joined)
 
     def take(self, data: memoryview | None, residue: int, root: bytes) -> None:
-        """Take the next block.
+        """Add the next block.
 
         Args:
-            data: its bytes, for the flat digest; None where that is not wanted.
-            residue: of these bytes; not used where a flat digest is wanted, which has it.
-            root: of its tree; b"" where none is wanted.
+            data: bytes of the block, for the flat digest; None if that is not wanted.
+            residue: residue of the block; not used with a flat digest, which includes it.
+            root: root of the block; b"" if no tree is wanted.
         """
         if self._flat is None:
             self._residue = (self._residue + residue) % MODULUS
@@ -94,13 +94,13 @@ class FileHash:
         self.done += 1
 
     def take_hashed(self, blocks: int, state: bytes | None, residue: int, roots: bytes) -> None:
-        """Take the next blocks, which were hashed elsewhere.
+        """Add the next blocks, which were hashed elsewhere.
 
         Args:
-            blocks: how many.
-            state: of the flat digest after them; None where that is not wanted.
-            residue: of their bytes; not used where a flat digest is wanted.
-            roots: of their trees, joined, all of one height; b"" where no tree is wanted.
+            blocks: number of blocks.
+            state: state of the flat digest after them; None if that is not wanted.
+            residue: residue of their bytes; not used with a flat digest.
+            roots: their roots, joined, all of one height; b"" if no tree is wanted.
         """
         if state is None:
             self._residue = (self._residue + residue) % MODULUS
@@ -114,15 +114,15 @@ class FileHash:
             self._tree.append(roots, 0)
 
     def state(self) -> bytes | None:
-        """Return the state of the flat digest; None where that is not wanted."""
+        """Return the state of the flat digest; None if that is not wanted."""
         return None if self._flat is None else bytes(self._flat)
 
     def checkpoint(self) -> Checkpoint:
-        """Return how far it has come."""
+        """Return the present checkpoint."""
         return Checkpoint(self.done, self._residue, self.state())
 
     def digests(self) -> Digests:
-        """Return the digests; all blocks were taken."""
+        """Return the digests, after all blocks were added."""
         flat = None if self._flat is None else self._flat.witness()
         return Digests(
             self._residue if flat is None else flat.residue,

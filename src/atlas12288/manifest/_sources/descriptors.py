@@ -46,7 +46,7 @@ class Below:
     """A folder and its content. Several threads may use it.
 
     It can be pickled. Another process opens the folder again by its real path; on the same machine
-    it must be the same folder still.
+    it must still be the same folder.
 
     Args:
         name: its path. Links in it are followed: a caller who names a folder trusts its name.
@@ -55,7 +55,7 @@ class Below:
         real: its real path.
 
     Raises:
-        OSError: it is no folder, or cannot be opened. Also from all methods.
+        OSError: not a folder, or cannot be opened; also from all methods.
     """
 
     def __init__(self, name: bytes) -> None:
@@ -94,7 +94,7 @@ class Below:
         """Return a folder, open to go through it: b"" for itself, else a path below it.
 
         Raises:
-            OSError: not there; or it, or a folder around it, is none, a link for example.
+            OSError: not there, or a part of the path is not a folder, such as a link.
             FileError: the path has parts that lead elsewhere.
         """
         last, descriptor = self._last
@@ -155,7 +155,7 @@ class Below:
         """Open a file, and return the descriptor, which the caller closes.
 
         Raises:
-            OSError: not readable; ELOOP where it is a link.
+            OSError: not readable; ELOOP for a link.
         """
         around, _, name = path.rpartition(b"/")
         return self._open_in(self.folder(around), name, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -171,10 +171,10 @@ class Below:
         return os.stat(name, dir_fd=folder.number, follow_symlinks=False)
 
     def readlink(self, path: bytes) -> bytes:
-        """Return what a link holds.
+        """Return the target of a link.
 
         Raises:
-            OSError: EINVAL where it is none.
+            OSError: EINVAL if it is not a link.
         """
         around, _, name = path.rpartition(b"/")
         folder = self.folder(around)

@@ -179,7 +179,7 @@ class Folder(Source):
                 if must or not isinstance(error.__cause__, FileNotFoundError):
                     replaced = not must and isinstance(error.__cause__, NotADirectoryError)
                     reason = (
-                        f"{_CHANGED_LISTED}: it is no folder any more" if replaced else str(error)
+                        f"{_CHANGED_LISTED}: it is no longer a folder" if replaced else str(error)
                     )
                     problem(folder or b".", reason)
 
@@ -240,7 +240,7 @@ class Folder(Source):
             target = self._below.readlink(path)
         except OSError as error:
             if error.errno == errno.EINVAL:
-                raise FileError(f"{_CHANGED_LISTED}: it is no symbolic link any more") from error
+                raise FileError(f"{_CHANGED_LISTED}: it is no longer a symbolic link") from error
             raise
         if selection.symlinks == "error":
             raise FileError(f"is a symbolic link to {quoted(target)}, must not be one")
@@ -373,5 +373,5 @@ def _words(error: OSError) -> str:
     if error.errno in IS_LINK:
         return f"{CHANGED}: it is a symbolic link now"
     if error.errno == errno.ENOTDIR:
-        return f"{CHANGED}: a folder around it is none any more"
+        return f"{CHANGED}: a folder around it is no longer a folder"
     return error.strerror or str(error)

@@ -42,7 +42,7 @@ class ElsewhereError(OSError):
 
 
 async def guarded_client(**options: Any) -> ClientSession:
-    """A session for the file system of fsspec, which follows no redirection to another server."""
+    """Return a session for fsspec that follows no redirect to another server."""
     guard = TraceConfig()
     guard.on_request_redirect.append(_refuse_elsewhere)
     return ClientSession(
@@ -56,7 +56,7 @@ async def _refuse_elsewhere(_: ClientSession, __: SimpleNamespace, what: Any) ->
     if _server(there) not in (_server(here), _secured(_server(here))):
         raise ElsewhereError(
             f"is redirected to {there!r}, another server, which is not followed: "
-            "name that one where it is meant"
+            "to use that server, name it"
         )
 
 

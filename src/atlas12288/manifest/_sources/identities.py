@@ -86,8 +86,8 @@ def identity_of(info: Info, scheme: str = "") -> tuple[str, int]:
         scheme: of the URL.
 
     Returns:
-        The identity, empty where nothing is known; and the time in ns since 1970 where it is a time
-        alone: a write soon after may leave the same one.
+        The identity, empty if nothing is known; and the time in ns since 1970 if the identity is
+        only a time, because a write soon after may leave the same one.
     """
     lines = {}
     for key, tells in KEYS.items():

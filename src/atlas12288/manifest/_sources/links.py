@@ -56,7 +56,7 @@ class Links:
         followed.
 
         Raises:
-            FileError: there is none, or a link on the way leads out.
+            FileError: the folder does not exist, or a link on the way leads out.
         """
         real = self._bases[0].real
         if not path:
@@ -133,7 +133,7 @@ class Links:
             raise FileError(error.strerror or str(error)) from error
 
     def target(self, real: bytes, name: bytes) -> bytes:
-        """Return what a link holds, for messages; the arguments are as for `follow`."""
+        """Return the target text of a link, for messages; the arguments are as for `follow`."""
         return self._readlink(os.path.join(real, name)) or b""
 
     def _require_folder(self, real: bytes) -> None:
@@ -204,11 +204,11 @@ def folders_outside(
 
     Args:
         root: the folder, by the path that a user gave.
-        folders: where its links may lead too, each outside of it.
+        folders: folders outside it that links may also lead into.
         what: what messages call them.
 
     Raises:
-        FileError: one of them is no folder.
+        FileError: one of them is not a folder.
         ValueError: one of them is the folder or in it, or has no text; or the folder is a URL.
         TypeError: `folders` is one path.
     """

@@ -33,12 +33,12 @@ class OwnRule(str):
 
 
 class Excluded(NamedTuple):
-    """What a rule excluded.
+    """The paths that a rule excluded.
 
     Attributes:
         rule: the text.
         own: whether it came with the files, in their `.atlasignore`.
-        paths: how many it decided about; a folder with all that is in it counts as one.
+        paths: number of paths that it excluded; a folder with its content counts as one.
     """
 
     rule: str
@@ -47,7 +47,7 @@ class Excluded(NamedTuple):
 
 
 class _CostError(Exception):
-    """Too many rules and paths. Not a FileError, which would end a folder, not the listing."""
+    """Too many rules and paths. A FileError would only end a folder, not the listing."""
 
 
 class Selection:
@@ -57,10 +57,10 @@ class Selection:
         exclude: rules in the syntax of gitignore, from the root of the folder; the last one that
             matches decides.
         symlinks: "record", "error" or "follow".
-        outputs: files that are written into the folder and are no part of it; none where None. A
-            source asks `outputs.has_file` for each regular file.
-        links_below: where followed links may lead besides, as in `Options`.
-        paths: list only these files and folders, relative to the folder; everything where empty.
+        outputs: files that are written into the folder and are not part of it. A source asks
+            `outputs.has_file` for each regular file.
+        links_below: other folders that links may lead into, as in `Options`.
+        paths: list only these files and folders, relative to the folder; empty for all.
 
     Attributes:
         left_out: paths of `paths` that a rule excludes; `leave_out_named` adds them.

@@ -24,10 +24,10 @@ class Found(NamedTuple):
 
     Attributes:
         path: relative to the source, as in `Entry`.
-        size: of a file, in bytes, when it was listed.
+        size: listed size of a file, in bytes.
         identity: differs when the file was replaced or changed: for a local file its modification
             time and ctime, with a space between, for an object its ETag or version.
-        target: what a symbolic link holds; None for a file.
+        target: target text of a symbolic link; None for a file.
         modified_ns: where the identity comes from a clock, the time of it in nanoseconds since
             1970: a write soon after may leave the same identity. 0 if it comes from no clock.
         exact: a part of it is read, or was, by another opening of the file: what is opened must
@@ -145,9 +145,9 @@ class Source(Protocol):
         """
 
     def read_small(self, path: bytes) -> bytes | None:
-        """Return the bytes of a small file that need not be listed; None where there is none.
+        """Return the bytes of a small file that need not be listed; None if it does not exist.
 
         Raises:
-            FileError: it is there and not readable, is no regular file, or has more than
+            FileError: the file is not readable, not a regular file, or has more than
                 `SMALL_MOST_BYTES`; no more are read.
         """

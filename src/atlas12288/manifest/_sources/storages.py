@@ -457,7 +457,9 @@ class TarStorage(ArchiveStorage):
                 target = _link_target(tar, member)
                 if target is None:
                     where = shown(member.linkname)
-                    info["reason"] = f"is a hard link to '{where}', which is no file of the archive"
+                    info["reason"] = (
+                        f"is a hard link to '{where}', which is not a file of the archive"
+                    )
                 else:
                     info["size"] = target.size
                     info["member"] = target
