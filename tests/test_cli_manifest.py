@@ -1128,6 +1128,7 @@ def test_a_sketch_on_a_terminal(manifest: str) -> None:
     assert "big: \x1b[31mchanged\x1b[0m" in text
 
 
+@pytest.mark.slow
 def test_progress_is_one_bar_for_the_whole(folder: Path) -> None:
     for name in "ab":
         sparse_file(Path("data", name), 3 * GIB // 2)
@@ -1173,6 +1174,7 @@ def test_files_are_counted_while_a_folder_is_listed() -> None:
     assert "5/10 bytes" in shown
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_size_of_files(folder: Path) -> None:
     sparse_file(Path("data/huge"), 2 * GIB)
     base = peak_kib()

@@ -9,18 +9,20 @@ import pytest
 
 from support import hostile
 
-FOLDERS = 50
+HERE, MORE = 10, 40  # folders
 
 
 def test_there_are_many_kinds_of_hostile_things() -> None:
     assert len(hostile.KINDS) >= 40
 
 
-@pytest.mark.parametrize("first", [0, pytest.param(25, marks=pytest.mark.slow)])
-def test_no_folder_of_a_stranger_breaks_a_promise(first: int) -> None:
+@pytest.mark.parametrize(
+    ("first", "count"), [(0, HERE), pytest.param(HERE, MORE, marks=pytest.mark.slow)]
+)
+def test_no_folder_of_a_stranger_breaks_a_promise(first: int, count: int) -> None:
     program = str(Path(hostile.__file__))
     done = subprocess.run(
-        (sys.executable, program, str(first), str(FOLDERS // 2)),
+        (sys.executable, program, str(first), str(count)),
         capture_output=True,
         text=True,
         check=False,

@@ -77,7 +77,11 @@ const atlas_kernels_t *const tables[] = {ATLAS_KERNEL_SETS(ROW)};
 """
 
 
-@pytest.fixture(scope="session", params=[optimised_object, unoptimised_object], ids=("O3", "O0"))
+@pytest.fixture(
+    scope="session",
+    params=[optimised_object, pytest.param(unoptimised_object, marks=pytest.mark.slow)],
+    ids=("O3", "O0"),
+)
 def tables(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Table]:

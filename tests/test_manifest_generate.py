@@ -1297,6 +1297,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_files_or_their_sizes(data: Path, output: Path) -> None:
     with (data / "huge").open("wb") as file:
         file.truncate(300 * BLOCK_BYTES)

@@ -321,6 +321,7 @@ print(witness.verify(other, threads=1).holds)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "length"),
     [

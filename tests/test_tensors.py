@@ -1195,6 +1195,7 @@ read("a.npz", (npy("|u1", (1 << 40,)), 256))
 """
 
 
+@pytest.mark.slow
 def test_memory_for_npz_is_bounded_whatever_the_types_and_sizes_say(tmp_path: Path) -> None:
     done = subprocess.run(
         (sys.executable, "-c", MEMBERS), cwd=tmp_path, capture_output=True, text=True, check=False
@@ -1277,6 +1278,7 @@ def peak_kib(code: str, *arguments: object) -> int:
 READ = "import sys, numpy\nfrom atlas12288.tensors import *\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tree", [False, True])
 def test_memory_for_a_file_does_not_grow_with_its_tensors(tmp_path: Path, tree: bool) -> None:
     size = 1 << 30
