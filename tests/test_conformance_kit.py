@@ -158,10 +158,12 @@ def test_all_declarations_invariants_and_requirements_of_the_contract_have_a_cla
 # --- What is right passes ---
 
 
+@pytest.mark.slow
 def test_the_library_without_a_fault_passes(build: Build) -> None:
     assert not failed(outcomes(build(None)))
 
 
+@pytest.mark.slow
 def test_a_library_with_the_contracts_functions_alone_passes(build: Build) -> None:
     library = build(None, f"-Wl,--version-script={SOURCES / 'contract.map'}")
     found = outcomes(library)
@@ -204,6 +206,7 @@ def test_a_witness_that_is_not_seen_to_be_sha_256_is_not_shown_to_be_secure(
     assert row["requirement-3"].status is Status.FAIL
 
 
+@pytest.mark.slow
 def test_what_the_contract_does_not_say_is_not_judged(build: Build) -> None:
     library = build(None, *(f"-DCHOICE_{choice}" for choice in CHOICES))
     found = outcomes(library)
@@ -394,6 +397,7 @@ def test_command_passes_ours(tmp_path: Path) -> None:
     assert all(case.attrib["name"].startswith("speed-") for case in skipped), text
 
 
+@pytest.mark.slow
 def test_command_fails_a_fault(build: Build, tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     done = run("conformance", "--library", build("NULL_CRASHES"), "--junit", report)

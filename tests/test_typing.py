@@ -38,6 +38,7 @@ def mypy(*arguments: str | Path, cache: Path) -> subprocess.CompletedProcess[str
     return run("-m", "mypy", *options, *arguments, cwd=cache)
 
 
+@pytest.mark.slow
 def test_mypy_strict_passes_on_a_users_program(cache: Path) -> None:
     result = mypy(SAMPLE, cache=cache)
     assert result.returncode == 0, result.stdout
@@ -56,6 +57,7 @@ def test_mypy_strict_passes_on_the_package(cache: Path) -> None:
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.slow
 def test_the_stubs_say_what_the_binding_has(cache: Path) -> None:
     result = run("-m", "mypy.stubtest", "--ignore-disjoint-bases", "atlas12288._native", cwd=cache)
     assert result.returncode == 0, result.stdout + result.stderr
