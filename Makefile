@@ -4,7 +4,7 @@
 #   make demo            build, install, then witness and verify a real folder, and damage copies (DATA=folder)
 #   make test            the tests of the core, by as many processes as there are cores
 #   make check-slow      the tests of the core that `make test` leaves out: each mistake that the conformance kit
-#                        must find, more hostile folders, the types of the whole package
+#                        must find, its whole run on other libraries, more hostile folders, the types by mypy
 #   make check-core      all tests of the core, with 100 examples of each rule (PYTEST_ARGS=file: of one file)
 #   make check-all       every test there is: check-core, and check-native to test-wasm below
 #   make check-native    the C library under sanitizers and valgrind, and on older CPUs

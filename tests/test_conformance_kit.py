@@ -158,6 +158,7 @@ def test_all_declarations_invariants_and_requirements_of_the_contract_have_a_cla
 # --- What is right passes ---
 
 
+@pytest.mark.slow
 def test_the_library_without_a_fault_passes(build: Build) -> None:
     assert not failed(outcomes(build(None)))
 
