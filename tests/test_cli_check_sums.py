@@ -307,7 +307,7 @@ def test_small_files_are_checked_while_a_large_one_is_read(folder: Path) -> None
 
 @pytest.mark.slow
 def test_memory_is_constant(folder: Path, tmp_path: Path) -> None:
-    sparse_file(tmp_path / "big", GIB // 2)
+    sparse_file(tmp_path / "big", 2 * GIB)
     big = run("sum", tmp_path / "big").stdout.decode()
     plain = f"{gnu.digest_of(b'plain')}  {folder / 'plain'}\n"
     (tmp_path / "LIST").write_text(big + plain * 50_000 + big)

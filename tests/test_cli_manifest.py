@@ -1103,6 +1103,7 @@ def test_a_picture_of_the_damage(manifest: str) -> None:
     assert Path("none.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_picture_has_the_first_files_by_path(folder: Path) -> None:
     Path("many").mkdir()
     for index in range(40):
@@ -1176,7 +1177,7 @@ def test_files_are_counted_while_a_folder_is_listed() -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_size_of_files(folder: Path) -> None:
-    sparse_file(Path("data/huge"), GIB // 2)
+    sparse_file(Path("data/huge"), 2 * GIB)
     base = peak_kib()
     assert peak_kib("witness", "--tree", "data", "-o", "m.atlas.json") - base <= 64 * 1024
     with Path("data/huge").open("r+b") as file:

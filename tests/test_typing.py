@@ -181,6 +181,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 def test_mypy_rejects_wrong_programs(cache: Path) -> None:
     program = cache / "wrong.py"
     program.write_text("\n".join(["import atlas12288 as atlas", *WRONG]) + "\n")
