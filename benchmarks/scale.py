@@ -26,6 +26,7 @@ from distributed import Client
 from atlas12288 import WitnessStream
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest import _generate as generate
+from atlas12288.manifest._arguments import hasher
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._hashing import cluster, engine
 from atlas12288.manifest._hashing.file_hash import Digests
@@ -181,7 +182,7 @@ def simulate(objects: int, workers: int, threads: int, flat: bool) -> None:
                 options,
                 str(output),
                 state=str(state),
-                client=client,
+                hash_files=hasher(client=client),
                 listener=FunctionListener(expect=lambda _: marks.append(time.perf_counter())),
             )
             end = time.perf_counter()

@@ -23,6 +23,7 @@ import atlas12288 as atlas
 from atlas12288 import WitnessStream
 from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
+from atlas12288.manifest._arguments import hasher
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._generate import generate_manifest, read_options
 from atlas12288.manifest._hashing import cluster, engine
@@ -228,10 +229,14 @@ def test_a_run_that_was_stopped_goes_on_here_or_there_to_the_same_manifest(
 
         listener = FunctionListener(advance=stop)
         with pytest.raises(InterruptedError):
-            generate_manifest(source, options, **files, client=clients[0], listener=listener)
+            generate_manifest(
+                source, options, **files, hash_files=hasher(client=clients[0]), listener=listener
+            )
         read: list[int] = []
         listener = FunctionListener(advance=read.append)
-        generate_manifest(source, options, **files, client=clients[1], listener=listener)
+        generate_manifest(
+            source, options, **files, hash_files=hasher(client=clients[1]), listener=listener
+        )
         # A chain is known in its order; of other runs a later one may have come first.
         assert not flat or sum(read) < sum(found.size for found in found_in(folder))
         for name, made_whole in whole.items():

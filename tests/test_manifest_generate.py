@@ -26,6 +26,7 @@ from atlas12288._files import FileError
 from atlas12288._native import DIGEST_BYTES, WINDOW_BYTES
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest import _store as store
+from atlas12288.manifest._arguments import hasher
 from atlas12288.manifest._beside import paths_in, state_name
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._generate import RunCounts, generate_manifest, read_options
@@ -143,7 +144,9 @@ def test_order_of_listing_and_threads_do_not_change_a_byte(tmp_path: Path) -> No
         source.seed = seed
         output, leaves = tmp_path / "m.json", tmp_path / "m.leaves"
         options = read_options(source, tree=True)
-        generate_manifest(source, options, str(output), leaves=str(leaves), threads=threads)
+        generate_manifest(
+            source, options, str(output), leaves=str(leaves), hash_files=hasher(threads)
+        )
         seen.add((output.read_bytes(), leaves.read_bytes()))
     assert len(seen) == 1
     ((text, hashes),) = seen
@@ -1286,13 +1289,14 @@ MEMORY = """
 import sys
 import atlas12288.manifest._manifest
 from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._arguments import hasher
 from atlas12288.manifest._generate import generate_manifest, read_options
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 before = peak()
 source = Folder(sys.argv[1])
 generate_manifest(source, read_options(source, tree=True), sys.argv[2], leaves=sys.argv[2] + "l",
-                  state=sys.argv[2] + "s", threads=2)
+                  state=sys.argv[2] + "s", hash_files=hasher(2))
 print(peak() - before)
 """
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 
 from atlas12288.manifest import _store as store
+from atlas12288.manifest._arguments import hasher
 from atlas12288.manifest._generate import generate_manifest, read_options
 from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
@@ -88,7 +89,7 @@ def main(folder: str, output: str, reads: str, flat: str) -> None:
         output,
         leaves=f"{output}.leaves",
         state=f"{output}.state",
-        threads=2,
+        hash_files=hasher(2),
         listener=FunctionListener(advance=advance),
     )
     assert outcome.errors == 0

@@ -5,13 +5,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._beside import is_url, local_path
+from ._hashing import engine
+from ._hashing.engine import HashFiles
 from ._paths import below
 from ._sources.folder import Folder
 from ._sources.source import Source
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Name = str | os.PathLike[str]
 
@@ -88,3 +94,20 @@ def local_files(**names: Name | None) -> dict[str, str]:
                 raise ValueError(f"{argument} is {text!r}, must be another file than {other}")
         texts[argument] = text
     return texts
+
+
+def hasher(threads: int | None = None, client: Client | None = None) -> HashFiles:
+    """Return the function that reads and hashes the files of a run.
+
+    Args:
+        threads: how many threads read and hash; None for as many as suit the source.
+        client: a Dask cluster that does it instead; None for this process.
+
+    Raises:
+        ImportError: an extra that is needed is not installed.
+    """
+    if client is None:
+        return partial(engine.hash_files, threads=threads)
+    from ._hashing import cluster
+
+    return partial(cluster.hash_files, client=client, threads=threads)

@@ -11,11 +11,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
@@ -23,6 +22,7 @@ from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs, is_url, outputs_in, state_name
 from ._entries import DIGESTS, Entry
 from ._hashing import engine
+from ._hashing.engine import HashFiles
 from ._kept_states import Place, moment, open_state
 from ._kinds import WITNESSES, leaves_of
 from ._last_run import last_entries
@@ -36,9 +36,6 @@ from ._state_file import Begun, Context, Finished, State
 from ._state_folder import InUseError, leave_out_states, machine, real_path
 from ._statement import SYMLINKS, Options, bounded, write_statement
 from ._store import KEPT_AFTER_S, Listed, Store
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 
 class RunCounts(NamedTuple):
@@ -125,8 +122,7 @@ def generate_manifest(
     state: Place | None = None,
     update: bool = False,
     ignore_ctime: bool = False,
-    threads: int | None = None,
-    client: Client | None = None,
+    hash_files: HashFiles = engine.hash_files,
     listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> RunCounts:
@@ -143,8 +139,7 @@ def generate_manifest(
         update: skip files whose size, modification time and ctime are the same as when the manifest
             of `state` was written.
         ignore_ctime: skip files whose ctime alone changed, as by a hard link.
-        threads: as for `hash_files`.
-        client: a Dask cluster that reads and hashes instead.
+        hash_files: reads and hashes the files, as `_arguments.hasher` returns it.
         listener: called with the progress. Its notes say what is known from an earlier run or why
             nothing is, which paths of the options a rule leaves out, and how many links lead out
             of the folder and are not followed.
@@ -169,7 +164,7 @@ def generate_manifest(
             if name is not None:
                 with naming(what, name):
                     targets.append(stack.enter_context(Target(name, kind)))
-        run = _Run(source, options, threads, client, listener)
+        run = _Run(source, options, hash_files, listener)
         names = [target.name for target in targets]
         store = stack.enter_context(
             run.store(names, output, leaves, state, update, ignore_ctime, streams)
@@ -195,15 +190,14 @@ def generate_entries(
     outputs: Sequence[str] = (),
     state: str | None = None,
     ignore_ctime: bool = False,
-    threads: int | None = None,
-    client: Client | None = None,
+    hash_files: HashFiles = engine.hash_files,
     listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> tuple[RunCounts, tuple[Entry, ...]]:
     """Yield the entries of a new manifest; none if there are errors. Arguments as for
     `generate_manifest`; `outputs` are files that will be written, and are left out. A state is only
     kept during the run, because there is no manifest to update."""
-    run = _Run(source, options, threads, client, listener)
+    run = _Run(source, options, hash_files, listener)
     with run.store(outputs, None, None, state, False, ignore_ctime, streams) as store:
         outcome = run.fill(store)
         if outcome.errors > 0:
@@ -218,14 +212,12 @@ class _Run:
         self,
         source: Source,
         options: Options,
-        threads: int | None,
-        client: Client | None,
+        hash_files: HashFiles,
         listener: Listener,
     ) -> None:
         self._source = source
         self._options = options
-        self._threads = threads
-        self._client = client
+        self._hash_files = hash_files
         self._listener = listener
         self._note = listener.note
         self._errors = 0
@@ -471,16 +463,10 @@ class _Run:
     def fill(self, store: Store) -> RunCounts:
         """Read the files that are not known."""
         self._listener.expect(self._listed.unread)
-        hash_files = engine.hash_files
-        if self._client is not None:
-            from ._hashing import cluster
-
-            hash_files = partial(cluster.hash_files, client=self._client)
-        results = hash_files(
+        results = self._hash_files(
             self._source,
             store.unknown(),
             self._options.digests,
-            threads=self._threads,
             leaves=store.sink if self._leaves is not None else None,
             advance=self._listener.advance,
             progress=store.progress,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from .._files import FileError, RegularFile, naming
 from .._types import Lazy
 from .._value import Value
-from ._arguments import Name, local_files, open_source, root_and_paths
+from ._arguments import Name, hasher, local_files, open_source, root_and_paths
 from ._beside import outputs_in
 from ._entries import Entry
 from ._listener import FunctionListener
@@ -141,8 +141,7 @@ class Manifest(Value):
         common: dict[str, Any] = {
             "state": True if state is True else written.get("state"),
             "ignore_ctime": ignore_ctime,
-            "threads": threads,
-            "client": client,
+            "hash_files": hasher(threads, client),
             "listener": problems,
         }
         try:

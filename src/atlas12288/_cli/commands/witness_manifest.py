@@ -21,10 +21,9 @@ from ..manifests import content, counted, is_folder, streams
 from ..witness_files import ONLY_ROOT_IS_URL, output_at
 
 if TYPE_CHECKING:
-    from distributed import Client
-
     from ...manifest._entries import Entry
     from ...manifest._generate import RunCounts
+    from ...manifest._hashing.engine import HashFiles
     from ...manifest._sources.source import Source
     from ...manifest._statement import Options
 
@@ -91,12 +90,15 @@ def witness(wanted: WitnessOptions) -> int:
         sums = _require_outputs(wanted, stack)
         report = stack.enter_context(Printer("witness", wanted.as_json, None))
         try:
+            from ...manifest._arguments import hasher
+
             client = None
             if wanted.scheduler is not None:
                 from ...manifest._hashing.cluster import connect
 
                 client = stack.enter_context(connect(wanted.scheduler))
-            outcome = _Making(wanted, root, below, report, client, sums).run()
+            hash_files = hasher(wanted.threads, client)
+            outcome = _Making(wanted, root, below, report, hash_files, sums).run()
         except (FileError, ImportError, ValueError) as error:
             reason = " ".join(str(error).split())  # what libraries say may have several lines
             report.error(_name(wanted, root), reason)
@@ -196,14 +198,14 @@ class _Making:
         root: str,
         below: tuple[bytes, ...],
         report: Printer,
-        client: "Client | None",
+        hash_files: "HashFiles",
         sums: Target | None,
     ) -> None:
         self._wanted = wanted
         self._root = root
         self._below = below
         self._report = report
-        self._client = client
+        self._hash_files = hash_files
         self._sums = sums
 
     def run(self) -> "RunCounts":
@@ -240,8 +242,7 @@ class _Making:
             state=wanted.state or True,
             update=wanted.update,
             ignore_ctime=wanted.ignore_ctime,
-            threads=wanted.threads,
-            client=self._client,
+            hash_files=self._hash_files,
             listener=_WitnessProgress(report, output),
             streams=streams(),
         )
@@ -264,8 +265,7 @@ class _Making:
             source,
             options,
             outputs=() if wanted.output is None else (wanted.output,),
-            threads=wanted.threads,
-            client=self._client,
+            hash_files=self._hash_files,
             listener=_WitnessProgress(report, _name(wanted, self._root)),
             streams=streams(),
         )

@@ -44,6 +44,9 @@ _EVENTS_MOST: Final = 128
 # Finished blocks of a file that wait for an earlier one.
 _BLOCKS_AHEAD_MOST: Final = 64
 
+# As `hash_files` below, with the choice of who reads and hashes made.
+HashFiles = Callable[..., Generator[tuple[Found, Digests | FileError], None, None]]
+
 
 def hash_files(
     source: Source,
