@@ -311,6 +311,8 @@ def generate(folder: Path, output: Path, **arguments: object) -> tuple[RunCounts
     options = read_options(source, tree=True, **chosen)  # type: ignore[arg-type]
     told = {name: arguments.pop(name, None) for name in ("advance", "note")}
     listener = FunctionListener(problem=problem, **told)  # type: ignore[arg-type]
+    if "threads" in arguments:
+        arguments["hash_files"] = hasher(arguments.pop("threads"))  # type: ignore[arg-type]
     outcome = generate_manifest(source, options, str(output), listener=listener, **arguments)  # type: ignore[arg-type]
     assert outcome.errors == len(problems)
     assert output.exists() or problems

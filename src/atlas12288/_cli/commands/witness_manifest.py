@@ -68,6 +68,11 @@ class WitnessOptions(NamedTuple):
         """Whether to write a list for `sha256sum -c` instead of a manifest."""
         return self.form == "sha256sum"
 
+    @property
+    def sidecar(self) -> str:
+        """The name of the file beside the output that has the leaves of trees."""
+        return leaves_name(self.output or "")
+
 
 def witness(wanted: WitnessOptions) -> int:
     """Make the manifest.
@@ -158,7 +163,7 @@ def _require_sense_of_state(wanted: WitnessOptions, state: str) -> None:
         raise click.UsageError("--state needs -o with a manifest")
     if is_url(state):
         raise click.UsageError(f"--state {shown(state)}: {ONLY_ROOT_IS_URL}")
-    for other in (wanted.output, leaves_name(wanted.output)):
+    for other in (wanted.output, wanted.sidecar):
         if os.path.realpath(other) == os.path.realpath(state):
             raise click.UsageError(f"--state {shown(state)}: is {shown(other)}, must be another")
 
@@ -178,7 +183,7 @@ def _require_outputs(wanted: WitnessOptions, stack: ExitStack) -> Target | None:
         if wanted.tree:
             # The run checks them against the manifest, which takes time and is needed only once.
             leaves = leaves_of(output)._replace(is_one=_may_be_leaves)
-            output_at("-o", leaves_name(output), leaves, inputs, before)
+            output_at("-o", wanted.sidecar, leaves, inputs, before)
     return None
 
 
@@ -238,7 +243,7 @@ class _Making:
             source,
             options,
             output,
-            leaves=leaves_name(output) if wanted.tree else None,
+            leaves=wanted.sidecar if wanted.tree else None,
             state=wanted.state or True,
             update=wanted.update,
             ignore_ctime=wanted.ignore_ctime,
