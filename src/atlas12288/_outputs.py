@@ -245,7 +245,7 @@ def atomic_write(name: str, kind: OutputKind) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def atomic_write_all(first: Target, *beside: Target) -> Iterator[tuple[BinaryIO, ...]]:
+def atomic_write_all(first: Target, *others: Target) -> Iterator[tuple[BinaryIO, ...]]:
     """Yield files to write as with `atomic_write`; none gets its name before all are on disk.
 
     Args:
@@ -257,7 +257,7 @@ def atomic_write_all(first: Target, *beside: Target) -> Iterator[tuple[BinaryIO,
     Raises:
         FileError: as for `atomic_write`.
     """
-    targets = (first, *beside)
+    targets = (first, *others)
     try:
         with ExitStack() as stack:
             files = tuple(stack.enter_context(target.open()) for target in targets)
@@ -267,7 +267,7 @@ def atomic_write_all(first: Target, *beside: Target) -> Iterator[tuple[BinaryIO,
                 os.fsync(file.fileno())
         for target in targets:
             target.check()
-        _rename_all(first, beside)
+        _rename_all(first, others)
     except OSError as error:
         # A regular file is not a pipe: a broken pipe is the caller's, such as standard output.
         if isinstance(error, BrokenPipeError):
@@ -275,10 +275,10 @@ def atomic_write_all(first: Target, *beside: Target) -> Iterator[tuple[BinaryIO,
         raise FileError(error.strerror or os.strerror(errno.EIO)) from error
 
 
-def _rename_all(first: Target, beside: Sequence[Target]) -> None:
+def _rename_all(first: Target, others: Sequence[Target]) -> None:
     aside: list[tuple[Target, str | None]] = []
     try:
-        aside += ((target, target.put_aside()) for target in beside)
+        aside += ((target, target.put_aside()) for target in others)
         first.replace()
     except BaseException:
         for target, name in aside:
@@ -286,7 +286,7 @@ def _rename_all(first: Target, beside: Sequence[Target]) -> None:
                 target.put_back(name)
         raise
     try:
-        for target in beside:
+        for target in others:
             target.replace()
     finally:
         for target, name in aside:

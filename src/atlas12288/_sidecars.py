@@ -162,28 +162,28 @@ def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]
         FileError: not readable.
     """
     index = -1
-    at = begin = 0  # in leaves: of this tree, and of what is read
+    place = begin = 0  # in leaves: of this tree, and of what is read
     some = b""
     for index, (size, root) in enumerate(trees):
         count = window_count(size)
-        if (at + count) * DIGEST_BYTES > sidecar.size:
+        if (place + count) * DIGEST_BYTES > sidecar.size:
             return index
         if count > _LEAVES_OF_MANY:
             stream = TreeStream()
-            for first in range(at, at + count, _LEAVES_OF_MANY):
-                part = min(_LEAVES_OF_MANY, at + count - first)
+            for first in range(place, place + count, _LEAVES_OF_MANY):
+                part = min(_LEAVES_OF_MANY, place + count - first)
                 stream.append(sidecar.read(first * DIGEST_BYTES, part * DIGEST_BYTES), 0)
             found, _, _ = stream.result()
         else:
-            if at + count > begin + len(some) // DIGEST_BYTES:
-                begin = at
-                some = sidecar.read(at * DIGEST_BYTES, _LEAVES_OF_MANY * DIGEST_BYTES)
-            start = (at - begin) * DIGEST_BYTES
+            if place + count > begin + len(some) // DIGEST_BYTES:
+                begin = place
+                some = sidecar.read(place * DIGEST_BYTES, _LEAVES_OF_MANY * DIGEST_BYTES)
+            start = (place - begin) * DIGEST_BYTES
             found = tree_root(some[start : start + count * DIGEST_BYTES])
         if found != root:
             return index
-        at += count
-    return None if sidecar.size == at * DIGEST_BYTES else index + 1
+        place += count
+    return None if sidecar.size == place * DIGEST_BYTES else index + 1
 
 
 class WindowRange(NamedTuple):
@@ -226,9 +226,9 @@ class LeafComparison:
         if known == found:
             self._next(len(found) // DIGEST_BYTES, differ=False)
             return
-        for at in range(0, len(found), DIGEST_BYTES):
-            stop = at + DIGEST_BYTES
-            self._next(1, differ=known[at:stop] != found[at:stop])
+        for place in range(0, len(found), DIGEST_BYTES):
+            stop = place + DIGEST_BYTES
+            self._next(1, differ=known[place:stop] != found[place:stop])
 
     def finish(self, longer: int) -> None:
         """Compare the rest, after all leaves were written.

@@ -45,7 +45,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 
 def range_lines(
-    ranges: Iterable["WindowRange"], count: int, windows: int, of: int, more: str = ""
+    ranges: Iterable["WindowRange"], count: int, windows: int, total: int, more: str = ""
 ) -> Iterator[str]:
     """Return lines of text that say where a file differs.
 
@@ -53,10 +53,10 @@ def range_lines(
         ranges: the first `RANGES_SHOWN` of them, or more.
         count: number of ranges.
         windows: number of windows that differ.
-        of: number of windows.
+        total: number of windows.
         more: text about the ranges that are not shown.
     """
-    yield f"  windows  {windows} of {of} differ:"
+    yield f"  windows  {windows} of {total} differ:"
     for each in islice(ranges, RANGES_SHOWN):
         yield f"           {range_words(each, '  ')}"
     if count > RANGES_SHOWN:

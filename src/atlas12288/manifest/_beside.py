@@ -83,15 +83,15 @@ class Outputs:
         """
         identity = (status.st_dev, status.st_ino)
         if (paths := paths_in(self._root, name)) and stat.S_ISREG(status.st_mode):
-            at = self._files.get(identity, frozenset())
-            self._files[identity] = None if at is None else at | paths
+            known = self._files.get(identity, frozenset())
+            self._files[identity] = None if known is None else known | paths
 
     def has_file(self, path: bytes, status: os.stat_result) -> bool:
         """Return whether a file is left out; if so, record its path."""
         if not self._files:
             return False
-        at = self._files.get((status.st_dev, status.st_ino), frozenset())
-        if (at is not None and path not in at) or path in self.kept:
+        known = self._files.get((status.st_dev, status.st_ino), frozenset())
+        if (known is not None and path not in known) or path in self.kept:
             return False
         if not stat.S_ISREG(status.st_mode):
             return False
@@ -109,8 +109,8 @@ def paths_in(root: str, name: str) -> frozenset[bytes]:
         return frozenset()
     # Not resolve(), which fails on a loop of links.
     folder = Path(os.path.realpath(root))
-    around = Path(os.path.realpath(Path(name).parent))
-    places = (around / Path(name).name, Path(os.path.realpath(name)))
+    parent = Path(os.path.realpath(Path(name).parent))
+    places = (parent / Path(name).name, Path(os.path.realpath(name)))
     return frozenset(
         os.fsencode(place.relative_to(folder)) for place in places if place.is_relative_to(folder)
     )

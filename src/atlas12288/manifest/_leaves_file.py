@@ -101,36 +101,36 @@ class LeavesFile:
         self._sidecar = Sidecar(name, status.st_dev, status.st_ino)
         return self._sidecar
 
-    def reserve(self, leaves: int, at: int | None = None) -> int:
-        """Return a place for `count` leaves; with `at`, keep the place that they have."""
-        if at is None:
-            at = self._end
-        self._end = max(self._end, at + leaves)
-        return at
+    def reserve(self, leaves: int, place: int | None = None) -> int:
+        """Return a place for `count` leaves; with `place`, keep the place that they have."""
+        if place is None:
+            place = self._end
+        self._end = max(self._end, place + leaves)
+        return place
 
-    def write(self, at: int, hashes: bytes) -> None:
-        """Write leaves, joined, at place `at`."""
-        if at != self._waiting_at + len(self._waiting) // DIGEST_BYTES:
+    def write(self, place: int, hashes: bytes) -> None:
+        """Write leaves, joined, at a place."""
+        if place != self._waiting_at + len(self._waiting) // DIGEST_BYTES:
             self.flush()
-            self._waiting_at = at
+            self._waiting_at = place
         self._waiting += hashes
         if len(self._waiting) >= _WAITING_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write buffered leaves to the file."""
-        at = self._waiting_at * DIGEST_BYTES
+        place = self._waiting_at * DIGEST_BYTES
         with file_errors(), memoryview(bytes(self._waiting)) as view:
             done = 0
             while done < len(view):
-                done += os.pwrite(self._descriptor, view[done:], at + done)
+                done += os.pwrite(self._descriptor, view[done:], place + done)
         self._waiting_at += len(self._waiting) // DIGEST_BYTES
         self._waiting.clear()
 
-    def read(self, at: int, count: int) -> bytes:
+    def read(self, place: int, count: int) -> bytes:
         """Return leaves, joined, or fewer if not all were written; call `flush` first."""
         with file_errors():
-            return os.pread(self._descriptor, count * DIGEST_BYTES, at * DIGEST_BYTES)
+            return os.pread(self._descriptor, count * DIGEST_BYTES, place * DIGEST_BYTES)
 
     def remove(self) -> None:
         """Remove the file; the leaves are no longer needed."""

@@ -34,12 +34,12 @@ class ManifestLeaves:
     def __init__(self, entries: Sequence[Entry], sidecar: RegularFile) -> None:
         self._sidecar = sidecar
         self._first: dict[bytes, int] = {}
-        at = 0
+        first = 0
         for entry in entries:
             if entry.root is not None:
-                self._first[entry.path] = at
-                at += window_count(entry.size)
-        require_size(sidecar, at, "manifest")
+                self._first[entry.path] = first
+                first += window_count(entry.size)
+        require_size(sidecar, first, "manifest")
         self._check(entries)
 
     def _check(self, entries: Sequence[Entry]) -> None:

@@ -269,8 +269,8 @@ class State:
             except _DamagedError:
                 self.fault = "is damaged"
 
-    def _reader(self, at: int) -> BinaryIO:
-        os.lseek(self._descriptor, at, os.SEEK_SET)
+    def _reader(self, offset: int) -> BinaryIO:
+        os.lseek(self._descriptor, offset, os.SEEK_SET)
         return open(self._descriptor, "rb", closefd=False)
 
     def identities(self) -> Iterator[tuple[str, bool]]:
@@ -353,9 +353,9 @@ class State:
             if head is None:
                 return
             step = _ROOTS_AT_ONCE * DIGEST_BYTES
-            for at in range(0, len(record.roots), step):
-                first = _FIRST.pack(record.first + at // DIGEST_BYTES)
-                roots = record.roots[at : at + step]
+            for offset in range(0, len(record.roots), step):
+                first = _FIRST.pack(record.first + offset // DIGEST_BYTES)
+                roots = record.roots[offset : offset + step]
                 self._waiting.append(_frame(_ROOTS, b"%b%b%b" % (head, first, roots)))
         else:
             head = _file(record.path, record.size, record.identity)
@@ -426,7 +426,7 @@ class _Next:
         self._part = temporary_name()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self._part, flags, 0o600, dir_fd=folder)
-        self._at = 0
+        self._position = 0
         self._texts: list[str] = []
         self._bytes = 0
         try:
@@ -436,8 +436,8 @@ class _Next:
             raise
 
     def _write(self, data: bytes) -> None:
-        _write(self._descriptor, data, self._at)
-        self._at += len(data)
+        _write(self._descriptor, data, self._position)
+        self._position += len(data)
 
     def keep(self, identities: list[str]) -> None:
         text = _LINE_END.join(identities)
@@ -487,13 +487,13 @@ class _errors:  # noqa: N801 - used as `suppress`
             raise FileError(f"the state {shown(self._path)} cannot be used: {reason}") from error
 
 
-def _write(descriptor: int, data: bytes, at: int) -> None:
+def _write(descriptor: int, data: bytes, offset: int) -> None:
     view = memoryview(data)
     while view:
-        count = os.pwrite(descriptor, view, at)
+        count = os.pwrite(descriptor, view, offset)
         if count == 0:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        view, at = view[count:], at + count
+        view, offset = view[count:], offset + count
 
 
 # --- Frames
@@ -539,22 +539,22 @@ class _Fields:
 
     def __init__(self, payload: bytes) -> None:
         self._payload = payload
-        self._at = 0
+        self._position = 0
 
     @property
     def is_over(self) -> bool:
-        return self._at == len(self._payload)
+        return self._position == len(self._payload)
 
     def take(self, count: int) -> bytes:
-        stop = self._at + count
+        stop = self._position + count
         if stop > len(self._payload):
             raise _DamagedError
-        found = self._payload[self._at : stop]
-        self._at = stop
+        found = self._payload[self._position : stop]
+        self._position = stop
         return found
 
     def rest(self) -> bytes:
-        return self.take(len(self._payload) - self._at)
+        return self.take(len(self._payload) - self._position)
 
     def numbers(self, form: struct.Struct) -> tuple[Any, ...]:
         return form.unpack(self.take(form.size))

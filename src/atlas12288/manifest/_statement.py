@@ -205,8 +205,10 @@ def read_statement(text: str | bytes) -> tuple[Options, tuple[Entry, ...], bytes
     entries = tuple(_entries(files, options.digests))
     digests = line_digests(options, entries)
     root = digests.root()
-    of = "options and files"
-    predicate.check("root", predicate.digest("root") == root, f"{root.hex()}, the root over {of}")
+    lined = "options and files"
+    predicate.check(
+        "root", predicate.digest("root") == root, f"{root.hex()}, the root over {lined}"
+    )
     subjects = document.value("subject")
     document.check("subject", isinstance(subjects, list) and len(subjects) == 1, "a list of one")
     subject = _json.Fields.of(subjects[0], "subject", ("digest", "name"))
@@ -214,7 +216,7 @@ def read_statement(text: str | bytes) -> tuple[Options, tuple[Entry, ...], bytes
     claimed = _json.Fields.of(subject.value("digest"), "digest", (SUBJECT_ALGORITHM,))
     found = digests.sha256()
     holds = claimed.digest(SUBJECT_ALGORITHM) == found
-    claimed.check(SUBJECT_ALGORITHM, holds, f"{found.hex()}, the SHA-256 of {of}")
+    claimed.check(SUBJECT_ALGORITHM, holds, f"{found.hex()}, the SHA-256 of {lined}")
     return options, entries, root
 
 

@@ -254,7 +254,7 @@ class Store:
                 iterator raises FileError, nothing is loaded.
         """
         rows: list[dict[str, Any]] = []
-        at = 0
+        leaf = 0
         try:
             for entry, identity, trusted in entries:
                 if entry.target is None and trusted:
@@ -267,10 +267,10 @@ class Store:
                             "sha256": entry.sha256,
                             "root": entry.root,
                             "fresh": 0,
-                            "leaf": at,
+                            "leaf": leaf,
                         }
                     )
-                at += window_count(entry.size)
+                leaf += window_count(entry.size)
                 if len(rows) == _ROWS_AT_ONCE:
                     self._load(rows)
             self._load(rows)

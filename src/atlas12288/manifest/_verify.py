@@ -233,8 +233,8 @@ def _described(target: bytes | None) -> str:
     return "a file" if target is None else f"a symbolic link to {quoted(target)}"
 
 
-def _size(of: Entry | Found) -> int | None:
-    return of.size if of.target is None else None
+def _size(file: Entry | Found) -> int | None:
+    return file.size if file.target is None else None
 
 
 def _changed(entry: Entry, found: Found, what: tuple[str, ...], reason: str = "") -> Difference:

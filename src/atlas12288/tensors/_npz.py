@@ -236,8 +236,8 @@ class _Member:
                 f"it says that it has {self.left} bytes, must have at most {most}, "
                 f"which its {packed} in the archive can be"
             )
-        self._at = self._begin(limit)
-        self._end = self._at + packed
+        self._position = self._begin(limit)
+        self._end = self._position + packed
         if self._end > limit:
             raise ValueError(f"it ends at byte {self._end} of the archive, must end before {limit}")
 
@@ -288,8 +288,8 @@ class _Member:
         return b""
 
     def _packed(self, most: int) -> bytes:
-        data = os.pread(self._descriptor, min(most, self._end - self._at), self._at)
-        self._at += len(data)
+        data = os.pread(self._descriptor, min(most, self._end - self._position), self._position)
+        self._position += len(data)
         return data
 
     def fill(self, buffer: memoryview) -> None:
@@ -311,7 +311,7 @@ class _Member:
 
     def require_end(self) -> None:
         """Raise ValueError if the member is longer than stated or its checksum differs."""
-        if self.left > 0 or self._some(1) or self._at < self._end:
+        if self.left > 0 or self._some(1) or self._position < self._end:
             raise ValueError(f"it continues after its {self._member.file_size} bytes")
         if self._sum != self._member.CRC:
             raise ValueError(f"its CRC-32 is {self._sum:08x}, must be {self._member.CRC:08x}")

@@ -206,19 +206,19 @@ class _Part:
 
     def __init__(self, descriptor: int, start: int, end: int) -> None:
         self._descriptor = descriptor
-        self._at = start
+        self._position = start
         self._end = end
 
     def readinto(self, buffer: memoryview, /) -> int:
-        wanted = buffer[: self._end - self._at]
-        count = os.preadv(self._descriptor, [wanted], self._at) if wanted else 0
+        wanted = buffer[: self._end - self._position]
+        count = os.preadv(self._descriptor, [wanted], self._position) if wanted else 0
         self._advance(count, bool(wanted))
         return count
 
     def _advance(self, count: int, is_wanted: bool) -> None:
         if is_wanted and count == 0:
-            raise ValueError(f"the file ended at byte {self._at}, must have {self._end}")
-        self._at += count
+            raise ValueError(f"the file ended at byte {self._position}, must have {self._end}")
+        self._position += count
 
 
 def _little(descriptor: int, start: int, end: int) -> memoryview:

@@ -195,13 +195,13 @@ def _default_root(name: str, manifest: "Manifest") -> str:
     folder = folder_of(name)
     if folder is not None and not manifest.options.paths and Path(folder).is_dir():
         return folder
-    around = Path(name).parent
-    if any(os.path.lexists(around / os.fsdecode(entry.path)) for entry in manifest.entries):
-        return str(around)
+    parent = Path(name).parent
+    if any(os.path.lexists(parent / os.fsdecode(entry.path)) for entry in manifest.entries):
+        return str(parent)
     wanting = "" if folder is None else f"there is no folder {shown(folder)}, and "
     raise FileError(
         f"is not of a folder here: {wanting}none of its files is in the folder "
-        f"{shown(str(around))} around it; name the folder as ROOT"
+        f"{shown(str(parent))} around it; name the folder as ROOT"
     )
 
 
@@ -213,8 +213,8 @@ def _sidecar(wanted: VerifyOptions, manifest: "Manifest") -> str | None:
         return wanted.sidecar
     if wanted.manifest == STDIN or not has_trees:
         return None
-    beside = leaves_name(wanted.manifest)
-    return beside if os.path.lexists(beside) else None
+    sidecar = leaves_name(wanted.manifest)
+    return sidecar if os.path.lexists(sidecar) else None
 
 
 def refused(wanted: VerifyOptions, reason: str) -> int:
@@ -284,8 +284,8 @@ class _VerifyProgress(Listener):
         reason = f", {difference.reason}" if difference.reason else ""
         report.line(f"{shown(name)}: ", good=False, verdict=difference.kind, more=reason)
         if difference.ranges is not None:
-            of = window_count(max(difference.size or 0, difference.found_size or 0))
-            counts = difference.range_count, difference.windows, of
+            total = window_count(max(difference.size or 0, difference.found_size or 0))
+            counts = difference.range_count, difference.windows, total
             for line in range_lines(difference.ranges, *counts):
                 report.line(line)
         if self.wanted.plot == SKETCH and self.maps is not None:

@@ -94,12 +94,12 @@ def command(
             fields |= {"holds": holds, "reason": reason, "window": stated.index}
             fields |= {"root": stated.root.hex(), "root_from": origin}
             about = f"{shown(proof)}: window {stated.index} of {stated.size}, "
-            under = f"  under the root {stated.root.hex()}"
+            trust = f"  under the root {stated.root.hex()}"
             if holds is None:
                 report.undecided()
                 report.line(f"{about}consistent, under a root that came with the proof")
                 report.line(
-                    f"{under}\n  which whoever made the proof could choose: it says nothing about "
+                    f"{trust}\n  which whoever made the proof could choose: it says nothing about "
                     "the origin of the window.\n"
                     "  Demand one that you trust with --root or --witness."
                 )
@@ -110,7 +110,7 @@ def command(
                     about, good=holds, verdict=verdict, more=f": {reason}" if reason else ""
                 )
                 if holds:
-                    report.line(under)
+                    report.line(trust)
         report.document(fields)
     return report.code
 

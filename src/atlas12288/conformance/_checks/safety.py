@@ -26,19 +26,19 @@ def null_arguments(library: Library) -> str:
     region = library.region(96)
     domain = library.new_domain(96, 5)
     witness = library.witness(region)
-    at = region.address
+    address = region.address
     # A call and the result that it must not give; None if the function cannot report failure.
     calls: list[tuple[str, Callable[[], object], object]] = [
-        ("atlas_domain_attach(NULL, base, 96)", lambda: library.attach(None, at, 96), OK),
+        ("atlas_domain_attach(NULL, base, 96)", lambda: library.attach(None, address, 96), OK),
         ("atlas_domain_attach(domain, NULL, 96)", lambda: library.attach(domain, None, 96), OK),
         ("atlas_domain_verify(NULL)", lambda: library.verify(None), True),
         ("atlas_domain_commit(NULL)", lambda: library.commit(None), OK),
         ("atlas_budget_alloc(NULL, 1)", lambda: library.alloc(None, 1), True),
         ("atlas_budget_release(NULL, 1)", lambda: library.release(None, 1), True),
-        ("atlas_witness_verify(NULL, base, 96)", lambda: library.matches(None, at, 96), True),
+        ("atlas_witness_verify(NULL, base, 96)", lambda: library.matches(None, address, 96), True),
         ("atlas_witness_verify(w, NULL, 96)", lambda: library.matches(witness, None, 96), True),
-        ("atlas_conserved_delta(NULL, after, 96)", lambda: library.delta(None, at, 96), None),
-        ("atlas_conserved_delta(before, NULL, 96)", lambda: library.delta(at, None, 96), None),
+        ("atlas_conserved_delta(NULL, after, 96)", lambda: library.delta(None, address, 96), None),
+        ("atlas_conserved_delta(before, NULL, 96)", lambda: library.delta(address, None, 96), None),
     ]
     for text, call, never in calls:
         library.under(f", as {text}")
@@ -122,9 +122,9 @@ def out_of_memory(library: Library) -> str:
     most = 500_000
     handles, made = (c_void_p * most)(), (c_void_p * most)()
     region = library.region(conserved(noise(96)))
-    at = region.address
+    address = region.address
     domain = library.new_domain(96, 0)
-    library.attach(domain, at, region.size)
+    library.attach(domain, address, region.size)
     library.under(" without memory")
     domains = witnesses = 0
     # All memory that Python needs is allocated already: nothing below creates an object that stays.
@@ -134,7 +134,7 @@ def out_of_memory(library: Library) -> str:
             domains += 1
         text = library.last_error()
         # The remaining memory may be too small for a domain but large enough for a witness.
-        while witnesses < most and (handle := library.generate(at, region.size)) is not None:
+        while witnesses < most and (handle := library.generate(address, region.size)) is not None:
             made[witnesses] = handle
             witnesses += 1
         code = library.commit(domain)

@@ -142,11 +142,11 @@ def xor_kept(library: Library) -> str:
     data = noise(4096)
     changes = [
         (
-            f"bit {bit} of bytes {at} and {at + distance} were flipped",
-            _xor(_xor(data, at, bytes([1 << bit])), at + distance, bytes([1 << bit])),
+            f"bit {bit} of bytes {offset} and {offset + distance} were flipped",
+            _xor(_xor(data, offset, bytes([1 << bit])), offset + distance, bytes([1 << bit])),
         )
         for bit in range(8)
-        for at, distance in ((0, 1), (5, 8), (100, 32), (1000, 64), (0, 2048))
+        for offset, distance in ((0, 1), (5, 8), (100, 32), (1000, 64), (0, 2048))
     ]
     return f"{_finds(library, data, changes)} changes that keep the XOR of all words are found"
 
@@ -193,9 +193,9 @@ def adler_kept(library: Library) -> str:
     # neighbouring bytes keeps both, and the residue.
     data = noise(1000)
     changes = [
-        (f"adding 1, -2 and 1 to bytes {at} to {at + 2}", changed)
-        for at in range(len(data) - 2)
-        if (changed := _plus(data, {at: 1, at + 1: -2, at + 2: 1})) is not None
+        (f"adding 1, -2 and 1 to bytes {offset} to {offset + 2}", changed)
+        for offset in range(len(data) - 2)
+        if (changed := _plus(data, {offset: 1, offset + 1: -2, offset + 2: 1})) is not None
     ]
     data_sum, changed_sum = zlib.adler32(data), zlib.adler32(changes[0][1])
     require(data_sum == changed_sum, "the kit is wrong: Adler-32")
@@ -212,8 +212,14 @@ def polynomial_kept(library: Library) -> str:
     for base in _BASES:
         # Adding 1 to a byte and subtracting the base from the next one keeps the hash. Doing the
         # opposite to a second pair keeps the sum too.
-        up = [at for at in range(0, 500, 2) if data[at] < 255 and data[at + 1] >= base]
-        down = [at for at in range(500, 998, 2) if data[at] > 0 and data[at + 1] < 256 - base]
+        up = [
+            offset for offset in range(0, 500, 2) if data[offset] < 255 and data[offset + 1] >= base
+        ]
+        down = [
+            offset
+            for offset in range(500, 998, 2)
+            if data[offset] > 0 and data[offset + 1] < 256 - base
+        ]
         for first, second in zip(up[:5], down[:5], strict=True):
             pair = {first: 1, first + 1: -base}
             both = pair | {second: -1, second + 1: base}
@@ -246,10 +252,10 @@ def fnv_kept(library: Library) -> str:
 def _plus(data: bytes, changes: Mapping[int, int]) -> bytes | None:
     """Return the data with numbers added to some bytes; None if a sum does not fit in a byte."""
     changed = bytearray(data)
-    for at, by in changes.items():
-        if not 0 <= changed[at] + by <= 255:
+    for offset, by in changes.items():
+        if not 0 <= changed[offset] + by <= 255:
             return None
-        changed[at] += by
+        changed[offset] += by
     return bytes(changed)
 
 
@@ -395,9 +401,9 @@ def example_witness(library: Library) -> str:
     return "generate, verify and destroy work as in the example"
 
 
-def _xor(data: bytes, at: int, pattern: bytes) -> bytes:
+def _xor(data: bytes, offset: int, pattern: bytes) -> bytes:
     """Return the data with some bytes XORed with a pattern."""
     changed = bytearray(data)
     for i, byte in enumerate(pattern):
-        changed[at + i] ^= byte
+        changed[offset + i] ^= byte
     return bytes(changed)

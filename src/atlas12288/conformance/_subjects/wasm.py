@@ -47,8 +47,8 @@ def _reason(error: Exception) -> str:
     return cause if colon and number.isdecimal() else last
 
 
-def _type(of: Sequence[object]) -> str:
-    return f"({', '.join(map(str, of))})"
+def _type(types: Sequence[object]) -> str:
+    return f"({', '.join(map(str, types))})"
 
 
 def _prototype_type(prototype: Prototype) -> str:

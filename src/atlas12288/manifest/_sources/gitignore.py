@@ -162,86 +162,90 @@ def _trimmed(line: bytes) -> bytes:
 def _tokens(pattern: bytes, in_names: bool) -> list[_Token] | None:
     """Return the tokens of a rule; None if it matches nothing."""
     tokens: list[_Token] = []
-    at = 0
-    while at < len(pattern):
-        byte = pattern[at : at + 1]
-        at += 1
+    index = 0
+    while index < len(pattern):
+        byte = pattern[index : index + 1]
+        index += 1
         if byte == b"\\":
-            if at == len(pattern):
+            if index == len(pattern):
                 return None
-            tokens.append(pattern[at])
-            at += 1
+            tokens.append(pattern[index])
+            index += 1
         elif byte == b"?":
             tokens.append(_NOT_SLASH)
         elif byte == b"[":
-            found = _set(pattern, at)
+            found = _set(pattern, index)
             if found is None:
                 return None
-            members, at = found
+            members, index = found
             tokens.append(members)
         elif byte == b"*":
-            before = at - 2
-            while pattern[at : at + 1] == b"*":
-                at += 1
+            before = index - 2
+            while pattern[index : index + 1] == b"*":
+                index += 1
             star = _STAR
             whole = before < 0 or pattern[before] == _SLASH
-            if not in_names and whole and at - before > 2:
-                if at == len(pattern):
+            if not in_names and whole and index - before > 2:
+                if index == len(pattern):
                     star = _REST
-                elif pattern[at] == _SLASH:
+                elif pattern[index] == _SLASH:
                     star = _FOLDERS
-                    at += 1
-                elif pattern[at : at + 2] == rb"\/":
+                    index += 1
+                elif pattern[index : index + 2] == rb"\/":
                     star = _SOME_FOLDERS
-                    at += 2
+                    index += 2
             tokens.append(star)
         else:
             tokens.append(byte[0])
     return tokens
 
 
-def _set(pattern: bytes, at: int) -> tuple[frozenset[int], int] | None:
+def _set(pattern: bytes, index: int) -> tuple[frozenset[int], int] | None:
     """Return the bytes that `[...]` matches and its end; None if it has no end or matches nothing.
 
     Args:
         pattern: the rule.
-        at: index after the opening bracket.
+        index: the one after the opening bracket.
     """
 
-    def escaped(at: int) -> int:
-        return at + (pattern[at : at + 1] == b"\\")
+    def escaped(index: int) -> int:
+        return index + (pattern[index : index + 1] == b"\\")
 
-    negated = pattern[at : at + 1] in (b"!", b"^")
-    at += negated
+    negated = pattern[index : index + 1] in (b"!", b"^")
+    index += negated
     members: set[int] = set()
     before: int | None = None  # the byte that a `-` makes a range from
-    first = at
-    while at < len(pattern) and (pattern[at] != _END or at == first):
-        if pattern[at] == _TO and before is not None and pattern[at + 1 : at + 2] not in _NO_RANGE:
-            at = escaped(at + 1)
-            if at < len(pattern):
-                members.update(range(before, pattern[at] + 1))
+    first = index
+    while index < len(pattern) and (pattern[index] != _END or index == first):
+        if (
+            pattern[index] == _TO
+            and before is not None
+            and pattern[index + 1 : index + 2] not in _NO_RANGE
+        ):
+            index = escaped(index + 1)
+            if index < len(pattern):
+                members.update(range(before, pattern[index] + 1))
             before = None
-        elif pattern.startswith(b"[:", at) and (named := _named(pattern, at + 2)) is not None:
+        elif pattern.startswith(b"[:", index) and (named := _named(pattern, index + 2)) is not None:
             if named not in _CLASSES:
                 return None
             members |= _CLASSES[named]
-            at += len(b"[:]") + len(named)
+            index += len(b"[:]") + len(named)
             before = None
         else:
-            at = escaped(at)
-            if at < len(pattern):
-                before = pattern[at]
+            index = escaped(index)
+            if index < len(pattern):
+                before = pattern[index]
                 members.add(before)
-        at += 1
+        index += 1
     found = (_NOT_SLASH - members) if negated else (_NOT_SLASH & members)
-    return (found, at + 1) if found and at < len(pattern) else None
+    return (found, index + 1) if found and index < len(pattern) else None
 
 
-def _named(pattern: bytes, at: int) -> bytes | None:
-    """Return the name in the `[:name:]` that begins at `at`; None if there is none."""
-    end = pattern.find(b"]", at)
-    return pattern[at : end - 1] if end > at and pattern[end - 1] == _COLON else None
+def _named(pattern: bytes, index: int) -> bytes | None:
+    """Return the name in the `[:name:]` that begins at `index`; None if there is none."""
+    end = pattern.find(b"]", index)
+    return pattern[index : end - 1] if end > index and pattern[end - 1] == _COLON else None
 
 
 def _has_slash(tokens: Sequence[_Token]) -> bool:
@@ -335,17 +339,17 @@ class _Regexes:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def last(self, text: bytes, above: int) -> int:
-        """Return the highest number of a rule that matches, or `above` if none is higher."""
+    def last(self, text: bytes, least: int) -> int:
+        """Return the highest number of a rule that matches, or `least` if none is higher."""
         if self._groups is None:
             self._groups = list(map(self._compiled, range(len(self._waiting), 0, -_AT_ONCE)))
         for highest, regex, numbers in self._groups:
-            if highest < above:
+            if highest < least:
                 break
             found = regex.match(text)
             if found is not None and found.lastindex is not None:
-                return max(above, numbers[found.lastindex - 1])
-        return above
+                return max(least, numbers[found.lastindex - 1])
+        return least
 
     def _compiled(self, stop: int) -> tuple[int, re.Pattern[bytes], list[int]]:
         rules = self._waiting[max(0, stop - _AT_ONCE) : stop][::-1]
@@ -371,13 +375,13 @@ class _Table:
     def __len__(self) -> int:
         return len(self._by_length)
 
-    def last(self, name: bytes, above: int) -> int:
+    def last(self, name: bytes, least: int) -> int:
         """Return what `_Regexes.last` returns."""
         for length, numbers in self._by_length.items():
             number = numbers.get(self._part(name, length), -1)
-            if number > above:
-                above = number
-        return above
+            if number > least:
+                least = number
+        return least
 
 
 def _head(name: bytes, length: int) -> bytes:

@@ -206,7 +206,7 @@ class RemoteFolder(Source):
             yield from self._list_folder(b"", selection, problem)
         for path in paths:
             try:
-                info = self._storage.info(self._at(path))
+                info = self._storage.info(self._url_of(path))
             except FileError as error:
                 problem(path, str(error))
                 continue
@@ -276,7 +276,7 @@ class RemoteFolder(Source):
             if info.get("size") is not None or not _is_path(path, lambda *_: None):
                 return info
             try:
-                return self._storage.info(self._at(path))
+                return self._storage.info(self._url_of(path))
             except FileError as error:
                 return error
 
@@ -291,9 +291,9 @@ class RemoteFolder(Source):
         self, storage: S3Storage, folder: bytes, selection: Selection, problem: Problem
     ) -> Iterator[Found]:
         """Yield the objects of a bucket page by page, as S3 gives them."""
-        bucket = storage.fs.split_path(self._at(folder))[0]
+        bucket = storage.fs.split_path(self._url_of(folder))[0]
         excluded = _ExcludedFolders(selection, folder)
-        for page in storage.pages(self._at(folder)):
+        for page in storage.pages(self._url_of(folder)):
             for info in page.get("Contents", ()):
                 path = self._relative(f"{bucket}/{info['Key']}", problem)
                 size = info["Size"]
@@ -361,7 +361,7 @@ class RemoteFolder(Source):
             FileError: nothing would show a change between the requests that it takes.
         """
         self._storage.require_readable(found)
-        name = self._at(found.path)
+        name = self._url_of(found.path)
         if not self._storage.is_stream(found):
             yield RangeReader(self._storage, name, found)
             return
@@ -374,19 +374,19 @@ class RemoteFolder(Source):
     def read_small(self, path: bytes) -> bytes | None:
         """Return the bytes of a small file. See `Source.read_small`. An HTML page does not count:
         many servers send one for each missing name."""
-        data = self._storage.read_small(self._at(path), SMALL_MOST_BYTES + 1)
+        data = self._storage.read_small(self._url_of(path), SMALL_MOST_BYTES + 1)
         if data is None:
             return None
         begin = require_small(data).removeprefix(b"\xef\xbb\xbf").lstrip()[:20].lower()
         return None if begin.startswith(_PAGE_BEGINS) else data
 
-    def _at(self, path: bytes) -> str:
+    def _url_of(self, path: bytes) -> str:
         name = quote(path) if self._is_http else path.decode("utf-8", "surrogateescape")
         return self._prefix + name if name else self._base
 
     def _folder_name(self, folder: bytes) -> str:
         # A web server answers to the name without a slash by one more request.
-        name = self._at(folder)
+        name = self._url_of(folder)
         return f"{name}/" if self._storage.names_folders else name or self._storage.root
 
 
@@ -405,18 +405,18 @@ class _ExcludedFolders:
 
     def has(self, path: bytes) -> bool:
         """Return whether a path is in an excluded folder."""
-        at = path.rfind(b"/")
-        if not self._has_rules or at <= self._least:
+        end = path.rfind(b"/")
+        if not self._has_rules or end <= self._least:
             return False
-        folder = path[:at]
+        folder = path[:end]
         known = self._verdicts.get(folder)
         if known is None:
             # From above, as a walk goes down: the depth of a key is not bounded by Python's calls.
             known = False
-            at = folder.find(b"/", self._least + 1)
-            while at >= 0 and not known:
-                known = self._selection.excludes(folder[:at], folder=True)
-                at = folder.find(b"/", at + 1)
+            end = folder.find(b"/", self._least + 1)
+            while end >= 0 and not known:
+                known = self._selection.excludes(folder[:end], folder=True)
+                end = folder.find(b"/", end + 1)
             known = known or self._selection.excludes(folder, folder=True)
             if len(self._verdicts) == _VERDICTS_MOST:
                 self._verdicts.clear()

@@ -82,12 +82,12 @@ class StreamReader(Reader):
         self._found = found
         self._turn = Condition()
         self._stream: Stream | None = None
-        self._at = 0
+        self._position = 0
         self._error: FileError | None = None
 
     def begin(self, offset: int) -> None:
         """Set where the first read will be, if not at the beginning. See `Reader`."""
-        self._at = offset
+        self._position = offset
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill the buffer from `offset` on. See `Reader.read_into`."""
@@ -96,7 +96,7 @@ class StreamReader(Reader):
         if count <= 0 and (size or offset):
             return 0
         with self._turn:
-            self._turn.wait_for(lambda: self._at >= offset or self._error is not None)
+            self._turn.wait_for(lambda: self._position >= offset or self._error is not None)
             try:
                 if self._error is not None:
                     raise self._error
@@ -112,16 +112,16 @@ class StreamReader(Reader):
         return count
 
     def _read(self, offset: int, buffer: memoryview) -> None:
-        if offset != self._at:
-            raise ValueError(f"offset is {offset}, must be {self._at}: it is one stream")
+        if offset != self._position:
+            raise ValueError(f"offset is {offset}, must be {self._position}: it is one stream")
         if self._stream is None:
             self._stream = self._storage.open_stream(self._name, offset, self._found)
         data = self._stream.read(len(buffer))
         if len(data) != len(buffer):
             raise FileError(CHANGED)
         buffer[:] = data
-        self._at += len(data)
-        if self._at == self._found.size:
+        self._position += len(data)
+        if self._position == self._found.size:
             if self._stream.read(1):
                 raise FileError(_more(self._found.size))
             self._end()

@@ -111,12 +111,12 @@ class Selection:
         """
         if not self._rules:
             return False
-        at = path.find(b"/")
-        while at >= 0:
-            number = self._decides(path[:at], folder=True)
+        end = path.find(b"/")
+        while end >= 0:
+            number = self._decides(path[:end], folder=True)
             if self._excluded_by(number):
                 break
-            at = path.find(b"/", at + 1)
+            end = path.find(b"/", end + 1)
         else:
             if not self._excluded_by(self._decides(path, folder)):
                 return False
