@@ -2,14 +2,16 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** @file Domains: a region of memory under the law, with a budget, committed once. */
 
+import { bytesOf } from "./arguments.js";
 import { MODULUS } from "./constants.js";
 import { BudgetError, ConservationError, DomainMemoryError, StateError } from "./errors.js";
+import { Handle, outPointer, Region } from "./memory.js";
 import { residue } from "./residue.js";
-import { bytesOf, check, Handle, heap, integer, lastError, made } from "./wasm.js";
-import { outPointer, Region, wasm } from "./wasm.js";
+import { integer } from "./values.js";
+import { check, heap, lastError, made, wasm } from "./wasm.js";
 import { witnessAt } from "./witness.js";
 
-/** @import { Bytes } from "./wasm.js" */
+/** @import { Bytes } from "./arguments.js" */
 /** @import { Witness } from "./witness.js" */
 
 const SIZE_MAX = 2 ** 32 - 1; // of size_t in the module

@@ -11,7 +11,7 @@
  * law, not a security check: what proves integrity is the digest of a Witness.
  */
 
-/** @typedef {import("./wasm.js").Bytes} Bytes */
+/** @typedef {import("./arguments.js").Bytes} Bytes */
 /** @typedef {import("./wasm.js").Source} Source */
 /** @typedef {import("./source.js").Data} Data */
 /** @typedef {import("./source.js").ReadOptions} ReadOptions */
@@ -38,15 +38,9 @@ export {
   residue,
   windowResidues,
 } from "./residue.js";
+export { kernelSet, kernelSets, selectKernelSet } from "./kernel-sets.js";
+export { Region } from "./memory.js";
 export { RUN_BYTES } from "./source.js";
 export { TreeHash, TreeWitness, witnessFromJson } from "./tree.js";
-export {
-  kernelSet,
-  kernelSets,
-  load,
-  Region,
-  selectKernelSet,
-  simdSupported,
-  version,
-} from "./wasm.js";
+export { load, simdSupported, version } from "./wasm.js";
 export { Witness, WitnessStream } from "./witness.js";

@@ -9,7 +9,7 @@
 import { DIGEST_BYTES } from "./constants.js";
 import { WitnessError } from "./errors.js";
 import { printable } from "./text.js";
-import { isA, typeName } from "./wasm.js";
+import { isA, typeName } from "./values.js";
 
 // A witness has less than 300; parsing a text of millions could exhaust the stack.
 const CHARACTERS_MOST = 65536;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** @file Conservation utilities: the law on bytes that belong to no domain. */
 
+import { bytesOf } from "./arguments.js";
 import { MODULUS, WINDOW_BYTES } from "./constants.js";
 import { ConservationError, DomainMemoryError } from "./errors.js";
-import { bytesOf, check, heap, inPieces, integer, isInside } from "./wasm.js";
-import { outPointer, PIECE_BYTES, staged, wasm } from "./wasm.js";
+import { inPieces, isInside, outPointer, staged } from "./memory.js";
+import { integer } from "./values.js";
+import { check, heap, PIECE_BYTES, wasm } from "./wasm.js";
 
-/** @import { Bytes } from "./wasm.js" */
+/** @import { Bytes } from "./arguments.js" */
 
 /** @param {Uint8Array} bytes */
 function residueOf(bytes) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** @file Data of any size, read as a stream in constant memory. */
 
+import { bytesOf } from "./arguments.js";
 import { WINDOW_BYTES } from "./constants.js";
-import { bytesOf, isBuffer, typeName } from "./wasm.js";
+import { isBuffer, typeName } from "./values.js";
 
 /**
  * @typedef {Blob | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | Iterable<Uint8Array>} Data

@@ -4,16 +4,18 @@
  * bytes. They tell which windows changed. All witnesses have one JSON form.
  */
 
+import { bytesOf, lastingBytesOf } from "./arguments.js";
 import { DIGEST_BYTES, MODULUS, WINDOW_BYTES } from "./constants.js";
 import { ConservationError, StateError, WitnessError } from "./errors.js";
 import { toHex } from "./json.js";
+import { Handle, inPieces, outPointer, staged } from "./memory.js";
 import { residue as residueOf, windowResidues } from "./residue.js";
 import { runs } from "./source.js";
-import { bytesOf, check, Handle, heap, inPieces, integer, lastingBytesOf, made } from "./wasm.js";
-import { nowNs, outPointer, PIECE_BYTES, staged, wasm } from "./wasm.js";
+import { integer } from "./values.js";
+import { check, heap, made, nowNs, PIECE_BYTES, wasm } from "./wasm.js";
 import { ALGORITHM, readRecord, TREE_ALGORITHM, Witness, WitnessRecord } from "./witness.js";
 
-/** @import { Bytes } from "./wasm.js" */
+/** @import { Bytes } from "./arguments.js" */
 /** @import { Data, ReadOptions } from "./source.js" */
 /** @import { RecordFields } from "./witness.js" */
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * @file The WebAssembly module: how it is loaded, its memory, and the objects that live there.
+ * @file The WebAssembly module: how it is loaded, its functions and their errors.
  *
  * All code shares one instance. Its functions are declared in atlas/conservation.h, which is their
  * manual.
@@ -9,6 +9,7 @@
 
 import { DIGEST_BYTES, WINDOW_BYTES } from "./constants.js";
 import { errorOf, ErrorCode, DomainMemoryError, StateError } from "./errors.js";
+import { isA, isBuffer, typeName } from "./values.js";
 
 /**
  * @typedef {string | URL | BufferSource | WebAssembly.Module | Response} Source
@@ -27,6 +28,15 @@ let instance;
 let loading;
 let heapView = new Uint8Array(0);
 let stagePointer = 0;
+
+// The stage: where bytes from outside the module's memory pass through, piece by piece.
+// Whole windows, so that trees can be made piece by piece; small enough for the CPU's caches.
+const STAGE_WINDOWS = 16;
+// For each window of a piece a digest and a residue; more than for any other result.
+const OUT_BYTES = (DIGEST_BYTES + 8) * STAGE_WINDOWS;
+/** How many bytes pass through the stage at once. */
+export const PIECE_BYTES = STAGE_WINDOWS * WINDOW_BYTES;
+const STAGE_BYTES = PIECE_BYTES + OUT_BYTES;
 
 // A function that makes a vector and reads a lane of one: valid where the engine has simd128.
 const SIMD_PROBE = Uint8Array.of(
@@ -153,6 +163,15 @@ export function heap() {
 }
 
 /**
+ * The address of the stage.
+ * @returns {number}
+ */
+export function stage() {
+  wasm();
+  return stagePointer;
+}
+
+/**
  * The text at a pointer.
  * @param {number} pointer to UTF-8 that ends with 0; not NULL
  * @returns {string}
@@ -188,293 +207,6 @@ export function check(code) {
 export function made(pointer) {
   if (pointer === 0) throw lastError();
   return pointer >>> 0; // the engine gives addresses as signed numbers
-}
-
-// --- The stage: where bytes from outside the module's memory pass through, piece by piece ---
-
-// Whole windows, so that trees can be made piece by piece; small enough for the CPU's caches.
-const STAGE_WINDOWS = 16;
-// For each window of a piece a digest and a residue; more than for any other result.
-const OUT_BYTES = (DIGEST_BYTES + 8) * STAGE_WINDOWS;
-/** How many bytes pass through at once. */
-export const PIECE_BYTES = STAGE_WINDOWS * WINDOW_BYTES;
-const STAGE_BYTES = PIECE_BYTES + OUT_BYTES;
-
-/**
- * Where small results of the functions go, OUT_BYTES behind the pieces; aligned for 64-bit words.
- * @returns {number}
- */
-export function outPointer() {
-  wasm();
-  return stagePointer + PIECE_BYTES;
-}
-
-/**
- * Copies at most PIECE_BYTES to the stage.
- * @param {Uint8Array} bytes
- * @param {number} [at] offset on the stage
- * @returns {number} their address
- */
-export function staged(bytes, at = 0) {
-  heap().set(bytes, stagePointer + at);
-  return stagePointer + at;
-}
-
-/**
- * Are these bytes in the memory of the module?
- * @param {Uint8Array} bytes
- * @returns {boolean}
- */
-export function isInside(bytes) {
-  return bytes.buffer === heap().buffer;
-}
-
-/**
- * Calls `use(address, length, offset)` for bytes in pieces of at most `most` bytes; once for all of
- * those that are in the module's memory, unless `split`. Not for none.
- * @param {Uint8Array} bytes
- * @param {(pointer: number, length: number, offset: number) => void} use
- * @param {boolean} [split]
- */
-export function inPieces(bytes, use, split = false) {
-  const inside = isInside(bytes);
-  const { byteOffset, length: total } = bytes;
-  const most = inside && !split ? total : PIECE_BYTES;
-  for (let offset = 0; offset < total; offset += most) {
-    const length = Math.min(most, total - offset);
-    const piece = inside ? byteOffset + offset : staged(bytes.subarray(offset, offset + length));
-    use(piece, length, offset);
-  }
-}
-
-// --- Objects in the module's memory ---
-
-// The net: an object that nobody closed and nobody has any more.
-const forgotten = new FinalizationRegistry(
-  /** @param {{ destroy: string, pointer: number }} held */
-  ({ destroy, pointer }) => wasm()[destroy](pointer),
-);
-
-/** An object in the module's memory. Closed by `close()` or `using`, or when it is forgotten. */
-export class Handle {
-  #pointer;
-  #destroy;
-
-  /**
-   * @param {number} pointer
-   * @param {string} destroy the function that frees it
-   */
-  constructor(pointer, destroy) {
-    this.#pointer = pointer;
-    this.#destroy = destroy;
-    forgotten.register(this, { destroy, pointer }, this);
-  }
-
-  /** Was it closed? */
-  get closed() {
-    return this.#pointer === 0;
-  }
-
-  /**
-   * Its address.
-   * @protected
-   * @throws {StateError} it is closed
-   */
-  get pointer() {
-    if (this.#pointer === 0) {
-      throw new StateError(`the ${this.constructor.name} is closed, must be open for calls`);
-    }
-    return this.#pointer;
-  }
-
-  /** Frees its memory. Again, it does nothing. */
-  close() {
-    if (this.#pointer !== 0) {
-      forgotten.unregister(this);
-      wasm()[this.#destroy](this.#pointer);
-      this.#pointer = 0;
-    }
-  }
-
-  /** Closes it, at the end of a block with `using`; an engine without that never calls it. */
-  [Symbol.dispose]() {
-    this.close();
-  }
-}
-
-/**
- * Bytes in the memory of the module, where all functions work on them without a copy.
- *
- * A Region stands for its bytes in every call. It is not cleared when it is made.
- */
-export class Region extends Handle {
-  /** @readonly How many bytes it has. */
-  length;
-
-  /**
-   * @param {number} length in bytes
-   * @throws {DomainMemoryError} there is no memory; a region has less than 2 GiB, all have 4
-   * @throws {TypeError} the length is not an integer
-   */
-  constructor(length) {
-    integer(length, "length");
-    const fits = length >= 0 && length < 2 ** 32;
-    const pointer = fits ? wasm().atlas_host_alloc(length) >>> 0 : 0;
-    if (pointer === 0) throw new DomainMemoryError(`no memory for a region of ${length} bytes`);
-    super(pointer, "atlas_host_free");
-    this.length = length;
-  }
-
-  /**
-   * The bytes. Take them anew after each call that may allocate: when the module's memory grows,
-   * older views of it have no bytes any more.
-   * @returns {Uint8Array<ArrayBuffer>}
-   */
-  get bytes() {
-    return heap().subarray(this.pointer, this.pointer + this.length);
-  }
-
-  /** Its address in the module's memory, for calls of the module's own functions. */
-  get address() {
-    return this.pointer;
-  }
-}
-
-// --- Arguments ---
-
-/**
- * @typedef {ArrayBufferLike | ArrayBufferView | Region} Bytes
- * What has bytes: an ArrayBuffer, any view of one (also of a shared one), or a Region.
- */
-
-/**
- * Whether a value is of a class of the platform, also in another realm, such as a frame.
- * @param {string} name of the class
- * @param {unknown} value
- */
-export function isA(name, value) {
-  return Object.prototype.toString.call(value) === `[object ${name}]`;
-}
-
-/**
- * Is it an ArrayBuffer or a SharedArrayBuffer?
- * @param {unknown} value
- */
-export function isBuffer(value) {
-  return isA("ArrayBuffer", value) || isA("SharedArrayBuffer", value);
-}
-
-/**
- * The bytes of an argument, not copied; until a call that may allocate, see {@link lastingBytesOf}.
- * @param {Bytes} value
- * @param {string} name of the argument
- * @returns {Uint8Array}
- * @throws {TypeError} it has no bytes, or they are detached or outside of their buffer
- */
-export function bytesOf(value, name) {
-  if (value instanceof Region) return value.bytes;
-  const isView = ArrayBuffer.isView(value);
-  if (!isView && !isBuffer(value)) {
-    throw new TypeError(
-      `${name} is of type ${typeName(value)}, must be an ArrayBuffer, a view of one or a Region`,
-    );
-  }
-  const buffer = isView ? value.buffer : value;
-  // Bytes that are gone say that there are none, or do not say; what needs them fails.
-  if (fails(() => value.byteLength) || value.byteLength === 0) {
-    if (fails(() => new Uint8Array(buffer))) {
-      throw new TypeError(`${name} is detached, must have its bytes`);
-    }
-    const items = /** @type {Partial<Uint8Array>} */ (value);
-    if (fails(() => (items.values === undefined ? value.byteLength : items.values()))) {
-      throw new TypeError(`${name} is outside of its buffer, must have its bytes`);
-    }
-  }
-  if (value instanceof Uint8Array) return value;
-  return isView ? new Uint8Array(buffer, value.byteOffset, value.byteLength) : new Uint8Array(buffer);
-}
-
-/** @param {() => unknown} use */
-function fails(use) {
-  try {
-    use();
-    return false;
-  } catch {
-    return true;
-  }
-}
-
-/**
- * What bytesOf() gives, also after calls that may allocate: where the memory of the module grows,
- * views of it lose their bytes.
- * @param {Bytes} value
- * @param {string} name of the argument
- * @returns {() => Uint8Array}
- */
-export function lastingBytesOf(value, name) {
-  const bytes = bytesOf(value, name);
-  if (!isInside(bytes)) return () => bytes;
-  const { byteOffset, length } = bytes;
-  return () => heap().subarray(byteOffset, byteOffset + length);
-}
-
-/**
- * Refuses what is not an integer.
- * @param {number} value
- * @param {string} name of the argument
- * @returns {number}
- */
-export function integer(value, name) {
-  if (!Number.isInteger(value)) {
-    const shown = typeof value === "number" ? String(value) : `of type ${typeName(value)}`;
-    throw new TypeError(`${name} is ${shown}, must be an integer`);
-  }
-  return value;
-}
-
-/**
- * The type of a value, for a message.
- * @param {unknown} value
- * @returns {string}
- */
-export function typeName(value) {
-  if (value === null) return "null";
-  return typeof value === "object" ? (value.constructor?.name ?? "object") : typeof value;
-}
-
-// --- Kernel sets ---
-
-/**
- * Name of the kernel set in use, for example "wasm32+simd128".
- * @returns {string}
- */
-export function kernelSet() {
-  return textAt(wasm().atlas_kernel_set());
-}
-
-/**
- * Names of the kernel sets in the module, best first.
- * @returns {string[]}
- */
-export function kernelSets() {
-  const names = [];
-  for (let pointer; (pointer = wasm().atlas_kernel_set_name(names.length)) !== 0; ) {
-    names.push(textAt(pointer));
-  }
-  return names;
-}
-
-/**
- * Uses another kernel set from now on: the same results at another speed.
- * @param {string} name
- * @throws {StateError} it is not in the module
- */
-export function selectKernelSet(name) {
-  const index = kernelSets().indexOf(name);
-  if (index < 0) {
-    throw new StateError(`kernel set is '${name}', must be one of ${kernelSets().join(", ")}`);
-  }
-  check(wasm().atlas_kernel_set_select(wasm().atlas_kernel_set_name(index)));
 }
 
 /**

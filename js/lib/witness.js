@@ -9,14 +9,15 @@
  * from Python.
  */
 
+import { bytesOf, lastingBytesOf } from "./arguments.js";
 import { DIGEST_BYTES, MODULUS, WITNESS_BYTES } from "./constants.js";
 import { WitnessError } from "./errors.js";
 import { Fields, toHex, write } from "./json.js";
+import { Handle, inPieces, staged } from "./memory.js";
 import { runs } from "./source.js";
-import { bytesOf, check, Handle, heap, inPieces, lastingBytesOf, made } from "./wasm.js";
-import { staged, wasm } from "./wasm.js";
+import { check, heap, made, wasm } from "./wasm.js";
 
-/** @import { Bytes } from "./wasm.js" */
+/** @import { Bytes } from "./arguments.js" */
 /** @import { Data, ReadOptions } from "./source.js" */
 
 const JSON_TYPE = "atlas12288/witness/v1";
