@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas12288 import MODULUS, WINDOW_BYTES, TreeWitness, WitnessStream, _native
+from atlas12288 import MODULUS, WINDOW_BYTES, TreeWitness, _file_blocks
 from atlas12288 import _file_witnesses as file_tree
+from atlas12288._file_blocks import PIECE_BYTES
 from atlas12288._file_witnesses import (
-    TREE_CHUNK_BYTES,
     compare_file,
     prove_in_file,
     prove_in_leaves,
@@ -22,12 +22,15 @@ from atlas12288._file_witnesses import (
 )
 from atlas12288._files import FileError, RegularFile
 from atlas12288._sidecars import Leaves, WindowRange, leaves_of
+from atlas12288._subtree import BLOCK_BYTES
 from support.rfc9162 import mth
 from support.strategies import noise
 
 THREADS = (1, 2, 5)
-LENGTHS = (0, 1, WINDOW_BYTES - 1, WINDOW_BYTES, WINDOW_BYTES + 1, TREE_CHUNK_BYTES - 1)
-LENGTHS += (TREE_CHUNK_BYTES, TREE_CHUNK_BYTES + 1, 9 * TREE_CHUNK_BYTES, 9 * TREE_CHUNK_BYTES + 77)
+LENGTHS = (0, 1, 4 * BLOCK_BYTES, 4 * BLOCK_BYTES + 128 * WINDOW_BYTES + 77)
+LENGTHS += tuple(
+    size + more for size in (WINDOW_BYTES, PIECE_BYTES, BLOCK_BYTES) for more in (-1, 0, 1)
+)
 
 
 def windows_of(data: bytes) -> list[bytes]:
@@ -45,7 +48,7 @@ def root_by_definition(data: bytes) -> bytes:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "data"
-    path.write_bytes(noise(9 * TREE_CHUNK_BYTES + 77))
+    path.write_bytes(noise(max(LENGTHS)))
     return path
 
 
@@ -60,44 +63,42 @@ def open_descriptors() -> int:
 def test_it_is_the_tree_of_the_definition_for_every_number_of_threads(
     path: Path, length: int
 ) -> None:
-    data = noise(LENGTHS[-1])[:length]
+    data = noise(max(LENGTHS))[:length]
     path.write_bytes(data)
     expected = leaves_by_hashlib(data)
     for threads in (*THREADS, None):
         written = bytearray()
         counts: list[int] = []
-        flat = WitnessStream()
         witness = tree_witness_file(
-            str(path), threads=threads, leaves=written.extend, flat=flat, advance=counts.append
+            str(path), threads=threads, leaves=written.extend, advance=counts.append
         )
         assert witness.root == root_by_definition(data)
         assert written == b"".join(expected)
         assert (witness.length, witness.residue) == (length, sum(data) % MODULUS)
         assert witness.leaves is None
         assert sum(counts) == length
-        assert flat.witness().digest == hashlib.sha256(data).digest()
 
 
 @pytest.mark.parametrize("windows", [1, 7, 64, 300])
-def test_the_size_of_the_chunks_does_not_count(
+def test_the_size_of_the_pieces_does_not_count(
     path: Path, monkeypatch: pytest.MonkeyPatch, windows: int
 ) -> None:
     expected = tree_witness_file(str(path)).root
-    monkeypatch.setattr(file_tree, "TREE_CHUNK_BYTES", windows * WINDOW_BYTES)
+    monkeypatch.setattr(_file_blocks, "PIECE_BYTES", windows * WINDOW_BYTES)
     assert tree_witness_file(str(path), threads=2).root == expected
 
 
-def test_leaves_come_a_chunk_at_a_time(path: Path) -> None:
+def test_leaves_come_a_block_at_a_time(path: Path) -> None:
     sizes: list[int] = []
     tree_witness_file(str(path), leaves=lambda leaves: sizes.append(len(leaves)))
-    assert sizes == [128 * 32] * 9 + [32]
+    assert sizes == [256 * 32] * 4 + [129 * 32]
 
 
 def test_one_thread_and_small_files_start_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading.Thread, "start", None)  # to call it would raise
     assert tree_witness_file(str(path), threads=1).length == path.stat().st_size
-    path.write_bytes(bytes(TREE_CHUNK_BYTES))
-    assert tree_witness_file(str(path), threads=8).length == TREE_CHUNK_BYTES
+    path.write_bytes(bytes(BLOCK_BYTES))
+    assert tree_witness_file(str(path), threads=8).length == BLOCK_BYTES
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_threads_must_be_at_least_one(path: Path, threads: int, error: type[Exce
 
 
 def shrink(path: Path) -> None:
-    os.truncate(path, 2 * TREE_CHUNK_BYTES)
+    os.truncate(path, 2 * BLOCK_BYTES)
 
 
 def grow(path: Path) -> None:
@@ -175,9 +176,10 @@ def test_an_error_in_a_worker_is_the_callers(
     def worker(chunk: memoryview) -> tuple[bytes, bytes]:
         if next(calls) == 3:
             raise MemoryError
-        return bytes(32 * 128), bytes(128)
+        windows = len(chunk) // WINDOW_BYTES
+        return bytes(32 * windows), bytes(windows)
 
-    monkeypatch.setattr(_native, "tree_leaves", worker)
+    monkeypatch.setattr(_file_blocks, "tree_leaves", worker)
     with pytest.raises(MemoryError):
         tree_witness_file(str(path), threads=threads)
     assert (threading.active_count(), open_descriptors()) == before

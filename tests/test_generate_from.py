@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import typing
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -188,14 +189,16 @@ def test_the_refusal_of_a_closed_file_names_argument_value_and_rule(
 def test_a_file_that_changes_while_it_is_read_is_a_file_error(
     kind: Kind, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill = _files._fill
+    def growing(read: Callable[..., int | None]) -> Callable[..., int | None]:
+        def grow(*arguments: object) -> int | None:
+            with path.open("ab") as more:
+                more.write(b"more")
+            return read(*arguments)
 
-    def growing(file: io.FileIO, buffer: memoryview) -> int:
-        with path.open("ab") as more:
-            more.write(b"more")
-        return fill(file, buffer)
+        return grow
 
-    monkeypatch.setattr(_files, "_fill", growing)
+    monkeypatch.setattr(_files, "_fill", growing(_files._fill))
+    monkeypatch.setattr(_files.RegularFile, "read_into", growing(_files.RegularFile.read_into))
     with pytest.raises(atlas.FileError, match="changed while it was read"):
         kind.generate_from(path)
 

@@ -4,20 +4,16 @@
 Leaves are processed in order and are never all in memory.
 """
 
-from collections.abc import Callable, Generator
-from contextlib import closing
-from typing import Final
+from collections.abc import Callable
 
+from ._file_blocks import blocks_of_name
 from ._files import CHANGED, FileError, RegularFile, read_chunks
-from ._native import DIGEST_BYTES, WINDOW_BYTES, TreeStream
+from ._native import DIGEST_BYTES, TreeStream
 from ._proofs import InclusionProof
 from ._sidecars import LeafComparison, Leaves, WindowRange
 from ._subtree import left_part, window_count
 from ._tree import TreeWitness
-from ._witness import Witness, WitnessStream
-
-# 128 windows, so that passing a chunk between threads costs little compared with hashing it.
-TREE_CHUNK_BYTES: Final = 128 * WINDOW_BYTES
+from ._witness import Witness
 
 
 def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:
@@ -40,38 +36,27 @@ def tree_witness_file(
     *,
     threads: int | None = None,
     leaves: Callable[[bytes], object] | None = None,
-    flat: WitnessStream | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> TreeWitness:
     """Return the tree witness of a file, in constant memory, without leaves.
 
-    Like `TreeWitness.generate_from`, but for the command line: also reads standard input, and
-    passes on leaves and bytes while it reads.
+    Like `TreeWitness.generate_from`, for the command line: also accepts standard input, and passes
+    on leaves as they come.
 
     Args:
         name: a path, or `-` for standard input. A path must be a regular file.
-        threads: number of threads; None for one per core that this process may use. The witness is
-            the same. No thread is started for 1, or for a file of less than 1.5 MiB.
+        threads: number of threads that read and hash; None for one per core that this process may
+            use. The witness is the same. No thread is started for 1, or for a file of at most
+            3 MiB.
         leaves: called with the next leaf hashes, joined, in order; for example `file.write`.
-        flat: hashes the same bytes, to get the flat witness in the same pass.
-        advance: called with the number of bytes after each chunk.
+        advance: called with the number of bytes after each block.
 
     Raises:
         FileError: not a regular file, not readable, or changed while it was read.
         ValueError: `threads` is less than 1.
         TypeError: `threads` is not an int.
     """
-
-    def read(chunk_bytes: int, buffers: int) -> Generator[memoryview, None, None]:
-        with closing(
-            read_chunks(name, advance, chunk_bytes=chunk_bytes, buffers=buffers)
-        ) as chunks:
-            for chunk in chunks:
-                if flat is not None:
-                    flat.update(chunk)
-                yield chunk
-
-    return TreeWitness._of_file(read, threads, False, TREE_CHUNK_BYTES, leaves)
+    return TreeWitness._of_blocks(blocks_of_name(name, threads, advance), False, leaves)
 
 
 def compare_file(

@@ -9,6 +9,7 @@ import io
 import os
 import stat
 import sys
+import typing
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -280,6 +281,18 @@ def source_chunks(
         TypeError: `source` is neither a path nor a binary file.
         ValueError: `source` is a URL, or a closed file.
     """
+    name = named_path(source)
+    if name is None:
+        return _file_chunks(typing.cast(Readable, source), chunk_bytes, buffers)
+    return _path_chunks(name, chunk_bytes, buffers)
+
+
+def named_path(source: object) -> str | None:
+    """Return the path that a source is; None for a binary file.
+
+    Raises:
+        TypeError, ValueError: as `source_chunks`.
+    """
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
         if isinstance(name, str):
@@ -288,13 +301,13 @@ def source_chunks(
                     f"source is {name!r}, must be a path or a binary file; Manifest.generate() "
                     "takes URLs"
                 )
-            return _path_chunks(name, chunk_bytes, buffers)
+            return name
     elif isinstance(source, io.TextIOBase):
         raise TypeError(f"source is {source!r}, a text file, must be binary, opened with mode 'rb'")
     elif hasattr(source, "readinto"):
         if getattr(source, "closed", False):
             raise ValueError(f"source is {source!r}, a closed file, must be open")
-        return _file_chunks(source, chunk_bytes, buffers)
+        return None
     raise TypeError(
         f"source is of type {type(source).__name__}, must be a path (str or os.PathLike[str]) or a "
         "binary file; generate() takes buffers"
@@ -354,6 +367,31 @@ class RegularFile:
         while part := self.read(offset, CHUNK_BYTES):
             yield part
             offset += len(part)
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill the buffer from `start` on. Several threads may read at once.
+
+        Raises:
+            FileError: it cannot be read, or ends before.
+        """
+        filled = 0
+        with file_errors():
+            while filled < len(buffer):
+                count = os.preadv(self._file.fileno(), (buffer[filled:],), start + filled)
+                if count == 0:
+                    end = start + filled
+                    raise FileError(f"{CHANGED}: it had {self.size} bytes, and ended after {end}")
+                filled += count
+
+    def finish(self) -> None:
+        """Raise FileError if the file is not as it was when it was opened."""
+        with file_errors():
+            if os.pread(self._file.fileno(), 1, self.size):
+                raise FileError(f"{CHANGED}: it had {self.size} bytes, and there are more")
+            end = os.fstat(self._file.fileno()).st_size
+            if end < self.size:
+                raise FileError(f"{CHANGED}: it had {self.size} bytes, and ended after {end}")
+            require_unchanged(self._file, self.status)
 
     def read(self, start: int, count: int) -> bytes:
         """Return `count` bytes from `start`, or fewer at the end of the file."""

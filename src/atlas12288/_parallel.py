@@ -144,13 +144,21 @@ class _Task:
 
 
 def parallel_map(
-    work: Callable[[T], R], items: Iterable[T], threads: int
+    work: Callable[[T], R],
+    items: Iterable[T],
+    threads: int,
+    more: Callable[[], int] | None = None,
 ) -> Generator[R, None, None]:
     """Yield work(item) for each item, in order, computed by up to `threads` threads.
 
     The calling thread is one of them, and the only one that takes items. With one thread or one
     item, no thread is started. If the work, the items or the caller raise, waiting items are
     dropped, and items in progress are finished first.
+
+    Args:
+        work, items, threads: as above.
+        more: returns how many threads are of use by now; asked with each item. None if it is
+            `threads` all the time.
     """
     items = iter(items)
     first = list(islice(items, 2 if threads > 1 else 0))
@@ -210,9 +218,11 @@ def parallel_map(
             with news:
                 waiting.append(pending[-1])
                 news.notify()
+            if more is not None:
+                threads = max(threads, more())
             if len(crew) < threads - 1:
                 crew.add()
-            if len(pending) == most_under_way(threads):
+            if len(pending) >= most_under_way(threads):
                 do_one_here()
                 yield first_result()
             while pending and pending[0].is_done:

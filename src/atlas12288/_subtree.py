@@ -9,13 +9,15 @@ of ours. The levels between are not kept: to hash 256 nodes again takes some mic
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from . import _native
+from ._parallel import parallel_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
 FANOUT = 256
 BLOCK_BYTES = FANOUT * _native.WINDOW_BYTES
@@ -76,11 +78,25 @@ class Subtree:
         return None if index > 0 else tree
 
 
-def blocks_of(windows: memoryview) -> list[Subtree]:
-    """Return the blocks of windows; the last one may be shorter."""
-    starts = range(0, len(windows), BLOCK_BYTES)
-    blocks = (windows[start : start + BLOCK_BYTES] for start in starts)
-    return [Subtree(*_native.tree_leaves(block)) for block in blocks]
+def blocks_of_chunks(
+    chunks: Iterable[memoryview], threads: int
+) -> Generator[tuple[Subtree, int], None, None]:
+    """Yield the blocks of a region, each with its bytes.
+
+    Args:
+        chunks: the region in order, each chunk of whole blocks but the last one.
+        threads: how many hash, each a chunk.
+    """
+
+    def blocks_of(chunk: memoryview) -> list[tuple[Subtree, int]]:
+        starts = range(0, len(chunk), BLOCK_BYTES)
+        blocks = (chunk[start : start + BLOCK_BYTES] for start in starts)
+        return [(Subtree(*_native.tree_leaves(block)), len(block)) for block in blocks]
+
+    # Closed at once, also after an error: no thread is left.
+    with closing(parallel_map(blocks_of, chunks, threads)) as made:
+        for blocks in made:
+            yield from blocks
 
 
 def changed_block(

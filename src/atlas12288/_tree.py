@@ -10,20 +10,20 @@ from __future__ import annotations
 import os
 import time
 import typing
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 
 from . import _native
 from ._errors import StateError, WitnessError
 from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, int_in
-from ._parallel import most_under_way, parallel_map, thread_count
+from ._parallel import parallel_map, thread_count
 from ._proofs import ConsistencyProof, InclusionProof
 from ._subtree import (
     BLOCK_BYTES,
     FANOUT,
     Subtree,
     block_count,
-    blocks_of,
+    blocks_of_chunks,
     changed_block,
     changed_windows,
     window_count,
@@ -34,9 +34,6 @@ from ._types import Buffer, Readable
 from ._value import Value
 from ._witness import ALGORITHM, TREE_ALGORITHM, Record, Witness, read_record
 
-# One thread reads a file for all that hash; from about ten threads on they wait for it. So many use
-# 18 buffers of at most 3 MiB, so that a file of any size takes less than 64 MiB.
-_FILE_THREADS_MOST = 16
 _CHUNK_BLOCKS_MOST = 16
 
 
@@ -88,7 +85,7 @@ class TreeWitness(Record, Value):
         step = min(max(1, len(content) // (16 * count * BLOCK_BYTES)), _CHUNK_BLOCKS_MOST)
         starts = range(0, len(content), step * BLOCK_BYTES)
         chunks = (content[start : start + step * BLOCK_BYTES] for start in starts)
-        return cls._of_chunks(chunks, count, leaves)
+        return cls._of_blocks(blocks_of_chunks(chunks, count), leaves)
 
     @classmethod
     def generate_from(
@@ -116,74 +113,40 @@ class TreeWitness(Record, Value):
             TypeError: `source` is neither a path nor a binary file, or `threads` not an int.
             ValueError: `source` is a URL or a closed file, or `threads` is less than 1.
         """
-        from functools import partial
+        from ._file_blocks import source_blocks  # here: witnessing buffers does not need it
 
-        from ._files import source_chunks  # imported here: witnessing buffers does not need it
-
-        return cls._of_file(partial(source_chunks, source), threads, leaves, BLOCK_BYTES)
+        return cls._of_blocks(source_blocks(source, threads), leaves)
 
     @classmethod
-    def _of_file(
+    def _of_blocks(
         cls,
-        read: Callable[..., Generator[memoryview, None, None]],
-        threads: int | None,
-        keep: bool,
-        chunk_bytes: int,
-        each: Callable[[bytes], object] | None = None,
-    ) -> typing.Self:
-        """Return the witness of the bytes that are read; reading and hashing overlap.
-
-        Args:
-            read: returns the chunks for `chunk_bytes` and `buffers`, as `read_chunks` does.
-            threads: as in `generate`.
-            keep, each: as in `_of_chunks`.
-            chunk_bytes: of each chunk but the last one.
-        """
-        count = min(thread_count(threads), _FILE_THREADS_MOST)
-        buffers = most_under_way(count) if count > 1 else 1
-        # Closed at once, also after an error: no descriptor is left to the collector.
-        with closing(read(chunk_bytes=chunk_bytes, buffers=buffers)) as chunks:
-            return cls._of_chunks(chunks, count, keep, each)
-
-    @classmethod
-    def _of_chunks(
-        cls,
-        chunks: Iterable[memoryview],
-        threads: int,
+        blocks: Generator[tuple[Subtree, int], None, None],
         keep: bool,
         each: Callable[[bytes], object] | None = None,
     ) -> typing.Self:
-        """Return the witness of bytes in chunks, each of whole windows but the last one.
+        """Return the witness of a region from the blocks of its tree.
 
         Args:
-            chunks: in order; each of whole blocks where the leaves are kept.
-            threads: how many hash.
+            blocks: in order, with the bytes that each stands for; all but the last one are full.
             keep: keep the leaves in memory.
             each: called with the next leaf hashes, joined, in order.
         """
         length = 0
-
-        def counted() -> Iterator[memoryview]:
-            nonlocal length
-            for chunk in chunks:
-                length += len(chunk)
-                yield chunk
-
         stream = _native.TreeStream()
-        blocks: dict[int, Subtree] = {}
-        # Closed at once, also after an error: no thread is left.
-        with closing(parallel_map(blocks_of, counted(), threads)) as results:
-            for made in results:
-                for block in made:
-                    if each is not None:
-                        each(block.hashes)
-                    if keep:
-                        blocks[len(blocks)] = block
-                    else:
-                        stream.append(block.hashes, block.residue or 0)
+        kept: list[Subtree] = []
+        # Closed at once, also after an error: no thread and no open file is left.
+        with closing(blocks):
+            for block, size in blocks:
+                length += size
+                if each is not None:
+                    each(block.hashes)
+                if keep:
+                    kept.append(block)
+                else:
+                    stream.append(block.root, block.residue or 0)
         if keep:
-            blocks = blocks or {0: Subtree(b"", b"")}
-            return cls._of_tree(with_blocks(None, len(blocks), blocks), length)
+            made = dict(enumerate(kept or [Subtree(b"", b"")]))
+            return cls._of_tree(with_blocks(None, len(made), made), length)
         root, _, residue = stream.result()
         return cls._of_parts(length, residue, root, time.time_ns(), None)
 
