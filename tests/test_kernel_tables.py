@@ -56,6 +56,8 @@ class Table(ctypes.Structure):
 
 
 def unoptimised_object(kernel_set: targets.KernelSet) -> bytes:
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
     machine = binding.Target.from_triple(targets.triple(FAMILY, SYSTEM)).create_target_machine(
         cpu=kernel_set.cpu, features=kernel_set.features, opt=0, reloc="pic"
     )

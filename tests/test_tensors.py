@@ -1204,7 +1204,7 @@ def test_memory_for_npz_is_bounded_whatever_the_types_and_sizes_say(tmp_path: Pa
     lines = done.stdout.splitlines()
     assert lines[2] == "0"
     assert lines[3] == str(256 << 20)
-    assert "an element has 268435456 bytes, must have at most 786432 where it is big" in lines[4]
+    assert "an element has 268435456 bytes, must have at most 786432 if it is big" in lines[4]
     assert lines[5] == str(256 << 20)
     assert "its elements have 268435456 bytes, must have 1099511627776" in lines[6]
 
