@@ -40,20 +40,25 @@ class HashInstructions(Lowering):
     def sha256_blocks(
         self, b: ir.IRBuilder, state: ir.Value, blocks: ir.Value, count: ir.Value
     ) -> None:
-        self._streams(b, state, [blocks], count)
+        self._streams(b, state, [blocks], count, 1)
 
-    def sha256_lanes_blocks(
-        self, b: ir.IRBuilder, state: ir.Value, pointers: Sequence[ir.Value], count: ir.Value
-    ) -> None:
-        self._streams(b, state, pointers, count)
+    def sha256_lanes_blocks(self, b: ir.IRBuilder, lanes: sha256.Lanes) -> ir.Value:
+        pointers = lanes.pointers(b, self.messages)
+        self._streams(b, lanes.state, pointers, lanes.count, self.messages)
+        return I32(0)
 
     def _streams(
-        self, b: ir.IRBuilder, state: ir.Value, streams: Sequence[ir.Value], count: ir.Value
+        self,
+        b: ir.IRBuilder,
+        state: ir.Value,
+        streams: Sequence[ir.Value],
+        count: ir.Value,
+        width: int,
     ) -> None:
-        """Compresses count blocks of each stream into state[8][streams]."""
+        """Compresses count blocks of each stream into the first columns of state[8][width]."""
         n = len(streams)
         registers = [
-            self._gather(b, [at(b, state, 4 * (n * word + lane)) for word in words])
+            self._gather(b, [at(b, state, 4 * (width * word + lane)) for word in words])
             for lane in range(n)
             for words in self.state_words
         ]
@@ -70,7 +75,7 @@ class HashInstructions(Lowering):
                 self.state_words, run.values[2 * lane : 2 * lane + 2], strict=True
             ):
                 for k, word in enumerate(words):
-                    pointer = at(b, state, 4 * (n * word + lane))
+                    pointer = at(b, state, 4 * (width * word + lane))
                     b.store(b.extract_element(register, I32(k)), pointer, align=4)
 
     @staticmethod

@@ -5,6 +5,7 @@ The scalar form takes one message; vectors of i32 take one message a lane with t
 """
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from math import isqrt
 
 from llvmlite import ir
@@ -246,6 +247,22 @@ def vector_schedule_blocks(
 # --- many messages at once ---
 
 
+@dataclass(frozen=True)
+class Lanes:
+    """The arguments of the kernel `sha256_lanes`."""
+
+    state: ir.Value
+    sums: ir.Value
+    blocks: ir.Value
+    count: ir.Value
+    used: ir.Value
+
+    def pointers(self, b: ir.IRBuilder, count: int) -> list[ir.Value]:
+        """The first addresses of `blocks`."""
+        slots = [b.gep(self.blocks, [i64(k)], source_etype=POINTER) for k in range(count)]
+        return [b.load(slot, typ=POINTER) for slot in slots]
+
+
 def shuffle(b: ir.IRBuilder, x: ir.Value, y: ir.Value, lanes: Sequence[int]) -> ir.Value:
     mask = ir.Constant(ir.VectorType(I32, len(lanes)), [I32(lane) for lane in lanes])
     return b.shuffle_vector(x, y, mask)
@@ -270,7 +287,7 @@ def _interleave_masks(width: int, unit: int) -> tuple[list[int], list[int]]:
     return low, high
 
 
-def _transpose(b: ir.IRBuilder, rows: Sequence[ir.Value]) -> list[ir.Value]:
+def transpose(b: ir.IRBuilder, rows: Sequence[ir.Value]) -> list[ir.Value]:
     """A square of words: rows[i][j] -> result[j][i], by log2(n) * n shuffles of one instruction."""
     n = len(rows)
     low1, high1 = _interleave_masks(n, 1)
@@ -305,7 +322,7 @@ def _load_lanes(b: ir.IRBuilder, blocks: Sequence[ir.Value]) -> list[ir.Value]:
     words: list[ir.Value] = []
     for first in range(0, 16, n):
         rows = [b.load(at(b, block, 4 * first), align=1, typ=kind) for block in blocks]
-        words += [_swap_bytes(b, w) for w in _transpose(b, rows)]
+        words += [_swap_bytes(b, w) for w in transpose(b, rows)]
     return words
 
 

@@ -7,7 +7,8 @@ import hashlib
 import platform
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def optimised_object(kernel_set: targets.KernelSet) -> bytes:
 
 GLUE = """\
 #include "atlas_kernels.h"
-#define ROW(table, needs) &table,
+#define ROW(table, needs, suits) &table,
 const atlas_kernels_t *const tables[] = {ATLAS_KERNEL_SETS(ROW)};
 """
 
@@ -287,14 +288,31 @@ def initial_state() -> Any:
     return (ctypes.c_uint32 * 8)(*sha256.INITIAL)
 
 
-def compress_lanes(table: Table, addresses: list[int], blocks: int) -> list[bytes]:
-    """The digests of one padded message of `blocks` blocks at each address."""
-    lanes = len(addresses)
-    assert lanes == table.lanes
+def compress_lanes(
+    table: Table, addresses: list[int], blocks: int, splits: Sequence[int] = ()
+) -> tuple[list[bytes], list[int] | None]:
+    """Compress one padded message of `blocks` blocks at each address, in calls split there.
+
+    Returns the digests; and the sums of the bytes, or None where the kernel leaves them to others.
+    """
+    used, lanes = len(addresses), table.lanes
     # state[8][lanes]: word by word, all lanes of each
     state = (ctypes.c_uint32 * (8 * lanes))(*(w for w in sha256.INITIAL for _ in range(lanes)))
-    table.sha256_lanes(state, (ctypes.c_void_p * lanes)(*addresses), blocks)
-    return [struct.pack(">8I", *state[lane::lanes]) for lane in range(lanes)]
+    sums = (ctypes.c_uint64 * lanes)(*range(lanes))
+    summed = set()
+    for start, stop in pairwise((0, *splits, blocks)):
+        slots = [address + 64 * start for address in addresses]
+        slots += slots[-1:] * (lanes - used)  # to spare
+        pointers = (ctypes.c_void_p * lanes)(*slots)
+        summed.add(table.sha256_lanes(state, sums, pointers, stop - start, used))
+        assert summed <= {0, 1}
+    digests = [struct.pack(">8I", *state[lane::lanes]) for lane in range(used)]
+    total = [sums[lane] - lane for lane in range(used)]
+    if summed == {1}:
+        return digests, total
+    if summed == {0}:
+        assert total == [0] * used
+    return digests, None
 
 
 @pytest.mark.parametrize("kernel_set", RUNNABLE, ids=lambda s: s.name)
@@ -330,13 +348,39 @@ def test_compression_of_many_lanes_is_that_of_each_at_every_alignment(
 ) -> None:
     table = tables[kernel_set.name]
     for a in ALIGNMENTS:
+        used = table.lanes - a % table.lanes
         for blocks in (1, 2, 5):
-            messages = [strategies.noise(64 * blocks - 9, seed=i) for i in range(table.lanes)]
-            regions = [region_at((a + 13 * i) % 64, 64 * blocks) for i in range(table.lanes)]
+            messages = [strategies.noise(64 * blocks - 9, seed=i) for i in range(used)]
+            regions = [region_at((a + 13 * i) % 64, 64 * blocks) for i in range(used)]
             for message, region in zip(messages, regions, strict=True):
                 region[:] = padded(message)
-            digests = compress_lanes(table, [address_of(region) for region in regions], blocks)
+            addresses = [address_of(region) for region in regions]
+            digests, sums = compress_lanes(table, addresses, blocks)
             assert digests == [hashlib.sha256(m).digest() for m in messages], (a, blocks)
+            assert sums is None or sums == [sum(region) for region in regions], (a, blocks)
+
+
+@pytest.mark.parametrize("kernel_set", RUNNABLE, ids=lambda s: s.name)
+def test_compression_of_any_number_of_lanes_in_any_split(
+    tables: dict[str, Table], kernel_set: targets.KernelSet
+) -> None:
+    table = tables[kernel_set.name]
+    for used in range(1, table.lanes + 1):
+        for blocks in range(10):
+            length = max(64 * blocks - 9, 0)
+            messages = [strategies.noise(length, seed=i + 97 * used) for i in range(used)]
+            regions = [region_at(7 * i % 64, 64 * blocks or 1) for i in range(used)]
+            for message, region in zip(messages, regions, strict=True):
+                region[:] = padded(message)[: len(region)]
+            addresses = [address_of(region) for region in regions]
+            for splits in ((), (used % (blocks + 1),), tuple(range(1, blocks))):
+                digests, sums = compress_lanes(table, addresses, blocks, splits)
+                case = (used, blocks, splits)
+                if blocks > 0:
+                    assert digests == [hashlib.sha256(m).digest() for m in messages], case
+                else:
+                    assert digests == [struct.pack(">8I", *sha256.INITIAL)] * used, case
+                assert sums is None or sums == [sum(region) for region in regions], case
 
 
 # --- guard pages ---------------------------------------------------------------------------------
@@ -392,7 +436,9 @@ def test_compression_touches_no_byte_beside_the_blocks(
                 expected = hashlib.sha256(data).digest()
                 assert struct.pack(">8I", *state) == expected, blocks
                 # All lanes read the same message.
-                addresses = [address_of(view)] * table.lanes
-                assert compress_lanes(table, addresses, blocks) == [expected] * table.lanes, blocks
+                for used in range(1, table.lanes + 1):
+                    addresses = [address_of(view)] * used
+                    digests, _ = compress_lanes(table, addresses, blocks)
+                    assert digests == [expected] * used, (blocks, used)
 
     run_in_child(check)
