@@ -24,6 +24,7 @@ class HashInstructions(Lowering):
     """
 
     messages: ClassVar[int]  # at once: the lanes
+    fewer: ClassVar[int] = 0  # at once, where no more are used; 0: always all lanes
     state_words: ClassVar[tuple[Sequence[int], Sequence[int]]]  # a..h as 0..7, lowest lane first
     steps_count: ClassVar[int]
 
@@ -43,8 +44,18 @@ class HashInstructions(Lowering):
         self._streams(b, state, [blocks], count, 1)
 
     def sha256_lanes_blocks(self, b: ir.IRBuilder, lanes: sha256.Lanes) -> ir.Value:
-        pointers = lanes.pointers(b, self.messages)
-        self._streams(b, lanes.state, pointers, lanes.count, self.messages)
+        def streams(count: int) -> None:
+            pointers = lanes.pointers(b, count)
+            self._streams(b, lanes.state, pointers, lanes.count, self.messages)
+
+        if self.fewer:
+            with b.if_else(b.icmp_unsigned("<=", lanes.used, i64(self.fewer))) as (few, many):
+                with few:
+                    streams(self.fewer)
+                with many:
+                    streams(self.messages)
+        else:
+            streams(self.messages)
         return I32(0)
 
     def _streams(
