@@ -130,6 +130,9 @@ void atlas_sha256_many(const atlas_messages_t* messages);
  * Witnesses, witness.c, as domains use them.
  * --------------------------------------------------------------------------------------------- */
 
+/* Nanoseconds since 1970 in UTC. The one place of the runtime that reads a clock. */
+uint64_t atlas_utc_ns(void);
+
 /* Length, residue, digest and time of a region, from one pass over memory. */
 void atlas_witness_measure(atlas_witness_t* out, const void* base, size_t len);
 
