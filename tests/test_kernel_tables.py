@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llvmlite import binding
+from llvmlite import binding, ir
 
 import atlas12288 as atlas
-from kernelgen import build, emit, kernels, sha256, targets
+from kernelgen import build, emit, kernels, lower_pipelined, sha256, targets
 from support import model, strategies
 from support.guarded import ALIGNMENTS, Guarded, address_of, region_at, repeated, run_in_child
 
@@ -78,22 +78,25 @@ const atlas_kernels_t *const tables[] = {ATLAS_KERNEL_SETS(ROW)};
 """
 
 
-@pytest.fixture(scope="session", params=[optimised_object, unoptimised_object], ids=("O3", "O0"))
-def tables(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Table]:
+def link_tables(folder: Path, make: Callable[[targets.KernelSet], bytes]) -> dict[str, Table]:
     """The table of every kernel set of this CPU family, by name."""
-    folder: Path = tmp_path_factory.mktemp("tables")
     (folder / "atlas_kernels.h").write_text(emit.header(FAMILY))
     (folder / "glue.c").write_text(GLUE)
     for kernel_set in SETS:
-        (folder / f"{kernel_set.identifier}.o").write_bytes(request.param(kernel_set))
+        (folder / f"{kernel_set.identifier}.o").write_bytes(make(kernel_set))
     objects = sorted(path.name for path in folder.glob("*.o"))
     command = ["cc", "-shared", "-fPIC", "-o", "tables.so", "glue.c", *objects]
     subprocess.run(command, cwd=folder, check=True)
     library = ctypes.CDLL(str(folder / "tables.so"))
     pointers = (ctypes.POINTER(Table) * len(SETS)).in_dll(library, "tables")
     return {pointer.contents.name.decode(): pointer.contents for pointer in pointers}
+
+
+@pytest.fixture(scope="session", params=[optimised_object, unoptimised_object], ids=("O3", "O0"))
+def tables(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Table]:
+    return link_tables(tmp_path_factory.mktemp("tables"), request.param)
 
 
 @pytest.fixture(params=OWN_BYTES, ids=lambda s: s.name)
@@ -381,6 +384,67 @@ def test_compression_of_any_number_of_lanes_in_any_split(
                 else:
                     assert digests == [struct.pack(">8I", *sha256.INITIAL)] * used, case
                 assert sums is None or sums == [sum(region) for region in regions], case
+
+
+PIPELINED = "x86-64-v4+sha+vbmi2"
+
+
+def with_messages_exchanged(pairs: list[ir.Value], b: ir.IRBuilder) -> list[ir.Value]:
+    """Each pair of the first message beside the second one's, and the other way round."""
+    return [sha256.shuffle(b, pair, pair, (2, 3, 0, 1, 4, 5, 6, 7)) for pair in pairs]
+
+
+def lanes_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = lower_pipelined._read
+
+    def read_swapped(b: ir.IRBuilder, pointers: Sequence[ir.Value]) -> sha256.Steps:
+        pairs = yield from read(b, pointers)
+        return with_messages_exchanged(pairs, b)
+
+    monkeypatch.setattr(lower_pipelined, "_read", read_swapped)
+
+
+def sum_of_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_sums = lower_pipelined._add_sums
+
+    def add_swapped(b: ir.IRBuilder, pairs: Sequence[ir.Value], sums: ir.Value) -> sha256.Steps:
+        yield from add_sums(b, with_messages_exchanged(list(pairs), b), sums)
+        return []
+
+    monkeypatch.setattr(lower_pipelined, "_add_sums", add_swapped)
+
+
+def schedule_of_the_next_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lower_pipelined, "_SLOTS", 1)
+
+
+@pytest.mark.skipif(
+    PIPELINED not in [s.name for s in RUNNABLE], reason=f"this CPU has no {PIPELINED}"
+)
+@pytest.mark.parametrize(
+    ("mistake", "digests_differ", "sums_differ"),
+    [
+        (lanes_swapped, True, True),
+        (sum_of_the_neighbour, False, True),
+        (schedule_of_the_next_job, True, False),
+    ],
+)
+def test_a_mistake_in_the_pipeline_shows(
+    mistake: Callable[[pytest.MonkeyPatch], None],
+    digests_differ: bool,
+    sums_differ: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    mistake(monkeypatch)
+    faulty = link_tables(tmp_path, optimised_object)[PIPELINED]
+    messages = [strategies.noise(5 * 64 - 9, seed=i) for i in range(faulty.lanes)]
+    regions = [region_at(0, 5 * 64) for _ in messages]
+    for message, region in zip(messages, regions, strict=True):
+        region[:] = padded(message)
+    digests, sums = compress_lanes(faulty, [address_of(region) for region in regions], 5)
+    assert (digests != [hashlib.sha256(m).digest() for m in messages]) is digests_differ
+    assert (sums != [sum(region) for region in regions]) is sums_differ
 
 
 # --- guard pages ---------------------------------------------------------------------------------
