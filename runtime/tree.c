@@ -26,7 +26,8 @@ typedef struct {
     const uint8_t* bytes;
     size_t len;
     uint8_t* out;
-    uint64_t residue;
+    uint8_t* residues; /* of each window; may be NULL */
+    uint64_t residue;  /* of all of them, not reduced */
 } leaves_t;
 
 static void get_window(void* owner, size_t number, const uint8_t** data, size_t* len)
@@ -42,21 +43,28 @@ static void put_leaf(void* owner, size_t number, const uint8_t* digest, uint8_t 
     leaves_t* leaves = owner;
     memcpy(leaves->out + HASH * number, digest, HASH);
     leaves->residue += residue;
+    if (leaves->residues != NULL)
+        leaves->residues[number] = residue;
+}
+
+static void hash_windows(leaves_t* leaves, bool residues)
+{
+    const atlas_messages_t windows = {
+        .count = leaves->len / ATLAS_WINDOW_BYTES + (leaves->len % ATLAS_WINDOW_BYTES != 0 ? 1 : 0),
+        .prefix = LEAF_PREFIX,
+        .residues = residues,
+        .owner = leaves,
+        .get = get_window,
+        .put = put_leaf,
+    };
+    atlas_sha256_many(&windows);
 }
 
 /* The leaves of a region, and its residue beside them. */
 static void hash_leaves(const uint8_t* bytes, size_t len, uint8_t* out, uint64_t* residue)
 {
     leaves_t leaves = {.bytes = bytes, .len = len, .out = out};
-    const atlas_messages_t windows = {
-        .count = len / ATLAS_WINDOW_BYTES + (len % ATLAS_WINDOW_BYTES != 0 ? 1 : 0),
-        .prefix = LEAF_PREFIX,
-        .residues = residue != NULL,
-        .owner = &leaves,
-        .get = get_window,
-        .put = put_leaf,
-    };
-    atlas_sha256_many(&windows);
+    hash_windows(&leaves, residue != NULL);
     if (residue != NULL)
         *residue = (*residue % ATLAS_MODULUS + leaves.residue) % ATLAS_MODULUS;
 }
@@ -173,6 +181,17 @@ int atlas_tree_leaves(const void* base, size_t len, uint8_t* out, uint64_t* resi
     if (out == NULL && len > 0)
         return atlas_error_null(__func__, "out");
     hash_leaves(base, len, out, residue);
+    return atlas_error_clear();
+}
+
+int atlas_tree_leaves_residues(const void* base, size_t len, uint8_t* out, uint8_t* residues)
+{
+    if (!atlas_is_region(base, len))
+        return atlas_error_region(__func__, "base", base, len);
+    if (len > 0 && (out == NULL || residues == NULL))
+        return atlas_error_null(__func__, out == NULL ? "out" : "residues");
+    leaves_t leaves = {.bytes = base, .len = len, .out = out, .residues = residues};
+    hash_windows(&leaves, true);
     return atlas_error_clear();
 }
 

@@ -259,6 +259,10 @@ int atlas_conserved_fixup(void* base, size_t len);
  * last a multiple of a window long, may be hashed by several threads. O(len). */
 int atlas_tree_leaves(const void* base, size_t len, uint8_t* out, uint64_t* residue);
 
+/* The same with the residue of each window, to residues[0 .. ceil(len / 12288) - 1], in the same
+ * pass. ATLAS_E_MEMORY: base, out or residues is NULL with len > 0. */
+int atlas_tree_leaves_residues(const void* base, size_t len, uint8_t* out, uint8_t* residues);
+
 /* The node above two hashes; out may be one of them. ATLAS_E_MEMORY: NULL. */
 int atlas_tree_node(const uint8_t* left, const uint8_t* right, uint8_t* out);
 

@@ -413,6 +413,8 @@ static void case_wrap_around(void)
         REFUSED("conserved_memset", atlas_conserved_memset(base, 1, len) == ATLAS_E_MEMORY);
         REFUSED("conserved_fixup", atlas_conserved_fixup(base, len) == ATLAS_E_MEMORY);
         REFUSED("tree_leaves", atlas_tree_leaves(base, len, out, &state) == ATLAS_E_MEMORY);
+        REFUSED("tree_leaves_residues",
+                atlas_tree_leaves_residues(base, len, out, out) == ATLAS_E_MEMORY);
         REFUSED("tree_stream_update", atlas_tree_stream_update(tree, base, len) == ATLAS_E_MEMORY);
 #undef REFUSED
     }
