@@ -13,9 +13,10 @@
 
 /* A message of so many blocks is copied whole, which takes less time than a call for each of its
  * stretches. */
-#define SHORT_BLOCKS 4
+#define SHORT_BLOCKS 16
 
-/* No call is longer, so that a kernel that sums the bytes after it finds them in the cache. */
+/* No call is longer, so that the sum, where it is taken after the call, finds the bytes in the
+ * cache. */
 #define CALL_BLOCKS 256
 
 /* What one message looks like to the kernel: stretches of blocks, most of them in place. */
@@ -30,7 +31,8 @@ typedef struct {
     size_t message;
     size_t stretch; /* that is being hashed; none before it has blocks */
     stretch_t stretches[STRETCHES];
-    uint64_t added; /* the sum of the bytes that are not the message's */
+    size_t unsummed; /* blocks before the next one that no sum has yet */
+    uint64_t added;  /* the sum of the bytes that are not the message's */
     uint8_t head[BLOCK_BYTES];
     uint8_t tail[SHORT_BLOCKS * BLOCK_BYTES];
 } lane_t;
@@ -77,6 +79,7 @@ static void start(lane_t* lane, const atlas_messages_t* messages, size_t message
     lane->stretches[TAIL] = (stretch_t){lane->tail, copied + padded};
     lane->message = message;
     lane->stretch = HEAD;
+    lane->unsummed = 0;
     (void)find_stretch(lane); /* a message has one block at least */
 
     lane->added = 0x80 + (prefixed ? (uint64_t)messages->prefix : 0);
@@ -138,8 +141,20 @@ static void compress_one(columns_t* columns, const void* blocks, size_t count)
         columns->states[word * width] = state[word];
 }
 
-/* Compresses as many blocks of each column as all of them have. Returns how many. */
-static size_t columns_compress(columns_t* columns, bool residues)
+/* Adds to the sum what of the stretch is not in it yet: of a stretch at once, since most of the time
+ * for a few blocks is that of the call. */
+static void columns_sum(columns_t* columns, size_t column)
+{
+    lane_t* lane = columns->lanes[column];
+    size_t len = lane->unsummed * BLOCK_BYTES;
+    if (len > 0)
+        columns->sums[column] +=
+            columns->kernels->sum(lane->stretches[lane->stretch].at - len, len);
+    lane->unsummed = 0;
+}
+
+/* Compresses as many blocks of each column as all of them have. */
+static void columns_compress(columns_t* columns, bool residues)
 {
     const atlas_kernels_t* kernels = columns->kernels;
     const void* pointers[ATLAS_LANES_MAX];
@@ -158,10 +173,18 @@ static size_t columns_compress(columns_t* columns, bool residues)
     else
         summed = kernels->sha256_lanes(columns->states, columns->sums, pointers, count,
                                        columns->used) != 0;
-    if (residues && !summed)
-        for (size_t column = 0; column < columns->used; column++)
-            columns->sums[column] += kernels->sum(pointers[column], count * BLOCK_BYTES);
-    return count;
+    for (size_t column = 0; column < columns->used; column++) {
+        lane_t* lane = columns->lanes[column];
+        stretch_t* stretch = &lane->stretches[lane->stretch];
+        if (summed)
+            columns_sum(columns, column); /* what was before this call */
+        stretch->at += count * BLOCK_BYTES;
+        stretch->blocks -= count;
+        if (residues && !summed)
+            lane->unsummed += count;
+        if (stretch->blocks == 0 || lane->unsummed >= CALL_BLOCKS)
+            columns_sum(columns, column);
+    }
 }
 
 void atlas_sha256_many(const atlas_messages_t* messages)
@@ -176,14 +199,10 @@ void atlas_sha256_many(const atlas_messages_t* messages)
     while (columns.used < columns.kernels->lanes && next < messages->count)
         columns_start(&columns, columns.used++, messages, next++);
     while (columns.used > 0) {
-        size_t count = columns_compress(&columns, messages->residues);
+        columns_compress(&columns, messages->residues);
         /* From the last one on: what takes the place of a closed column has been looked at. */
         for (size_t column = columns.used; column-- > 0;) {
-            lane_t* lane = columns.lanes[column];
-            stretch_t* stretch = &lane->stretches[lane->stretch];
-            stretch->at += count * BLOCK_BYTES;
-            stretch->blocks -= count;
-            if (find_stretch(lane))
+            if (find_stretch(columns.lanes[column]))
                 continue;
             columns_finish(&columns, column, messages);
             if (next < messages->count)
