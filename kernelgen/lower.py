@@ -156,7 +156,8 @@ class VectorLowering(Lowering):
         return self.vector_bytes // 4  # a 32-bit word each
 
     def sha256_lanes_blocks(self, b: ir.IRBuilder, lanes: sha256.Lanes) -> ir.Value:
-        sha256.vector_blocks(b, lanes.state, lanes.pointers(b, self.lanes), lanes.count)
+        pointers = lanes.pointers(b, self.lanes)
+        sha256.vector_blocks(b, lanes.state, pointers, lanes.count, self.lanes)
         return I32(0)
 
     def _lanes(self) -> ir.VectorType:

@@ -327,12 +327,12 @@ def _load_lanes(b: ir.IRBuilder, blocks: Sequence[ir.Value]) -> list[ir.Value]:
 
 
 def vector_blocks(
-    b: ir.IRBuilder, state: ir.Value, pointers: Sequence[ir.Value], count: ir.Value
+    b: ir.IRBuilder, state: ir.Value, pointers: Sequence[ir.Value], count: ir.Value, width: int
 ) -> None:
-    """Compresses count blocks at each pointer into state[8][lanes], a lane of a vector each."""
-    n = len(pointers)
-    kind = ir.VectorType(I32, n)
-    words = [at(b, state, 4 * n * k) for k in range(8)]
+    """Compresses count blocks at each pointer into the first columns of state[8][width], a lane of
+    a vector each."""
+    kind = ir.VectorType(I32, len(pointers))
+    words = [at(b, state, 4 * width * k) for k in range(8)]
     start = [b.load(pointer, align=4, typ=kind) for pointer in words]
     size = b.mul(count, i64(BLOCK_BYTES))
     with loop(b, "block", i64(0), size, BLOCK_BYTES, start) as run:
