@@ -26,7 +26,16 @@ from support.c_inputs import contract_examples, vector_rows  # noqa: E402
 FAMILIES = ("aarch64", "s390x", "x86_64")
 SYSTEM = "linux"
 # Programs of tests/c that need the library and nothing else.
-PROGRAMS = ("contract_examples", "extensions", "kernels", "rows", "threads", "tree", "vectors")
+PROGRAMS = (
+    "contract_examples",
+    "extensions",
+    "kernels",
+    "many",
+    "rows",
+    "threads",
+    "tree",
+    "vectors",
+)
 # Patterns of the files that the archive has as they are, and its folder for them.
 COPIED = {
     "LICENSE": "",

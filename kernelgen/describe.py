@@ -12,8 +12,9 @@ from llvmlite import ir
 
 from .facts import MODULUS
 from .flow import at, i64, loop
-from .kernels import I8, I32, I64, POINTER
+from .kernels import I8, I32, I64
 from .lower import Lowering, Portable
+from .sha256 import Lanes
 
 
 def residue_of(b: ir.IRBuilder, total: ir.Value) -> ir.Value:
@@ -260,12 +261,15 @@ def sha256_(
 
 
 def sha256_lanes(
-    b: ir.IRBuilder, low: Lowering, state: ir.Value, blocks: ir.Value, count: ir.Value
+    b: ir.IRBuilder,
+    low: Lowering,
+    state: ir.Value,
+    sums: ir.Value,
+    blocks: ir.Value,
+    count: ir.Value,
+    used: ir.Value,
 ) -> None:
-    slots = [b.gep(blocks, [i64(k)], source_etype=POINTER) for k in range(low.lanes)]
-    pointers = [b.load(slot, typ=POINTER) for slot in slots]
-    low.sha256_lanes_blocks(b, state, pointers, count)
-    b.ret_void()
+    b.ret(low.sha256_lanes_blocks(b, Lanes(state, sums, blocks, count, used)))
 
 
 # The writer of each kernel's body, by the kernel's name in the table.

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What leaves the generator: objects and assembly by LLVM, the standalone IR, the C header."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 from llvmlite import binding, ir
 
 from . import sha256
@@ -61,10 +64,24 @@ def _prepare_entry(family: str, system: str) -> tuple[binding.TargetMachine, bin
     return _prepare(module, target_triple, "", "", {DELTA, WINDOW_CHECK, UPDATE})
 
 
+@contextmanager
+def _scheduler(kernel_set: KernelSet) -> Iterator[None]:
+    """Keep LLVM's scheduler from instructions that are written in the order that they are to have.
+
+    The option is the process's, hence reset at the end.
+    """
+    binding.set_option("kernelgen", f"-enable-misched={int(not kernel_set.lowering.in_order)}")
+    try:
+        yield
+    finally:
+        binding.set_option("kernelgen", "-enable-misched=1")
+
+
 def kernel_set_object(kernel_set: KernelSet, family: str, system: str) -> bytes:
     """Return the object file of one kernel set; all its symbols are hidden."""
     machine, module = _prepare_kernel_set(kernel_set, family, system)
-    code: bytes = machine.emit_object(module)
+    with _scheduler(kernel_set):
+        code: bytes = machine.emit_object(module)
     return code
 
 
@@ -78,7 +95,8 @@ def entry_object(family: str, system: str) -> bytes:
 def kernel_set_assembly(kernel_set: KernelSet, family: str, system: str) -> str:
     """Return the object of `kernel_set_object` as text, for GNU as and for clang."""
     machine, module = _prepare_kernel_set(kernel_set, family, system)
-    text: str = machine.emit_assembly(module)
+    with _scheduler(kernel_set):
+        text: str = machine.emit_assembly(module)
     return _arch_extensions(kernel_set, family) + text
 
 
@@ -124,7 +142,8 @@ typedef struct atlas_kernels {{
 /* What a CPU has; runtime/dispatch.c finds out. */
 {flags}
 
-/* SET(table, needed flags) for every set in this library, best first; the last runs anywhere. */
+/* SET(table, needed flags, flags of the CPUs that it suits) for every set in this library, best
+ * first; the last runs anywhere, and suits any. */
 #define ATLAS_KERNEL_SETS(SET) \\
 {sets}
 
@@ -156,15 +175,17 @@ void atlas_kernel_conserved_update(uint64_t *state, const void *chunk, uint64_t 
 def header(family: str) -> str:
     """atlas_kernels.h for a library that holds the sets of a CPU family."""
     sets = for_family(family)
-    flags = sorted({flag for s in sets for flag in s.needs})
+    flags = sorted({flag for s in sets for flag in s.needs + s.suits})
 
-    def needs(kernel_set: KernelSet) -> str:
-        return " | ".join(f"ATLAS_CPU_{flag}" for flag in kernel_set.needs) or "0"
+    def mask(flags: Sequence[str]) -> str:
+        return " | ".join(f"ATLAS_CPU_{flag}" for flag in flags) or "0"
 
     return _HEADER.format(
         members="\n".join(f"    {k.c_member()} /* {k.meaning} */" for k in KERNELS),
         flags="\n".join(f"#define ATLAS_CPU_{flag} {1 << bit}u" for bit, flag in enumerate(flags)),
-        sets=" \\\n".join(f"    SET({s.table_symbol}, {needs(s)})" for s in sets),
+        sets=" \\\n".join(
+            f"    SET({s.table_symbol}, {mask(s.needs)}, {mask(s.suits)})" for s in sets
+        ),
         tables="\n".join(f"extern const atlas_kernels_t {s.table_symbol};" for s in sets),
         active=ACTIVE_TABLE,
         delta=DELTA,

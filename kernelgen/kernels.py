@@ -68,9 +68,17 @@ KERNELS = (
     ),
     Kernel(
         "sha256_lanes",
-        "void",
-        (("uint32_t *", "state"), ("const void *const *", "blocks"), ("uint64_t", "count")),
-        "the same of count blocks at each of `lanes` pointers into state[8][lanes]",
+        "uint32_t",
+        (
+            ("uint32_t *", "state"),
+            ("uint64_t *", "sums"),
+            ("const void *const *", "blocks"),
+            ("uint64_t", "count"),
+            ("uint64_t", "used"),
+        ),
+        "the same of count blocks at each of `lanes` pointers into state[8][lanes]; of the first "
+        "`used` messages alone is the result needed. 1 where the sums of their bytes are added to "
+        "sums[lanes], else 0, and sums is as before",
     ),
 )
 

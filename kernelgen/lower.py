@@ -9,7 +9,7 @@ from llvmlite import ir
 
 from . import sha256
 from .flow import i64, intrinsic
-from .kernels import I8, I64, VOID
+from .kernels import I8, I32, I64, VOID
 
 
 def chunk_type(width: int) -> ir.Type:
@@ -23,6 +23,7 @@ class Lowering(ABC):
     vector_bytes: bytes that one load moves. accumulators: independent sums in the main loop, so
     that additions overlap. group: vectors that one step adds to one accumulator. masks_tails:
     whether keep_last is there. prefetch_bytes: how far ahead sums of long regions fetch; 0: not.
+    in_order: whether instructions are to stay in the order in which they are written.
     """
 
     vector_bytes: ClassVar[int]
@@ -30,6 +31,7 @@ class Lowering(ABC):
     group: ClassVar[int]
     masks_tails: ClassVar[bool]
     prefetch_bytes: ClassVar[int] = 0
+    in_order: ClassVar[bool] = False
 
     @property
     def vector_type(self) -> ir.Type:
@@ -97,11 +99,10 @@ class Lowering(ABC):
         """How many messages sha256_lanes_blocks takes at once."""
         return 1
 
-    def sha256_lanes_blocks(
-        self, b: ir.IRBuilder, state: ir.Value, pointers: Sequence[ir.Value], count: ir.Value
-    ) -> None:
-        """Compresses count blocks at each of the `lanes` pointers into state[8][lanes]."""
-        sha256.scalar_blocks(b, state, pointers[0], count)
+    def sha256_lanes_blocks(self, b: ir.IRBuilder, lanes: sha256.Lanes) -> ir.Value:
+        """Compresses blocks of `lanes` messages; returns the kernel's result."""
+        sha256.scalar_blocks(b, lanes.state, lanes.pointers(b, 1)[0], lanes.count)
+        return I32(0)
 
 
 class Portable(Lowering):
@@ -154,10 +155,10 @@ class VectorLowering(Lowering):
     def lanes(self) -> int:
         return self.vector_bytes // 4  # a 32-bit word each
 
-    def sha256_lanes_blocks(
-        self, b: ir.IRBuilder, state: ir.Value, pointers: Sequence[ir.Value], count: ir.Value
-    ) -> None:
-        sha256.vector_blocks(b, state, pointers, count)
+    def sha256_lanes_blocks(self, b: ir.IRBuilder, lanes: sha256.Lanes) -> ir.Value:
+        pointers = lanes.pointers(b, self.lanes)
+        sha256.vector_blocks(b, lanes.state, pointers, lanes.count, self.lanes)
+        return I32(0)
 
     def _lanes(self) -> ir.VectorType:
         return ir.VectorType(I64, self.vector_bytes // 8)

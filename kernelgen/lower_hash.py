@@ -24,6 +24,7 @@ class HashInstructions(Lowering):
     """
 
     messages: ClassVar[int]  # at once: the lanes
+    fewer: ClassVar[int] = 0  # at once, where no more are used; 0: always all lanes
     state_words: ClassVar[tuple[Sequence[int], Sequence[int]]]  # a..h as 0..7, lowest lane first
     steps_count: ClassVar[int]
 
@@ -40,20 +41,35 @@ class HashInstructions(Lowering):
     def sha256_blocks(
         self, b: ir.IRBuilder, state: ir.Value, blocks: ir.Value, count: ir.Value
     ) -> None:
-        self._streams(b, state, [blocks], count)
+        self._streams(b, state, [blocks], count, 1)
 
-    def sha256_lanes_blocks(
-        self, b: ir.IRBuilder, state: ir.Value, pointers: Sequence[ir.Value], count: ir.Value
-    ) -> None:
-        self._streams(b, state, pointers, count)
+    def sha256_lanes_blocks(self, b: ir.IRBuilder, lanes: sha256.Lanes) -> ir.Value:
+        def streams(count: int) -> None:
+            pointers = lanes.pointers(b, count)
+            self._streams(b, lanes.state, pointers, lanes.count, self.messages)
+
+        if self.fewer:
+            with b.if_else(b.icmp_unsigned("<=", lanes.used, i64(self.fewer))) as (few, many):
+                with few:
+                    streams(self.fewer)
+                with many:
+                    streams(self.messages)
+        else:
+            streams(self.messages)
+        return I32(0)
 
     def _streams(
-        self, b: ir.IRBuilder, state: ir.Value, streams: Sequence[ir.Value], count: ir.Value
+        self,
+        b: ir.IRBuilder,
+        state: ir.Value,
+        streams: Sequence[ir.Value],
+        count: ir.Value,
+        width: int,
     ) -> None:
-        """Compresses count blocks of each stream into state[8][streams]."""
+        """Compresses count blocks of each stream into the first columns of state[8][width]."""
         n = len(streams)
         registers = [
-            self._gather(b, [at(b, state, 4 * (n * word + lane)) for word in words])
+            self._gather(b, [at(b, state, 4 * (width * word + lane)) for word in words])
             for lane in range(n)
             for words in self.state_words
         ]
@@ -70,7 +86,7 @@ class HashInstructions(Lowering):
                 self.state_words, run.values[2 * lane : 2 * lane + 2], strict=True
             ):
                 for k, word in enumerate(words):
-                    pointer = at(b, state, 4 * (n * word + lane))
+                    pointer = at(b, state, 4 * (width * word + lane))
                     b.store(b.extract_element(register, I32(k)), pointer, align=4)
 
     @staticmethod

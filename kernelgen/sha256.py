@@ -5,6 +5,7 @@ The scalar form takes one message; vectors of i32 take one message a lane with t
 """
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from math import isqrt
 
 from llvmlite import ir
@@ -246,6 +247,22 @@ def vector_schedule_blocks(
 # --- many messages at once ---
 
 
+@dataclass(frozen=True)
+class Lanes:
+    """The arguments of the kernel `sha256_lanes`."""
+
+    state: ir.Value
+    sums: ir.Value
+    blocks: ir.Value
+    count: ir.Value
+    used: ir.Value
+
+    def pointers(self, b: ir.IRBuilder, count: int) -> list[ir.Value]:
+        """The first addresses of `blocks`."""
+        slots = [b.gep(self.blocks, [i64(k)], source_etype=POINTER) for k in range(count)]
+        return [b.load(slot, typ=POINTER) for slot in slots]
+
+
 def shuffle(b: ir.IRBuilder, x: ir.Value, y: ir.Value, lanes: Sequence[int]) -> ir.Value:
     mask = ir.Constant(ir.VectorType(I32, len(lanes)), [I32(lane) for lane in lanes])
     return b.shuffle_vector(x, y, mask)
@@ -270,7 +287,7 @@ def _interleave_masks(width: int, unit: int) -> tuple[list[int], list[int]]:
     return low, high
 
 
-def _transpose(b: ir.IRBuilder, rows: Sequence[ir.Value]) -> list[ir.Value]:
+def transpose(b: ir.IRBuilder, rows: Sequence[ir.Value]) -> list[ir.Value]:
     """A square of words: rows[i][j] -> result[j][i], by log2(n) * n shuffles of one instruction."""
     n = len(rows)
     low1, high1 = _interleave_masks(n, 1)
@@ -305,17 +322,17 @@ def _load_lanes(b: ir.IRBuilder, blocks: Sequence[ir.Value]) -> list[ir.Value]:
     words: list[ir.Value] = []
     for first in range(0, 16, n):
         rows = [b.load(at(b, block, 4 * first), align=1, typ=kind) for block in blocks]
-        words += [_swap_bytes(b, w) for w in _transpose(b, rows)]
+        words += [_swap_bytes(b, w) for w in transpose(b, rows)]
     return words
 
 
 def vector_blocks(
-    b: ir.IRBuilder, state: ir.Value, pointers: Sequence[ir.Value], count: ir.Value
+    b: ir.IRBuilder, state: ir.Value, pointers: Sequence[ir.Value], count: ir.Value, width: int
 ) -> None:
-    """Compresses count blocks at each pointer into state[8][lanes], a lane of a vector each."""
-    n = len(pointers)
-    kind = ir.VectorType(I32, n)
-    words = [at(b, state, 4 * n * k) for k in range(8)]
+    """Compresses count blocks at each pointer into the first columns of state[8][width], a lane of
+    a vector each."""
+    kind = ir.VectorType(I32, len(pointers))
+    words = [at(b, state, 4 * width * k) for k in range(8)]
     start = [b.load(pointer, align=4, typ=kind) for pointer in words]
     size = b.mul(count, i64(BLOCK_BYTES))
     with loop(b, "block", i64(0), size, BLOCK_BYTES, start) as run:

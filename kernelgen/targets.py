@@ -7,7 +7,7 @@ runtime/dispatch.c. A test runs every kernel for every row.
 
 from dataclasses import dataclass
 
-from . import lower_arm, lower_wasm, lower_x86
+from . import lower_arm, lower_pipelined, lower_wasm, lower_x86
 from .kernels import KERNELS
 from .lower import Lowering, Portable
 
@@ -15,7 +15,10 @@ HASH_KERNELS = ("sha256", "sha256_lanes")
 BYTE_KERNELS = tuple(k.name for k in KERNELS if k.name not in HASH_KERNELS)
 
 
-class Avx512Sha(lower_x86.ShaExtensions, lower_x86.Avx512): ...
+class Avx512PipelinedSha(lower_pipelined.PipelinedSha, lower_x86.Avx512): ...
+
+
+class Avx512Sha(lower_x86.ShaBesideLanes, lower_x86.Avx512): ...
 
 
 class Avx2Sha(lower_x86.ShaExtensions, lower_x86.Avx2): ...
@@ -32,7 +35,8 @@ class KernelSet:
     """One row: its name, the CPU as LLVM names it, and the CPU features that it needs.
 
     family: meson's cpu_family, or "" for any. needs: names of ATLAS_CPU_* flags. base: the set
-    whose byte kernels it shares, so that they are compiled once.
+    whose byte kernels it shares, so that they are compiled once. suits: flags without which the set
+    runs, but slower than one below it.
     """
 
     name: str
@@ -42,6 +46,7 @@ class KernelSet:
     features: str = ""
     needs: tuple[str, ...] = ()
     base: str | None = None
+    suits: tuple[str, ...] = ()
 
     @property
     def identifier(self) -> str:
@@ -70,6 +75,10 @@ _SHA_NI = "+sha,+ssse3,+sse4.1"
 
 # For each CPU family the best set first; the portable one, which runs anywhere, last.
 KERNEL_SETS = (
+    KernelSet(
+        "x86-64-v4+sha+vbmi2", "x86_64", Avx512PipelinedSha, "x86-64-v4",
+        f"{_WIDE},{_SHA_NI},+avx512vbmi2", ("X86_64_V4", "SHA", "VBMI2"), "x86-64-v4", ("AMD",),
+    ),
     KernelSet(
         "x86-64-v4+sha", "x86_64", Avx512Sha, "x86-64-v4", f"{_WIDE},{_SHA_NI}",
         ("X86_64_V4", "SHA"), "x86-64-v4",

@@ -16,10 +16,11 @@
 
 typedef struct {
     const atlas_kernels_t* kernels;
-    uint32_t needs;
+    uint32_t needs; /* to run */
+    uint32_t suits; /* to be chosen by itself */
 } kernel_set_t;
 
-#define ROW(table, needs) {&table, needs},
+#define ROW(table, needs, suits) {&table, needs, suits},
 static const kernel_set_t SETS[] = {ATLAS_KERNEL_SETS(ROW)};
 #undef ROW
 #define SET_COUNT (sizeof SETS / sizeof SETS[0])
@@ -43,13 +44,17 @@ static uint32_t saved_registers(void)
 static uint32_t cpu_features(void)
 {
     unsigned eax, ebx, ecx, edx;
-    uint32_t leaf_1_ecx = 0, leaf_7_ebx = 0, extended_ecx = 0;
+    uint32_t vendor = 0, leaf_1_ecx = 0, leaf_7_ebx = 0, leaf_7_ecx = 0, extended_ecx = 0;
+    if (__get_cpuid(0, &eax, &ebx, &ecx, &edx))
+        vendor = ebx;
     if (__get_cpuid(1, &eax, &ebx, &ecx, &edx))
         leaf_1_ecx = ecx;
     if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
-        leaf_7_ebx = ebx;
+        leaf_7_ebx = ebx, leaf_7_ecx = ecx;
     if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx))
         extended_ecx = ecx;
+    /* Of leaf 0, ebx: the first letters of "AuthenticAMD". */
+    const uint32_t amd = 0x68747541;
     /* Of leaf 1, ecx: */
     const uint32_t ssse3 = 1U << 9, fma = 1U << 12, sse4_1 = 1U << 19, sse4_2 = 1U << 20;
     const uint32_t movbe = 1U << 22, popcnt = 1U << 23, osxsave = 1U << 27, avx = 1U << 28;
@@ -58,6 +63,8 @@ static uint32_t cpu_features(void)
     const uint32_t bmi = 1U << 3, avx2 = 1U << 5, bmi2 = 1U << 8, avx512f = 1U << 16;
     const uint32_t avx512dq = 1U << 17, avx512cd = 1U << 28, sha = 1U << 29, avx512bw = 1U << 30;
     const uint32_t avx512vl = 1U << 31;
+    /* Of leaf 7, ecx: */
+    const uint32_t avx512vbmi2 = 1U << 6;
     /* Of leaf 0x80000001, ecx: */
     const uint32_t lzcnt = 1U << 5;
     /* Of XCR0: */
@@ -75,6 +82,10 @@ static uint32_t cpu_features(void)
         features |= ATLAS_CPU_X86_64_V3;
     if ((features & ATLAS_CPU_X86_64_V3) && (leaf_7_ebx & v4_7) == v4_7 && (saved & zmm) == zmm)
         features |= ATLAS_CPU_X86_64_V4;
+    if ((features & ATLAS_CPU_X86_64_V4) && (leaf_7_ecx & avx512vbmi2))
+        features |= ATLAS_CPU_VBMI2;
+    if (vendor == amd)
+        features |= ATLAS_CPU_AMD;
     return features;
 }
 #elif defined(__aarch64__) && defined(__linux__)
@@ -113,7 +124,7 @@ __attribute__((constructor)) static void select_best(void)
 {
     uint32_t features = cpu_features();
     size_t best = 0; /* the last set needs nothing, so there is one that runs */
-    while (!runs(&SETS[best], features))
+    while (!runs(&SETS[best], features) || (SETS[best].suits & ~features) != 0)
         best++;
     atlas_atomic_store(&ATLAS_KERNELS_ACTIVE, SETS[best].kernels);
 }

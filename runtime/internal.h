@@ -111,9 +111,27 @@ size_t atlas_sha256_pad(uint8_t* last, size_t held, uint64_t length);
 /* The digest of a state whose words are `stride` apart. */
 void atlas_sha256_digest(const uint32_t* state, size_t stride, uint8_t* digest);
 
+/* Messages to be hashed at once, lanes.c. They are asked for in order, each once, and given back in
+ * any order. A message of at most 128 bytes is copied before the next one is asked for: its memory
+ * may be written to from then on. */
+typedef struct {
+    size_t count;
+    int prefix;    /* a byte before each; negative: none */
+    bool residues; /* whether they are asked for; else put() gets 0 */
+    void* owner;   /* handed to both */
+    void (*get)(void* owner, size_t message, const uint8_t** data, size_t* len);
+    void (*put)(void* owner, size_t message, const uint8_t* digest, uint8_t residue);
+} atlas_messages_t;
+
+/* The digest of each, and the residue of each without its prefix. */
+void atlas_sha256_many(const atlas_messages_t* messages);
+
 /* ------------------------------------------------------------------------------------------------
  * Witnesses, witness.c, as domains use them.
  * --------------------------------------------------------------------------------------------- */
+
+/* Nanoseconds since 1970 in UTC. The one place of the runtime that reads a clock. */
+uint64_t atlas_utc_ns(void);
 
 /* Length, residue, digest and time of a region, from one pass over memory. */
 void atlas_witness_measure(atlas_witness_t* out, const void* base, size_t len);

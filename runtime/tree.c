@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Trees: RFC 9162, section 2.1.1. Leaves and nodes are hashed on as many lanes as the kernel set
- * has. The prefix byte of a leaf shifts its message by one byte against the window; the blocks are
- * still read where they lie, one byte earlier, and only the first and last block of each window are
- * built beside it.
+ * has, see lanes.c.
  */
 #include "internal.h"
 
@@ -16,125 +14,93 @@
 
 enum { LEAF_PREFIX = 0, NODE_PREFIX = 1 };
 
-/* The message of a leaf: prefix and 63 bytes; blocks of the window; the rest and the padding. */
-#define HEAD (BLOCK_BYTES - 1)
-#define BODY_BLOCKS ((ATLAS_WINDOW_BYTES - HEAD) / BLOCK_BYTES)
-#define REST (ATLAS_WINDOW_BYTES - HEAD - BODY_BLOCKS * BLOCK_BYTES)
-_Static_assert(REST + 1 + 8 <= BLOCK_BYTES, "the rest of a window and its padding fill one block");
-
 /* Leaves are made and merged in runs of at most this many, a power of two: 3 MiB of windows, 8 KiB
  * of hashes on the stack, and all but one node in 256 hashed on full lanes. */
 #define RUN 256
 
 static const uint32_t INITIAL[WORDS] = ATLAS_SHA256_INITIAL;
 
-typedef struct {
-    uint32_t words[WORDS * ATLAS_LANES_MAX]; /* [word][lane] */
-    size_t lanes;
-} lane_states_t;
-
-static void lanes_init(lane_states_t* states, size_t lanes)
-{
-    states->lanes = lanes;
-    for (size_t i = 0; i < WORDS * lanes; i++)
-        states->words[i] = INITIAL[i / lanes];
-}
-
-static void lanes_digest(const lane_states_t* states, size_t count, uint8_t* out)
-{
-    for (size_t lane = 0; lane < count; lane++)
-        atlas_sha256_digest(states->words + lane, states->lanes, out + HASH * lane);
-}
-
 /* --- Leaves and nodes --- */
 
-static void hash_leaf(const uint8_t* window, size_t len, uint8_t* out)
+typedef struct {
+    const uint8_t* bytes;
+    size_t len;
+    uint8_t* out;
+    uint8_t* residues; /* of each window; may be NULL */
+    uint64_t residue;  /* of all of them, not reduced */
+} leaves_t;
+
+static void get_window(void* owner, size_t number, const uint8_t** data, size_t* len)
 {
-    static const uint8_t prefix = LEAF_PREFIX;
-    atlas_sha256_t sha = ATLAS_SHA256_EMPTY;
-    atlas_sha256_update(&sha, &prefix, 1);
-    atlas_sha256_update(&sha, window, len);
-    atlas_sha256_final(&sha, out);
+    const leaves_t* leaves = owner;
+    size_t at = number * ATLAS_WINDOW_BYTES, left = leaves->len - at;
+    *data = leaves->bytes + at;
+    *len = left < ATLAS_WINDOW_BYTES ? left : ATLAS_WINDOW_BYTES;
 }
 
-/* The leaves of up to `lanes` whole windows; lanes to spare repeat the last window. */
-static void leaves_in_lanes(const atlas_kernels_t* kernels, const uint8_t* windows, size_t count,
-                            uint8_t* out)
+static void put_leaf(void* owner, size_t number, const uint8_t* digest, uint8_t residue)
 {
-    lane_states_t states;
-    uint8_t ends[ATLAS_LANES_MAX][2 * BLOCK_BYTES]; /* the first and last block of each message */
-    const void *first[ATLAS_LANES_MAX], *body[ATLAS_LANES_MAX], *last[ATLAS_LANES_MAX];
-    lanes_init(&states, (size_t)kernels->lanes);
-    for (size_t lane = 0; lane < kernels->lanes; lane++) {
-        size_t number = lane < count ? lane : count - 1;
-        const uint8_t* window = windows + number * ATLAS_WINDOW_BYTES;
-        uint8_t *head = ends[number], *tail = ends[number] + BLOCK_BYTES;
-        if (lane == number) {
-            head[0] = LEAF_PREFIX;
-            memcpy(head + 1, window, HEAD);
-            memcpy(tail, window + ATLAS_WINDOW_BYTES - REST, REST);
-            atlas_sha256_pad(tail, REST, 1 + ATLAS_WINDOW_BYTES);
-        }
-        first[lane] = head;
-        body[lane] = window + HEAD;
-        last[lane] = tail;
-    }
-    kernels->sha256_lanes(states.words, first, 1);
-    kernels->sha256_lanes(states.words, body, BODY_BLOCKS);
-    kernels->sha256_lanes(states.words, last, 1);
-    lanes_digest(&states, count, out);
+    leaves_t* leaves = owner;
+    memcpy(leaves->out + HASH * number, digest, HASH);
+    leaves->residue += residue;
+    if (leaves->residues != NULL)
+        leaves->residues[number] = residue;
 }
 
-/* The leaves of a region; group by group the residue too, while the windows are in the cache. */
+static void hash_windows(leaves_t* leaves, bool residues)
+{
+    const atlas_messages_t windows = {
+        .count = leaves->len / ATLAS_WINDOW_BYTES + (leaves->len % ATLAS_WINDOW_BYTES != 0 ? 1 : 0),
+        .prefix = LEAF_PREFIX,
+        .residues = residues,
+        .owner = leaves,
+        .get = get_window,
+        .put = put_leaf,
+    };
+    atlas_sha256_many(&windows);
+}
+
+/* The leaves of a region, and its residue beside them. */
 static void hash_leaves(const uint8_t* bytes, size_t len, uint8_t* out, uint64_t* residue)
 {
-    const atlas_kernels_t* kernels = atlas_kernels();
-    while (len > 0) {
-        size_t windows = len / ATLAS_WINDOW_BYTES;
-        size_t count = windows < kernels->lanes ? windows : (size_t)kernels->lanes;
-        size_t taken;
-        if (count > 1) {
-            taken = count * ATLAS_WINDOW_BYTES;
-            leaves_in_lanes(kernels, bytes, count, out);
-        } else {
-            taken = len < ATLAS_WINDOW_BYTES ? len : ATLAS_WINDOW_BYTES;
-            count = 1;
-            hash_leaf(bytes, taken, out);
-        }
-        if (residue != NULL)
-            atlas_kernel_conserved_update(residue, bytes, taken);
-        bytes += taken;
-        len -= taken;
-        out += HASH * count;
-    }
+    leaves_t leaves = {.bytes = bytes, .len = len, .out = out};
+    hash_windows(&leaves, residue != NULL);
+    if (residue != NULL)
+        *residue = (*residue % ATLAS_MODULUS + leaves.residue) % ATLAS_MODULUS;
 }
 
-/* The nodes above `count` pairs of hashes; out may be where the pairs are. */
+typedef struct {
+    const uint8_t* pairs;
+    uint8_t* out;
+} nodes_t;
+
+static void get_pair(void* owner, size_t number, const uint8_t** data, size_t* len)
+{
+    const nodes_t* nodes = owner;
+    *data = nodes->pairs + 2 * HASH * number;
+    *len = 2 * HASH;
+}
+
+static void put_node(void* owner, size_t number, const uint8_t* digest, uint8_t residue)
+{
+    const nodes_t* nodes = owner;
+    (void)residue;
+    memcpy(nodes->out + HASH * number, digest, HASH);
+}
+
+/* The nodes above `count` pairs of hashes; out may be where the pairs are: a pair is short, so it is
+ * copied before a node is written, and a node is never behind the pairs that were asked for. */
 static void hash_nodes(const uint8_t* pairs, size_t count, uint8_t* out)
 {
-    const atlas_kernels_t* kernels = atlas_kernels();
-    while (count > 0) {
-        size_t some = count < kernels->lanes ? count : (size_t)kernels->lanes;
-        lane_states_t states;
-        uint8_t messages[ATLAS_LANES_MAX][2 * BLOCK_BYTES];
-        const void* pointers[ATLAS_LANES_MAX];
-        lanes_init(&states, (size_t)kernels->lanes);
-        for (size_t lane = 0; lane < kernels->lanes; lane++) {
-            size_t number = lane < some ? lane : some - 1;
-            pointers[lane] = messages[number];
-            if (lane == number) {
-                messages[lane][0] = NODE_PREFIX;
-                memcpy(messages[lane] + 1, pairs + 2 * HASH * lane, 2 * HASH);
-                atlas_sha256_pad(messages[lane] + BLOCK_BYTES, 1 + 2 * HASH - BLOCK_BYTES,
-                                 1 + 2 * HASH);
-            }
-        }
-        kernels->sha256_lanes(states.words, pointers, 2);
-        lanes_digest(&states, some, out);
-        pairs += 2 * HASH * some;
-        out += HASH * some;
-        count -= some;
-    }
+    nodes_t nodes = {.pairs = pairs, .out = out};
+    const atlas_messages_t messages = {
+        .count = count,
+        .prefix = NODE_PREFIX,
+        .owner = &nodes,
+        .get = get_pair,
+        .put = put_node,
+    };
+    atlas_sha256_many(&messages);
 }
 
 static void hash_node(const uint8_t* left, const uint8_t* right, uint8_t* out)
@@ -215,6 +181,17 @@ int atlas_tree_leaves(const void* base, size_t len, uint8_t* out, uint64_t* resi
     if (out == NULL && len > 0)
         return atlas_error_null(__func__, "out");
     hash_leaves(base, len, out, residue);
+    return atlas_error_clear();
+}
+
+int atlas_tree_leaves_residues(const void* base, size_t len, uint8_t* out, uint8_t* residues)
+{
+    if (!atlas_is_region(base, len))
+        return atlas_error_region(__func__, "base", base, len);
+    if (len > 0 && (out == NULL || residues == NULL))
+        return atlas_error_null(__func__, out == NULL ? "out" : "residues");
+    leaves_t leaves = {.bytes = base, .len = len, .out = out, .residues = residues};
+    hash_windows(&leaves, true);
     return atlas_error_clear();
 }
 

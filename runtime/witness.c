@@ -38,8 +38,7 @@ struct atlas_witness_stream {
 
 static const atlas_witness_stream_t EMPTY_STREAM = {.sha = ATLAS_SHA256_EMPTY};
 
-/* Nanoseconds since 1970 in UTC. The one place of the runtime that reads a clock. */
-static uint64_t utc_ns(void)
+uint64_t atlas_utc_ns(void)
 {
     struct timespec now = {0};
     (void)timespec_get(&now, TIME_UTC);
@@ -63,7 +62,7 @@ static void absorb(atlas_witness_stream_t* stream, const void* chunk, size_t n)
 static void finish(const atlas_witness_stream_t* stream, atlas_witness_t* out)
 {
     out->length = stream->sha.length;
-    out->timestamp_ns = utc_ns();
+    out->timestamp_ns = atlas_utc_ns();
     out->residue = (uint8_t)stream->residue;
     atlas_sha256_final(&stream->sha, out->digest);
 }

@@ -230,6 +230,7 @@ READERS: dict[str, Callable[[Any], object]] = {
     "chunk TreeHash": atlas.TreeHash,
     "chunk WitnessStream.update": lambda b: atlas.WitnessStream().update(b),
     "buf Witness.generate": atlas.Witness.generate,
+    r"buffers\[1\] Witness.generate_many": lambda b: atlas.Witness.generate_many([b"", b]),
     "buf Witness.verify": lambda b: atlas.Witness.generate(b"").verify(b),
     "data Witness.from_bytes": atlas.Witness.from_bytes,
     "data WitnessStream.from_bytes": atlas.WitnessStream.from_bytes,

@@ -7,15 +7,16 @@ import hashlib
 import platform
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from llvmlite import binding
+from llvmlite import binding, ir
 
 import atlas12288 as atlas
-from kernelgen import build, emit, kernels, sha256, targets
+from kernelgen import build, emit, kernels, lower_pipelined, sha256, targets
 from support import model, strategies
 from support.guarded import ALIGNMENTS, Guarded, address_of, region_at, repeated, run_in_child
 
@@ -74,9 +75,23 @@ def optimised_object(kernel_set: targets.KernelSet) -> bytes:
 
 GLUE = """\
 #include "atlas_kernels.h"
-#define ROW(table, needs) &table,
+#define ROW(table, needs, suits) &table,
 const atlas_kernels_t *const tables[] = {ATLAS_KERNEL_SETS(ROW)};
 """
+
+
+def link_tables(folder: Path, make: Callable[[targets.KernelSet], bytes]) -> dict[str, Table]:
+    """The table of every kernel set of this CPU family, by name."""
+    (folder / "atlas_kernels.h").write_text(emit.header(FAMILY))
+    (folder / "glue.c").write_text(GLUE)
+    for kernel_set in SETS:
+        (folder / f"{kernel_set.identifier}.o").write_bytes(make(kernel_set))
+    objects = sorted(path.name for path in folder.glob("*.o"))
+    command = ["cc", "-shared", "-fPIC", "-o", "tables.so", "glue.c", *objects]
+    subprocess.run(command, cwd=folder, check=True)
+    library = ctypes.CDLL(str(folder / "tables.so"))
+    pointers = (ctypes.POINTER(Table) * len(SETS)).in_dll(library, "tables")
+    return {pointer.contents.name.decode(): pointer.contents for pointer in pointers}
 
 
 @pytest.fixture(
@@ -87,18 +102,7 @@ const atlas_kernels_t *const tables[] = {ATLAS_KERNEL_SETS(ROW)};
 def tables(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Table]:
-    """The table of every kernel set of this CPU family, by name."""
-    folder: Path = tmp_path_factory.mktemp("tables")
-    (folder / "atlas_kernels.h").write_text(emit.header(FAMILY))
-    (folder / "glue.c").write_text(GLUE)
-    for kernel_set in SETS:
-        (folder / f"{kernel_set.identifier}.o").write_bytes(request.param(kernel_set))
-    objects = sorted(path.name for path in folder.glob("*.o"))
-    command = ["cc", "-shared", "-fPIC", "-o", "tables.so", "glue.c", *objects]
-    subprocess.run(command, cwd=folder, check=True)
-    library = ctypes.CDLL(str(folder / "tables.so"))
-    pointers = (ctypes.POINTER(Table) * len(SETS)).in_dll(library, "tables")
-    return {pointer.contents.name.decode(): pointer.contents for pointer in pointers}
+    return link_tables(tmp_path_factory.mktemp("tables"), request.param)
 
 
 @pytest.fixture(params=OWN_BYTES, ids=lambda s: s.name)
@@ -293,14 +297,31 @@ def initial_state() -> Any:
     return (ctypes.c_uint32 * 8)(*sha256.INITIAL)
 
 
-def compress_lanes(table: Table, addresses: list[int], blocks: int) -> list[bytes]:
-    """The digests of one padded message of `blocks` blocks at each address."""
-    lanes = len(addresses)
-    assert lanes == table.lanes
+def compress_lanes(
+    table: Table, addresses: list[int], blocks: int, splits: Sequence[int] = ()
+) -> tuple[list[bytes], list[int] | None]:
+    """Compress one padded message of `blocks` blocks at each address, in calls split there.
+
+    Returns the digests; and the sums of the bytes, or None where the kernel leaves them to others.
+    """
+    used, lanes = len(addresses), table.lanes
     # state[8][lanes]: word by word, all lanes of each
     state = (ctypes.c_uint32 * (8 * lanes))(*(w for w in sha256.INITIAL for _ in range(lanes)))
-    table.sha256_lanes(state, (ctypes.c_void_p * lanes)(*addresses), blocks)
-    return [struct.pack(">8I", *state[lane::lanes]) for lane in range(lanes)]
+    sums = (ctypes.c_uint64 * lanes)(*range(lanes))
+    summed = set()
+    for start, stop in pairwise((0, *splits, blocks)):
+        slots = [address + 64 * start for address in addresses]
+        slots += slots[-1:] * (lanes - used)  # to spare
+        pointers = (ctypes.c_void_p * lanes)(*slots)
+        summed.add(table.sha256_lanes(state, sums, pointers, stop - start, used))
+        assert summed <= {0, 1}
+    digests = [struct.pack(">8I", *state[lane::lanes]) for lane in range(used)]
+    total = [sums[lane] - lane for lane in range(used)]
+    if summed == {1}:
+        return digests, total
+    if summed == {0}:
+        assert total == [0] * used
+    return digests, None
 
 
 @pytest.mark.parametrize("kernel_set", RUNNABLE, ids=lambda s: s.name)
@@ -336,13 +357,100 @@ def test_compression_of_many_lanes_is_that_of_each_at_every_alignment(
 ) -> None:
     table = tables[kernel_set.name]
     for a in ALIGNMENTS:
+        used = table.lanes - a % table.lanes
         for blocks in (1, 2, 5):
-            messages = [strategies.noise(64 * blocks - 9, seed=i) for i in range(table.lanes)]
-            regions = [region_at((a + 13 * i) % 64, 64 * blocks) for i in range(table.lanes)]
+            messages = [strategies.noise(64 * blocks - 9, seed=i) for i in range(used)]
+            regions = [region_at((a + 13 * i) % 64, 64 * blocks) for i in range(used)]
             for message, region in zip(messages, regions, strict=True):
                 region[:] = padded(message)
-            digests = compress_lanes(table, [address_of(region) for region in regions], blocks)
+            addresses = [address_of(region) for region in regions]
+            digests, sums = compress_lanes(table, addresses, blocks)
             assert digests == [hashlib.sha256(m).digest() for m in messages], (a, blocks)
+            assert sums is None or sums == [sum(region) for region in regions], (a, blocks)
+
+
+@pytest.mark.parametrize("kernel_set", RUNNABLE, ids=lambda s: s.name)
+def test_compression_of_any_number_of_lanes_in_any_split(
+    tables: dict[str, Table], kernel_set: targets.KernelSet
+) -> None:
+    table = tables[kernel_set.name]
+    for used in range(1, table.lanes + 1):
+        for blocks in range(10):
+            length = max(64 * blocks - 9, 0)
+            messages = [strategies.noise(length, seed=i + 97 * used) for i in range(used)]
+            regions = [region_at(7 * i % 64, 64 * blocks or 1) for i in range(used)]
+            for message, region in zip(messages, regions, strict=True):
+                region[:] = padded(message)[: len(region)]
+            addresses = [address_of(region) for region in regions]
+            for splits in ((), (used % (blocks + 1),), tuple(range(1, blocks))):
+                digests, sums = compress_lanes(table, addresses, blocks, splits)
+                case = (used, blocks, splits)
+                if blocks > 0:
+                    assert digests == [hashlib.sha256(m).digest() for m in messages], case
+                else:
+                    assert digests == [struct.pack(">8I", *sha256.INITIAL)] * used, case
+                assert sums is None or sums == [sum(region) for region in regions], case
+
+
+PIPELINED = "x86-64-v4+sha+vbmi2"
+
+
+def with_messages_exchanged(pairs: list[ir.Value], b: ir.IRBuilder) -> list[ir.Value]:
+    """Each pair of the first message beside the second one's, and the other way round."""
+    return [sha256.shuffle(b, pair, pair, (2, 3, 0, 1, 4, 5, 6, 7)) for pair in pairs]
+
+
+def lanes_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = lower_pipelined._read
+
+    def read_swapped(b: ir.IRBuilder, pointers: Sequence[ir.Value]) -> sha256.Steps:
+        pairs = yield from read(b, pointers)
+        return with_messages_exchanged(pairs, b)
+
+    monkeypatch.setattr(lower_pipelined, "_read", read_swapped)
+
+
+def sum_of_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_sums = lower_pipelined._add_sums
+
+    def add_swapped(b: ir.IRBuilder, pairs: Sequence[ir.Value], sums: ir.Value) -> sha256.Steps:
+        yield from add_sums(b, with_messages_exchanged(list(pairs), b), sums)
+        return []
+
+    monkeypatch.setattr(lower_pipelined, "_add_sums", add_swapped)
+
+
+def schedule_of_the_next_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lower_pipelined, "_SLOTS", 1)
+
+
+@pytest.mark.skipif(
+    PIPELINED not in [s.name for s in RUNNABLE], reason=f"this CPU has no {PIPELINED}"
+)
+@pytest.mark.parametrize(
+    ("mistake", "digests_differ", "sums_differ"),
+    [
+        (lanes_swapped, True, True),
+        (sum_of_the_neighbour, False, True),
+        (schedule_of_the_next_job, True, False),
+    ],
+)
+def test_a_mistake_in_the_pipeline_shows(
+    mistake: Callable[[pytest.MonkeyPatch], None],
+    digests_differ: bool,
+    sums_differ: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    mistake(monkeypatch)
+    faulty = link_tables(tmp_path, optimised_object)[PIPELINED]
+    messages = [strategies.noise(5 * 64 - 9, seed=i) for i in range(faulty.lanes)]
+    regions = [region_at(0, 5 * 64) for _ in messages]
+    for message, region in zip(messages, regions, strict=True):
+        region[:] = padded(message)
+    digests, sums = compress_lanes(faulty, [address_of(region) for region in regions], 5)
+    assert (digests != [hashlib.sha256(m).digest() for m in messages]) is digests_differ
+    assert (sums != [sum(region) for region in regions]) is sums_differ
 
 
 # --- guard pages ---------------------------------------------------------------------------------
@@ -398,7 +506,9 @@ def test_compression_touches_no_byte_beside_the_blocks(
                 expected = hashlib.sha256(data).digest()
                 assert struct.pack(">8I", *state) == expected, blocks
                 # All lanes read the same message.
-                addresses = [address_of(view)] * table.lanes
-                assert compress_lanes(table, addresses, blocks) == [expected] * table.lanes, blocks
+                for used in range(1, table.lanes + 1):
+                    addresses = [address_of(view)] * used
+                    digests, _ = compress_lanes(table, addresses, blocks)
+                    assert digests == [expected] * used, (blocks, used)
 
     run_in_child(check)

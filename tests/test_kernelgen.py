@@ -123,8 +123,15 @@ def test_the_header_has_a_row_for_each_set_and_a_flag_for_each_need() -> None:
         header = emit.header(family)
         for kernel_set in targets.for_family(family):
             assert f"SET({kernel_set.table_symbol}, " in header
-            for need in kernel_set.needs:
-                assert f"#define ATLAS_CPU_{need} " in header
+            for flag in kernel_set.needs + kernel_set.suits:
+                assert f"#define ATLAS_CPU_{flag} " in header
+
+
+def test_a_set_that_suits_few_cpus_has_one_below_it_that_needs_no_more_and_suits_all() -> None:
+    for number, kernel_set in enumerate(targets.KERNEL_SETS):
+        assert not set(kernel_set.suits) & set(kernel_set.needs)
+        below = [s for s in targets.KERNEL_SETS[number:] if s.family in ("", kernel_set.family)]
+        assert any(not s.suits and set(s.needs) <= set(kernel_set.needs) for s in below)
 
 
 # --- the contract's kernels ----------------------------------------------------------------------

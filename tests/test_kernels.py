@@ -3,8 +3,13 @@
 tail, guard pages on both sides, sums at the bounds of every integer width, any split."""
 
 import ctypes
+import os
+import platform
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +19,7 @@ import atlas12288 as atlas
 from support import model, strategies
 from support.guarded import ALIGNMENTS, PAGE, Guarded, address_of, region_at, repeated, run_in_child
 
+PIPELINED = "x86-64-v4+sha+vbmi2"
 TAILS = range(301)  # beyond four vectors of any target: each unrolled loop and each tail
 LENGTHS = tuple(sorted({*TAILS, *model.SHORT_BITING_LENGTHS}))
 # For pairs of alignments, where 64 * 64 * LENGTHS would take minutes.
@@ -44,6 +50,25 @@ def sums() -> model.Sums:
 @pytest.fixture(scope="module")
 def guarded_pair() -> tuple[Guarded, Guarded]:
     return Guarded(GUARDED_BYTES), Guarded(GUARDED_BYTES)
+
+
+# --- the set in use ---
+
+
+def test_the_pipelined_set_is_chosen_where_an_amd_cpu_has_its_instructions_and_nowhere_else() -> (
+    None
+):
+    cpuinfo = Path("/proc/cpuinfo")
+    if platform.machine() != "x86_64" or not cpuinfo.exists():
+        pytest.skip("only Linux on x86-64 tells the flags of the CPU here")
+    text = cpuinfo.read_text(encoding="utf-8")
+    flags = set(text.split())
+    has_all = flags >= {"sha_ni", "avx512vl", "avx512bw", "avx512dq", "avx512cd", "avx512_vbmi2"}
+    environment = {k: v for k, v in os.environ.items() if k != "ATLAS12288_KERNELS"}
+    command = [sys.executable, "-c", "import atlas12288; print(atlas12288.kernel_set())"]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    assert atlas.kernel_set_supported(PIPELINED) is has_all
+    assert (done.stdout.strip() == PIPELINED) is (has_all and "AuthenticAMD" in text)
 
 
 # --- sum, window check, update -------------------------------------------------------------------

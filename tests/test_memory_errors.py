@@ -119,6 +119,12 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "lease": leased,
     "transaction": transaction,
     "Witness.generate": lambda t: atlas.Witness.generate(t.region),
+    "in Python: Witness.generate_many": lambda t: atlas.Witness.generate_many(
+        [t.region, b"a", t.region], threads=1
+    ),
+    "in Python: Witness.generate_many refused": lambda t: refused(
+        TypeError, atlas.Witness.generate_many, [t.region, None]
+    ),
     "Witness.from_bytes": lambda t: atlas.Witness.from_bytes(t.form),
     "Witness.from_bytes refused": lambda t: refused(
         atlas.WitnessError, atlas.Witness.from_bytes, b""

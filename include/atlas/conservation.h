@@ -164,6 +164,14 @@ uint8_t atlas_witness_residue(const atlas_witness_t* w);
 const uint8_t* atlas_witness_digest(const atlas_witness_t* w);
 uint64_t atlas_witness_timestamp_ns(const atlas_witness_t* w);
 
+/* The witnesses of `count` regions, which are hashed beside one another, and so faster than one
+ * after another where they are many: of bases[i] with lens[i] bytes to out[i], each as by
+ * atlas_witness_generate(). The caller destroys each. All or nothing: on an error nothing is
+ * hashed, and out is as it was. ATLAS_E_MEMORY: bases, lens or out is NULL with count > 0, a base is
+ * NULL (also with length 0), or no memory. Several threads may share the regions out. */
+int atlas_witness_generate_many(const void* const* bases, const size_t* lens, size_t count,
+                                atlas_witness_t** out);
+
 /* Byte form, ATLAS_WITNESS_BYTES long, the same on every machine; integers little-endian:
  *
  *   offset  size  field
@@ -250,6 +258,10 @@ int atlas_conserved_fixup(void* base, size_t len);
  * ATLAS_E_MEMORY: base or out is NULL with len > 0. Regions that follow one another, all but the
  * last a multiple of a window long, may be hashed by several threads. O(len). */
 int atlas_tree_leaves(const void* base, size_t len, uint8_t* out, uint64_t* residue);
+
+/* The same with the residue of each window, to residues[0 .. ceil(len / 12288) - 1], in the same
+ * pass. ATLAS_E_MEMORY: base, out or residues is NULL with len > 0. */
+int atlas_tree_leaves_residues(const void* base, size_t len, uint8_t* out, uint8_t* residues);
 
 /* The node above two hashes; out may be one of them. ATLAS_E_MEMORY: NULL. */
 int atlas_tree_node(const uint8_t* left, const uint8_t* right, uint8_t* out);

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 
 from . import _json, _native
-from ._types import TYPE_CHECKING, Readable, typing
+from ._types import TYPE_CHECKING, Buffer, Readable, typing
 
 JSON_TYPE = "atlas12288/witness/v1"
 ALGORITHM = "sha256"
@@ -26,6 +26,10 @@ _KEYS = ("type", "algorithm", "length", "residue", "digest", "timestamp")
 WITNESS_MOST_BYTES = 1024
 _NS_PER_S = 10**9
 UINT64_MAX = 2**64 - 1  # the C type of a length and of a time
+# Of many buffers, a thread takes no fewer bytes at a time, which are 0.1 ms or more, and as many
+# buffers as a kernel hashes at once, if there are so many.
+_PART_BYTES = 256 * 1024
+_PART_BUFFERS = 16
 
 
 class Record:
@@ -105,6 +109,40 @@ class Witness(_native.Witness, Record):
     """
 
     __slots__ = ()
+
+    @classmethod
+    def generate_many(
+        cls, buffers: Iterable[Buffer], /, *, threads: int | None = None
+    ) -> list[typing.Self]:
+        """Return the witnesses of many buffers, in their order, with the present time.
+
+        They are hashed beside one another, which is faster than one after another. Nothing is
+        hashed before all buffers are there.
+
+        Args:
+            buffers: any number of them, each of any length.
+            threads: how many threads hash them; None: as many as there are cores.
+
+        Raises:
+            TypeError: an item is not a buffer, or has objects; the message names its index.
+            BufferError: an item is not C-contiguous; the message names its index.
+            ValueError: `threads` is less than 1.
+        """
+        from contextlib import closing
+
+        from ._parallel import parallel_map, thread_count
+
+        count = thread_count(threads)
+        held = _native.Buffers(buffers)
+
+        def made(part: tuple[int, int]) -> list[typing.Self]:
+            return held.witnesses(cls, *part)
+
+        results: Generator[list[typing.Self], None, None] = parallel_map(
+            made, _parts(held.lengths(), count), count
+        )
+        with closing(results):
+            return [witness for witnesses in results for witness in witnesses]
 
     @classmethod
     def generate_from(cls, source: str | os.PathLike[str] | Readable, /) -> typing.Self:
@@ -224,6 +262,22 @@ class WitnessStream(_native.WitnessStream):
     def __repr__(self) -> str:
         witness = self.witness()
         return f"<{type(self).__name__} {witness.hexdigest()} of {witness.length} bytes>"
+
+
+def _parts(lengths: list[int], threads: int) -> Iterator[tuple[int, int]]:
+    """Yield the first index and the one behind the last of runs of buffers of about equal size."""
+    count = threads
+    if threads > 1:  # more than one for each, so that they end together
+        count *= max(1, min(4, len(lengths) // (threads * _PART_BUFFERS)))
+    size = max(_PART_BYTES, sum(lengths) // count)
+    start = held = 0
+    for index, length in enumerate(lengths):
+        held += length
+        if held >= size and threads > 1:
+            yield start, index + 1
+            start, held = index + 1, 0
+    if start < len(lengths):
+        yield start, len(lengths)
 
 
 def read_record(text: str | bytes, *algorithms: str) -> tuple[str, int, int, bytes, int]:

@@ -47,6 +47,8 @@ cdef extern from "atlas/conservation.h" nogil:
     int atlas_budget_available(const atlas_domain_t *domain, uint8_t *out)
 
     atlas_witness_t *atlas_witness_generate(const void *base, size_t len)
+    int atlas_witness_generate_many(
+        const void *const *bases, const size_t *lens, size_t count, atlas_witness_t **out)
     bint atlas_witness_verify(const atlas_witness_t *w, const void *base, size_t len)
     void atlas_witness_destroy(atlas_witness_t *w)
     const char *atlas_witness_algorithm(const atlas_witness_t *w)

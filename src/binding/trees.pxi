@@ -4,7 +4,8 @@
 cdef extern from "atlas/conservation.h" nogil:
     ctypedef struct atlas_tree_stream_t
 
-    int atlas_tree_leaves(const void *base, size_t len, uint8_t *out, uint64_t *residue)
+    int atlas_tree_leaves_residues(
+        const void *base, size_t len, uint8_t *out, uint8_t *residues)
     int atlas_tree_node(const uint8_t *left, const uint8_t *right, uint8_t *out)
     int atlas_tree_root(const uint8_t *leaves, size_t count, uint8_t *out)
 
@@ -16,12 +17,6 @@ cdef extern from "atlas/conservation.h" nogil:
     int atlas_tree_stream_root(
         const atlas_tree_stream_t *stream, uint8_t *out, uint64_t *length, uint8_t *residue)
     void atlas_tree_stream_destroy(atlas_tree_stream_t *stream)
-
-cdef enum:
-    # Leaves and residues are made group by group, so that the residues find the windows in the
-    # cache; a multiple of every number of lanes.
-    GROUP_WINDOWS = 64
-    GROUP_BYTES = GROUP_WINDOWS * ATLAS_WINDOW_BYTES
 
 
 def int_in(value, str name not None, least, most, /):
@@ -65,20 +60,6 @@ cdef int hold_hash(object buf, str name, Span *span) except -1:
     return 0
 
 
-cdef void hash_windows(
-    const uint8_t *windows, size_t len, uint8_t *leaves, uint8_t *residues
-) noexcept nogil:
-    cdef size_t some
-    while len > 0:
-        some = len if len < <size_t>GROUP_BYTES else <size_t>GROUP_BYTES
-        atlas_tree_leaves(windows, some, leaves, NULL)
-        atlas_conserved_window_residues(windows, some, residues)
-        windows += some
-        len -= some
-        leaves += GROUP_WINDOWS * ATLAS_DIGEST_BYTES
-        residues += GROUP_WINDOWS
-
-
 def tree_leaves(buf, /):
     """Return the leaf hashes of the windows of `buf`, joined, and their residues, as bytes.
 
@@ -95,7 +76,7 @@ def tree_leaves(buf, /):
         to_leaves = <uint8_t *>PyBytes_AsString(leaves)
         to_residues = <uint8_t *>PyBytes_AsString(residues)
         state = release_gil(span.len, HASH_GIL_BYTES)
-        hash_windows(span.data, span.len, to_leaves, to_residues)
+        atlas_tree_leaves_residues(span.data, span.len, to_leaves, to_residues)
         restore_gil(state)
     finally:
         release(&span)

@@ -156,6 +156,90 @@ cdef class Witness:
         return type(self).from_bytes, (bytes(self),)
 
 
+cdef struct Regions:
+    # What atlas_witness_generate_many() takes and gives.
+    const void **bases
+    size_t *lens
+    atlas_witness_t **witnesses
+
+
+@cython.final
+@cython.no_gc  # tp_clear would drop the buffers without PyBuffer_Release
+cdef class Buffers:
+    """The bytes of many buffers, which stay exported as long as this object lives.
+
+    Raises TypeError or BufferError, with the index in `buffers`, where one is not a C-contiguous
+    buffer.
+    """
+
+    cdef list items  # a span of a bytes object does not keep it alive
+    cdef Span *spans
+    cdef size_t count
+
+    def __cinit__(self, buffers, /):
+        cdef size_t number
+        self.items = list(buffers)
+        number = <size_t>len(self.items)
+        self.spans = <Span *>PyMem_Calloc(number, sizeof(Span))
+        if self.spans is NULL:
+            raise MemoryError
+        for item in self.items:
+            if not hold_usual(item, 0, &self.spans[self.count]):
+                hold_odd(item, f"buffers[{self.count}]", 0, &self.spans[self.count])
+            self.count += 1
+
+    def __dealloc__(self):
+        cdef size_t i
+        for i in range(self.count):
+            release(&self.spans[i])
+        PyMem_Free(self.spans)
+
+    def lengths(self):
+        """Return the lengths of the buffers in bytes."""
+        cdef size_t i
+        return [self.spans[i].len for i in range(self.count)]
+
+    def witnesses(self, cls, start, stop, /):
+        """Return the witnesses of the buffers with the indices start..stop - 1, of class `cls`."""
+        cdef size_t first, number, i, total = 0
+        cdef Regions regions
+        if not 0 <= start <= stop <= self.count:
+            raise ValueError(f"start, stop are {start}, {stop}, must be in 0..{self.count}")
+        if start == stop:
+            return []
+        first, number = start, stop - start
+        regions.bases = <const void **>PyMem_Calloc(number, sizeof(void *))
+        regions.lens = <size_t *>PyMem_Calloc(number, sizeof(size_t))
+        regions.witnesses = <atlas_witness_t **>PyMem_Calloc(number, sizeof(void *))
+        try:
+            if regions.bases is NULL or regions.lens is NULL or regions.witnesses is NULL:
+                raise MemoryError
+            for i in range(number):
+                regions.bases[i] = self.spans[first + i].data
+                regions.lens[i] = self.spans[first + i].len
+                total += regions.lens[i]
+            state = release_gil(total, HASH_GIL_BYTES)
+            code = atlas_witness_generate_many(
+                regions.bases, regions.lens, number, regions.witnesses
+            )
+            restore_gil(state)
+            if code != ATLAS_OK:
+                raise_last_error()
+            made = []
+            for i in range(number):
+                handle = regions.witnesses[i]
+                regions.witnesses[i] = NULL
+                made.append(Witness.adopt(cls, handle))
+            return made
+        finally:
+            if regions.witnesses is not NULL:
+                for i in range(number):
+                    atlas_witness_destroy(regions.witnesses[i])
+            PyMem_Free(regions.bases)
+            PyMem_Free(regions.lens)
+            PyMem_Free(regions.witnesses)
+
+
 cdef class WitnessStream:
     """WitnessStream(data=b"")
 --

@@ -143,27 +143,39 @@ static void case_sha256(void)
     }
 }
 
-static void case_sha256_lanes(void)
+/* The first `used` of messages at odd places, `count` blocks each. */
+static void check_lanes(size_t used, size_t count)
 {
     static const uint32_t initial[WORDS] = ATLAS_SHA256_INITIAL;
     const atlas_kernels_t* kernels = atlas_kernels();
     size_t lanes = (size_t)kernels->lanes;
-    CHECK(lanes >= 1 && lanes <= ATLAS_LANES_MAX);
-    for (size_t count = 0; count <= BLOCKS; count++) {
-        uint32_t states[WORDS * ATLAS_LANES_MAX], alone[WORDS];
-        const void* blocks[ATLAS_LANES_MAX];
-        for (size_t lane = 0; lane < lanes; lane++) {
-            blocks[lane] = noise + 5 * lane;
-            for (size_t word = 0; word < WORDS; word++)
-                states[word * lanes + lane] = initial[word];
-        }
-        kernels->sha256_lanes(states, blocks, count);
-        for (size_t lane = 0; lane < lanes; lane++) {
-            compress(alone, 5 * lane, count);
-            for (size_t word = 0; word < WORDS; word++)
-                CHECK(states[word * lanes + lane] == alone[word]);
-        }
+    uint32_t states[WORDS * ATLAS_LANES_MAX], alone[WORDS];
+    uint64_t sums[ATLAS_LANES_MAX];
+    const void* blocks[ATLAS_LANES_MAX];
+    for (size_t lane = 0; lane < lanes; lane++) {
+        blocks[lane] = noise + 5 * (lane < used ? lane : 0);
+        sums[lane] = 1000 * lane;
+        for (size_t word = 0; word < WORDS; word++)
+            states[word * lanes + lane] = initial[word];
     }
+    uint32_t summed = kernels->sha256_lanes(states, sums, blocks, count, used);
+    CHECK(summed <= 1);
+    for (size_t lane = 0; lane < used; lane++) {
+        compress(alone, 5 * lane, count);
+        for (size_t word = 0; word < WORDS; word++)
+            CHECK(states[word * lanes + lane] == alone[word]);
+        uint64_t sum = summed != 0 ? sum_of(noise + 5 * lane, BLOCK * count) : 0;
+        CHECK(sums[lane] == 1000 * lane + sum);
+    }
+}
+
+static void case_sha256_lanes(void)
+{
+    size_t lanes = (size_t)atlas_kernels()->lanes;
+    CHECK(lanes >= 1 && lanes <= ATLAS_LANES_MAX);
+    for (size_t used = 1; used <= lanes; used++)
+        for (size_t count = 0; count <= BLOCKS; count++)
+            check_lanes(used, count);
 }
 
 #define CASES(X)                                                                                   \
@@ -173,7 +185,7 @@ static void case_sha256_lanes(void)
     X(fill, "fills write the region and nothing beside it, past the cache too")                    \
     X(equal, "1 for equal regions, 0 where any byte differs, in a whole register")                 \
     X(sha256, "compression is the same in any split and at any offset")                            \
-    X(sha256_lanes, "compression of many lanes is that of each")
+    X(sha256_lanes, "compression of any number of lanes is that of each; their sums too, or none")
 
 int main(int argc, char** argv)
 {

@@ -83,6 +83,19 @@ static void* make_witness(void)
     return atlas_witness_generate(region, sizeof region);
 }
 
+static atlas_witness_t* three[3];
+
+static void* make_three_witnesses(void)
+{
+    const void* const bases[] = {region, region, region};
+    const size_t lens[] = {0, 1, sizeof region};
+    memset(three, 0, sizeof three);
+    if (atlas_witness_generate_many(bases, lens, 3, three) == ATLAS_OK)
+        return three;
+    CHECK(three[0] == NULL && three[1] == NULL && three[2] == NULL);
+    return NULL;
+}
+
 static void* make_witness_of_bytes(void)
 {
     return atlas_witness_from_bytes(form, sizeof form);
@@ -124,6 +137,13 @@ static void destroy_witness(void* object)
     atlas_witness_destroy(object);
 }
 
+static void destroy_three_witnesses(void* object)
+{
+    CHECK(object == three);
+    for (size_t i = 0; i < 3; i++)
+        atlas_witness_destroy(three[i]);
+}
+
 static void destroy_stream(void* object)
 {
     atlas_witness_stream_destroy(object);
@@ -141,6 +161,7 @@ static const struct {
 } MAKERS[] = {
     {"atlas_domain_create", make_domain, destroy_domain},
     {"atlas_witness_generate", make_witness, destroy_witness},
+    {"atlas_witness_generate_many", make_three_witnesses, destroy_three_witnesses},
     {"atlas_witness_from_bytes", make_witness_of_bytes, destroy_witness},
     {"atlas_witness_stream_create", make_stream, destroy_stream},
     {"atlas_witness_stream_from_bytes", make_stream_of_bytes, destroy_stream},

@@ -388,12 +388,16 @@ static void case_wrap_around(void)
     atlas_tree_stream_t* tree = atlas_tree_stream_create();
     uint8_t out[ATLAS_DIGEST_BYTES];
     uint64_t state = 7;
+    atlas_witness_t* none = NULL;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         uint8_t* base = wrong[i].base;
         size_t len = wrong[i].len;
 #define REFUSED(name, refused) CHECK_REFUSED(refused, ATLAS_E_MEMORY, "atlas_" name, WRAP_TEXT)
         REFUSED("domain_attach", atlas_domain_attach(domain, base, len) == ATLAS_E_MEMORY);
         REFUSED("witness_generate", atlas_witness_generate(base, len) == NULL);
+        REFUSED("witness_generate_many",
+                atlas_witness_generate_many((const void* const[]){base}, &len, 1, &none) ==
+                    ATLAS_E_MEMORY);
         REFUSED("witness_verify", !atlas_witness_verify(w, base, len));
         REFUSED("witness_stream_update",
                 atlas_witness_stream_update(stream, base, len) == ATLAS_E_MEMORY);
@@ -409,10 +413,12 @@ static void case_wrap_around(void)
         REFUSED("conserved_memset", atlas_conserved_memset(base, 1, len) == ATLAS_E_MEMORY);
         REFUSED("conserved_fixup", atlas_conserved_fixup(base, len) == ATLAS_E_MEMORY);
         REFUSED("tree_leaves", atlas_tree_leaves(base, len, out, &state) == ATLAS_E_MEMORY);
+        REFUSED("tree_leaves_residues",
+                atlas_tree_leaves_residues(base, len, out, out) == ATLAS_E_MEMORY);
         REFUSED("tree_stream_update", atlas_tree_stream_update(tree, base, len) == ATLAS_E_MEMORY);
 #undef REFUSED
     }
-    CHECK(state == 7);
+    CHECK(state == 7 && none == NULL);
     uint64_t length = 7;
     CHECK_OK(atlas_tree_stream_root(tree, out, &length, NULL) == ATLAS_OK);
     CHECK(length == 0);

@@ -65,6 +65,20 @@ static uint64_t residue_of(const uint8_t* bytes, size_t len)
     return sum % ATLAS_MODULUS;
 }
 
+/* The leaves that are in `leaves` already, and the residue of each window. */
+static void check_leaves_residues(size_t len)
+{
+    static uint8_t same[sizeof leaves], residues[WINDOWS + 1], expected[WINDOWS + 1];
+    size_t count = windows_of(len);
+    memset(same, 0xee, sizeof same);
+    memset(residues, 0xee, sizeof residues);
+    CHECK_OK(atlas_tree_leaves_residues(data, len, same, residues) == ATLAS_OK);
+    CHECK(memcmp(same, leaves, HASH * count + 1) == 0);
+    CHECK(atlas_conserved_window_residues(data, len, expected) == ATLAS_OK);
+    CHECK(memcmp(residues, expected, count) == 0);
+    CHECK(residues[count] == 0xee);
+}
+
 static void case_leaves(void)
 {
     static const size_t lengths[] = {
@@ -84,6 +98,7 @@ static void case_leaves(void)
                     expected);
             CHECK(memcmp(leaves + HASH * window, expected, HASH) == 0);
         }
+        check_leaves_residues(len);
     }
     CHECK_OK(atlas_tree_leaves(data, 1, leaves, NULL) == ATLAS_OK);
     CHECK_OK(atlas_tree_leaves(NULL, 0, NULL, NULL) == ATLAS_OK);
@@ -91,6 +106,13 @@ static void case_leaves(void)
                   "atlas_tree_leaves", "base is NULL");
     CHECK_REFUSED(atlas_tree_leaves(data, 1, NULL, NULL) == ATLAS_E_MEMORY, ATLAS_E_MEMORY,
                   "atlas_tree_leaves", "out is NULL");
+    CHECK_OK(atlas_tree_leaves_residues(NULL, 0, NULL, NULL) == ATLAS_OK);
+#define REFUSED(call, why)                                                                         \
+    CHECK_REFUSED((call) == ATLAS_E_MEMORY, ATLAS_E_MEMORY, "atlas_tree_leaves_residues", why)
+    REFUSED(atlas_tree_leaves_residues(NULL, 1, leaves, leaves), "base is NULL");
+    REFUSED(atlas_tree_leaves_residues(data, 1, NULL, leaves), "out is NULL");
+    REFUSED(atlas_tree_leaves_residues(data, 1, leaves, NULL), "residues is NULL");
+#undef REFUSED
 }
 
 static void case_node(void)

@@ -68,7 +68,9 @@ def choose_kernel_set(kernels: str | None, sha: bool) -> str:
     name = kernel_set() if kernels is None else kernels
     if name in _KERNEL_NAMES:
         name = _KERNEL_NAMES[name]
-        with_sha = [name + suffix for suffix in _SHA_SUFFIXES]
+        # The set in use, where it is one of this name: the best of them that this CPU suits.
+        with_sha = [kernel_set()] if kernel_set().startswith(f"{name}+") else []
+        with_sha += [name + suffix for suffix in _SHA_SUFFIXES]
         name = next(filter(kernel_set_supported, with_sha), name)
     if not sha:
         name = name.partition("+")[0]
