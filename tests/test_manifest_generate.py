@@ -631,6 +631,8 @@ def test_a_file_that_changes_while_it_is_read_is_a_problem(
 
 
 class _Before(Folder):
+    batches = False
+
     def __init__(self, root: Path, disturb: Callable[[Found], object]) -> None:
         super().__init__(root)
         self._disturb = disturb

@@ -21,7 +21,7 @@ from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.pystate cimport PyThreadState
-from libc.stdint cimport SIZE_MAX, uint8_t, uint64_t
+from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 include "c_api.pxi"
@@ -31,4 +31,5 @@ include "witnesses.pxi"
 include "trees.pxi"
 include "domains.pxi"
 include "kernel_sets.pxi"
+include "files.pxi"
 include "timing.pxi"

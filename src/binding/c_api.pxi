@@ -84,6 +84,16 @@ cdef extern from "atlas/conservation.h" nogil:
     bint atlas_kernel_set_supported(const char *name)
     int atlas_kernel_set_select(const char *name)
 
+cdef extern from "files.h" nogil:
+    ctypedef struct atlas_listed_file_t:
+        int folder
+        const char *name
+        uint64_t size
+        int64_t mtime_ns
+        uint8_t *bytes
+
+    int atlas_read_listed_file(const atlas_listed_file_t *file)
+
 cdef extern from "timing.h" nogil:
     uint64_t atlas_time_operation(
         const char *name, void *dst, const void *src, size_t len, uint64_t repeats)

@@ -23,6 +23,8 @@ KILLED = -signal.SIGKILL
 class Disturbed(Folder):
     """A folder that calls something when a file of it is opened, or before it is read."""
 
+    batches = False
+
     def __init__(
         self,
         root: Path,

@@ -70,7 +70,7 @@ _BY_CTIME: Final = (
 _KEPT: Final = ("residue", "sha256", "root", "fresh", "leaf")
 _INSERT: Final = (
     "INSERT INTO files (path, size, identity, target, trusted, listed)"
-    " VALUES (:path, :size, :identity, :target, :trusted, 1)"
+    " VALUES (?, ?, ?, ?, ?, 1)"
     " ON CONFLICT (path) DO UPDATE SET size = excluded.size, target = excluded.target, listed = 1, "
 )
 _LIST: Final = (
@@ -100,8 +100,7 @@ _PUT_PART: Final = (
 )
 _PUT_ROOT: Final = "INSERT OR REPLACE INTO roots (path, block, root) VALUES (:path, :block, :root)"
 _PUT_DIGESTS: Final = (
-    "UPDATE files SET residue = :residue, sha256 = :sha256, root = :root, leaf = :leaf, fresh = 1"
-    " WHERE path = :path"
+    "UPDATE files SET residue = ?, sha256 = ?, root = ?, leaf = ?, fresh = 1 WHERE path = ?"
 )
 _FOUND: Final = ", ".join(("path", "size", "identity", "target"))
 _UNKNOWN: Final = "residue IS NULL AND target IS NULL"
@@ -189,7 +188,7 @@ class Store:
         self._context: Context = {}
         self._update = False
         self._keeping = False
-        self._known: list[dict[str, Any]] = []
+        self._known: list[tuple[Digests, int | None, bytes]] = []
         self._reading: dict[bytes, _Progress] = {}
         self._changed: set[bytes] = set()  # of those, the ones with news for the state
         self._count = 0  # of files and links
@@ -332,19 +331,11 @@ class Store:
         self._sidecar = sidecar
         self._list_by = _LIST_WITHOUT_CTIME if ignore_ctime else _LIST
         begin = time_ns() - RACY_NS
-        rows: list[dict[str, Any]] = []
+        rows: list[tuple[object, ...]] = []
         for found in founds:
             # A file without identity is never known, as its content may be anything.
             trusted = bool(found.identity) and found.modified_ns < begin
-            rows.append(
-                {
-                    "path": found.path,
-                    "size": found.size,
-                    "identity": found.identity,
-                    "target": found.target,
-                    "trusted": trusted,
-                }
-            )
+            rows.append((found.path, found.size, found.identity, found.target, trusted))
             if len(rows) == _LISTED_AT_ONCE:
                 self._list(rows)
         self._list(rows)
@@ -368,8 +359,8 @@ class Store:
         self._count = files + links
         return Listed(files, links, size or 0, known, unread or 0, int(by_ctime), parts)
 
-    def _list(self, rows: list[dict[str, Any]]) -> None:
-        rows.sort(key=itemgetter("path"))  # the table is in this order: neighbours are on one page
+    def _list(self, rows: list[tuple[object, ...]]) -> None:
+        rows.sort(key=itemgetter(0))  # the table is in this order: neighbours are on one page
         with self._errors():
             self._base.executemany(self._list_by, rows)
         rows.clear()
@@ -496,7 +487,7 @@ class Store:
         reading = self._reading.pop(path, None)
         self._changed.discard(path)
         leaf = None if reading is None else reading.leaf
-        self._known.append({**digests._asdict(), "leaf": leaf, "path": path})
+        self._known.append((digests, leaf, path))
         if len(self._known) == _ROWS_AT_ONCE:
             self._flush()
         self._tick()
@@ -557,14 +548,14 @@ class Store:
         """Write new results to the database, and pass them to the state."""
         known, self._known = self._known, []
         with self._errors():
-            self._base.executemany(_PUT_DIGESTS, known)
+            rows = [(*digests, leaf, path) for digests, leaf, path in known]
+            self._base.executemany(_PUT_DIGESTS, rows)
             if self._keeping:
-                find = "SELECT size, identity, trusted FROM files WHERE path = :path"
-                for row in known:
-                    size, identity, trusted = self._base.execute(find, row).fetchone()
+                find = "SELECT size, identity, trusted FROM files WHERE path = ?"
+                for digests, leaf, path in known:
+                    size, identity, trusted = self._base.execute(find, (path,)).fetchone()
                     if trusted:
-                        digests = Digests(*(row[name] for name in Digests._fields))
-                        self._keep_known(Known(row["path"], size, identity, digests, row["leaf"]))
+                        self._keep_known(Known(path, size, identity, digests, leaf))
 
     def _keep_known(self, known: Known) -> None:
         self._keep(lambda state: state.known(known))

@@ -7,7 +7,7 @@ and no symbolic link, leads out of the folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, NamedTuple, Protocol
 
@@ -107,7 +107,7 @@ class Reader(Protocol):
 class Source(Protocol):
     """A folder or other storage. It can be pickled, for other processes and machines.
 
-    Subclasses have the defaults of `readers` and `is_stream`.
+    Subclasses have the defaults of `readers`, `is_stream` and `read_files`.
     """
 
     @property
@@ -143,6 +143,20 @@ class Source(Protocol):
         Raises:
             FileError: not readable, or no longer what was listed.
         """
+
+    def read_files(self, founds: Sequence[Found], buffer: memoryview) -> bytes:
+        """Read small files that `list` yielded, all of them at once if that pays off here.
+
+        Args:
+            founds: the files.
+            buffer: takes their bytes, one file after another, each in the room of its listed size.
+
+        Returns:
+            A byte for each file: 1 if it was read, and checked as `open`, `read_into` and `finish`
+            check it; 0 if it is left to them, which also say what is wrong with it. The default
+            leaves all files to them.
+        """
+        return bytes(len(founds))
 
     def read_small(self, path: bytes) -> bytes | None:
         """Return the bytes of a small file that need not be listed; None if it does not exist.
