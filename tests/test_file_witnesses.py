@@ -94,6 +94,61 @@ def test_leaves_come_a_block_at_a_time(path: Path) -> None:
     assert sizes == [256 * 32] * 4 + [129 * 32]
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The present time, in seconds, for whoever measures."""
+    now = [0.0]
+    monkeypatch.setattr(_file_blocks, "perf_counter", lambda: now[0])
+    return now
+
+
+def rounds(
+    readers: _file_blocks._Readers, clock: list[float], rate: Callable[[int], float], reads: float
+) -> list[int]:
+    """How many threads are wanted after each of 40 rounds, in which so many read at a rate."""
+    wanted = [readers.wanted()]
+    for _ in range(40):
+        clock[0] += 1.0
+        readers.add(int(rate(wanted[-1])), reads, 1.0)
+        wanted.append(readers.wanted())
+    return wanted
+
+
+def test_further_readers_come_while_each_brings_more(clock: list[float]) -> None:
+    # A device that gives more to every reader, up to ten of them.
+    readers = _file_blocks._Readers(2, 64)
+    wanted = rounds(readers, clock, lambda count: 1e6 * min(count, 10), reads=0.9)
+    assert wanted[:9] == list(range(2, 11))
+    assert wanted[-1] == 11  # the one that brought nothing was the last
+
+
+def test_no_further_reader_comes_where_hashing_takes_the_time_or_nothing_is_gained(
+    clock: list[float],
+) -> None:
+    assert set(rounds(_file_blocks._Readers(2, 64), clock, lambda count: 1e6 * count, 0.3)) == {2}
+    wanted = rounds(_file_blocks._Readers(2, 64), clock, lambda _: 1e6, reads=0.9)
+    assert wanted[-1] == 3
+    assert set(rounds(_file_blocks._Readers(2, 2), clock, lambda count: 1e6 * count, 0.9)) == {2}
+
+
+def test_as_many_threads_as_wanted_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = tree_witness_file(str(path), threads=1)
+    monkeypatch.setattr(_file_blocks._Readers, "wanted", lambda _: 5)
+    names: set[str] = set()
+    read = RegularFile.read_into
+    together = threading.Barrier(5, timeout=30)
+
+    def noted(file: RegularFile, start: int, buffer: memoryview) -> None:
+        if threading.current_thread().name not in names:
+            names.add(threading.current_thread().name)
+            together.wait()
+        read(file, start, buffer)
+
+    monkeypatch.setattr(RegularFile, "read_into", noted)
+    assert tree_witness_file(str(path), threads=2).root == expected.root
+    assert len(names) == 5
+
+
 def test_one_thread_and_small_files_start_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading.Thread, "start", None)  # to call it would raise
     assert tree_witness_file(str(path), threads=1).length == path.stat().st_size
