@@ -2,13 +2,16 @@
 """A folder of real files, witnessed by this project and hashed by what people use today.
 
 Prints a table in Markdown. The folder holds copies of the installed packages of this Python, and an
-archive of them as one large file, until it has `--gigabytes`. Everything is read once before, so
-that all read from memory. Each command runs `--repeat` times, in turns with the others, and its
-median counts.
+archive of them as one large file, until it has `--gigabytes`; or `--small` files of 300 B to 40 kB.
+Everything is read once before, so that all read from memory. Each command runs `--repeat` times, in
+turns with the others, with all its processes on as many CPUs as it has threads, and its median
+counts. Commands that are not installed are left out, and named.
 """
 
 import argparse
 import json
+import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -18,6 +21,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -47,7 +51,16 @@ with tempfile.TemporaryDirectory() as cache:
     build(HashFileDB(fs, cache), sys.argv[1], fs, "md5", dry_run=True,
           checksum_jobs=int(sys.argv[2]))
 """
-_SHA256SUM: Final = 'find "$1" -type f -print0 | xargs -0 -n 64 -P "$2" sha256sum > /dev/null'
+# In parts only where several run at once: one process for all files is the quickest on one CPU.
+_XARGS: Final = (
+    'find "$1" -type f -print0 | if [ "$2" = 1 ]; then xargs -0 {0}; else '
+    'xargs -0 -n 512 -P "$2" {0}; fi > /dev/null'
+)
+_TOOLS: Final = {
+    "sha256sum": "SHA-256",
+    "openssl dgst -sha256": "SHA-256",
+    "b3sum --num-threads 1": "BLAKE3",
+}
 
 
 class Row(NamedTuple):
@@ -66,24 +79,41 @@ class Row(NamedTuple):
     command: tuple[str | None, ...]
 
 
+_VERIFY: Final = "atlas12288 verify"
+
+
 def _python(program: str, threads: int) -> tuple[str | None, ...]:
     return (sys.executable, "-c", program, None, str(threads))
 
 
-def rows(output: str) -> list[Row]:
-    """All commands; ours write a manifest to `output`."""
+def rows(place: Path) -> list[Row]:
+    """All commands; ours write their manifests to a folder."""
+    flat = str(place / "flat.atlas.json")
     found = []
     for threads in (1, 2):
-        for name, digest, options in (
-            ("atlas12288 witness", "SHA-256", ()),
-            ("atlas12288 witness --tree --no-flat", "tree", ("--tree", "--no-flat")),
-            ("atlas12288 witness --tree", "SHA-256 and tree", ("--tree",)),
+        for name, digest, output, options in (
+            ("atlas12288 witness", "SHA-256", flat, ()),
+            (
+                "atlas12288 witness --tree --no-flat",
+                "tree",
+                str(place / "tree.atlas.json"),
+                ("--tree", "--no-flat"),
+            ),
+            (
+                "atlas12288 witness --tree",
+                "SHA-256 and tree",
+                str(place / "both.atlas.json"),
+                ("--tree",),
+            ),
         ):
             ours = (sys.executable, "-m", "atlas12288", "witness", None, "-o", output, *options)
             found.append(Row(name, digest, threads, (*ours, "--threads", str(threads))))
-        sha256sum = ("sh", "-c", _SHA256SUM, "sh", None, str(threads))
+        verify = (sys.executable, "-m", "atlas12288", "verify", flat, None)
+        found.append(Row(_VERIFY, "SHA-256", threads, (*verify, "--threads", str(threads))))
+        for tool, digest in _TOOLS.items():
+            command = ("sh", "-c", _XARGS.format(tool), "sh", None, str(threads))
+            found.append(Row(f"`find \\| xargs {tool}`", digest, threads, command))
         found += [
-            Row("`sha256sum` by `xargs -P`", "SHA-256", threads, sha256sum),
             Row("model-signing", "SHA-256", threads, _python(_MODEL_SIGNING, threads)),
             Row("blake3", "BLAKE3", threads, _python(_BLAKE3, 1 if threads == 1 else 0)),
             Row("dvc-data", "MD5", threads, _python(_DVC, threads)),
@@ -110,17 +140,51 @@ def make_folder(folder: Path, size: int) -> int:
     return total
 
 
+def make_small(folder: Path, count: int) -> int:
+    """Fills the folder with small files, 200 in each folder; their sizes are evenly spread in their
+    logarithm.
+
+    Returns:
+        How many bytes they have.
+    """
+    numbers = random.Random(1)
+    total = 0
+    for number in range(count):
+        place = folder / f"{number // 200:05}"
+        place.mkdir(exist_ok=True)
+        content = numbers.randbytes(int(300 * 133 ** numbers.random()))
+        (place / f"{number:07}.bin").write_bytes(content)
+        total += len(content)
+    return total
+
+
+def is_installed(row: Row) -> bool:
+    """Whether the command can run here."""
+    if row.command[0] == "sh":
+        return shutil.which(row.name.split("xargs ")[1].split()[0].strip("`")) is not None
+    for module in ("model_signing", "blake3", "dvc_data"):
+        if f" {module}" in str(row.command[2]):
+            return find_spec(module) is not None
+    return True
+
+
 def run(row: Row, folder: Path) -> float:
-    """Seconds that the command takes."""
+    """Seconds that the command takes, on as many CPUs as it has threads."""
     command = [str(folder) if part is None else part for part in row.command]
+    cpus = sorted(os.sched_getaffinity(0))[: row.threads]
     begin = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+    )
     return time.perf_counter() - begin
 
 
 def table(measured: Sequence[tuple[Row, float]], size: int, files: int) -> str:
     """The table in Markdown."""
-    base = {row.threads: seconds for row, seconds in measured if row.name.startswith("`sha256sum`")}
+    base = {row.threads: seconds for row, seconds in measured if "xargs sha256sum" in row.name}
     lines = [
         f"{files:,} files, {size / _GB:.2f} GB.",
         "",
@@ -138,15 +202,23 @@ def table(measured: Sequence[tuple[Row, float]], size: int, files: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=2.0)
+    parser.add_argument("--small", type=int, metavar="N", help="make N small files instead")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print the seconds of every run")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "data"
         folder.mkdir()
-        size = make_folder(folder, int(arguments.gigabytes * _GB))
+        if arguments.small is None:
+            size = make_folder(folder, int(arguments.gigabytes * _GB))
+        else:
+            size = make_small(folder, arguments.small)
         files = sum(path.is_file() for path in folder.rglob("*"))
-        commands = rows(str(Path(place) / "data.atlas.json"))
+        all_commands = rows(Path(place))
+        commands = [row for row in all_commands if is_installed(row)]
+        for row in all_commands:
+            if row not in commands:
+                print(f"left out, not installed: {row.name}", file=sys.stderr)
         seconds: dict[Row, list[float]] = {row: [] for row in commands}
         run(commands[0], folder)  # brings the files into memory
         for _ in range(arguments.repeat):

@@ -208,7 +208,13 @@ SHOW_KERNEL_SET = "import atlas12288; print(atlas12288.kernel_set())"
 def test_the_environment_chooses_the_kernel_set() -> None:
     assert python(SHOW_KERNEL_SET, ATLAS12288_KERNELS="portable").stdout == "portable\n"
     default = python(SHOW_KERNEL_SET, ATLAS12288_KERNELS="").stdout.strip()
-    assert default == next(name for name in atlas.kernel_sets() if atlas.kernel_set_supported(name))
+    # The pipeline runs on other CPUs too, a hundred times as slowly.
+    is_amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+    assert default == next(
+        name
+        for name in atlas.kernel_sets()
+        if atlas.kernel_set_supported(name) and (is_amd or not name.endswith("+vbmi2"))
+    )
 
 
 def test_a_kernel_set_of_the_environment_that_is_not_there_is_an_import_error() -> None:

@@ -285,24 +285,21 @@ class Folder(Source):
 
     def read_files(self, founds: Sequence[Found], buffer: memoryview) -> bytes:
         """Read small files without the interpreter's lock. See `Source.read_files`."""
-        folders, names = [], []
+        folders, names, times = [], [], []
         try:
             for found in founds:
                 around, _, name = found.path.rpartition(b"/")
+                modified, _, _ = found.identity.partition(" ")
                 # Where links are followed, each path is judged part by part.
-                if not self.batches or self._links is not None or found.exact:
+                if self._links is not None or found.exact or not self.batches or not modified:
                     return super().read_files(founds, buffer)
                 folders.append(self._below.folder(around))
                 names.append(name)
+                times.append(int(modified))
         except (FileError, OSError):
             return super().read_files(founds, buffer)
-        return read_files(
-            [folder.number for folder in folders],
-            names,
-            [found.size for found in founds],
-            [int(found.identity.partition(" ")[0]) for found in founds],
-            buffer,
-        )
+        sizes = [found.size for found in founds]
+        return read_files([folder.number for folder in folders], names, sizes, times, buffer)
 
     def read_small(self, path: bytes) -> bytes | None:
         """Return the bytes of a small file, without following links. See `Source.read_small`."""
