@@ -111,28 +111,28 @@ class Below:
                 return found
         if not path:
             return self._root or self._open_again()
-        around, begin = self._nearest(path)
+        parent, begin = self._nearest(path)
         while begin < len(path):
             end = path.find(b"/", begin)
             end = len(path) if end < 0 else end
             name = path[begin:end]
             if name in _NO_FOLDERS:
                 raise FileError("has a path with parts that are empty, '.' or '..'")
-            around = Descriptor(self._open_in(around, name, _THROUGH))
-            self._keep(path[:end], around)
+            parent = Descriptor(self._open_in(parent, name, _THROUGH))
+            self._keep(path[:end], parent)
             begin = end + 1
-        return around
+        return parent
 
     def _nearest(self, path: bytes) -> tuple[Descriptor, int]:
         """Return the nearest folder around a path that is open, and where the rest begins."""
-        around = path[: max(0, path.rfind(b"/"))]
+        parent = path[: max(0, path.rfind(b"/"))]
         with self._lock:
             # In a walk it is nearly always the one around it.
-            if around not in self._open:
+            if parent not in self._open:
                 on_the_way = (key for key in self._open if path.startswith(key + b"/"))
-                around = max(on_the_way, key=len, default=b"")
-            if around:
-                return self._open[around], len(around) + 1
+                parent = max(on_the_way, key=len, default=b"")
+            if parent:
+                return self._open[parent], len(parent) + 1
         return self._root or self._open_again(), 0
 
     def _keep(self, path: bytes, folder: Descriptor) -> None:
@@ -141,15 +141,15 @@ class Below:
             if len(self._open) > OPEN_MOST:
                 self._open.popitem(last=False)
 
-    def _open_in(self, around: Descriptor, name: bytes, flags: int) -> int:
+    def _open_in(self, parent: Descriptor, name: bytes, flags: int) -> int:
         try:
-            return os.open(name, flags, dir_fd=around.number)
+            return os.open(name, flags, dir_fd=parent.number)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._open:
                 raise
         with self._lock:  # too many are open: close those that only might be reused
             self._open.clear()
-        return os.open(name, flags, dir_fd=around.number)
+        return os.open(name, flags, dir_fd=parent.number)
 
     def open(self, path: bytes, flags: int) -> int:
         """Open a file, and return the descriptor, which the caller closes.
@@ -157,8 +157,8 @@ class Below:
         Raises:
             OSError: not readable; ELOOP for a link.
         """
-        around, _, name = path.rpartition(b"/")
-        return self._open_in(self.folder(around), name, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+        parent, _, name = path.rpartition(b"/")
+        return self._open_in(self.folder(parent), name, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def open_folder(self, path: bytes) -> int:
         """Open a folder to list it, and return the descriptor, which the caller closes."""
@@ -166,8 +166,8 @@ class Below:
 
     def status(self, path: bytes) -> os.stat_result:
         """Return the status of a file, folder or link."""
-        around, _, name = path.rpartition(b"/")
-        folder = self.folder(around)
+        parent, _, name = path.rpartition(b"/")
+        folder = self.folder(parent)
         return os.stat(name, dir_fd=folder.number, follow_symlinks=False)
 
     def readlink(self, path: bytes) -> bytes:
@@ -176,8 +176,8 @@ class Below:
         Raises:
             OSError: EINVAL if it is not a link.
         """
-        around, _, name = path.rpartition(b"/")
-        folder = self.folder(around)
+        parent, _, name = path.rpartition(b"/")
+        folder = self.folder(parent)
         return os.readlink(name, dir_fd=folder.number)
 
 

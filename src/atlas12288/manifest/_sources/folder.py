@@ -34,11 +34,11 @@ class _Way(NamedTuple):
     """The path of a listing to the current folder.
 
     Attributes:
-        around: real paths of the folder and of the folders that links on the way led to.
+        folders: real paths of the folder and of the folders that links on the way led to.
         links: how many links led to each folder, on all ways so far.
     """
 
-    around: tuple[bytes, ...]
+    folders: tuple[bytes, ...]
     links: Counter[bytes]
 
 
@@ -151,11 +151,11 @@ class Folder(Source):
         Python calls."""
         while waiting:
             folder, way, must = waiting.pop()
-            around = folder + b"/" if folder else b""
+            parent = folder + b"/" if folder else b""
             try:
                 with file_errors(), self._scan(folder) as entries:
                     for entry in entries:
-                        path = around + entry.name.encode(_ENCODING, "surrogateescape")
+                        path = parent + entry.name.encode(_ENCODING, "surrogateescape")
                         if len(path) > PATH_MOST_BYTES:
                             raise FileError(f"has paths of more than {PATH_MOST_BYTES:,} bytes")
                         is_folder = entry.is_dir(follow_symlinks=False)
@@ -255,23 +255,23 @@ class Folder(Source):
         self, links: Links, path: bytes, selection: Selection, way: _Way, waiting: _Stack
     ) -> Found | None:
         folder, _, name = path.rpartition(b"/")
-        around = links.real_folder(folder)
-        real = links.follow(around, name)
+        parent = links.real_folder(folder)
+        real = links.follow(parent, name)
         below, rest = links.inside(real)
         status = below.status(rest) if rest else os.stat(below.folder(b"").number)
         if not stat.S_ISDIR(status.st_mode):
             return self._file(path, status, selection, real)
-        if real in way.around or (around + b"/").startswith(real.rstrip(b"/") + b"/"):
-            target = links.target(around, name)
+        if real in way.folders or (parent + b"/").startswith(real.rstrip(b"/") + b"/"):
+            target = links.target(parent, name)
             raise FileError(f"is a symbolic link to {quoted(target)}, a folder around it")
         if way.links[real] == LINKS_MOST:
-            target = links.target(around, name)
+            target = links.target(parent, name)
             raise FileError(
                 f"is a symbolic link to {quoted(target)}, to which links lead in more than "
                 f"{LINKS_MOST:,} ways"
             )
         way.links[real] += 1
-        waiting.append(_Waiting(path, way._replace(around=(*way.around, real)), must=True))
+        waiting.append(_Waiting(path, way._replace(folders=(*way.folders, real)), must=True))
         return None
 
     def open(self, found: Found) -> FolderReader:
@@ -288,12 +288,12 @@ class Folder(Source):
         folders, names, times = [], [], []
         try:
             for found in founds:
-                around, _, name = found.path.rpartition(b"/")
+                parent, _, name = found.path.rpartition(b"/")
                 modified, _, _ = found.identity.partition(" ")
                 # Where links are followed, each path is judged part by part.
                 if self._links is not None or found.exact or not self.batches or not modified:
                     return super().read_files(founds, buffer)
-                folders.append(self._below.folder(around))
+                folders.append(self._below.folder(parent))
                 names.append(name)
                 times.append(int(modified))
         except (FileError, OSError):

@@ -148,9 +148,9 @@ class Links:
         for base in self._bases:
             if real == base.real:
                 return base, b""
-            around = base.real.rstrip(b"/") + b"/"
-            if real.startswith(around):
-                return base, real[len(around) :]
+            prefix = base.real.rstrip(b"/") + b"/"
+            if real.startswith(prefix):
+                return base, real[len(prefix) :]
         return None, b""
 
     def inside(self, real: bytes) -> tuple[Below, bytes]:
@@ -173,14 +173,14 @@ class Links:
             FileError: it leads to nothing, or out of the folders.
         """
         folder, _, name = path.rpartition(b"/")
-        around = self.real_folder(folder)
-        base, below = self.inside(os.path.join(around, name))
+        parent = self.real_folder(folder)
+        base, below = self.inside(os.path.join(parent, name))
         try:
             return base.open(below, flags)
         except OSError as error:
             if error.errno not in IS_LINK:
                 raise
-        base, below = self.inside(self.follow(around, name))
+        base, below = self.inside(self.follow(parent, name))
         return base.open(below, flags)
 
 
