@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import atlas12288
-from support.kernel_sets import RUNNABLE_KERNEL_SETS
+from support.kernel_sets import KERNEL_SET_PARAMS
 
 pytest_plugins = ["support.c_fixtures"]
 
@@ -47,7 +47,7 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder / "atlas12288"
 
 
-@pytest.fixture(params=RUNNABLE_KERNEL_SETS)
+@pytest.fixture(params=KERNEL_SET_PARAMS)
 def kernel_set(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs the test once with every kernel set that this CPU can run."""
     before = atlas12288.kernel_set()

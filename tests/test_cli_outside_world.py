@@ -245,6 +245,7 @@ def feed_slowly(process: subprocess.Popen[bytes]) -> None:
     process.stdin = None  # communicate() would flush it
 
 
+@pytest.mark.slow
 def test_work_over_a_second_shows_a_bar_on_a_terminal_and_nowhere_else() -> None:
     code, terminal, done = run_on_terminal("check", "-", streams=("stderr",), feed=feed_slowly)
     assert code == HOLDS

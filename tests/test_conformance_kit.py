@@ -224,6 +224,7 @@ def test_commit_is_shown_without_judging_a_choice(choice: str, build: Build) -> 
     assert (found["commit-witness"].status is Status.PASS) == seen_by_verify
 
 
+@pytest.mark.slow
 def test_slow_threads_are_no_fault(build: Build, tmp_path: Path) -> None:
     environment = preloaded(SLOW_THREADS, tmp_path, "-ldl")
     chosen = ("--clause", "thread-budget", "--clause", "thread-witness")

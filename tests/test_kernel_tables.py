@@ -424,6 +424,7 @@ def schedule_of_the_next_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lower_pipelined, "_SLOTS", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     PIPELINED not in [s.name for s in RUNNABLE], reason=f"this CPU has no {PIPELINED}"
 )

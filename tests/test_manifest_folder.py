@@ -296,6 +296,7 @@ assert manifest.verify(root).holds
 """
 
 
+@pytest.mark.slow
 def test_a_tree_of_3000_levels_with_256_descriptors(tmp_path: Path) -> None:
     root = tmp_path / "deep"
     try:

@@ -292,6 +292,7 @@ def blocks_after(rounds: int, call: Callable[[Things], object]) -> int:
     return sys.getallocatedblocks()
 
 
+@pytest.mark.slow
 @counts_blocks
 @pytest.mark.parametrize("name", [name for name in CALLS if not name.startswith("in Python: ")])
 def test_failed_allocations_leak_nothing(name: str) -> None:

@@ -151,7 +151,8 @@ results = hash_files(source, founds, ("sha256",), threads=1)
 print(json.dumps({found.path.decode(): getattr(result, "sha256", None) and result.sha256.hex()
                   or str(result) for found, result in results}))
 """
-ACTIONS = ("grow", "write", "shrink", "vanish", "chmod", "link", "fifo", "replace")
+ACTIONS = ("grow", "write", "vanish", "replace")
+MORE_ACTIONS = ("shrink", "chmod", "link", "fifo")
 
 
 @pytest.fixture(scope="session")
@@ -164,7 +165,9 @@ def stepping(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(
+    "action", [*ACTIONS, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE_ACTIONS)]
+)
 def test_a_file_that_changes_at_any_step_is_seen_or_was_as_it_was(
     tmp_path: Path, stepping: Path, action: str
 ) -> None:

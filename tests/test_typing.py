@@ -148,6 +148,7 @@ def pyright() -> str:
     pytest.skip("there is no basedpyright, and no pyright")
 
 
+@pytest.mark.slow
 def test_pyright_passes_on_a_users_program(tmp_path: Path) -> None:
     program = tmp_path / SAMPLE.name
     shutil.copy(SAMPLE, program)
