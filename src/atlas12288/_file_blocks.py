@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import closing
+from functools import partial
 from threading import Lock
 from time import perf_counter
 from typing import Final
@@ -50,10 +51,7 @@ def source_blocks(source: str | os.PathLike[str] | Readable, threads: int | None
     """
     name = named_path(source)
     if name is None:
-        count = min(thread_count(threads), _CHUNK_THREADS_MOST)
-        buffers = most_under_way(count) if count > 1 else 1
-        with closing(source_chunks(source, chunk_bytes=BLOCK_BYTES, buffers=buffers)) as chunks:
-            yield from blocks_of_chunks(chunks, count)
+        yield from _stream_blocks(partial(source_chunks, source), threads)
         return
     with naming("source", name), closing(_file_blocks(name, threads)) as blocks:
         yield from blocks
@@ -79,9 +77,21 @@ def blocks_of_name(
                 if advance is not None:
                     advance(size)
         return
+    yield from _stream_blocks(partial(read_chunks, name, advance), threads)
+
+
+def _stream_blocks(
+    read: Callable[..., Generator[memoryview, None, None]], threads: int | None
+) -> Blocks:
+    """Yield the blocks of bytes that one thread reads for all.
+
+    Args:
+        read: returns the chunks for `chunk_bytes` and `buffers`, as `read_chunks` does.
+        threads: as for `source_blocks`.
+    """
     count = min(thread_count(threads), _CHUNK_THREADS_MOST)
     buffers = most_under_way(count) if count > 1 else 1
-    with closing(read_chunks(name, advance, chunk_bytes=BLOCK_BYTES, buffers=buffers)) as chunks:
+    with closing(read(chunk_bytes=BLOCK_BYTES, buffers=buffers)) as chunks:
         yield from blocks_of_chunks(chunks, count)
 
 

@@ -131,6 +131,34 @@ def require_unchanged(file: io.FileIO, before: os.stat_result) -> None:
         raise FileError(CHANGED)
 
 
+def read_at(descriptor: int, offset: int, buffer: memoryview) -> int:
+    """Fill the buffer from `offset` on, and return the number of bytes read.
+
+    They are fewer than the buffer holds only at the end of the file. Several threads may read at
+    once.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    filled = 0
+    while filled < len(buffer):
+        count = os.preadv(descriptor, (buffer[filled:],), offset + filled)
+        if count == 0:
+            break
+        filled += count
+    return filled
+
+
+def grown(size: int) -> FileError:
+    """Return the error for a file that holds more than the `size` bytes that it had."""
+    return FileError(f"{CHANGED}: it had {size} bytes, and there are more")
+
+
+def shortened(size: int, end: int) -> FileError:
+    """Return the error for a file that ends before the `size` bytes that it had."""
+    return FileError(f"{CHANGED}: it had {size} bytes, and ended after {end}")
+
+
 def is_pipe(status: os.stat_result) -> bool:
     """Return whether a file is a process's pipe, such as `<(command)` and `/dev/stdin` in a shell.
 
@@ -251,14 +279,14 @@ def read_chunks(
                 break
             total += count
             if size is not None and total > size:
-                raise FileError(f"{CHANGED}: it had {size} bytes, and there are more")
+                raise grown(size)
             yield buffer[:count]
             if advance is not None:
                 advance(count)
             if count < len(buffer):
                 break  # the end; a second buffer to confirm it would cost more than the read
         if size is not None and total < size:
-            raise FileError(f"{CHANGED}: it had {size} bytes, and ended after {total}")
+            raise shortened(size, total)
         if stat.S_ISREG(before.st_mode):
             require_unchanged(file, before)
 
@@ -374,23 +402,19 @@ class RegularFile:
         Raises:
             FileError: it cannot be read, or ends before.
         """
-        filled = 0
         with file_errors():
-            while filled < len(buffer):
-                count = os.preadv(self._file.fileno(), (buffer[filled:],), start + filled)
-                if count == 0:
-                    end = start + filled
-                    raise FileError(f"{CHANGED}: it had {self.size} bytes, and ended after {end}")
-                filled += count
+            filled = read_at(self._file.fileno(), start, buffer)
+        if filled < len(buffer):
+            raise shortened(self.size, start + filled)
 
     def finish(self) -> None:
         """Raise FileError if the file is not as it was when it was opened."""
         with file_errors():
             if os.pread(self._file.fileno(), 1, self.size):
-                raise FileError(f"{CHANGED}: it had {self.size} bytes, and there are more")
+                raise grown(self.size)
             end = os.fstat(self._file.fileno()).st_size
             if end < self.size:
-                raise FileError(f"{CHANGED}: it had {self.size} bytes, and ended after {end}")
+                raise shortened(self.size, end)
             require_unchanged(self._file, self.status)
 
     def read(self, start: int, count: int) -> bytes:

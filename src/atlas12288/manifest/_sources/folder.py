@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple, Self
 
-from ..._files import CHANGED, FileError, file_errors, require_regular
+from ..._files import CHANGED, FileError, file_errors, grown, read_at, require_regular
 from ..._native import read_files
 from .._paths import PATH_MOST_BYTES, quoted
 from .descriptors import IS_LINK, Below
@@ -358,16 +358,10 @@ class FolderReader(Reader):
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill the buffer from `offset` on. See `Reader.read_into`."""
-        filled = 0
         try:
-            while filled < len(buffer):
-                count = os.preadv(self._descriptor, (buffer[filled:],), offset + filled)
-                if count == 0:
-                    break
-                filled += count
+            return read_at(self._descriptor, offset, buffer)
         except OSError as error:
             raise FileError(error.strerror or str(error)) from error
-        return filled
 
     def finish(self) -> None:
         """Raise FileError if the file is not the one that was opened. See `Reader.finish`."""
@@ -378,7 +372,7 @@ class FolderReader(Reader):
         except OSError as error:
             raise FileError(error.strerror or str(error)) from error
         if more:
-            raise FileError(f"{CHANGED}: it had {size} bytes, and there are more")
+            raise grown(size)
         if status.st_size != size or status.st_mtime_ns != self._times[0]:
             raise FileError(CHANGED)
         if status.st_ctime_ns != self._times[1]:
