@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * SHA-256 of many messages: the one place that keeps the lanes of the kernel set full. A lane whose
- * message ends takes the next one, whatever their lengths are. Messages are read where they lie;
+ * message ends takes the next one, of any length. Messages are read where they lie;
  * beside them only their first block, where a prefix shifts it, and their last ones are built.
  */
 #include "internal.h"

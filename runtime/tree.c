@@ -14,9 +14,9 @@
 
 enum { LEAF_PREFIX = 0, NODE_PREFIX = 1 };
 
-/* Leaves are made and merged in runs of at most this many, a power of two: 3 MiB of windows, 8 KiB
- * of hashes on the stack, and all but one node in 256 hashed on full lanes. */
-#define RUN 256
+/* Leaves are made and merged in batches of at most this many, a power of two: 3 MiB of windows,
+ * 8 KiB of hashes on the stack, and all but one node in 256 hashed on full lanes. */
+#define BATCH_WINDOWS 256
 
 static const uint32_t INITIAL[WORDS] = ATLAS_SHA256_INITIAL;
 
@@ -138,10 +138,10 @@ static void frontier_push(frontier_t* frontier, unsigned height, const uint8_t* 
 
 static void frontier_append(frontier_t* frontier, const uint8_t* hashes, size_t count)
 {
-    uint8_t level[RUN / 2 * HASH];
+    uint8_t level[BATCH_WINDOWS / 2 * HASH];
     while (count > 0) {
         unsigned height = 0; /* the largest perfect subtree that fits here */
-        while (((uint64_t)2 << height) <= RUN && ((uint64_t)2 << height) <= count &&
+        while (((uint64_t)2 << height) <= BATCH_WINDOWS && ((uint64_t)2 << height) <= count &&
                (frontier->count >> height & 1) == 0)
             height++;
         size_t run = (size_t)1 << height;
@@ -261,7 +261,7 @@ int atlas_tree_stream_update(atlas_tree_stream_t* stream, const void* chunk, siz
     if (!atlas_is_region(chunk, n))
         return atlas_error_region(__func__, "chunk", chunk, n);
     const uint8_t* bytes = chunk;
-    uint8_t hashes[RUN * HASH];
+    uint8_t hashes[BATCH_WINDOWS * HASH];
     size_t held = (size_t)(stream->length % ATLAS_WINDOW_BYTES);
     stream->length += n;
     if (held > 0) {
@@ -277,8 +277,8 @@ int atlas_tree_stream_update(atlas_tree_stream_t* stream, const void* chunk, siz
     }
     while (n >= ATLAS_WINDOW_BYTES) {
         size_t windows = n / ATLAS_WINDOW_BYTES;
-        if (windows > RUN)
-            windows = RUN;
+        if (windows > BATCH_WINDOWS)
+            windows = BATCH_WINDOWS;
         size_t taken = windows * ATLAS_WINDOW_BYTES;
         hash_leaves(bytes, taken, hashes, &stream->residue);
         frontier_append(&stream->frontier, hashes, windows);

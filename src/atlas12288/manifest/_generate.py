@@ -194,9 +194,9 @@ def generate_entries(
     listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
 ) -> tuple[RunCounts, tuple[Entry, ...]]:
-    """Yield the entries of a new manifest; none if there are errors. Arguments as for
-    `generate_manifest`; `outputs` are files that will be written, and are left out. A state is only
-    kept during the run, because there is no manifest to update."""
+    """Return the counts and the entries of a new manifest; none if there are errors. Arguments as
+    for `generate_manifest`; `outputs` are files that will be written, and are left out. A state is
+    only kept during the run, because there is no manifest to update."""
     run = _Run(source, options, hash_files, listener)
     with run.store(outputs, None, None, state, False, ignore_ctime, streams) as store:
         outcome = run.fill(store)
