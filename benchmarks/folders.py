@@ -70,16 +70,15 @@ class Row(NamedTuple):
         name: what the table calls it.
         digest: what it makes of each file.
         threads: how many it may use.
+        needs: the program, or the module of Python, that must be installed; "" for none but ours.
         command: with the folder to be put at the place of None.
     """
 
     name: str
     digest: str
     threads: int
+    needs: str
     command: tuple[str | None, ...]
-
-
-_VERIFY: Final = "atlas12288 verify"
 
 
 def _python(program: str, threads: int) -> tuple[str | None, ...]:
@@ -107,16 +106,23 @@ def rows(place: Path) -> list[Row]:
             ),
         ):
             ours = (sys.executable, "-m", "atlas12288", "witness", None, "-o", output, *options)
-            found.append(Row(name, digest, threads, (*ours, "--threads", str(threads))))
+            found.append(Row(name, digest, threads, "", (*ours, "--threads", str(threads))))
         verify = (sys.executable, "-m", "atlas12288", "verify", flat, None)
-        found.append(Row(_VERIFY, "SHA-256", threads, (*verify, "--threads", str(threads))))
+        verify = (*verify, "--threads", str(threads))
+        found.append(Row("atlas12288 verify", "SHA-256", threads, "", verify))
         for tool, digest in _TOOLS.items():
             command = ("sh", "-c", _XARGS.format(tool), "sh", None, str(threads))
-            found.append(Row(f"`find \\| xargs {tool}`", digest, threads, command))
+            found.append(Row(f"`find \\| xargs {tool}`", digest, threads, tool.split()[0], command))
         found += [
-            Row("model-signing", "SHA-256", threads, _python(_MODEL_SIGNING, threads)),
-            Row("blake3", "BLAKE3", threads, _python(_BLAKE3, 1 if threads == 1 else 0)),
-            Row("dvc-data", "MD5", threads, _python(_DVC, threads)),
+            Row(
+                "model-signing",
+                "SHA-256",
+                threads,
+                "model_signing",
+                _python(_MODEL_SIGNING, threads),
+            ),
+            Row("blake3", "BLAKE3", threads, "blake3", _python(_BLAKE3, 1 if threads == 1 else 0)),
+            Row("dvc-data", "MD5", threads, "dvc_data", _python(_DVC, threads)),
         ]
     return found
 
@@ -160,12 +166,8 @@ def make_small(folder: Path, count: int) -> int:
 
 def is_installed(row: Row) -> bool:
     """Whether the command can run here."""
-    if row.command[0] == "sh":
-        return shutil.which(row.name.split("xargs ")[1].split()[0].strip("`")) is not None
-    for module in ("model_signing", "blake3", "dvc_data"):
-        if f" {module}" in str(row.command[2]):
-            return find_spec(module) is not None
-    return True
+    find = shutil.which if row.command[0] == "sh" else find_spec
+    return not row.needs or find(row.needs) is not None
 
 
 def run(row: Row, folder: Path) -> float:
