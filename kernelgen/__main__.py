@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from . import emit, targets
+from . import emit, grid, targets
 
 
 def main() -> None:
@@ -32,6 +32,15 @@ def main() -> None:
         "--format", choices=("ll", "bc"), default="ll"
     )
 
+    command("ptx", "a kernel for NVIDIA GPUs, as PTX", target=False).add_argument(
+        "--kernel", required=True
+    )
+    command(
+        "ptx-kernels",
+        "names of the kernels for NVIDIA GPUs, a line each; none if this LLVM writes no PTX",
+        target=False,
+    )
+
     arguments = parser.parse_args()
     result: str | bytes
     match arguments.command:
@@ -47,6 +56,10 @@ def main() -> None:
             result = emit.kernel_set_assembly(kernel_set, arguments.family, arguments.system)
         case "entry":
             result = emit.entry_object(arguments.family, arguments.system)
+        case "ptx":
+            result = emit.ptx(grid.find(arguments.kernel))
+        case "ptx-kernels":
+            result = "".join(f"{k.name}\n" for k in grid.KERNELS) if emit.has_ptx() else ""
         case _:
             result = emit.standalone(arguments.format == "bc")
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from . import describe
-from .kernels import I8, I64, KERNELS, POINTER, TABLE_TYPE, kernel
+from .grid import GridKernel
+from .kernels import I8, I64, KERNELS, POINTER, TABLE_TYPE, VOID, kernel
 from .lower import Lowering
+from .lower_grid import Grid
 from .targets import KernelSet
 
 
@@ -56,4 +58,15 @@ def kernel_set_module(kernel_set: KernelSet) -> ir.Module:
     table = ir.GlobalVariable(module, TABLE_TYPE, kernel_set.table_symbol)
     table.global_constant = True
     table.initializer = ir.Constant(TABLE_TYPE, [*members, I64(low.lanes)])
+    return module
+
+
+def grid_module(entry: GridKernel, low: Grid) -> ir.Module:
+    """One kernel of a grid. Lowered to a CPU, it has the group's number as one more argument."""
+    module = ir.Module(f"atlas12288.{entry.name}")
+    names = [*entry.parameters, *(["group"] if not low.convention else [])]
+    kind = ir.FunctionType(VOID, [I64] * len(names))
+    b, *arguments = define(module, entry.name, kind, names)
+    b.function.calling_convention = low.convention
+    entry.body(b, low, *arguments[: len(entry.parameters)])
     return module

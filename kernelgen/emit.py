@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from llvmlite import binding, ir
 
 from . import sha256
-from .build import kernel_set_module
+from .build import grid_module, kernel_set_module
 from .contract import ACTIVE_TABLE, DELTA, UPDATE, WINDOW_CHECK, entry_module, standalone_module
+from .grid import GridKernel
 from .kernels import KERNELS, POINTER
+from .lower_nvptx import Nvptx, NvptxMad
 from .targets import WASM_WITHOUT, KernelSet, for_family, triple
 
 
@@ -123,6 +125,29 @@ def standalone(binary: bool) -> bytes:
     """conservation.ll or conservation.bc."""
     parsed = _parse(standalone_module())
     return parsed.as_bitcode() if binary else str(parsed).encode()
+
+
+# The driver compiles PTX for the GPU at hand, so the target need only be old enough: Ampere, which
+# has all that the kernels use, and the PTX of CUDA 11.8.
+_PTX_TARGET = ("nvptx64-nvidia-cuda", "sm_80", "+ptx78")
+
+
+def has_ptx() -> bool:
+    """Return whether this LLVM writes PTX."""
+    binding.initialize_all_targets()
+    try:
+        binding.Target.from_triple(_PTX_TARGET[0])
+    except RuntimeError:
+        return False
+    return True
+
+
+def ptx(entry: GridKernel) -> str:
+    """Return the text of a module with one kernel of the grid."""
+    module = grid_module(entry, NvptxMad() if entry.mad else Nvptx())
+    machine, parsed = _prepare(module, *_PTX_TARGET, {entry.name})
+    text: str = machine.emit_assembly(parsed)
+    return text
 
 
 _HEADER = """\

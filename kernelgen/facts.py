@@ -15,3 +15,4 @@ def _define(name: str) -> int:
 
 
 MODULUS = _define("ATLAS_MODULUS")
+WINDOW_BYTES = _define("ATLAS_WINDOW_BYTES")

@@ -4,7 +4,7 @@
 The scalar form takes one message; vectors of i32 take one message a lane with the same rounds.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from math import isqrt
 
@@ -88,23 +88,41 @@ def write(*runs: tuple[Steps, int]) -> list[list[ir.Value]]:
     return states
 
 
+# How two words are added: `add(b, x, y)` is x + y mod 2^32, in the unit of the machine that is to do
+# it. No machine so far is short of another one for the rest of the arithmetic.
+Add = Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]
+
+
+def plain_add(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    return b.add(x, y)
+
+
 def _round(
-    b: ir.IRBuilder, variables: list[ir.Value], b_xor_c: ir.Value, k_plus_w: ir.Value
+    b: ir.IRBuilder,
+    variables: list[ir.Value],
+    b_xor_c: ir.Value,
+    k_plus_w: ir.Value,
+    add: Add = plain_add,
 ) -> tuple[list[ir.Value], ir.Value]:
     """One round on a..h; b ^ c is handed from round to round."""
     a, bb, c, d, e, f, g, h = variables
     # T1 = h + Sigma1(e) + Ch(e, f, g) + K + W;  Ch = g ^ (e & (f ^ g))
     choose = b.xor(g, b.and_(e, b.xor(f, g)))
-    t1 = b.add(b.add(h, k_plus_w), choose)
-    t1 = b.add(t1, _big_sigma(b, e, 6, 11, 25))
+    t1 = add(b, add(b, h, k_plus_w), choose)
+    t1 = add(b, t1, _big_sigma(b, e, 6, 11, 25))
     # T2 = Sigma0(a) + Maj(a, b, c);  Maj = b ^ ((a ^ b) & (b ^ c)), a ^ b is the next b ^ c
     a_xor_b = b.xor(a, bb)
     majority = b.xor(bb, b.and_(a_xor_b, b_xor_c))
-    t2 = b.add(_big_sigma(b, a, 2, 13, 22), majority)
-    return [b.add(t1, t2), a, bb, c, b.add(d, t1), e, f, g], a_xor_b
+    t2 = add(b, _big_sigma(b, a, 2, 13, 22), majority)
+    return [add(b, t1, t2), a, bb, c, add(b, d, t1), e, f, g], a_xor_b
 
 
-def rounds(b: ir.IRBuilder, state: Sequence[ir.Value], message: Sequence[ir.Value]) -> Steps:
+def rounds(
+    b: ir.IRBuilder,
+    state: Sequence[ir.Value],
+    message: Sequence[ir.Value],
+    add: Add = plain_add,
+) -> Steps:
     """One compression (6.2.2): 8 working variables, 16 message words -> the next 8. Yields after
     each round."""
     kind = state[0].type
@@ -113,15 +131,16 @@ def rounds(b: ir.IRBuilder, state: Sequence[ir.Value], message: Sequence[ir.Valu
     for t in range(ROUNDS):
         if t >= len(message):
             w.append(
-                b.add(
-                    b.add(_small_sigma(b, w[t - 2], 17, 19, 10), w[t - 7]),
-                    b.add(_small_sigma(b, w[t - 15], 7, 18, 3), w[t - 16]),
+                add(
+                    b,
+                    add(b, _small_sigma(b, w[t - 2], 17, 19, 10), w[t - 7]),
+                    add(b, _small_sigma(b, w[t - 15], 7, 18, 3), w[t - 16]),
                 )
             )
-        k_plus_w = b.add(constant(kind, K[t]), w[t])
-        variables, b_xor_c = _round(b, variables, b_xor_c, k_plus_w)
+        k_plus_w = add(b, w[t], constant(kind, K[t]))
+        variables, b_xor_c = _round(b, variables, b_xor_c, k_plus_w, add)
         yield
-    return [b.add(old, new) for old, new in zip(state, variables, strict=True)]
+    return [add(b, old, new) for old, new in zip(state, variables, strict=True)]
 
 
 def _load_big_endian(b: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
