@@ -28,7 +28,7 @@ from .lower_grid import QUAD_BYTES, WORD_BYTES, Grid
 BLOCK = sha256.BLOCK_BYTES
 HASH_BYTES = 32
 ROW_BYTES = 24
-TREE_THREADS = 256  # of a group that makes trees
+TREE_THREADS = 128  # of a group that makes trees
 TREE_HASHES = 2 * TREE_THREADS
 _LEAF, _NODE = 0, 1  # prefixes of RFC 9162, 2.1.1
 _ROW_STARTS = ("start", "length", "first")
@@ -63,9 +63,7 @@ class _Part:
     number: ir.Value
 
 
-def _part_of(
-    b: ir.IRBuilder, low: Grid, table: ir.Value, rows: ir.Value, part: ir.Value
-) -> _Part:
+def _part_of(b: ir.IRBuilder, low: Grid, table: ir.Value, rows: ir.Value, part: ir.Value) -> _Part:
     """Find the last row whose first part is not behind `part`: halving, a step a bit of `rows`.
 
     Rows without a part have the number of the next part, so that they are never the last one.

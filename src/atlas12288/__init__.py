@@ -25,6 +25,7 @@ from ._errors import (
     AtlasError,
     BudgetError,
     ConservationError,
+    DeviceError,
     DomainMemoryError,
     ErrorCode,
     StateError,
@@ -64,6 +65,7 @@ __all__ = [
     "BudgetError",
     "ConservationError",
     "ConsistencyProof",
+    "DeviceError",
     "Domain",
     "DomainMemoryError",
     "ErrorCode",
@@ -72,6 +74,7 @@ __all__ = [
     "Lease",
     "Manifest",
     "MismatchError",
+    "Pending",
     "Residue",
     "State",
     "StateError",
@@ -102,6 +105,7 @@ __version__ = _native.VERSION
 # Each of these needs more than the whole import, so its first use imports it.
 if TYPE_CHECKING:
     from ._files import FileError as FileError
+    from ._pending import Pending as Pending
     from ._proofs import ConsistencyProof as ConsistencyProof
     from ._proofs import InclusionProof as InclusionProof
     from ._reports import MismatchError as MismatchError
@@ -117,6 +121,7 @@ else:
         "InclusionProof": "._proofs",
         "Manifest": ".manifest._manifest",
         "MismatchError": "._reports",
+        "Pending": "._pending",
         "TreeHash": "._tree",
         "TreeWitness": "._tree",
         "UndecidedError": "._reports",
@@ -138,6 +143,17 @@ else:
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
+
+
+
+def _gpu_functions() -> object:
+    """Import what sums tensors on a GPU."""
+    from . import _gpu
+
+    return _gpu
+
+
+_native.register_gpu(_gpu_functions)
 
 # For tests: the kernel set to use instead of the best one.
 _kernels = _os.environ.get("ATLAS12288_KERNELS")

@@ -9,6 +9,7 @@
       |   + DomainMemoryError   (MemoryError, ValueError)
       |   + StateError          (RuntimeError)
       + FileError             a file could not be read or written: the contract does not cover files
+      + DeviceError           (RuntimeError) a GPU is missing or failed: nor does it cover those
 
 Each is also the built-in exception in brackets. An argument of the wrong type raises TypeError, and
 a value that a function does not accept raises ValueError.
@@ -85,3 +86,10 @@ _native.register_errors(
         for error in (ConservationError, WitnessError, BudgetError, DomainMemoryError, StateError)
     }
 )
+
+
+class DeviceError(RuntimeError):
+    """A GPU, its driver or a kernel for it is missing, or it failed.
+
+    Nothing is known of the bytes then: it is never a verdict about them.
+    """

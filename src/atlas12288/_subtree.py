@@ -51,6 +51,14 @@ class Subtree:
             parts = bytes(child.residue or 0 for child in children) if children else residues
             self.residue = _native.residue(parts)
 
+    @classmethod
+    def known(cls, hashes: bytes, residues: bytes, root: bytes, residue: int) -> Subtree:
+        """Return a block whose root and residue are made already."""
+        block = cls.__new__(cls)
+        block.hashes, block.residues, block.children = hashes, residues, ()
+        block.root, block.residue, block.span = root, residue, 1
+        return block
+
     def __reduce__(self) -> tuple[type[Subtree], tuple[object, ...]]:
         return Subtree, (self.hashes, self.residues, self.children)
 
@@ -76,6 +84,27 @@ class Subtree:
                 return None
             tree = tree.children[child]
         return None if index > 0 else tree
+
+
+def tree_of_leaves(
+    leaves: bytes, residues: bytes, block_roots: bytes, block_residues: bytes
+) -> Subtree:
+    """Return the tree of a region whose blocks are hashed already.
+
+    Args:
+        leaves, residues: of the windows, joined.
+        block_roots, block_residues: of the blocks, joined; none for an empty region.
+    """
+    blocks = {
+        index: Subtree.known(
+            leaves[_HASH * FANOUT * index : _HASH * FANOUT * (index + 1)],
+            residues[FANOUT * index : FANOUT * (index + 1)],
+            block_roots[_HASH * index : _HASH * (index + 1)],
+            residue,
+        )
+        for index, residue in enumerate(block_residues)
+    }
+    return with_blocks(None, len(blocks) or 1, blocks or {0: Subtree(b"", b"")})
 
 
 def blocks_of_chunks(

@@ -14,9 +14,10 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 
 from . import _native
-from ._errors import StateError, WitnessError
+from ._errors import DeviceError, StateError, WitnessError
 from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, int_in
 from ._parallel import parallel_map, thread_count
+from ._pending import Pending
 from ._proofs import ConsistencyProof, InclusionProof
 from ._subtree import (
     BLOCK_BYTES,
@@ -26,13 +27,17 @@ from ._subtree import (
     blocks_of_chunks,
     changed_block,
     changed_windows,
+    tree_of_leaves,
     window_count,
     with_blocks,
     with_residues,
 )
-from ._types import Buffer, Readable
+from ._types import TYPE_CHECKING, Buffer, Memory, Readable, Stream
 from ._value import Value
 from ._witness import ALGORITHM, TREE_ALGORITHM, Record, Witness, read_record
+
+if TYPE_CHECKING:
+    from ._gpu.jobs import TreeParts
 
 _CHUNK_BLOCKS_MOST = 16
 
@@ -62,30 +67,109 @@ class TreeWitness(Record, Value):
     timestamp_ns: int
     _tree: Subtree | None
 
+    @typing.overload
     @classmethod
     def generate(
-        cls, buf: Buffer, /, *, threads: int | None = None, leaves: bool = True
-    ) -> typing.Self:
+        cls,
+        buf: Memory,
+        /,
+        *,
+        threads: int | None = None,
+        leaves: bool = True,
+        stream: Stream = None,
+        host: bool = False,
+        wait: typing.Literal[True] = True,
+    ) -> typing.Self: ...
+
+    @typing.overload
+    @classmethod
+    def generate(
+        cls,
+        buf: Memory,
+        /,
+        *,
+        threads: int | None = None,
+        leaves: bool = True,
+        stream: Stream = None,
+        host: bool = False,
+        wait: typing.Literal[False],
+    ) -> Pending[typing.Self]: ...
+
+    @classmethod
+    def generate(
+        cls,
+        buf: Memory,
+        /,
+        *,
+        threads: int | None = None,
+        leaves: bool = True,
+        stream: Stream = None,
+        host: bool = False,
+        wait: bool = True,
+    ) -> typing.Self | Pending[typing.Self]:
         """Return the witness of the bytes of `buf`, which may be empty, with the present time.
 
         Args:
-            buf: any C-contiguous buffer; it must not change during the call.
+            buf: any C-contiguous buffer, or a tensor with `__dlpack__` or
+                `__cuda_array_interface__`; what is on a CUDA device is hashed there. It must not
+                change during the call, with `wait=False` not until the result is there.
             threads: number of threads; None for one per core that this process may use. The
                 witness is the same. No thread is started for 1, or for less than 3 MiB.
             leaves: keep the leaves, 33 bytes a window, for `changed`, `update` and the proofs.
+            stream: the CUDA stream to work on, the only one that is waited for: an int, an object
+                with `__cuda_stream__`, or None for a stream of our own.
+            host: copy what is on a device to host memory in pieces, and hash it there.
+            wait: False to return a `Pending` at once, whose `result()` is the witness.
 
         Raises:
-            TypeError, BufferError: `buf` is not a C-contiguous buffer, `threads` not an int.
+            TypeError, BufferError: `buf` is not C-contiguous bytes, `threads` not an int.
             ValueError: `threads` is less than 1.
+            DeviceError: the device, its driver or its kernels are missing, or it failed.
         """
-        content = bytes_of(buf)
+        found = cls._pending(buf, threads, leaves, stream, host)
+        return found.result() if wait else found
+
+    @classmethod
+    def _pending(
+        cls, buf: Memory, threads: int | None, leaves: bool, stream: Stream, host: bool
+    ) -> Pending[typing.Self]:
+        """Return the witness of `generate`, to be waited for if a device makes it."""
         count = thread_count(threads)
-        # Long chunks, because handing one over costs time, but enough of them to end together, and
-        # short enough for Ctrl-C.
-        step = min(max(1, len(content) // (16 * count * BLOCK_BYTES)), _CHUNK_BLOCKS_MOST)
-        starts = range(0, len(content), step * BLOCK_BYTES)
-        chunks = (content[start : start + step * BLOCK_BYTES] for start in starts)
-        return cls._of_blocks(blocks_of_chunks(chunks, count), leaves)
+        device = _native.device_of(buf)
+        if device is None:
+            content = bytes_of(buf)
+            # Long chunks, because handing one over costs time, but enough of them to end together,
+            # and short enough for Ctrl-C.
+            step = min(max(1, len(content) // (16 * count * BLOCK_BYTES)), _CHUNK_BLOCKS_MOST)
+            starts = range(0, len(content), step * BLOCK_BYTES)
+            chunks = (content[start : start + step * BLOCK_BYTES] for start in starts)
+            return Pending.ready(cls._of_blocks(blocks_of_chunks(chunks, count), leaves))
+        from . import _gpu
+
+        if host:
+            copied = _gpu.host_chunks(buf, device, stream=stream, threads=count)
+            with closing(copied):
+                return Pending.ready(cls._of_blocks(blocks_of_chunks(copied, count), leaves))
+        made = _gpu.trees([(buf, "buf")], device, stream=stream, leaves=leaves)
+        return made.then(lambda parts: cls._of_device(parts[0]))
+
+    @classmethod
+    def _of_device(cls, parts: TreeParts) -> typing.Self:
+        """Return the witness of a tree that a device made, with the present time."""
+        tree = None
+        if parts.leaves is not None:
+            tree = tree_of_leaves(
+                parts.leaves,
+                parts.residues or b"",
+                parts.block_roots or b"",
+                parts.block_residues or b"",
+            )
+            if tree.root != parts.root:
+                raise DeviceError(
+                    f"the root of the device's leaves is {tree.root.hex()}, must be its root, "
+                    f"{parts.root.hex()}: nothing is known of the bytes"
+                )
+        return cls._of_parts(parts.length, parts.residue, parts.root, time.time_ns(), tree)
 
     @classmethod
     def generate_from(
@@ -230,17 +314,55 @@ class TreeWitness(Record, Value):
             )
         return self._tree
 
-    def verify(self, buf: Buffer, /, *, threads: int | None = None) -> bool:
+    @typing.overload
+    def verify(
+        self,
+        buf: Memory,
+        /,
+        *,
+        threads: int | None = None,
+        stream: Stream = None,
+        host: bool = False,
+        wait: typing.Literal[True] = True,
+    ) -> bool: ...
+
+    @typing.overload
+    def verify(
+        self,
+        buf: Memory,
+        /,
+        *,
+        threads: int | None = None,
+        stream: Stream = None,
+        host: bool = False,
+        wait: typing.Literal[False],
+    ) -> Pending[bool]: ...
+
+    def verify(
+        self,
+        buf: Memory,
+        /,
+        *,
+        threads: int | None = None,
+        stream: Stream = None,
+        host: bool = False,
+        wait: bool = True,
+    ) -> bool | Pending[bool]:
         """Return whether `buf` has this length, residue and root, compared in constant time.
+
+        A device that fails is never a verdict: that is a DeviceError.
 
         Args, Raises: as `generate`.
         """
+        if _native.device_of(buf) is None and len(bytes_of(buf)) != self.length:
+            return False if wait else Pending.ready(False)
+        found = self._pending(buf, threads, False, stream, host).then(self._is_same)
+        return found.result() if wait else found
+
+    def _is_same(self, found: TreeWitness) -> bool:
         from hmac import compare_digest  # imported here: it takes longer than our import
 
-        if len(bytes_of(buf)) != self.length:
-            return False
-        found = self.generate(buf, threads=threads, leaves=False)
-        return compare_digest(found.root, self.root) and found.residue == self.residue
+        return compare_digest(found.root, self.root) and not self.differences(found)
 
     def verify_from(
         self, source: str | os.PathLike[str] | Readable, /, *, threads: int | None = None
@@ -249,22 +371,28 @@ class TreeWitness(Record, Value):
 
         Args, Raises: as `generate_from`.
         """
-        from hmac import compare_digest
+        return self._is_same(self.generate_from(source, threads=threads, leaves=False))
 
-        found = self.generate_from(source, threads=threads, leaves=False)
-        return compare_digest(found.root, self.root) and not self.differences(found)
-
-    def changed(self, buf: Buffer, /, *, threads: int | None = None) -> list[int]:
+    def changed(
+        self,
+        buf: Memory,
+        /,
+        *,
+        threads: int | None = None,
+        stream: Stream = None,
+        host: bool = False,
+    ) -> list[int]:
         """Return the indices of the windows in which `buf` differs; as `changed_windows`.
 
         Args: as `generate`.
 
         Raises:
             StateError: the witness has no leaves.
-            TypeError, BufferError, ValueError: as `generate`.
+            TypeError, BufferError, ValueError, DeviceError: as `generate`.
         """
         self._known_tree("changed()")
-        return self.changed_windows(self.generate(buf, threads=threads))
+        found = self.generate(buf, threads=threads, stream=stream, host=host)
+        return self.changed_windows(found)
 
     def changed_windows(self, other: TreeWitness, /) -> list[int]:
         """Return in order the indices of the windows in which the regions of two witnesses differ.

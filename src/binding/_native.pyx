@@ -21,11 +21,12 @@ from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.pystate cimport PyThreadState
-from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint64_t
+from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 include "c_api.pxi"
 include "arguments.pxi"
+include "dlpack.pxi"
 include "conserve.pxi"
 include "witnesses.pxi"
 include "trees.pxi"

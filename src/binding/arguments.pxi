@@ -148,6 +148,9 @@ cdef int get_odd_buffer(object buf, str name, int writable, Py_buffer *view) exc
     """Get the buffer another way where get_usual_buffer failed, or raise the reason."""
     cdef str kind = type(buf).__name__
     if not PyObject_CheckBuffer(buf):
+        if hasattr(buf, "__dlpack__"):
+            PyObject_GetBuffer(host_tensor(buf, name), view, PyBUF_ND | PyBUF_FORMAT | writable)
+            return 0
         raise TypeError(f"{name} is of type {kind}, must be a buffer such as bytes or an array")
     try:
         try:
@@ -159,6 +162,8 @@ cdef int get_odd_buffer(object buf, str name, int writable, Py_buffer *view) exc
             objects = getattr(getattr(buf, "dtype", None), "hasobject", False)
             PyObject_GetBuffer(buf, view, PyBUF_SIMPLE | writable)
     except (BufferError, ValueError) as error:
+        if get_tensor_buffer(buf, name, writable, view):
+            return 0
         rule = "writable and C-contiguous" if writable else "C-contiguous"
         raise BufferError(f"{name} is of type {kind}, must be {rule}: {error}") from error
     if objects:

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 # Conservation utilities.
 
-def residue(buf, /):
+def residue(buf, /, *, stream=None, host=False):
     """Return the residue of `buf`: the sum of its bytes mod 96, in 0..95; 0 for no bytes.
 
-    Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
-    Header: Conservation utilities.
+    Args: buf, a buffer, or a tensor on a GPU, which is summed there on `stream` (an int, an object
+    with `__cuda_stream__`, or None for a stream of our own); host, copy it in pieces instead.
+    Raises TypeError or BufferError where `buf` is not a C-contiguous buffer; DeviceError where the
+    GPU cannot do it. Header: Conservation utilities.
     """
     cdef Span span
-    hold(buf, "buf", 0, &span)
+    device = on_device(buf, &span)
+    if device is not None:
+        return gpu_functions().residue(buf, device, stream, host)
     state = release_gil(span.len, SUM_GIL_BYTES)
     cdef uint8_t result = atlas_conserved_residue(span.data, span.len)
     restore_gil(state)
@@ -16,14 +20,15 @@ def residue(buf, /):
     return result
 
 
-def is_conserved(buf, /):
+def is_conserved(buf, /, *, stream=None, host=False):
     """Return whether the residue of `buf` is 0.
 
-    Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
-    Header: Conservation utilities.
+    Args, Raises: as `residue`. Header: Conservation utilities.
     """
     cdef Span span
-    hold(buf, "buf", 0, &span)
+    device = on_device(buf, &span)
+    if device is not None:
+        return gpu_functions().residue(buf, device, stream, host) == 0
     state = release_gil(span.len, SUM_GIL_BYTES)
     cdef bint result = atlas_conserved_check(span.data, span.len)
     restore_gil(state)
@@ -31,14 +36,15 @@ def is_conserved(buf, /):
     return result
 
 
-def window_residues(buf, /):
+def window_residues(buf, /, *, stream=None, host=False):
     """Return the residue of every window of `buf`, one byte each; the last window may be shorter.
 
-    Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
-    Header: Conservation utilities.
+    Args, Raises: as `residue`. Header: Conservation utilities.
     """
     cdef Span span
-    hold(buf, "buf", 0, &span)
+    device = on_device(buf, &span)
+    if device is not None:
+        return gpu_functions().window_residues(buf, device, stream, host)
     cdef size_t windows = (
         span.len // <size_t>ATLAS_WINDOW_BYTES + (span.len % <size_t>ATLAS_WINDOW_BYTES != 0)
     )

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trees and residues of what lies in the memory of a GPU; needs the extra `cuda`.
+
+The functions take tensors with the device that `_native.device_of` found for them. With `host` they
+copy them in pieces and hash them there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import _native
+from .._parallel import most_under_way
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from .._pending import Pending
+    from .jobs import TreeParts
+
+    Number = tuple[int, int]  # type and number of a device, as DLPack has them
+
+_CUDA = (2, 13)  # its own memory, and managed memory
+
+
+def residue(buf: object, device: Number, stream: object, host: bool) -> int:
+    """Return the residue of a tensor on a device."""
+    number = _cuda_number(buf, device)
+    if host:
+        from .host import pieces
+
+        total = _native.Residue()
+        for piece in pieces(buf, number, stream):
+            total.update(piece)
+        return total.value
+    from . import jobs
+
+    return jobs.residues([(buf, "buf")], number, stream=stream).result()[0]
+
+
+def window_residues(buf: object, device: Number, stream: object, host: bool) -> bytes:
+    """Return the residue of each window of a tensor on a device."""
+    number = _cuda_number(buf, device)
+    if host:
+        from .host import pieces
+
+        # Pieces are of whole windows, all but the last one.
+        return b"".join(_native.window_residues(piece) for piece in pieces(buf, number, stream))
+    from . import jobs
+
+    return jobs.window_residues(buf, number, stream=stream).result()
+
+
+def trees(
+    sources: Sequence[tuple[object, str]],
+    device: Number,
+    *,
+    stream: object,
+    leaves: bool,
+) -> Pending[list[TreeParts]]:
+    """Start the trees of tensors on one device; `jobs.trees` says more."""
+    from . import jobs
+
+    number = _cuda_number(sources[0][0], device)
+    return jobs.trees(sources, number, stream=stream, leaves=leaves)
+
+
+def host_chunks(
+    buf: object, device: Number, *, stream: object, threads: int
+) -> Generator[memoryview, None, None]:
+    """Yield the bytes of a tensor in chunks of whole blocks, for so many threads."""
+    from .host import pieces
+
+    yield from pieces(buf, _cuda_number(buf, device), stream, most_under_way(threads))
+
+
+def _cuda_number(source: object, device: Number) -> int:
+    """Return the number of a CUDA device.
+
+    Raises:
+        BufferError: the tensor is on a device of another make.
+    """
+    kind, number = device
+    if kind not in _CUDA:
+        raise BufferError(
+            f"the {type(source).__name__} is on a device of the DLPack type {kind}, must be in "
+            "host memory or on a CUDA device: x.cpu() is in host memory"
+        )
+    return number

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CUDA devices of this process: kernels, memory, and the streams that work runs on.
+
+The primary context of a device is retained, as other libraries do, so their memory is ours to read.
+It is current only while one of our calls runs. cuda.core raises what the driver says; here it
+becomes a DeviceError, which says nothing about the bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._errors import DeviceError
+from .plan import KERNELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Memory that a device keeps for the next call when nothing of ours runs on it.
+KEPT_BYTES = 64 << 20
+OLDEST_CHIP = (8, 0)
+OTHER_WAYS = "x.cpu() is in host memory, and host=True copies it there in pieces"
+_PTX = Path(__file__).parent / "ptx"
+_LEGACY_STREAM = 1  # the handle by which DLPack and the driver know the default stream
+
+
+class Device:
+    """A device, made once for each process: see `device`.
+
+    Attributes:
+        core: the device as cuda.core has it.
+        stream: a stream of our own, which waits for no other one.
+        multiprocessors: how many it has.
+    """
+
+    def __init__(self, number: int) -> None:
+        from cuda.core import Device as CoreDevice
+        from cuda.core import (
+            DeviceMemoryResource,
+            DeviceMemoryResourceOptions,
+            StreamOptions,
+        )
+
+        self.number = number
+        self.core: Any = CoreDevice(number)
+        chip = self.core.compute_capability
+        if (chip.major, chip.minor) < OLDEST_CHIP:
+            raise DeviceError(
+                f"device {number} is of compute capability {chip.major}.{chip.minor}, must be of "
+                f"{OLDEST_CHIP[0]}.{OLDEST_CHIP[1]} or later; {OTHER_WAYS}"
+            )
+        self.core.set_current()
+        self.multiprocessors: int = self.core.properties.multiprocessor_count
+        self.stream: Any = self.core.create_stream(options=StreamOptions(nonblocking=True))
+        # What reads results back: it waits for nothing that others put on the stream of a call.
+        self.results: Any = self.core.create_stream(options=StreamOptions(nonblocking=True))
+        self.pool: Any = DeviceMemoryResource(self.core, DeviceMemoryResourceOptions())
+        api = driver()
+        attribute = api.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
+        check(api.cuMemPoolSetAttribute(self.pool.handle, attribute, api.cuuint64_t(KEPT_BYTES)))
+        self._kernels: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def kernel(self, name: str) -> Any:
+        """Return a kernel, which the driver compiles on first use, in about 0.2 s."""
+        from cuda.core import ObjectCode
+
+        with self._lock:
+            found = self._kernels.get(name)
+            if found is None:
+                try:
+                    text = (_PTX / f"{name}.ptx").read_bytes()
+                except FileNotFoundError:
+                    raise DeviceError(
+                        "this build has no kernels for GPUs: its LLVM wrote no PTX; " + OTHER_WAYS
+                    ) from None
+                found = ObjectCode.from_ptx(text, name=name).get_kernel(name)
+                self._kernels[name] = found
+        return found
+
+    def stream_of(self, stream: object) -> Any:
+        """Return the stream that a caller named; ours for None.
+
+        Raises:
+            TypeError: neither an int nor an object with `__cuda_stream__`.
+            ValueError: a negative number.
+        """
+        from cuda.core import Stream
+
+        if stream is None:
+            return self.stream
+        if hasattr(stream, "__cuda_stream__"):
+            return self.core.create_stream(stream)
+        if isinstance(stream, bool) or not isinstance(stream, int):
+            raise TypeError(
+                f"stream is of type {type(stream).__name__}, must be an int or have __cuda_stream__"
+            )
+        if stream < 0:
+            raise ValueError(f"stream is {stream}, must be the handle of a stream")
+        return Stream.from_handle(stream or _LEGACY_STREAM)
+
+    def release_memory(self) -> None:
+        """Give back all memory that no call of ours uses."""
+        check(driver().cuMemPoolTrimTo(self.pool.handle, 0))
+
+
+def driver() -> Any:
+    """Return the driver's interface, which takes 0.1 s to import."""
+    from cuda.bindings import driver
+
+    return driver
+
+
+def check(result: tuple[Any, ...]) -> Any:
+    """Return what a call of the driver gave.
+
+    Raises:
+        DeviceError: the call failed.
+    """
+    code, *values = result
+    if code != driver().CUresult.CUDA_SUCCESS:
+        raise DeviceError(f"the CUDA driver says {code.name}: nothing is known of the bytes")
+    return values[0] if len(values) == 1 else values
+
+
+_devices: dict[int, Device] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turn what cuda.core and the driver raise into DeviceError."""
+    try:
+        yield
+    except DeviceError:
+        raise
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "cuda":
+            raise
+        text = str(error).partition("\n")[0]
+        raise DeviceError(f"{text}: nothing is known of the bytes") from error
+
+
+def _started() -> Any:
+    """Return the driver's interface, after its start."""
+    try:
+        api = driver()
+    except ImportError as error:
+        raise DeviceError(
+            f"tensors on a GPU need cuda-core: pip install 'atlas12288[cuda]'; {OTHER_WAYS}"
+        ) from error
+    try:
+        check(api.cuInit(0))
+    except RuntimeError as error:
+        if isinstance(error, DeviceError):
+            raise
+        raise DeviceError(f"the CUDA driver is missing: {error}; {OTHER_WAYS}") from error
+    return api
+
+
+@contextmanager
+def current(number: int) -> Iterator[Device]:
+    """Make a device current for this thread; at the end, what was current before.
+
+    Args:
+        number: of the device, from 0 on.
+
+    Raises:
+        DeviceError: the extra, the driver, the device or a chip that is new enough is missing.
+    """
+    with failures():
+        api = _started()
+        before = check(api.cuCtxGetCurrent())
+        try:
+            with _lock:
+                found = _devices.get(number)
+                if found is None:
+                    found = _devices[number] = Device(number)
+            found.core.set_current()
+            yield found
+        finally:
+            api.cuCtxSetCurrent(before)
+
+
+def number_of(address: int) -> int:
+    """Return the number of the device that an address belongs to."""
+    with failures():
+        api = _started()
+        attribute = api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        return int(check(api.cuPointerGetAttribute(attribute, address)))
+
+
+def release_memory() -> None:
+    """Give back the memory that our calls on all devices keep, at most 64 MiB a device."""
+    for number in list(_devices):
+        with current(number) as found:
+            found.release_memory()
+
+
+def has_kernels() -> bool:
+    """Return whether this build has kernels for GPUs."""
+    return all((_PTX / f"{name}.ptx").is_file() for name in KERNELS)

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a real CUDA device makes of tensors, against this CPU's own way."""
+
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+import atlas12288 as atlas
+from atlas12288._gpu import device as devices
+from support.strategies import noise
+
+torch = pytest.importorskip("torch")
+WINDOW = atlas.WINDOW_BYTES
+LENGTHS = (
+    *(0, 1, 2, 15, 16, 17, 54, 55, 56, 63, 64, 65, 119, 120, 128, 1000),
+    *(WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW + 55, 255 * WINDOW, 256 * WINDOW + 1),
+    *(513 * WINDOW - 5, 2000 * WINDOW + 33),
+)
+
+
+def same(found: atlas.TreeWitness, data: bytes) -> None:
+    expected = atlas.TreeWitness.generate(data)
+    assert (found.length, found.root, found.residue, found.leaves) == (
+        expected.length,
+        expected.root,
+        expected.residue,
+        expected.leaves,
+    )
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("shift", [0, 1, 2, 4, 8, 15])
+def test_a_tensor_has_the_witness_of_its_bytes(on_device: Any, length: int, shift: int) -> None:
+    data = noise(length)
+    tensor = on_device(data, shift)
+    same(atlas.TreeWitness.generate(tensor), data)
+    without = atlas.TreeWitness.generate(tensor, leaves=False)
+    assert without.leaves is None
+    assert without.root == atlas.TreeWitness.generate(data).root
+    assert atlas.residue(tensor) == atlas.residue(data)
+    assert atlas.is_conserved(tensor) == atlas.is_conserved(data)
+    assert atlas.window_residues(tensor) == atlas.window_residues(data)
+
+
+@pytest.mark.parametrize("length", [0, 5, 512 * WINDOW, 1600 * WINDOW + 7])
+def test_host_copies_give_the_same(on_device: Any, length: int) -> None:
+    data = noise(length)
+    tensor = on_device(data)
+    same(atlas.TreeWitness.generate(tensor, host=True), data)
+    assert atlas.residue(tensor, host=True) == atlas.residue(data)
+    assert atlas.window_residues(tensor, host=True) == atlas.window_residues(data)
+
+
+def test_a_large_tensor_takes_the_kernel_for_large_grids(on_device: Any) -> None:
+    with devices.current(0) as found:
+        windows = 400 * found.multiprocessors + 77
+    data = noise(WINDOW + 5) * (windows // 2)
+    same(atlas.TreeWitness.generate(on_device(data)), data)
+
+
+def test_damage_is_found_by_window(on_device: Any) -> None:
+    data = bytearray(noise(600 * WINDOW))
+    witness = atlas.TreeWitness.generate(bytes(data))
+    tensor = on_device(bytes(data))
+    assert witness.verify(tensor)
+    assert witness.changed(tensor) == []
+    tensor[300 * WINDOW + 5] ^= 4
+    tensor[0] ^= 1
+    assert not witness.verify(tensor)
+    assert witness.changed(tensor) == [0, 300]
+    assert not witness.verify(tensor[:-1])
+
+
+def test_results_are_waited_for_later_and_tensors_are_kept_until_then(on_device: Any) -> None:
+    data = noise(500 * WINDOW)
+    pending = [atlas.TreeWitness.generate(on_device(data), wait=False) for _ in range(20)]
+    # The tensors are ours alone now; what torch gives out next must not be their memory.
+    others = [torch.full((500 * WINDOW,), 7, dtype=torch.uint8, device="cuda") for _ in range(20)]
+    root = atlas.TreeWitness.generate(data).root
+    for each in pending:
+        witness = each.result()
+        assert each.done()
+        assert each.result() is witness
+        assert witness.root == root
+    del others
+    assert atlas.TreeWitness.generate(data).verify(on_device(data), wait=False).result()
+
+
+def test_nobody_asks_for_a_result(on_device: Any) -> None:
+    for _ in range(50):
+        atlas.TreeWitness.generate(on_device(noise(500 * WINDOW)), wait=False)
+    same(atlas.TreeWitness.generate(on_device(b"after")), b"after")
+
+
+def test_work_waits_for_what_another_stream_writes(on_device: Any) -> None:
+    size = 64 << 20
+    tensor = torch.zeros(size, dtype=torch.uint8, device="cuda")
+    roots = [atlas.TreeWitness.generate(bytes([value]) * size).root for value in range(4)]
+    side = torch.cuda.Stream()
+    for turn in range(40):
+        value = turn % 4
+        with torch.cuda.stream(side):
+            tensor.random_(0, 255)
+            tensor.fill_(value)
+            found = atlas.TreeWitness.generate(tensor, leaves=False, wait=False)
+        # The next write waits for the hash only because we ask for it here.
+        assert found.result().root == roots[value], turn
+
+
+@pytest.mark.parametrize("kind", ["int", "object", "zero"])
+def test_work_runs_on_the_stream_that_is_named(on_device: Any, kind: str) -> None:
+    data = noise(100 * WINDOW)
+    side = torch.cuda.Stream()
+    stream = {"int": side.cuda_stream, "zero": 0, "object": _Stream(side.cuda_stream)}[kind]
+    same(atlas.TreeWitness.generate(on_device(data), stream=stream), data)
+    assert atlas.residue(on_device(data), stream=stream) == atlas.residue(data)
+
+
+class _Stream:
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._handle
+
+
+@pytest.mark.parametrize(
+    ("stream", "error"), [("x", TypeError), (True, TypeError), (-1, ValueError)]
+)
+def test_what_is_no_stream_is_refused(on_device: Any, stream: Any, error: type) -> None:
+    with pytest.raises(error, match="stream is"):
+        atlas.residue(on_device(b"x"), stream=stream)
+
+
+class _Array:
+    """A tensor's memory by __cuda_array_interface__ alone, as Numba's arrays have it."""
+
+    def __init__(self, tensor: Any, stream: int | None = None, **changes: Any) -> None:
+        self._tensor = tensor
+        face = dict(tensor.__cuda_array_interface__)
+        if stream is not None:
+            face |= {"stream": stream, "version": 3}
+        self.__cuda_array_interface__ = face | changes
+
+
+def test_arrays_of_the_cuda_array_interface_are_taken(on_device: Any) -> None:
+    data = noise(70 * WINDOW + 3)
+    tensor = on_device(data)
+    torch.cuda.synchronize()
+    for stream in (None, 1, 2, torch.cuda.Stream().cuda_stream):
+        same(atlas.TreeWitness.generate(_Array(tensor, stream)), data)
+    matrix = on_device(noise(6 * 8)).reshape(6, 8)
+    with pytest.raises(BufferError, match="C-contiguous"):
+        atlas.residue(_Array(matrix.t()))
+
+
+DTYPES = (
+    *("uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"),
+    *("bool", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2"),
+)
+
+
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_torch_dtypes(dtype: str, place: str) -> None:
+    raw = torch.frombuffer(bytearray(bytes([1, 0] * 4096)), dtype=torch.uint8).to(place)
+    tensor = raw.view(getattr(torch, dtype))
+    assert atlas.TreeWitness.generate(tensor).root == atlas.TreeWitness.generate(raw).root
+    assert atlas.residue(tensor) == atlas.residue(bytes([1, 0] * 4096))
+
+
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
+def test_torch_tensors_of_every_kind(place: str) -> None:
+    weight = torch.nn.Parameter(torch.arange(5000, dtype=torch.float32, device=place))
+    data = weight.detach().cpu().numpy().tobytes()
+    same(atlas.TreeWitness.generate(weight), data)  # requires_grad: the same bytes
+    with pytest.raises(BufferError):
+        atlas.residue(torch.ones(4, dtype=torch.complex64, device=place).conj())
+    with pytest.raises(BufferError, match="contiguous"):
+        atlas.residue(torch.ones(4, 6, device=place).t())
+    assert atlas.residue(torch.empty(0, 3, device=place)) == 0
+    same(atlas.TreeWitness.generate(torch.empty(0, device=place)), b"")
+    view = weight.detach()[100:200]
+    same(atlas.TreeWitness.generate(view), data[400:800])
+
+
+def test_pinned_memory_is_host_memory() -> None:
+    data = noise(3 * WINDOW)
+    tensor = torch.frombuffer(bytearray(data), dtype=torch.uint8).pin_memory()
+    same(atlas.TreeWitness.generate(tensor), data)
+    assert atlas.Witness.generate(tensor).verify(data)
+
+
+def test_jax_arrays() -> None:
+    jax = pytest.importorskip("jax")
+    numpy = pytest.importorskip("numpy")
+    data = noise(40 * WINDOW)
+    array = jax.device_put(numpy.frombuffer(data, dtype="uint8"))
+    assert "cuda" in str(array.device).lower() or "gpu" in array.device.platform
+    same(atlas.TreeWitness.generate(array), data)
+    assert atlas.residue(array) == atlas.residue(data)
+    half = jax.numpy.asarray(array[:4096]).view(jax.numpy.bfloat16)
+    same(atlas.TreeWitness.generate(half), data[:4096])
+    onto = jax.device_put(numpy.frombuffer(data, dtype="uint8"), jax.devices("cpu")[0])
+    same(atlas.TreeWitness.generate(onto), data)
+
+
+def test_cupy_arrays() -> None:
+    cupy = pytest.importorskip("cupy")
+    data = noise(40 * WINDOW + 9)
+    array = cupy.frombuffer(data, dtype="uint8") if False else cupy.asarray(bytearray(data))
+    same(atlas.TreeWitness.generate(array), data)
+    with pytest.raises(BufferError):
+        atlas.residue(array[::2])
+
+
+def test_flat_witnesses_need_host_memory_and_say_so(on_device: Any) -> None:
+    with pytest.raises(BufferError, match=r"x\.cpu\(\)"):
+        atlas.Witness.generate(on_device(b"abc"))
+
+
+def test_threads_share_a_device(on_device: Any) -> None:
+    data = [noise(200 * WINDOW + k, k) for k in range(8)]
+    roots = [atlas.TreeWitness.generate(each).root for each in data]
+    tensors = [on_device(each) for each in data]
+    wrong: list[int] = []
+
+    def work(k: int) -> None:
+        for _ in range(30):
+            if atlas.TreeWitness.generate(tensors[k]).root != roots[k]:
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_memory_is_given_back(on_device: Any) -> None:
+    tensor = torch.zeros(4 << 30, dtype=torch.uint8, device="cuda")
+    for _ in range(5):
+        atlas.TreeWitness.generate(tensor)
+    with devices.current(0) as found:
+        found.core.sync()
+        assert found.pool.attributes.used_mem_current == 0
+        assert found.pool.attributes.reserved_mem_current <= devices.KEPT_BYTES
+        devices.release_memory()
+        assert found.pool.attributes.reserved_mem_current == 0
+
+
+def test_no_memory_left_is_an_error_and_not_a_verdict(on_device: Any) -> None:
+    data = torch.zeros(1 << 30, dtype=torch.uint8, device="cuda")
+    witness = atlas.TreeWitness.generate(data, leaves=False)
+    devices.release_memory()
+    kept = []
+    size = 8 << 30
+    while size >= 1 << 20:
+        try:
+            kept.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+        except RuntimeError:
+            size //= 2
+    with pytest.raises(atlas.DeviceError, match="OUT_OF_MEMORY"):
+        for _ in range(3):
+            kept.append(atlas.TreeWitness.generate(data, wait=False))
+    del kept
+    torch.cuda.empty_cache()
+    assert witness.verify(data)
+
+
+LOST = """
+import torch, atlas12288 as atlas
+x = torch.zeros(1 << 20, dtype=torch.uint8, device="cuda")
+w = atlas.TreeWitness.generate(x, leaves=False)
+class Wild:
+    __cuda_array_interface__ = {"data": (x.data_ptr() + (1 << 45), False), "shape": (1 << 20,),
+                                "typestr": "|u1", "strides": None, "version": 2}
+from atlas12288._gpu import device
+device.number_of = lambda address: 0
+for each in (Wild(), x, x):
+    try:
+        print(w.verify(each))
+    except atlas.DeviceError as error:
+        print("DeviceError", error)
+"""
+
+
+def test_a_lost_context_is_an_error_for_all_later_calls() -> None:
+    run = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=120)
+    lines = run.stdout.splitlines()
+    assert len(lines) == 3, run
+    assert all(line.startswith("DeviceError") and "nothing is known" in line for line in lines)
+
+
+def test_the_current_context_is_as_it_was(on_device: Any) -> None:
+    from cuda.bindings import driver
+
+    before = driver.cuCtxGetCurrent()
+    atlas.residue(on_device(b"abc"))
+    assert str(driver.cuCtxGetCurrent()) == str(before)
+    seen: list[object] = []
+
+    def other() -> None:
+        atlas.residue(tensor)
+        seen.append(int(driver.cuCtxGetCurrent()[1]))
+
+    tensor = on_device(b"abc")
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert seen == [0]
