@@ -9,7 +9,8 @@ each region that has any part:
     length  of the region: in bytes, or in hashes
     first   number of the region's first part in the launch; parts are numbered through all regions
 
-A part is a window for leaves and residues, and up to TREE_HASHES hashes for trees.
+A part is a window for leaves and residues, and up to TREE_HASHES hashes for trees. A launch of one
+region needs no table: `rows` is 0, and `table` and `length` are the region's start and length.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ ROW_BYTES = 24
 TREE_THREADS = 128  # of a group that makes trees
 TREE_HASHES = 2 * TREE_THREADS
 _LEAF, _NODE = 0, 1  # prefixes of RFC 9162, 2.1.1
-_ROW_STARTS = ("start", "length", "first")
+_FIELDS = ("start", "length", "first")  # of a row
 
 
 def _merge(
@@ -63,27 +64,34 @@ class _Part:
     number: ir.Value
 
 
-def _part_of(b: ir.IRBuilder, low: Grid, table: ir.Value, rows: ir.Value, part: ir.Value) -> _Part:
-    """Find the last row whose first part is not behind `part`: halving, a step a bit of `rows`.
+def _part_of(
+    b: ir.IRBuilder, low: Grid, regions: Sequence[ir.Value], part: ir.Value
+) -> _Part:
+    """The region of a part; regions are the arguments `table`, `rows` and `length`.
 
-    Rows without a part have the number of the next part, so that they are never the last one.
+    It is the last row whose first part is not behind `part`, found by halving, a step a bit of
+    `rows`. Rows without a part have the number of the next part, so that they are never the last.
     """
-    table = low.pointer(b, table)
+    start, rows, length = regions
+    before = b.block
+    with b.if_then(b.icmp_unsigned("!=", rows, i64(0))):
+        table = low.pointer(b, start)
 
-    def field(row: ir.Value, name: str) -> ir.Value:
-        offset = b.mul(row, i64(ROW_BYTES))
-        return b.load(at(b, table, offset, 8 * _ROW_STARTS.index(name)), align=8, typ=I64)
+        def field(row: ir.Value, name: str) -> ir.Value:
+            offset = b.mul(row, i64(ROW_BYTES))
+            return b.load(at(b, table, offset, 8 * _FIELDS.index(name)), align=8, typ=I64)
 
-    leading = intrinsic(b, "llvm.ctlz.i64", I64, [b.sub(rows, i64(1)), I1(0)])
-    steps = b.sub(i64(64), leading)
-    with loop(b, "search", i64(0), steps, 1, [i64(0), rows]) as search:
-        row, left = search.values
-        half = b.lshr(left, i64(1))
-        middle = b.add(row, half)
-        behind = b.icmp_unsigned("<=", field(middle, "first"), part)
-        search.next([b.select(behind, middle, row), b.sub(left, half)])
-    row = search.values[0]
-    return _Part(field(row, "start"), field(row, "length"), b.sub(part, field(row, "first")))
+        leading = intrinsic(b, "llvm.ctlz.i64", I64, [b.sub(rows, i64(1)), I1(0)])
+        with loop(b, "search", i64(0), b.sub(i64(64), leading), 1, [i64(0), rows]) as search:
+            row, left = search.values
+            half = b.lshr(left, i64(1))
+            middle = b.add(row, half)
+            behind = b.icmp_unsigned("<=", field(middle, "first"), part)
+            search.next([b.select(behind, middle, row), b.sub(left, half)])
+        row = search.values[0]
+        found = [field(row, "start"), field(row, "length"), b.sub(part, field(row, "first"))]
+        inside = b.block
+    return _Part(*_merge(b, "region", [((start, length, part), before), (found, inside)]))
 
 
 def _window(b: ir.IRBuilder, part: _Part) -> tuple[ir.Value, ir.Value]:
@@ -265,6 +273,7 @@ def leaves(
     low: Grid,
     table: ir.Value,
     rows: ir.Value,
+    length: ir.Value,
     windows: ir.Value,
     hashes: ir.Value,
     residues: ir.Value,
@@ -274,7 +283,7 @@ def leaves(
     """Leaf hash and residue of each window; a thread a window."""
     thread = low.thread(b)
     with b.if_then(b.icmp_unsigned("<", thread, windows)):
-        address, size = _window(b, _part_of(b, low, table, rows, thread))
+        address, size = _window(b, _part_of(b, low, (table, rows, length), thread))
         state, total = _hash_prefixed(b, low, _LEAF, source(b, low, address, size))
         _store_hash(b, low, hashes, thread, state)
         _store_residue(b, low, residues, thread, total)
@@ -303,6 +312,7 @@ def trees(
     low: Grid,
     table: ir.Value,
     rows: ir.Value,
+    length: ir.Value,
     hashes: ir.Value,
     residues: ir.Value,
     roots: ir.Value,
@@ -314,7 +324,7 @@ def trees(
     above both, and an odd last one stays where it is.
     """
     group = low.group(b)
-    part = _part_of(b, low, table, rows, group)
+    part = _part_of(b, low, (table, rows, length), group)
     index = b.mul(part.number, i64(TREE_HASHES))
     first = b.add(part.start, index)
     count = _least(b, b.sub(part.length, index), i64(TREE_HASHES))
@@ -350,13 +360,14 @@ def residues(
     low: Grid,
     table: ir.Value,
     rows: ir.Value,
+    length: ir.Value,
     windows: ir.Value,
     out: ir.Value,
 ) -> None:
     """The residue of each window, a byte; a team a window."""
     team = b.udiv(low.thread(b), i64(low.team))
     with b.if_then(b.icmp_unsigned("<", team, windows)):
-        address, size = _window(b, _part_of(b, low, table, rows, team))
+        address, size = _window(b, _part_of(b, low, (table, rows, length), team))
         total = low.team_sum(b, _own_sum(b, low, address, size))
         with b.if_then(b.icmp_unsigned("==", low.member(b), i64(0))):
             _store_residue(b, low, out, team, total)
@@ -409,7 +420,7 @@ class GridKernel:
     mad: bool = False  # whether additions are multiply-adds
 
 
-_TABLE = ("table", "rows")
+_TABLE = ("table", "rows", "length")
 _LEAVES = (*_TABLE, "windows", "hashes", "residues")
 
 # The leaves of large grids, of small ones, and of regions that do not begin at a multiple of 16.

@@ -114,16 +114,16 @@ def test_many_regions_in_one_launch_have_each_its_own_results(
 def test_trees_of_any_number_of_hashes(machine: CpuMachine, count: int) -> None:
     """One byte a window is too slow to hash for so many: hashes and residues are made up here."""
     hashes, residues = noise(32 * count), bytes(k * 7 % 96 for k in range(count))
-    size = machine.allocate(33 * count + 4096)
-    begin, sums = size + 4096, size + 4096 + 32 * count
+    begin = machine.allocate(33 * count)
+    sums = begin + 32 * count
     machine.upload(begin, hashes + residues)
     elements = count
     while True:
         parts = -(-elements // plan.TREE_HASHES)
-        machine.upload(size, b"".join(v.to_bytes(8, "little") for v in (0, elements, 0)))
         roots = machine.allocate(33 * parts)
         own = (roots, roots + 32 * parts)
-        machine.launch("trees", parts, plan.TREE_THREADS, size, 1, begin, sums, *own)
+        region = (0, 0, elements)
+        machine.launch("trees", parts, plan.TREE_THREADS, *region, begin, sums, *own)
         elements, (begin, sums) = parts, own
         if parts == 1:
             break

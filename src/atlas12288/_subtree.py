@@ -19,6 +19,8 @@ from ._parallel import parallel_map
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
+    from ._types import Buffer
+
 FANOUT = 256
 BLOCK_BYTES = FANOUT * _native.WINDOW_BYTES
 _HASH = _native.DIGEST_BYTES
@@ -87,7 +89,7 @@ class Subtree:
 
 
 def tree_of_leaves(
-    leaves: bytes, residues: bytes, block_roots: bytes, block_residues: bytes
+    leaves: Buffer, residues: Buffer, block_roots: Buffer, block_residues: Buffer
 ) -> Subtree:
     """Return the tree of a region whose blocks are hashed already.
 
@@ -95,14 +97,17 @@ def tree_of_leaves(
         leaves, residues: of the windows, joined.
         block_roots, block_residues: of the blocks, joined; none for an empty region.
     """
+    all_leaves, all_residues = memoryview(leaves), memoryview(residues)
+    roots = memoryview(block_roots)
+    step = _HASH * FANOUT
     blocks = {
         index: Subtree.known(
-            leaves[_HASH * FANOUT * index : _HASH * FANOUT * (index + 1)],
-            residues[FANOUT * index : FANOUT * (index + 1)],
-            block_roots[_HASH * index : _HASH * (index + 1)],
+            bytes(all_leaves[step * index : step * (index + 1)]),
+            bytes(all_residues[FANOUT * index : FANOUT * (index + 1)]),
+            bytes(roots[_HASH * index : _HASH * (index + 1)]),
             residue,
         )
-        for index, residue in enumerate(block_residues)
+        for index, residue in enumerate(memoryview(block_residues))
     }
     return with_blocks(None, len(blocks) or 1, blocks or {0: Subtree(b"", b"")})
 

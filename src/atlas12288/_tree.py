@@ -147,8 +147,7 @@ class TreeWitness(Record, Value):
         from . import _gpu
 
         if host:
-            copied = _gpu.host_chunks(buf, device, stream=stream, threads=count)
-            with closing(copied):
+            with _gpu.host_chunks(buf, device, stream=stream, threads=count) as copied:
                 return Pending.ready(cls._of_blocks(blocks_of_chunks(copied, count), leaves))
         made = _gpu.trees([(buf, "buf")], device, stream=stream, leaves=leaves)
         return made.then(lambda parts: cls._of_device(parts[0]))

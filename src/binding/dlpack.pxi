@@ -27,6 +27,16 @@ cdef extern from *:
         atlas_dl_tensor_t tensor;
     } atlas_dl_versioned_t;
     enum { ATLAS_DL_READ_ONLY = 1, ATLAS_DL_PADDED = 4 };
+    /* What a type of DLPack 1.3 has to give a tensor without Python, and the stream that it may
+     * still be written on. The functions that are not called here have no types. */
+    typedef struct {
+        uint32_t major, minor;
+        void *previous;
+        void *allocate;
+        int (*give)(void *object, atlas_dl_versioned_t **out);
+        void *take, *lend;
+        int (*work_stream)(int device_type, int32_t device_id, void **out);
+    } atlas_dl_exchange_t;
     """
     ctypedef struct atlas_dl_device_t:
         int type
@@ -56,6 +66,11 @@ cdef extern from *:
         uint64_t flags
         atlas_dl_tensor_t tensor
 
+    ctypedef struct atlas_dl_exchange_t:
+        uint32_t major
+        int (*give)(void *object, atlas_dl_versioned_t **out) except -1
+        int (*work_stream)(int device_type, int device_id, void **out) except -1
+
     const uint64_t ATLAS_DL_READ_ONLY
     const uint64_t ATLAS_DL_PADDED
 
@@ -84,9 +99,10 @@ cdef class Tensor:
     A tensor of another library, held until this object is gone. In host memory it is a buffer.
 
     Args: source, an object with `__dlpack__`; name, of the argument, for messages; stream, the
-    handle of the CUDA stream that reads it: the library makes this stream wait for the tensor.
+    handle of the CUDA stream that reads it, None in host memory: the library makes it wait for the
+    tensor, or leaves that to the caller, who has the stream to wait for in `producer` then.
     Attributes: address and length in bytes; device, its DLPack type and number; kind, the code,
-    bits and lanes of an element; shape.
+    bits and lanes of an element; shape; producer, None or the handle of a stream.
     Raises BufferError where it is not C-contiguous, is not whole bytes, or its library refuses;
     TypeError where `source` gives no DLPack tensor.
     """
@@ -97,25 +113,52 @@ cdef class Tensor:
     cdef atlas_dl_tensor_t *tensor
     cdef readonly uint64_t address
     cdef readonly uint64_t length
+    cdef readonly object producer
     cdef bint readonly_memory
 
     def __cinit__(self, source, str name not None, stream=None):
-        kind = type(source).__name__
+        cdef PyObject *exchange
         # A parameter that is trained is the same bytes without its gradient.
         if getattr(source, "requires_grad", False) is True:
             source = source.detach()
-        options = {} if stream is None else {"stream": stream}
+        for bit in ("is_conj", "is_neg"):  # of PyTorch: the memory is not the value
+            if getattr(source, bit, bool)() is True:
+                raise BufferError(f"{name} is a view with {bit}(), must be resolved to its value")
         try:
-            try:
-                capsule = source.__dlpack__(max_version=(1, 1), **options)
-            except TypeError:  # it is older than DLPack 1.0
-                capsule = source.__dlpack__(**options)
+            exchange_of = getattr(type(source), "__dlpack_c_exchange_api__", None)
+            if exchange_of is None or not self.take_by_exchange(exchange_of, source, stream):
+                self.take_by_capsule(source, name, {} if stream is None else {"stream": stream})
         except (BufferError, RuntimeError, ValueError) as error:
+            kind = type(source).__name__
             raise BufferError(f"{name} is of type {kind}, must be a DLPack tensor: {error}") from error
+        self.measure(name, type(source).__name__)
+
+    cdef bint take_by_exchange(self, object capsule, object source, object stream) except -1:
+        """Take the tensor by the functions of its type; return False if they are not of DLPack 1."""
+        cdef void *producer = NULL
+        if not PyCapsule_IsValid(capsule, "dlpack_exchange_api"):
+            return False
+        exchange = <atlas_dl_exchange_t *>PyCapsule_GetPointer(capsule, "dlpack_exchange_api")
+        if exchange.major != 1:
+            return False
+        exchange.give(<void *>source, &self.versioned)
+        self.tensor = &self.versioned.tensor
+        self.readonly_memory = self.versioned.flags & ATLAS_DL_READ_ONLY != 0
+        if stream is not None:
+            exchange.work_stream(self.tensor.device.type, self.tensor.device.id, &producer)
+            self.producer = <size_t>producer
+        return True
+
+    cdef int take_by_capsule(self, object source, str name, dict options) except -1:
+        """Take the tensor that `__dlpack__` gives."""
+        try:
+            capsule = source.__dlpack__(max_version=(1, 1), **options)
+        except TypeError:  # it is older than DLPack 1.0
+            capsule = source.__dlpack__(**options)
         if PyCapsule_IsValid(capsule, "dltensor_versioned"):
             versioned = <atlas_dl_versioned_t *>PyCapsule_GetPointer(capsule, "dltensor_versioned")
             if versioned.major != 1:
-                raise BufferError(f"{name} is a tensor of DLPack {versioned.major}, must be of 1")
+                raise BufferError(f"it is of DLPack {versioned.major}, must be of 1")
             PyCapsule_SetName(capsule, "used_dltensor_versioned")
             self.versioned = versioned
             self.tensor = &versioned.tensor
@@ -126,9 +169,9 @@ cdef class Tensor:
             self.tensor = &self.managed.tensor
             self.readonly_memory = True  # it does not say
         else:
-            raise TypeError(f"{name} is of type {kind}, must be a DLPack tensor")
+            raise TypeError(f"{name} is of type {type(source).__name__}, must be a DLPack tensor")
         self.capsule = capsule
-        self.measure(name, kind)
+        return 0
 
     cdef int measure(self, str name, str kind) except -1:
         """Set address and length; raise BufferError if the tensor is not C-contiguous bytes."""

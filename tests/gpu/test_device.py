@@ -177,8 +177,10 @@ def test_torch_tensors_of_every_kind(place: str) -> None:
     weight = torch.nn.Parameter(torch.arange(5000, dtype=torch.float32, device=place))
     data = weight.detach().cpu().numpy().tobytes()
     same(atlas.TreeWitness.generate(weight), data)  # requires_grad: the same bytes
-    with pytest.raises(BufferError):
-        atlas.residue(torch.ones(4, dtype=torch.complex64, device=place).conj())
+    conjugate = torch.ones(4, dtype=torch.complex64, device=place).conj()
+    for view in (conjugate, conjugate.imag):
+        with pytest.raises(BufferError, match="resolved"):
+            atlas.residue(view)
     with pytest.raises(BufferError, match="contiguous"):
         atlas.residue(torch.ones(4, 6, device=place).t())
     assert atlas.residue(torch.empty(0, 3, device=place)) == 0
@@ -211,7 +213,7 @@ def test_jax_arrays() -> None:
 def test_cupy_arrays() -> None:
     cupy = pytest.importorskip("cupy")
     data = noise(40 * WINDOW + 9)
-    array = cupy.frombuffer(data, dtype="uint8") if False else cupy.asarray(bytearray(data))
+    array = cupy.asarray(memoryview(data))
     same(atlas.TreeWitness.generate(array), data)
     with pytest.raises(BufferError):
         atlas.residue(array[::2])
@@ -253,25 +255,6 @@ def test_memory_is_given_back(on_device: Any) -> None:
         assert found.pool.attributes.reserved_mem_current == 0
 
 
-def test_no_memory_left_is_an_error_and_not_a_verdict(on_device: Any) -> None:
-    data = torch.zeros(1 << 30, dtype=torch.uint8, device="cuda")
-    witness = atlas.TreeWitness.generate(data, leaves=False)
-    devices.release_memory()
-    kept = []
-    size = 8 << 30
-    while size >= 1 << 20:
-        try:
-            kept.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
-        except RuntimeError:
-            size //= 2
-    with pytest.raises(atlas.DeviceError, match="OUT_OF_MEMORY"):
-        for _ in range(3):
-            kept.append(atlas.TreeWitness.generate(data, wait=False))
-    del kept
-    torch.cuda.empty_cache()
-    assert witness.verify(data)
-
-
 LOST = """
 import torch, atlas12288 as atlas
 x = torch.zeros(1 << 20, dtype=torch.uint8, device="cuda")
@@ -290,7 +273,8 @@ for each in (Wild(), x, x):
 
 
 def test_a_lost_context_is_an_error_for_all_later_calls() -> None:
-    run = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", LOST]
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     lines = run.stdout.splitlines()
     assert len(lines) == 3, run
     assert all(line.startswith("DeviceError") and "nothing is known" in line for line in lines)

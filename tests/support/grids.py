@@ -57,5 +57,5 @@ class CpuMachine:
         for number in range(count):
             self._functions[kernel](*arguments, number)
 
-    def download(self, address: int, size: int) -> bytes:
+    def download(self, address: int, size: int, *, last: bool = False) -> bytes:
         return ctypes.string_at(address, size)

@@ -13,7 +13,8 @@ from .. import _native
 from .._parallel import most_under_way
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from .._pending import Pending
     from .jobs import TreeParts
@@ -30,8 +31,9 @@ def residue(buf: object, device: Number, stream: object, host: bool) -> int:
         from .host import pieces
 
         total = _native.Residue()
-        for piece in pieces(buf, number, stream):
-            total.update(piece)
+        with pieces(buf, number, stream) as copied:
+            for piece in copied:
+                total.update(piece)
         return total.value
     from . import jobs
 
@@ -44,8 +46,8 @@ def window_residues(buf: object, device: Number, stream: object, host: bool) -> 
     if host:
         from .host import pieces
 
-        # Pieces are of whole windows, all but the last one.
-        return b"".join(_native.window_residues(piece) for piece in pieces(buf, number, stream))
+        with pieces(buf, number, stream) as copied:  # of whole windows, all but the last one
+            return b"".join(map(_native.window_residues, copied))
     from . import jobs
 
     return jobs.window_residues(buf, number, stream=stream).result()
@@ -67,11 +69,11 @@ def trees(
 
 def host_chunks(
     buf: object, device: Number, *, stream: object, threads: int
-) -> Generator[memoryview, None, None]:
-    """Yield the bytes of a tensor in chunks of whole blocks, for so many threads."""
+) -> AbstractContextManager[Iterator[memoryview]]:
+    """Give the bytes of a tensor in chunks of whole blocks, for so many threads at once."""
     from .host import pieces
 
-    yield from pieces(buf, _cuda_number(buf, device), stream, most_under_way(threads))
+    return pieces(buf, _cuda_number(buf, device), stream, most_under_way(threads))
 
 
 def _cuda_number(source: object, device: Number) -> int:

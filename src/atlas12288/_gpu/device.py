@@ -9,7 +9,6 @@ becomes a DeviceError, which says nothing about the bytes.
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,14 @@ from .._errors import DeviceError
 from .plan import KERNELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 # Memory that a device keeps for the next call when nothing of ours runs on it.
 KEPT_BYTES = 64 << 20
 OLDEST_CHIP = (8, 0)
 OTHER_WAYS = "x.cpu() is in host memory, and host=True copies it there in pieces"
 _PTX = Path(__file__).parent / "ptx"
-_LEGACY_STREAM = 1  # the handle by which DLPack and the driver know the default stream
+LEGACY_STREAM = 1  # the handle by which DLPack and the driver know the default stream
 
 
 class Device:
@@ -37,15 +36,9 @@ class Device:
     """
 
     def __init__(self, number: int) -> None:
-        from cuda.core import Device as CoreDevice
-        from cuda.core import (
-            DeviceMemoryResource,
-            DeviceMemoryResourceOptions,
-            StreamOptions,
-        )
+        from cuda import core
 
-        self.number = number
-        self.core: Any = CoreDevice(number)
+        self.core: Any = core.Device(number)
         chip = self.core.compute_capability
         if (chip.major, chip.minor) < OLDEST_CHIP:
             raise DeviceError(
@@ -54,32 +47,40 @@ class Device:
             )
         self.core.set_current()
         self.multiprocessors: int = self.core.properties.multiprocessor_count
-        self.stream: Any = self.core.create_stream(options=StreamOptions(nonblocking=True))
+        self.stream: Any = self.core.create_stream(options=core.StreamOptions(nonblocking=True))
         # What reads results back: it waits for nothing that others put on the stream of a call.
-        self.results: Any = self.core.create_stream(options=StreamOptions(nonblocking=True))
-        self.pool: Any = DeviceMemoryResource(self.core, DeviceMemoryResourceOptions())
-        api = driver()
+        self.results: Any = self.core.create_stream(options=core.StreamOptions(nonblocking=True))
+        options = core.DeviceMemoryResourceOptions()
+        self.pool: Any = core.DeviceMemoryResource(self.core, options)
+        api = self.api = driver()
+        self.context = int(check(api.cuCtxGetCurrent()))
         attribute = api.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
         check(api.cuMemPoolSetAttribute(self.pool.handle, attribute, api.cuuint64_t(KEPT_BYTES)))
+        self._launch, self._config = core.launch, core.LaunchConfig
+        self.stream_at: Callable[[int], Any] = core.Stream.from_handle
         self._kernels: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def kernel(self, name: str) -> Any:
-        """Return a kernel, which the driver compiles on first use, in about 0.2 s."""
+    def launch(
+        self, stream: Any, name: str, groups: int, threads: int, arguments: tuple[int, ...]
+    ) -> None:
+        """Launch a kernel, which the driver compiles on first use, in about 0.2 s."""
+        kernel = self._kernels.get(name) or self._kernel(name)
+        self._launch(stream, self._config(grid=groups, block=threads), kernel, *arguments)
+
+    def _kernel(self, name: str) -> Any:
         from cuda.core import ObjectCode
 
         with self._lock:
-            found = self._kernels.get(name)
-            if found is None:
+            if name not in self._kernels:
                 try:
                     text = (_PTX / f"{name}.ptx").read_bytes()
                 except FileNotFoundError:
                     raise DeviceError(
-                        "this build has no kernels for GPUs: its LLVM wrote no PTX; " + OTHER_WAYS
+                        f"this build has no kernels for GPUs: its LLVM wrote no PTX; {OTHER_WAYS}"
                     ) from None
-                found = ObjectCode.from_ptx(text, name=name).get_kernel(name)
-                self._kernels[name] = found
-        return found
+                self._kernels[name] = ObjectCode.from_ptx(text, name=name).get_kernel(name)
+            return self._kernels[name]
 
     def stream_of(self, stream: object) -> Any:
         """Return the stream that a caller named; ours for None.
@@ -88,8 +89,6 @@ class Device:
             TypeError: neither an int nor an object with `__cuda_stream__`.
             ValueError: a negative number.
         """
-        from cuda.core import Stream
-
         if stream is None:
             return self.stream
         if hasattr(stream, "__cuda_stream__"):
@@ -100,11 +99,11 @@ class Device:
             )
         if stream < 0:
             raise ValueError(f"stream is {stream}, must be the handle of a stream")
-        return Stream.from_handle(stream or _LEGACY_STREAM)
+        return self.stream_at(stream or LEGACY_STREAM)
 
     def release_memory(self) -> None:
         """Give back all memory that no call of ours uses."""
-        check(driver().cuMemPoolTrimTo(self.pool.handle, 0))
+        check(self.api.cuMemPoolTrimTo(self.pool.handle, 0))
 
 
 def driver() -> Any:
@@ -130,18 +129,11 @@ _devices: dict[int, Device] = {}
 _lock = threading.Lock()
 
 
-@contextmanager
-def failures() -> Iterator[None]:
-    """Turn what cuda.core and the driver raise into DeviceError."""
-    try:
-        yield
-    except DeviceError:
-        raise
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] != "cuda":
-            raise
-        text = str(error).partition("\n")[0]
-        raise DeviceError(f"{text}: nothing is known of the bytes") from error
+def _failure(error: BaseException) -> DeviceError | None:
+    """Return what cuda.core or the driver raised as a DeviceError; None for other errors."""
+    if isinstance(error, DeviceError) or type(error).__module__.partition(".")[0] != "cuda":
+        return None
+    return DeviceError(f"{str(error).partition(chr(10))[0]}: nothing is known of the bytes")
 
 
 def _started() -> Any:
@@ -161,36 +153,56 @@ def _started() -> Any:
     return api
 
 
-@contextmanager
-def current(number: int) -> Iterator[Device]:
+def _device(number: int) -> Device:
+    """Return a device, which the first call makes and leaves current."""
+    with _lock:
+        found = _devices.get(number)
+        if found is None:
+            found = _devices[number] = Device(number)
+    return found
+
+
+class current:  # noqa: N801  # a context manager, as those of contextlib, which take 5 us
     """Make a device current for this thread; at the end, what was current before.
 
     Args:
         number: of the device, from 0 on.
 
     Raises:
-        DeviceError: the extra, the driver, the device or a chip that is new enough is missing.
+        DeviceError: the extra, the driver, the device or a chip that is new enough is missing; or
+            the driver or cuda.core raise in the block.
     """
-    with failures():
-        api = _started()
-        before = check(api.cuCtxGetCurrent())
-        try:
-            with _lock:
-                found = _devices.get(number)
-                if found is None:
-                    found = _devices[number] = Device(number)
-            found.core.set_current()
-            yield found
-        finally:
-            api.cuCtxSetCurrent(before)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __enter__(self) -> Device:
+        found = _devices.get(self._number)
+        api = self._api = _started() if found is None else found.api
+        before = self._before = check(api.cuCtxGetCurrent())
+        self._is_other = found is None or int(before) != found.context
+        if self._is_other:
+            try:
+                found = _device(self._number)
+                found.core.set_current()
+            except BaseException as error:
+                self.__exit__(None, error, None)
+                raise
+        assert found is not None
+        return found
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._is_other:
+            self._api.cuCtxSetCurrent(self._before)
+        if error is not None and (failure := _failure(error)) is not None:
+            raise failure from error
 
 
 def number_of(address: int) -> int:
     """Return the number of the device that an address belongs to."""
-    with failures():
-        api = _started()
-        attribute = api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-        return int(check(api.cuPointerGetAttribute(attribute, address)))
+    api = _started()
+    attribute = api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+    return int(check(api.cuPointerGetAttribute(attribute, address)))
 
 
 def release_memory() -> None:

@@ -4,23 +4,27 @@
 from __future__ import annotations
 
 import ctypes
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .._subtree import BLOCK_BYTES
 from . import device as devices
-from .jobs import held_tensor
+from .jobs import Held, Job, hold
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Iterator
     from typing import Any
 
 PIECE_BYTES = 2 * BLOCK_BYTES  # 6 MiB: long enough for the bus, and whole blocks of a tree
 
 
+@contextmanager
 def pieces(
     source: object, number: int, stream: object, under_way: int = 1
-) -> Generator[memoryview, None, None]:
-    """Yield the bytes in order, in pinned memory; the next pieces are copied meanwhile.
+) -> Iterator[Iterator[memoryview]]:
+    """Give the bytes in order, in pinned memory that is freed at the end of the block.
+
+    The next piece is copied while a caller works on others.
 
     Args:
         source: the tensor.
@@ -32,37 +36,34 @@ def pieces(
     from cuda.core import LegacyPinnedMemoryResource
 
     with devices.current(number) as device:
-        on = device.stream_of(stream)
-        held = held_tensor(source, "buf", on)
-        starts = range(0, held.length, PIECE_BYTES)
+        job = Job(device, device.stream_of(stream))
+        on = job.stream
+        held = hold(source, "buf", job)
+        count = -(-held.length // PIECE_BYTES)
         memory = LegacyPinnedMemoryResource()
-        buffers = [memory.allocate(PIECE_BYTES) for _ in starts[: under_way + 2]]
-    copied: list[Any] = []
-
-    def copy(index: int) -> None:
-        size = min(PIECE_BYTES, held.length - starts[index])
-        target = int(buffers[index % len(buffers)].handle)
-        api = devices.driver()
-        with devices.current(number):
-            started = api.cuMemcpyDtoHAsync(target, held.address + starts[index], size, on.handle)
-            devices.check(started)
-            copied.append(on.record())
-
+        buffers = [memory.allocate(PIECE_BYTES) for _ in range(min(count, under_way + 2))]
     try:
-        for index, start in enumerate(starts):
-            # One piece is always under way beside those that the caller works on.
-            while len(copied) <= min(index + 1, len(starts) - 1):
-                copy(len(copied))
-            with devices.current(number):
-                copied[index].sync()
-                copied[index] = None
-            size = min(PIECE_BYTES, held.length - start)
-            address = int(buffers[index % len(buffers)].handle)
-            yield memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B").toreadonly()
+        yield _copied(number, held, on, [int(buffer.handle) for buffer in buffers], count)
     finally:
         with devices.current(number):
-            for event in copied:
-                if event is not None:
-                    event.sync()  # its buffer is about to go
+            on.record().sync()  # a copy may be under way into what is freed
             for buffer in buffers:
                 buffer.close()
+
+
+def _copied(
+    number: int, held: Held, stream: Any, addresses: list[int], count: int
+) -> Iterator[memoryview]:
+    """Yield each piece when it is there, after the copy of the next one has begun."""
+    events: list[Any] = []
+    sizes = [min(PIECE_BYTES, held.length - PIECE_BYTES * k) for k in range(count)]
+    api = devices.driver()
+    for index, size in enumerate(sizes):
+        address = addresses[index % len(addresses)]
+        with devices.current(number):
+            for k in range(len(events), min(index + 2, count)):
+                start, target = held.address + PIECE_BYTES * k, addresses[k % len(addresses)]
+                devices.check(api.cuMemcpyDtoHAsync(target, start, sizes[k], stream.handle))
+                events.append(stream.record())
+            events[index].sync()
+        yield memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B").toreadonly()

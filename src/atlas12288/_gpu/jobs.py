@@ -6,6 +6,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
+from math import prod
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from . import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from .._types import Buffer
 
 _HASH = _native.DIGEST_BYTES
 _EMPTY_ROOT = _native.tree_root(b"")
@@ -37,62 +40,67 @@ class TreeParts:
     length: int
     root: bytes
     residue: int
-    leaves: bytes | None = None
-    residues: bytes | None = None
-    block_roots: bytes | None = None
-    block_residues: bytes | None = None
+    leaves: Buffer | None = None
+    residues: Buffer | None = None
+    block_roots: Buffer | None = None
+    block_residues: Buffer | None = None
 
 
 class _Download:
-    """A copy on the device of bytes that a launch writes over."""
+    """Bytes on the device that no launch writes over any more."""
 
-    def __init__(self, buffer: Any, size: int) -> None:
-        self._buffer, self._size = buffer, size
+    def __init__(self, buffer: Any, address: int, size: int) -> None:
+        self._buffer, self._address, self._size = buffer, address, size
 
-    def read(self, device: devices.Device) -> bytes:
+    def read(self, device: devices.Device) -> bytearray:
         """Return the bytes; the launches before the download have ended."""
         out = bytearray(self._size)
-        driver, address = devices.driver(), int(self._buffer.handle)
         stream = device.results
-        devices.check(driver.cuMemcpyDtoHAsync(out, address, self._size, stream.handle))
+        copied = device.api.cuMemcpyDtoHAsync(out, self._address, self._size, stream.handle)
+        devices.check(copied)
         stream.sync()
-        return bytes(out)
+        return out
 
 
-class _Job:
+class Job:
     """One call on one device and stream; a `plan.Machine`."""
 
     def __init__(self, device: devices.Device, stream: Any) -> None:
         self.device, self.stream = device, stream
         self.multiprocessors = device.multiprocessors
-        self._buffers: list[Any] = []
+        self._memory: Any = None
+        self._waited: set[int] = set()
 
     def allocate(self, size: int) -> int:
-        buffer = self.device.pool.allocate(size, stream=self.stream)
-        self._buffers.append(buffer)
-        return int(buffer.handle)
+        # Freed in the order of the stream, once nobody needs it.
+        self._memory = self.device.pool.allocate(size, stream=self.stream)
+        return int(self._memory.handle)
 
     def upload(self, address: int, data: bytes) -> None:
-        driver = devices.driver()
-        devices.check(driver.cuMemcpyHtoDAsync(address, data, len(data), self.stream.handle))
+        copied = self.device.api.cuMemcpyHtoDAsync(address, data, len(data), self.stream.handle)
+        devices.check(copied)
 
     def launch(self, kernel: str, groups: int, threads: int, *arguments: int) -> None:
-        from cuda.core import LaunchConfig, launch
+        self.device.launch(self.stream, kernel, groups, threads, arguments)
 
-        config = LaunchConfig(grid=groups, block=threads)
-        launch(self.stream, config, self.device.kernel(kernel), *arguments)
+    def download(self, address: int, size: int, *, last: bool = False) -> _Download:
+        if last:
+            return _Download(self._memory, address, size)
+        copy = self.device.pool.allocate(size, stream=self.stream)
+        target, handle = int(copy.handle), self.stream.handle
+        devices.check(self.device.api.cuMemcpyDtoDAsync(target, address, size, handle))
+        return _Download(copy, target, size)
 
-    def download(self, address: int, size: int) -> _Download:
-        buffer = self.device.pool.allocate(size, stream=self.stream)
-        driver = devices.driver()
-        copy = driver.cuMemcpyDtoDAsync(int(buffer.handle), address, size, self.stream.handle)
-        devices.check(copy)
-        return _Download(buffer, size)
+    def wait_for(self, producer: int) -> None:
+        """Let the job's stream wait for what is on another one now."""
+        producer = producer or devices.LEGACY_STREAM
+        if producer not in self._waited and producer != int(self.stream.handle):
+            self._waited.add(producer)
+            self.stream.wait(self.device.stream_at(producer).record())
 
     def end(self, number: int, kept: object, made: Callable[[], Any]) -> _Work:
         """Return what waits for all that was launched."""
         event = self.stream.record()
-        self._buffers.clear()  # freed in the order of the stream, after the last launch
         return _Work(number, event, kept, made)
 
 
@@ -143,16 +151,21 @@ def _number_of(source: Any, number: int) -> int:
     return devices.number_of(address) if address else 0
 
 
-def held_tensor(source: Any, name: str, stream: Any) -> Held:
-    """Make a stream wait for a tensor; return its bytes."""
+def hold(source: Any, name: str, job: Job) -> Held:
+    """Let a job's stream wait for a tensor; return its bytes.
+
+    Raises:
+        BufferError: it is not C-contiguous, or its library does not give it.
+        TypeError: it gives no DLPack tensor.
+    """
     if hasattr(source, "__dlpack__"):
-        tensor = _native.Tensor(source, name, int(stream.handle))
+        tensor = _native.Tensor(source, name, int(job.stream.handle))
+        if tensor.producer is not None:
+            job.wait_for(tensor.producer)
         return Held(tensor.address, tensor.length, tensor)
     face = source.__cuda_array_interface__
     shape, item = face["shape"], int(face["typestr"][2:])
-    length = item
-    for size in shape:
-        length *= size
+    length = prod(shape, start=item)
     strides = face.get("strides")
     if strides is not None and length:
         step = item
@@ -162,9 +175,7 @@ def held_tensor(source: Any, name: str, stream: Any) -> Held:
                 raise BufferError(f"{name} is of type {kind}, must be C-contiguous")
             step *= size
     if (producer := face.get("stream")) is not None:
-        from cuda.core import Stream
-
-        stream.wait(Stream.from_handle(producer).record())
+        job.wait_for(producer)
     return Held(face["data"][0] if length else 0, length, source)
 
 
@@ -172,7 +183,7 @@ def _on_device(
     sources: Sequence[tuple[object, str]],
     number: int,
     stream: object,
-    start: Callable[[_Job, list[Held]], Callable[[], Any]],
+    start: Callable[[Job, list[Held]], Callable[[], Any]],
 ) -> Pending[Any]:
     """Hold tensors of one device and start work on them.
 
@@ -184,11 +195,11 @@ def _on_device(
     """
     number = _number_of(sources[0][0], number)
     with devices.current(number) as device:
-        job = _Job(device, device.stream_of(stream))
+        job = Job(device, device.stream_of(stream))
         held: list[Held] = []
         try:
             for source, name in sources:
-                held.append(held_tensor(source, name, job.stream))
+                held.append(hold(source, name, job))
             work = job.end(number, (held, stream), start(job, held))
         except BaseException:
             with suppress(Exception):
@@ -212,7 +223,7 @@ def trees(
         TypeError, ValueError: `stream` is no stream.
     """
 
-    def start(job: _Job, held: list[Held]) -> Callable[[], list[TreeParts]]:
+    def start(job: Job, held: list[Held]) -> Callable[[], list[TreeParts]]:
         whole = [each for each in held if each.length]
         hashes = None
         if whole:
@@ -238,7 +249,7 @@ def _parts_of(
     found: list[TreeParts | None] = [None] * regions
     kept = [_Joined(device, each) for each in (hashes.leaves, hashes.blocks) if each is not None]
     for place, number in enumerate(hashes.order):
-        root = roots[_HASH * place : _HASH * (place + 1)]
+        root = bytes(roots[_HASH * place : _HASH * (place + 1)])
         windows = hashes.windows[place]
         counts = (windows, block_count(windows))
         own = [each.take(count) for each, count in zip(kept, counts, strict=False)]
@@ -251,17 +262,17 @@ class _Joined:
     """Hashes of several regions and then their residues, taken region by region."""
 
     def __init__(self, device: devices.Device, download: _Download) -> None:
-        self._data = memoryview(download.read(device))
+        self._data = memoryview(download.read(device)).toreadonly()
         self._hashes = len(self._data) // (_HASH + 1)
         self._taken = 0
 
-    def take(self, count: int) -> tuple[bytes, bytes]:
+    def take(self, count: int) -> tuple[memoryview, memoryview]:
         """Return the hashes of the next region, joined, and its residues."""
         start, self._taken = self._taken, self._taken + count
         residues = _HASH * self._hashes
         return (
-            bytes(self._data[_HASH * start : _HASH * self._taken]),
-            bytes(self._data[residues + start : residues + self._taken]),
+            self._data[_HASH * start : _HASH * self._taken],
+            self._data[residues + start : residues + self._taken],
         )
 
 
@@ -273,7 +284,7 @@ def residues(
     Args, Raises: as `trees`.
     """
 
-    def start(job: _Job, held: list[Held]) -> Callable[[], list[int]]:
+    def start(job: Job, held: list[Held]) -> Callable[[], list[int]]:
         found = _sums(job, held, windows=False)
 
         def made() -> list[int]:
@@ -291,14 +302,14 @@ def window_residues(source: object, number: int, *, stream: object = None) -> Pe
     Args, Raises: as `trees`.
     """
 
-    def start(job: _Job, held: list[Held]) -> Callable[[], bytes]:
+    def start(job: Job, held: list[Held]) -> Callable[[], bytes]:
         found = _sums(job, held, windows=True)
-        return lambda: found.read(job.device) if found else b""
+        return lambda: bytes(found.read(job.device)) if found else b""
 
     return _on_device([(source, "buf")], number, stream, start)
 
 
-def _sums(job: _Job, held: Sequence[Held], *, windows: bool) -> _Download | None:
+def _sums(job: Job, held: Sequence[Held], *, windows: bool) -> _Download | None:
     whole = [each for each in held if each.length]
     if not whole:
         return None

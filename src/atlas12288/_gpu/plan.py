@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from .._native import DIGEST_BYTES, WINDOW_BYTES
+from .._native import DIGEST_BYTES as _HASH
+from .._native import WINDOW_BYTES
 from .._subtree import FANOUT
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", covariant=True)
 
+ROW_BYTES = 24  # three numbers of 8 bytes
 KERNELS = ("leaves", "leaves_small", "leaves_any", "trees", "residues")
 TREE_HASHES = FANOUT  # of a part of a tree: its root is then the root of a block of ours
 TREE_THREADS = TREE_HASHES // 2
@@ -50,8 +52,11 @@ class Machine(Protocol[R]):
 
     def launch(self, kernel: str, groups: int, threads: int, *arguments: int) -> None: ...
 
-    def download(self, address: int, size: int) -> R:
-        """Return what will have the bytes as they are at this point of the order."""
+    def download(self, address: int, size: int, *, last: bool = False) -> R:
+        """Return what will have the bytes as they are at this point of the order.
+
+        last: nothing that is launched later writes over them.
+        """
 
 
 @dataclass(frozen=True)
@@ -73,20 +78,30 @@ class Hashes(Generic[R]):
     roots: R
 
 
-@dataclass(frozen=True)
 class _Tables:
-    """The bytes of the tables of a plan, which lie at the start of its memory."""
+    """The tables of a plan, which lie at the start of its memory. One region needs none."""
 
-    parts: list[bytes]
+    def __init__(self, regions: int, tables: int) -> None:
+        self._regions = regions
+        self._parts: list[bytes] = []
+        self.size = 0 if regions == 1 else ROW_BYTES * regions * tables
 
-    def add(self, starts: Sequence[int], lengths: Sequence[int], firsts: Sequence[int]) -> int:
-        """Add a table; return its offset."""
-        rows = array("Q", bytes(24 * len(starts)))
+    def add(
+        self, memory: int, starts: Sequence[int], lengths: Sequence[int], firsts: Sequence[int]
+    ) -> tuple[int, int, int]:
+        """Add a table; return the arguments for it of a kernel."""
+        if self._regions == 1:
+            return (starts[0], 0, lengths[0]) if starts else (0, 0, 0)
+        rows = array("Q", bytes(ROW_BYTES * len(starts)))
         for field, values in enumerate((starts, lengths, firsts)):
             rows[field::3] = array("Q", values)
-        offset = sum(map(len, self.parts))
-        self.parts.append(rows.tobytes())
-        return offset
+        offset = sum(map(len, self._parts))
+        self._parts.append(rows.tobytes())
+        return memory + offset, len(starts), 0
+
+    def upload(self, machine: Machine[R], memory: int) -> None:
+        if self._parts:
+            machine.upload(memory, b"".join(self._parts))
 
 
 def _parts(lengths: Sequence[int], size: int) -> list[int]:
@@ -131,43 +146,41 @@ def hash_regions(
     passes = _passes(windows)
     counts = [sum(parts) for parts in passes]
 
-    tables = _Tables([])
-    aligned_table = tables.add(starts[:aligned], sizes[:aligned], firsts[:aligned])
+    tables = _Tables(len(order), 1 + len(passes))
+    sizes_of_all = [tables.size, *((_HASH + 1) * count for count in (total, *counts))]
+    offsets, size = _firsts([_rounded(part) for part in sizes_of_all])
+    memory = machine.allocate(size)
+    hashes = memory + offsets[1]
+    residues = hashes + _HASH * total
+    aligned_table = tables.add(memory, starts[:aligned], sizes[:aligned], firsts[:aligned])
     others = [first - split for first in firsts[aligned:]]
-    other_table = tables.add(starts[aligned:], sizes[aligned:], others)
+    other_table = tables.add(memory, starts[aligned:], sizes[aligned:], others)
     pass_tables = []
     elements, begin = windows, firsts
     for parts in passes:
         part_firsts, _ = _firsts(parts)
-        pass_tables.append(tables.add(begin, elements, part_firsts))
+        pass_tables.append(tables.add(memory, begin, elements, part_firsts))
         elements, begin = parts, part_firsts
+    tables.upload(machine, memory)
 
-    data = b"".join(tables.parts)
-    sizes_of_all = [len(data), *((DIGEST_BYTES + 1) * count for count in (total, *counts))]
-    offsets, size = _firsts([_rounded(part) for part in sizes_of_all])
-    memory = machine.allocate(size)
-    hashes = memory + offsets[1]
-    residues = hashes + DIGEST_BYTES * total
-    machine.upload(memory, data)
-    for kernel, threads, table, rows, first, count in (
-        (*_leaf_kernel(machine, split), aligned_table, aligned, 0, split),
-        ("leaves_any", HASH_THREADS, other_table, len(order) - aligned, split, total - split),
+    for kernel, threads, table, first, count in (
+        (*_leaf_kernel(machine, split), aligned_table, 0, split),
+        ("leaves_any", HASH_THREADS, other_table, split, total - split),
     ):
         if count:
-            out = (hashes + DIGEST_BYTES * first, residues + first)
-            machine.launch(kernel, -(-count // threads), threads, memory + table, rows, count, *out)
-    found_leaves = machine.download(hashes, (DIGEST_BYTES + 1) * total) if leaves else None
+            out = (hashes + _HASH * first, residues + first)
+            machine.launch(kernel, -(-count // threads), threads, *table, count, *out)
+    found_leaves = machine.download(hashes, (_HASH + 1) * total) if leaves else None
 
     blocks = None
     for table, count, offset in zip(pass_tables, counts, offsets[2:], strict=True):
         roots = memory + offset
-        sums = roots + DIGEST_BYTES * count
-        arguments = (memory + table, len(order), hashes, residues, roots, sums)
-        machine.launch("trees", count, TREE_THREADS, *arguments)
+        out = (roots, roots + _HASH * count)
+        machine.launch("trees", count, TREE_THREADS, *table, hashes, residues, *out)
         if leaves and blocks is None:
-            blocks = machine.download(roots, (DIGEST_BYTES + 1) * count)
-        hashes, residues = roots, sums
-    found = machine.download(hashes, (DIGEST_BYTES + 1) * len(order))
+            blocks = machine.download(roots, (_HASH + 1) * count)
+        hashes, residues = out
+    found = machine.download(hashes, (_HASH + 1) * len(order), last=True)
     return Hashes(order, windows, found_leaves, blocks, found)
 
 
@@ -193,19 +206,18 @@ def sum_regions(
     while not windows and max(passes[-1]) > 1:
         passes.append(_parts(passes[-1], WINDOW_BYTES))
     counts = [sum(parts) for parts in passes]
-    table_bytes = 24 * len(addresses) * len(passes)
-    offsets, size = _firsts([_rounded(part) for part in (table_bytes, *counts)])
+    tables = _Tables(len(addresses), len(passes))
+    offsets, size = _firsts([_rounded(part) for part in (tables.size, *counts)])
     memory = machine.allocate(size)
-    tables = _Tables([])
     starts, sizes = list(addresses), list(lengths)
     launches = []
     for parts, count, offset in zip(passes, counts, offsets[1:], strict=True):
         firsts, _ = _firsts(parts)
         out = memory + offset
-        launches.append((memory + tables.add(starts, sizes, firsts), count, out))
+        launches.append((tables.add(memory, starts, sizes, firsts), count, out))
         starts, sizes = [out + first for first in firsts], parts
-    machine.upload(memory, b"".join(tables.parts))
+    tables.upload(machine, memory)
     for table, count, out in launches:
         groups = -(-count * TEAM_THREADS // RESIDUE_THREADS)
-        machine.launch("residues", groups, RESIDUE_THREADS, table, len(addresses), count, out)
-    return machine.download(out, count)
+        machine.launch("residues", groups, RESIDUE_THREADS, *table, count, out)
+    return machine.download(out, count, last=True)
