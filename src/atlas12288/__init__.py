@@ -144,8 +144,6 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-
-
 def _gpu_functions() -> object:
     """Import what sums tensors on a GPU."""
     from . import _gpu

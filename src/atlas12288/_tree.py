@@ -144,17 +144,28 @@ class TreeWitness(Record, Value):
             starts = range(0, len(content), step * BLOCK_BYTES)
             chunks = (content[start : start + step * BLOCK_BYTES] for start in starts)
             return Pending.ready(cls._of_blocks(blocks_of_chunks(chunks, count), leaves))
+        if host:
+            return Pending.ready(cls._of_copies(buf, device, count, leaves, stream))
         from . import _gpu
 
-        if host:
-            with _gpu.host_chunks(buf, device, stream=stream, threads=count) as copied:
-                return Pending.ready(cls._of_blocks(blocks_of_chunks(copied, count), leaves))
         made = _gpu.trees([(buf, "buf")], device, stream=stream, leaves=leaves)
-        return made.then(lambda parts: cls._of_device(parts[0]))
+        return made.then(lambda found: cls._of_device(found[0]))
 
     @classmethod
-    def _of_device(cls, parts: TreeParts) -> typing.Self:
+    def _of_copies(
+        cls, buf: object, device: tuple[int, int], threads: int, leaves: bool, stream: Stream
+    ) -> typing.Self:
+        """Return the witness of a tensor on a device, copied to host memory in pieces."""
+        from . import _gpu
+
+        with _gpu.host_chunks(buf, device, stream=stream, threads=threads) as chunks:
+            return cls._of_blocks(blocks_of_chunks(chunks, threads), leaves)
+
+    @classmethod
+    def _of_device(cls, parts: TreeParts | Exception) -> typing.Self:
         """Return the witness of a tree that a device made, with the present time."""
+        if isinstance(parts, Exception):
+            raise parts
         tree = None
         if parts.leaves is not None:
             tree = tree_of_leaves(

@@ -15,30 +15,16 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer as Buffer
 
+    from . import _native
+
+    Memory = _native._Memory
+    Stream = _native._Stream
+
     class Readable(typing.Protocol):
         """A binary file."""
 
         def readinto(self, buffer: memoryview, /) -> int | None: ...
 
-    class _Dlpack(typing.Protocol):
-        """A tensor that gives its memory by DLPack."""
-
-        def __dlpack__(self, *, stream: typing.Any = ...) -> typing.Any: ...
-        def __dlpack_device__(self) -> tuple[typing.Any, int]: ...
-
-    class _CudaArray(typing.Protocol):
-        """An array on a GPU, as Numba's arrays are."""
-
-        @property
-        def __cuda_array_interface__(self) -> dict[str, typing.Any]: ...
-
-    class _CudaStream(typing.Protocol):
-        """A stream of a library for GPUs."""
-
-        def __cuda_stream__(self) -> tuple[int, int]: ...
-
-    Memory = Buffer | _Dlpack | _CudaArray
-    Stream = int | _CudaStream | None
 else:
     from collections import abc
 

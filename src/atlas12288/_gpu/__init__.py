@@ -59,12 +59,13 @@ def trees(
     *,
     stream: object,
     leaves: bool,
-) -> Pending[list[TreeParts]]:
+    tolerant: bool = False,
+) -> Pending[list[TreeParts | Exception]]:
     """Start the trees of tensors on one device; `jobs.trees` says more."""
     from . import jobs
 
     number = _cuda_number(sources[0][0], device)
-    return jobs.trees(sources, number, stream=stream, leaves=leaves)
+    return jobs.trees(sources, number, stream=stream, leaves=leaves, tolerant=tolerant)
 
 
 def host_chunks(
@@ -74,6 +75,18 @@ def host_chunks(
     from .host import pieces
 
     return pieces(buf, _cuda_number(buf, device), stream, most_under_way(threads))
+
+
+def form_of(
+    source: object, name: str, device: Number, stream: object
+) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+    """Return DLPack's code, bits and lanes of a tensor's elements, and its shape."""
+    from . import device as devices
+    from .jobs import Job, hold
+
+    with devices.current(_cuda_number(source, device)) as found:
+        held = hold(source, name, Job(found, found.stream_of(stream)))
+    return held.kind, held.shape
 
 
 def _cuda_number(source: object, device: Number) -> int:

@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import chain
 from math import prod
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _native
 from .._pending import Pending
@@ -23,11 +21,13 @@ if TYPE_CHECKING:
 
 _HASH = _native.DIGEST_BYTES
 _EMPTY_ROOT = _native.tree_root(b"")
-_ANY_STREAM = -1  # of device_of: the driver knows the device
+_ANY_DEVICE = -1  # of device_of: the driver knows it
+# Letters of __cuda_array_interface__ and the codes of DLPack.
+_CODES = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}
+Kind = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class TreeParts:
+class TreeParts(NamedTuple):
     """The tree of a tensor, as the device made it.
 
     Attributes:
@@ -35,6 +35,7 @@ class TreeParts:
         root, residue: of the whole tensor.
         leaves, residues: of its windows, joined; None where not asked for.
         block_roots, block_residues: of blocks of 256 windows, joined; None where not asked for.
+        kind, shape: DLPack's code, bits and lanes of an element, and the sizes of the dimensions.
     """
 
     length: int
@@ -44,6 +45,8 @@ class TreeParts:
     residues: Buffer | None = None
     block_roots: Buffer | None = None
     block_residues: Buffer | None = None
+    kind: Kind = (1, 8, 1)
+    shape: tuple[int, ...] = ()
 
 
 class _Download:
@@ -135,17 +138,18 @@ class _Work:
                 self._event.sync()
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """A tensor's bytes on the device, and what keeps them."""
 
     address: int
     length: int
     keeper: object
+    kind: Kind
+    shape: tuple[int, ...]
 
 
 def _number_of(source: Any, number: int) -> int:
-    if number != _ANY_STREAM:
+    if number != _ANY_DEVICE:
         return number
     address = source.__cuda_array_interface__["data"][0]
     return devices.number_of(address) if address else 0
@@ -162,28 +166,35 @@ def hold(source: Any, name: str, job: Job) -> Held:
         tensor = _native.Tensor(source, name, int(job.stream.handle))
         if tensor.producer is not None:
             job.wait_for(tensor.producer)
-        return Held(tensor.address, tensor.length, tensor)
+        return Held(tensor.address, tensor.length, tensor, tensor.kind, tensor.shape)
     face = source.__cuda_array_interface__
-    shape, item = face["shape"], int(face["typestr"][2:])
+    order, letter, item = face["typestr"][0], face["typestr"][1], int(face["typestr"][2:])
+    if order == ">" or letter not in _CODES:
+        raise TypeError(f"{name} has the type {face['typestr']!r}, must have little-endian numbers")
+    shape = tuple(face["shape"])
     length = prod(shape, start=item)
     strides = face.get("strides")
     if strides is not None and length:
         step = item
         for size, stride in zip(reversed(shape), reversed(strides), strict=True):
             if size != 1 and stride != step:
-                kind = type(source).__name__
-                raise BufferError(f"{name} is of type {kind}, must be C-contiguous")
+                raise BufferError(
+                    f"{name} is of type {type(source).__name__}, must be C-contiguous"
+                )
             step *= size
     if (producer := face.get("stream")) is not None:
         job.wait_for(producer)
-    return Held(face["data"][0] if length else 0, length, source)
+    kind = (_CODES[letter], 8 * item, 1)
+    return Held(face["data"][0] if length else 0, length, source, kind, shape)
 
 
 def _on_device(
     sources: Sequence[tuple[object, str]],
     number: int,
     stream: object,
-    start: Callable[[Job, list[Held]], Callable[[], Any]],
+    start: Callable[[Job, list[Held | Exception]], Callable[[], Any]],
+    *,
+    tolerant: bool = False,
 ) -> Pending[Any]:
     """Hold tensors of one device and start work on them.
 
@@ -192,14 +203,20 @@ def _on_device(
         number: of the device, as `_native.device_of` gives it.
         stream: the stream to work on; None for ours.
         start: launches the work; returns what reads the results once it has ended.
+        tolerant: give it the BufferError or TypeError in place of a tensor that has one.
     """
     number = _number_of(sources[0][0], number)
     with devices.current(number) as device:
         job = Job(device, device.stream_of(stream))
-        held: list[Held] = []
+        held: list[Held | Exception] = []
         try:
             for source, name in sources:
-                held.append(hold(source, name, job))
+                try:
+                    held.append(hold(source, name, job))
+                except (BufferError, TypeError) as error:
+                    if not tolerant:
+                        raise
+                    held.append(error)
             work = job.end(number, (held, stream), start(job, held))
         except BaseException:
             with suppress(Exception):
@@ -209,13 +226,19 @@ def _on_device(
 
 
 def trees(
-    sources: Sequence[tuple[object, str]], number: int, *, stream: object = None, leaves: bool
-) -> Pending[list[TreeParts]]:
+    sources: Sequence[tuple[object, str]],
+    number: int,
+    *,
+    stream: object = None,
+    leaves: bool,
+    tolerant: bool = False,
+) -> Pending[list[TreeParts | Exception]]:
     """Start the trees of tensors on one device, all in one launch.
 
     Args:
         sources, number, stream: as in `_on_device`.
         leaves: also give the leaves.
+        tolerant: give the BufferError or TypeError in place of a tensor that has one.
 
     Raises:
         BufferError: a tensor is not C-contiguous, or its library does not give it.
@@ -223,21 +246,32 @@ def trees(
         TypeError, ValueError: `stream` is no stream.
     """
 
-    def start(job: Job, held: list[Held]) -> Callable[[], list[TreeParts]]:
-        whole = [each for each in held if each.length]
+    def start(job: Job, held: list[Held | Exception]) -> Callable[[], list[TreeParts | Exception]]:
+        whole = _whole(held)
         hashes = None
         if whole:
             addresses, lengths = zip(*((each.address, each.length) for each in whole), strict=True)
             hashes = plan.hash_regions(job, addresses, lengths, leaves=leaves)
+        empty = TreeParts(0, _EMPTY_ROOT, 0, *([b""] * 4 if leaves else ()))
 
-        def made() -> list[TreeParts]:
+        def made() -> list[TreeParts | Exception]:
             parts = iter(_parts_of(job.device, hashes, lengths) if hashes else ())
-            empty = TreeParts(0, _EMPTY_ROOT, 0, *([b""] * 4 if leaves else ()))
-            return [next(parts) if each.length else empty for each in held]
+            return [
+                each
+                if isinstance(each, Exception)
+                else (next(parts) if each.length else empty)._replace(
+                    kind=each.kind, shape=each.shape
+                )
+                for each in held
+            ]
 
         return made
 
-    return _on_device(sources, number, stream, start)
+    return _on_device(sources, number, stream, start, tolerant=tolerant)
+
+
+def _whole(held: Sequence[Held | Exception]) -> list[Held]:
+    return [each for each in held if isinstance(each, Held) and each.length]
 
 
 def _parts_of(
@@ -254,7 +288,16 @@ def _parts_of(
         counts = (windows, block_count(windows))
         own = [each.take(count) for each, count in zip(kept, counts, strict=False)]
         residue = roots[_HASH * regions + place]
-        found[number] = TreeParts(lengths[number], root, residue, *chain(*own))
+        parts = TreeParts(lengths[number], root, residue)
+        if own:
+            (leaves, residues), (roots_of_blocks, residues_of_blocks) = own
+            parts = parts._replace(
+                leaves=leaves,
+                residues=residues,
+                block_roots=roots_of_blocks,
+                block_residues=residues_of_blocks,
+            )
+        found[number] = parts
     return [each for each in found if each is not None]
 
 
@@ -284,12 +327,13 @@ def residues(
     Args, Raises: as `trees`.
     """
 
-    def start(job: Job, held: list[Held]) -> Callable[[], list[int]]:
+    def start(job: Job, held: list[Held | Exception]) -> Callable[[], list[int]]:
         found = _sums(job, held, windows=False)
+        lengths = [each.length for each in held if isinstance(each, Held)]
 
         def made() -> list[int]:
             values = iter(found.read(job.device) if found else b"")
-            return [next(values) if each.length else 0 for each in held]
+            return [next(values) if length else 0 for length in lengths]
 
         return made
 
@@ -302,15 +346,15 @@ def window_residues(source: object, number: int, *, stream: object = None) -> Pe
     Args, Raises: as `trees`.
     """
 
-    def start(job: Job, held: list[Held]) -> Callable[[], bytes]:
+    def start(job: Job, held: list[Held | Exception]) -> Callable[[], bytes]:
         found = _sums(job, held, windows=True)
         return lambda: bytes(found.read(job.device)) if found else b""
 
     return _on_device([(source, "buf")], number, stream, start)
 
 
-def _sums(job: Job, held: Sequence[Held], *, windows: bool) -> _Download | None:
-    whole = [each for each in held if each.length]
+def _sums(job: Job, held: Sequence[Held | Exception], *, windows: bool) -> _Download | None:
+    whole = _whole(held)
     if not whole:
         return None
     addresses, lengths = zip(*((each.address, each.length) for each in whole), strict=True)

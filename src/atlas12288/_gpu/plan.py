@@ -8,9 +8,8 @@ runs them is a `Machine`, so that a plan is the same for a GPU, its simulator an
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from .._native import DIGEST_BYTES as _HASH
 from .._native import WINDOW_BYTES
@@ -59,8 +58,7 @@ class Machine(Protocol[R]):
         """
 
 
-@dataclass(frozen=True)
-class Hashes(Generic[R]):
+class Hashes(NamedTuple, Generic[R]):
     """Results of `hash_regions`; `R` is what a machine downloads into.
 
     Attributes:
@@ -137,9 +135,11 @@ def hash_regions(
         leaves: also return the leaves and the roots of blocks.
     """
     # Those at multiples of 16 first, because another kernel takes the others.
-    order = sorted(range(len(addresses)), key=lambda number: addresses[number] % QUAD_BYTES != 0)
+    order = [n for n, address in enumerate(addresses) if address % QUAD_BYTES == 0]
+    aligned = len(order)
+    if aligned < len(addresses):
+        order += [n for n, address in enumerate(addresses) if address % QUAD_BYTES != 0]
     starts, sizes = [addresses[n] for n in order], [lengths[n] for n in order]
-    aligned = sum(address % QUAD_BYTES == 0 for address in addresses)
     windows = _parts(sizes, WINDOW_BYTES)
     firsts, total = _firsts(windows)
     split = firsts[aligned] if aligned < len(firsts) else total  # the first window of the others

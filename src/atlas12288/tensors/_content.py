@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .._native import WINDOW_BYTES
 from .._tree import TreeWitness
+from .._types import Stream
 from .._witness import Witness, WitnessStream
 from ._dtypes import Form
 
@@ -94,12 +95,15 @@ class How(NamedTuple):
         tree: whether to make a tree witness instead of a flat one.
         leaves: whether to keep the leaves of the tree.
         made_ns: the time of the witness; None for the present time.
+        stream, host: what a tensor on a GPU is hashed with, as in `TreeWitness.generate`.
     """
 
     tree: bool
     leaves: bool
     threads: int
     made_ns: int | None = None
+    stream: Stream = None
+    host: bool = False
 
 
 def witness_of(content: memoryview | Readable, how: How) -> Witness | TreeWitness:

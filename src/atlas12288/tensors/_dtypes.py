@@ -61,6 +61,22 @@ _NUMBER_BITS: Final[dict[str, int]] = {
     **{f"complex{bits}": bits for bits in (64, 128)},
 }
 _PACKED_BITS: Final = {"float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
+# Codes of DLPack whose name has the number of bits, and codes whose name is all.
+_DLPACK_NUMBERS: Final = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex"}
+_DLPACK_NAMES: Final = {
+    6: "bool",
+    7: "float8_e3m4",
+    8: "float8_e4m3",
+    9: "float8_e4m3b11fnuz",
+    10: "float8_e4m3fn",
+    11: "float8_e4m3fnuz",
+    12: "float8_e5m2",
+    13: "float8_e5m2fnuz",
+    14: "float8_e8m0fnu",
+    15: "float6_e2m3fn",
+    16: "float6_e3m2fn",
+    17: "float4_e2m1fn",
+}
 _BITS: Final = _NUMBER_BITS | _ML_BITS | _PACKED_BITS
 SHAPE_MOST: Final = 64  # dimensions, as in NumPy; their product takes quadratic time
 _SIZE_MOST: Final = 2**64 - 1
@@ -87,6 +103,22 @@ class Form(NamedTuple):
     name: str
     layout: numpy.dtype[Any]
     canonical: numpy.dtype[Any]
+
+
+def name_of_dlpack(kind: tuple[int, int, int], what: str) -> str:
+    """Return the name of a type of DLPack: its code, bits and lanes.
+
+    Raises:
+        TypeError: it has no name here; the message calls the tensor `what`.
+    """
+    code, bits, lanes = kind
+    name = _DLPACK_NAMES.get(code, f"{_DLPACK_NUMBERS.get(code, 'none')}{bits}")
+    if lanes != 1 or _BITS.get(name) != bits:
+        raise TypeError(
+            f"{what} has the DLPack type of code {code}, {bits} bits and {lanes} lanes, "
+            "must have one with a name here, such as float32 or bfloat16"
+        )
+    return name
 
 
 def form_of(dtype: numpy.dtype[Any], what: str) -> Form:

@@ -21,15 +21,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from .. import _json
 from .._errors import StateError, WitnessError
-from .._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of
+from .._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, device_of
 from .._parallel import parallel_map, thread_count
 from .._reports import DifferenceKind, PartDifference, Report
 from .._sidecars import WindowRange
-from .._types import Buffer, Lazy
+from .._types import Buffer, Lazy, Memory, Stream
 from .._value import Value
 from .._witness import ALGORITHM, TREE_ALGORITHM, format_timestamp, read_timestamp
 from . import _npz, _safetensors
 from ._content import CHUNK_BYTES, How
+from ._dlpack import Content, is_tensor, on_devices
 from ._tensor_file import TensorFile, UnreadTensor, witness_in
 from ._witness import ArrayWitness
 
@@ -73,33 +74,40 @@ class TensorsWitness(Value):
     @classmethod
     def generate(
         cls,
-        arrays: Mapping[str, numpy.ndarray[Any, Any]],
+        arrays: Mapping[str, numpy.ndarray[Any, Any] | Memory],
         /,
         *,
         metadata: Mapping[str, str] | None = None,
         tree: bool = False,
         leaves: bool = True,
         threads: int | None = None,
+        stream: Stream = None,
+        host: bool = False,
     ) -> Self:
         """Return the witness of arrays in memory, with the present time.
 
         Args:
-            arrays: the arrays by name; they must not change during the call.
+            arrays: the arrays by name, NumPy's or tensors, such as the `state_dict()` of a model;
+                they must not change during the call. All that are on one GPU are hashed there in
+                one launch.
             metadata: texts that belong to the set, as in a .safetensors file.
             tree: make tree witnesses, which can say which windows changed.
             leaves: keep the leaves that tree witnesses need for this, 33 bytes a window.
             threads: number of threads; None for one per core that this process may use.
                 Flat witnesses are made of several arrays at once, tree witnesses of several parts
                 of an array.
+            stream, host: for tensors on a GPU, as in `ArrayWitness.generate`.
 
         Raises:
+            BufferError, DeviceError: as `ArrayWitness.generate`.
             TypeError: an array that `ArrayWitness.generate` refuses, a name or metadata that is not
                 a text, or `threads` is not an int.
             ValueError: `threads` is less than 1.
             ImportError: NumPy is not installed.
         """
-        tensors = _unread_of(arrays)
-        return cls._of_unread(tensors, _metadata_of(metadata or {}), tree, leaves, threads)
+        tensors, known = _unread_of(arrays), _metadata_of(metadata or {})
+        how = How(tree, leaves, thread_count(threads), time.time_ns(), stream, host)
+        return cls._of_unread(_launched(tensors, how), known, how)
 
     @classmethod
     def from_file(
@@ -132,32 +140,30 @@ class TensorsWitness(Value):
         with _opened(path) as file:
             for problem in file.problems:
                 raise ValueError(f"{file.name} {problem}")
-            return cls._of_unread(
-                file.tensors, file.metadata or {}, tree, leaves, threads, file.name
-            )
+            how = How(tree, leaves, thread_count(threads), time.time_ns())
+            return cls._of_unread(file.tensors, file.metadata or {}, how, file.name)
 
     @classmethod
     def _of_unread(
         cls,
         tensors: Iterable[UnreadTensor],
         metadata: Mapping[str, str],
-        tree: bool,
-        leaves: bool,
-        threads: int | None,
+        how: How,
         file_name: str | None = None,
     ) -> Self:
-        # One time for all, set at the start: setting it afterwards would copy each witness.
-        now = time.time_ns()
-        how = How(tree, leaves, thread_count(threads), now)
+        """Return the witness of tensors; `how` has one time for all.
+
+        Setting the time afterwards would copy each witness.
+        """
 
         def made(tensor: UnreadTensor, how: How) -> tuple[str, ArrayWitness]:
             if file_name is None:
                 return tensor.name, tensor.witness(how)
             return tensor.name, witness_in(file_name, tensor, how)
 
-        algorithm = TREE_ALGORITHM if tree else ALGORITHM
+        algorithm = TREE_ALGORITHM if how.tree else ALGORITHM
         arrays = _in_parallel(made, tensors, how)
-        return cls._of_parts(algorithm, metadata, arrays, now)
+        return cls._of_parts(algorithm, metadata, arrays, how.made_ns or 0)
 
     @classmethod
     def _of_parts(
@@ -229,26 +235,30 @@ class TensorsWitness(Value):
 
     def verify(
         self,
-        arrays: Mapping[str, numpy.ndarray[Any, Any]],
+        arrays: Mapping[str, numpy.ndarray[Any, Any] | Memory],
         /,
         *,
         metadata: Mapping[str, str] | None = None,
         threads: int | None = None,
+        stream: Stream = None,
+        host: bool = False,
     ) -> Report[PartDifference]:
         """Report what differs in arrays in memory. An array that `generate` refuses is unreadable.
 
         Args:
             arrays: the arrays by name.
             metadata: the texts of the set; None to leave them out of the comparison.
-            threads: as in `generate`.
+            threads, stream, host: as in `generate`.
 
         Raises:
+            DeviceError: a GPU failed; nothing is known of the tensors then.
             TypeError: a name or metadata that is not a text, or `threads` is not an int.
             ValueError: `threads` is less than 1.
             ImportError: NumPy is not installed.
         """
         known = None if metadata is None else _metadata_of(metadata)
-        return self._report(_unread_of(arrays), known, (), threads)
+        how = self._how(threads)._replace(stream=stream, host=host)
+        return self._report(_launched(_unread_of(arrays), how), known, (), how)
 
     def verify_file(
         self, path: str | os.PathLike[str], /, *, threads: int | None = None
@@ -261,28 +271,30 @@ class TensorsWitness(Value):
         Args, Raises: as `from_file`; ValueError if the file does not show which tensors it has.
         """
         with _opened(path) as file:
-            return self._report(file.tensors, file.metadata, file.problems, threads)
+            return self._report(file.tensors, file.metadata, file.problems, self._how(threads))
+
+    def _how(self, threads: int | None) -> How:
+        """Return how to make witnesses to compare with these."""
+        leaves = any(array.tree is not None for _, array in self._arrays)
+        return How(self.algorithm == TREE_ALGORITHM, leaves, thread_count(threads))
 
     def _report(
         self,
         tensors: Iterable[UnreadTensor],
         metadata: Mapping[str, str] | None,
         problems: Iterable[str],
-        threads: int | None,
+        how: How,
     ) -> Report[PartDifference]:
-        tree = self.algorithm == TREE_ALGORITHM
         witnessed = self.arrays
-        leaves = any(array.tree is not None for array in witnessed.values())
 
         def found(tensor: UnreadTensor, how: How) -> PartDifference | None:
             if tensor.name not in witnessed:
                 return None
             try:
                 return _change(tensor.name, witnessed[tensor.name], tensor.witness(how))
-            except (OSError, TypeError, ValueError) as error:
+            except (BufferError, OSError, TypeError, ValueError) as error:
                 return _difference(tensor.name, "unreadable", reason=str(error))
 
-        how = How(tree, leaves, thread_count(threads))
         judged = [each for each in _in_parallel(found, tensors, how) if each is not None]
         judged.sort(key=attrgetter("name"))
         names = {tensor.name for tensor in tensors}
@@ -345,13 +357,42 @@ class TensorsWitness(Value):
         return f"<{type(self).__name__} {self.algorithm} of {count} tensors at {self.timestamp}>"
 
 
-def _unread_of(arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> list[UnreadTensor]:
+def _unread_of(arrays: Mapping[str, numpy.ndarray[Any, Any] | Memory]) -> list[_InMemory]:
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays is of type {type(arrays).__name__}, must be a mapping")
     return [_unread_tensor(name, array) for name, array in arrays.items()]
 
 
-def _unread_tensor(name: object, array: object) -> UnreadTensor:
+def _launched(tensors: list[_InMemory], how: How) -> list[UnreadTensor]:
+    """Hash the tensors that are on devices, together; return them in place of the others."""
+    found: list[UnreadTensor] = list(tensors)
+    places, sources = [], []
+    for place, tensor in enumerate(tensors):
+        device = device_of(tensor.array) if is_tensor(tensor.array) else None
+        if device is not None:
+            places.append(place)
+            sources.append((f"tensor {tensor.name!r}", tensor.array, device))
+    if sources:
+        for number, content in on_devices(sources, how):
+            place = places[number]
+            found[place] = _OnDevice(tensors[place].name, content)
+    return found
+
+
+class _OnDevice(NamedTuple):
+    """A tensor that its device hashed, or the error that it has."""
+
+    name: str
+    content: Content | Exception
+    size: int = 0
+
+    def witness(self, how: How) -> ArrayWitness:
+        if isinstance(self.content, Exception):
+            raise self.content
+        return ArrayWitness._made(self.content.dtype, self.content.shape, self.content.witness, how)
+
+
+def _unread_tensor(name: object, array: object) -> _InMemory:
     if not isinstance(name, str):
         raise TypeError(f"name {name!r} is of type {type(name).__name__}, must be str")
     size = getattr(array, "nbytes", 0)

@@ -17,10 +17,11 @@ from .. import _json
 from .._native import MODULUS
 from .._parallel import thread_count
 from .._tree import TreeWitness
-from .._types import Lazy
+from .._types import Lazy, Memory, Stream
 from .._value import Value
 from .._witness import ALGORITHM, TREE_ALGORITHM, UINT64_MAX, Record, Witness, read_timestamp
 from ._content import How, content_of, require_numpy, witness_of
+from ._dlpack import is_tensor, tensor_content
 from ._dtypes import SHAPE_RULE, WHOLE_RULE, bits_of, form_of, is_shape, length_of
 
 if TYPE_CHECKING:
@@ -67,12 +68,14 @@ class ArrayWitness(Record, Value):
     @classmethod
     def generate(
         cls,
-        array: numpy.ndarray[Any, Any],
+        array: numpy.ndarray[Any, Any] | Memory,
         /,
         *,
         tree: bool = False,
         leaves: bool = True,
         threads: int | None = None,
+        stream: Stream = None,
+        host: bool = False,
     ) -> Self:
         """Return the witness of an array, with the present time.
 
@@ -80,22 +83,32 @@ class ArrayWitness(Record, Value):
         of less than 1 MiB.
 
         Args:
-            array: an array of any shape and strides; it must not change during the call.
+            array: a NumPy array of any shape and strides, or a C-contiguous tensor with
+                `__dlpack__` or `__cuda_array_interface__`. It must not change during the call.
             tree: make a tree witness, which can say which windows changed, instead of a flat one.
             leaves: keep the leaves of the tree, 33 bytes a window.
             threads: how many threads hash a tree; None for one for each core that this process
                 may use.
+            stream, host: for a tensor on a GPU, as in `TreeWitness.generate`. A flat witness of it
+                needs `host=True`.
 
         Raises:
-            TypeError: not a numpy.ndarray, a masked array, or a type whose bytes are not its value
+            TypeError: no array, a masked array, or a type whose bytes are not its value
                 (objects, long double, int4 and similar); or `threads` is not an int.
+            BufferError: a tensor that is not C-contiguous, or is on a GPU and the witness flat.
             ValueError: `threads` is less than 1.
+            DeviceError: the GPU, its driver or its kernels are missing, or it failed.
             ImportError: NumPy is not installed.
         """
-        return cls._of_array(array, "array", How(tree, leaves, thread_count(threads)))
+        count = thread_count(threads)
+        how = How(tree, leaves, count, stream=stream, host=host)
+        return cls._of_array(array, "array", how)
 
     @classmethod
     def _of_array(cls, array: object, what: str, how: How) -> Self:
+        if is_tensor(array):
+            content = tensor_content(array, what, how)
+            return cls._made(content.dtype, content.shape, content.witness, how)
         numpy = require_numpy("arrays")
         if not isinstance(array, numpy.ndarray):
             raise TypeError(f"{what} is of type {type(array).__name__}, must be a numpy.ndarray")
@@ -131,7 +144,7 @@ class ArrayWitness(Record, Value):
         slots = {name: getattr(self, name) for name in (*self._FIELDS, *self._DERIVED)}
         return self._of(**slots | {"tree": tree})
 
-    def differences(self, other: Record | numpy.ndarray[Any, Any], /) -> tuple[str, ...]:
+    def differences(self, other: Record | numpy.ndarray[Any, Any] | Memory, /) -> tuple[str, ...]:
         """Return which of "dtype", "shape", "length", "residue" and "digest" differ, in this order.
 
         Args:
@@ -148,14 +161,24 @@ class ArrayWitness(Record, Value):
         found = tuple(name for name in own if getattr(self, name) != getattr(other, name))
         return found + super().differences(other)
 
-    def verify(self, array: numpy.ndarray[Any, Any], /, *, threads: int | None = None) -> bool:
+    def verify(
+        self,
+        array: numpy.ndarray[Any, Any] | Memory,
+        /,
+        *,
+        threads: int | None = None,
+        stream: Stream = None,
+        host: bool = False,
+    ) -> bool:
         """Return whether the array has this type, shape, residue and digest. The digest is compared
         in constant time.
 
         Args, Raises: as `generate`.
         """
         tree = self.algorithm == TREE_ALGORITHM
-        found = self.generate(array, tree=tree, leaves=False, threads=threads)
+        found = self.generate(
+            array, tree=tree, leaves=False, threads=threads, stream=stream, host=host
+        )
         return compare_digest(found.digest, self.digest) and not self.differences(found)
 
     def to_json(self) -> str:

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors of other libraries, in host memory or on a GPU, and what a witness covers of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from .. import _native
+from .._parallel import most_under_way
+from .._tree import TreeWitness
+from .._witness import Witness, WitnessStream
+from ._content import How, witness_of
+from ._dtypes import name_of_dlpack
+
+if TYPE_CHECKING:
+    from .._gpu.jobs import TreeParts
+    from .._pending import Pending
+
+
+class Content(NamedTuple):
+    """A tensor's element type and shape, and the witness of its bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    witness: Witness | TreeWitness
+
+
+def is_tensor(array: object) -> bool:
+    """Return whether an object gives its memory by DLPack or as a CUDA array; not NumPy's."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(array, numpy.ndarray):
+        return False
+    return hasattr(array, "__dlpack_device__") or hasattr(array, "__cuda_array_interface__")
+
+
+def tensor_content(array: object, what: str, how: How) -> Content:
+    """Return the witness of a tensor's bytes.
+
+    Raises:
+        BufferError: it is not C-contiguous; or it is on a device, and the witness flat.
+        TypeError: its type has no name here.
+        DeviceError: the device, its driver or its kernels are missing, or it failed.
+    """
+    device = _native.device_of(array)
+    if device is None:
+        tensor = _native.Tensor(array, what)
+        dtype = name_of_dlpack(tensor.kind, what)
+        if sys.byteorder == "big" and tensor.kind[1] > 8:
+            raise TypeError(f"{what} is big-endian, must be little-endian or a NumPy array")
+        return Content(dtype, tensor.shape, witness_of(_native.bytes_of(tensor), how))
+    ((_, found),) = on_devices([(what, array, device)], how)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def on_devices(
+    tensors: Sequence[tuple[str, object, tuple[int, int]]], how: How
+) -> Iterator[tuple[int, Content | Exception]]:
+    """Yield the number and the content of each tensor on a device, or the error that it has.
+
+    What one device has is one launch, and all devices work at the same time.
+
+    Args:
+        tensors: what messages call each, the tensor, and the device that `device_of` gave.
+        how: as for other arrays.
+    """
+    from .. import _gpu
+
+    if how.host or not how.tree:
+        for number, (what, array, device) in enumerate(tensors):
+            try:
+                yield number, _copied(array, what, device, how)
+            except (BufferError, TypeError) as error:
+                yield number, error
+        return
+    members: dict[tuple[int, int], list[int]] = {}
+    for number, (_, _, device) in enumerate(tensors):
+        members.setdefault(device, []).append(number)
+    started: list[tuple[list[int], Pending[list[TreeParts | Exception]]]] = []
+    for device, numbers in members.items():
+        sources = [(tensors[number][1], tensors[number][0]) for number in numbers]
+        pending = _gpu.trees(sources, device, stream=how.stream, leaves=how.leaves, tolerant=True)
+        started.append((numbers, pending))
+    for numbers, pending in started:
+        for number, parts in zip(numbers, pending.result(), strict=True):
+            yield number, _content_of(parts, tensors[number][0])
+
+
+def _content_of(parts: TreeParts | Exception, what: str) -> Content | Exception:
+    if isinstance(parts, Exception):
+        return parts
+    try:
+        dtype = name_of_dlpack(parts.kind, what)
+    except TypeError as error:
+        return error
+    return Content(dtype, parts.shape, TreeWitness._of_device(parts))
+
+
+def _copied(array: object, what: str, device: tuple[int, int], how: How) -> Content:
+    """Return the content of a tensor on a device, copied to host memory in pieces."""
+    from .. import _gpu
+
+    if not how.host:
+        raise BufferError(
+            f"{what} is on a device, where trees are made, must be in host memory for a flat "
+            "witness: x.cpu() is, and host=True copies it there in pieces"
+        )
+    dtype, shape = _gpu.form_of(array, what, device, how.stream)
+    if how.tree:
+        tree = TreeWitness._of_copies(array, device, how.threads, how.leaves, how.stream)
+        return Content(name_of_dlpack(dtype, what), shape, tree)
+    flat = WitnessStream()
+    threads = most_under_way(1)
+    with _gpu.host_chunks(array, device, stream=how.stream, threads=threads) as chunks:
+        for chunk in chunks:
+            flat.update(chunk)
+    return Content(name_of_dlpack(dtype, what), shape, flat.witness())
