@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 
-from . import _native
+from . import _gpu, _native
 from ._errors import DeviceError, StateError, WitnessError
 from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, int_in
 from ._parallel import parallel_map, thread_count
@@ -134,8 +134,13 @@ class TreeWitness(Record, Value):
         cls, buf: Memory, threads: int | None, leaves: bool, stream: Stream, host: bool
     ) -> Pending[typing.Self]:
         """Return the witness of `generate`, to be waited for if a device makes it."""
-        count = thread_count(threads)
         device = _native.device_of(buf)
+        if device is not None and not host:
+            if threads is not None:
+                thread_count(threads)
+            made = _gpu.trees([(buf, "buf")], device, stream=stream, leaves=leaves)
+            return made.then(lambda found: cls._of_device(found[0]))
+        count = thread_count(threads)
         if device is None:
             content = bytes_of(buf)
             # Long chunks, because handing one over costs time, but enough of them to end together,
@@ -144,20 +149,13 @@ class TreeWitness(Record, Value):
             starts = range(0, len(content), step * BLOCK_BYTES)
             chunks = (content[start : start + step * BLOCK_BYTES] for start in starts)
             return Pending.ready(cls._of_blocks(blocks_of_chunks(chunks, count), leaves))
-        if host:
-            return Pending.ready(cls._of_copies(buf, device, count, leaves, stream))
-        from . import _gpu
-
-        made = _gpu.trees([(buf, "buf")], device, stream=stream, leaves=leaves)
-        return made.then(lambda found: cls._of_device(found[0]))
+        return Pending.ready(cls._of_copies(buf, device, count, leaves, stream))
 
     @classmethod
     def _of_copies(
         cls, buf: object, device: tuple[int, int], threads: int, leaves: bool, stream: Stream
     ) -> typing.Self:
         """Return the witness of a tensor on a device, copied to host memory in pieces."""
-        from . import _gpu
-
         with _gpu.host_chunks(buf, device, stream=stream, threads=threads) as chunks:
             return cls._of_blocks(blocks_of_chunks(chunks, threads), leaves)
 

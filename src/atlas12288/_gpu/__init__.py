@@ -62,10 +62,10 @@ def trees(
     tolerant: bool = False,
 ) -> Pending[list[TreeParts | Exception]]:
     """Start the trees of tensors on one device; `jobs.trees` says more."""
-    from . import jobs
+    from .jobs import trees as start  # here, because most programs have no tensors on a GPU
 
     number = _cuda_number(sources[0][0], device)
-    return jobs.trees(sources, number, stream=stream, leaves=leaves, tolerant=tolerant)
+    return start(sources, number, stream=stream, leaves=leaves, tolerant=tolerant)
 
 
 def host_chunks(

@@ -8,6 +8,7 @@ runs them is a `Machine`, so that a plan is the same for a GPU, its simulator an
 from __future__ import annotations
 
 from array import array
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
@@ -76,30 +77,12 @@ class Hashes(NamedTuple, Generic[R]):
     roots: R
 
 
-class _Tables:
-    """The tables of a plan, which lie at the start of its memory. One region needs none."""
-
-    def __init__(self, regions: int, tables: int) -> None:
-        self._regions = regions
-        self._parts: list[bytes] = []
-        self.size = 0 if regions == 1 else ROW_BYTES * regions * tables
-
-    def add(
-        self, memory: int, starts: Sequence[int], lengths: Sequence[int], firsts: Sequence[int]
-    ) -> tuple[int, int, int]:
-        """Add a table; return the arguments for it of a kernel."""
-        if self._regions == 1:
-            return (starts[0], 0, lengths[0]) if starts else (0, 0, 0)
-        rows = array("Q", bytes(ROW_BYTES * len(starts)))
-        for field, values in enumerate((starts, lengths, firsts)):
-            rows[field::3] = array("Q", values)
-        offset = sum(map(len, self._parts))
-        self._parts.append(rows.tobytes())
-        return memory + offset, len(starts), 0
-
-    def upload(self, machine: Machine[R], memory: int) -> None:
-        if self._parts:
-            machine.upload(memory, b"".join(self._parts))
+def _table(starts: Sequence[int], lengths: Sequence[int], firsts: Sequence[int]) -> bytes:
+    """Return the bytes of a table."""
+    rows = array("Q", bytes(ROW_BYTES * len(starts)))
+    for field, values in enumerate((starts, lengths, firsts)):
+        rows[field::3] = array("Q", values)
+    return rows.tobytes()
 
 
 def _parts(lengths: Sequence[int], size: int) -> list[int]:
@@ -116,12 +99,72 @@ def _rounded(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-def _passes(windows: Sequence[int]) -> list[list[int]]:
-    """Return the number of parts of each region in each pass over the trees; at the end it is 1."""
-    passes = [_parts(windows, TREE_HASHES)]
-    while max(passes[-1]) > 1:
-        passes.append(_parts(passes[-1], TREE_HASHES))
-    return passes
+class _Leaves(NamedTuple):
+    """A launch of leaves: from this region and window on, in the order of a layout."""
+
+    kernel: str
+    threads: int
+    regions: slice
+    first_window: int
+    windows: int
+
+
+class _Layout(NamedTuple):
+    """What `hash_regions` does, where its memory is laid out; the addresses of regions are left.
+
+    Attributes:
+        order, windows: as in `Hashes`.
+        lengths, firsts: the length and the first window of each region, in this order.
+        leaves: the launches of leaves.
+        tables: a table for each pass over the trees; none for one region.
+        passes: the number of parts of each pass.
+        offsets: where the tables, the leaves, and the roots of each pass are.
+        size: bytes of memory.
+    """
+
+    order: Sequence[int]
+    windows: Sequence[int]
+    lengths: Sequence[int]
+    firsts: Sequence[int]
+    leaves: Sequence[_Leaves]
+    tables: Sequence[bytes]
+    passes: Sequence[int]
+    offsets: Sequence[int]
+    size: int
+
+
+# The tensors of a model are hashed again and again; a layout is made in 0.6 us a region.
+@lru_cache(maxsize=16)
+def _layout(lengths: tuple[int, ...], aligned: tuple[bool, ...], large_windows: int) -> _Layout:
+    # Those at multiples of 16 first, because another kernel takes the others.
+    order = sorted(range(len(lengths)), key=lambda number: not aligned[number])
+    sizes = [lengths[number] for number in order]
+    windows = _parts(sizes, WINDOW_BYTES)
+    firsts, total = _firsts(windows)
+    split = sum(aligned)
+    others = firsts[split] if split < len(firsts) else total  # the first window of the others
+    leaves = []
+    if others:
+        small = others < large_windows
+        kernel, threads = ("leaves_small", HASH_THREADS) if small else ("leaves", LARGE_THREADS)
+        leaves.append(_Leaves(kernel, threads, slice(split), 0, others))
+    if others < total:
+        unaligned = slice(split, len(order))
+        leaves.append(_Leaves("leaves_any", HASH_THREADS, unaligned, others, total - others))
+
+    passes: list[int] = []
+    tables: list[bytes] = []
+    elements, begin = windows, firsts
+    while not passes or max(elements) > 1:
+        parts = _parts(elements, TREE_HASHES)
+        part_firsts, count = _firsts(parts)
+        passes.append(count)
+        tables.append(_table(begin, elements, part_firsts))
+        elements, begin = parts, part_firsts
+    table_bytes = ROW_BYTES * len(order) * (1 + len(passes)) if len(order) > 1 else 0
+    parts = [table_bytes, *((_HASH + 1) * count for count in (total, *passes))]
+    offsets, size = _firsts([_rounded(part) for part in parts])
+    return _Layout(order, windows, sizes, firsts, leaves, tables, passes, offsets, size)
 
 
 def hash_regions(
@@ -134,60 +177,47 @@ def hash_regions(
         addresses, lengths: of the regions; each has a byte or more.
         leaves: also return the leaves and the roots of blocks.
     """
-    # Those at multiples of 16 first, because another kernel takes the others.
-    order = [n for n, address in enumerate(addresses) if address % QUAD_BYTES == 0]
-    aligned = len(order)
-    if aligned < len(addresses):
-        order += [n for n, address in enumerate(addresses) if address % QUAD_BYTES != 0]
-    starts, sizes = [addresses[n] for n in order], [lengths[n] for n in order]
-    windows = _parts(sizes, WINDOW_BYTES)
-    firsts, total = _firsts(windows)
-    split = firsts[aligned] if aligned < len(firsts) else total  # the first window of the others
-    passes = _passes(windows)
-    counts = [sum(parts) for parts in passes]
-
-    tables = _Tables(len(order), 1 + len(passes))
-    sizes_of_all = [tables.size, *((_HASH + 1) * count for count in (total, *counts))]
-    offsets, size = _firsts([_rounded(part) for part in sizes_of_all])
-    memory = machine.allocate(size)
-    hashes = memory + offsets[1]
-    residues = hashes + _HASH * total
-    aligned_table = tables.add(memory, starts[:aligned], sizes[:aligned], firsts[:aligned])
-    others = [first - split for first in firsts[aligned:]]
-    other_table = tables.add(memory, starts[aligned:], sizes[aligned:], others)
-    pass_tables = []
-    elements, begin = windows, firsts
-    for parts in passes:
-        part_firsts, _ = _firsts(parts)
-        pass_tables.append(tables.add(memory, begin, elements, part_firsts))
-        elements, begin = parts, part_firsts
-    tables.upload(machine, memory)
-
-    for kernel, threads, table, first, count in (
-        (*_leaf_kernel(machine, split), aligned_table, 0, split),
-        ("leaves_any", HASH_THREADS, other_table, split, total - split),
-    ):
-        if count:
-            out = (hashes + _HASH * first, residues + first)
-            machine.launch(kernel, -(-count // threads), threads, *table, count, *out)
-    found_leaves = machine.download(hashes, (_HASH + 1) * total) if leaves else None
+    aligned = tuple([address % QUAD_BYTES == 0 for address in addresses])
+    large_windows = LARGE_WINDOWS * machine.multiprocessors
+    layout = _layout(tuple(lengths), aligned, large_windows)
+    memory = machine.allocate(layout.size)
+    many = len(addresses) > 1
+    starts = [addresses[number] for number in layout.order]
+    if many:
+        tables = [
+            _table(
+                starts[each.regions],
+                layout.lengths[each.regions],
+                [first - each.first_window for first in layout.firsts[each.regions]],
+            )
+            for each in layout.leaves
+        ]
+        machine.upload(memory, b"".join([*tables, *layout.tables]))
+    hashes = memory + layout.offsets[1]
+    residues = hashes + _HASH * sum(layout.windows)
+    table = memory
+    for each in layout.leaves:
+        rows = len(starts[each.regions])
+        region = (table, rows, 0) if many else (starts[0], 0, lengths[0])
+        out = (hashes + _HASH * each.first_window, residues + each.first_window)
+        groups = -(-each.windows // each.threads)
+        machine.launch(each.kernel, groups, each.threads, *region, each.windows, *out)
+        table += ROW_BYTES * rows
+    elements = sum(layout.windows)
+    found_leaves = machine.download(hashes, (_HASH + 1) * elements) if leaves else None
 
     blocks = None
-    for table, count, offset in zip(pass_tables, counts, offsets[2:], strict=True):
+    for count, offset in zip(layout.passes, layout.offsets[2:], strict=True):
+        region = (table, len(starts), 0) if many else (0, 0, elements)
         roots = memory + offset
         out = (roots, roots + _HASH * count)
-        machine.launch("trees", count, TREE_THREADS, *table, hashes, residues, *out)
+        machine.launch("trees", count, TREE_THREADS, *region, hashes, residues, *out)
         if leaves and blocks is None:
             blocks = machine.download(roots, (_HASH + 1) * count)
-        hashes, residues = out
-    found = machine.download(hashes, (_HASH + 1) * len(order), last=True)
-    return Hashes(order, windows, found_leaves, blocks, found)
-
-
-def _leaf_kernel(machine: Machine[R], windows: int) -> tuple[str, int]:
-    if windows < LARGE_WINDOWS * machine.multiprocessors:
-        return "leaves_small", HASH_THREADS
-    return "leaves", LARGE_THREADS
+        (hashes, residues), elements = out, count
+        table += ROW_BYTES * len(starts)
+    found = machine.download(hashes, (_HASH + 1) * len(starts), last=True)
+    return Hashes(layout.order, layout.windows, found_leaves, blocks, found)
 
 
 def sum_regions(
@@ -206,18 +236,26 @@ def sum_regions(
     while not windows and max(passes[-1]) > 1:
         passes.append(_parts(passes[-1], WINDOW_BYTES))
     counts = [sum(parts) for parts in passes]
-    tables = _Tables(len(addresses), len(passes))
-    offsets, size = _firsts([_rounded(part) for part in (tables.size, *counts)])
+    many = len(addresses) > 1
+    table_bytes = ROW_BYTES * len(addresses) if many else 0
+    sizes = [table_bytes * len(passes), *counts]
+    offsets, size = _firsts([_rounded(part) for part in sizes])
     memory = machine.allocate(size)
-    starts, sizes = list(addresses), list(lengths)
-    launches = []
-    for parts, count, offset in zip(passes, counts, offsets[1:], strict=True):
-        firsts, _ = _firsts(parts)
+    tables, launches = [], []
+    starts, elements = list(addresses), list(lengths)
+    for number, (parts, offset) in enumerate(zip(passes, offsets[1:], strict=True)):
+        firsts, count = _firsts(parts)
         out = memory + offset
-        launches.append((tables.add(memory, starts, sizes, firsts), count, out))
-        starts, sizes = [out + first for first in firsts], parts
-    tables.upload(machine, memory)
-    for table, count, out in launches:
+        if many:
+            tables.append(_table(starts, elements, firsts))
+            region = (memory + table_bytes * number, len(starts), 0)
+        else:
+            region = (starts[0], 0, elements[0])
+        launches.append((region, count, out))
+        starts, elements = [out + first for first in firsts], parts
+    if many:
+        machine.upload(memory, b"".join(tables))
+    for region, count, out in launches:
         groups = -(-count * TEAM_THREADS // RESIDUE_THREADS)
-        machine.launch("residues", groups, RESIDUE_THREADS, *table, count, out)
+        machine.launch("residues", groups, RESIDUE_THREADS, *region, count, out)
     return machine.download(out, count, last=True)
