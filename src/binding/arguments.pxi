@@ -152,6 +152,8 @@ cdef int get_odd_buffer(object buf, str name, int writable, Py_buffer *view) exc
             PyObject_GetBuffer(host_tensor(buf, name), view, PyBUF_ND | PyBUF_FORMAT | writable)
             return 0
         raise TypeError(f"{name} is of type {kind}, must be a buffer such as bytes or an array")
+    reason = None
+    objects = False
     try:
         try:
             PyObject_GetBuffer(buf, view, PyBUF_ND | PyBUF_FORMAT | writable)
@@ -162,10 +164,12 @@ cdef int get_odd_buffer(object buf, str name, int writable, Py_buffer *view) exc
             objects = getattr(getattr(buf, "dtype", None), "hasobject", False)
             PyObject_GetBuffer(buf, view, PyBUF_SIMPLE | writable)
     except (BufferError, ValueError) as error:
+        reason = error
+    if reason is not None:
         if get_tensor_buffer(buf, name, writable, view):
             return 0
         rule = "writable and C-contiguous" if writable else "C-contiguous"
-        raise BufferError(f"{name} is of type {kind}, must be {rule}: {error}") from error
+        raise BufferError(f"{name} is of type {kind}, must be {rule}: {reason}") from reason
     if objects:
         PyBuffer_Release(view)
         raise TypeError(f"{name} is of type {kind} and holds pointers to objects, must hold bytes")

@@ -157,57 +157,11 @@ def test_arrays_of_the_cuda_array_interface_are_taken(on_device: Any) -> None:
         atlas.residue(_Array(matrix.t()))
 
 
-DTYPES = (
-    *("uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"),
-    *("bool", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2"),
-)
-
-
-@pytest.mark.parametrize("place", ["cpu", "cuda"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_torch_dtypes(dtype: str, place: str) -> None:
-    raw = torch.frombuffer(bytearray(bytes([1, 0] * 4096)), dtype=torch.uint8).to(place)
-    tensor = raw.view(getattr(torch, dtype))
-    assert atlas.TreeWitness.generate(tensor).root == atlas.TreeWitness.generate(raw).root
-    assert atlas.residue(tensor) == atlas.residue(bytes([1, 0] * 4096))
-
-
-@pytest.mark.parametrize("place", ["cpu", "cuda"])
-def test_torch_tensors_of_every_kind(place: str) -> None:
-    weight = torch.nn.Parameter(torch.arange(5000, dtype=torch.float32, device=place))
-    data = weight.detach().cpu().numpy().tobytes()
-    same(atlas.TreeWitness.generate(weight), data)  # requires_grad: the same bytes
-    conjugate = torch.ones(4, dtype=torch.complex64, device=place).conj()
-    for view in (conjugate, conjugate.imag):
-        with pytest.raises(BufferError, match="resolved"):
-            atlas.residue(view)
-    with pytest.raises(BufferError, match="contiguous"):
-        atlas.residue(torch.ones(4, 6, device=place).t())
-    assert atlas.residue(torch.empty(0, 3, device=place)) == 0
-    same(atlas.TreeWitness.generate(torch.empty(0, device=place)), b"")
-    view = weight.detach()[100:200]
-    same(atlas.TreeWitness.generate(view), data[400:800])
-
-
 def test_pinned_memory_is_host_memory() -> None:
     data = noise(3 * WINDOW)
     tensor = torch.frombuffer(bytearray(data), dtype=torch.uint8).pin_memory()
     same(atlas.TreeWitness.generate(tensor), data)
     assert atlas.Witness.generate(tensor).verify(data)
-
-
-def test_jax_arrays() -> None:
-    jax = pytest.importorskip("jax")
-    numpy = pytest.importorskip("numpy")
-    data = noise(40 * WINDOW)
-    array = jax.device_put(numpy.frombuffer(data, dtype="uint8"))
-    assert "cuda" in str(array.device).lower() or "gpu" in array.device.platform
-    same(atlas.TreeWitness.generate(array), data)
-    assert atlas.residue(array) == atlas.residue(data)
-    half = jax.numpy.asarray(array[:4096]).view(jax.numpy.bfloat16)
-    same(atlas.TreeWitness.generate(half), data[:4096])
-    onto = jax.device_put(numpy.frombuffer(data, dtype="uint8"), jax.devices("cpu")[0])
-    same(atlas.TreeWitness.generate(onto), data)
 
 
 def test_cupy_arrays() -> None:

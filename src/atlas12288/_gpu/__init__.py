@@ -7,6 +7,7 @@ copy them in pieces and hash them there.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _native
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 
     Number = tuple[int, int]  # type and number of a device, as DLPack has them
 
+PTX = Path(__file__).parent / "ptx"  # a text for each kernel, which the driver compiles
 _CUDA = (2, 13)  # its own memory, and managed memory
+
+
+def gpu_kernels() -> tuple[str, ...]:
+    """Return the names of the kernels for GPUs of this build: none if its LLVM wrote no PTX."""
+    return tuple(sorted(path.stem for path in PTX.glob("*.ptx")))
 
 
 def residue(buf: object, device: Number, stream: object, host: bool) -> int:

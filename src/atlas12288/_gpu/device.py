@@ -9,11 +9,10 @@ becomes a DeviceError, which says nothing about the bytes.
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._errors import DeviceError
-from .plan import KERNELS
+from . import PTX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 KEPT_BYTES = 64 << 20
 OLDEST_CHIP = (8, 0)
 OTHER_WAYS = "x.cpu() is in host memory, and host=True copies it there in pieces"
-_PTX = Path(__file__).parent / "ptx"
 LEGACY_STREAM = 1  # the handle by which DLPack and the driver know the default stream
 
 
@@ -74,7 +72,7 @@ class Device:
         with self._lock:
             if name not in self._kernels:
                 try:
-                    text = (_PTX / f"{name}.ptx").read_bytes()
+                    text = (PTX / f"{name}.ptx").read_bytes()
                 except FileNotFoundError:
                     raise DeviceError(
                         f"this build has no kernels for GPUs: its LLVM wrote no PTX; {OTHER_WAYS}"
@@ -211,7 +209,3 @@ def release_memory() -> None:
         with current(number) as found:
             found.release_memory()
 
-
-def has_kernels() -> bool:
-    """Return whether this build has kernels for GPUs."""
-    return all((_PTX / f"{name}.ptx").is_file() for name in KERNELS)

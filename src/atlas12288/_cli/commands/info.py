@@ -7,6 +7,7 @@ import click
 
 from ... import __version__
 from ..._files import FileError
+from ..._gpu import gpu_kernels
 from ..._native import API_VERSION, kernel_set, kernel_set_supported, kernel_sets
 from ..console import Printer, json_option, shown
 
@@ -36,7 +37,7 @@ Exit codes: 0 printed; 2 the state folder cannot be used.""",
 )
 @json_option
 def command(states: bool, as_json: bool) -> int:
-    """Print the version, the kernel sets and the CPU features that were found.
+    """Print the version, the kernel sets, the CPU features that were found, the kernels for GPUs.
 
     With --states, list the states that the command witness keeps for its manifests. It needs them
     for --update and to resume a killed run. You may delete any of them; the next run then reads all
@@ -53,6 +54,7 @@ def command(states: bool, as_json: bool) -> int:
         "kernel_sets_supported": supported,
         "kernel_sets_compiled": compiled,
         "cpu_features": _cpu_features(supported),
+        "gpu_kernels": list(gpu_kernels()),
         "machine": platform.machine(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
@@ -60,7 +62,7 @@ def command(states: bool, as_json: bool) -> int:
         report.document(fields)
         for key, value in fields.items():
             label = key.replace("_", " ")
-            text = ", ".join(value) if isinstance(value, list) else value
+            text = ", ".join(value) or "none" if isinstance(value, list) else value
             report.line(f"{label:22} {text}")
     return report.code
 
