@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels of kernelgen/grid.py on this CPU, as a machine for the plans of atlas12288._gpu."""
+"""The kernels of kernelgen/grid.py as machines for the plans of atlas12288._gpu, without a GPU."""
 
 import ctypes
 from contextlib import ExitStack
+from functools import cache
 
 from llvmlite import binding
 
 from atlas12288._gpu import plan
-from kernelgen import grid
+from kernelgen import emit, grid
 from kernelgen.build import grid_module
 from kernelgen.lower_grid import Grid
+from support.ptx import GlobalMemory, Module
 
 U64 = ctypes.c_uint64
 
@@ -59,3 +61,48 @@ class CpuMachine:
 
     def download(self, address: int, size: int, *, last: bool = False) -> bytes:
         return ctypes.string_at(address, size)
+
+
+class SimulatedMachine:
+    """Runs the PTX of the kernels in the simulator, with memory that it watches."""
+
+    def __init__(self, multiprocessors: int = 1, texts: dict[str, str] | None = None) -> None:
+        self.multiprocessors = multiprocessors
+        self.launched: list[str] = []
+        self.memory = GlobalMemory(uninitialised=True)
+        self.seed: int | None = None  # of the order of groups, warps and threads
+        self._texts = texts or {}
+        self._modules: dict[str, Module] = {}
+
+    def region(self, data: bytes, shift: int = 0) -> int:
+        """Return the address of a copy of the bytes, `shift` bytes behind a multiple of 16.
+
+        What is left of their first and last words of 4 bytes belongs to others, and may be read.
+        """
+        before = shift % 4
+        rest = -(before + len(data)) % 4
+        others = b"\xee" * before, b"\xee" * rest
+        start = shift - before
+        return self.memory.allocate(others[0] + data + others[1], shift=start) + before
+
+    def allocate(self, size: int) -> int:
+        return self.memory.allocate(size)
+
+    def upload(self, address: int, data: bytes) -> None:
+        self.memory.write(address, data)
+
+    def launch(self, kernel: str, groups: int, threads: int, *arguments: int) -> None:
+        self.launched.append(kernel)
+        if kernel not in self._modules:  # translated in 1 s
+            self._modules[kernel] = Module(self._texts.get(kernel) or ptx_of(kernel), self.memory)
+        geometry = {"grid": groups, "block": threads, "seed": self.seed}
+        self._modules[kernel].launch(kernel, arguments=arguments, **geometry)
+
+    def download(self, address: int, size: int, *, last: bool = False) -> bytes:
+        return self.memory.read(address, size)
+
+
+@cache
+def ptx_of(name: str) -> str:
+    """Return the PTX of a kernel."""
+    return emit.ptx(grid.find(name))

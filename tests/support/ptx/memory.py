@@ -222,6 +222,8 @@ class Space:
             other = int(self._writer[places[k]])
             self._race(places[k], threads[k], "writes", f"thread {other} writes")
         self._written[places] = by.now
+        # This write is behind all reads so far, so what is behind this write is behind them too.
+        self._read[places] = 0
         self._strong[places] = by.strong
         self._state[places] = _WRITTEN
 
