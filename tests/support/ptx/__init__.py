@@ -13,16 +13,16 @@ a missing barrier shows in every order.
 >>> memory.read(hashes, 32)
 """
 
-from .launch import BarrierFault, Module
-from .memory import GlobalMemory, MemoryFault, RaceFault
-from .text import PtxError, UnknownInstruction
+from .launch import BarrierError, Module
+from .memory import GlobalMemory, AccessError, RaceError
+from .text import PtxError, UnknownInstructionError
 
 __all__ = [
-    "BarrierFault",
+    "BarrierError",
     "GlobalMemory",
-    "MemoryFault",
+    "AccessError",
     "Module",
     "PtxError",
-    "RaceFault",
-    "UnknownInstruction",
+    "RaceError",
+    "UnknownInstructionError",
 ]

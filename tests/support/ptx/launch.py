@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .arithmetic import Arithmetic, Values
 from .memory import SEVERAL_BLOCKS, Accessors, GlobalMemory, Space
-from .text import KernelText, PtxError, UnknownInstruction, read
+from .text import KernelText, PtxError, UnknownInstructionError, read
 from .translate import Block, blocks_of
 
 Index = npt.NDArray[np.int64]
@@ -22,7 +22,7 @@ _FIRST = 256  # the first array of shared and constant memory: an address of 0 i
 _ALL_LANES = 0xFFFFFFFF
 
 
-class BarrierFault(PtxError):
+class BarrierError(PtxError):
     """Threads wait for others that do not come."""
 
 
@@ -34,7 +34,7 @@ class Module:
     """
 
     def __init__(self, text: str, memory: GlobalMemory) -> None:
-        """Read and translate all kernels. Raise `UnknownInstruction` with the line for what the
+        """Read and translate all kernels. Raise `UnknownInstructionError` with the line for what the
         simulator does not know, `PtxError` for what is no module."""
         self.text, self.memory = read(text), memory
         symbols: dict[str, int] = {}
@@ -79,7 +79,7 @@ class Module:
         threads (but at least one block) are on the device at once. After `steps` steps of a group of
         threads the kernel counts as one that does not end.
 
-        Raises MemoryFault, RaceFault, BarrierFault or PtxError with the kernel's name and the line
+        Raises AccessError, RaceError, BarrierError or PtxError with the kernel's name and the line
         of the text.
         """
         if name not in self.kernels:
@@ -94,7 +94,7 @@ class Kernel:
         self.module, self.text = module, text
         everywhere = [d for d in (*module.text.data, *text.data) if d.space == "shared"]
         if any(d.space != "shared" for d in text.data):
-            raise UnknownInstruction(f"{text.name}: an array in a kernel that is not shared")
+            raise UnknownInstructionError(f"{text.name}: an array in a kernel that is not shared")
         self.dynamic = [d for d in everywhere if d.size is None]
         self.static = [d for d in everywhere if d.size is not None]
         places, self.shared_size = _lay_out([*self.static, *self.dynamic])
@@ -402,7 +402,7 @@ class _Residents(Arithmetic):
             else:
                 del waiting[number]
             return number, ready
-        raise BarrierFault(self._stuck(waiting))
+        raise BarrierError(self._stuck(waiting))
 
     def _some(self, block: Block, ready: Index, chance: random.Random) -> Index:
         """Return a part of threads: blocks, warps, or (where they need not meet) threads."""
@@ -432,12 +432,12 @@ class _Residents(Arithmetic):
         name = self.grid.kernel.text.name
         if not own.all():
             thread = int(self.threads[threads[np.flatnonzero(own == 0)[0]]])
-            raise BarrierFault(
+            raise BarrierError(
                 f"kernel {name}, line {block.line}: thread {thread} is not in its own mask"
             )
         if (needed & ~alive[warp]).any():
             thread = int(self.threads[threads[np.flatnonzero(needed & ~alive[warp])[0]]])
-            raise BarrierFault(
+            raise BarrierError(
                 f"kernel {name}, line {block.line}: thread {thread} waits for one that has ended"
             )
         return threads[(needed & ~here[warp]) == 0]
@@ -722,7 +722,7 @@ class _Residents(Arithmetic):
         wrong = ((masks >> source) & 1 == 0) | ~there[self.warp[active], source]
         if wrong.any():
             thread = int(self.threads[active[np.flatnonzero(wrong)[0]]])
-            raise BarrierFault(f"shfl: thread {thread} takes the value of a lane that is not there")
+            raise BarrierError(f"shfl: thread {thread} takes the value of a lane that is not there")
         return table[self.warp[active], source], inside
 
 

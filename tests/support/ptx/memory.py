@@ -21,11 +21,11 @@ SEVERAL_BLOCKS = -1
 _UNITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
-class MemoryFault(PtxError):
+class AccessError(PtxError):
     """An access outside an allocation, not aligned, or of bytes that nobody wrote."""
 
 
-class RaceFault(PtxError):
+class RaceError(PtxError):
     """Two threads access the same byte, one of them writes, and nothing orders the two accesses."""
 
 
@@ -81,10 +81,10 @@ class Space:
         self._state[offset : offset + size] = _NOTHING
 
     def mark_written(self, address: int, size: int, *, written: bool = True) -> None:
-        """Note that the host wrote bytes; raise MemoryFault where no allocation is."""
+        """Note that the host wrote bytes; raise AccessError where no allocation is."""
         offset = self._inside(address, size)
         if not self._state[offset : offset + size].all():
-            raise MemoryFault(f"{size} bytes at {address:#x} are not within one allocation")
+            raise AccessError(f"{size} bytes at {address:#x} are not within one allocation")
         self._state[offset : offset + size] = _WRITTEN if written else _ALLOCATED
 
     def is_allocated(self, address: int, size: int) -> bool:
@@ -139,7 +139,7 @@ class Space:
         self, offsets: Numbers, k: int, width: int, what: str, why: str, by: Accessors
     ) -> None:
         address = self.base + int(offsets[k])
-        raise MemoryFault(
+        raise AccessError(
             f"thread {int(by.threads[k])} {what} {width} bytes of {self.name} memory at"
             f" {address:#x}: {why}{self._nearest(int(offsets[k]))}"
         )
@@ -259,7 +259,7 @@ class Space:
             self._race(places[k], threads[k], what, f"{name} {before}")
 
     def _race(self, place: int, thread: int, what: str, other: str) -> None:
-        raise RaceFault(
+        raise RaceError(
             f"thread {int(thread)} {what} the byte of {self.name} memory at"
             f" {self.base + int(place):#x} that {other}, and nothing orders the two"
         )
@@ -301,9 +301,9 @@ class GlobalMemory(Space):
         self.data[offset : offset + len(content)] = np.frombuffer(content, np.uint8)
 
     def read(self, address: int, size: int) -> bytes:
-        """Return bytes of an allocation; raise MemoryFault where some were never written."""
+        """Return bytes of an allocation; raise AccessError where some were never written."""
         offset = self._inside(address, size)
         if (self._state[offset : offset + size] != _WRITTEN).any():
             at = int(np.flatnonzero(self._state[offset : offset + size] != _WRITTEN)[0])
-            raise MemoryFault(f"byte {at} of {size} at {address:#x} was never written")
+            raise AccessError(f"byte {at} of {size} at {address:#x} was never written")
         return self.data[offset : offset + size].tobytes()

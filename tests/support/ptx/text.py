@@ -24,7 +24,7 @@ class PtxError(Exception):
     """The text, or what a kernel does, is wrong or not known to the simulator."""
 
 
-class UnknownInstruction(PtxError):
+class UnknownInstructionError(PtxError):
     """The simulator does not know an instruction or a directive."""
 
 
@@ -105,7 +105,7 @@ def read(text: str) -> ModuleText:
     rest = _DATA.sub("", " ".join(outside))
     rest = re.sub(r"\.(version|target|address_size)\s+\S+", "", rest).strip()
     if rest:
-        raise UnknownInstruction(f"directive {rest.splitlines()[0]!r}")
+        raise UnknownInstructionError(f"directive {rest.splitlines()[0]!r}")
     return ModuleText(version[1], target[1], kernels, data)
 
 
@@ -143,7 +143,7 @@ def _kernel(entry: re.Match[str], text: str) -> KernelText:
         Parameter(m[3], int(m[2][1:]) // 8 * int(m[4] or 1)) for m in _PARAMETER.finditer(entry[2])
     )
     if len(parameters) != entry[2].count(".param"):
-        raise UnknownInstruction(f"parameter of {entry[1]}: {' '.join(entry[2].split())!r}")
+        raise UnknownInstructionError(f"parameter of {entry[1]}: {' '.join(entry[2].split())!r}")
     kernel = KernelText(entry[1], parameters)
     if bound := re.search(r"\.(?:maxntid|reqntid)\s+(\d+)", entry[3]):
         kernel.most_threads = int(bound[1])
@@ -161,7 +161,7 @@ def _add(kernel: KernelText, body: str, line: int) -> None:
     if registers := _REGISTERS.match(body + ";"):
         bits = REGISTER_BITS.get(registers[1].replace("u", "b").replace("s", "b"))
         if bits is None:
-            raise UnknownInstruction(f"line {line}: registers of type .{registers[1]}")
+            raise UnknownInstructionError(f"line {line}: registers of type .{registers[1]}")
         for name in registers[2].split(","):
             if several := re.match(r"\s*([\w%$]+)<(\d+)>", name):
                 kernel.registers |= {f"{several[1]}{k}": bits for k in range(int(several[2]))}
@@ -172,10 +172,10 @@ def _add(kernel: KernelText, body: str, line: int) -> None:
     elif body.startswith(".pragma"):
         pass
     elif body.startswith("."):
-        raise UnknownInstruction(f"line {line}: directive {' '.join(body.split())!r}")
+        raise UnknownInstructionError(f"line {line}: directive {' '.join(body.split())!r}")
     else:
         match = re.match(r"(?:@(!?)([\w%$]+)\s+)?([\w.:]+)\s*(.*)", " ".join(body.split()), re.S)
         if match is None:
-            raise UnknownInstruction(f"line {line}: {body!r}")
+            raise UnknownInstructionError(f"line {line}: {body!r}")
         operands = tuple(text.strip() for text in _OPERAND.findall(match[4]))
         kernel.instructions.append(Instruction(match[3], operands, line, match[2], match[1] == "!"))

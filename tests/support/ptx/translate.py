@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .text import Instruction, KernelText, PtxError, UnknownInstruction
+from .text import Instruction, KernelText, PtxError, UnknownInstructionError
 
 _UNSIGNED = {1: "bool_", 8: "uint8", 16: "uint16", 32: "uint32", 64: "uint64"}
 _SPECIAL = {
@@ -79,7 +79,7 @@ def _split(kernel: KernelText) -> list[Block]:
             last = block.instructions[-1]
             block.together = _together(last)
             if block.together and last.guard:
-                raise UnknownInstruction(f"line {last.line}: {last} under a condition")
+                raise UnknownInstructionError(f"line {last.line}: {last} under a condition")
             if last.parts[0] in _ENDS:
                 block.end = last.parts[0]
                 block.conditional = last.guard is not None
@@ -211,10 +211,10 @@ class _Translation:
                     out = set()
                 else:
                     lines += self._instruction(instruction)
-            except UnknownInstruction as error:
-                raise UnknownInstruction(f"line {instruction.line}: {error}") from None
+            except UnknownInstructionError as error:
+                raise UnknownInstructionError(f"line {instruction.line}: {error}") from None
             except (AttributeError, IndexError, KeyError, ValueError):
-                raise UnknownInstruction(
+                raise UnknownInstructionError(
                     f"line {instruction.line}: instruction {str(instruction)!r}"
                 ) from None
             for name in {*self._read(instruction), *self._written(instruction)}:
@@ -259,13 +259,13 @@ class _Translation:
             if value is None:
                 value = self._symbols.get(text)
             if value is None:
-                raise UnknownInstruction(f"operand {text!r}")
+                raise UnknownInstructionError(f"operand {text!r}")
         if value is not None:
             if text in self._constants and self._bits[text] != bits:
-                raise UnknownInstruction(f"{text} has not {bits} bits")
+                raise UnknownInstructionError(f"{text} has not {bits} bits")
             return self._constant(value, bits, signed=signed)
         if self._bits[text] != bits:
-            raise UnknownInstruction(f"{text} has {self._bits[text]} bits, not {bits}")
+            raise UnknownInstructionError(f"{text} has {self._bits[text]} bits, not {bits}")
         local = self._local[text]
         return f"{local}.view(np.int{bits})" if signed and bits > 1 else local
 
@@ -275,7 +275,7 @@ class _Translation:
         if have == bits:
             return self._operand(text, bits)
         if have < bits:
-            raise UnknownInstruction(f"{text} has {have} bits, not {bits}")
+            raise UnknownInstructionError(f"{text} has {have} bits, not {bits}")
         return f"({self._operand(text, have)}).astype(np.{_UNSIGNED[bits]})"
 
     def _assign(self, instruction: Instruction, register: str, expression: str) -> list[str]:
@@ -296,23 +296,23 @@ class _Translation:
         name = ins.parts[0]
         if name in ("ret", "exit", "trap"):
             if ins.guard:
-                raise UnknownInstruction(f"instruction {str(ins)!r}")
+                raise UnknownInstructionError(f"instruction {str(ins)!r}")
             return []
         if _together(ins) == "block":
             if ins.operation not in ("bar.sync", "barrier.sync", "barrier.cta.sync",
                                      "barrier.sync.aligned", "barrier.cta.sync.aligned"):  # fmt: skip
-                raise UnknownInstruction(f"instruction {str(ins)!r}")
+                raise UnknownInstructionError(f"instruction {str(ins)!r}")
             if len(ins.operands) != 1 or _number(ins.operands[0]) is None:
-                raise UnknownInstruction(f"instruction {str(ins)!r}: only for all threads")
+                raise UnknownInstructionError(f"instruction {str(ins)!r}: only for all threads")
             return []
         if ins.operation == "bar.warp.sync":
             return []
         if name in ("membar", "fence"):
             if ins.guard:
-                raise UnknownInstruction(f"instruction {str(ins)!r}")
+                raise UnknownInstructionError(f"instruction {str(ins)!r}")
             wide = {"gl", "sys", "gpu"} & set(ins.parts)
             if not wide and not {"cta"} & set(ins.parts):
-                raise UnknownInstruction(f"instruction {str(ins)!r}")
+                raise UnknownInstructionError(f"instruction {str(ins)!r}")
             return ["s.fence(a)"] if wide else []
         if name in _MEMORY:
             return self._memory(ins)
@@ -363,18 +363,18 @@ class _Translation:
         if name == "prmt":
             return self._permute(ins)
         if kind not in _KINDS:
-            raise UnknownInstruction(f"instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"instruction {str(ins)!r}")
         bits, signed = int(kind[1:]), kind[0] == "s"
         table = _PLAIN.get(".".join((name, *qualifiers[:-1])))
         if table is None:
-            raise UnknownInstruction(f"instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"instruction {str(ins)!r}")
         return table(self, ins, sources, bits, signed)
 
     def _compare(self, ins: Instruction) -> str:
         _, comparison, *rest = ins.parts
         kind, combine = rest[-1], rest[:-1]
         if kind not in _KINDS or "|" in ins.operands[0] or len(combine) > 1:
-            raise UnknownInstruction(f"instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"instruction {str(ins)!r}")
         bits, signed = int(kind[1:]), kind[0] == "s"
         unsigned_names = {"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}
         sign = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}[
@@ -394,10 +394,10 @@ class _Translation:
         to, source = ins.operands
         if ins.parts[0] == "cvta":
             if "global" not in ins.parts:
-                raise UnknownInstruction(f"instruction {str(ins)!r}: only global addresses")
+                raise UnknownInstructionError(f"instruction {str(ins)!r}: only global addresses")
             return self._operand(source, 64)
         if len(ins.parts) != 3 or ins.parts[1] not in _KINDS or ins.parts[2] not in _KINDS:
-            raise UnknownInstruction(f"instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"instruction {str(ins)!r}")
         into, of = ins.parts[1:]
         value = self._wide(source, int(of[1:]))
         if of[0] == "s":
@@ -417,7 +417,7 @@ class _Translation:
             selector = self._operand(ins.operands[3], 32)
             return f"s.permute_mode({x}, {y}, {selector}, {ins.parts[2]!r})"
         if ins.operation != "prmt.b32":
-            raise UnknownInstruction(f"instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"instruction {str(ins)!r}")
         selector = self._constants.get(ins.operands[3], _number(ins.operands[3]))
         if selector is None:
             return f"s.permute({x}, {y}, {self._operand(ins.operands[3], 32)})"
@@ -445,7 +445,7 @@ class _Translation:
         *words, kind = [q for q in ins.operation.replace("::", ".").split(".")[1:]]
         spaces = [w for w in words if w in ("global", "shared", "const", "param", "local")]
         if len(spaces) != 1 or spaces[0] == "local" or kind not in _KINDS:
-            raise UnknownInstruction(f"instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"instruction {str(ins)!r}")
         space = spaces[0]
         vector = next((int(w[1:]) for w in words if re.fullmatch(r"v[248]", w)), 1)
         rest = [w for w in words if w != space and not re.fullmatch(r"v[248]", w)]
@@ -455,34 +455,34 @@ class _Translation:
         rest = [w for w in rest if w not in strong]
         bits = int(kind[1:])
         if bits == 128:
-            raise UnknownInstruction(f"instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"instruction {str(ins)!r}")
         guard = "None"
         if ins.guard:
             guard = ("~" if ins.negated else "") + self._operand(ins.guard, 1)
         if name == "ld":
             if [w for w in rest if w != "nc"] or "release" in strong:
-                raise UnknownInstruction(f"instruction {str(ins)!r}")
+                raise UnknownInstructionError(f"instruction {str(ins)!r}")
             return self._load(ins, space, vector, kind, "nc" in rest, strong, guard)
         if name == "st":
             if rest or "acquire" in strong or space in ("const", "param"):
-                raise UnknownInstruction(f"instruction {str(ins)!r}")
+                raise UnknownInstructionError(f"instruction {str(ins)!r}")
             values = [v.strip() for v in ins.operands[1].strip("{}").split(",")]
             columns = ", ".join(self._wide(value, bits) for value in values)
             if len(values) != vector:
-                raise UnknownInstruction(f"instruction {str(ins)!r}")
+                raise UnknownInstructionError(f"instruction {str(ins)!r}")
             address = self._address(ins.operands[0], space)
             return [
                 f"s.store({space!r}, {address}, [{columns}], {bits // 8}, {strong!r}, {guard}, a,"
                 f" {ins.line})"
             ]
         if len(rest) != 1 or vector != 1 or space not in ("global", "shared"):
-            raise UnknownInstruction(f"instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"instruction {str(ins)!r}")
         operands = ins.operands if name == "red" else ins.operands[1:]
         values = [self._operand(text, bits) for text in operands[1:]]
         if rest[0] not in ("add", "and", "or", "xor", "min", "max", "inc", "dec", "exch", "cas"):
-            raise UnknownInstruction(f"instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"instruction {str(ins)!r}")
         if len(values) != (2 if rest[0] == "cas" else 1):
-            raise UnknownInstruction(f"instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"instruction {str(ins)!r}")
         address = self._address(operands[0], space)
         call = (
             f"s.atomic({space!r}, {rest[0]!r}, {address}, [{', '.join(values)}], {kind!r},"
@@ -505,11 +505,11 @@ class _Translation:
         bits = int(kind[1:])
         names = [n.strip() for n in ins.operands[0].strip("{}").split(",")]
         if len(names) != vector:
-            raise UnknownInstruction(f"instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"instruction {str(ins)!r}")
         if space == "param":
             match = re.fullmatch(r"\[([\w$]+)(?:\+(\d+))?\]", ins.operands[1].replace(" ", ""))
             if match is None or match[1] not in self._offsets:
-                raise UnknownInstruction(f"instruction {str(ins)!r}")
+                raise UnknownInstructionError(f"instruction {str(ins)!r}")
             lines = []
             for k, register in enumerate(names):
                 offset = int(match[2] or 0) + k * bits // 8
@@ -531,7 +531,7 @@ class _Translation:
             return value
         bits, have = int(kind[1:]), self._bits[register]
         if have < bits:
-            raise UnknownInstruction(f"{register} has {have} bits, not {bits}")
+            raise UnknownInstructionError(f"{register} has {have} bits, not {bits}")
         if have == bits:
             return value
         signed = f".view(np.int{bits})" if kind[0] == "s" else ""
@@ -540,11 +540,11 @@ class _Translation:
     def _address(self, text: str, space: str) -> str:
         match = re.fullmatch(r"\[([\w%$]+)(?:\+(-?\d+|0x[0-9a-fA-F]+))?\]", text.replace(" ", ""))
         if match is None:
-            raise UnknownInstruction(f"address {text!r}")
+            raise UnknownInstructionError(f"address {text!r}")
         name, offset = match[1], int(match[2] or "0", 0)
         if name not in self._bits:
             if name not in self._symbols:
-                raise UnknownInstruction(f"address {text!r}")
+                raise UnknownInstructionError(f"address {text!r}")
             return self._constant(self._symbols[name] + offset, 64)
         bits = self._bits[name]
         if bits == 32 and space in ("shared", "const"):
@@ -561,7 +561,7 @@ class _Translation:
     def _members(self, block: Block) -> Callable[..., Any]:
         ins = block.instructions[-1]
         if "sync" not in ins.parts:
-            raise UnknownInstruction(f"line {ins.line}: instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"line {ins.line}: instruction {str(ins)!r}")
         text = self._mask_of(ins)
         value = self._constants.get(text, _number(text))
         if value is not None:
@@ -569,7 +569,7 @@ class _Translation:
         elif self._bits.get(text) == 32:
             source = f"def run(s, r, a):\n    return r[{text!r}][a]\n"
         else:
-            raise UnknownInstruction(f"line {ins.line}: instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"line {ins.line}: instruction {str(ins)!r}")
         return self._function(source, block)
 
     def _warp(self, ins: Instruction) -> list[str]:
@@ -577,20 +577,20 @@ class _Translation:
         name = ins.parts[0]
         if name == "redux":
             if len(ins.parts) != 4 or ins.parts[1] != "sync" or ins.parts[3] not in _KINDS:
-                raise UnknownInstruction(f"instruction {str(ins)!r}")
+                raise UnknownInstructionError(f"instruction {str(ins)!r}")
             value = self._operand(ins.operands[1], 32)
             call = f"s.reduce({ins.parts[2]!r}, {ins.parts[3]!r}, {value}, {mask}, a)"
             return self._assign(ins, ins.operands[0], call)
         if name == "vote":
             mode, kind = ins.parts[2:]
             if (mode == "ballot") != (kind == "b32") or mode not in ("all", "any", "uni", "ballot"):
-                raise UnknownInstruction(f"instruction {str(ins)!r}")
+                raise UnknownInstructionError(f"instruction {str(ins)!r}")
             source = ins.operands[1]
             value = ("~" if source.startswith("!") else "") + self._operand(source.lstrip("!"), 1)
             return self._assign(ins, ins.operands[0], f"s.vote({mode!r}, {value}, {mask}, a)")
         mode, kind = ins.parts[2:]
         if mode not in ("up", "down", "bfly", "idx") or kind != "b32":
-            raise UnknownInstruction(f"instruction {str(ins)!r}")
+            raise UnknownInstructionError(f"instruction {str(ins)!r}")
         to, _, predicate = ins.operands[0].partition("|")
         value, lane, clamp = (self._operand(text, 32) for text in ins.operands[1:4])
         lines = [f"shuffled = s.shuffle({mode!r}, {value}, {lane}, {clamp}, {mask}, a)"]
