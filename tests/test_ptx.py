@@ -2,12 +2,14 @@
 """The PTX of the kernels for GPUs in the simulator: results, bounds, alignment and order."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import pytest
 
 from atlas12288 import TreeWitness, residue, window_residues
 from atlas12288._gpu import plan
+from kernelgen import grid
 from support.grids import SimulatedMachine, ptx_of
 from support.ptx import PtxError
 from support.strategies import noise
@@ -131,7 +133,7 @@ MISTAKES = {
     ),
     "a rotation is one less": ("leaves_small", r"(shf\.l\.wrap\.b32 .*) 26;", r"\1 25;", 9),
     "a word at an odd address is shifted the other way": (
-        *("leaves_any", r"shf\.(l|r)\.wrap(\S+ \S+ \S+ \S+ %r\d+;)", r"shf.r.clamp\2", 3),
+        *("leaves_any", r"prmt\.b32\.f4e", "prmt.b32.b4e", 3),
     ),
     "a word is read behind the block": (
         *("leaves_any", r"(ld\.global\.b32 \S+ \[%\w+)\+60\];", r"\1+68];", 0),
@@ -192,3 +194,72 @@ def test_a_mistake_in_the_ptx_is_seen(mistake: str) -> None:
 def test_what_sees_the_mistakes_finds_none_in_the_kernels() -> None:
     for multiprocessors in (0, 1):
         check_all(SimulatedMachine(multiprocessors))
+
+
+class Launched(NamedTuple):
+    """What `plan.Machine.launch` takes."""
+
+    kernel: str
+    groups: int
+    threads: int
+    arguments: tuple[int, ...]
+
+
+class Mistaken(SimulatedMachine):
+    """Launches of one kernel, changed by a function."""
+
+    def __init__(self, kernel: str, change: Callable[["Mistaken", Launched], object]) -> None:
+        super().__init__()
+        self._kernel, self._change = kernel, change
+
+    def launch(self, kernel: str, groups: int, threads: int, *arguments: int) -> None:
+        if kernel == self._kernel:
+            self._change(self, Launched(kernel, groups, threads, arguments))
+        else:
+            self.run(Launched(kernel, groups, threads, arguments))
+
+    def run(self, launch: Launched, **changes: object) -> None:
+        changed = launch._replace(**changes)
+        super().launch(changed.kernel, changed.groups, changed.threads, *changed.arguments)
+
+    def argument(self, launch: Launched, name: str, by: int) -> None:
+        """Run a launch with a number added to an argument."""
+        place = grid.find(launch.kernel).parameters.index(name)
+        values = list(launch.arguments)
+        values[place] += by
+        self.run(launch, arguments=tuple(values))
+
+    def exchanged(self, launch: Launched, one: str, two: str) -> None:
+        names = list(grid.find(launch.kernel).parameters)
+        values = list(launch.arguments)
+        i, j = names.index(one), names.index(two)
+        values[i], values[j] = values[j], values[i]
+        self.run(launch, arguments=tuple(values))
+
+
+MISTAKEN_LAUNCHES: dict[str, tuple[str, Callable[[Mistaken, Launched], object]]] = {
+    "a group too few": ("leaves_small", lambda m, x: m.run(x, groups=x.groups - 1)),
+    "half of the threads": ("leaves_small", lambda m, x: m.run(x, threads=x.threads // 64)),
+    "a window too few": ("leaves_small", lambda m, x: m.argument(x, "windows", -1)),
+    "a window too many": ("leaves_small", lambda m, x: m.argument(x, "windows", 1)),
+    "hashes of the next window": ("leaves_small", lambda m, x: m.argument(x, "hashes", 32)),
+    "residues of the next window": ("leaves_small", lambda m, x: m.argument(x, "residues", 1)),
+    "a row too few": ("leaves_small", lambda m, x: m.argument(x, "rows", -1)),
+    "the kernel for aligned regions": (
+        *("leaves_any", lambda m, x: m.run(x, kernel="leaves_small")),
+    ),
+    "a group of a tree too many": ("trees", lambda m, x: m.run(x, groups=x.groups + 1)),
+    "half of the threads of a tree": ("trees", lambda m, x: m.run(x, threads=2)),
+    "roots over the hashes": ("trees", lambda m, x: m.exchanged(x, "hashes", "roots")),
+    "a tree twice": ("trees", lambda m, x: [m.run(x), m.run(x)]),
+    "no tree": ("trees", lambda m, x: None),
+    "a warp too few": ("residues", lambda m, x: m.run(x, threads=x.threads // 8, groups=1)),
+    "the table of another launch": ("residues", lambda m, x: m.argument(x, "table", -24)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKEN_LAUNCHES)
+def test_a_mistake_in_a_launch_is_seen(mistake: str) -> None:
+    with pytest.raises((PtxError, AssertionError, MemoryError)):
+        check_all(Mistaken(*MISTAKEN_LAUNCHES[mistake]))
