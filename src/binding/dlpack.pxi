@@ -225,6 +225,8 @@ cdef class Tensor:
             self.managed.deleter(self.managed)
         if self.versioned is not NULL and self.versioned.deleter is not NULL:
             self.versioned.deleter(self.versioned)
+        # Here, where an exception on its way is out of reach of what the capsule's owner does.
+        self.capsule = None
 
 
 def device_of(source, /):

@@ -684,6 +684,20 @@ Result cuDeviceGetDefaultMemPool(void **made, Device device) {
   return *made = &pool, is_device(device) ? SUCCESS : INVALID_DEVICE;
 }
 Result cuDeviceGetMemPool(void **made, Device device) { return cuDeviceGetDefaultMemPool(made, device); }
+Result cuMemPoolCreate(void **made, const void *properties) {
+  BEGIN("cuMemPoolCreate", 0)
+  (void)properties;
+  return *made = &pool, SUCCESS;
+}
+Result cuMemPoolDestroy(void *of) {
+  BEGIN("cuMemPoolDestroy", 0)
+  return of == &pool ? SUCCESS : INVALID_HANDLE;
+}
+Result cuMemPoolSetAccess(void *of, const void *access, size_t count) {
+  BEGIN("cuMemPoolSetAccess", 0)
+  (void)of, (void)access, (void)count;
+  return SUCCESS;
+}
 Result cuMemPoolSetAttribute(void *of, int attribute, void *value) {
   BEGIN("cuMemPoolSetAttribute", 0)
   (void)of, (void)attribute, (void)value;

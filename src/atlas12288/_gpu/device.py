@@ -129,9 +129,15 @@ _lock = threading.Lock()
 
 def _failure(error: BaseException) -> DeviceError | None:
     """Return what cuda.core or the driver raised as a DeviceError; None for other errors."""
-    if isinstance(error, DeviceError) or type(error).__module__.partition(".")[0] != "cuda":
+    if isinstance(error, DeviceError):
         return None
-    return DeviceError(f"{str(error).partition(chr(10))[0]}: nothing is known of the bytes")
+    # cuda.core has errors of its own, and raises built-in ones where it cannot make an event, or
+    # where an older driver lacks a function.
+    is_own = type(error).__module__.partition(".")[0] == "cuda"
+    if not is_own and not isinstance(error, RuntimeError | SystemError):
+        return None
+    text = str(error.__cause__ or error).partition("\n")[0]
+    return DeviceError(f"{text}: nothing is known of the bytes")
 
 
 def _started() -> Any:

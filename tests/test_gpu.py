@@ -1,0 +1,466 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors on a GPU, with a driver that runs the kernels in the simulator: results and all failures."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from support.fake_device import build_driver, driver_environment
+from support.tools import needs
+
+pytest.importorskip("cuda.core")
+pytestmark = needs("cc")
+
+START = """
+import gc
+import atlas12288 as atlas
+from support.fake_device import FakeDriver, ILLEGAL_ADDRESS, INVALID_PTX, LAUNCH_FAILED, OUT_OF_MEMORY
+from support.strategies import noise
+
+driver = FakeDriver()
+
+def raised(error, work):
+    try:
+        found = work()
+    except error as caught:
+        assert type(caught) is error, repr(caught)
+        return str(caught)
+    raise AssertionError(f"{found!r}, must raise {error.__name__}")
+
+def same(found, data):
+    expected = atlas.TreeWitness.generate(data)
+    for name in ("length", "root", "residue", "leaves"):
+        assert getattr(found, name) == getattr(expected, name), name
+"""
+
+
+# The interpreter is not taken down: it would end the driver's callbacks before what calls them.
+END = """
+import os, sys
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_driver(tmp_path_factory.mktemp("driver"))
+
+
+def run(library: Path | None, code: str, start: str = START, **settings: int | str) -> None:
+    """Run code in a process of its own that has the driver; it must end well."""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", start + textwrap.dedent(code) + END],
+        env=driver_environment(library, **settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+# --- results ---
+
+
+def test_tensors_of_every_form_have_the_witness_of_their_bytes(library: Path) -> None:
+    run(
+        library,
+        """
+        data = noise(3 * 12288 + 77)
+        for options in (
+            {}, {"versioned": False}, {"read_only": True}, {"forms": ["interface"]},
+            {"forms": ["interface"], "stream": 1}, {"offset": 7}, {"byte_offset": 64},
+            {"shape": (1, len(data)), "strides": (7, 1)}, {"device_type": 13},
+        ):
+            tensor = driver.tensor(data, **options)
+            same(atlas.TreeWitness.generate(tensor), data)
+            assert atlas.residue(tensor) == atlas.residue(data)
+            assert atlas.is_conserved(tensor) is atlas.is_conserved(data)
+            assert atlas.window_residues(tensor) == atlas.window_residues(data)
+            assert tensor.handed == tensor.deleted
+        empty = driver.tensor(b"")
+        same(atlas.TreeWitness.generate(empty), b"")
+        assert (atlas.residue(empty), atlas.window_residues(empty)) == (0, b"")
+        """,
+    )
+
+
+def test_damage_on_a_device_is_found_by_window(library: Path) -> None:
+    run(
+        library,
+        """
+        data = noise(5 * 12288)
+        witness, tensor = atlas.TreeWitness.generate(data), driver.tensor(data)
+        assert witness.verify(tensor) and witness.changed(tensor) == []
+        tensor.write(b"?", 3 * 12288 + 9)
+        assert not witness.verify(tensor) and witness.changed(tensor) == [3]
+        assert not witness.verify(driver.tensor(data[:-1]))
+        assert not atlas.TreeWitness.generate(data[:-1]).verify(driver.tensor(data))
+        """,
+    )
+
+
+def test_copies_in_the_host_give_the_same(library: Path) -> None:
+    run(
+        library,
+        """
+        data = noise(1100 * 12288 + 5)
+        tensor = driver.tensor(data)
+        for threads in (1, 3):
+            found = atlas.TreeWitness.generate(tensor, host=True, threads=threads)
+            same(found, data)
+        assert atlas.residue(tensor, host=True) == atlas.residue(data)
+        assert atlas.window_residues(tensor, host=True) == atlas.window_residues(data)
+        same(atlas.TreeWitness.generate(driver.tensor(b""), host=True), b"")
+        assert driver.launches == []
+        """,
+        memory=1 << 27,
+    )
+
+
+def test_a_result_is_waited_for_and_the_tensor_kept_until_then(library: Path) -> None:
+    run(
+        library,
+        """
+        data = noise(20_000)
+        tensor = driver.tensor(data)
+        pending = atlas.TreeWitness.generate(tensor, wait=False)
+        assert not pending.done() and tensor.deleted == 0 and driver.launches == []
+        witness = pending.result()
+        same(witness, data)
+        assert pending.done() and pending.result() is witness and tensor.deleted == 1
+        verdict = witness.verify(tensor, wait=False)
+        assert verdict.result() is True
+        assert atlas.TreeWitness.generate(data, wait=False).result().verify(data)
+        # Nobody asks: the tensor is kept until the device has read it.
+        runs = len(driver.launches)
+        pending = atlas.TreeWitness.generate(tensor, wait=False)
+        assert len(driver.launches) == runs
+        del pending
+        gc.collect()
+        assert len(driver.launches) > runs and tensor.deleted == tensor.handed
+        """,
+        late=1,
+    )
+
+
+def test_streams_are_named_and_waited_for(library: Path) -> None:
+    run(
+        library,
+        """
+        from atlas12288._gpu.device import current
+        data = noise(5000)
+        with current(0) as device:
+            ours, other = int(device.stream.handle), device.core.create_stream()
+        class Stream:
+            def __cuda_stream__(self):
+                return 0, int(other.handle)
+        tensor = driver.tensor(data)
+        for stream in (None, int(other.handle), Stream(), 0):
+            assert atlas.residue(tensor, stream=stream) == atlas.residue(data)
+        assert tensor.asked == [ours, int(other.handle), int(other.handle), 1]
+        for stream in ("0", True, 1.5):
+            assert "stream is of type" in raised(TypeError, lambda: atlas.residue(tensor, stream=stream))
+        assert "stream is -3" in raised(ValueError, lambda: atlas.residue(tensor, stream=-3))
+        array = driver.tensor(data, forms=["interface"], stream=int(other.handle))
+        waits = driver.calls("cuStreamWaitEvent")
+        assert atlas.residue(array) == atlas.residue(data)
+        assert driver.calls("cuStreamWaitEvent") == waits + 1
+        assert driver.calls("cuCtxSynchronize") == 0
+        """,
+    )
+
+
+def test_the_current_context_stays_what_it_was(library: Path) -> None:
+    run(
+        library,
+        """
+        from cuda.bindings import driver as api
+        tensor = driver.tensor(noise(100))
+        atlas.residue(tensor)
+        assert int(api.cuCtxGetCurrent()[1]) == 0
+        atlas.residue(driver.tensor(noise(100), device=1))
+        assert int(api.cuCtxGetCurrent()[1]) == 0
+        """,
+        devices=2,
+    )
+
+
+def test_memory_of_ours_is_freed_and_the_rest_is_given_back(library: Path) -> None:
+    run(
+        library,
+        """
+        from atlas12288._gpu import device
+        tensor = driver.tensor(noise(30_000))
+        before = driver.allocated
+        witness = atlas.TreeWitness.generate(tensor)
+        assert atlas.residue(tensor) == witness.residue
+        gc.collect()
+        assert driver.allocated == before
+        device.release_memory()
+        """,
+    )
+
+
+# --- sets of tensors ---
+
+
+def test_the_tensors_of_a_set_are_one_launch(library: Path) -> None:
+    run(
+        library,
+        """
+        from atlas12288.tensors import ArrayWitness, TensorsWitness
+        content = {f"{k:02}": noise(4 * k, k) for k in range(40)}
+        placed = {name: driver.tensor(data, dtype=(4, 16, 1)) for name, data in content.items()}
+        witness = TensorsWitness.generate(placed, tree=True)
+        assert [launch.kernel for launch in driver.launches] == ["leaves_small", "trees"]
+        for name, data in content.items():
+            array = witness.arrays[name]
+            assert array.dtype == "bfloat16" and array.shape == (len(data) // 2,)
+            assert array.digest == atlas.TreeWitness.generate(data).root
+        assert witness.verify(placed).holds is True
+        placed["07"].write(b"!")
+        placed["08"] = driver.tensor(content["08"], dtype=(2, 16, 1))
+        placed["09"] = driver.tensor(content["09"], dtype=(4, 16, 1), shape=(9, 2), strides=(1, 9))
+        placed["10"] = driver.tensor(content["10"], dtype=(3, 64, 1))
+        del placed["11"]
+        report = witness.verify(placed)
+        assert report.holds is False
+        assert [(d.name, d.what) for d in report.changed] == [("07", ("residue", "digest")), ("08", ("dtype",))]
+        assert [d.name for d in report.missing] == ["11"]
+        assert [d.name for d in report.unreadable] == ["09", "10"]
+        assert "x.cpu()" in raised(BufferError, lambda: TensorsWitness.generate(placed))
+        assert "tensor '09'" in raised(BufferError, lambda: TensorsWitness.generate(placed, tree=True))
+        one = placed["07"]
+        for tree in (True, False):
+            found = ArrayWitness.generate(one, tree=tree, host=True)
+            assert found.digest == ArrayWitness.generate(one, tree=True).digest or not tree
+            assert found.verify(one, host=True)
+        """,
+    )
+
+
+def test_tensors_of_several_devices_are_one_launch_each(library: Path) -> None:
+    run(
+        library,
+        """
+        from atlas12288.tensors import TensorsWitness
+        import numpy
+        content = {f"{k}": noise(1000 + k, k) for k in range(6)}
+        placed = {n: driver.tensor(d, device=int(n) % 2) for n, d in content.items()}
+        placed["host"] = numpy.arange(10)
+        witness = TensorsWitness.generate(placed, tree=True)
+        assert len(driver.launches) == 4
+        for name, data in content.items():
+            assert witness.arrays[name].digest == atlas.TreeWitness.generate(data).root
+        """,
+        devices=2,
+    )
+
+
+# --- what is refused ---
+
+
+def test_what_is_no_memory_of_a_cuda_device_is_refused(library: Path) -> None:
+    run(
+        library,
+        """
+        data = noise(24)
+        for forms in (["dlpack"], ["interface"]):
+            matrix = driver.tensor(data, shape=(4, 6), strides=(1, 4), forms=forms)
+            for work in (atlas.residue, atlas.TreeWitness.generate):
+                assert "C-contiguous" in raised(BufferError, lambda: work(matrix))
+            assert matrix.handed == matrix.deleted
+        metal = driver.tensor(data, device_type=8)
+        assert "DLPack type 8" in raised(BufferError, lambda: atlas.residue(metal))
+        nibbles = driver.tensor(data, dtype=(17, 4, 1), shape=(3,))
+        assert "whole bytes" in raised(BufferError, lambda: atlas.residue(nibbles))
+        big = driver.tensor(data, typestr=">f4", forms=["interface"])
+        assert "little-endian" in raised(TypeError, lambda: atlas.residue(big))
+        for work in (atlas.Witness.generate, atlas.fixup, atlas.TreeHash):
+            assert "x.cpu()" in raised(BufferError, lambda: work(driver.tensor(data)))
+        """,
+    )
+
+
+NO_DRIVER = """
+import atlas12288 as atlas
+
+class Tensor:
+    def __dlpack_device__(self):
+        return 2, 0
+    def __dlpack__(self, **options):
+        raise AssertionError("it must not be asked")
+
+for work in (atlas.residue, atlas.is_conserved, atlas.window_residues, atlas.TreeWitness.generate,
+             atlas.TreeWitness.generate(b"").verify):
+    try:
+        work(Tensor())
+    except atlas.DeviceError as error:
+        assert all(word in str(error) for word in WORDS), error
+    else:
+        raise AssertionError(work)
+"""
+HIDDEN = """
+import sys
+sys.modules["cuda"] = None
+WORDS = ("pip install 'atlas12288[cuda]'", "x.cpu()", "host=True")
+"""
+
+
+def test_without_the_extra_the_driver_a_device_or_its_kernels_the_error_says_so(
+    library: Path, tmp_path: Path
+) -> None:
+    run(None, NO_DRIVER, start=HIDDEN)
+    if not any(Path(path).exists() for path in ("/usr/lib/x86_64-linux-gnu/libcuda.so.1",)):
+        run(None, NO_DRIVER, start="WORDS = ('CUDA driver is missing', 'x.cpu()')\n")
+    run(library, NO_DRIVER, start="WORDS = ('NO_DEVICE',)\n", devices=0)
+    run(library, NO_DRIVER, start="WORDS = ('7.5', '8.0', 'x.cpu()')\n", chip=75)
+    hidden = f"import atlas12288._gpu as gpu, pathlib\ngpu.PTX = pathlib.Path({str(tmp_path)!r})\n"
+    hidden += "import atlas12288._gpu.device as device\ndevice.PTX = gpu.PTX\n"
+    code = """
+        assert gpu.gpu_kernels() == ()
+        message = raised(atlas.DeviceError, lambda: atlas.residue(driver.tensor(b"abc")))
+        assert "no kernels for GPUs" in message and "x.cpu()" in message
+    """
+    run(library, code, start=hidden + START)
+
+
+# --- failures ---
+
+EACH = """
+tensor = driver.tensor(noise(3000))
+witness = atlas.TreeWitness.generate(tensor)
+right = atlas.residue(tensor)
+before, handed = driver.allocated, tensor.handed
+"""
+
+
+def test_a_call_of_the_driver_that_fails_is_an_error_and_never_a_verdict(library: Path) -> None:
+    run(
+        library,
+        EACH
+        + """
+failed = 0
+for nth in range(1, 60):
+    for result in (OUT_OF_MEMORY, LAUNCH_FAILED):
+        driver.fail("*", nth, result=result)
+        for work, expected in (
+            (lambda: witness.verify(tensor), True), (lambda: atlas.residue(tensor), right),
+        ):
+            try:
+                assert work() == expected
+            except atlas.DeviceError as error:
+                failed += 1
+                assert "nothing is known" in str(error), error
+            driver.fail("*", 0, result=0)
+gc.collect()
+assert failed > 40, failed
+assert witness.verify(tensor) and atlas.residue(tensor) == right
+assert driver.allocated == before and tensor.deleted == tensor.handed
+""",
+    )
+
+
+def test_no_memory_is_an_error_that_leaves_nothing_behind(library: Path) -> None:
+    run(
+        library,
+        EACH
+        + """
+for nth in (1, 2, 3):
+    driver.fail("cuMemAllocFromPoolAsync", nth, result=OUT_OF_MEMORY)
+    assert "OUT_OF_MEMORY" in raised(atlas.DeviceError, lambda: atlas.TreeWitness.generate(tensor))
+    driver.fail("cuMemAllocFromPoolAsync", 0, result=0)
+gc.collect()
+assert driver.allocated == before and tensor.deleted == tensor.handed
+same(atlas.TreeWitness.generate(tensor), tensor.tobytes())
+""",
+    )
+
+
+def test_a_lost_device_is_an_error_for_all_later_calls(library: Path) -> None:
+    run(
+        library,
+        EACH
+        + """
+pending = atlas.TreeWitness.generate(tensor, wait=False)
+driver.fail("*", result=LAUNCH_FAILED, sticks=True)
+for work in (pending.result, lambda: witness.verify(tensor), lambda: atlas.residue(tensor), pending.result):
+    assert "LAUNCH_FAILED" in raised(atlas.DeviceError, work)
+""",
+    )
+
+
+def test_kernels_that_the_driver_refuses_are_an_error(library: Path) -> None:
+    run(
+        library,
+        """
+        driver.rewrite = lambda text: text.replace("redux.sync", "redux.other")
+        tensor = driver.tensor(noise(10))
+        for _ in range(2):
+            assert "nothing is known" in raised(atlas.DeviceError, lambda: atlas.residue(tensor))
+        driver.rewrite = str
+        assert atlas.residue(tensor) == atlas.residue(noise(10))
+        """,
+    )
+
+
+def test_a_tensor_that_is_freed_while_it_is_read_is_an_error(library: Path) -> None:
+    run(
+        library,
+        """
+        tensor = driver.tensor(noise(50_000))
+        pending = atlas.TreeWitness.generate(tensor, wait=False)
+        tensor.free()
+        assert "ILLEGAL_ADDRESS" in raised(atlas.DeviceError, pending.result)
+        """,
+        late=1,
+    )
+
+
+def test_another_stream_that_writes_meanwhile_gives_the_bytes_of_some_time(library: Path) -> None:
+    run(
+        library,
+        """
+        old, new = noise(40_000), noise(40_000, 1)
+        tensor = driver.tensor(old)
+        pending = atlas.TreeWitness.generate(tensor, wait=False)
+        tensor.write(new)  # before the kernel runs: no stream orders the two
+        same(pending.result(), new)
+        """,
+        late=1,
+    )
+
+
+def test_a_process_that_forked_gets_an_error(library: Path) -> None:
+    run(
+        library,
+        """
+        import os
+        tensor = driver.tensor(noise(100))
+        atlas.residue(tensor)
+        if (child := os.fork()) == 0:
+            driver.fail("*", result=3, sticks=True)  # CUDA: not initialised in a child
+            try:
+                atlas.residue(tensor)
+            except atlas.DeviceError:
+                os._exit(0)
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        """,
+    )
+
+
+def test_info_lists_the_kernels_for_gpus() -> None:
+    from atlas12288._gpu import gpu_kernels
+    from atlas12288._gpu.plan import KERNELS
+
+    assert gpu_kernels() == tuple(sorted(KERNELS))
+    command = [sys.executable, "-m", "atlas12288", "info"]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
+    assert "gpu kernels            leaves, leaves_any" in shown.stdout
