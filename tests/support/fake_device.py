@@ -2,7 +2,8 @@
 """GPUs that are not there: a CUDA driver (fakecuda.c) whose kernels the PTX simulator runs.
 
 A test makes the driver with `build_driver` and runs Python in a child process with
-`driver_environment`; there a `FakeDriver` gives tensors in memory of the device, and says what fails:
+`driver_environment`; there a `FakeDriver` gives tensors in memory of the device, and a test tells it
+what has to fail:
 
     driver = FakeDriver()
     driver.fail("cuMemAlloc", nth=2, result=2)
@@ -41,9 +42,9 @@ def driver_environment(library: Path | None, **settings: int | str) -> dict[str,
 
     Settings: `devices` (0: there is none), `version` of the driver (12080: CUDA 12.8), `chip` (90:
     compute capability 9.0), `memory` in bytes, `late` (1: work of a stream waits until somebody
-    waits for it), and `fail`: "cuMemAlloc:2:2,cuLaunchKernel:1:719!" lets the second allocation fail
-    with 2, and the first launch and all calls behind it with 719. Without a library there is no
-    driver.
+    waits for it), and `fail`: "cuMemAlloc:2:2,cuLaunchKernel:1:719!" lets the second allocation
+    fail with 2, and the first launch and all calls behind it with 719. Without a library there is
+    no driver.
     """
     tests = Path(__file__).parent.parent
     paths = [str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]
@@ -86,8 +87,7 @@ class _Arena(GlobalMemory):
         content = (ctypes.c_ubyte * size).from_address(base)
         Space.__init__(self, "global", np.frombuffer(content, np.uint8), base)
         self.clock = 0
-        # Arrays of modules, in a part of the arena that the driver never gives away, lie behind it.
-        self._next = size
+        self._next = size  # the driver allocates
 
     def allocate(self, content: bytes | int, *, shift: int = 0) -> int:
         raise MemoryError("a module with arrays in global memory is not supported here")
@@ -127,9 +127,9 @@ class FakeDriver:
             ctypes.CFUNCTYPE(i32, text, ctypes.c_void_p, ctypes.c_size_t)(self._load),
             ctypes.CFUNCTYPE(i32, i32, text, ctypes.POINTER(i32), i32)(self._kernel),
             ctypes.CFUNCTYPE(i32, i32, sizes, sizes, u32, values)(self._launch),
-            ranges(lambda start, size: self.memory.add(start, size)),
-            ranges(lambda start, size: self.memory.remove(start, size)),
-            ranges(lambda start, size: self.memory.mark_written(start, size)),
+            ranges(self.memory.add),
+            ranges(self.memory.remove),
+            ranges(self.memory.mark_written),
         )
         addresses = [ctypes.cast(c, ctypes.c_void_p) for c in self._callbacks]
         library.fakecuda_callbacks((ctypes.c_void_p * len(addresses))(*addresses))
