@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulator of PTX: each instruction against plain Python, and the mistakes that it must find."""
+"""The simulator of PTX: each instruction against plain Python, and the mistakes that it finds."""
 
 import random
 from collections.abc import Callable, Sequence
 
 import pytest
+
 from support.ptx import (
     AccessError,
     BarrierError,
@@ -282,7 +283,7 @@ def test_an_instruction_computes_what_plain_python_computes(instruction: str) ->
     add.s64 %rd6, %rd1, %rd7;
     st.global.b{bits} [%rd6], {result};"""
     memory = GlobalMemory(1 << 20)
-    words = b"".join(x.to_bytes(8, "little") for row in rows for x in (row + [0, 0])[:3])
+    words = b"".join(x.to_bytes(8, "little") for row in rows for x in [*row, 0, 0][:3])
     source, results = memory.allocate(words), memory.allocate(bytes(8 * count))
     Module(kernel(body), memory).launch("k", count // 64, 64, [source, results])
     for k, row in enumerate(rows):
@@ -389,7 +390,7 @@ $done:
     assert got == [n * (n + 1) // 2 for n in range(70)] * 3
 
 
-def test_constant_arrays_are_read(seed: int | None = None) -> None:
+def test_constant_arrays_are_read() -> None:
     before = ".const .align 4 .b32 table[3] = {7, 8, 0xFFFFFFFF};"
     body = """
     ld.const.b32 %r2, [table+8];
@@ -532,7 +533,7 @@ def test_shared_memory_is_exchanged_behind_a_barrier(
         words = [int.from_bytes(memory.read(results + 4 * k, 4), "little") for k in range(128)]
         assert words == [k ^ partner for k in range(64)] * 2
     else:
-        with pytest.raises(RaceError, match="nothing orders the two"):
+        with pytest.raises((RaceError, AccessError), match=r"nothing orders the two|nobody wrote"):
             module.launch("k", 2, 64, [results], seed=seed)
 
 

@@ -2,8 +2,8 @@
 """GPUs that are not there: a CUDA driver (fakecuda.c) whose kernels the PTX simulator runs.
 
 A test makes the driver with `build_driver` and runs Python in a child process with
-`driver_environment`; there a `FakeDriver` gives tensors in memory of the device, and a test tells it
-what has to fail:
+`driver_environment`; there a `FakeDriver` gives tensors in memory of the device, and a test tells
+it what has to fail:
 
     driver = FakeDriver()
     driver.fail("cuMemAlloc", nth=2, result=2)
@@ -300,12 +300,13 @@ _NAMES = (b"dltensor", b"dltensor_versioned")
 class FakeTensor:
     """A tensor in memory of the device, as another library would have it.
 
-    `shape` and `strides` count elements; without them it has one dimension. `dtype` is DLPack's (code,
-    bits, lanes), `typestr` that of `__cuda_array_interface__`. `offset` bytes lie before the content
-    in its allocation, which shifts its alignment. `stream` is what `__cuda_array_interface__` names.
-    With `versioned` false it is a library before DLPack 1.0. `forms` says which of "dlpack" and
-    "interface" it has at all. `asked` lists the streams that were handed to `__dlpack__`; `handed`
-    and `deleted` count capsules and the calls of their deleters.
+    `shape` and `strides` count elements; without them it has one dimension. `dtype` is DLPack's
+    (code, bits, lanes), `typestr` that of `__cuda_array_interface__`. `offset` bytes lie before the
+    content in its allocation, which shifts its alignment. `stream` is what
+    `__cuda_array_interface__` names. With `versioned` false it is a library before DLPack 1.0.
+    `forms` says which of "dlpack" and "interface" it has at all. `asked` lists the streams that
+    were handed to `__dlpack__`; `handed` and `deleted` count capsules and the calls of their
+    deleters.
     """
 
     def __init__(

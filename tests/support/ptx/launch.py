@@ -34,8 +34,8 @@ class Module:
     """
 
     def __init__(self, text: str, memory: GlobalMemory) -> None:
-        """Read and translate all kernels. Raise `UnknownInstructionError` with the line for what the
-        simulator does not know, `PtxError` for what is no module."""
+        """Read and translate all kernels. Raise `UnknownInstructionError` with the line for what
+        the simulator does not know, `PtxError` for what is no module."""
         self.text, self.memory = read(text), memory
         symbols: dict[str, int] = {}
         constants = [d for d in self.text.data if d.space == "const"]
@@ -546,6 +546,7 @@ class _Residents(Arithmetic):
     ) -> list[Values]:
         memory, active, offsets, left = self._at(space, addresses, guard, a)
         constant = constant or space == "const"
+        self.now = self.grid.tick()
         try:
             columns = memory.load(offsets, unit, count, self._by(active, bool(strong), constant))
         except PtxError as error:
@@ -572,6 +573,7 @@ class _Residents(Arithmetic):
         line: int,
     ) -> None:
         memory, active, offsets, left = self._at(space, addresses, guard, a)
+        self.now = self.grid.tick()
         size = self.count if a is None else len(a)
         values = [np.broadcast_to(column, (size,)) for column in columns]
         if left is not None:
@@ -610,6 +612,7 @@ class _Residents(Arithmetic):
     ) -> Values:
         """Run an atomic operation, one thread after another; return the values before it."""
         memory, active, offsets, left = self._at(space, addresses, guard, a)
+        self.now = self.grid.tick()
         size = self.count if a is None else len(a)
         values = [np.broadcast_to(operand, (size,)) for operand in operands]
         if left is not None:
@@ -642,6 +645,7 @@ class _Residents(Arithmetic):
         return whole
 
     def fence(self, a: Index | None) -> None:
+        self.now = self.grid.tick()
         self.grid.fence(self.threads if a is None else self.threads[a], self.now)
 
     # --- warps ---

@@ -16,7 +16,8 @@ Numbers = npt.NDArray[np.int64]
 BASE_ALIGNMENT = 256  # bytes; cuMemAlloc promises as much
 
 _NOTHING, _ALLOCATED, _WRITTEN = 0, 1, 2
-# Who read a byte: a thread, SEVERAL_BLOCKS, or SEVERAL_BLOCKS - 1 - b for several threads of block b.
+# Who read a byte: a thread, SEVERAL_BLOCKS, or SEVERAL_BLOCKS - 1 - b for several threads of block
+# b.
 SEVERAL_BLOCKS = -1
 _UNITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
