@@ -386,7 +386,9 @@ static void close_arena(void)
 }
 void fakecuda_open(int yes)
 {
+    pthread_mutex_lock(&lock);
     yes ? open_arena() : close_arena();
+    pthread_mutex_unlock(&lock);
 }
 
 static Block* block_of(Pointer pointer)
