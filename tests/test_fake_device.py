@@ -203,6 +203,21 @@ assert not hasattr(driver.tensor(words, forms=["dlpack"]), "__cuda_array_interfa
     )
 
 
+def test_pinned_tensors_are_memory_of_the_host(library: Path) -> None:
+    succeed(
+        library,
+        """
+from support.fake_device import CUDA_HOST
+start()
+tensor = driver.tensor(words, device_type=CUDA_HOST)
+kind = ctypes.c_uint()
+ok(cuda.cuPointerGetAttribute(ctypes.byref(kind), 2, ctypes.c_uint64(tensor.pointer)))
+assert kind.value == 1 and tensor.__dlpack_device__() == (3, 0)
+assert ctypes.string_at(tensor.pointer, len(words)) == words == tensor.tobytes()
+""",
+    )
+
+
 def test_cuda_bindings_load_the_driver(library: Path) -> None:
     pytest.importorskip("cuda.bindings.driver")
     succeed(

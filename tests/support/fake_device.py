@@ -113,6 +113,8 @@ class FakeDriver:
         u64, u32, i32, text = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int, ctypes.c_char_p
         library.fakecuda_arena.restype = library.fakecuda_allocate.restype = u64
         library.fakecuda_calls.restype = library.fakecuda_allocated.restype = u64
+        library.fakecuda_allocate_host.restype = u64
+        library.fakecuda_allocate_host.argtypes = (ctypes.c_size_t,)
         library.fakecuda_allocate.argtypes = (i32, ctypes.c_size_t)
         library.fakecuda_release.argtypes = (u64,)
         library.fakecuda_set.argtypes = (text, ctypes.c_int64)
@@ -162,6 +164,10 @@ class FakeDriver:
         if not pointer:
             raise MemoryError(f"{size} bytes do not fit into the fake device")
         return pointer
+
+    def allocate_pinned(self, size: int) -> int:
+        """Return the address of pinned memory, which is the host's and stays until the end."""
+        return int(self._library.fakecuda_allocate_host(size))
 
     def release(self, pointer: int) -> None:
         self._library.fakecuda_release(pointer)
@@ -304,6 +310,7 @@ class FakeTensor:
     (code, bits, lanes), `typestr` that of `__cuda_array_interface__`. `offset` bytes lie before the
     content in its allocation, which shifts its alignment. `stream` is what
     `__cuda_array_interface__` names. With `versioned` false it is a library before DLPack 1.0.
+    The memory of a tensor whose `device_type` is CUDA_HOST is pinned, and the host may read it.
     `forms` says which of "dlpack" and "interface" it has at all. `asked` lists the streams that
     were handed to `__dlpack__`; `handed` and `deleted` count capsules and the calls of their
     deleters.
@@ -336,21 +343,31 @@ class FakeTensor:
         self.dtype, self.typestr, self.stream = dtype, typestr, stream
         self.read_only, self.versioned = read_only, versioned
         self._byte_offset, self.device = byte_offset, (device_type, device)
-        self._start = driver.allocate(offset + len(content), device) if content else 0
+        self._pinned = device_type == CUDA_HOST
+        self._start = 0
+        if self._pinned:
+            self._start = driver.allocate_pinned(offset + len(content))
+        elif content:
+            self._start = driver.allocate(offset + len(content), device)
         self.pointer = self._start + offset if content else 0
         if content:
-            driver.write(self.pointer, content)
+            self.write(content)
         self.asked: list[Any] = []
         self.handed = self.deleted = 0
 
     def free(self) -> None:
-        """Give its memory back, as if its owner freed it while others use it."""
+        """Give its memory of the device back, as if its owner freed it while others use it."""
         self._driver.release(self._start)
 
     def write(self, content: bytes, at: int = 0) -> None:
-        self._driver.write(self.pointer + at, content)
+        if self._pinned:
+            ctypes.memmove(self.pointer + at, content, len(content))
+        else:
+            self._driver.write(self.pointer + at, content)
 
     def tobytes(self) -> bytes:
+        if self._pinned:
+            return ctypes.string_at(self.pointer, self.nbytes)
         return self._driver.read(self.pointer, self.nbytes) if self.nbytes else b""
 
     def __getattribute__(self, name: str) -> Any:

@@ -700,6 +700,15 @@ static Result host_memory(void** pointer, size_t size)
     blocks = b;
     return SUCCESS;
 }
+/* Pinned memory of another program. */
+void* fakecuda_allocate_host(size_t size)
+{
+    void* pointer;
+    pthread_mutex_lock(&lock);
+    host_memory(&pointer, size);
+    pthread_mutex_unlock(&lock);
+    return pointer;
+}
 Result cuMemAllocHost_v2(void** pointer, size_t size)
 {
     BEGIN("cuMemAllocHost", 1)
