@@ -598,6 +598,45 @@ def test_blocks_see_each_other_s_writes_behind_fence_and_atomic_operation(
             module.launch("k", 6, 1, [parts, state], seed=seed, resident=3)
 
 
+# All threads of a block write; its first thread passes that on, behind a barrier or before it.
+PASSED_ON = """
+    mad.lo.s32 %r2, %r1, 64, %r0;
+    mul.wide.u32 %rd2, %r2, 4;
+    add.s64 %rd3, %rd0, %rd2;
+    st.global.b32 [%rd3], %r2;
+    {first}
+    {second}
+    setp.ne.b32 %p1, %r0, 0;
+    @%p1 bra $end;
+    atom.global.add.u32 %r3, [%rd1], 1;
+    setp.ne.b32 %p2, %r3, 1;
+    @%p2 bra $end;
+    membar.gl;
+    ld.global.b32 %r4, [%rd0+252];
+    ld.global.b32 %r5, [%rd0+508];
+    add.s32 %r6, %r4, %r5;
+    st.global.b32 [%rd1+4], %r6;
+$end:"""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("right", [True, False])
+def test_a_thread_that_passes_on_what_its_block_wrote_fences_behind_the_barrier(
+    right: bool, seed: int | None
+) -> None:
+    steps = ["bar.sync 0;", "membar.gl;"] if right else ["membar.gl;", "bar.sync 0;"]
+    text = kernel(PASSED_ON.format(first=steps[0], second=steps[1]))
+    memory = GlobalMemory(1 << 16)
+    words, state = memory.allocate(4 * 128), memory.allocate(bytes(8))
+    module = Module(text, memory)
+    if right:
+        module.launch("k", 2, 64, [words, state], seed=seed)
+        assert memory.read(state + 4, 4) == (63 + 127).to_bytes(4, "little")
+    else:
+        with pytest.raises(RaceError, match="nothing orders the two"):
+            module.launch("k", 2, 64, [words, state], seed=seed)
+
+
 def test_two_threads_that_write_one_byte_are_found() -> None:
     text = kernel("    st.global.b32 [%rd0], %r0;", 1)
     memory = GlobalMemory(1 << 16)
