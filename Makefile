@@ -17,6 +17,8 @@
 #   make check-remote    manifests of a web server, an FTP server and an S3 server, all started by the tests,
 #                        with the newest fsspec and the oldest one; 2,000 storages that cannot be relied on
 #   make check-cluster   manifests by processes of Dask, which are killed meanwhile
+#   make check-ptxas     the GPU kernels of the package through NVIDIA's assembler, for sm_80 to sm_120: registers,
+#                        and an error for spills (PTX=folder: those in a folder)
 #   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each target
 #   make lint            ruff, clang-format, mypy, and pyright as editors use it
 #   make bench           the benchmark, side by side with what people use today
@@ -40,7 +42,7 @@ WASM := js/lib/atlas12288.wasm js/lib/atlas12288-simd.wasm
 # In PYTEST_ARGS, -n0 runs the tests in one process, as a debugger needs it.
 WORKERS := -n logical --dist worksteal
 
-.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster fuzz lint bench docs docs-performance wasm test-wasm clean
+.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster check-ptxas fuzz lint bench docs docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
@@ -91,6 +93,11 @@ check-remote: $(VENV)/.remote $(VENV)/.remote-oldest
 
 check-cluster: $(VENV)/.test
 	$(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
+
+PTX ?= $(wildcard $(VENV)/lib/python3*/site-packages/atlas12288)
+
+check-ptxas: $(VENV)/.ptxas
+	$(VENV)/ptxas/bin/python tests/gpu/ptxas.py $(PTX)
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -B fuzz/run.py $(FUZZ_SECONDS)
@@ -160,6 +167,13 @@ $(VENV)/.remote-oldest: $(VENV)/.package
 	$(PYTHON) -m venv $(VENV)/remote-oldest
 	$(VENV)/remote-oldest/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)/remote-oldest/bin/python -m pip install --quiet . --group remote-oldest
+	touch $@
+
+# An environment of its own: the assembler brings 300 MB that nothing else needs.
+$(VENV)/.ptxas: $(VENV)/.package
+	$(PYTHON) -m venv $(VENV)/ptxas
+	$(VENV)/ptxas/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/ptxas/bin/python -m pip install --quiet --group ptxas
 	touch $@
 
 $(VENV)/.fuzz: $(VENV)/.package

@@ -2,7 +2,8 @@
 """GPUs that are not there: a CUDA driver (fakecuda.c) whose kernels the PTX simulator runs.
 
 A test makes the driver with `build_driver` and runs Python in a child process with
-`driver_environment`; there a `FakeDriver` gives tensors in memory of the device, and says what fails:
+`driver_environment`; there a `FakeDriver` gives tensors in memory of the device, and a test tells
+it what has to fail:
 
     driver = FakeDriver()
     driver.fail("cuMemAlloc", nth=2, result=2)
@@ -41,9 +42,9 @@ def driver_environment(library: Path | None, **settings: int | str) -> dict[str,
 
     Settings: `devices` (0: there is none), `version` of the driver (12080: CUDA 12.8), `chip` (90:
     compute capability 9.0), `memory` in bytes, `late` (1: work of a stream waits until somebody
-    waits for it), and `fail`: "cuMemAlloc:2:2,cuLaunchKernel:1:719!" lets the second allocation fail
-    with 2, and the first launch and all calls behind it with 719. Without a library there is no
-    driver.
+    waits for it), and `fail`: "cuMemAlloc:2:2,cuLaunchKernel:1:719!" lets the second allocation
+    fail with 2, and the first launch and all calls behind it with 719. Without a library there is
+    no driver.
     """
     tests = Path(__file__).parent.parent
     paths = [str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]
@@ -86,8 +87,7 @@ class _Arena(GlobalMemory):
         content = (ctypes.c_ubyte * size).from_address(base)
         Space.__init__(self, "global", np.frombuffer(content, np.uint8), base)
         self.clock = 0
-        # Arrays of modules, in a part of the arena that the driver never gives away, lie behind it.
-        self._next = size
+        self._next = size  # the driver allocates
 
     def allocate(self, content: bytes | int, *, shift: int = 0) -> int:
         raise MemoryError("a module with arrays in global memory is not supported here")
@@ -113,6 +113,8 @@ class FakeDriver:
         u64, u32, i32, text = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int, ctypes.c_char_p
         library.fakecuda_arena.restype = library.fakecuda_allocate.restype = u64
         library.fakecuda_calls.restype = library.fakecuda_allocated.restype = u64
+        library.fakecuda_allocate_host.restype = u64
+        library.fakecuda_allocate_host.argtypes = (ctypes.c_size_t,)
         library.fakecuda_allocate.argtypes = (i32, ctypes.c_size_t)
         library.fakecuda_release.argtypes = (u64,)
         library.fakecuda_set.argtypes = (text, ctypes.c_int64)
@@ -127,9 +129,9 @@ class FakeDriver:
             ctypes.CFUNCTYPE(i32, text, ctypes.c_void_p, ctypes.c_size_t)(self._load),
             ctypes.CFUNCTYPE(i32, i32, text, ctypes.POINTER(i32), i32)(self._kernel),
             ctypes.CFUNCTYPE(i32, i32, sizes, sizes, u32, values)(self._launch),
-            ranges(lambda start, size: self.memory.add(start, size)),
-            ranges(lambda start, size: self.memory.remove(start, size)),
-            ranges(lambda start, size: self.memory.mark_written(start, size)),
+            ranges(self.memory.add),
+            ranges(self.memory.remove),
+            ranges(self.memory.mark_written),
         )
         addresses = [ctypes.cast(c, ctypes.c_void_p) for c in self._callbacks]
         library.fakecuda_callbacks((ctypes.c_void_p * len(addresses))(*addresses))
@@ -162,6 +164,10 @@ class FakeDriver:
         if not pointer:
             raise MemoryError(f"{size} bytes do not fit into the fake device")
         return pointer
+
+    def allocate_pinned(self, size: int) -> int:
+        """Return the address of pinned memory, which is the host's and stays until the end."""
+        return int(self._library.fakecuda_allocate_host(size))
 
     def release(self, pointer: int) -> None:
         self._library.fakecuda_release(pointer)
@@ -300,12 +306,14 @@ _NAMES = (b"dltensor", b"dltensor_versioned")
 class FakeTensor:
     """A tensor in memory of the device, as another library would have it.
 
-    `shape` and `strides` count elements; without them it has one dimension. `dtype` is DLPack's (code,
-    bits, lanes), `typestr` that of `__cuda_array_interface__`. `offset` bytes lie before the content
-    in its allocation, which shifts its alignment. `stream` is what `__cuda_array_interface__` names.
-    With `versioned` false it is a library before DLPack 1.0. `forms` says which of "dlpack" and
-    "interface" it has at all. `asked` lists the streams that were handed to `__dlpack__`; `handed`
-    and `deleted` count capsules and the calls of their deleters.
+    `shape` and `strides` count elements; without them it has one dimension. `dtype` is DLPack's
+    (code, bits, lanes), `typestr` that of `__cuda_array_interface__`. `offset` bytes lie before the
+    content in its allocation, which shifts its alignment. `stream` is what
+    `__cuda_array_interface__` names. With `versioned` false it is a library before DLPack 1.0.
+    The memory of a tensor whose `device_type` is CUDA_HOST is pinned, and the host may read it.
+    `forms` says which of "dlpack" and "interface" it has at all. `asked` lists the streams that
+    were handed to `__dlpack__`; `handed` and `deleted` count capsules and the calls of their
+    deleters.
     """
 
     def __init__(
@@ -335,21 +343,31 @@ class FakeTensor:
         self.dtype, self.typestr, self.stream = dtype, typestr, stream
         self.read_only, self.versioned = read_only, versioned
         self._byte_offset, self.device = byte_offset, (device_type, device)
-        self._start = driver.allocate(offset + len(content), device) if content else 0
+        self._pinned = device_type == CUDA_HOST
+        self._start = 0
+        if self._pinned:
+            self._start = driver.allocate_pinned(offset + len(content))
+        elif content:
+            self._start = driver.allocate(offset + len(content), device)
         self.pointer = self._start + offset if content else 0
         if content:
-            driver.write(self.pointer, content)
+            self.write(content)
         self.asked: list[Any] = []
         self.handed = self.deleted = 0
 
     def free(self) -> None:
-        """Give its memory back, as if its owner freed it while others use it."""
+        """Give its memory of the device back, as if its owner freed it while others use it."""
         self._driver.release(self._start)
 
     def write(self, content: bytes, at: int = 0) -> None:
-        self._driver.write(self.pointer + at, content)
+        if self._pinned:
+            ctypes.memmove(self.pointer + at, content, len(content))
+        else:
+            self._driver.write(self.pointer + at, content)
 
     def tobytes(self) -> bytes:
+        if self._pinned:
+            return ctypes.string_at(self.pointer, self.nbytes)
         return self._driver.read(self.pointer, self.nbytes) if self.nbytes else b""
 
     def __getattribute__(self, name: str) -> Any:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the text of PTX modules without a GPU, and finds what a GPU would let pass.
 
-A kernel runs over a grid, all threads an instruction at a time. An access outside an allocation or not
-aligned, a read of bytes that nobody wrote, a barrier that not all threads reach, and two accesses to
-one byte that nothing orders are errors that name the kernel, the line and the thread. Order is judged
-by what the text guarantees (barriers, fences, atomic operations), not by what happened to come first:
-a missing barrier shows in every order.
+A kernel runs over a grid, all threads an instruction at a time. Errors name the kernel, the line
+and the thread: for an access outside an allocation or not aligned, for a read of bytes that nobody
+wrote, for a barrier that not all threads reach, and for two accesses to one byte that nothing
+orders. What the text guarantees (barriers, fences, atomic operations) is order, not what happened
+to come first: a missing barrier shows in every order.
 
 >>> memory = GlobalMemory()
 >>> data, hashes = memory.allocate(bytes(12288)), memory.allocate(32)
@@ -14,13 +14,13 @@ a missing barrier shows in every order.
 """
 
 from .launch import BarrierError, Module
-from .memory import GlobalMemory, AccessError, RaceError
+from .memory import AccessError, GlobalMemory, RaceError
 from .text import PtxError, UnknownInstructionError
 
 __all__ = [
+    "AccessError",
     "BarrierError",
     "GlobalMemory",
-    "AccessError",
     "Module",
     "PtxError",
     "RaceError",

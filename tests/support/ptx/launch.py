@@ -34,8 +34,8 @@ class Module:
     """
 
     def __init__(self, text: str, memory: GlobalMemory) -> None:
-        """Read and translate all kernels. Raise `UnknownInstructionError` with the line for what the
-        simulator does not know, `PtxError` for what is no module."""
+        """Read and translate all kernels. Raise `UnknownInstructionError` with the line for what
+        the simulator does not know, `PtxError` for what is no module."""
         self.text, self.memory = read(text), memory
         symbols: dict[str, int] = {}
         constants = [d for d in self.text.data if d.space == "const"]
@@ -75,9 +75,9 @@ class Module:
         `grid` and `block` are numbers of blocks, and of threads of a block, in up to three
         dimensions. `arguments` are the parameters as integers, pointers as addresses. `shared` is
         the number of bytes of dynamic shared memory. Without a seed all threads go together as far
-        as they can; a seed makes blocks, warps and threads go in its random order. At most `resident`
-        threads (but at least one block) are on the device at once. After `steps` steps of a group of
-        threads the kernel counts as one that does not end.
+        as they can; a seed makes blocks, warps and threads go in its random order. At most
+        `resident` threads (but at least one block) are on the device at once. A kernel that has not
+        ended after `steps` steps of a group of threads never ends.
 
         Raises AccessError, RaceError, BarrierError or PtxError with the kernel's name and the line
         of the text.
@@ -172,6 +172,8 @@ class _Grid:
         self.known: dict[int, Index] = {}
         self.seen: dict[int, Index] = {}  # by an atomic operation, without a fence until now
         self.fence_time = np.zeros(self.threads, np.int64)
+        self.fence_block = np.zeros(self.threads, np.int64)  # the block's last barrier before it
+        self.fence_warp = np.zeros(self.threads, np.int64)
         self.fenced: dict[int, Index] = {}
         self.released: dict[tuple[str, int], Index] = {}
 
@@ -220,12 +222,13 @@ class _Grid:
     def fence(self, threads: Index, now: int) -> None:
         """Note what each thread has seen or done; later atomic operations of its pass that on."""
         self.fence_time[threads] = now
+        self.fence_block[threads] = self.block_barrier[threads // self.block_size]
+        self.fence_warp[threads] = self.warp_barrier[self.warp_of(threads)]
         for thread in threads.tolist() if self.seen or self.known or self.fenced else ():
             if thread in self.seen:
                 self._learn(thread, self.seen.pop(thread))
             if thread in self.known:
                 self.fenced[thread] = self.known[thread]
-        self._fence_barriers = self.block_barrier.copy(), self.warp_barrier.copy()
 
     def _learn(self, thread: int, times: Index) -> None:
         old = self.known.get(thread)
@@ -241,12 +244,13 @@ class _Grid:
         message = np.zeros(self.threads, np.int64)
         # Barriers behind the fence order nothing before it.
         first = block * self.block_size
-        message[first : first + self.block_size] = min(time, int(self.block_barrier[block]))
+        block_time, warp_time = self.fence_block[thread], self.fence_warp[thread]
+        if fenced:
+            block_time, warp_time = self.block_barrier[block], self.warp_barrier[warp]
+        message[first : first + self.block_size] = block_time
         start = first + (warp % self.warps_of_block) * LANES
         stop = min(start + LANES, first + self.block_size)
-        message[start:stop] = np.maximum(
-            message[start:stop], min(time, int(self.warp_barrier[warp]))
-        )
+        message[start:stop] = np.maximum(message[start:stop], warp_time)
         message[thread] = time
         passed = self.known.get(thread) if fenced else self.fenced.get(thread)
         if passed is not None:
@@ -275,7 +279,7 @@ class _Grid:
 
 
 class _Residents(Arithmetic):
-    """The blocks that are on the device at once. Its methods are what translated instructions call."""
+    """The blocks that are on the device at once. Translated instructions call its methods."""
 
     def __init__(self, grid: _Grid, blocks: Index) -> None:
         self.grid, kernel, size = grid, grid.kernel, grid.block_size
@@ -314,7 +318,7 @@ class _Residents(Arithmetic):
         kinds = {1: np.bool_, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
         for name, bits in kernel.text.registers.items():
             # A register that nobody wrote has some value.
-            some = np.array(0xA5A5_A5A5_A5A5_A5A5, np.uint64).astype(kinds[bits])
+            some: Any = np.array(0xA5A5_A5A5_A5A5_A5A5, np.uint64).astype(kinds[bits])
             self.registers[name] = np.broadcast_to(some, (self.count,))
 
         self.stride = kernel.shared_size + -(-grid.dynamic // 256) * 256
@@ -542,6 +546,7 @@ class _Residents(Arithmetic):
     ) -> list[Values]:
         memory, active, offsets, left = self._at(space, addresses, guard, a)
         constant = constant or space == "const"
+        self.now = self.grid.tick()
         try:
             columns = memory.load(offsets, unit, count, self._by(active, bool(strong), constant))
         except PtxError as error:
@@ -568,6 +573,7 @@ class _Residents(Arithmetic):
         line: int,
     ) -> None:
         memory, active, offsets, left = self._at(space, addresses, guard, a)
+        self.now = self.grid.tick()
         size = self.count if a is None else len(a)
         values = [np.broadcast_to(column, (size,)) for column in columns]
         if left is not None:
@@ -606,6 +612,7 @@ class _Residents(Arithmetic):
     ) -> Values:
         """Run an atomic operation, one thread after another; return the values before it."""
         memory, active, offsets, left = self._at(space, addresses, guard, a)
+        self.now = self.grid.tick()
         size = self.count if a is None else len(a)
         values = [np.broadcast_to(operand, (size,)) for operand in operands]
         if left is not None:
@@ -638,6 +645,7 @@ class _Residents(Arithmetic):
         return whole
 
     def fence(self, a: Index | None) -> None:
+        self.now = self.grid.tick()
         self.grid.fence(self.threads if a is None else self.threads[a], self.now)
 
     # --- warps ---

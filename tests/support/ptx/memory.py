@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of a simulated GPU. Every access is checked: it must lie within one allocation, be aligned,
-read bytes that were written, and be ordered against the accesses of other threads."""
+"""Memory of a simulated GPU. Every access is checked: it must lie within one allocation, be
+aligned, read bytes that were written, and be ordered against the accesses of other threads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ Numbers = npt.NDArray[np.int64]
 BASE_ALIGNMENT = 256  # bytes; cuMemAlloc promises as much
 
 _NOTHING, _ALLOCATED, _WRITTEN = 0, 1, 2
-# Who read a byte: a thread, SEVERAL_BLOCKS, or (for several threads of block b) SEVERAL_BLOCKS - 1 - b.
+# Who read a byte: a thread, SEVERAL_BLOCKS, or SEVERAL_BLOCKS - 1 - b for several threads of block
+# b.
 SEVERAL_BLOCKS = -1
 _UNITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
@@ -33,8 +34,9 @@ class RaceError(PtxError):
 class Accessors:
     """The threads (their numbers in the grid) of one access, and how it is ordered.
 
-    `is_ordered(earlier, when, threads)` tells for each thread whether the earlier accesses, at those
-    times, happen before its own. `strong` accesses (atomics, volatile) do not race with each other.
+    `is_ordered(earlier, when, threads)` tells for each thread whether the earlier accesses, at
+    those times, happen before its own. `strong` accesses (atomics, volatile) do not race with each
+    other.
     """
 
     threads: Numbers
@@ -89,7 +91,7 @@ class Space:
 
     def is_allocated(self, address: int, size: int) -> bool:
         offset = address - self.base
-        inside = 0 <= offset and offset + size <= len(self.data)
+        inside = offset >= 0 and offset + size <= len(self.data)
         return inside and bool(self._state[offset : offset + size].all())
 
     def _inside(self, address: int, size: int) -> int:

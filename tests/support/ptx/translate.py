@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kernel's instructions as Python: a function for each basic block, which takes all its threads one
-instruction at a time, a register being an array with an element for each thread."""
+"""A kernel's instructions as Python: a function for each basic block, which takes all its threads
+one instruction at a time, a register being an array with an element for each thread."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ WARP_TOGETHER = ("shfl", "redux", "vote")  # and bar.warp
 _MEMORY = ("ld", "st", "atom", "red")
 # Hints to caches: they change no value.
 _HINTS = re.compile(r"ca|cg|cs|lu|cv|wb|wt|L1|L2|no_allocate|evict_\w+|\d+B")
+_BARRIERS = ("bar.sync", "barrier.sync", "barrier.cta.sync")
 _STRONG = {"volatile", "relaxed", "acquire", "release", "acq_rel"}
 
 
@@ -29,8 +30,8 @@ class Block:
     """A basic block: what it runs, and where its threads go on.
 
     `run(launch, registers, active)` takes the numbers of the active threads, or None for all, and
-    returns the condition of the branch at its end. `together` is "block" or "warp" where threads wait
-    for each other before it; `members` then gives the mask of lanes that each thread waits for.
+    returns the condition of the branch at its end. `together` is "block" or "warp" where threads
+    wait for each other before it; `members` then gives the mask of lanes that each waits for.
     """
 
     number: int
@@ -48,7 +49,7 @@ class Block:
 
 
 def blocks_of(kernel: KernelText, symbols: dict[str, int]) -> list[Block]:
-    """Return the basic blocks of a kernel, translated. `symbols` has the addresses of its arrays."""
+    """Return the basic blocks of a kernel, translated; `symbols` has the address of each array."""
     blocks = _split(kernel)
     translation = _Translation(kernel, symbols, blocks)
     for block in blocks:
@@ -299,8 +300,7 @@ class _Translation:
                 raise UnknownInstructionError(f"instruction {str(ins)!r}")
             return []
         if _together(ins) == "block":
-            if ins.operation not in ("bar.sync", "barrier.sync", "barrier.cta.sync",
-                                     "barrier.sync.aligned", "barrier.cta.sync.aligned"):  # fmt: skip
+            if ins.operation.removesuffix(".aligned") not in _BARRIERS:
                 raise UnknownInstructionError(f"instruction {str(ins)!r}")
             if len(ins.operands) != 1 or _number(ins.operands[0]) is None:
                 raise UnknownInstructionError(f"instruction {str(ins)!r}: only for all threads")
@@ -441,8 +441,7 @@ class _Translation:
     # --- memory ---
 
     def _memory(self, ins: Instruction) -> list[str]:
-        name, *qualifiers = ins.parts
-        *words, kind = [q for q in ins.operation.replace("::", ".").split(".")[1:]]
+        name, *words, kind = ins.operation.replace("::", ".").split(".")
         spaces = [w for w in words if w in ("global", "shared", "const", "param", "local")]
         if len(spaces) != 1 or spaces[0] == "local" or kind not in _KINDS:
             raise UnknownInstructionError(f"instruction {str(ins)!r}")
