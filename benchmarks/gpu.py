@@ -14,12 +14,12 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import atlas12288 as atlas
+import torch
 from atlas12288 import _gpu
 from atlas12288._gpu.device import current
 
@@ -49,13 +49,19 @@ def by_clock(work: Callable[[], object]) -> list[float]:
     return runs_of(once)
 
 
-def by_events(work: Callable[[int], object]) -> list[float]:
-    """Time work on a stream of torch, which it is given, by events of the device."""
+def by_device(work: Callable[[int], object], wait: float = 0.02) -> list[float]:
+    """Time work on a stream of torch, which it is given, by events of the device.
+
+    The device waits for `wait` seconds first. Meanwhile this process launches all, so that what is
+    timed is the device's part.
+    """
     stream = torch.cuda.Stream()
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 
     def once() -> float:
         torch.cuda.synchronize()
+        with torch.cuda.stream(stream):
+            torch.cuda._sleep(int(2e9 * wait))
         begin.record(stream)
         kept = work(stream.cuda_stream)
         end.record(stream)
@@ -76,7 +82,7 @@ class Table:
         spread = [min(seconds), max(seconds)]
         row = {"row": name, "bytes": size, "unit": unit, "value": round(value, 2)}
         self.rows.append(row | {"seconds": median, "spread": spread, "runs": len(seconds)})
-        print(f"{name:<44} {size / MIB:>9,.0f} MiB {value:>10,.2f} {unit}", flush=True)
+        print(f"{name:<44} {size:>15,} bytes {value:>10,.2f} {unit}", flush=True)
 
 
 def pattern(size: int) -> torch.Tensor:
@@ -105,14 +111,14 @@ def tree_rows(table: Table, size: int, data: torch.Tensor) -> None:
     def started(stream: int) -> object:
         return generate(data, leaves=False, stream=stream, wait=False)
 
-    table.add("tree, residue and root, by events", size, by_events(started))
+    table.add("tree, residue and root, the device's part", size, by_device(started))
     table.add(
         "TreeWitness.generate(x, leaves=False)",
         size,
         by_clock(lambda: generate(data, leaves=False)),
     )
     table.add("TreeWitness.generate(x)", size, by_clock(lambda: generate(data)))
-    table.add("residue(x), by events", size, by_events(lambda s: _started_residue(data, s)))
+    table.add("residue(x), the device's part", size, by_device(lambda s: _started_residue(data, s)))
     table.add("residue(x)", size, by_clock(lambda: atlas.residue(data)))
     odd = data[1:]
     table.add("tree at an odd address", size, by_clock(lambda: generate(odd, leaves=False)))
@@ -132,7 +138,7 @@ def peer_rows(table: Table, size: int, data: torch.Tensor) -> None:
             with torch.cuda.stream(torch.cuda.ExternalStream(stream)):
                 other.copy_(data)
 
-        table.add("copy, device to device, by events", size, by_events(copy))
+        table.add("copy, device to device, the device's part", size, by_device(copy))
         del other
     if hasattr(torch, "hash_tensor") and size % 8 == 0:
         words = data.view(torch.int64)
@@ -169,7 +175,7 @@ def many_rows(table: Table) -> None:
         return _gpu.trees(sources, (2, 0), stream=stream, leaves=False)
 
     print(f"{count:,} tensors of 1 MB:")
-    table.add("trees of 10,000 tensors, device's part", count * size, _device_part(started))
+    table.add("trees of 10,000 tensors, device's part", count * size, by_device(started, 0.2))
     whole = by_clock(lambda: _gpu.trees(sources, (2, 0), stream=None, leaves=False).result())
     table.add("trees of 10,000 tensors, whole call", count * size, whole)
     found = _gpu.trees(sources, (2, 0), stream=None, leaves=False).result()
@@ -178,47 +184,29 @@ def many_rows(table: Table) -> None:
         assert (found[k].root, found[k].residue) == (expected.root, expected.residue), k
 
 
-def _device_part(work: Callable[[int], Any]) -> list[float]:
-    """Time the work alone, without what this process does before it: the device waits for it."""
-    stream = torch.cuda.Stream()
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-
-    def once() -> float:
-        torch.cuda.synchronize()
-        with torch.cuda.stream(stream):
-            torch.cuda._sleep(400_000_000)  # 0.2 s: meanwhile all is launched
-            begin.record(stream)
-        kept = work(stream.cuda_stream)
-        end.record(stream)
-        end.synchronize()
-        del kept
-        return float(begin.elapsed_time(end)) / 1000
-
-    return runs_of(once)
+_GENERATE = partial(atlas.TreeWitness.generate, leaves=False)
+_SMALL: dict[str, Callable[[torch.Tensor], Any]] = {
+    "generate(x, wait=False) returns": partial(_GENERATE, wait=False),
+    "TreeWitness.generate(x, leaves=False)": _GENERATE,
+    "TreeWitness.generate(x.cpu(), leaves=False)": lambda x: _GENERATE(x.cpu()),
+    "residue(x)": atlas.residue,
+    "residue(x.cpu())": lambda x: atlas.residue(x.cpu()),
+}
 
 
-def latency_rows(table: Table) -> None:
-    data = torch.zeros(1000, dtype=torch.uint8, device="cuda")
-    generate = atlas.TreeWitness.generate
-
-    def once(work: Callable[[], Any]) -> list[float]:
-        taken = []
-        for _ in range(300):
-            start = time.perf_counter()
-            kept = work()
-            taken.append(time.perf_counter() - start)
-            if hasattr(kept, "result"):
-                kept.result()
-        return taken[20:]
-
-    table.add(
-        "generate(x, wait=False) returns",
-        1000,
-        once(lambda: generate(data, leaves=False, wait=False)),
-        "us",
-    )
-    table.add("generate(x)", 1000, once(lambda: generate(data, leaves=False)), "us")
-    table.add("residue(x)", 1000, once(lambda: atlas.residue(data)), "us")
+def small_rows(table: Table) -> None:
+    for size in (1000, 12_288, 98_304, MIB):
+        data = torch.zeros(size, dtype=torch.uint8, device="cuda")
+        for name, work in _SMALL.items():
+            taken = []
+            for _ in range(300):
+                torch.cuda.synchronize()
+                start = time.perf_counter()
+                kept = work(data)
+                taken.append(time.perf_counter() - start)
+                if isinstance(kept, atlas.Pending):
+                    kept.result()
+            table.add(name, size, taken[20:], "us")
 
 
 def main() -> None:
@@ -239,7 +227,7 @@ def main() -> None:
         peer_rows(table, size, data)
         del data
         torch.cuda.empty_cache()
-    latency_rows(table)
+    small_rows(table)
     many_rows(table)
     if arguments.json:
         facts = {"device": name, "torch": torch.__version__, "rows": table.rows}

@@ -141,7 +141,8 @@ class FakeDriver:
 
     def fail(self, call: str, nth: int = 1, *, result: int, sticks: bool = False) -> None:
         """Let the nth call from now of an entry point (by its name without _v2; "*": of any) fail
-        with a result. With `sticks` the device is lost: all later calls fail too."""
+        with a result. With `sticks` the device is lost: all later calls fail too. With nth=0 no
+        call fails any more."""
         self._library.fakecuda_fail(call.encode(), nth, result, sticks)
 
     def set(self, name: str, value: int) -> None:

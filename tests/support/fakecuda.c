@@ -69,7 +69,9 @@ static struct {
 void fakecuda_fail(const char* name, int64_t nth, Result result, int sticks)
 {
     pthread_mutex_lock(&lock);
-    for (int k = 0; k < MOST_FAILURES; k++)
+    for (int k = 0; k < MOST_FAILURES && nth == 0; k++)
+        failures[k].left = 0;
+    for (int k = 0; k < MOST_FAILURES && nth > 0; k++)
         if (failures[k].left == 0) {
             snprintf(failures[k].name, sizeof failures[k].name, "%s", name);
             failures[k].left = nth, failures[k].result = result, failures[k].sticks = sticks;

@@ -214,4 +214,3 @@ def release_memory() -> None:
     for number in list(_devices):
         with current(number) as found:
             found.release_memory()
-

@@ -69,7 +69,7 @@ class Job:
     """One call on one device and stream; a `plan.Machine`."""
 
     def __init__(self, device: devices.Device, stream: Any) -> None:
-        self.device, self.stream = device, stream
+        self.device, self.stream, self.handle = device, stream, int(stream.handle)
         self.multiprocessors = device.multiprocessors
         self._memory: Any = None
         self._waited: set[int] = set()
@@ -97,7 +97,7 @@ class Job:
     def wait_for(self, producer: int) -> None:
         """Let the job's stream wait for what is on another one now."""
         producer = producer or devices.LEGACY_STREAM
-        if producer not in self._waited and producer != int(self.stream.handle):
+        if producer not in self._waited and producer != self.handle:
             self._waited.add(producer)
             self.stream.wait(self.device.stream_at(producer).record())
 
@@ -111,7 +111,8 @@ class _Work:
     """What a device was given to do, and what reads its results."""
 
     def __init__(self, number: int, event: Any, kept: object, made: Callable[[], Any]) -> None:
-        self._number, self._event, self._kept, self._made = number, event, kept, made
+        self._number, self._event, self._kept = number, event, kept
+        self._made: Any = made
         self._lock = Lock()  # any thread may ask
         self._found: Any = None
 
@@ -128,7 +129,7 @@ class _Work:
                 with devices.current(self._number):
                     self._event.sync()
                     self._found = self._made()
-                self._event = self._kept = None
+                self._event = self._kept = self._made = None
             return self._found
 
     def __del__(self) -> None:
@@ -163,7 +164,7 @@ def hold(source: Any, name: str, job: Job) -> Held:
         TypeError: it gives no DLPack tensor.
     """
     if hasattr(source, "__dlpack__"):
-        tensor = _native.Tensor(source, name, int(job.stream.handle))
+        tensor = _native.Tensor(source, name, job.handle)
         if tensor.producer is not None:
             job.wait_for(tensor.producer)
         return Held(tensor.address, tensor.length, tensor, tensor.kind, tensor.shape)
@@ -252,18 +253,20 @@ def trees(
         if whole:
             addresses, lengths = zip(*((each.address, each.length) for each in whole), strict=True)
             hashes = plan.hash_regions(job, addresses, lengths, leaves=leaves)
-        empty = TreeParts(0, _EMPTY_ROOT, 0, *([b""] * 4 if leaves else ()))
+        no = b"" if leaves else None
 
         def made() -> list[TreeParts | Exception]:
-            parts = iter(_parts_of(job.device, hashes, lengths) if hashes else ())
-            return [
-                each
-                if isinstance(each, Exception)
-                else (next(parts) if each.length else empty)._replace(
-                    kind=each.kind, shape=each.shape
-                )
-                for each in held
-            ]
+            parts = iter(_parts_of(job.device, hashes, whole) if hashes else ())
+            found: list[TreeParts | Exception] = []
+            for each in held:
+                if isinstance(each, Exception):
+                    found.append(each)
+                elif each.length:
+                    found.append(next(parts))
+                else:
+                    empty = TreeParts(0, _EMPTY_ROOT, 0, no, no, no, no, each.kind, each.shape)
+                    found.append(empty)
+            return found
 
         return made
 
@@ -275,29 +278,21 @@ def _whole(held: Sequence[Held | Exception]) -> list[Held]:
 
 
 def _parts_of(
-    device: devices.Device, hashes: plan.Hashes[_Download], lengths: Sequence[int]
+    device: devices.Device, hashes: plan.Hashes[_Download], regions: Sequence[Held]
 ) -> list[TreeParts]:
     """Read the results of a plan; return them in the order of its regions."""
-    roots = hashes.roots.read(device)
-    regions = len(lengths)
-    found: list[TreeParts | None] = [None] * regions
+    roots = bytes(hashes.roots.read(device))
+    count = len(regions)
     kept = [_Joined(device, each) for each in (hashes.leaves, hashes.blocks) if each is not None]
-    for place, number in enumerate(hashes.order):
-        root = bytes(roots[_HASH * place : _HASH * (place + 1)])
-        windows = hashes.windows[place]
-        counts = (windows, block_count(windows))
-        own = [each.take(count) for each, count in zip(kept, counts, strict=False)]
-        residue = roots[_HASH * regions + place]
-        parts = TreeParts(lengths[number], root, residue)
-        if own:
-            (leaves, residues), (roots_of_blocks, residues_of_blocks) = own
-            parts = parts._replace(
-                leaves=leaves,
-                residues=residues,
-                block_roots=roots_of_blocks,
-                block_residues=residues_of_blocks,
-            )
-        found[number] = parts
+    found: list[TreeParts | None] = [None] * count
+    for place, (number, windows) in enumerate(zip(hashes.order, hashes.windows, strict=True)):
+        _, length, _, kind, shape = regions[number]
+        root, residue = roots[_HASH * place : _HASH * (place + 1)], roots[_HASH * count + place]
+        leaves: tuple[Buffer | None, Buffer | None] = (None, None)
+        block_roots = leaves
+        if kept:
+            leaves, block_roots = kept[0].take(windows), kept[1].take(block_count(windows))
+        found[number] = TreeParts(length, root, residue, *leaves, *block_roots, kind, shape)
     return [each for each in found if each is not None]
 
 
