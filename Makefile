@@ -17,6 +17,9 @@
 #   make check-remote    manifests of a web server, an FTP server and an S3 server, all started by the tests,
 #                        with the newest fsspec and the oldest one; 2,000 storages that cannot be relied on
 #   make check-cluster   manifests by processes of Dask, which are killed meanwhile
+#   make check-gpu       on a machine with a CUDA device: all results against the CPU's, then the table of docs/gpu.md
+#   make check-gpu-model the kernels for GPUs without one: every class of lengths, and mistakes that must be seen
+#   make check-torch     tensors of PyTorch and JAX, on the CPU (3 GB of packages)
 #   make check-ptxas     the GPU kernels of the package through NVIDIA's assembler, for sm_80 to sm_120: registers,
 #                        and an error for spills (PTX=folder: those in a folder)
 #   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each target
@@ -42,7 +45,7 @@ WASM := js/lib/atlas12288.wasm js/lib/atlas12288-simd.wasm
 # In PYTEST_ARGS, -n0 runs the tests in one process, as a debugger needs it.
 WORKERS := -n logical --dist worksteal
 
-.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster check-ptxas fuzz lint bench docs docs-performance wasm test-wasm clean
+.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster check-gpu check-gpu-model check-torch check-ptxas fuzz lint bench docs docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
@@ -98,6 +101,19 @@ PTX ?= $(wildcard $(VENV)/lib/python3*/site-packages/atlas12288)
 
 check-ptxas: $(VENV)/.ptxas
 	$(VENV)/ptxas/bin/python tests/gpu/ptxas.py $(PTX)
+
+GPU_MODEL_TESTS := tests/test_grid.py tests/test_ptx.py tests/test_gpu.py tests/test_ptx_simulator.py \
+	tests/test_fake_device.py
+
+check-gpu-model: $(VENV)/.test
+	$(BIN)/python -m pytest $(WORKERS) $(GPU_MODEL_TESTS) $(PYTEST_ARGS)
+
+check-torch: $(VENV)/.torch
+	$(BIN)/python -m pytest tests/pytorch $(PYTEST_ARGS)
+
+check-gpu: $(VENV)/.torch
+	$(BIN)/python -m pytest tests/gpu tests/pytorch $(PYTEST_ARGS)
+	$(BIN)/python benchmarks/gpu.py
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -B fuzz/run.py $(FUZZ_SECONDS)
@@ -174,6 +190,10 @@ $(VENV)/.ptxas: $(VENV)/.package
 	$(PYTHON) -m venv $(VENV)/ptxas
 	$(VENV)/ptxas/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)/ptxas/bin/python -m pip install --quiet --group ptxas
+	touch $@
+
+$(VENV)/.torch: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group torch
 	touch $@
 
 $(VENV)/.fuzz: $(VENV)/.package
