@@ -18,8 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import atlas12288 as atlas
 import torch
+
+import atlas12288 as atlas
 from atlas12288 import _gpu
 from atlas12288._gpu.device import current
 

@@ -16,6 +16,7 @@ region needs no table: `rows` is 0, and `table` and `length` are the region's st
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 from llvmlite import ir
 
@@ -64,9 +65,7 @@ class _Part:
     number: ir.Value
 
 
-def _part_of(
-    b: ir.IRBuilder, low: Grid, regions: Sequence[ir.Value], part: ir.Value
-) -> _Part:
+def _part_of(b: ir.IRBuilder, low: Grid, regions: Sequence[ir.Value], part: ir.Value) -> _Part:
     """The region of a part; regions are the arguments `table`, `rows` and `length`.
 
     It is the last row whose first part is not behind `part`, found by halving, a step a bit of
@@ -162,8 +161,7 @@ class Unaligned(Aligned):
         words = [b.load(at(b, start, offset), align=WORD_BYTES, typ=I32) for offset in offsets]
         shift = b.shl(b.trunc(odd, I32), I32(3))
         return [
-            intrinsic(b, "llvm.fshr.i32", I32, [high, low, shift])
-            for low, high in zip(words[:-1], words[1:], strict=True)
+            intrinsic(b, "llvm.fshr.i32", I32, [high, low, shift]) for low, high in pairwise(words)
         ]
 
 
@@ -209,8 +207,7 @@ def _message(
     b: ir.IRBuilder, low: Grid, before: ir.Value, words: Sequence[ir.Value]
 ) -> list[ir.Value]:
     """The message words of a block, from its words of memory and the last one before them."""
-    pairs = zip([before, *words[:-1]], words, strict=True)
-    return [low.shift_in(b, first, second) for first, second in pairs]
+    return [low.shift_in(b, first, second) for first, second in pairwise([before, *words])]
 
 
 def _padded(

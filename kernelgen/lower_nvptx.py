@@ -2,7 +2,8 @@
 """NVIDIA GPUs (PTX): a thread a message for SHA-256, a warp a team for sums.
 
 Figures are of one H200, by kernels of single instructions: a multiprocessor starts 62.6 additions,
-logic operations or shifts in a cycle beside 62.6 multiply-adds, and half as many mul.hi or mul.wide.
+logic operations or shifts in a cycle beside 62.6 multiply-adds; of mul.hi and mul.wide, half as
+many.
 """
 
 from collections.abc import Iterator, Sequence

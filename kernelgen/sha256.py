@@ -88,8 +88,7 @@ def write(*runs: tuple[Steps, int]) -> list[list[ir.Value]]:
     return states
 
 
-# How two words are added: `add(b, x, y)` is x + y mod 2^32, in the unit of the machine that is to do
-# it. No machine so far is short of another one for the rest of the arithmetic.
+# How two words are added: `add(b, x, y)` is x + y mod 2^32, by a unit of the machine that has room.
 Add = Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]
 
 

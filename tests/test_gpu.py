@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors on a GPU, with a driver that runs the kernels in the simulator: results and all failures."""
+"""Tensors on a GPU, by a driver that runs kernels in the simulator: results and all failures."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ pytestmark = needs("cc")
 START = """
 import gc
 import atlas12288 as atlas
-from support.fake_device import FakeDriver, ILLEGAL_ADDRESS, INVALID_PTX, LAUNCH_FAILED, OUT_OF_MEMORY
+from support.fake_device import FakeDriver, LAUNCH_FAILED, OUT_OF_MEMORY
 from support.strategies import noise
 
 driver = FakeDriver()
@@ -167,7 +167,8 @@ def test_streams_are_named_and_waited_for(library: Path) -> None:
             assert atlas.residue(tensor, stream=stream) == atlas.residue(data)
         assert tensor.asked == [ours, int(other.handle), int(other.handle), 1]
         for stream in ("0", True, 1.5):
-            assert "stream is of type" in raised(TypeError, lambda: atlas.residue(tensor, stream=stream))
+            message = raised(TypeError, lambda: atlas.residue(tensor, stream=stream))
+            assert "stream is of type" in message
         assert "stream is -3" in raised(ValueError, lambda: atlas.residue(tensor, stream=-3))
         array = driver.tensor(data, forms=["interface"], stream=int(other.handle))
         waits = driver.calls("cuStreamWaitEvent")
@@ -197,14 +198,15 @@ def test_memory_of_ours_is_freed_and_the_rest_is_given_back(library: Path) -> No
     run(
         library,
         """
-        from atlas12288._gpu import device
         tensor = driver.tensor(noise(30_000))
         before = driver.allocated
         witness = atlas.TreeWitness.generate(tensor)
         assert atlas.residue(tensor) == witness.residue
         gc.collect()
         assert driver.allocated == before
-        device.release_memory()
+        trims = driver.calls("cuMemPoolTrimTo")
+        atlas.release_device_memory()
+        assert driver.calls("cuMemPoolTrimTo") == trims + 1
         """,
     )
 
@@ -233,11 +235,13 @@ def test_the_tensors_of_a_set_are_one_launch(library: Path) -> None:
         del placed["11"]
         report = witness.verify(placed)
         assert report.holds is False
-        assert [(d.name, d.what) for d in report.changed] == [("07", ("residue", "digest")), ("08", ("dtype",))]
+        changed = {each.name: each.what for each in report.changed}
+        assert changed == {"07": ("residue", "digest"), "08": ("dtype",)}
         assert [d.name for d in report.missing] == ["11"]
         assert [d.name for d in report.unreadable] == ["09", "10"]
         assert "x.cpu()" in raised(BufferError, lambda: TensorsWitness.generate(placed))
-        assert "tensor '09'" in raised(BufferError, lambda: TensorsWitness.generate(placed, tree=True))
+        generate = TensorsWitness.generate
+        assert "tensor '09'" in raised(BufferError, lambda: generate(placed, tree=True))
         one = placed["07"]
         for tree in (True, False):
             found = ArrayWitness.generate(one, tree=tree, host=True)
@@ -272,6 +276,7 @@ def test_what_is_no_memory_of_a_cuda_device_is_refused(library: Path) -> None:
     run(
         library,
         """
+        import numpy
         data = noise(24)
         for forms in (["dlpack"], ["interface"]):
             matrix = driver.tensor(data, shape=(4, 6), strides=(1, 4), forms=forms)
@@ -284,6 +289,14 @@ def test_what_is_no_memory_of_a_cuda_device_is_refused(library: Path) -> None:
         assert "whole bytes" in raised(BufferError, lambda: atlas.residue(nibbles))
         big = driver.tensor(data, typestr=">f4", forms=["interface"])
         assert "little-endian" in raised(TypeError, lambda: atlas.residue(big))
+        minus = driver.tensor(data, shape=(-1, 24), forms=["interface"])
+        assert "must have none below 0" in raised(BufferError, lambda: atlas.residue(minus))
+        class Liar:
+            def __dlpack_device__(self):
+                return 2, 0
+            def __dlpack__(self, **options):
+                return numpy.arange(10).__dlpack__()
+        assert "as it said" in raised(BufferError, lambda: atlas.residue(Liar()))
         for work in (atlas.Witness.generate, atlas.fixup, atlas.TreeHash):
             assert "x.cpu()" in raised(BufferError, lambda: work(driver.tensor(data)))
         """,
@@ -392,7 +405,8 @@ def test_a_lost_device_is_an_error_for_all_later_calls(library: Path) -> None:
         + """
 pending = atlas.TreeWitness.generate(tensor, wait=False)
 driver.fail("*", result=LAUNCH_FAILED, sticks=True)
-for work in (pending.result, lambda: witness.verify(tensor), lambda: atlas.residue(tensor), pending.result):
+verify, residue = (lambda: witness.verify(tensor)), (lambda: atlas.residue(tensor))
+for work in (pending.result, verify, residue, pending.result):
     assert "LAUNCH_FAILED" in raised(atlas.DeviceError, work)
 """,
     )

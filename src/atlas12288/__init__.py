@@ -94,6 +94,7 @@ __all__ = [
     "kernel_set",
     "kernel_set_supported",
     "kernel_sets",
+    "release_device_memory",
     "residue",
     "select_kernel_set",
     "window_residues",
@@ -105,6 +106,7 @@ __version__ = _native.VERSION
 # Each of these needs more than the whole import, so its first use imports it.
 if TYPE_CHECKING:
     from ._files import FileError as FileError
+    from ._gpu import release_device_memory as release_device_memory
     from ._pending import Pending as Pending
     from ._proofs import ConsistencyProof as ConsistencyProof
     from ._proofs import InclusionProof as InclusionProof
@@ -125,6 +127,7 @@ else:
         "TreeHash": "._tree",
         "TreeWitness": "._tree",
         "UndecidedError": "._reports",
+        "release_device_memory": "._gpu",
         "witness_from_json": "._tree",
     }
 

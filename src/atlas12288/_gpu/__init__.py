@@ -23,12 +23,23 @@ if TYPE_CHECKING:
     Number = tuple[int, int]  # type and number of a device, as DLPack has them
 
 PTX = Path(__file__).parent / "ptx"  # a text for each kernel, which the driver compiles
-_CUDA = (2, 13)  # its own memory, and managed memory
+CUDA = (2, 13)  # its own memory, and managed memory
 
 
 def gpu_kernels() -> tuple[str, ...]:
     """Return the names of the kernels for GPUs of this build: none if its LLVM wrote no PTX."""
     return tuple(sorted(path.stem for path in PTX.glob("*.ptx")))
+
+
+def release_device_memory() -> None:
+    """Give back the memory that we keep on all devices for later calls, at most 64 MiB each.
+
+    Raises:
+        DeviceError: a device failed.
+    """
+    from .device import release_memory
+
+    release_memory()
 
 
 def residue(buf: object, device: Number, stream: object, host: bool) -> int:
@@ -103,7 +114,7 @@ def _cuda_number(source: object, device: Number) -> int:
         BufferError: the tensor is on a device of another make.
     """
     kind, number = device
-    if kind not in _CUDA:
+    if kind not in CUDA:
         raise BufferError(
             f"the {type(source).__name__} is on a device of the DLPack type {kind}, must be in "
             "host memory or on a CUDA device: x.cpu() is in host memory"

@@ -25,9 +25,10 @@ LEGACY_STREAM = 1  # the handle by which DLPack and the driver know the default 
 
 
 class Device:
-    """A device, made once for each process: see `device`.
+    """A device, made once for each process; `current` gives it.
 
     Attributes:
+        number: of the device, from 0 on.
         core: the device as cuda.core has it.
         stream: a stream of our own, which waits for no other one.
         multiprocessors: how many it has.
@@ -36,6 +37,7 @@ class Device:
     def __init__(self, number: int) -> None:
         from cuda import core
 
+        self.number = number
         self.core: Any = core.Device(number)
         chip = self.core.compute_capability
         if (chip.major, chip.minor) < OLDEST_CHIP:

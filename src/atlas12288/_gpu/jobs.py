@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _native
 from .._pending import Pending
 from .._subtree import block_count
+from . import CUDA, plan
 from . import device as devices
-from . import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -165,6 +165,11 @@ def hold(source: Any, name: str, job: Job) -> Held:
     """
     if hasattr(source, "__dlpack__"):
         tensor = _native.Tensor(source, name, job.handle)
+        if tensor.device not in ((kind, job.device.number) for kind in CUDA):
+            raise BufferError(
+                f"{name} is on the device {tensor.device} by DLPack, must be on "
+                f"{(CUDA[0], job.device.number)} as it said"
+            )
         if tensor.producer is not None:
             job.wait_for(tensor.producer)
         return Held(tensor.address, tensor.length, tensor, tensor.kind, tensor.shape)
@@ -173,6 +178,8 @@ def hold(source: Any, name: str, job: Job) -> Held:
     if order == ">" or letter not in _CODES:
         raise TypeError(f"{name} has the type {face['typestr']!r}, must have little-endian numbers")
     shape = tuple(face["shape"])
+    if min(shape, default=0) < 0:
+        raise BufferError(f"{name} has the shape {shape}, must have none below 0")
     length = prod(shape, start=item)
     strides = face.get("strides")
     if strides is not None and length:
