@@ -37,6 +37,7 @@ from .._outputs import temporary_name
 from .._subtree import BLOCK_BYTES, window_count
 from ._entries import SIZE_MOST
 from ._hashing.file_hash import Checkpoint, Digests
+from ._sources.source import UNTRUSTED
 
 _MAGIC: Final = b"atlas12288 state 1\n"
 _ANY_MAGIC: Final = re.compile(rb"atlas12288 state [0-9]+\n")
@@ -54,8 +55,6 @@ _ROOTS_AT_ONCE: Final = 8192
 _LEAF_MOST: Final = 1 << 48
 _TIME_MOST: Final = 1 << 40
 _LINE_END: Final = "\n"
-# Before an identity in the state: a write soon after may leave the same one.
-UNTRUSTED: Final = "\0"
 _NO_LEAF: Final = (1 << 64) - 1
 
 _FILE: Final = struct.Struct("<IHQ")  # bytes of path and identity; size

@@ -26,7 +26,7 @@ from typing import Final, NamedTuple, Protocol
 from .. import _json
 from .._errors import WitnessError
 from .._files import FileError
-from ._entries import DIGESTS, Entry, LineDigests, lines_of
+from ._entries import DIGESTS, Entry, LineDigests, Lines, lines_of
 from ._paths import check_outside, check_path, is_text
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -130,14 +130,19 @@ def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[byte
         WitnessError: entries are missing, unsorted or repeated, or a reader would refuse the
             options.
     """
+    return write_lines(options, lines_of(entries))
+
+
+def write_lines(options: Options, all_lines: Iterable[Lines]) -> Iterator[bytes]:
+    """Yield the same as `write_statement` from the lines of the entries, which are in order."""
     chosen = options.to_json()
     digests = LineDigests()
-    digests.add([chosen])
+    digests.add(Lines.of([chosen]))
     yield f'{{"_type":{_text(STATEMENT_TYPE)},"predicate":{{"files":['.encode()
     separator = b"\n"
-    for lines in lines_of(entries):
+    for lines in all_lines:
         digests.add(lines)
-        yield separator + b",\n".join(lines)
+        yield separator + lines.text[:-1].replace(b"\n", b",\n")
         separator = b",\n"
     if separator == b"\n":
         raise WitnessError("files is empty, must have at least one")
@@ -178,7 +183,7 @@ def line_digests(options: Options, entries: Iterable[Entry]) -> LineDigests:
             the options.
     """
     digests = LineDigests()
-    digests.add([options.to_json()])
+    digests.add(Lines.of([options.to_json()]))
     for lines in lines_of(entries):
         digests.add(lines)
     return digests

@@ -14,6 +14,7 @@ from .._paths import check_path, is_text
 from .gitignore import Matcher, Rule
 
 if TYPE_CHECKING:
+    from .siblings import Siblings
     from .source import Found, Problem, Source
 
 IGNORE_FILE: Final = ".atlasignore"
@@ -102,6 +103,20 @@ class Selection:
         A listing does not enter an excluded folder.
         """
         return bool(self._rules) and self._excluded_by(self._decides(path, folder))
+
+    def kept(self, parent: bytes, names: Sequence[bytes], folders: Sequence[bool]) -> list[int]:
+        """Return the numbers of the names that no rule excludes; count the others for their rules.
+
+        Args:
+            parent: what the paths begin with: a folder and its slash.
+            names: in this folder.
+            folders: whether each name is a folder's.
+        """
+        return [
+            number
+            for number, name in enumerate(names)
+            if not self.excludes(parent + name, folders[number])
+        ]
 
     def leave_out_named(self, path: bytes, folder: bool) -> bool:
         """Leave out one of `paths` if a rule excludes it, or a folder around it.
@@ -193,6 +208,15 @@ def listed(source: Source, selection: Selection, problem: Problem) -> Iterator[F
     """
     try:
         yield from source.list(selection, problem)
+    except _CostError as error:
+        raise FileError(str(error)) from error
+
+
+def walked(source: Source, selection: Selection, problem: Problem) -> Iterator[Found | Siblings]:
+    """Yield what `source.walk` yields, or else `source.list`, as `listed` does."""
+    try:
+        found = source.walk(selection, problem)
+        yield from source.list(selection, problem) if found is None else found
     except _CostError as error:
         raise FileError(str(error)) from error
 

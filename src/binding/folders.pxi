@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+# Folders with many small files. Names of files are bytes, each ended by NUL; their numbers are
+# int64_t in the order of the machine, three of each: size, modification time, ctime.
+
+cdef extern from "folders.h" nogil:
+    enum:
+        ATLAS_RESULT_BYTES
+        ATLAS_JSON_BYTES
+        ATLAS_LINE_BYTES
+        ATLAS_NUMBER_BYTES
+
+    ctypedef struct atlas_entry_t:
+        const char *name
+        uint64_t size
+        int64_t mtime_ns, ctime_ns
+        int kind
+
+    ctypedef struct atlas_file_id_t:
+        uint64_t device, inode
+
+    ctypedef struct atlas_listing_bounds_t:
+        uint64_t size_most
+        size_t entries_most
+        const atlas_file_id_t *watched
+        size_t watched_count
+
+    ctypedef struct atlas_folder_t:
+        atlas_entry_t *entries
+        size_t count
+        size_t names_bytes
+
+    int atlas_folder_list(
+        int descriptor, const atlas_listing_bounds_t *bounds, atlas_folder_t *out)
+    void atlas_folder_free(atlas_folder_t *folder)
+    size_t atlas_witness_files(
+        atlas_listed_file_t *files, size_t count, uint8_t *buffer, size_t room, uint64_t stop_ns,
+        uint8_t *results)
+    char *atlas_write_json(char *to, const char *text, size_t len)
+    char *atlas_write_line(
+        char *to, const char *folder, size_t folder_len, const char *name, const uint8_t *result,
+        uint64_t size)
+    char *atlas_write_number(char *to, int64_t number)
+    int atlas_leaf_hashes(
+        const void *const *messages, const size_t *lens, size_t count, uint8_t *out)
+
+RESULT_BYTES = <int>ATLAS_RESULT_BYTES
+
+cdef enum:
+    NUMBERS = 3
+    NUMBERS_BYTES = 24
+
+
+def list_folder(int descriptor, size_most, entries_most, list watched not None, /):
+    """List an open folder by `atlas_folder_list`; the lock is free meanwhile.
+
+    Args: descriptor of the folder; size_most, of a file that counts as one; entries_most, of the
+    folder; watched, pairs of device and inode.
+    Returns (names, numbers, kinds), bytes: of all entries in the order of their paths. Kinds are
+    ATLAS_ENTRY_FILE, _FOLDER, _OTHER. None where the folder is left to the caller.
+    """
+    cdef atlas_listing_bounds_t bounds
+    cdef atlas_folder_t folder
+    cdef atlas_file_id_t *ids = NULL
+    cdef size_t i, end = 0
+    cdef int64_t *to
+    cdef const char *name
+    bounds.size_most, bounds.entries_most = size_most, entries_most
+    bounds.watched_count = <size_t>len(watched)
+    ids = <atlas_file_id_t *>PyMem_Calloc(bounds.watched_count + 1, sizeof(atlas_file_id_t))
+    if ids is NULL:
+        raise MemoryError
+    try:
+        for i in range(bounds.watched_count):
+            ids[i].device, ids[i].inode = watched[i]
+        bounds.watched = ids
+        state = release_gil(1, 1)
+        good = atlas_folder_list(descriptor, &bounds, &folder)
+        restore_gil(state)
+    finally:
+        PyMem_Free(ids)
+    try:
+        if not good:
+            return None
+        for i in range(folder.count):
+            end += strlen(folder.entries[i].name) + 1
+        names = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>end)
+        numbers = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(folder.count * NUMBERS_BYTES))
+        kinds = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>folder.count)
+        text, marks = PyBytes_AsString(names), PyBytes_AsString(kinds)
+        to = <int64_t *>PyBytes_AsString(numbers)
+        for i in range(folder.count):
+            name = folder.entries[i].name
+            end = strlen(name) + 1
+            memcpy(text, name, end)
+            text += end
+            to[NUMBERS * i] = <int64_t>folder.entries[i].size
+            to[NUMBERS * i + 1] = folder.entries[i].mtime_ns
+            to[NUMBERS * i + 2] = folder.entries[i].ctime_ns
+            marks[i] = <char>folder.entries[i].kind
+        return names, numbers, kinds
+    finally:
+        atlas_folder_free(&folder)
+
+
+cdef size_t count_of(bytes names, bytes numbers) except? 0:
+    """Return how many files there are names and numbers of."""
+    cdef size_t count = <size_t>PyBytes_Size(numbers) // NUMBERS_BYTES
+    if <size_t>names.count(b"\0") != count or (count > 0 and not names.endswith(b"\0")):
+        raise ValueError(f"names has {names.count(bytes(1))} names, must have {count}, as numbers")
+    if <size_t>PyBytes_Size(numbers) != count * NUMBERS_BYTES:
+        raise ValueError(f"numbers has {len(numbers)} bytes, must have {NUMBERS_BYTES} a file")
+    return count
+
+
+def witness_files(list groups not None, first, buffer, stop_ns, /):
+    """Read and hash small files by `atlas_witness_files`; the lock is free meanwhile.
+
+    Args: groups, tuples (descriptor of a folder, which stays open as long as the call lasts, names,
+    numbers); first, the number of files of all groups to pass over; buffer, writable; stop_ns,
+    nanoseconds after which it returns.
+    Returns bytes, RESULT_BYTES for each of the files that are done, at least one: 1 or 0, whether
+    it was read as `atlas_read_listed_file` says; residue; SHA-256.
+    """
+    cdef Span room
+    cdef size_t total = 0, count, skipped = first, i, done
+    cdef uint64_t most_ns = stop_ns
+    cdef const char *name
+    cdef const int64_t *numbers
+    cdef int descriptor
+    groups = list(groups)  # nobody else may drop one meanwhile
+    for _, names, sizes in groups:
+        total += count_of(names, sizes)
+    if skipped >= total:
+        raise ValueError(f"first is {first}, must be in 0..{total} - 1")
+    hold(buffer, "buffer", PyBUF_WRITABLE, &room)
+    cdef atlas_listed_file_t *files = <atlas_listed_file_t *>PyMem_Calloc(
+        total, sizeof(atlas_listed_file_t)
+    )
+    try:
+        if files is NULL:
+            raise MemoryError
+        total = 0
+        for descriptor, names, sizes in groups:
+            name = PyBytes_AsString(names)
+            numbers = <const int64_t *>PyBytes_AsString(sizes)
+            count = <size_t>PyBytes_Size(sizes) // NUMBERS_BYTES
+            for i in range(count):
+                files[total].folder = descriptor
+                files[total].name = name
+                files[total].size = <uint64_t>numbers[NUMBERS * i]
+                files[total].mtime_ns = numbers[NUMBERS * i + 1]
+                name += strlen(name) + 1
+                total += 1
+        total -= skipped
+        results = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(total * ATLAS_RESULT_BYTES))
+        to = <uint8_t *>PyBytes_AsString(results)
+        state = release_gil(1, 1)
+        done = atlas_witness_files(files + skipped, total, room.data, room.len, most_ns, to)
+        restore_gil(state)
+        if done == 0:
+            raise MemoryError
+        return results if done == total else results[:done * ATLAS_RESULT_BYTES]
+    finally:
+        PyMem_Free(files)
+        release(&room)
+
+
+cdef struct Lines:
+    # What the lines of a folder's files are made from, and where they go.
+    const char *names
+    const int64_t *numbers
+    const uint8_t *results
+    size_t count
+    int64_t since_ns
+    char *folder        # in JSON, with its slash
+    size_t folder_len
+    char *messages      # the lines, each after the prefix of a leaf
+    const void **bases
+    size_t *lens
+    char *identities
+    size_t identities_len, lines_len
+
+
+cdef void write_lines(Lines *lines) noexcept nogil:
+    cdef const char *name = lines.names
+    cdef const int64_t *numbers = lines.numbers
+    cdef char *to = lines.messages
+    cdef char *identity = lines.identities
+    cdef char *begin
+    cdef size_t i
+    lines.lines_len = 0
+    for i in range(lines.count):
+        begin = to
+        to[0] = 0
+        to = atlas_write_line(to + 1, lines.folder, lines.folder_len, name,
+                              lines.results + i * ATLAS_RESULT_BYTES, <uint64_t>numbers[0])
+        lines.bases[i] = begin
+        lines.lens[i] = to - begin
+        lines.lines_len += lines.lens[i]
+        if i > 0:
+            identity[0] = b"\n"
+            identity += 1
+        if numbers[1] >= lines.since_ns:
+            identity[0] = 0
+            identity += 1
+        identity = atlas_write_number(identity, numbers[1])
+        identity[0] = b" "
+        identity = atlas_write_number(identity + 1, numbers[2])
+        name += strlen(name) + 1
+        numbers += NUMBERS
+    lines.identities_len = identity - lines.identities
+
+
+def entry_lines(bytes folder not None, bytes names not None, bytes numbers not None, results,
+                since_ns, /):
+    """Return the lines of a manifest about files, the hashes of the lines, and their identities.
+
+    Args: folder, the path around them, "" or with a slash at its end; names and numbers; results,
+    as `witness_files` returns them. All paths are UTF-8. since_ns: the identity of a file that was
+    modified then or later begins with NUL.
+    Returns (lines, each ended by a line feed; their leaf hashes, RFC 9162; the identities,
+    modification time and ctime, with a line feed between one and the next).
+    """
+    cdef Lines lines
+    cdef Span found
+    cdef size_t i, folder_most, names_most, text_most
+    lines.count = count_of(names, numbers)
+    lines.since_ns = since_ns
+    lines.names = PyBytes_AsString(names)
+    lines.numbers = <const int64_t *>PyBytes_AsString(numbers)
+    folder_most = ATLAS_JSON_BYTES * <size_t>PyBytes_Size(folder)
+    names_most = ATLAS_JSON_BYTES * <size_t>PyBytes_Size(names)
+    hold(results, "results", 0, &found)
+    lines.results = found.data
+    lines.folder = lines.messages = lines.identities = NULL
+    lines.bases = NULL
+    lines.lens = NULL
+    try:
+        if found.len != lines.count * ATLAS_RESULT_BYTES:
+            raise ValueError(
+                f"results has {found.len} bytes, must have {ATLAS_RESULT_BYTES} for each file"
+            )
+        lines.folder = <char *>PyMem_Malloc(folder_most + 1)
+        if lines.folder is NULL:
+            raise MemoryError
+        lines.folder_len = atlas_write_json(
+            lines.folder, PyBytes_AsString(folder), <size_t>PyBytes_Size(folder)
+        ) - lines.folder
+        text_most = (lines.folder_len + ATLAS_LINE_BYTES) * lines.count + names_most
+        lines.messages = <char *>PyMem_Malloc(text_most + 1)
+        lines.identities = <char *>PyMem_Malloc(
+            lines.count * (2 * ATLAS_NUMBER_BYTES + NUMBERS) + 1
+        )
+        lines.bases = <const void **>PyMem_Calloc(lines.count + 1, sizeof(void *))
+        lines.lens = <size_t *>PyMem_Calloc(lines.count + 1, sizeof(size_t))
+        if (lines.messages is NULL or lines.identities is NULL or lines.bases is NULL
+                or lines.lens is NULL):
+            raise MemoryError
+        hashes = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(lines.count * ATLAS_DIGEST_BYTES))
+        to_hashes = <uint8_t *>PyBytes_AsString(hashes)
+        state = release_gil(1, 1)
+        write_lines(&lines)
+        good = atlas_leaf_hashes(lines.bases, lines.lens, lines.count, to_hashes)
+        restore_gil(state)
+        if not good:
+            raise MemoryError
+        text = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>lines.lines_len)
+        to = PyBytes_AsString(text)
+        for i in range(lines.count):
+            memcpy(to, <const char *>lines.bases[i] + 1, lines.lens[i] - 1)
+            to += lines.lens[i]
+            (to - 1)[0] = b"\n"
+        identities = PyBytes_FromStringAndSize(lines.identities, <Py_ssize_t>lines.identities_len)
+        return text, hashes, identities
+    finally:
+        PyMem_Free(lines.folder)
+        PyMem_Free(lines.messages)
+        PyMem_Free(lines.identities)
+        PyMem_Free(lines.bases)
+        PyMem_Free(lines.lens)
+        release(&found)
