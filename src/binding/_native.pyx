@@ -22,7 +22,7 @@ from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.pystate cimport PyThreadState
 from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint64_t
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcmp, memcpy, strlen
 
 include "c_api.pxi"
 include "arguments.pxi"
@@ -33,4 +33,5 @@ include "domains.pxi"
 include "kernel_sets.pxi"
 include "files.pxi"
 include "folders.pxi"
+include "lines.pxi"
 include "timing.pxi"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Folders with many small files: their listing, the witnesses of the files, and the lines of a
- * manifest about them. In C because Python would take longer for the names and numbers of each file
- * than the system takes to open and read it. Compiled into the binding, not into libatlas12288.
+ * Folders with many small files: their listing, and the witnesses of the files. In C because Python
+ * would take longer for the names and numbers of each file than the system takes to open and read
+ * it. Compiled into the binding, not into libatlas12288.
  */
 #ifndef ATLAS_FOLDERS_H
 #define ATLAS_FOLDERS_H
@@ -58,25 +58,5 @@ enum { ATLAS_RESULT_BYTES = 2 + 32 };
  * there was no memory. */
 size_t atlas_witness_files(atlas_listed_file_t* files, size_t count, uint8_t* buffer, size_t room,
                            uint64_t stop_ns, uint8_t* results);
-
-/* Writes bytes as the inside of a JSON string, as RFC 8785 does; they are UTF-8. Returns the end;
- * each byte takes up to ATLAS_JSON_BYTES. */
-enum { ATLAS_JSON_BYTES = 6 };
-char* atlas_write_json(char* to, const char* text, size_t len);
-
-/* Writes the line of a file without its line feed. `folder`: the path around it, with its slash,
- * written by atlas_write_json(). Returns the end; the line takes at most ATLAS_LINE_BYTES beside
- * folder and name. */
-enum { ATLAS_LINE_BYTES = 256 };
-char* atlas_write_line(char* to, const char* folder, size_t folder_len, const char* name,
-                       const uint8_t* result, uint64_t size);
-
-/* Writes a number in decimal; returns the end. */
-enum { ATLAS_NUMBER_BYTES = 21 };
-char* atlas_write_number(char* to, int64_t number);
-
-/* The leaf hashes (RFC 9162) of messages of which each begins with its prefix, the byte 0. 0: there
- * was no memory. */
-int atlas_leaf_hashes(const void* const* messages, const size_t* lens, size_t count, uint8_t* out);
 
 #endif /* ATLAS_FOLDERS_H */

@@ -5,9 +5,6 @@
 cdef extern from "folders.h" nogil:
     enum:
         ATLAS_RESULT_BYTES
-        ATLAS_JSON_BYTES
-        ATLAS_LINE_BYTES
-        ATLAS_NUMBER_BYTES
 
     ctypedef struct atlas_entry_t:
         const char *name
@@ -35,13 +32,6 @@ cdef extern from "folders.h" nogil:
     size_t atlas_witness_files(
         atlas_listed_file_t *files, size_t count, uint8_t *buffer, size_t room, uint64_t stop_ns,
         uint8_t *results)
-    char *atlas_write_json(char *to, const char *text, size_t len)
-    char *atlas_write_line(
-        char *to, const char *folder, size_t folder_len, const char *name, const uint8_t *result,
-        uint64_t size)
-    char *atlas_write_number(char *to, int64_t number)
-    int atlas_leaf_hashes(
-        const void *const *messages, const size_t *lens, size_t count, uint8_t *out)
 
 RESULT_BYTES = <int>ATLAS_RESULT_BYTES
 
@@ -163,119 +153,3 @@ def witness_files(list groups not None, first, buffer, stop_ns, /):
     finally:
         PyMem_Free(files)
         release(&room)
-
-
-cdef struct Lines:
-    # What the lines of a folder's files are made from, and where they go.
-    const char *names
-    const int64_t *numbers
-    const uint8_t *results
-    size_t count
-    int64_t since_ns
-    char *folder        # in JSON, with its slash
-    size_t folder_len
-    char *messages      # the lines, each after the prefix of a leaf
-    const void **bases
-    size_t *lens
-    char *identities
-    size_t identities_len, lines_len
-
-
-cdef void write_lines(Lines *lines) noexcept nogil:
-    cdef const char *name = lines.names
-    cdef const int64_t *numbers = lines.numbers
-    cdef char *to = lines.messages
-    cdef char *identity = lines.identities
-    cdef char *begin
-    cdef size_t i
-    lines.lines_len = 0
-    for i in range(lines.count):
-        begin = to
-        to[0] = 0
-        to = atlas_write_line(to + 1, lines.folder, lines.folder_len, name,
-                              lines.results + i * ATLAS_RESULT_BYTES, <uint64_t>numbers[0])
-        lines.bases[i] = begin
-        lines.lens[i] = to - begin
-        lines.lines_len += lines.lens[i]
-        if i > 0:
-            identity[0] = b"\n"
-            identity += 1
-        if numbers[1] >= lines.since_ns:
-            identity[0] = 0
-            identity += 1
-        identity = atlas_write_number(identity, numbers[1])
-        identity[0] = b" "
-        identity = atlas_write_number(identity + 1, numbers[2])
-        name += strlen(name) + 1
-        numbers += NUMBERS
-    lines.identities_len = identity - lines.identities
-
-
-def entry_lines(bytes folder not None, bytes names not None, bytes numbers not None, results,
-                since_ns, /):
-    """Return the lines of a manifest about files, the hashes of the lines, and their identities.
-
-    Args: folder, the path around them, "" or with a slash at its end; names and numbers; results,
-    as `witness_files` returns them. All paths are UTF-8. since_ns: the identity of a file that was
-    modified then or later begins with NUL.
-    Returns (lines, each ended by a line feed; their leaf hashes, RFC 9162; the identities,
-    modification time and ctime, with a line feed between one and the next).
-    """
-    cdef Lines lines
-    cdef Span found
-    cdef size_t i, folder_most, names_most, text_most
-    lines.count = count_of(names, numbers)
-    lines.since_ns = since_ns
-    lines.names = PyBytes_AsString(names)
-    lines.numbers = <const int64_t *>PyBytes_AsString(numbers)
-    folder_most = ATLAS_JSON_BYTES * <size_t>PyBytes_Size(folder)
-    names_most = ATLAS_JSON_BYTES * <size_t>PyBytes_Size(names)
-    hold(results, "results", 0, &found)
-    lines.results = found.data
-    lines.folder = lines.messages = lines.identities = NULL
-    lines.bases = NULL
-    lines.lens = NULL
-    try:
-        if found.len != lines.count * ATLAS_RESULT_BYTES:
-            raise ValueError(
-                f"results has {found.len} bytes, must have {ATLAS_RESULT_BYTES} for each file"
-            )
-        lines.folder = <char *>PyMem_Malloc(folder_most + 1)
-        if lines.folder is NULL:
-            raise MemoryError
-        lines.folder_len = atlas_write_json(
-            lines.folder, PyBytes_AsString(folder), <size_t>PyBytes_Size(folder)
-        ) - lines.folder
-        text_most = (lines.folder_len + ATLAS_LINE_BYTES) * lines.count + names_most
-        lines.messages = <char *>PyMem_Malloc(text_most + 1)
-        lines.identities = <char *>PyMem_Malloc(
-            lines.count * (2 * ATLAS_NUMBER_BYTES + NUMBERS) + 1
-        )
-        lines.bases = <const void **>PyMem_Calloc(lines.count + 1, sizeof(void *))
-        lines.lens = <size_t *>PyMem_Calloc(lines.count + 1, sizeof(size_t))
-        if (lines.messages is NULL or lines.identities is NULL or lines.bases is NULL
-                or lines.lens is NULL):
-            raise MemoryError
-        hashes = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(lines.count * ATLAS_DIGEST_BYTES))
-        to_hashes = <uint8_t *>PyBytes_AsString(hashes)
-        state = release_gil(1, 1)
-        write_lines(&lines)
-        good = atlas_leaf_hashes(lines.bases, lines.lens, lines.count, to_hashes)
-        restore_gil(state)
-        if not good:
-            raise MemoryError
-        text = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>lines.lines_len)
-        to = PyBytes_AsString(text)
-        for i in range(lines.count):
-            memcpy(to, <const char *>lines.bases[i] + 1, lines.lens[i] - 1)
-            to += lines.lens[i]
-            (to - 1)[0] = b"\n"
-        identities = PyBytes_FromStringAndSize(lines.identities, <Py_ssize_t>lines.identities_len)
-        return text, hashes, identities
-    finally:
-        PyMem_Free(lines.folder)
-        PyMem_Free(lines.messages)
-        PyMem_Free(lines.identities)
-        PyMem_Free(lines.bases)
-        PyMem_Free(lines.lens)
-        release(&found)

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 from .. import _json
 from .._errors import WitnessError
-from .._native import MODULUS, TreeStream
+from .._native import MODULUS, TreeStream, leaf_hashes
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from . import _paths
 
@@ -33,7 +33,6 @@ DIGESTS: Final = (ALGORITHM, TREE_ALGORITHM)
 SIZE_MOST: Final = 2**53 - 1
 _SYMLINK_KEYS: Final = (*_paths.keys("path"), *_paths.keys("symlink"))
 _KEYS: Final = (*_SYMLINK_KEYS, "residue", "size", *DIGESTS)
-_LEAF_PREFIX: Final = b"\x00"  # RFC 9162, section 2.1.1
 LINES_AT_ONCE: Final = 32  # few, because a path may be long
 # The root and the size at the end of an entry with a tree. In no text: a quote in one is escaped.
 _TREE: Final = re.compile(
@@ -191,8 +190,8 @@ class Lines(NamedTuple):
     @classmethod
     def of(cls, lines: list[bytes]) -> Lines:
         """Return lines, at least one, that are given without their line feeds."""
-        hashes = b"".join([sha256(_LEAF_PREFIX + line).digest() for line in lines])
-        return cls(b"\n".join(lines) + b"\n", hashes)
+        text = b"\n".join(lines) + b"\n"
+        return cls(text, leaf_hashes(text))
 
 
 def lines_of(entries: Iterable[Entry]) -> Iterator[Lines]:

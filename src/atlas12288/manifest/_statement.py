@@ -36,6 +36,9 @@ SUBJECT_ALGORITHM: Final = "sha256"  # a name that every reader of statements kn
 MANIFEST_MOST_BYTES: Final = 1 << 32
 SUBJECT_NAME: Final = "."  # the folder, wherever it is
 SYMLINKS: Final = ("record", "error", "follow")
+# What is before the entries, and between them and the options.
+MANIFEST_BEGIN: Final = b'{"_type":"%b","predicate":{"files":[\n' % STATEMENT_TYPE.encode()
+OPTIONS_BEGIN: Final = b'\n],"options":\n'
 
 
 class Options(NamedTuple):
@@ -138,7 +141,7 @@ def write_lines(options: Options, all_lines: Iterable[Lines]) -> Iterator[bytes]
     chosen = options.to_json()
     digests = LineDigests()
     digests.add(Lines.of([chosen]))
-    yield f'{{"_type":{_text(STATEMENT_TYPE)},"predicate":{{"files":['.encode()
+    yield MANIFEST_BEGIN.removesuffix(b"\n")
     separator = b"\n"
     for lines in all_lines:
         digests.add(lines)
@@ -146,10 +149,15 @@ def write_lines(options: Options, all_lines: Iterable[Lines]) -> Iterator[bytes]
         separator = b",\n"
     if separator == b"\n":
         raise WitnessError("files is empty, must have at least one")
-    subject = [{"digest": {SUBJECT_ALGORITHM: digests.sha256().hex()}, "name": SUBJECT_NAME}]
-    yield b'\n],"options":\n' + chosen
-    yield (
-        f'\n,"root":{_text(digests.root().hex())}}},"predicateType":{_text(PREDICATE_TYPE)},'
+    yield OPTIONS_BEGIN + chosen
+    yield b"\n" + statement_end(digests.root(), digests.sha256())
+
+
+def statement_end(root: bytes, sha256: bytes) -> bytes:
+    """Return what follows the line of the options in a manifest's JSON."""
+    subject = [{"digest": {SUBJECT_ALGORITHM: sha256.hex()}, "name": SUBJECT_NAME}]
+    return (
+        f',"root":{_text(root.hex())}}},"predicateType":{_text(PREDICATE_TYPE)},'
         f'"subject":{_text(subject)}}}\n'
     ).encode()
 

@@ -39,9 +39,20 @@ class Siblings(NamedTuple):
         return len(self.numbers) // (8 * _NUMBERS)
 
     @property
+    def paths(self) -> list[bytes]:
+        """Path of each file."""
+        parent = self.parent
+        return [parent + name for name in self.names.split(b"\0")[:-1]]
+
+    @property
+    def sizes(self) -> array[int]:
+        """Listed size of each file, in bytes."""
+        return array("q", self.numbers)[::_NUMBERS]
+
+    @property
     def size(self) -> int:
         """Total size of the files, in bytes."""
-        return sum(array("q", self.numbers)[::_NUMBERS])
+        return sum(self.sizes)
 
     @property
     def first(self) -> bytes:
