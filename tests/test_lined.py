@@ -201,7 +201,7 @@ def verified(source: Folder, manifest: Any, **options: Any) -> tuple[Any, ...]:
     return report, listed[-1:], expected, sum(read) if report.holds else None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(hows=st.lists(st.sampled_from(CHANGES), min_size=len(NAMES), max_size=len(NAMES)))
 @pytest.mark.parametrize("large", [False, True])
 def test_both_ways_give_one_report(

@@ -22,7 +22,7 @@ from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs, is_url, outputs_in, state_name
-from ._entries import DIGESTS, Entry
+from ._entries import DIGESTS, Entry, Lines
 from ._hashing import engine
 from ._hashing.engine import HashFiles
 from ._hashing.siblings import hash_siblings
@@ -216,6 +216,25 @@ def generate_entries(
         entries = tuple(store.entries())
         run.finish(store, None, outcome)
     return outcome, entries
+
+
+def generate_lines(
+    source: Source,
+    options: Options,
+    *,
+    hash_files: HashFiles = engine.hash_files,
+    listener: Listener = SILENT,
+    streams: frozenset[tuple[int, int]] = frozenset(),
+) -> tuple[RunCounts, tuple[Lines, ...]]:
+    """Return the same as `generate_entries`, without a state, with the lines of the entries."""
+    run = _Run(source, options, hash_files, listener)
+    with run.store((), None, None, None, False, False, streams) as store:
+        outcome = run.fill(store)
+        if outcome.errors > 0:
+            return outcome, ()
+        lines = tuple(store.lines())
+        run.finish(store, None, outcome)
+    return outcome, lines
 
 
 def _threads(hash_files: HashFiles) -> tuple[bool, int | None]:

@@ -32,6 +32,7 @@ class Lined:
     Attributes:
         options: its options.
         paths: the path of each entry, sorted.
+        root: the root over options and entries, where it was read; else b"".
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class Lined:
         text: bytes = b"",
         places: array[int] | None = None,
         entries: tuple[Entry, ...] = (),
+        root: bytes = b"",
     ) -> None:
         self.options = options
         self.paths = paths
+        self.root = root
         self._sizes = sizes
         self._text = text
         self._places = places  # where each line begins in the text; None if there are entries
@@ -89,10 +92,12 @@ class Lined:
         digests = LineDigests()
         digests.add(Lines.of([chosen]))
         digests.add(Lines(lines, leaf_hashes(lines)))
-        if end != statement_end(digests.root(), digests.sha256()):
+        root = digests.root()
+        if end != statement_end(root, digests.sha256()):
             return None
         places = array("q", numbers)
-        return cls(options, paths.split(b"\0")[:-1], places[:-2:2], lines, places[1::2])
+        names = paths.split(b"\0")[:-1]
+        return cls(options, names, places[:-2:2], lines, places[1::2], root=root)
 
     @cached_property
     def entries(self) -> tuple[Entry, ...]:

@@ -23,7 +23,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, BinaryIO, Final, NamedTuple, Self
@@ -341,6 +341,21 @@ class State:
         )
         if len(self._appended) >= _FULL_BYTES:
             self._fill()
+
+    def known_flat(self, files: Iterable[tuple[bytes, int, bytes, int, bytes]]) -> None:
+        """Add small files that were read for their flat digests alone; `commit` writes them.
+
+        Args:
+            files: path, size, identity, residue and SHA-256 of each; the identity is that of a file
+                of this machine.
+        """
+        file, digests = _FILE.pack, _DIGESTS.pack
+        for path, size, identity, residue, sha256 in files:
+            self._appended += file(len(path), len(identity), size)
+            self._appended += path + identity
+            self._appended += digests(residue, 1, _NO_LEAF) + sha256
+            if len(self._appended) >= _FULL_BYTES:
+                self._fill()
 
     def add(self, record: Roots | Part | Failed) -> None:
         """Add a record of one file; `commit` writes it."""

@@ -9,6 +9,7 @@ they need no database: see `Spool`. The data for the next run goes to a `State`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, starmap
@@ -108,6 +109,11 @@ _PUT_PART: Final = (
 _PUT_ROOT: Final = "INSERT OR REPLACE INTO roots (path, block, root) VALUES (:path, :block, :root)"
 _PUT_DIGESTS: Final = (
     "UPDATE files SET residue = ?, sha256 = ?, root = ?, leaf = ?, fresh = 1 WHERE path = ?"
+)
+_UNTRUSTED: Final = UNTRUSTED.encode()
+# A line that `entry_lines` wrote, if its path has no escape.
+_FLAT: Final = re.compile(
+    rb'\{"path":"([^"\\]+)","residue":([0-9]+),"sha256":"([0-9a-f]+)","size":([0-9]+)\}\n'
 )
 _FOUND: Final = ", ".join(("path", "size", "identity", "target"))
 _UNKNOWN: Final = "residue IS NULL AND target IS NULL"
@@ -682,14 +688,27 @@ class Store:
 
     def _keep_hashed(self, hashed: Hashed) -> None:
         """Pass the results of siblings to the state."""
+        found = _FLAT.findall(hashed.text)
+        identities = hashed.identities.split(b"\n")
+        if len(found) < len(identities):  # JSON escapes a path
+            entries = map(self._read_line, hashed.text.split(b"\n")[:-1])
+            found = [(each.path, each.residue, each.sha256, each.size) for each in entries]
+        else:
+            found = [
+                (path, int(residue), bytes.fromhex(digits.decode()), int(size))
+                for path, residue, digits, size in found
+            ]
+        self._keep(
+            lambda state: state.known_flat(
+                (path, size, identity, residue, sha256)
+                for (path, residue, sha256, size), identity in zip(found, identities, strict=True)
+                if not identity.startswith(_UNTRUSTED)
+            )
+        )
+
+    def _read_line(self, line: bytes) -> Entry:
         digests = tuple(name for name, on in zip(DIGESTS, self._digests, strict=True) if on)
-        lines = hashed.text.split(b"\n")[:-1]
-        identities = hashed.identities.decode().split("\n")
-        for line, identity in zip(lines, identities, strict=True):
-            if not identity.startswith(UNTRUSTED):
-                entry = read_line(line, digests)
-                known = Digests(entry.residue, entry.sha256, entry.root)
-                self._keep_known(Known(entry.path, entry.size, identity, known, None))
+        return read_line(line, digests)
 
     def _keep_parts(self, state: State) -> None:
         for path in self._changed:
@@ -713,10 +732,9 @@ class Store:
 
     def entries(self) -> Iterator[Entry]:
         """Yield the entries in order of path; all files are known."""
-        digests = tuple(name for name, on in zip(DIGESTS, self._digests, strict=True) if on)
         for some in self._in_order(None):
             if isinstance(some, Hashed):
-                yield from (read_line(line, digests) for line in some.text.split(b"\n")[:-1])
+                yield from map(self._read_line, some.text.split(b"\n")[:-1])
             else:
                 yield from (entry for entry, _ in some)
 
