@@ -114,7 +114,8 @@ static int after(const atlas_entry_t* entry)
 static int by_path(const void* one, const void* other)
 {
     const atlas_entry_t *a = one, *b = other;
-    const unsigned char *left = (const unsigned char*)a->name, *right = (const unsigned char*)b->name;
+    const unsigned char *left = (const unsigned char*)a->name,
+                        *right = (const unsigned char*)b->name;
     while (*left != 0 && *left == *right)
         left++, right++;
     int first = *left != 0 ? *left : after(a), second = *right != 0 ? *right : after(b);
