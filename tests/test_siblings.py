@@ -23,6 +23,7 @@ from atlas12288.manifest._generate import generate_entries, generate_manifest, r
 from atlas12288.manifest._hashing import siblings as hashing
 from atlas12288.manifest._hashing.siblings import hash_siblings
 from atlas12288.manifest._listener import FunctionListener, Listener
+from atlas12288.manifest._sources import descriptors
 from atlas12288.manifest._sources import folder as folders
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.selection import Selection
@@ -356,6 +357,63 @@ def test_a_file_that_changed_since_the_listing_is_a_problem_by_name(
     assert made(way(root), tmp_path / "out.json", listener) == b""
     (problem,) = problems
     assert problem.startswith(b"sub/victim")
+
+
+def outside_twin(place: Path, names: tuple[str, ...]) -> Path:
+    """A folder whose files have the sizes and times of those of `place`, and other contents."""
+    twin = place.parent.parent / "outside"
+    twin.mkdir()
+    for name in names:
+        (twin / name).write_bytes(b"stolen")
+        os.utime(twin / name, ns=(10**18, 10**18))
+        (place / name).write_bytes(b"secret"[::-1])
+        os.utime(place / name, ns=(10**18, 10**18))
+    return twin
+
+
+def swap(place: Path, twin: Path) -> None:
+    place.rename(place.with_name(f"{place.name}.moved"))
+    place.symlink_to(twin)
+
+
+@pytest.mark.parametrize("way", [Folder, OneByOne])
+def test_a_folder_that_became_a_link_after_the_listing_is_not_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: type[Folder]
+) -> None:
+    monkeypatch.setattr(descriptors, "OPEN_MOST", 2)
+    root = tmp_path / "data"
+    for name in ("0", "1", "2", "3", "4"):
+        (root / name).mkdir(parents=True)
+        (root / name / "x").write_bytes(b"")
+    twin = outside_twin(root / "1", ("x", "y"))
+    problems: dict[bytes, str] = {}
+    listener = FunctionListener(
+        expect=lambda _: swap(root / "1", twin), problem=problems.__setitem__
+    )
+    assert made(way(root), tmp_path / "out.json", listener, threads=1) == b""
+    assert problems.keys() == {b"1/x", b"1/y"}
+
+
+@pytest.mark.parametrize("way", [Folder, OneByOne])
+def test_a_folder_that_becomes_a_link_during_the_listing_is_not_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: type[Folder]
+) -> None:
+    root = tmp_path / "data"
+    (root / "sub").mkdir(parents=True)
+    (root / "a").write_bytes(b"")
+    twin = outside_twin(root / "sub", ("x",))
+    real = descriptors.Below.open_folder
+
+    def open_folder(below: descriptors.Below, path: bytes) -> int:
+        if path == b"sub":
+            swap(root / "sub", twin)
+        return real(below, path)
+
+    monkeypatch.setattr(descriptors.Below, "open_folder", open_folder)
+    problems: dict[bytes, str] = {}
+    listener = FunctionListener(problem=problems.__setitem__)
+    assert made(way(root), tmp_path / "out.json", listener) == b""
+    assert problems == {b"sub": "changed while it was listed: it is no longer a folder"}
 
 
 def test_reasons_are_those_of_the_reader(tmp_path: Path) -> None:

@@ -519,7 +519,7 @@ class _Run:
         """Read the files that are not known."""
         self._listener.expect(self._listed.unread)
         unknown = store.unknown()
-        for first in unknown:
+        if (first := next(unknown, None)) is not None:
             self._fill_one_by_one(store, chain((first,), unknown))
         if self._together:
             self._fill_together(store)

@@ -222,19 +222,20 @@ class Store:
         if self._opened is None:
             import sqlite3  # here, because many runs do without
 
-            # A name that is empty: a private file that SQLite deletes.
-            base = sqlite3.connect("", isolation_level=None)
-            try:
-                base.create_function("same_but_ctime", 2, same_but_ctime, deterministic=True)
-                base.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-                base.execute("PRAGMA temp_store = FILE")
-                base.execute("PRAGMA journal_mode = OFF")
-                base.execute("BEGIN")
-                for statement in _SCHEMA:
-                    base.execute(statement)
-            except BaseException:
-                base.close()
-                raise
+            with self._errors():
+                # A name that is empty: a private file that SQLite deletes.
+                base = sqlite3.connect("", isolation_level=None)
+                try:
+                    base.create_function("same_but_ctime", 2, same_but_ctime, deterministic=True)
+                    base.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                    base.execute("PRAGMA temp_store = FILE")
+                    base.execute("PRAGMA journal_mode = OFF")
+                    base.execute("BEGIN")
+                    for statement in _SCHEMA:
+                        base.execute(statement)
+                except BaseException:
+                    base.close()
+                    raise
             self._opened = base
         return self._opened
 
