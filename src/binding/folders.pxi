@@ -94,11 +94,17 @@ def list_folder(int descriptor, size_most, entries_most, list watched not None, 
 
 cdef size_t count_of(bytes names, bytes numbers) except? 0:
     """Return how many files there are names and numbers of."""
-    cdef size_t count = <size_t>PyBytes_Size(numbers) // NUMBERS_BYTES
-    if <size_t>names.count(b"\0") != count or (count > 0 and not names.endswith(b"\0")):
-        raise ValueError(f"names has {names.count(bytes(1))} names, must have {count}, as numbers")
-    if <size_t>PyBytes_Size(numbers) != count * NUMBERS_BYTES:
-        raise ValueError(f"numbers has {len(numbers)} bytes, must have {NUMBERS_BYTES} a file")
+    cdef const char *text = PyBytes_AsString(names)
+    cdef size_t size = <size_t>PyBytes_Size(numbers)
+    cdef size_t length = <size_t>PyBytes_Size(names)
+    cdef size_t count = 0, i
+    for i in range(length):
+        count += text[i] == 0
+    if size != count * NUMBERS_BYTES or (length > 0 and text[length - 1] != 0):
+        raise ValueError(
+            f"numbers has {size} bytes, must have {NUMBERS_BYTES} for each name of {count}, each "
+            "ended by NUL"
+        )
     return count
 
 
@@ -117,8 +123,8 @@ def witness_files(list groups not None, first, buffer, stop_ns, /):
     cdef const char *name
     cdef const int64_t *numbers
     cdef int descriptor
-    groups = list(groups)  # nobody else may drop one meanwhile
-    for _, names, sizes in groups:
+    cdef tuple held = tuple(groups)  # nobody else may drop one meanwhile
+    for _, names, sizes in held:
         total += count_of(names, sizes)
     if skipped >= total:
         raise ValueError(f"first is {first}, must be in 0..{total} - 1")
@@ -130,7 +136,7 @@ def witness_files(list groups not None, first, buffer, stop_ns, /):
         if files is NULL:
             raise MemoryError
         total = 0
-        for descriptor, names, sizes in groups:
+        for descriptor, names, sizes in held:
             name = PyBytes_AsString(names)
             numbers = <const int64_t *>PyBytes_AsString(sizes)
             count = <size_t>PyBytes_Size(sizes) // NUMBERS_BYTES
