@@ -1150,7 +1150,7 @@ def test_files_are_counted_while_a_folder_is_listed() -> None:
         "with Printer('check', False, None) as report:\n"
         "    report.listed(100)\n"
         "    time.sleep(1.1)\n"
-        "    report.listed(1200)\n"
+        "    report.listed(1234)\n"
         "    time.sleep(0.3)\n"
         "    report.expect(10)\n"
         "    report.advance(5)\n"
@@ -1171,7 +1171,7 @@ def test_files_are_counted_while_a_folder_is_listed() -> None:
     assert process.wait(TIMEOUT_S) == 0
     os.close(master)
     shown = without_colour(text.decode())
-    assert "1,200 files found" in shown
+    assert "1,234 files found" in shown
     assert "5/10 bytes" in shown
 
 

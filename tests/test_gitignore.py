@@ -110,6 +110,23 @@ def test_rules_decide_as_those_of_git(
     assert by_us(paths, texts) == by_git(root, paths, texts)
 
 
+@given(
+    texts=st.lists(RULES.filter(_is_rule), max_size=6),
+    names=st.lists(st.binary(min_size=1, max_size=6).filter(lambda name: b"/" not in name)),
+    parent=st.sampled_from([b"", b"a/", b"a/b/"]),
+)
+def test_names_of_a_folder_are_decided_as_their_paths(
+    texts: list[str], names: list[bytes], parent: bytes
+) -> None:
+    names += [b"a", b"b", b"ab", b"a.b"]
+    rules = [Rule(text) for text in texts]
+    for folders in (False, True):
+        one_by_one, together = (Matcher(rules, folders=folders) for _ in range(2))
+        expected = [one_by_one.last(parent + name) for name in names]
+        assert together.lasts(parent, names) == expected
+        assert together.steps == one_by_one.steps
+
+
 @needs("git")
 @pytest.mark.parametrize(
     "text",

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ _testcapi = pytest.importorskip("_testcapi", reason="this Python has no _testcap
 
 MOST_ALLOCATIONS = 400  # of one call; more means that the search does not end
 ROUNDS = 30
+FOLDER = os.open(Path(__file__).parent, os.O_RDONLY)
+GROUPS = [(FOLDER, b"a\0b\0", bytes(48))]
 BROKEN_96 = bytes([1, *bytes(95)])
 
 
@@ -164,6 +167,19 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "tree_node refused": lambda t: refused(ValueError, _native.tree_node, t.leaves[:32], b""),
     "tree_root refused": lambda t: refused(ValueError, _native.tree_root, b"a"),
     "kernel_sets": lambda t: atlas.kernel_sets(),
+    "list_folder": lambda t: _native.list_folder(FOLDER, 1 << 20, 10**6, [(0, 0)]),
+    "list_folder refused": lambda t: refused(ValueError, _native.list_folder, FOLDER, 1, 1, [(0,)]),
+    "witness_files": lambda t: _native.witness_files(GROUPS, 0, t.region, 10**9),
+    "witness_files refused": lambda t: refused(
+        ValueError, _native.witness_files, GROUPS, 2, t.region, 1
+    ),
+    "entry_lines": lambda t: _native.entry_lines(b"a/", b"b\0c\0", bytes(48), bytes(68), 0),
+    "entry_lines refused": lambda t: refused(
+        ValueError, _native.entry_lines, b"", b"b\0", bytes(24), b"", 0
+    ),
+    "read_lines": lambda t: _native.read_lines(b'{"path":"a","symlink":"b"}', True, False, 9),
+    "leaf_hashes": lambda t: _native.leaf_hashes(b"a\nb\n"),
+    "leaf_hashes refused": lambda t: refused(ValueError, _native.leaf_hashes, b"a"),
 }
 
 

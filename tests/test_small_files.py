@@ -141,15 +141,29 @@ def test_reading_lets_other_threads_run(tmp_path: Path) -> None:
 PROGRAM = """
 import json, os, sys
 from atlas12288.manifest._hashing.engine import hash_files
+from atlas12288.manifest._hashing.siblings import hash_siblings
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.selection import Selection
-Folder.batches = sys.argv[2] == "many"
+way = sys.argv[2]
+Folder.batches = way != "one"
 source = Folder(sys.argv[1])
 founds = sorted(source.list(Selection(), print))
+siblings = list(source.walk(Selection(), print) or ())
 os.environ["STEP_NAME"] = os.path.join(sys.argv[1], "victim")
-results = hash_files(source, founds, ("sha256",), threads=1)
-print(json.dumps({found.path.decode(): getattr(result, "sha256", None) and result.sha256.hex()
-                  or str(result) for found, result in results}))
+if way == "siblings":
+    found = {}
+    for hashed in hash_siblings(
+        source, siblings, ("sha256",), threads=1, since_ns=0, advance=lambda _: None,
+        problem=lambda path, reason: found.__setitem__(path.decode(), reason),
+    ):
+        for line in hashed.text.splitlines():
+            entry = json.loads(line)
+            found[entry["path"]] = entry["sha256"]
+else:
+    results = hash_files(source, founds, ("sha256",), threads=1)
+    found = {found.path.decode(): getattr(result, "sha256", None) and result.sha256.hex()
+             or str(result) for found, result in results}
+print(json.dumps(found))
 """
 ACTIONS = ("grow", "write", "vanish", "replace")
 MORE_ACTIONS = ("shrink", "chmod", "link", "fifo")
@@ -177,7 +191,7 @@ def test_a_file_that_changes_at_any_step_is_seen_or_was_as_it_was(
     whole = hashlib.sha256(before).hexdigest()
     seen = []
     for step in range(1, 8):
-        for way in ("many", "one"):
+        for way in ("siblings", "many", "one"):
             root = tmp_path / f"{way}{step}"
             root.mkdir()
             for name in ("a", "victim", "z"):

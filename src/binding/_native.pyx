@@ -16,13 +16,13 @@ from cpython.buffer cimport (
 )
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_Size
 from cpython.long cimport PyLong_AsLongAndOverflow
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.pystate cimport PyThreadState
 from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy, strlen
 
 include "c_api.pxi"
 include "arguments.pxi"
@@ -33,4 +33,6 @@ include "trees.pxi"
 include "domains.pxi"
 include "kernel_sets.pxi"
 include "files.pxi"
+include "folders.pxi"
+include "lines.pxi"
 include "timing.pxi"

@@ -135,6 +135,7 @@ class Printer:
         self._on_terminal = sys.stdout.isatty()
         self._as_json = as_json
         self._is_whole = False  # is the JSON object complete?
+        self._listed = 0
         self._items = self._failed = self._unreadable = self._without_verdict = 0
         self._bar = _ProgressBar(total)
 
@@ -169,7 +170,8 @@ class Printer:
 
     def listed(self, count: int) -> None:
         """Show that `count` files were listed so far; the bytes to read are not known yet."""
-        if count % _TOLD_EVERY == 0:
+        if count - self._listed >= _TOLD_EVERY:
+            self._listed = count
             self._bar.listed(count)
 
     def expect(self, total: int) -> None:

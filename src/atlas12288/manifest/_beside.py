@@ -86,6 +86,11 @@ class Outputs:
             known = self._files.get(identity, frozenset())
             self._files[identity] = None if known is None else known | paths
 
+    @property
+    def files(self) -> list[tuple[int, int]]:
+        """Device and inode of each file that may be left out."""
+        return list(self._files)
+
     def has_file(self, path: bytes, status: os.stat_result) -> bool:
         """Return whether a file is left out; if so, record its path."""
         if not self._files:

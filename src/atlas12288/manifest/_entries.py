@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 from .. import _json
 from .._errors import WitnessError
-from .._native import MODULUS, TreeStream
+from .._native import MODULUS, TreeStream, leaf_hashes
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from . import _paths
 
@@ -33,8 +33,7 @@ DIGESTS: Final = (ALGORITHM, TREE_ALGORITHM)
 SIZE_MOST: Final = 2**53 - 1
 _SYMLINK_KEYS: Final = (*_paths.keys("path"), *_paths.keys("symlink"))
 _KEYS: Final = (*_SYMLINK_KEYS, "residue", "size", *DIGESTS)
-_LEAF_PREFIX: Final = b"\x00"  # RFC 9162, section 2.1.1
-_LINES_AT_ONCE: Final = 32  # few, because a path may be long
+LINES_AT_ONCE: Final = 32  # few, because a path may be long
 # The root and the size at the end of an entry with a tree. In no text: a quote in one is escaped.
 _TREE: Final = re.compile(
     rb'"%s":"([0-9a-f]{64})","size":([0-9]{1,16})\}' % TREE_ALGORITHM.encode()
@@ -177,15 +176,33 @@ def require_sorted(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield entry
 
 
-def lines_of(entries: Iterable[Entry]) -> Iterator[list[bytes]]:
-    """Yield the canonical JSON of entries, in batches.
+class Lines(NamedTuple):
+    """Some lines of a manifest, in order.
+
+    Attributes:
+        text: the lines, each ended by one line feed.
+        hashes: their leaf hashes, joined.
+    """
+
+    text: bytes
+    hashes: bytes
+
+    @classmethod
+    def of(cls, lines: list[bytes]) -> Lines:
+        """Return lines, at least one, that are given without their line feeds."""
+        text = b"\n".join(lines) + b"\n"
+        return cls(text, leaf_hashes(text))
+
+
+def lines_of(entries: Iterable[Entry]) -> Iterator[Lines]:
+    """Yield the canonical JSON of entries, some at a time.
 
     Raises:
         WitnessError: they are not sorted by path, each path once.
     """
     ordered = require_sorted(entries)
-    while lines := [entry.to_json() for entry in islice(ordered, _LINES_AT_ONCE)]:
-        yield lines
+    while lines := [entry.to_json() for entry in islice(ordered, LINES_AT_ONCE)]:
+        yield Lines.of(lines)
 
 
 class LineDigests:
@@ -195,11 +212,10 @@ class LineDigests:
         self._stream = TreeStream()
         self._sha256 = sha256()
 
-    def add(self, lines: list[bytes]) -> None:
-        """Add the next lines, at least one, without their line feeds."""
-        leaves = b"".join([sha256(_LEAF_PREFIX + line).digest() for line in lines])
-        self._stream.append(leaves, 0)
-        self._sha256.update(b"\n".join(lines) + b"\n")
+    def add(self, lines: Lines) -> None:
+        """Add the next lines."""
+        self._stream.append(lines.hashes, 0)
+        self._sha256.update(lines.text)
 
     def root(self) -> bytes:
         """Return the root over all lines so far; more may follow."""

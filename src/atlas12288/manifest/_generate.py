@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from time import time
 from typing import NamedTuple
@@ -20,9 +22,10 @@ from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs, is_url, outputs_in, state_name
-from ._entries import DIGESTS, Entry
+from ._entries import DIGESTS, Entry, Lines
 from ._hashing import engine
 from ._hashing.engine import HashFiles
+from ._hashing.siblings import hash_siblings
 from ._kept_states import Place, moment, open_state
 from ._kinds import WITNESSES, leaves_of
 from ._last_run import last_entries
@@ -30,11 +33,19 @@ from ._leaves_file import LeavesFile, remove_leaves
 from ._listener import SILENT, Listener
 from ._paths import is_text, quoted
 from ._sources.links import leads_out
-from ._sources.selection import IGNORE_FILE, Excluded, Selection, ignore_file_rules, listed
+from ._sources.selection import (
+    IGNORE_FILE,
+    Excluded,
+    Selection,
+    ignore_file_rules,
+    listed,
+    walked,
+)
+from ._sources.siblings import Siblings
 from ._sources.source import Found, NoFileError, Source
 from ._state_file import Begun, Context, Finished, State
 from ._state_folder import InUseError, leave_out_states, machine, real_path
-from ._statement import SYMLINKS, Options, bounded, write_statement
+from ._statement import SYMLINKS, Options, bounded, write_lines
 from ._store import KEPT_AFTER_S, Listed, Store
 
 
@@ -174,9 +185,9 @@ def generate_manifest(
             return outcome
         digest = sha256()
         with atomic_write_all(*targets) as files:
-            entries = store.entries(None if leaves is None else files[-1].write, run.identities)
+            lines = store.lines(None if leaves is None else files[-1].write, run.identities)
             write = files[0].write
-            for part in bounded(write_statement(options, entries)):
+            for part in bounded(write_lines(options, lines)):
                 digest.update(part)
                 write(part)
         run.finish(store, digest.digest(), outcome)
@@ -207,6 +218,33 @@ def generate_entries(
     return outcome, entries
 
 
+def generate_lines(
+    source: Source,
+    options: Options,
+    *,
+    hash_files: HashFiles = engine.hash_files,
+    listener: Listener = SILENT,
+    streams: frozenset[tuple[int, int]] = frozenset(),
+) -> tuple[RunCounts, tuple[Lines, ...]]:
+    """Return the same as `generate_entries`, without a state, with the lines of the entries."""
+    run = _Run(source, options, hash_files, listener)
+    with run.store((), None, None, None, False, False, streams) as store:
+        outcome = run.fill(store)
+        if outcome.errors > 0:
+            return outcome, ()
+        lines = tuple(store.lines())
+        run.finish(store, None, outcome)
+    return outcome, lines
+
+
+def _threads(hash_files: HashFiles) -> tuple[bool, int | None]:
+    """Return whether threads of this process read and hash the files, and how many if not one for
+    each core."""
+    if isinstance(hash_files, partial):
+        return hash_files.func is engine.hash_files, hash_files.keywords.get("threads")
+    return hash_files is engine.hash_files, None
+
+
 class _Run:
     def __init__(
         self,
@@ -218,6 +256,8 @@ class _Run:
         self._source = source
         self._options = options
         self._hash_files = hash_files
+        self._hashes_here, self._threads = _threads(hash_files)
+        self._together = False  # are small files listed and read together?
         self._listener = listener
         self._note = listener.note
         self._errors = 0
@@ -284,6 +324,15 @@ class _Run:
             if leaves is not None:
                 with suppress(FileError):  # the missing leaves are computed again
                     last_sidecar = RegularFile(leaves)
+            # Nothing is known of any file. A named state keeps results at once, one by one.
+            self._together = (
+                begun is None
+                and not update
+                and leaves is None
+                and (place is None or place is True)
+                and self._options.digests == (ALGORITHM,)
+                and self._hashes_here
+            )
             self._listed = store.begin(
                 self._listing(selection),
                 self._context,
@@ -313,12 +362,18 @@ class _Run:
                     self._note("what was read is kept: the same command goes on from there")
                 raise
 
-    def _listing(self, selection: Selection) -> Iterator[Found]:
+    def _listing(self, selection: Selection) -> Iterator[Found | Siblings]:
         name = self._source.name
         # For a URL any root name will do: its links do not contain names of this machine.
         root = b"/root" if is_url(name) else os.path.realpath(os.fsencode(name))
-        for count, found in enumerate(listed(self._source, selection, self._tell), 1):
+        way = walked if self._together else listed
+        count = 0
+        for found in way(self._source, selection, self._tell):
+            count += found.files if isinstance(found, Siblings) else 1
             self._listener.listed(count)
+            if isinstance(found, Siblings):
+                yield found
+                continue
             if found.target is not None and leads_out(found.path, found.target, root):
                 self._links_out += 1
             yield found
@@ -463,22 +518,11 @@ class _Run:
     def fill(self, store: Store) -> RunCounts:
         """Read the files that are not known."""
         self._listener.expect(self._listed.unread)
-        results = self._hash_files(
-            self._source,
-            store.unknown(),
-            self._options.digests,
-            leaves=store.sink if self._leaves is not None else None,
-            advance=self._listener.advance,
-            progress=store.progress,
-            resume=store.resume,
-        )
-        with closing(results):
-            for found, result in results:
-                if isinstance(result, FileError):
-                    store.failed(found)
-                    self._tell(found.path, str(result))
-                else:
-                    store.known(found, result)
+        unknown = store.unknown()
+        if (first := next(unknown, None)) is not None:
+            self._fill_one_by_one(store, chain((first,), unknown))
+        if self._together:
+            self._fill_together(store)
         total = self._listed
         read = total.files - total.known
         return RunCounts(
@@ -492,3 +536,35 @@ class _Run:
             self._selection.own,
             self._selection.excluded_by,
         )
+
+    def _fill_together(self, store: Store) -> None:
+        results = hash_siblings(
+            self._source,
+            store.siblings(),
+            self._options.digests,
+            threads=self._threads,
+            since_ns=store.since_ns,
+            advance=self._listener.advance,
+            problem=self._tell,
+        )
+        with closing(results):
+            for hashed in results:
+                store.hashed(hashed)
+
+    def _fill_one_by_one(self, store: Store, founds: Iterable[Found]) -> None:
+        results = self._hash_files(
+            self._source,
+            founds,
+            self._options.digests,
+            leaves=store.sink if self._leaves is not None else None,
+            advance=self._listener.advance,
+            progress=store.progress,
+            resume=store.resume,
+        )
+        with closing(results):
+            for found, result in results:
+                if isinstance(result, FileError):
+                    store.failed(found)
+                    self._tell(found.path, str(result))
+                else:
+                    store.known(found, result)

@@ -8,8 +8,6 @@ behind. Each file of the manifest gets a place in it when its first leaves are w
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -42,6 +40,8 @@ class LeavesFile:
         self._waiting_at = 0
         with file_errors():
             if sidecar is None:
+                import tempfile  # here, as `shutil` below: few runs need them, and they take 4 ms
+
                 with tempfile.TemporaryFile(dir=self._folder) as file:
                     self._descriptor = os.dup(file.fileno())
                 return
@@ -78,6 +78,8 @@ class LeavesFile:
         """Give the file a name if it has none, and return its identity."""
         if self._sidecar is not None:
             return self._sidecar
+        import shutil
+
         self.flush()
         name = temporary_name()
         path = self._folder / name

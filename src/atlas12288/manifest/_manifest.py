@@ -14,6 +14,7 @@ from .._value import Value
 from ._arguments import Name, hasher, local_files, open_source, root_and_paths
 from ._beside import outputs_in
 from ._entries import Entry
+from ._lined import Lined
 from ._listener import FunctionListener
 from ._paths import quoted
 from ._sources.links import folders_outside
@@ -179,6 +180,10 @@ class Manifest(Value):
                 message names the key, its value and the rule.
             TypeError: neither str nor bytes.
         """
+        if isinstance(text, bytes):
+            lined = Lined.read(text)
+            if lined is not None:
+                return cls._of(options=lined.options, entries=lined.entries, root=lined.root)
         options, entries, root = read_statement(text)
         return cls._of(options=options, entries=entries, root=root)
 

@@ -23,7 +23,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, BinaryIO, Final, NamedTuple, Self
@@ -37,6 +37,7 @@ from .._outputs import temporary_name
 from .._subtree import BLOCK_BYTES, window_count
 from ._entries import SIZE_MOST
 from ._hashing.file_hash import Checkpoint, Digests
+from ._sources.source import UNTRUSTED
 
 _MAGIC: Final = b"atlas12288 state 1\n"
 _ANY_MAGIC: Final = re.compile(rb"atlas12288 state [0-9]+\n")
@@ -54,8 +55,6 @@ _ROOTS_AT_ONCE: Final = 8192
 _LEAF_MOST: Final = 1 << 48
 _TIME_MOST: Final = 1 << 40
 _LINE_END: Final = "\n"
-# Before an identity in the state: a write soon after may leave the same one.
-UNTRUSTED: Final = "\0"
 _NO_LEAF: Final = (1 << 64) - 1
 
 _FILE: Final = struct.Struct("<IHQ")  # bytes of path and identity; size
@@ -342,6 +341,21 @@ class State:
         )
         if len(self._appended) >= _FULL_BYTES:
             self._fill()
+
+    def known_flat(self, files: Iterable[tuple[bytes, int, bytes, int, bytes]]) -> None:
+        """Add small files that were read for their flat digests alone; `commit` writes them.
+
+        Args:
+            files: path, size, identity, residue and SHA-256 of each; the identity is that of a file
+                of this machine.
+        """
+        file, digests = _FILE.pack, _DIGESTS.pack
+        for path, size, identity, residue, sha256 in files:
+            self._appended += file(len(path), len(identity), size)
+            self._appended += path + identity
+            self._appended += digests(residue, 1, _NO_LEAF) + sha256
+            if len(self._appended) >= _FULL_BYTES:
+                self._fill()
 
     def add(self, record: Roots | Part | Failed) -> None:
         """Add a record of one file; `commit` writes it."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,7 +44,11 @@ def machine() -> str:
             name = Path(file).read_text().strip()
         if name:
             break
-    return sha256(b"atlas12288 machine " + (name or socket.gethostname()).encode()).hexdigest()
+    else:
+        import socket  # here: hardly any machine needs it, and it takes 3 ms
+
+        name = socket.gethostname()
+    return sha256(b"atlas12288 machine " + name.encode()).hexdigest()
 
 
 def real_path(output: str) -> str:

@@ -26,7 +26,7 @@ from typing import Final, NamedTuple, Protocol
 from .. import _json
 from .._errors import WitnessError
 from .._files import FileError
-from ._entries import DIGESTS, Entry, LineDigests, lines_of
+from ._entries import DIGESTS, Entry, LineDigests, Lines, lines_of
 from ._paths import check_outside, check_path, is_text
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -36,6 +36,9 @@ SUBJECT_ALGORITHM: Final = "sha256"  # a name that every reader of statements kn
 MANIFEST_MOST_BYTES: Final = 1 << 32
 SUBJECT_NAME: Final = "."  # the folder, wherever it is
 SYMLINKS: Final = ("record", "error", "follow")
+# What is before the entries, and between them and the options.
+MANIFEST_BEGIN: Final = b'{"_type":"%b","predicate":{"files":[\n' % STATEMENT_TYPE.encode()
+OPTIONS_BEGIN: Final = b'\n],"options":\n'
 
 
 class Options(NamedTuple):
@@ -130,21 +133,31 @@ def write_statement(options: Options, entries: Iterable[Entry]) -> Iterator[byte
         WitnessError: entries are missing, unsorted or repeated, or a reader would refuse the
             options.
     """
+    return write_lines(options, lines_of(entries))
+
+
+def write_lines(options: Options, all_lines: Iterable[Lines]) -> Iterator[bytes]:
+    """Yield the same as `write_statement` from the lines of the entries, which are in order."""
     chosen = options.to_json()
     digests = LineDigests()
-    digests.add([chosen])
-    yield f'{{"_type":{_text(STATEMENT_TYPE)},"predicate":{{"files":['.encode()
+    digests.add(Lines.of([chosen]))
+    yield MANIFEST_BEGIN.removesuffix(b"\n")
     separator = b"\n"
-    for lines in lines_of(entries):
+    for lines in all_lines:
         digests.add(lines)
-        yield separator + b",\n".join(lines)
+        yield separator + lines.text[:-1].replace(b"\n", b",\n")
         separator = b",\n"
     if separator == b"\n":
         raise WitnessError("files is empty, must have at least one")
-    subject = [{"digest": {SUBJECT_ALGORITHM: digests.sha256().hex()}, "name": SUBJECT_NAME}]
-    yield b'\n],"options":\n' + chosen
-    yield (
-        f'\n,"root":{_text(digests.root().hex())}}},"predicateType":{_text(PREDICATE_TYPE)},'
+    yield OPTIONS_BEGIN + chosen
+    yield b"\n" + statement_end(digests.root(), digests.sha256())
+
+
+def statement_end(root: bytes, sha256: bytes) -> bytes:
+    """Return what follows the line of the options in a manifest's JSON."""
+    subject = [{"digest": {SUBJECT_ALGORITHM: sha256.hex()}, "name": SUBJECT_NAME}]
+    return (
+        f',"root":{_text(root.hex())}}},"predicateType":{_text(PREDICATE_TYPE)},'
         f'"subject":{_text(subject)}}}\n'
     ).encode()
 
@@ -178,7 +191,7 @@ def line_digests(options: Options, entries: Iterable[Entry]) -> LineDigests:
             the options.
     """
     digests = LineDigests()
-    digests.add([options.to_json()])
+    digests.add(Lines.of([options.to_json()]))
     for lines in lines_of(entries):
         digests.add(lines)
     return digests

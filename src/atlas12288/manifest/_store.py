@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep the listing of a run and the known digests of each file in SQLite.
+"""Keep the listing of a run and the known digests of each file, in little memory.
 
-A run therefore takes little memory, and reads only files that are not known. The database is a
-private, unnamed file that is gone after the run, so SQLite never opens a file that somebody else
-could have written. The data for the next run goes to a `State`.
+What comes one by one and in any order is in SQLite, so that only files are read that are not known.
+The database is a private, unnamed file that is gone after the run, so SQLite never opens a file
+that somebody else could have written. Siblings come in order and nothing is known of them, so that
+they need no database: see `Spool`. The data for the next run goes to a `State`.
 """
 
 from __future__ import annotations
 
-import sqlite3
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import starmap
+from itertools import chain, starmap
 from operator import itemgetter
 from time import monotonic, time, time_ns
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from .._errors import WitnessError
 from .._files import FileError, RegularFile
@@ -23,11 +24,18 @@ from .._native import DIGEST_BYTES, WINDOW_BYTES, tree_root
 from .._sidecars import WrongLeavesError, checked
 from .._subtree import BLOCK_BYTES, FANOUT, window_count
 from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
-from ._entries import Entry
+from ._entries import DIGESTS, LINES_AT_ONCE, Entry, Lines, read_line
 from ._hashing.file_hash import Checkpoint, Digests, LeafSink
+from ._hashing.siblings import Hashed
 from ._leaves_file import LeavesFile
-from ._sources.source import Found, same_but_ctime
-from ._state_file import UNTRUSTED, Begun, Context, Failed, Known, Part, Record, Roots, State
+from ._paths import quoted
+from ._sources.siblings import Siblings
+from ._sources.source import UNTRUSTED, Found, same_but_ctime
+from ._spool import Spool
+from ._state_file import Begun, Context, Failed, Known, Part, Record, Roots, State
+
+if TYPE_CHECKING:
+    import sqlite3
 
 # What is modified while it is read may keep its identity where the clock of the file system is
 # coarse. FAT has the coarsest, of 2 s. So a file is not taken as known later unless it was modified
@@ -102,6 +110,11 @@ _PUT_ROOT: Final = "INSERT OR REPLACE INTO roots (path, block, root) VALUES (:pa
 _PUT_DIGESTS: Final = (
     "UPDATE files SET residue = ?, sha256 = ?, root = ?, leaf = ?, fresh = 1 WHERE path = ?"
 )
+_UNTRUSTED: Final = UNTRUSTED.encode()
+# A line that `entry_lines` wrote, if its path has no escape.
+_FLAT: Final = re.compile(
+    rb'\{"path":"([^"\\]+)","residue":([0-9]+),"sha256":"([0-9a-f]+)","size":([0-9]+)\}\n'
+)
 _FOUND: Final = ", ".join(("path", "size", "identity", "target"))
 _UNKNOWN: Final = "residue IS NULL AND target IS NULL"
 
@@ -167,6 +180,10 @@ class Store:
         kept_after: seconds until it starts to keep results.
         failed: called with the error when nothing more can be kept; may raise it.
 
+    Attributes:
+        since_ns: a file that was modified then or later, in nanoseconds since 1970, has an identity
+            that does not show later changes.
+
     Raises:
         FileError: also from all methods: the database cannot be read or written.
     """
@@ -194,27 +211,43 @@ class Store:
         self._count = 0  # of files and links
         self._sidecar: RegularFile | None = None
         self._list_by = _LIST
-        with self._errors():
-            # A name that is empty: a private file that SQLite deletes.
-            self._base = sqlite3.connect("", isolation_level=None)
-            try:
-                execute = self._base.execute
-                self._base.create_function("same_but_ctime", 2, same_but_ctime, deterministic=True)
-                execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-                execute("PRAGMA temp_store = FILE")
-                execute("PRAGMA journal_mode = OFF")
-                execute("BEGIN")
-                for statement in _SCHEMA:
-                    execute(statement)
-            except BaseException:
-                self._base.close()
-                raise
+        self._opened: sqlite3.Connection | None = None
+        self._siblings = Spool(Siblings)
+        self._hashed = Spool(Hashed)
+        self.since_ns = 0
+
+    @property
+    def _base(self) -> sqlite3.Connection:
+        """The database, which is made when it is needed."""
+        if self._opened is None:
+            import sqlite3  # here, because many runs do without
+
+            with self._errors():
+                # A name that is empty: a private file that SQLite deletes.
+                base = sqlite3.connect("", isolation_level=None)
+                try:
+                    base.create_function("same_but_ctime", 2, same_but_ctime, deterministic=True)
+                    base.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                    base.execute("PRAGMA temp_store = FILE")
+                    base.execute("PRAGMA journal_mode = OFF")
+                    base.execute("BEGIN")
+                    for statement in _SCHEMA:
+                        base.execute(statement)
+                except BaseException:
+                    base.close()
+                    raise
+            self._opened = base
+        return self._opened
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except Exception as error:
+            import sqlite3
+
+            if not isinstance(error, sqlite3.Error):
+                raise
             raise FileError(f"the temporary database cannot be used: {error}") from error
 
     def __enter__(self) -> Self:
@@ -231,8 +264,11 @@ class Store:
                 self._commit()
         if self._sidecar is not None:
             self._sidecar.__exit__(None, None, None)
-        with suppress(sqlite3.Error):
-            self._base.close()
+        self._siblings.close()
+        self._hashed.close()
+        if self._opened is not None:
+            with suppress(FileError), self._errors():
+                self._opened.close()
 
     @property
     def is_kept(self) -> bool:
@@ -311,7 +347,7 @@ class Store:
 
     def begin(
         self,
-        founds: Iterable[Found],
+        founds: Iterable[Found | Siblings],
         context: Context,
         update: bool,
         sidecar: RegularFile | None = None,
@@ -321,7 +357,7 @@ class Store:
         """Store the listing, and keep the known digests of files that did not change.
 
         Args:
-            founds: the listing.
+            founds: the listing. Siblings only where no results were loaded.
             context: context of the run; the loaded runs had the same.
             update: whether results of a finished run were loaded.
             sidecar: leaves of the manifest that was last written; the store closes it.
@@ -330,14 +366,23 @@ class Store:
         self._context, self._update = context, update
         self._sidecar = sidecar
         self._list_by = _LIST_WITHOUT_CTIME if ignore_ctime else _LIST
-        begin = time_ns() - RACY_NS
+        self.since_ns = time_ns() - RACY_NS
         rows: list[tuple[object, ...]] = []
+        together = together_bytes = 0
         for found in founds:
+            if isinstance(found, Siblings):
+                self._siblings.add(found)
+                together += found.files
+                together_bytes += found.size
+                continue
             # A file without identity is never known, as its content may be anything.
-            trusted = bool(found.identity) and found.modified_ns < begin
+            trusted = bool(found.identity) and found.modified_ns < self.since_ns
             rows.append((found.path, found.size, found.identity, found.target, trusted))
             if len(rows) == _LISTED_AT_ONCE:
                 self._list(rows)
+        self._count = together
+        if not rows and self._opened is None:
+            return Listed(together, 0, together_bytes, 0, together_bytes)
         self._list(rows)
         execute = self._base.execute
         with self._errors():
@@ -356,8 +401,16 @@ class Store:
                 (BLOCK_BYTES,),
             ).fetchone()
         files, links, size, known, unread, by_ctime, parts = row
-        self._count = files + links
-        return Listed(files, links, size or 0, known, unread or 0, int(by_ctime), parts)
+        self._count += files + links
+        return Listed(
+            files + together,
+            links,
+            (size or 0) + together_bytes,
+            known,
+            (unread or 0) + together_bytes,
+            int(by_ctime),
+            parts,
+        )
 
     def _list(self, rows: list[tuple[object, ...]]) -> None:
         rows.sort(key=itemgetter(0))  # the table is in this order: neighbours are on one page
@@ -448,9 +501,9 @@ class Store:
             f" LIMIT {_ROWS_AT_ONCE}"
         )
         last: Any = b""
-        while True:
+        while self._opened is not None:
             with self._errors():
-                rows = self._base.execute(query, (last,)).fetchall()
+                rows = self._opened.execute(query, (last,)).fetchall()
             yield from rows
             if len(rows) < _ROWS_AT_ONCE:
                 return
@@ -470,16 +523,27 @@ class Store:
             f" {_UNKNOWN} ORDER BY size DESC, path DESC LIMIT {_ROWS_AT_ONCE}"
         )
         last: tuple[int, Any] = (2**63 - 1, b"")
-        while True:
+        while self._opened is not None:
             with self._errors():
-                rows = self._base.execute(query, last).fetchall()
+                rows = self._opened.execute(query, last).fetchall()
             yield from starmap(Found, rows)
             if len(rows) < _ROWS_AT_ONCE:
                 break
             last = (rows[-1][1], rows[-1][0])
         yield from starmap(Found, self._pages(_FOUND, f"size <= {BLOCK_BYTES} AND {_UNKNOWN}"))
 
+    def siblings(self) -> Iterator[Siblings]:
+        """Yield the siblings, all of which are to be read, in order of path."""
+        return iter(self._siblings)
+
     # --- Results for a file
+
+    def hashed(self, hashed: Hashed) -> None:
+        """Store the lines of siblings that were read, in order of path."""
+        self._hashed.add(hashed)
+        if self._keeping:
+            self._keep_hashed(hashed)
+        self._tick()
 
     def known(self, found: Found, digests: Digests) -> None:
         """Store the digests of a file that was read."""
@@ -546,6 +610,8 @@ class Store:
 
     def _flush(self) -> None:
         """Write new results to the database, and pass them to the state."""
+        if not self._known:
+            return
         known, self._known = self._known, []
         with self._errors():
             rows = [(*digests, leaf, path) for digests, leaf, path in known]
@@ -616,6 +682,34 @@ class Store:
                 if self._leaves is not None:
                     self._leaves.flush()
                 state.commit()
+        for hashed in self._hashed:
+            self._keep_hashed(hashed)
+            if state.is_full:
+                state.commit()
+
+    def _keep_hashed(self, hashed: Hashed) -> None:
+        """Pass the results of siblings to the state."""
+        found = _FLAT.findall(hashed.text)
+        identities = hashed.identities.split(b"\n")
+        if len(found) < len(identities):  # JSON escapes a path
+            entries = map(self._read_line, hashed.text.split(b"\n")[:-1])
+            found = [(each.path, each.residue, each.sha256, each.size) for each in entries]
+        else:
+            found = [
+                (path, int(residue), bytes.fromhex(digits.decode()), int(size))
+                for path, residue, digits, size in found
+            ]
+        self._keep(
+            lambda state: state.known_flat(
+                (path, size, identity, residue, sha256)
+                for (path, residue, sha256, size), identity in zip(found, identities, strict=True)
+                if not identity.startswith(_UNTRUSTED)
+            )
+        )
+
+    def _read_line(self, line: bytes) -> Entry:
+        digests = tuple(name for name, on in zip(DIGESTS, self._digests, strict=True) if on)
+        return read_line(line, digests)
 
     def _keep_parts(self, state: State) -> None:
         for path in self._changed:
@@ -637,33 +731,81 @@ class Store:
 
     # --- The results
 
-    def entries(
+    def entries(self) -> Iterator[Entry]:
+        """Yield the entries in order of path; all files are known."""
+        for some in self._in_order(None):
+            if isinstance(some, Hashed):
+                yield from map(self._read_line, some.text.split(b"\n")[:-1])
+            else:
+                yield from (entry for entry, _ in some)
+
+    def lines(
         self,
         leaves: Callable[[bytes], object] | None = None,
         identities: Callable[[list[str]], object] | None = None,
-    ) -> Iterator[Entry]:
-        """Yield the entries in order of path; all files are known.
+    ) -> Iterator[Lines]:
+        """Yield the lines of the entries in order of path; all files are known.
 
         Args:
             leaves: called with the leaves of all files, in this order.
             identities: called with the identities of the entries, in this order, as `State.keep`.
         """
+        for some in self._in_order(leaves):
+            if isinstance(some, Hashed):
+                if identities is not None:
+                    identities(some.identities.decode().split("\n"))
+                yield some.lines
+                continue
+            if identities is not None:
+                identities([identity for _, identity in some])
+            yield Lines.of([entry.to_json() for entry, _ in some])
+
+    def _in_order(
+        self, leaves: Callable[[bytes], object] | None
+    ) -> Iterator[Hashed | list[tuple[Entry, str]]]:
+        """Yield siblings, and other entries with their identities, in order of path."""
         self._flush()
         if self._leaves is not None:
             self._leaves.flush()
+        rows = self._rows(leaves)
+        following = next(rows, None)
         count = 0
-        some: list[str] = []
+        last = b""
+
+        def require_after(path: bytes) -> None:
+            if path <= last:
+                raise FileError(f"the listing has the path {quoted(path)} out of order")
+
+        for hashed in chain(self._hashed, (None,)):
+            while following is not None and (hashed is None or following[0].path < hashed.first):
+                some: list[tuple[Entry, str]] = []
+                while (
+                    following is not None
+                    and len(some) < LINES_AT_ONCE
+                    and (hashed is None or following[0].path < hashed.first)
+                ):
+                    require_after(following[0].path)
+                    last = following[0].path
+                    some.append(following)
+                    following = next(rows, None)
+                count += len(some)
+                yield some
+            if hashed is not None:
+                require_after(hashed.first)
+                last = hashed.last
+                count += len(hashed.hashes) // DIGEST_BYTES
+                yield hashed
+        if count != self._count:
+            raise FileError("the temporary database is damaged")
+
+    def _rows(self, leaves: Callable[[bytes], object] | None) -> Iterator[tuple[Entry, str]]:
+        """Yield the entries of the database with their identities, in order of path."""
         for row in self._known_files("TRUE"):
-            count += 1
-            if identities is not None:
-                some.append(row.identity if row.trusted else UNTRUSTED + row.identity)
-                if len(some) == _ROWS_AT_ONCE:
-                    identities(some)
-                    some.clear()
+            identity = row.identity if row.trusted else UNTRUSTED + row.identity
             if row.target is not None:
-                yield Entry(row.path, target=row.target)
+                yield Entry(row.path, target=row.target), identity
                 continue
-            yield Entry(row.path, row.size, row.residue, row.sha256, row.root)
+            yield Entry(row.path, row.size, row.residue, row.sha256, row.root), identity
             if leaves is None:
                 continue
             windows = window_count(row.size)
@@ -672,10 +814,6 @@ class Store:
             elif windows > 1:
                 for hashes in self._kept_leaves(row):
                     leaves(hashes)
-        if some and identities is not None:
-            identities(some)
-        if count != self._count:
-            raise FileError("the temporary database is damaged")
 
 
 def _numbered(roots: Roots) -> Iterator[dict[str, object]]:

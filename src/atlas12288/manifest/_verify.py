@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from operator import attrgetter
 from typing import Final
@@ -18,13 +18,16 @@ from .._subtree import BLOCK_BYTES
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs
 from ._differences import Difference, ManifestReport
-from ._entries import Entry
+from ._entries import Entry, read_line
 from ._hashing.engine import hash_files
 from ._hashing.file_hash import Digests, LeafSink
+from ._hashing.siblings import hash_siblings
+from ._lined import Lined
 from ._listener import SILENT, Listener
 from ._paths import quoted
 from ._ranges import FirstDifferenceError, LeafJudge, ManifestLeaves
-from ._sources.selection import Excluded, Selection, listed
+from ._sources.selection import Excluded, Selection, listed, walked
+from ._sources.siblings import Siblings
 from ._sources.source import Found, Source
 from ._statement import Witnessed
 
@@ -78,13 +81,19 @@ def verify_manifest(
             outputs.add(leaves.name, leaves.status)
         except FileError as error:
             tally.leaves_error = str(error)
-    listing = _Listing(manifest, source, outputs, tally)
+    together = known is None and manifest.options.digests == (ALGORITHM,)
+    listing = _Listing(Lined.of(manifest), source, outputs, tally, together)
     listing.judge(unread=known is None)
     if fail_fast and (first := next(listing.known(None), None)) is not None:
         tally.add(first)
         return tally.report(complete=False)
-    listener.expect(sum(found.size for found in listing.to_read))
-    complete = _Reading(tally, listing, known, fail_fast).run(source, threads)
+    listener.expect(
+        sum(found.size for found in listing.to_read)
+        + sum(siblings.size for _, siblings in listing.groups)
+    )
+    reading = _Reading(tally, listing, known, fail_fast)
+    run = reading.run_together if listing.groups else reading.run
+    complete = run(source, threads)
     return tally.report(complete=complete)
 
 
@@ -127,21 +136,25 @@ class _Listing:
     Attributes:
         to_read: the files, in order of path.
         entries: their entries, in the same order.
+        groups: siblings to read whose entries have their paths and sizes, with the index of the
+            first entry, in order of path. They are not among the files above.
+        lined: the manifest.
         digests: the algorithms of their digests.
     """
 
     def __init__(
-        self, manifest: Witnessed, source: Source, outputs: Outputs, tally: _Tally
+        self, lined: Lined, source: Source, outputs: Outputs, tally: _Tally, together: bool
     ) -> None:
         self.to_read: list[Found] = []
         self.entries: list[Entry] = []
-        self.digests = manifest.options.digests
-        self._all_entries = manifest.entries
+        self.groups: list[tuple[int, Siblings]] = []
+        self.lined = lined
+        self.digests = lined.options.digests
         self._tally = tally
         self._known: list[Difference] = []
         self._problems: dict[bytes, str] = {}
         self._told: set[bytes] = set()  # problems already reported through an entry
-        options = manifest.options
+        options = lined.options
         named = {path.encode() for path in options.paths}
 
         def problem(path: bytes, reason: str) -> None:
@@ -149,7 +162,7 @@ class _Listing:
             if path not in named or reason not in _GONE:
                 self._problems[path] = reason
 
-        outputs.kept = frozenset(entry.path for entry in manifest.entries)
+        outputs.kept = frozenset(lined.paths)
         selection = Selection(
             options.exclude,
             options.symlinks,
@@ -158,12 +171,38 @@ class _Listing:
             [path.encode() for path in options.paths],
         )
         self._found: dict[bytes, Found] = {}
-        for count, found in enumerate(listed(source, selection, problem), 1):
-            self._found[found.path] = found
+        count = 0
+        for found in (walked if together else listed)(source, selection, problem):
+            if isinstance(found, Siblings):
+                self._take(found)
+                count += found.files
+            else:
+                self._found[found.path] = found
+                count += 1
             tally.listener.listed(count)
+        self._all_entries = self._others()
         tally.excluded = selection.excluded_by
         # A path may have thousands of folders around it, and few of them have a problem.
         self._problem_lengths = sorted(set(map(len, self._problems)))
+
+    def _take(self, siblings: Siblings) -> None:
+        index = self.lined.index(siblings)
+        if index is None:
+            self._found.update((found.path, found) for found in siblings.founds())
+        else:
+            self.groups.append((index, siblings))
+
+    def _others(self) -> Sequence[Entry]:
+        """Return the entries that are not of `groups`."""
+        if not self.groups:
+            return self.lined.entries
+        others: list[Entry] = []
+        end = 0
+        for index, siblings in self.groups:
+            others += map(self.lined.entry, range(end, index))
+            end = index + siblings.files
+        others += map(self.lined.entry, range(end, len(self.lined.paths)))
+        return others
 
     def judge(self, unread: bool) -> None:
         """Separate the files to be read from the known differences; called once.
@@ -308,6 +347,102 @@ class _Reading:
                 tally.add(error.difference)
                 return False
         return True
+
+    def run_together(self, source: Source, threads: int | None) -> bool:
+        """Read the files and the groups; return False if it ended with the first difference."""
+        tally = self._tally
+        waiting = list(self._listing.known(None))
+        parts = [self._singles(source, threads), self._groups(source, threads)]
+        if self._fail_fast:  # a single file may take hours
+            parts.reverse()
+        for part in parts:
+            with closing(part):
+                for last, differences in part:
+                    if differences and self._fail_fast:
+                        tally.add(differences[0])
+                        return False
+                    waiting += differences
+                    # Differences are few, and come nearly in order.
+                    waiting.sort(key=attrgetter("path"), reverse=True)
+                    while waiting and waiting[-1].path <= last:
+                        tally.add(waiting.pop())
+        for difference in reversed(waiting):
+            tally.add(difference)
+        return True
+
+    def _singles(
+        self, source: Source, threads: int | None
+    ) -> Generator[tuple[bytes, list[Difference]], None, None]:
+        """Yield the differences of the files that are in no group, as `_groups` does. No group is
+        compared yet, and so none of their paths is the last one."""
+        listing = self._listing
+        if not listing.to_read:
+            return
+        results = hash_files(
+            source,
+            listing.to_read,
+            listing.digests,
+            threads=threads,
+            advance=self._listener.advance,
+        )
+        with closing(results):
+            for found, result in results:
+                difference = self._judge(listing.entries[self._index(found)], found, result)
+                if difference is not None:
+                    yield b"", [difference]
+
+    def _groups(
+        self, source: Source, threads: int | None
+    ) -> Generator[tuple[bytes, list[Difference]], None, None]:
+        """Yield the differences of each group, in order of path, after the last path up to which
+        all is compared."""
+        groups = self._listing.groups
+        unreadable: dict[bytes, str] = {}
+        results = hash_siblings(
+            source,
+            (siblings for _, siblings in groups),
+            self._listing.digests,
+            threads=threads,
+            since_ns=0,
+            advance=self._listener.advance,
+            problem=unreadable.__setitem__,
+        )
+        with closing(results):
+            hashed = next(results, None)
+            for index, siblings in groups:
+                last = siblings.last
+                text = b""
+                if hashed is not None and hashed.first <= last:
+                    text = hashed.text
+                    hashed = next(results, None)
+                yield last, self._compared(index, siblings, text, unreadable)
+
+    def _compared(
+        self, index: int, siblings: Siblings, text: bytes, unreadable: dict[bytes, str]
+    ) -> list[Difference]:
+        """Return the differences of a group.
+
+        Args:
+            index: of its first entry.
+            siblings: its files.
+            text: their lines, without the files that could not be read.
+            unreadable: the reasons for these.
+        """
+        lined, tally = self._listing.lined, self._tally
+        if text == lined.text(index, index + siblings.files):
+            tally.files += siblings.files
+            tally.bytes += siblings.size
+            return []
+        lines = (read_line(line, lined.options.digests) for line in text.split(b"\n")[:-1])
+        now = {entry.path: Digests(entry.residue, entry.sha256, entry.root) for entry in lines}
+        differences = []
+        for number, found in enumerate(siblings.founds(), index):
+            reason = unreadable.pop(found.path, None)
+            result = now[found.path] if reason is None else FileError(reason)
+            difference = self._judge(lined.entry(number), found, result)
+            if difference is not None:
+                differences.append(difference)
+        return differences
 
     def _index(self, found: Found) -> int:
         return bisect_left(self._listing.to_read, found.path, key=attrgetter("path"))

@@ -15,6 +15,7 @@ from ..._errors import WitnessError
 from ..._files import STDIN, FileError, RegularFile
 from ..._sidecars import WindowRange
 from ..._subtree import window_count
+from ..._witness import TREE_ALGORITHM
 from ...manifest._beside import Outputs, folder_of, leaves_name, outputs_in, paths_in
 from ...manifest._listener import Listener
 from ...manifest._statement import MANIFEST_MOST_BYTES
@@ -25,7 +26,7 @@ from ..witness_files import read_whole
 
 if TYPE_CHECKING:
     from ...manifest._differences import Difference, ManifestReport
-    from ...manifest._manifest import Manifest
+    from ...manifest._lined import Lined
     from ...manifest._statement import Options
     from ..drawings.damage_map import DamageMap
 
@@ -66,10 +67,8 @@ def verify(
     Raises:
         click.UsageError: the options do not fit each other or the manifest.
     """
-    from ...manifest._manifest import Manifest
-
     try:
-        manifest = Manifest.from_json(_text(chunks))
+        manifest = _read(_text(chunks))
     except (FileError, WitnessError) as error:
         return refused(wanted, str(error))
     try:
@@ -82,7 +81,7 @@ def verify(
             raise click.UsageError("--plot needs a manifest with leaves: witness --tree -o")
         require_plot(wanted.plot, (), [wanted.manifest, sidecar], wanted.as_json)
         inside = paths_in(root, wanted.plot)
-        if any(entry.path in inside for entry in manifest.entries):
+        if not inside.isdisjoint(manifest.paths):
             raise click.UsageError(
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
@@ -113,15 +112,26 @@ def verify(
     return report.code
 
 
+def _read(text: bytes) -> "Lined":
+    from ...manifest._lined import Lined
+
+    found = Lined.read(text)
+    if found is None:
+        from ...manifest._manifest import Manifest
+
+        return Lined.of(Manifest.from_json(text))
+    return found
+
+
 def _hints(
     wanted: VerifyOptions,
     root: str,
-    manifest: "Manifest",
+    manifest: "Lined",
     found: "ManifestReport",
     has_leaves: bool,
 ) -> Iterator[str]:
     """Yield hints that may explain the differences."""
-    count = len(manifest.entries)
+    count = len(manifest.paths)
     if found.count("missing") == count and found.count("added") > 0:
         yield (
             f"none of its {counted(count, 'path')} is in {shown(root)}: "
@@ -130,7 +140,7 @@ def _hints(
     places = any(
         each.kind == "changed" and "symlink" not in each.what for each in found.differences
     )
-    if places and not has_leaves and any(entry.root is not None for entry in manifest.entries):
+    if places and not has_leaves and _has_trees(manifest):
         name = "" if wanted.manifest == STDIN else f" {shown(leaves_name(wanted.manifest))}"
         yield f"which bytes changed is not known without its leaves{name}, which are not there"
 
@@ -162,7 +172,7 @@ def _outputs(wanted: VerifyOptions, root: str, status: os.stat_result) -> Output
 
 
 def _compared(
-    manifest: "Manifest",
+    manifest: "Lined",
     root: str,
     leaves: RegularFile | None,
     outputs: Outputs,
@@ -184,7 +194,7 @@ def _compared(
     )
 
 
-def _default_root(name: str, manifest: "Manifest") -> str:
+def _default_root(name: str, manifest: "Lined") -> str:
     """Return the folder that a manifest describes, found from the manifest's own path.
 
     Raises:
@@ -196,7 +206,7 @@ def _default_root(name: str, manifest: "Manifest") -> str:
     if folder is not None and not manifest.options.paths and Path(folder).is_dir():
         return folder
     parent = Path(name).parent
-    if any(os.path.lexists(parent / os.fsdecode(entry.path)) for entry in manifest.entries):
+    if any(os.path.lexists(parent / os.fsdecode(path)) for path in manifest.paths):
         return str(parent)
     wanting = "" if folder is None else f"there is no folder {shown(folder)}, and "
     raise FileError(
@@ -205,8 +215,13 @@ def _default_root(name: str, manifest: "Manifest") -> str:
     )
 
 
-def _sidecar(wanted: VerifyOptions, manifest: "Manifest") -> str | None:
-    has_trees = any(entry.root is not None for entry in manifest.entries)
+def _has_trees(manifest: "Lined") -> bool:
+    digests = manifest.options.digests
+    return TREE_ALGORITHM in digests and any(entry.root for entry in manifest.entries)
+
+
+def _sidecar(wanted: VerifyOptions, manifest: "Lined") -> str | None:
+    has_trees = _has_trees(manifest)
     if wanted.sidecar is not None:
         if not has_trees:
             raise click.UsageError("--leaves: the manifest has no tree roots, which alone have any")

@@ -262,8 +262,28 @@ class _Making:
 
     def _print(self, source: "Source", options: "Options") -> "RunCounts":
         """Print the manifest, or print or write the list of sums."""
+        if self._wanted.as_sums:
+            return self._list(source, options)
+        from ...manifest._generate import generate_lines
+        from ...manifest._statement import bounded, write_lines
+
+        wanted, report = self._wanted, self._report
+        outcome, lines = generate_lines(
+            source,
+            options,
+            hash_files=self._hash_files,
+            listener=_WitnessProgress(report, _name(wanted, self._root)),
+            streams=streams(),
+        )
+        if outcome.errors == 0:
+            for each in _excluded(options, outcome):
+                report.warning(_name(wanted, self._root), each)
+            report.raw(bounded(write_lines(options, lines)))
+        return outcome
+
+    def _list(self, source: "Source", options: "Options") -> "RunCounts":
+        """Print or write the list of sums."""
         from ...manifest._generate import generate_entries
-        from ...manifest._statement import bounded, write_statement
 
         wanted, report = self._wanted, self._report
         outcome, entries = generate_entries(
@@ -278,12 +298,9 @@ class _Making:
             return outcome
         for each in _excluded(options, outcome):
             report.warning(_name(wanted, self._root), each)
-        if wanted.as_sums and outcome.files == 0:
+        if outcome.files == 0:
             links = counted(outcome.links, "symbolic link")
             raise FileError(f"has no file that sha256sum could read, only {links}")
-        if not wanted.as_sums:
-            report.raw(bounded(write_statement(options, entries)))
-            return outcome
         if self._sums is None:
             report.raw(_sums(entries))
         else:

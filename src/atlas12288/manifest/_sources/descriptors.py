@@ -128,7 +128,7 @@ class Below:
         parent = path[: max(0, path.rfind(b"/"))]
         with self._lock:
             # In a walk it is nearly always the one around it.
-            if parent not in self._open:
+            if parent and parent not in self._open:
                 on_the_way = (key for key in self._open if path.startswith(key + b"/"))
                 parent = max(on_the_way, key=len, default=b"")
             if parent:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 import sys
 from collections import Counter
@@ -14,11 +15,13 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple, Self
 
 from ..._files import CHANGED, FileError, file_errors, grown, read_at, require_regular
-from ..._native import read_files
+from ..._native import RESULT_BYTES, list_folder, read_files, witness_files
+from ..._subtree import BLOCK_BYTES
 from .._paths import PATH_MOST_BYTES, quoted
 from .descriptors import IS_LINK, Below
 from .links import Links
 from .selection import Selection
+from .siblings import SIBLINGS_MOST, Siblings
 from .source import SMALL_MOST_BYTES, Found, Problem, Reader, Source, require_small
 
 # A few folders with some links to the next are reached in millions of ways.
@@ -28,6 +31,19 @@ LINKS_MOST: Final = 1000
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _ENCODING: Final = sys.getfilesystemencoding()  # os.fsencode, for a million names
 _CHANGED_LISTED: Final = "changed while it was listed"
+# A folder with more entries is listed one by one, in constant memory.
+_ENTRIES_MOST: Final = 200_000
+# Outputs below the folder that a walk looks for, by device and inode.
+_WATCHED_MOST: Final = 16
+# A year after 2262 is more than native code has room for.
+_TIME_MOST_NS: Final = 2**63 - 1
+# More than a name has on any system.
+_NAME_MOST_BYTES: Final = 4096
+# Native work on siblings ends after this time, so that Ctrl-C is heard.
+_STOP_NS: Final = 50 * 10**6
+# What `list_folder` says of an entry.
+_FILE, _FOLDER, _ = range(3)
+_RUNS: Final = re.compile(rb"\0{1,%d}|[^\0]" % SIBLINGS_MOST)
 
 
 class _Way(NamedTuple):
@@ -57,6 +73,9 @@ class _Waiting(NamedTuple):
 
 
 _Stack = list[_Waiting]
+# In the order of paths. Bytes: the path of what is neither a plain file nor a folder.
+_Content = list[Siblings | _Waiting | bytes]
+_Watched = list[tuple[int, int]]  # device and inode
 
 
 class Folder(Source):
@@ -76,8 +95,8 @@ class Folder(Source):
         FileError: the root is not a folder.
     """
 
-    # Whether small files are read many at once. A test sets it to False, to read the same files one
-    # by one.
+    # Whether small files are listed and read many at once. A test sets it to False, to list and
+    # read the same files one by one.
     batches = True
 
     def __init__(self, root: str | bytes | os.PathLike[str], *, only: bytes | None = None) -> None:
@@ -146,11 +165,92 @@ class Folder(Source):
             yield from self._list_one(path, status, selection, problem, way, waiting)
         yield from self._walk(waiting, selection, problem)
 
+    def walk(self, selection: Selection, problem: Problem) -> Iterator[Found | Siblings] | None:
+        """List whole folders at once. See `Source.walk`."""
+        watched = selection.outputs.files
+        if (
+            not self.batches
+            or self._only is not None
+            or selection.paths
+            or selection.symlinks == "follow"
+            or len(watched) > _WATCHED_MOST
+        ):
+            return None
+        self._links = None
+        return self._walk_in_order(selection, problem, watched)
+
+    def _walk_in_order(
+        self, selection: Selection, problem: Problem, watched: _Watched
+    ) -> Iterator[Found | Siblings]:
+        way = _Way((self._below.real,), Counter())
+        # The next one is the last.
+        waiting: _Content = [_Waiting(b"", way, must=True)]
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, Siblings):
+                yield item
+            elif isinstance(item, _Waiting):
+                try:
+                    with file_errors():
+                        found = self._content(item, selection, watched)
+                except FileError as error:
+                    _cannot_list(item, error, problem)
+                    continue
+                if found is None:
+                    yield from self._walk([item], selection, problem)
+                else:
+                    waiting += reversed(found)
+            else:
+                try:
+                    with file_errors():
+                        status = self._below.status(item)
+                except FileError as error:
+                    if not isinstance(error.__cause__, FileNotFoundError):
+                        problem(item, str(error))
+                    continue
+                yield from self._list_one(item, status, selection, problem, way, [])
+
+    def _content(
+        self, waiting: _Waiting, selection: Selection, watched: _Watched
+    ) -> _Content | None:
+        """Return what is in a folder, in the order of paths; None if it must be listed one by one,
+        as `_walk` does."""
+        folder, way, _ = waiting
+        parent = folder + b"/" if folder else b""
+        if len(parent) + _NAME_MOST_BYTES > PATH_MOST_BYTES:
+            return None
+        descriptor = self._below.open_folder(folder)
+        try:
+            listed = list_folder(descriptor, BLOCK_BYTES, _ENTRIES_MOST, watched)
+        finally:
+            os.close(descriptor)
+        if listed is None:
+            return None
+        names, numbers, kinds = listed
+        each = names.split(b"\0")
+        if selection.exclude:
+            kept = selection.kept(parent, each[:-1], [kind == _FOLDER for kind in kinds])
+            each = [each[number] for number in kept] + [b""]
+            kinds = bytes([kinds[number] for number in kept])
+            numbers = b"".join([numbers[24 * number : 24 * number + 24] for number in kept])
+        found: _Content = []
+        for run in _RUNS.finditer(kinds):
+            start, end = run.span()
+            if kinds[start] == _FOLDER:
+                found.append(_Waiting(parent + each[start], way))
+            elif kinds[start] == _FILE:
+                names = b"\0".join([*each[start:end], b""])
+                found.append(Siblings(folder, names, numbers[24 * start : 24 * end]))
+            else:
+                found.append(parent + each[start])
+        return found
+
     def _walk(self, waiting: _Stack, selection: Selection, problem: Problem) -> Iterator[Found]:
         """Yield the content of folders. Uses a stack: folders and links may be nested deeper than
         Python calls."""
         while waiting:
-            folder, way, must = waiting.pop()
+            item = waiting.pop()
+            folder, way, _ = item
             parent = folder + b"/" if folder else b""
             try:
                 with file_errors(), self._scan(folder) as entries:
@@ -181,12 +281,7 @@ class Folder(Source):
                             continue
                         yield from self._list_one(path, status, selection, problem, way, waiting)
             except FileError as error:
-                if must or not isinstance(error.__cause__, FileNotFoundError):
-                    replaced = not must and isinstance(error.__cause__, NotADirectoryError)
-                    reason = (
-                        f"{_CHANGED_LISTED}: it is no longer a folder" if replaced else str(error)
-                    )
-                    problem(folder or b".", reason)
+                _cannot_list(item, error, problem)
 
     @contextmanager
     def _scan(self, folder: bytes) -> Iterator[Iterator[os.DirEntry[str]]]:
@@ -298,8 +393,22 @@ class Folder(Source):
                 times.append(int(modified))
         except (FileError, OSError):
             return super().read_files(founds, buffer)
+        if max(map(abs, times), default=0) > _TIME_MOST_NS:
+            return super().read_files(founds, buffer)
         sizes = [found.size for found in founds]
         return read_files([folder.number for folder in folders], names, sizes, times, buffer)
+
+    def witness_siblings(self, groups: Sequence[Siblings], first: int, buffer: memoryview) -> bytes:
+        """Read and hash without the interpreter's lock. See `Source.witness_siblings`."""
+        try:
+            folders = [self._below.folder(group.folder) for group in groups]
+        except (FileError, OSError):
+            return bytes(RESULT_BYTES * (sum(group.files for group in groups) - first))
+        files = [
+            (folder.number, group.names, group.numbers)
+            for folder, group in zip(folders, groups, strict=True)
+        ]
+        return witness_files(files, first, buffer, _STOP_NS)
 
     def read_small(self, path: bytes) -> bytes | None:
         """Return the bytes of a small file, without following links. See `Source.read_small`."""
@@ -314,6 +423,15 @@ class Folder(Source):
         with file_errors(), open(descriptor, "rb") as file:
             require_regular(os.fstat(descriptor).st_mode)
             return require_small(file.read(SMALL_MOST_BYTES + 1))
+
+
+def _cannot_list(waiting: _Waiting, error: FileError, problem: Problem) -> None:
+    """Tell that a folder cannot be listed, unless it was only listed itself and is gone."""
+    folder, _, must = waiting
+    if must or not isinstance(error.__cause__, FileNotFoundError):
+        replaced = not must and isinstance(error.__cause__, NotADirectoryError)
+        reason = f"{_CHANGED_LISTED}: it is no longer a folder" if replaced else str(error)
+        problem(folder or b".", reason)
 
 
 def _below(name: bytes) -> Below:

@@ -383,6 +383,16 @@ class _Table:
                 least = number
         return least
 
+    def lasts(self, names: Sequence[bytes], least: list[int]) -> list[int]:
+        """Return what `last` returns, for each of some names."""
+        part = self._part
+        for length, numbers in self._by_length.items():
+            get = numbers.get
+            found = [get(part(name, length), -1) for name in names]
+            if any(number >= 0 for number in found):
+                least = list(map(max, least, found))
+        return least
+
 
 def _head(name: bytes, length: int) -> bytes:
     return name[:length]
@@ -448,4 +458,33 @@ class Matcher:
             if self._folder_steps:
                 self.steps += self._folder_steps * (1 + path.count(b"/"))
             found = self._path_regexes.last(path, found)
+        return found
+
+    def lasts(self, parent: bytes, names: Sequence[bytes]) -> list[int]:
+        """Return what `last` returns, for each of some names in one folder.
+
+        Args:
+            parent: what their paths begin with: the folder and its slash.
+            names: the names.
+        """
+        count, size = len(names), sum(map(len, names))
+        self.steps += count * self._rule_steps + self._name_steps * size
+        self.steps += self._path_steps * (count * len(parent) + size)
+        get = self._names.get
+        found = [get(name, -1) for name in names]
+        if self._suffixes:
+            found = self._suffixes.lasts(names, found)
+        if self._prefixes:
+            found = self._prefixes.lasts(names, found)
+        if self._paths:
+            get = self._paths.get
+            found = [
+                max(least, get(parent + name, -1)) for least, name in zip(found, names, strict=True)
+            ]
+        if self._name_regexes:
+            found = list(map(self._name_regexes.last, names, found))
+        if self._path_regexes:
+            self.steps += count * self._folder_steps * (1 + parent.count(b"/"))
+            last = self._path_regexes.last
+            found = [last(parent + name, least) for least, name in zip(found, names, strict=True)]
         return found

@@ -14,6 +14,7 @@ from .._paths import check_path, is_text
 from .gitignore import Matcher, Rule
 
 if TYPE_CHECKING:
+    from .siblings import Siblings
     from .source import Found, Problem, Source
 
 IGNORE_FILE: Final = ".atlasignore"
@@ -24,6 +25,8 @@ WILDCARD_RULES_MOST: Final = 10_000
 # At most 0.23 ns each were measured, a minute for all. 100 rules with `**` and two `*` each take as
 # many steps on 2,000,000 paths.
 STEPS_MOST: Final = 1 << 38
+# Names that are matched before the steps are compared with the bound.
+_NAMES_AT_ONCE: Final = 256
 
 
 class OwnRule(str):
@@ -103,6 +106,37 @@ class Selection:
         """
         return bool(self._rules) and self._excluded_by(self._decides(path, folder))
 
+    def kept(self, parent: bytes, names: Sequence[bytes], folders: Sequence[bool]) -> list[int]:
+        """Return the numbers of the names that no rule excludes; count the others for their rules.
+
+        Args:
+            parent: what the paths begin with: a folder and its slash.
+            names: in this folder.
+            folders: whether each name is a folder's.
+        """
+        found: list[int] = []
+        for start in range(0, len(names), _NAMES_AT_ONCE):
+            stop = start + _NAMES_AT_ONCE
+            rules = self._decide(parent, names[start:stop], folders[start:stop])
+            found += [
+                number for number, rule in enumerate(rules, start) if not self._excluded_by(rule)
+            ]
+        return found
+
+    def _decide(
+        self, parent: bytes, names: Sequence[bytes], folders: Sequence[bool]
+    ) -> Sequence[int]:
+        """Return for each name what `_decides` returns."""
+        self._asked += len(names)
+        rules = [-1] * len(names)
+        for matcher, are_folders in ((self._for_files, False), (self._for_folders, True)):
+            asked = [number for number, folder in enumerate(folders) if folder is are_folders]
+            decisions = matcher.lasts(parent, [names[number] for number in asked])
+            for number, rule in zip(asked, decisions, strict=True):
+                rules[number] = rule
+            self._require_cheap(matcher)
+        return rules
+
     def leave_out_named(self, path: bytes, folder: bool) -> bool:
         """Leave out one of `paths` if a rule excludes it, or a folder around it.
 
@@ -134,12 +168,15 @@ class Selection:
         self._asked += 1
         matcher = self._for_folders if folder else self._for_files
         number = matcher.last(path)
+        self._require_cheap(matcher)
+        return number
+
+    def _require_cheap(self, matcher: Matcher) -> None:
         if matcher.steps > STEPS_MOST:
             raise _CostError(
                 f"{self._asked:,} paths and {len(self._rules):,} rules are too many: to match them "
                 f"may take more than {STEPS_MOST:,} steps"
             )
-        return number
 
     @property
     def own(self) -> int:
@@ -193,6 +230,15 @@ def listed(source: Source, selection: Selection, problem: Problem) -> Iterator[F
     """
     try:
         yield from source.list(selection, problem)
+    except _CostError as error:
+        raise FileError(str(error)) from error
+
+
+def walked(source: Source, selection: Selection, problem: Problem) -> Iterator[Found | Siblings]:
+    """Yield what `source.walk` yields, or else `source.list`, as `listed` does."""
+    try:
+        found = source.walk(selection, problem)
+        yield from source.list(selection, problem) if found is None else found
     except _CostError as error:
         raise FileError(str(error)) from error
 

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from ..._files import FileError
+from ..._native import RESULT_BYTES
 from .selection import RULES_BYTES_MOST, Selection
+
+if TYPE_CHECKING:
+    from .siblings import Siblings
 
 
 class NoFileError(FileError):
     """There is nothing to witness: the source has no file, or is not a folder."""
+
+
+# Before an identity in a text: a write soon after may leave the same one.
+UNTRUSTED: Final = "\0"
 
 
 class Found(NamedTuple):
@@ -107,7 +115,8 @@ class Reader(Protocol):
 class Source(Protocol):
     """A folder or other storage. It can be pickled, for other processes and machines.
 
-    Subclasses have the defaults of `readers`, `is_stream` and `read_files`.
+    Subclasses have the defaults of `readers`, `is_stream`, `walk`, `witness_siblings` and
+    `read_files`.
     """
 
     @property
@@ -136,6 +145,30 @@ class Source(Protocol):
         Raises:
             FileError: it cannot be listed at all.
         """
+
+    def walk(self, selection: Selection, problem: Problem) -> Iterator[Found | Siblings] | None:
+        """Yield the same as `list`, where small files that follow one another in the order of paths
+        come as siblings. Siblings, but not what comes one by one, are in this order.
+
+        Returns:
+            None, as the default does, where only `list` works.
+        """
+        return None
+
+    def witness_siblings(self, groups: Sequence[Siblings], first: int, buffer: memoryview) -> bytes:
+        """Read and hash files that `walk` yielded.
+
+        Args:
+            groups: some siblings.
+            first: number of files, of all groups, to pass over.
+            buffer: one block, to be written to.
+
+        Returns:
+            As `_native.witness_files`, for some of the files from `first` on, at least one: a file
+            that was not read is left to `open`, which says what is wrong with it. The default
+            leaves all files to it.
+        """
+        return bytes(RESULT_BYTES * (sum(group.files for group in groups) - first))
 
     def open(self, found: Found) -> AbstractContextManager[Reader]:
         """Open a file that `list` yielded.

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of one folder that are listed and hashed together, without an object for each."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from .source import Found
+
+# Few enough that several threads are busy until the end, where each file takes long.
+SIBLINGS_MOST: Final = 256
+_NUMBERS: Final = 3  # of a file
+
+
+class Siblings(NamedTuple):
+    """Regular files of one folder that follow one another in the order of all paths.
+
+    Attributes:
+        folder: path of the folder, relative to the source; b"" for the source itself.
+        names: the names of the files in it, each ended by NUL.
+        numbers: for each file, its listed size in bytes, and its modification time and ctime in
+            nanoseconds since 1970, as int64 in the order of this machine.
+    """
+
+    folder: bytes
+    names: bytes
+    numbers: bytes
+
+    @property
+    def parent(self) -> bytes:
+        """What their paths begin with: the folder and its slash."""
+        return self.folder + b"/" if self.folder else b""
+
+    @property
+    def files(self) -> int:
+        """Number of files."""
+        return len(self.numbers) // (8 * _NUMBERS)
+
+    @property
+    def paths(self) -> list[bytes]:
+        """Path of each file."""
+        parent = self.parent
+        return [parent + name for name in self.names.split(b"\0")[:-1]]
+
+    @property
+    def sizes(self) -> array[int]:
+        """Listed size of each file, in bytes."""
+        return array("q", self.numbers)[::_NUMBERS]
+
+    @property
+    def size(self) -> int:
+        """Total size of the files, in bytes."""
+        return sum(self.sizes)
+
+    @property
+    def first(self) -> bytes:
+        """Path of the first file."""
+        return self.parent + self.names[: self.names.index(b"\0")]
+
+    @property
+    def last(self) -> bytes:
+        """Path of the last file."""
+        return self.parent + self.names[self.names.rfind(b"\0", 0, -1) + 1 : -1]
+
+    def founds(self) -> Iterator[Found]:
+        """Yield the files one by one, as a listing does that has no siblings."""
+        parent = self.parent
+        numbers = iter(array("q", self.numbers))
+        for name in self.names.split(b"\0")[:-1]:
+            size, modified, changed = next(numbers), next(numbers), next(numbers)
+            yield Found(parent + name, size, f"{modified} {changed}", None, modified)

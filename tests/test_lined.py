@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Manifests that are read and verified as lines, beside the same entry by entry."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlas12288 import _native
+from atlas12288._errors import WitnessError
+from atlas12288.manifest import Manifest
+from atlas12288.manifest._differences import Difference
+from atlas12288.manifest._entries import Entry
+from atlas12288.manifest._lined import Lined
+from atlas12288.manifest._listener import FunctionListener
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._statement import Options, read_statement, write_statement
+from atlas12288.manifest._verify import verify_manifest
+from support.strategies import noise
+
+DIGESTS = ("sha256", "sha256-merkle-12288")
+
+
+class OneByOne(Folder):
+    batches = False
+
+
+def _is_path(path: bytes) -> bool:
+    return not any(part in (b"", b".", b"..") for part in path.split(b"/"))
+
+
+ASCII = st.lists(
+    st.sampled_from((b"a", b"b", b".", b"/", b" ", b"!", b"\x7f", b"\xc3\xa9")), min_size=1
+).map(b"".join)
+ANY = st.binary(min_size=1, max_size=8).filter(lambda name: b"\0" not in name)
+
+
+@st.composite
+def entries_of(draw: st.DrawFn, names: st.SearchStrategy[bytes]) -> tuple[Options, list[Entry]]:
+    digests = draw(st.sampled_from((DIGESTS[:1], DIGESTS[1:], DIGESTS)))
+    paths = draw(st.sets(names.filter(_is_path), min_size=1, max_size=8))
+    entries = []
+    for path in sorted(paths):
+        if draw(st.booleans()):
+            entries.append(Entry(path, target=draw(names)))
+            continue
+        size = draw(st.sampled_from((0, 1, 9, 10**14, 10**15 - 1)))
+        residue = draw(st.integers(0, 95)) if size else 0
+        values = (hashlib.sha256(path).digest() if name in digests else None for name in DIGESTS)
+        entries.append(Entry(path, size, residue, *values))
+    return Options(digests, exclude=tuple(draw(st.lists(st.text(max_size=3))))), entries
+
+
+@given(made=entries_of(ASCII))
+def test_what_we_write_is_read_as_lines(made: tuple[Options, list[Entry]]) -> None:
+    options, entries = made
+    text = b"".join(write_statement(options, entries))
+    found = Lined.read(text)
+    assert found is not None
+    assert (found.options, found.entries) == (options, tuple(entries))
+    assert found.paths == [entry.path for entry in entries]
+    assert [found.entry(index) for index in range(len(entries))] == entries
+    whole = b"".join(entry.to_json() + b"\n" for entry in entries)
+    assert found.text(0, len(entries)) == whole == Lined.of(found).text(0, len(entries))
+
+
+@given(
+    made=entries_of(st.one_of(ASCII, ANY)),
+    place=st.integers(0, 10**6),
+    byte=st.sampled_from(b' \n\t",./019:[]af{}\\\x00\xff'),
+    insert=st.booleans(),
+)
+def test_no_text_is_read_as_lines_that_the_other_reader_refuses(
+    made: tuple[Options, list[Entry]], place: int, byte: int, insert: bool
+) -> None:
+    text = b"".join(write_statement(*made))
+    place %= len(text)
+    for each in (text, text[:place] + bytes((byte,)) + text[place + (not insert) :], text[:place]):
+        found = Lined.read(each)
+        try:
+            options, entries, _ = read_statement(each)
+        except (WitnessError, UnicodeDecodeError):
+            assert found is None
+        else:
+            assert found is None or (found.options, found.entries) == (options, entries)
+
+
+LINE = b'{"path":"%b","residue":%b,"sha256":"' + b"0a" * 32 + b'","size":%b}'
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(LINE % (path, b"1", b"1") for path in (b"a", b".a", b"a/..b", b"...", b"\xff", b"a b")),
+        *(LINE % (b"a", b"0", size) for size in (b"0", b"1", b"9" * 15)),
+        LINE % (b"a", b"95", b"1"),
+        b'{"path":"a","symlink":"/.."}',
+    ],
+)
+def test_entries_are_read(entry: bytes) -> None:
+    found = _native.read_lines(entry, True, False, 6)
+    assert found is not None
+    text, paths, _ = found
+    assert text == entry + b"\n"
+    assert entry.startswith(b'{"path":"' + paths[:-1] + b'"')
+    assert paths.endswith(b"\0")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        *(
+            LINE % (path, b"1", b"1")
+            for path in (b"", b".", b"..", b"/a", b"a/", b"a//b", b"a/./b", b"../a", b"a/..")
+        ),
+        *(LINE % (path, b"1", b"1") for path in (b"\\n", b"a\x1f", b"a\0", b"1234567", b'a"')),
+        *(LINE % (b"a", residue, b"1") for residue in (b"", b"96", b"01", b"100", b"-1", b"1.")),
+        *(LINE % (b"a", b"1", size) for size in (b"", b"0", b"01", b"1" * 16, b"1e1", b"1 ")),
+        (LINE % (b"a", b"1", b"1")).replace(b"0a0a", b"0A0a"),
+        (LINE % (b"a", b"1", b"1")).replace(b"0a0a", b"0a0"),
+        (LINE % (b"a", b"1", b"1")).replace(b"0a0a", b"0a0a0"),
+        (LINE % (b"a", b"1", b"1")).replace(b"sha256", b"sha257"),
+        *(b'{"path":"a","symlink":"%b"}' % target for target in (b"", b"\\n", b"\0", b'"')),
+        b'{"path":"a"}',
+        b'{"path":"a",}',
+        b"",
+        b"{",
+        (LINE % (b"a", b"1", b"1")) + b"\n",
+        (LINE % (b"a", b"1", b"1")) + b",\n",
+        b"\n".join((LINE % (b"a", b"1", b"1"), LINE % (b"b", b"1", b"1"))),
+        b",".join((LINE % (b"a", b"1", b"1"), LINE % (b"b", b"1", b"1"))),
+        b",\n".join((LINE % (b"a", b"1", b"1"), LINE % (b"a", b"1", b"1"))),
+        b",\n".join((LINE % (b"b", b"1", b"1"), LINE % (b"a", b"1", b"1"))),
+        b",\n".join((LINE % (b"ab", b"1", b"1"), LINE % (b"a", b"1", b"1"))),
+        b",\n".join((LINE % (b"\xff", b"1", b"1"), LINE % (b"a", b"1", b"1"))),
+    ],
+)
+def test_other_entries_are_left_to_the_other_reader(entries: bytes) -> None:
+    assert _native.read_lines(entries, True, False, 6) is None
+
+
+def test_entries_have_the_digests_that_are_wanted() -> None:
+    flat = LINE % (b"a", b"1", b"1")
+    both = flat.replace(b',"size"', b',"sha256-merkle-12288":"%b","size"' % (b"1" * 64))
+    tree = both.replace(b'"sha256":"%b",' % (b"0a" * 32), b"")
+    for entry, digests in ((flat, (True, False)), (both, (True, True)), (tree, (False, True))):
+        for asked in ((True, False), (True, True), (False, True), (False, False)):
+            assert (_native.read_lines(entry, *asked, 9) is not None) == (asked == digests)
+    for end in range(len(both)):
+        assert _native.read_lines(both[:end], True, True, 9) is None
+
+
+@given(lines=st.lists(st.binary(max_size=200).filter(lambda line: b"\n" not in line)))
+def test_leaf_hashes_are_those_of_the_standard(lines: list[bytes]) -> None:
+    joined = b"".join(line + b"\n" for line in lines)
+    expected = b"".join(hashlib.sha256(b"\0" + line).digest() for line in lines)
+    assert _native.leaf_hashes(joined) == expected
+    with pytest.raises(ValueError, match="line feed"):
+        _native.leaf_hashes(joined + b"x")
+
+
+# --- Verifying
+
+NAMES = ("a", "a.b", "a-", "b/a", "b/b", "b.c", "c/d/e", "c/d/f", "c/g", "z")
+CHANGES = ("", "", "", "content", "size", "gone", "link", "folder", "fifo", "new")
+
+
+def change(path: Path, how: str) -> None:
+    if how == "content":
+        path.write_bytes(noise(path.stat().st_size, 9))
+    elif how == "size":
+        path.write_bytes(noise(path.stat().st_size + 1))
+    elif how == "new":
+        (path.parent / f"{path.name}-new").write_bytes(b"new")
+    elif how:
+        path.unlink()
+        if how == "link":
+            path.symlink_to("a")
+        elif how == "folder":
+            path.mkdir()
+            (path / "inside").write_bytes(b"")
+        elif how == "fifo":
+            os.mkfifo(path)
+
+
+def verified(source: Folder, manifest: Any, **options: Any) -> tuple[Any, ...]:
+    seen: list[Difference] = []
+    listed: list[int] = []
+    read: list[int] = []
+    expected: list[int] = []
+    listener = FunctionListener(
+        difference=seen.append, listed=listed.append, advance=read.append, expect=expected.append
+    )
+    report = verify_manifest(manifest, source, listener=listener, **options)
+    assert report.differences == tuple(seen)
+    return report, listed[-1:], expected, sum(read) if report.holds else None
+
+
+@settings(deadline=None, max_examples=25)
+@given(hows=st.lists(st.sampled_from(CHANGES), min_size=len(NAMES), max_size=len(NAMES)))
+@pytest.mark.parametrize("large", [False, True])
+def test_both_ways_give_one_report(
+    tmp_path_factory: pytest.TempPathFactory, hows: list[str], large: bool
+) -> None:
+    root = tmp_path_factory.mktemp("root")
+    for number, name in enumerate(NAMES):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(noise(10 * number, number))
+    (root / "c/link").symlink_to("g")
+    if large:
+        (root / "b/large").write_bytes(bytes((3 << 20) + 1))
+    manifest = Manifest.generate(root)
+    lined = Lined.read(manifest.to_json().encode())
+    assert lined is not None
+    for name, how in zip(NAMES, hows, strict=True):
+        change(root / name, how)
+    if large and "size" in hows:
+        (root / "b/large").write_bytes(bytes(3 << 20) + b"x")
+    for options in ({}, {"allow_extra": True}, {"threads": 3}):
+        expected = verified(OneByOne(root), manifest, **options)
+        assert verified(Folder(root), manifest, **options) == expected
+        assert verified(Folder(root), lined, **options) == expected
+    first, *_ = verified(Folder(root), lined, fail_fast=True)
+    whole, *_ = verified(OneByOne(root), lined)
+    assert set(first.differences) <= set(whole.differences)
+    assert len(first.differences) == min(1, len(whole.differences))
+    assert first.complete == (not whole.differences)
+    shutil.rmtree(root)
+
+
+def test_files_that_vanish_while_others_are_read_are_unreadable_in_order(tmp_path: Path) -> None:
+    for name in ("a", "b/c", "b/d", "c", "d/e", "f"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    manifest = Manifest.generate(tmp_path)
+    reports = []
+    for way in (Folder, OneByOne):
+        seen: list[Difference] = []
+
+        def vanish(_: int) -> None:
+            for name in ("b/c", "b/d", "f"):
+                (tmp_path / name).rename(tmp_path / f"{name}.away")
+            (tmp_path / "c").write_bytes(b"C")
+
+        listener = FunctionListener(expect=vanish, difference=seen.append)
+        report = verify_manifest(manifest, way(tmp_path), listener=listener)
+        assert [(each.path, each.kind) for each in seen] == [
+            (b"b/c", "unreadable"),
+            (b"b/d", "unreadable"),
+            (b"c", "unreadable"),
+            (b"f", "unreadable"),
+        ]
+        reports.append(report)
+        for name in ("b/c", "b/d", "f"):
+            (tmp_path / f"{name}.away").rename(tmp_path / name)
+        (tmp_path / "c").write_bytes(b"c")
+    assert reports[0] == reports[1]

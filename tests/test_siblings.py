@@ -1,0 +1,577 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Siblings, files that are listed and hashed together, beside the same files one by one."""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlas12288 import _native
+from atlas12288._files import FileError
+from atlas12288._subtree import BLOCK_BYTES
+from atlas12288.manifest import _spool, _store
+from atlas12288.manifest._arguments import hasher
+from atlas12288.manifest._beside import Outputs
+from atlas12288.manifest._entries import Entry, Lines
+from atlas12288.manifest._generate import generate_entries, generate_manifest, read_options
+from atlas12288.manifest._hashing import siblings as hashing
+from atlas12288.manifest._hashing.siblings import hash_siblings
+from atlas12288.manifest._listener import FunctionListener, Listener
+from atlas12288.manifest._sources import descriptors
+from atlas12288.manifest._sources import folder as folders
+from atlas12288.manifest._sources.folder import Folder
+from atlas12288.manifest._sources.selection import Selection
+from atlas12288.manifest._sources.siblings import Siblings
+from atlas12288.manifest._sources.source import UNTRUSTED, Found
+from atlas12288.manifest._spool import Spool
+from atlas12288.manifest._store import Store
+from support.strategies import noise
+
+FAR = 2**62  # no file is modified as late
+
+
+class OneByOne(Folder):
+    batches = False
+
+
+def made(
+    source: Folder, output: Path, listener: Listener | None = None, threads: int | None = None
+) -> bytes:
+    """The manifest of a folder; b"" if it was not written."""
+    output.unlink(missing_ok=True)
+    generate_manifest(
+        source,
+        read_options(source),
+        str(output),
+        hash_files=hasher(threads),
+        listener=listener or Listener(),
+    )
+    return output.read_bytes() if output.exists() else b""
+
+
+def walked(source: Folder, selection: Selection | None = None) -> list[Found | Siblings]:
+    found = source.walk(selection or Selection(), pytest.fail)
+    assert found is not None
+    return list(found)
+
+
+def one_by_one(items: list[Found | Siblings]) -> Iterator[Found]:
+    for item in items:
+        if isinstance(item, Siblings):
+            yield from item.founds()
+        else:
+            yield item
+
+
+def hashed(
+    source: Folder, siblings: list[Siblings], threads: int = 1
+) -> tuple[list[hashing.Hashed], dict[bytes, str]]:
+    problems: dict[bytes, str] = {}
+    found = hash_siblings(
+        source,
+        siblings,
+        ("sha256",),
+        threads=threads,
+        since_ns=FAR,
+        advance=lambda _: None,
+        problem=problems.__setitem__,
+    )
+    return list(found), problems
+
+
+# Bytes before and after the slash, of UTF-8 and not, and such as JSON escapes.
+PARTS = (b"a", b"b", b"-", b".", b"0", b" ", b'"', b"\\", b"\n", b"\x01", b"\xc3\xa9", b"\xff")
+NAMES = (
+    st.lists(st.sampled_from(PARTS), min_size=1, max_size=3)
+    .map(b"".join)
+    .filter(lambda name: name not in (b".", b".."))
+)
+TREES = st.recursive(
+    st.one_of(st.integers(0, 200), st.just("link")),
+    lambda inside: st.dictionaries(NAMES, inside, max_size=5),
+    max_leaves=25,
+)
+
+
+def grow(folder: bytes, tree: object) -> None:
+    """Makes folders, files of some sizes, and links."""
+    if isinstance(tree, dict):
+        os.mkdir(folder)  # noqa: PTH102 - a path of any bytes
+        for name, inside in tree.items():
+            grow(folder + b"/" + name, inside)
+    elif tree == "link":
+        os.symlink(b"a", folder)  # noqa: PTH211
+    else:
+        Path(os.fsdecode(folder)).write_bytes(noise(int(str(tree)), len(folder)))
+
+
+@settings(deadline=None)
+@given(tree=st.dictionaries(NAMES, TREES, min_size=1, max_size=5), rule=st.sampled_from(PARTS))
+def test_both_ways_give_one_manifest_in_the_order_of_full_paths(
+    tmp_path_factory: pytest.TempPathFactory, tree: dict[bytes, object], rule: bytes
+) -> None:
+    place = tmp_path_factory.mktemp("tree")
+    root = place / "root"
+    grow(os.fsencode(root), tree)
+    (root / ".atlasignore").write_bytes(b"*%b\n!x\n" % rule if rule.isalnum() else b"")
+    listing = walked(Folder(root))
+    together = [item for item in listing if isinstance(item, Siblings)]
+    paths = [found.path for found in one_by_one(list(together))]
+    assert paths == sorted(set(paths))
+    assert sorted(one_by_one(listing)) == sorted(OneByOne(root).list(Selection(), pytest.fail))
+    for first, second in pairwise(together):
+        assert first.last < second.first
+    output = place / "out.json"
+    expected = made(OneByOne(root), output)
+    assert made(Folder(root), output) == expected != b""
+    options = read_options(Folder(root))
+    assert (
+        generate_entries(Folder(root), options)[1] == generate_entries(OneByOne(root), options)[1]
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_and_batches_change_no_byte(tmp_path: Path, threads: int) -> None:
+    root = tmp_path / "data"
+    for number in range(1500):
+        place = root / f"{number % 7}" / ("deep" if number % 2 else "")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}").write_bytes(noise(number % 400, number))
+    (root / "3.bin").write_bytes(noise(BLOCK_BYTES, 1) + b"x")
+    (root / "30").write_bytes(noise(BLOCK_BYTES, 2))
+    output = tmp_path / "out.json"
+    read: list[int] = []
+    listed: list[int] = []
+    listener = FunctionListener(advance=read.append, listed=listed.append)
+    assert made(Folder(root), output, listener, threads) == made(OneByOne(root), output)
+    assert sum(read) == sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    assert listed[-1] == 1502
+    assert listed == sorted(listed)
+
+
+texts = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1)
+times = st.integers(-(2**63), 2**63 - 1)
+
+
+@given(
+    folder=texts,
+    files=st.lists(st.tuples(texts, st.integers(0, 2**53), times, times, st.integers(0, 95))),
+    since=times,
+)
+def test_native_lines_are_the_lines_of_the_entries(
+    folder: str, files: list[tuple[str, int, int, int, int]], since: int
+) -> None:
+    names = b"".join(name.encode() + b"\0" for name, *_ in files)
+    numbers = b"".join(
+        number.to_bytes(8, "little", signed=True) for _, *three, _ in files for number in three
+    )
+    digests = [hashlib.sha256(name.encode()).digest() for name, *_ in files]
+    results = b"".join(
+        bytes((1, residue)) + digest for (*_, residue), digest in zip(files, digests, strict=True)
+    )
+    text, hashes, identities = _native.entry_lines(
+        folder.encode() + b"/", names, numbers, results, since
+    )
+    entries = [
+        Entry(f"{folder}/{name}".encode(), size, residue, digest)
+        for (name, size, _, _, residue), digest in zip(files, digests, strict=True)
+    ]
+    if not files:
+        assert (text, hashes, identities) == (b"", b"", b"")
+        return
+    assert Lines(text, hashes) == Lines.of([entry.to_json() for entry in entries])
+    assert identities.decode().split("\n") == [
+        f"{UNTRUSTED if modified >= since else ''}{modified} {changed}"
+        for _, _, modified, changed, _ in files
+    ]
+
+
+def test_what_is_no_plain_file_comes_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a", "b", "sub/own", "sub/other", "z"):
+        (tmp_path / name).write_bytes(b"data")
+    os.link(tmp_path / "sub" / "own", tmp_path / "sub" / "twin")
+    (tmp_path / "c").symlink_to("a")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(BLOCK_BYTES + 1)
+    os.mkfifo(tmp_path / "sub" / "fifo")
+    outputs = Outputs(str(tmp_path))
+    outputs.add(str(tmp_path / "sub" / "own"), (tmp_path / "sub" / "own").stat())
+    problems: list[bytes] = []
+    source = Folder(tmp_path)
+    found = source.walk(Selection(outputs=outputs), lambda path, _: problems.append(path))
+    assert found is not None
+    assert [
+        item.names if isinstance(item, Siblings) else (item.path, item.target) for item in found
+    ] == [
+        b"a\0b\0",
+        (b"c", b"a"),
+        (b"large", None),
+        b"other\0",
+        (b"sub/twin", None),
+        b"z\0",
+    ]
+    assert problems == [b"sub/fifo"]
+    assert outputs.left_out == {b"sub/own"}
+
+
+def test_a_folder_beyond_the_bound_is_listed_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "many" / "few").mkdir(parents=True)
+    for number in range(10):
+        (tmp_path / "many" / f"{number}").write_bytes(b"")
+    (tmp_path / "many" / "few" / "x").write_bytes(b"")
+    (tmp_path / "a").write_bytes(b"")
+    (tmp_path / "z").write_bytes(b"")
+    expected = made(OneByOne(tmp_path), tmp_path.parent / "out.json")
+    monkeypatch.setattr(folders, "_ENTRIES_MOST", 10)
+    listing = walked(Folder(tmp_path))
+    assert [type(item) for item in listing] == [Siblings, *[Found] * 11, Siblings]
+    assert made(Folder(tmp_path), tmp_path.parent / "out.json") == expected
+
+
+def test_a_listing_names_each_entry_once_in_order(tmp_path: Path) -> None:
+    for name in ("b", "a-", "a0", "a.b"):
+        (tmp_path / name).write_bytes(b"1234")
+    (tmp_path / "a").mkdir()
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        listed = _native.list_folder(descriptor, 4, 5, [])
+        assert listed is not None
+        names, numbers, kinds = listed
+        assert (names, kinds) == (b"a-\0a.b\0a\0a0\0b\0", b"\0\0\1\0\0")
+        assert [numbers[start : start + 8] for start in range(0, 120, 24)] == [
+            number.to_bytes(8, "little") for number in (4, 4, 0, 4, 4)
+        ]
+        listed = _native.list_folder(descriptor, 3, 5, [])
+        assert listed is not None
+        assert listed[2] == b"\2\2\1\2\2"
+        assert _native.list_folder(descriptor, 4, 4, []) is None
+        status = (tmp_path / "b").stat()
+        watched = [(status.st_dev, status.st_ino), (status.st_dev + 1, status.st_ino)]
+        listed = _native.list_folder(descriptor, 4, 5, watched)
+        assert listed is not None
+        assert listed[2] == b"\0\0\1\0\2"
+    finally:
+        os.close(descriptor)
+    file = os.open(tmp_path / "b", os.O_RDONLY)
+    try:
+        assert _native.list_folder(file, 4, 4, []) is None
+    finally:
+        os.close(file)
+    assert _native.list_folder(-1, 4, 4, []) is None
+
+
+def test_wrong_arguments_are_refused() -> None:
+    numbers = bytes(24)
+    for function, arguments, error in (
+        (_native.list_folder, (0, 1, 1, [(1,)]), ValueError),
+        (_native.list_folder, (0, -1, 1, []), OverflowError),
+        (_native.list_folder, (0, 1, 1, None), TypeError),
+        (_native.witness_files, ([], 0, bytearray(1), 1), ValueError),
+        (_native.witness_files, ([(3, b"a\0", numbers)], 1, bytearray(1), 1), ValueError),
+        (_native.witness_files, ([(3, b"a", numbers)], 0, bytearray(1), 1), ValueError),
+        (_native.witness_files, ([(3, b"a\0b", numbers)], 0, bytearray(1), 1), ValueError),
+        (_native.witness_files, ([(3, b"a\0", numbers * 2)], 0, bytearray(1), 1), ValueError),
+        (_native.witness_files, ([(3, b"a\0", numbers + b"x")], 0, bytearray(1), 1), ValueError),
+        (_native.witness_files, ([(3, "a\0", numbers)], 0, bytearray(1), 1), TypeError),
+        (_native.witness_files, ([(3, b"a\0", numbers)], 0, b"x", 1), BufferError),
+        (_native.witness_files, (None, 0, bytearray(1), 1), TypeError),
+        (_native.entry_lines, (b"", b"a\0", numbers, bytes(33), 0), ValueError),
+        (_native.entry_lines, (b"", b"a\0", b"", bytes(34), 0), ValueError),
+        (_native.entry_lines, ("", b"a\0", numbers, bytes(34), 0), TypeError),
+    ):
+        with pytest.raises(error):
+            function(*arguments)  # type: ignore[operator]
+
+
+def test_a_call_ends_after_its_time_with_some_of_the_files(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number:02}").write_bytes(b"%d" % number)
+    (siblings,) = walked(Folder(tmp_path))
+    assert isinstance(siblings, Siblings)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        groups = [(folder, siblings.names, siblings.numbers)]
+        whole = _native.witness_files(groups, 0, bytearray(64), 10**12)
+        assert len(whole) == 20 * _native.RESULT_BYTES
+        part = _native.witness_files(groups, 7, bytearray(64), 0)
+        assert 0 < len(part) < 13 * _native.RESULT_BYTES
+        assert whole[7 * _native.RESULT_BYTES :].startswith(part)
+        # A file for which there is no room is left, and no byte is written behind the buffer.
+        assert whole[: _native.RESULT_BYTES] != _native.witness_files(groups, 0, bytearray(), 0)
+    finally:
+        os.close(folder)
+
+
+def _gone(path: Path) -> None:
+    path.unlink()
+
+
+def _longer(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def _other(path: Path) -> None:
+    path.write_bytes(noise(len(path.read_bytes()), 9))
+    os.utime(path, ns=(1, 1))
+
+
+def _link(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.symlink_to("moved")
+
+
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+CHANGES = (_gone, _longer, _other, _link, _fifo)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("way", [Folder, OneByOne])
+def test_a_file_that_changed_since_the_listing_is_a_problem_by_name(
+    tmp_path: Path, change: Callable[[Path], None], way: type[Folder]
+) -> None:
+    root = tmp_path / "data"
+    (root / "sub").mkdir(parents=True)
+    for name in ("a", "sub/m", "sub/victim", "z"):
+        (root / name).write_bytes(noise(100))
+    problems: list[bytes] = []
+
+    def expect(_: int) -> None:
+        change(root / "sub" / "victim")
+
+    listener = FunctionListener(
+        expect=expect, problem=lambda path, reason: problems.append(path + reason.encode())
+    )
+    assert made(way(root), tmp_path / "out.json", listener) == b""
+    (problem,) = problems
+    assert problem.startswith(b"sub/victim")
+
+
+def outside_twin(place: Path, names: tuple[str, ...]) -> Path:
+    """A folder whose files have the sizes and times of those of `place`, and other contents."""
+    twin = place.parent.parent / "outside"
+    twin.mkdir()
+    for name in names:
+        (twin / name).write_bytes(b"stolen")
+        os.utime(twin / name, ns=(10**18, 10**18))
+        (place / name).write_bytes(b"secret"[::-1])
+        os.utime(place / name, ns=(10**18, 10**18))
+    return twin
+
+
+def swap(place: Path, twin: Path) -> None:
+    place.rename(place.with_name(f"{place.name}.moved"))
+    place.symlink_to(twin)
+
+
+@pytest.mark.parametrize("way", [Folder, OneByOne])
+def test_a_folder_that_became_a_link_after_the_listing_is_not_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: type[Folder]
+) -> None:
+    monkeypatch.setattr(descriptors, "OPEN_MOST", 2)
+    root = tmp_path / "data"
+    for name in ("0", "1", "2", "3", "4"):
+        (root / name).mkdir(parents=True)
+        (root / name / "x").write_bytes(b"")
+    twin = outside_twin(root / "1", ("x", "y"))
+    problems: dict[bytes, str] = {}
+    listener = FunctionListener(
+        expect=lambda _: swap(root / "1", twin), problem=problems.__setitem__
+    )
+    assert made(way(root), tmp_path / "out.json", listener, threads=1) == b""
+    assert problems.keys() == {b"1/x", b"1/y"}
+
+
+@pytest.mark.parametrize("way", [Folder, OneByOne])
+def test_a_folder_that_becomes_a_link_during_the_listing_is_not_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: type[Folder]
+) -> None:
+    root = tmp_path / "data"
+    (root / "sub").mkdir(parents=True)
+    (root / "a").write_bytes(b"")
+    twin = outside_twin(root / "sub", ("x",))
+    real = descriptors.Below.open_folder
+
+    def open_folder(below: descriptors.Below, path: bytes) -> int:
+        if path == b"sub":
+            swap(root / "sub", twin)
+        return real(below, path)
+
+    monkeypatch.setattr(descriptors.Below, "open_folder", open_folder)
+    problems: dict[bytes, str] = {}
+    listener = FunctionListener(problem=problems.__setitem__)
+    assert made(way(root), tmp_path / "out.json", listener) == b""
+    assert problems == {b"sub": "changed while it was listed: it is no longer a folder"}
+
+
+def test_reasons_are_those_of_the_reader(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a", "sub/b", "z"):
+        (tmp_path / name).write_bytes(noise(50))
+    source = Folder(tmp_path)
+    siblings = [item for item in walked(source) if isinstance(item, Siblings)]
+    (tmp_path / "z").unlink()
+    for threads in (1, 3):
+        found, problems = hashed(source, siblings, threads)
+        assert [each.first for each in found] == [b"a", b"sub/b"]
+        assert problems == {b"z": "No such file or directory"}
+
+
+def test_times_that_native_code_has_no_room_for_are_left_to_the_reader(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"data")
+    found = Found(b"a", 4, f"{2**64} 0", None, 2**64)
+    assert Folder(tmp_path).read_files([found], memoryview(bytearray(4))) == b"\0"
+
+
+@pytest.mark.parametrize("name", [b"00", b'0"', b"0\xff"], ids=repr)
+def test_what_was_read_is_kept_for_the_run_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
+) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    for number in range(600):
+        (root / f"{number}").write_bytes(noise(64, number))
+        os.utime(root / f"{number}", ns=(10**18, 10**18))
+    (root / "0").rename(root / os.fsdecode(name))
+    (root / "00-new").write_bytes(b"")
+    output = tmp_path / "out.json"
+    expected = made(Folder(root), output)
+    output.unlink()
+    monkeypatch.setattr(_store, "_COMMIT_S", 0.0)
+    monkeypatch.setattr("atlas12288.manifest._generate.KEPT_AFTER_S", 0.0)
+    monkeypatch.setattr(hashing, "_BATCH_FILES_MOST", 1)
+    read = 0
+
+    class StopError(Exception):
+        pass
+
+    def advance(size: int) -> None:
+        nonlocal read
+        read += size
+        if read > 200 * 64:
+            raise StopError
+
+    def run(listener: Listener) -> None:
+        source = Folder(root)
+        generate_manifest(
+            source,
+            read_options(source),
+            str(output),
+            state=True,
+            hash_files=hasher(1),
+            listener=listener,
+        )
+
+    with pytest.raises(StopError):
+        run(FunctionListener(advance=advance))
+    assert not output.exists()
+    notes: list[str] = []
+    run(FunctionListener(note=notes.append))
+    assert output.read_bytes() == expected
+    (note,) = notes
+    assert "goes on with the state" in note
+    # Siblings come 256 at a time; the file that is new is not trusted.
+    assert ": 255 files known" in note
+
+
+def test_an_update_knows_what_siblings_were_in_the_run_before(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    (root / "sub").mkdir(parents=True)
+    for name in ("a", "sub/b", os.fsdecode(b"sub/\xff"), "z"):
+        (root / name).write_bytes(noise(10))
+        os.utime(root / name, ns=(10**18, 10**18))
+    (root / "link").symlink_to("a")
+    (root / "new").write_bytes(b"now")
+    output = tmp_path / "out.json"
+    counts = []
+    for update in (False, True, True):
+        source = Folder(root)
+        counts.append(
+            generate_manifest(
+                source, read_options(source), str(output), state=True, update=update
+            ).known
+        )
+        expected = output.read_bytes()
+    assert counts == [0, 4, 4]
+    assert made(OneByOne(root), output) == expected
+
+
+def test_closing_the_results_ends_the_threads(tmp_path: Path) -> None:
+    for number in range(2000):
+        (tmp_path / f"{number}").write_bytes(b"x")
+    source = Folder(tmp_path)
+    siblings = [item for item in walked(source) if isinstance(item, Siblings)]
+    before = threading.active_count()
+    results = hash_siblings(
+        source,
+        siblings,
+        ("sha256",),
+        threads=4,
+        since_ns=FAR,
+        advance=lambda _: None,
+        problem=pytest.fail,
+    )
+    next(results)
+    results.close()
+    assert threading.active_count() == before
+
+
+def _pair(one: bytes, other: bytes) -> tuple[bytes, bytes]:
+    return one, other
+
+
+@given(
+    records=st.lists(st.tuples(st.binary(max_size=40), st.binary(max_size=40)), max_size=30),
+    most=st.integers(0, 3000),
+)
+def test_a_spool_gives_back_its_records_in_order(
+    records: list[tuple[bytes, bytes]], most: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_spool, "_MEMORY_BYTES", most)
+        spool = Spool(_pair)
+        assert not spool
+        for number, record in enumerate(records):
+            spool.add(record)
+            if number % 7 == 3:
+                assert list(spool) == records[: number + 1]
+        assert list(spool) == records
+        assert bool(spool) == bool(records)
+        spool.close()
+
+
+def test_a_spool_whose_file_is_cut_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_spool, "_MEMORY_BYTES", 0)
+    spool = Spool(_pair)
+    spool.add((b"one", b"two"))
+    assert spool._file is not None
+    for size in (10, 5, 3):
+        spool._file.truncate(size)
+        with pytest.raises(FileError, match="temporary file"):
+            list(spool)
+    spool.close()
+    with pytest.raises((FileError, ValueError)):
+        list(spool)
+
+
+def test_siblings_out_of_order_are_no_manifest() -> None:
+    with Store(("sha256",)) as store:
+        siblings = Siblings(b"", b"a\0", bytes(24))
+        store.begin(iter([siblings, siblings]), {}, update=False)
+        line = Entry(b"a", 0, 0, bytes(32)).to_json()
+        for _ in range(2):
+            store.hashed(hashing.Hashed(b"a", b"a", *Lines.of([line]), b"0 0"))
+        with pytest.raises(FileError, match="out of order"):
+            list(store.lines())
