@@ -61,6 +61,9 @@ cdef extern from "atlas/conservation.h" nogil:
 
     atlas_witness_stream_t *atlas_witness_stream_create()
     int atlas_witness_stream_update(atlas_witness_stream_t *stream, const void *chunk, size_t n)
+    int atlas_witness_stream_update_many(
+        atlas_witness_stream_t *const *streams, const void *const *chunks, const size_t *lens,
+        size_t count)
     atlas_witness_t *atlas_witness_stream_witness(const atlas_witness_stream_t *stream)
     void atlas_witness_stream_destroy(atlas_witness_stream_t *stream)
     int atlas_witness_stream_to_bytes(const atlas_witness_stream_t *stream, uint8_t *out)

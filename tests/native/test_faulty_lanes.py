@@ -36,8 +36,7 @@ MISTAKES = {
     "chains_begin_anew": ("lane->chain != NULL ? lane->chain->state : INITIAL", "INITIAL"),
     "chains_swapped": (
         "lane->chain->state[word] = columns->states[word * width + column];",
-        "lane->chain->state[word] ="
-        " columns->states[word * width + (column + 1) % width];",
+        "lane->chain->state[word] = columns->states[word * width + (column + 1) % width];",
     ),
     "chunk_skipped": (
         "lane->stretches[BODY] = (stretch_t){data, whole};",
