@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from atlas12288 import StateError, WitnessStream, _native
-from atlas12288._chains import CHAINS_MOST, PIECE_BYTES, Chain, hash_in_turns
+from atlas12288._chains import CHAINS_MOST, Chain, hash_in_turns
 from atlas12288._files import FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._entries import DIGESTS
@@ -24,6 +24,7 @@ from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found
 from support.strategies import noise
 
+PIECE_BYTES = BLOCK_BYTES // CHAINS_MOST
 Results = dict[bytes, Digests | str]
 DATA = noise(2 * PIECE_BYTES + 200)
 LENGTHS = st.one_of(
@@ -81,12 +82,13 @@ def test_wrong_streams_are_refused_and_none_is_updated() -> None:
 
 
 @given(
-    lengths=st.lists(LENGTHS, max_size=CHAINS_MOST),
-    bad=st.dictionaries(st.integers(0, CHAINS_MOST - 1), st.integers(0, 2)),
+    lengths=st.lists(LENGTHS, max_size=CHAINS_MOST + 4),
+    bad=st.dictionaries(st.integers(0, CHAINS_MOST + 3), st.integers(0, 2)),
+    most=st.sampled_from([1, 2, CHAINS_MOST - 1, CHAINS_MOST]),
 )
-@example(lengths=[PIECE_BYTES] * CHAINS_MOST, bad={})
+@example(lengths=[PIECE_BYTES] * CHAINS_MOST, bad={}, most=CHAINS_MOST)
 def test_every_part_is_hashed_and_an_error_ends_one_alone(
-    lengths: list[int], bad: dict[int, int]
+    lengths: list[int], bad: dict[int, int], most: int
 ) -> None:
     def reader(number: int) -> Callable[[int, memoryview], None]:
         reads = 0
@@ -103,17 +105,18 @@ def test_every_part_is_hashed_and_an_error_ends_one_alone(
     chains = [
         Chain(WitnessStream(), reader(number), 0, length) for number, length in enumerate(lengths)
     ]
-    seen = [b""] * len(lengths)
-    for pieces in hash_in_turns(chains, memoryview(bytearray(BLOCK_BYTES))):
-        for number, piece in pieces:
-            seen[number] += piece
+    seen = dict.fromkeys(chains, b"")
+    for pieces in hash_in_turns(chains, memoryview(bytearray(BLOCK_BYTES)), most):
+        assert len(pieces) <= most
+        for chain, piece in pieces:
+            seen[chain] += piece
     for number, (chain, length) in enumerate(zip(chains, lengths, strict=True)):
         whole = DATA[number : number + length]
         pieces_of = -(-length // PIECE_BYTES)
         failed = bad.get(number, pieces_of) < pieces_of
         expected = whole[: bad[number] * PIECE_BYTES] if failed else whole
         assert (chain.error is not None) == failed
-        assert seen[number] == expected
+        assert seen[chain] == expected
         assert chain.offset == len(expected)
         assert chain.stream.digest() == hashlib.sha256(expected).digest()
         assert chain.stream.residue == sum(expected) % 96

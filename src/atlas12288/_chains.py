@@ -8,20 +8,17 @@ piece of each file in turns, and hashes these pieces beside one another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Final
+from collections.abc import Callable, Generator, Iterable
+from typing import Final, TypeVar
 
 from ._files import FileError
-from ._native import WINDOW_BYTES, update_streams
-from ._subtree import BLOCK_BYTES
+from ._native import update_streams
 from ._witness import WitnessStream
 
 # No kernel set hashes more messages at once.
 CHAINS_MOST: Final = 16
-# A piece of each fits into one buffer of a block, 3 MiB. Smaller ones would gain nothing: from
-# 48 KiB on, a read costs as much as the copy of its bytes.
-PIECE_BYTES: Final = BLOCK_BYTES // CHAINS_MOST
-assert PIECE_BYTES % WINDOW_BYTES == 0
+
+C = TypeVar("C", bound="Chain")
 
 
 class Chain:
@@ -65,30 +62,39 @@ class Chain:
         self.offset += len(piece)
         return piece
 
+    def finish(self) -> None:
+        """Do what is left when it has ended, with an error or without. The default is nothing."""
+
 
 def hash_in_turns(
-    chains: Sequence[Chain], buffer: memoryview
-) -> Generator[list[tuple[int, memoryview]], None, None]:
+    chains: Iterable[C], buffer: memoryview, most: int = CHAINS_MOST
+) -> Generator[list[tuple[C, memoryview]], None, None]:
     """Read and hash the parts of several files, until each has ended. An error ends one alone.
 
     Args:
-        chains: the parts, at most `CHAINS_MOST`.
-        buffer: has room for `PIECE_BYTES` of each.
+        chains: the parts; each is taken when its turn comes, and finished when it has ended.
+        buffer: for a piece of each; `CHAINS_MOST` of equal size fit.
+        most: so many are read in turns.
 
     Yields:
-        The pieces that were hashed together, each with the index of its chain. They are valid until
-        the next ones are taken.
+        The pieces that were hashed together, each with its chain. They are valid until the next
+        ones are taken.
     """
-    rooms = [
-        buffer[number * PIECE_BYTES : (number + 1) * PIECE_BYTES] for number in range(len(chains))
-    ]
+    size = len(buffer) // CHAINS_MOST
+    rooms = [buffer[start : start + size] for start in range(0, most * size, size)]
+    waiting = iter(chains)
+    open_chains: list[C | None] = [None] * most
     while True:
-        pieces = [
-            (number, piece)
-            for number, chain in enumerate(chains)
-            if (piece := chain.next_piece(rooms[number])) is not None
-        ]
+        pieces = []
+        for number, room in enumerate(rooms):
+            while (chain := open_chains[number] or next(waiting, None)) is not None:
+                open_chains[number] = chain
+                if (piece := chain.next_piece(room)) is not None:
+                    pieces.append((chain, piece))
+                    break
+                chain.finish()
+                open_chains[number] = None
         if not pieces:
             return
-        update_streams([chains[number].stream for number, _ in pieces], [p for _, p in pieces])
+        update_streams([chain.stream for chain, _ in pieces], [piece for _, piece in pieces])
         yield pieces

@@ -96,6 +96,8 @@ cdef extern from "files.h" nogil:
         uint8_t *bytes
 
     int atlas_read_listed_file(const atlas_listed_file_t *file)
+    int64_t atlas_file_size(const char *path)
+    int atlas_read_named_file(const char *path, uint64_t size, uint8_t *bytes)
 
 cdef extern from "timing.h" nogil:
     uint64_t atlas_time_operation(

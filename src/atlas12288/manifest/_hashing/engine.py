@@ -508,18 +508,18 @@ class _Hashing:
     def _hash_in_turns(self, files: list[_File], buffer: memoryview) -> None:
         """Hash the next block of each file; none of them is behind."""
         chains = [_chain_of(file) for file in files]
-        leaves: list[list[bytes]] = [[] for _ in files]
+        leaves: dict[Chain, list[bytes]] = {chain: [] for chain in chains}
         for pieces in hash_in_turns(chains, buffer):
             if self._stopped:
                 return
             if self._tree:
-                for number, piece in pieces:
-                    leaves[number].append(tree_leaves(piece)[0])
-        for file, chain, parts in zip(files, chains, leaves, strict=True):
+                for chain, piece in pieces:
+                    leaves[chain].append(tree_leaves(piece)[0])
+        for file, chain in zip(files, chains, strict=True):
             if chain.error is not None:
                 file.error = chain.error
                 continue
-            hashes = b"".join(parts)
+            hashes = b"".join(leaves[chain])
             size = chain.stop - file.hash.done * BLOCK_BYTES
             block = _Block(size, hashes, tree_root(hashes) if self._tree else b"", 0, None)
             file.hash.take(None, block.residue, block.root)
