@@ -67,7 +67,8 @@ class _Verdicts:
             self._say(line.listed.path, False, "FAILED open or read")
         else:
             holds = line.holds is True
-            self._report.verdict(holds)
+            if not holds:
+                self._report.verdict(False)
             self._say(line.listed.path, holds, "OK" if holds else "FAILED")
         if self._as_json:
             self._item(line)
