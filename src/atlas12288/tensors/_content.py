@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .._native import WINDOW_BYTES
@@ -94,12 +94,15 @@ class How(NamedTuple):
         tree: whether to make a tree witness instead of a flat one.
         leaves: whether to keep the leaves of the tree.
         made_ns: the time of the witness; None for the present time.
+        known: flat witnesses of the contents of some tensors by name, which were hashed beside one
+            another; None for none.
     """
 
     tree: bool
     leaves: bool
     threads: int
     made_ns: int | None = None
+    known: Mapping[str, Witness] | None = None
 
 
 def witness_of(content: memoryview | Readable, how: How) -> Witness | TreeWitness:
