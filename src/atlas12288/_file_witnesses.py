@@ -20,7 +20,7 @@ from ._tree import TreeWitness
 from ._witness import Witness, WitnessStream
 
 # Files that are looked at together.
-FILES_AT_ONCE: Final = 256
+FILES_AT_ONCE: Final = 512
 _STDIN: Final = os.fsencode(STDIN)
 # Up to this size files are read whole, and at least eight of them fit into a buffer.
 _SMALL_MOST: Final = CHUNK_BYTES // 8
