@@ -109,6 +109,10 @@ SEEDS = {
         targets._PLACE.pack(0x40, len(state._MAGIC) * 7 + 3, 0) + KNOWN,
         targets._PLACE.pack(0x40, 7 * 60 + 5, 0) + PART,
     ],
+    "named_files": [
+        b"".join(targets._NAMED.pack(kind, 7 * kind, 0) for kind in range(3, 256, 11)),
+        b"".join(targets._NAMED.pack(kind, 90 + kind, kind % 3 - 1) for kind in range(0, 255, 17)),
+    ],
     "command_line": [f"w{TREE.to_json()}\n", f"w{FLAT.to_json()}\n", f"p{PROOF}\n", b"l" + LEAVES],
 }
 

@@ -14,6 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy
 import pyarrow
@@ -30,7 +31,9 @@ from atlas12288 import (
     witness_from_json,
 )
 from atlas12288 import _cli as cli
-from atlas12288._files import FileError
+from atlas12288._chains import CHAINS_MOST
+from atlas12288._file_witnesses import _SMALL_MOST, sizes_of, witness_file, witness_files
+from atlas12288._files import CHUNK_BYTES, FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288._sums import read_sums, sums_line
 from atlas12288.manifest._sources.gitignore import Matcher, Rule
@@ -513,11 +516,44 @@ def rules(data: bytes) -> None:
         assert Matcher(parsed, folders=folder).last(path) == last, (lines, path, folder)
 
 
+_NAMED: Final = struct.Struct("<BHb")  # kind, size and what is told too much of one file
+_NAMED_MOST: Final = 24
+_SIZES: Final = (0, _SMALL_MOST - 100, CHUNK_BYTES // CHAINS_MOST - 100, CHUNK_BYTES - 100)
+
+
+def named_files(data: bytes) -> None:
+    """Files witnessed many at once, under sizes that may not be so: the witness or the error of
+    each alone."""
+    with tempfile.TemporaryDirectory() as place:
+        paths, told = [], []
+        whole = len(data) // _NAMED.size * _NAMED.size
+        for kind, size, wrong in list(_NAMED.iter_unpack(data[:whole]))[:_NAMED_MOST]:
+            path = Path(place) / str(len(paths))
+            length = _SIZES[kind >> 6] + size % 200
+            if kind & 7 == 0:
+                path.mkdir()
+            elif kind & 7 == 1:
+                path.symlink_to(f"{max(0, len(paths) - 1)}")
+            elif kind & 7 != 2:
+                path.write_bytes((data * (length // len(data) + 1))[:length])
+            paths.append(os.fsencode(path))
+            told.append(wrong)
+        sizes = [max(-1, size + wrong) for size, wrong in zip(sizes_of(paths), told, strict=True)]
+        for path, found in zip(paths, witness_files(paths, sizes), strict=True):
+            try:
+                alone = witness_file(os.fsdecode(path))
+            except FileError as error:
+                assert str(found) == str(error)
+            else:
+                assert isinstance(found, Witness)
+                assert alone.differences(found) == ()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
         *(witness_json, witness_bytes, stream_bytes, inclusion_json, consistency_json, leaves),
         *(manifest_json, tensors_json, sums, safetensors_file, npz_file, command_line),
-        *(npz_container, arrow_ipc, state, rules),
+        *(npz_container, arrow_ipc, state, rules, named_files),
     )
 }

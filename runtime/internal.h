@@ -121,9 +121,12 @@ typedef struct {
     void* owner;   /* handed to both */
     void (*get)(void* owner, size_t message, const uint8_t** data, size_t* len);
     void (*put)(void* owner, size_t message, const uint8_t* digest, uint8_t residue);
+    /* The chain that a message continues, each another one; put() gets no digest then, since more
+     * may follow. NULL: all messages are whole. With chains there is no prefix. */
+    atlas_sha256_t* (*chain)(void* owner, size_t message);
 } atlas_messages_t;
 
-/* The digest of each, and the residue of each without its prefix. */
+/* The digest of each, or its chain behind it, and the residue of each without its prefix. */
 void atlas_sha256_many(const atlas_messages_t* messages);
 
 /* ------------------------------------------------------------------------------------------------

@@ -286,14 +286,14 @@ def test_small_files_are_checked_while_a_large_one_is_read(folder: Path) -> None
     code = (
         "import sys, threading, atlas12288._cli\n"
         "from atlas12288 import _sums\n"
-        "find, done = _sums.witness_file, threading.Event()\n"
-        "def ordered(path, advance):\n"
-        "    if path == '1':\n"
+        "find, done = _sums.witness_files, threading.Event()\n"
+        "def ordered(paths, *more, **options):\n"
+        "    if '1' in paths:\n"
         "        done.set()\n"
-        f"    if path == 'plain' and not done.wait({TIMEOUT_S}):\n"
+        f"    if 'plain' in paths and not done.wait({TIMEOUT_S}):\n"
         "        sys.exit('it waits for itself')\n"
-        "    return find(path, advance)\n"
-        "_sums.witness_file = ordered\n"
+        "    return find(paths, *more, **options)\n"
+        "_sums.witness_files = ordered\n"
         "sys.exit(atlas12288._cli.main(['check-sums', '--threads', '2', 'LIST']))\n"
     )
     done = subprocess.run(
@@ -437,11 +437,11 @@ def test_a_list_that_changes_while_it_is_read_is_an_error(folder: Path, threads:
     code = (
         "import os, sys, atlas12288._cli\n"
         "from atlas12288 import _sums\n"
-        "find = _sums.witness_file\n"
-        "def cut(path, advance):\n"
+        "find = _sums.witness_files\n"
+        "def cut(*arguments, **options):\n"
         "    os.truncate('LIST', 1000)\n"
-        "    return find(path, advance)\n"
-        "_sums.witness_file = cut\n"
+        "    return find(*arguments, **options)\n"
+        "_sums.witness_files = cut\n"
         f"sys.exit(atlas12288._cli.main(['check-sums', '--threads', {threads!r}, 'LIST']))\n"
     )
     (folder / "LIST").write_text(GOOD * 10_000)

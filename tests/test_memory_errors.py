@@ -29,11 +29,16 @@ GROUPS = [(FOLDER, b"a\0b\0", bytes(48))]
 BROKEN_96 = bytes([1, *bytes(95)])
 
 
+FILE = os.fsencode(__file__)
+FILE_BYTES = Path(__file__).stat().st_size
+
+
 class Things:
     """One object of each kind, and what of them a refused call must leave as it was."""
 
     def __init__(self) -> None:
         self.region = bytearray(96)
+        self.room = bytearray(FILE_BYTES)
         self.domain = atlas.Domain(bytes=96, budget_class=50)
         self.domain.attach(self.region)
         self.empty = atlas.Domain(bytes=96, budget_class=50)
@@ -127,6 +132,14 @@ CALLS: dict[str, Callable[[Things], object]] = {
     ),
     "in Python: Witness.generate_many refused": lambda t: refused(
         TypeError, atlas.Witness.generate_many, [t.region, None]
+    ),
+    "update_streams": lambda t: _native.update_streams([t.stream], [b"a" * 100]),
+    "update_streams refused": lambda t: refused(
+        atlas.StateError, _native.update_streams, [t.stream, t.stream], [b"a", b"b"]
+    ),
+    "file_sizes": lambda t: _native.file_sizes([FILE, b"none"]),
+    "witness_named_files": lambda t: _native.witness_named_files(
+        atlas.Witness, [FILE, b"none"], [FILE_BYTES, 0], t.room
     ),
     "Witness.from_bytes": lambda t: atlas.Witness.from_bytes(t.form),
     "Witness.from_bytes refused": lambda t: refused(

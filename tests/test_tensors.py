@@ -596,6 +596,45 @@ def safetensors_bytes(header: object, data: bytes = b"", length: int | None = No
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
+@settings(max_examples=30)
+@given(
+    lengths=st.lists(
+        st.one_of(st.integers(0, 200), st.sampled_from([16_384, 12_288, 786_431, 786_433])),
+        max_size=60,
+    ),
+    threads=st.sampled_from([1, 2]),
+)
+def test_tensors_of_a_group_have_the_digests_of_each_alone(
+    lengths: list[int], threads: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """They are hashed beside one another, as long as they fit into a chunk."""
+    path = tmp_path_factory.mktemp("tensors") / "a.safetensors"
+    data = strategies.noise(sum(lengths))
+    header, expected, end = {}, {}, 0
+    for number, length in enumerate(lengths):
+        start, end = end, end + length
+        header[f"{number}"] = {"dtype": "U8", "shape": [length], "data_offsets": [start, end]}
+        content = data[start:end]
+        expected[f"{number}"] = (sum(content) % 96, hashlib.sha256(content).digest())
+    path.write_bytes(safetensors_bytes(header, data))
+    found = TensorsWitness.from_file(path, threads=threads)
+    assert {name: (each.residue, each.digest) for name, each in found.arrays.items()} == expected
+
+
+def test_a_tensor_that_is_cut_off_is_unreadable_alone_in_its_group(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    header = {
+        f"{number}": {"dtype": "U8", "shape": [9], "data_offsets": [9 * number, 9 * number + 9]}
+        for number in range(20)
+    }
+    path.write_bytes(safetensors_bytes(header, bytes(180)))
+    witness = TensorsWitness.from_file(path)
+    path.write_bytes(safetensors_bytes(header, bytes(175)))
+    report = witness.verify_file(path)
+    assert [name for name, _ in unreadable(report)] == ["19"]
+    assert len(report.differences) == 1
+
+
 def tensor(start: int, end: int, dtype: str = "U8", shape: object = None) -> dict[str, object]:
     shape = [end - start] if shape is None else shape
     return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}

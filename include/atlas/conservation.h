@@ -199,6 +199,14 @@ int atlas_witness_stream_update(atlas_witness_stream_t* stream, const void* chun
 atlas_witness_t* atlas_witness_stream_witness(const atlas_witness_stream_t* stream);
 void atlas_witness_stream_destroy(atlas_witness_stream_t* stream);
 
+/* Updates `count` streams, stream i with chunks[i] of lens[i] bytes, which are hashed beside one
+ * another as by atlas_witness_generate_many(): so several large files that are read in turns are
+ * hashed faster than one after another. All or nothing, each refused as by
+ * atlas_witness_stream_update(). ATLAS_E_MEMORY: streams, chunks or lens is NULL with count > 0;
+ * ATLAS_E_STATE: a stream stands there twice. */
+int atlas_witness_stream_update_many(atlas_witness_stream_t* const* streams,
+                                     const void* const* chunks, const size_t* lens, size_t count);
+
 /* Byte form of a stream, ATLAS_WITNESS_STREAM_BYTES long, the same on every machine and for every
  * kernel set, to go on later or elsewhere; integers little-endian:
  *

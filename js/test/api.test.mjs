@@ -155,6 +155,33 @@ test("a witness tells changes, is immutable and refuses what is none", () => {
   });
 });
 
+test("witnesses of many buffers are those of each alone", () => {
+  const bytes = inputBytes(300_000);
+  const region = new atlas.Region(70_000);
+  region.bytes.set(bytes.subarray(9, 70_009));
+  const lengths = [...Array(130).keys(), 12_288, 196_608, 196_609, 100_000, 100_000, 0, 63, 64];
+  for (const count of [0, 1, 2, 47, 48, 49, lengths.length]) {
+    const some = lengths.slice(lengths.length - count).map((n, i) => bytes.subarray(i, i + n));
+    const made = atlas.Witness.generateMany(count % 2 ? some : new Set([...some, region]));
+    const expected = count % 2 ? some : [...some, region];
+    assert.equal(made.length, expected.length);
+    for (const [i, witness] of made.entries()) {
+      assert.ok(witness instanceof atlas.Witness);
+      assert.deepEqual(witness.differences(atlas.Witness.generate(expected[i])), []);
+    }
+  }
+  const none = /** @type {any} */ ([bytes, undefined]);
+  assert.throws(() => atlas.Witness.generateMany(none), {
+    name: "TypeError",
+    message: /^buffers\[1\] is of type undefined, must be an ArrayBuffer/,
+  });
+  for (const wrong of /** @type {any[]} */ ([undefined, 5, bytes])) {
+    assert.throws(() => atlas.Witness.generateMany(wrong), TypeError);
+  }
+  region.close();
+  assert.throws(() => atlas.Witness.generateMany([region]), { name: "StateError" });
+});
+
 test("witnesses are equal when all fields are, the time included; JSON.stringify knows them", () => {
   const bytes = inputBytes(30_000);
   for (const Kind of [atlas.Witness, atlas.TreeWitness]) {

@@ -4,16 +4,26 @@
 Leaves are processed in order and are never all in memory.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Final
 
+from ._chains import CHAINS_MOST, Chain, hash_in_turns
 from ._file_blocks import blocks_of_name
-from ._files import CHANGED, FileError, RegularFile, read_chunks
-from ._native import DIGEST_BYTES, TreeStream
+from ._files import CHANGED, CHUNK_BYTES, STDIN, FileError, RegularFile, read_chunks
+from ._native import DIGEST_BYTES, TreeStream, file_sizes, witness_named_files
 from ._proofs import InclusionProof
 from ._sidecars import LeafComparison, Leaves, WindowRange
 from ._subtree import left_part, window_count
 from ._tree import TreeWitness
-from ._witness import Witness
+from ._witness import Witness, WitnessStream
+
+# Files that are looked at together.
+FILES_AT_ONCE: Final = 512
+_STDIN: Final = os.fsencode(STDIN)
+# Up to this size files are read whole, and at least eight of them fit into a buffer.
+_SMALL_MOST: Final = CHUNK_BYTES // 8
 
 
 def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:
@@ -29,6 +39,146 @@ def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Wit
         FileError: as `read_chunks`.
     """
     return Witness._of_chunks(read_chunks(name, advance))
+
+
+def sizes_of(paths: Sequence[bytes]) -> list[int]:
+    """Return the sizes of regular files in bytes, links followed; -1 for all that is none.
+
+    Args:
+        paths: the files, or `-` for standard input, which is none.
+    """
+    # No file has the empty path.
+    return file_sizes([b"" if path == _STDIN or b"\0" in path else path for path in paths])
+
+
+def shares(sizes: Sequence[int], threads: int) -> Iterator[list[list[int]]]:
+    """Part files so that several threads can witness them: the large ones evenly.
+
+    Args:
+        sizes: as from `sizes_of`.
+        threads: how many there are.
+
+    Yields:
+        One after another, the indices of some files, in lists for one thread each. All lists
+        together hold a run of the files: not all, if many are large.
+    """
+    start = larges = 0
+    for stop, size in enumerate(sizes, 1):
+        larges += size > _SMALL_MOST
+        if larges == CHAINS_MOST * threads or stop == len(sizes):
+            yield _dealt(range(start, stop), sizes, threads if larges else 1)
+            start, larges = stop, 0
+
+
+def _dealt(run: range, sizes: Sequence[int], threads: int) -> list[list[int]]:
+    if threads == 1:
+        return [list(run)]
+    # The longest first, each to whom has the fewest bytes so far.
+    small = [index for index in run if sizes[index] <= _SMALL_MOST]
+    large = sorted(set(run).difference(small), key=lambda index: -sizes[index])
+    hands: list[tuple[int, int, list[int]]] = [(0, i, []) for i in range(min(threads, len(large)))]
+    for index in large:
+        total, number, hand = min(hands)
+        hand.append(index)
+        hands[number] = (total + sizes[index], number, hand)
+    return ([small] if small else []) + [hand for _, _, hand in hands]
+
+
+def witness_files(
+    paths: Sequence[bytes],
+    sizes: Sequence[int],
+    advance: Callable[[int], None] | None = None,
+    *,
+    open_most: int = CHAINS_MOST,
+) -> list[Witness | FileError]:
+    """Return the witness of each file, or why there is none; each is as by `witness_file`.
+
+    They are hashed beside one another: small ones are read whole, many at once, and large ones in
+    turns. The memory is that of one file.
+
+    Args:
+        paths: the files, or `-` for standard input; at most `FILES_AT_ONCE`.
+        sizes: as from `sizes_of`, a moment ago. What is not so any more is witnessed alone.
+        advance: called with the number of bytes after each piece of the work.
+        open_most: so many files are open at once, in 1..`CHAINS_MOST`.
+    """
+    buffer = memoryview(bytearray(CHUNK_BYTES))
+    found: list[Witness | FileError | None] = [None] * len(paths)
+    small = [index for index, size in enumerate(sizes) if 0 <= size <= _SMALL_MOST]
+    witnesses = witness_named_files(
+        Witness, [paths[index] for index in small], [sizes[index] for index in small], buffer
+    )
+    for index, witness in zip(small, witnesses, strict=True):
+        found[index] = witness
+    if advance is not None:
+        advance(sum(sizes[index] for index in small if found[index] is not None))
+    large = [index for index, size in enumerate(sizes) if size > _SMALL_MOST]
+    if len(large) > 1:
+        large.sort(key=lambda index: -sizes[index])
+        for chain in _in_turns(paths, large, buffer, advance, open_most):
+            found[chain.index] = chain.outcome
+    return [
+        _outcome(path, advance) if each is None else each
+        for path, each in zip(paths, found, strict=True)
+    ]
+
+
+def _outcome(path: bytes, advance: Callable[[int], None] | None) -> Witness | FileError:
+    try:
+        return witness_file(os.fsdecode(path), advance)
+    except FileError as error:
+        return error
+
+
+class _WholeFile(Chain):
+    """A file that is read in turns; it is open until it is finished."""
+
+    __slots__ = ("_file", "index", "outcome")
+
+    def __init__(self, index: int, file: RegularFile) -> None:
+        super().__init__(WitnessStream(), file.read_into, 0, file.size)
+        self.index = index
+        self.outcome: Witness | FileError | None = None
+        self._file = file
+
+    def finish(self) -> None:
+        """Set the outcome, and close the file."""
+        try:
+            if self.error is None:
+                self._file.finish()
+            self.outcome = self.error or self.stream.witness()
+        except FileError as error:
+            self.outcome = error
+        self.close()
+
+    def close(self) -> None:
+        self._file.__exit__(None, None, None)
+
+
+def _in_turns(
+    paths: Sequence[bytes],
+    indices: Sequence[int],
+    buffer: memoryview,
+    advance: Callable[[int], None] | None,
+    open_most: int,
+) -> list[_WholeFile]:
+    """Return files that were read in turns, but those that cannot be opened."""
+    opened: list[_WholeFile] = []
+
+    def chains() -> Iterator[_WholeFile]:
+        for index in indices:
+            with suppress(FileError):
+                opened.append(_WholeFile(index, RegularFile(os.fsdecode(paths[index]))))
+                yield opened[-1]
+
+    try:
+        for pieces in hash_in_turns(chains(), buffer, open_most):
+            if advance is not None:
+                advance(sum(len(piece) for _, piece in pieces))
+    finally:
+        for chain in opened:
+            chain.close()
+    return opened
 
 
 def tree_witness_file(

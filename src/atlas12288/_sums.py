@@ -9,15 +9,20 @@ as `\\\\`, `\\n` and `\\r`, and the line begins with a backslash.
 import os
 import re
 import threading
+from binascii import unhexlify
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
 from typing import Final, NamedTuple
 
-from ._file_witnesses import witness_file
+from ._chains import CHAINS_MOST
+from ._file_witnesses import FILES_AT_ONCE, shares, sizes_of, witness_files
 from ._files import STDIN, FileError, read_chunks
 from ._native import DIGEST_BYTES, WINDOW_BYTES
 from ._parallel import parallel_map_ahead, thread_count
+from ._witness import Witness
 
 # More than twice the longest path of a system, since each byte may be escaped. Without a limit, a
 # file of zeros would be one line too long for memory.
@@ -28,6 +33,7 @@ _PLAIN: Final = re.compile(rb"[ \t]*(\\?)" + _HEX + rb"[ \t](.+)", re.DOTALL)
 _TAGGED: Final = re.compile(rb"[ \t]*(\\?)SHA256 ?\((.*)\)[ \t]*=[ \t]*" + _HEX, re.DOTALL)
 
 _ESCAPES: Final = ((b"\\", rb"\\"), (b"\n", rb"\n"), (b"\r", rb"\r"))
+_TO_ESCAPE: Final = re.compile(rb"[\\\n\r]")
 _UNESCAPED: Final = {escape: byte for byte, escape in _ESCAPES}
 _ESCAPE: Final = re.compile(rb"\\.?", re.DOTALL)
 
@@ -97,6 +103,8 @@ def read_sums(chunks: Iterable[bytes | memoryview]) -> Iterator[tuple[int, Sum |
             continue
         if len(line) > LINE_MOST_BYTES or b"\0" in line:
             yield number, None
+        elif one_space is False and (listed := _usual_sum(line)) is not None:
+            yield number, listed
         elif match := _PLAIN.fullmatch(line):
             mark, digits, name = match.groups()
             if len(name) == 1 or name[:1] not in (b" ", b"*"):
@@ -126,6 +134,17 @@ def _lines(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
         yield rest
 
 
+def _usual_sum(line: bytes) -> Sum | None:
+    """Return the sum of a line as `sha256sum` writes most of them, in the time of a look."""
+    digits = 2 * DIGEST_BYTES
+    if line[digits : digits + 2] != b"  " or len(line) == digits + 2:
+        return None
+    try:
+        return Sum(unhexlify(line[:digits]), line[digits + 2 :])
+    except ValueError:
+        return None
+
+
 def _sum(digits: bytes, name: bytes, mark: bytes) -> Sum | None:
     if mark:
         # Only escapes that `_escaped` writes are read: others may mean something one day.
@@ -137,10 +156,12 @@ def _sum(digits: bytes, name: bytes, mark: bytes) -> Sum | None:
 
 def _escaped(path: bytes) -> tuple[bytes, bytes]:
     """Return the mark that begins a line with this name, and the name as the line has it."""
+    if _TO_ESCAPE.search(path) is None:
+        return b"", path
     name = path
     for byte, escape in _ESCAPES:
         name = name.replace(byte, escape)
-    return b"\\" if name != path else b"", name
+    return b"\\", name
 
 
 # --- Checking files ---
@@ -149,14 +170,16 @@ def _escaped(path: bytes) -> tuple[bytes, bytes]:
 _THREADS_MOST: Final = 32
 _AHEAD_BYTES: Final = 16 << 20
 _ITEM_BYTES: Final = 512  # of an item without its name
+# Descriptors of all threads together: a process may have 256 on some systems.
+_OPEN_MOST: Final = 64
 # Small, so that work on a list from a pipe begins with its first lines.
 _LIST_CHUNK_BYTES: Final = 4 * WINDOW_BYTES
 
+_STDIN: Final = os.fsencode(STDIN)
 MALFORMED: Final = "improperly formatted SHA256 checksum line"
 
 
-@dataclass(frozen=True)
-class CheckedLine:
+class CheckedLine(NamedTuple):
     """A line of a list, and the result for its file.
 
     Attributes:
@@ -209,6 +232,22 @@ class CheckedList:
 
 class _StopError(Exception):
     """The result for this file is no longer wanted."""
+
+
+class _Share(NamedTuple):
+    """Some of the next lines, for one thread.
+
+    Attributes:
+        items: the lines, or what is known already.
+        sizes: of the file of each line; -1 where it has none.
+        places: for each its place among the next lines.
+        is_last: no other share has more of them.
+    """
+
+    items: "list[_Item | CheckedLine]"
+    sizes: list[int]
+    places: list[int]
+    is_last: bool
 
 
 class _Item(NamedTuple):
@@ -264,20 +303,23 @@ def check(
         if advance is not None:
             advance(count)
 
-    def find(item: _Item, listed: Sum) -> CheckedLine:
-        line = item.list_name, item.number, listed
-        try:
-            return CheckedLine(
-                *line, witness_file(os.fsdecode(listed.path), advance_unless_stopped).digest
-            )
-        except FileError as error:
-            missing = isinstance(error.__cause__, FileNotFoundError)
-            return CheckedLine(*line, None, str(error), missing)
+    def find(lines: list[_Item], sizes: list[int]) -> list[CheckedLine]:
+        paths = [line.listed.path for line in lines if line.listed is not None]
+        found = witness_files(paths, sizes, advance_unless_stopped, open_most=open_most)
+        return list(map(_checked, lines, found))
 
-    def work(item: _Item | CheckedLine) -> _Item | CheckedLine:
-        if isinstance(item, CheckedLine) or item.listed is None:
-            return item
-        return find(item, item.listed)
+    def work(share: _Share) -> tuple[bool, list[tuple[int, _Item | CheckedLine]]]:
+        done: list[tuple[int, _Item | CheckedLine]] = []
+        lines, sizes, places = [], [], []
+        for item, size, place in zip(share.items, share.sizes, share.places, strict=True):
+            if isinstance(item, CheckedLine) or item.listed is None:
+                done.append((place, item))
+            else:
+                lines.append(item)
+                sizes.append(size)
+                places.append(place)
+        done += zip(places, find(lines, sizes), strict=True)
+        return share.is_last, done
 
     def items() -> Iterator[_Item | CheckedLine]:
         for list_name in lists:
@@ -285,26 +327,23 @@ def check(
             try:
                 for number, listed in sums_of(list_name):
                     item = _Item(list_name, number, listed)
-                    if listed is not None and listed.path == os.fsencode(STDIN):
+                    if listed is not None and listed.path == _STDIN:
                         # Read here, one after another: two threads would split its bytes at random.
-                        yield find(item, listed)
+                        yield from find([item], [-1])
                     else:
                         yield item
             except FileError as list_error:
                 error = str(list_error)
             yield _Item(list_name, 0, error=error)
 
+    count = min(thread_count(threads), _THREADS_MOST)
+    open_most = max(1, min(CHAINS_MOST, _OPEN_MOST // count))
     results = parallel_map_ahead(
-        work,
-        items(),
-        min(thread_count(threads), _THREADS_MOST),
-        weight=_weight,
-        ahead=_AHEAD_BYTES,
-        stop=stopping.set,
+        work, _shares(items(), count), count, weight=_weight, ahead=_AHEAD_BYTES, stop=stopping.set
     )
     tally = _Tally()
     with closing(results):
-        for result in results:
+        for result in _in_order(results):
             if isinstance(result, CheckedLine):
                 if ignore_missing and result.is_missing:
                     tally.ignored += 1
@@ -327,9 +366,10 @@ class _Tally:
         self.malformed = self.matched = self.mismatched = self.unreadable = self.ignored = 0
 
     def add(self, line: CheckedLine) -> None:
-        self.unreadable += line.holds is None
-        self.matched += line.holds is True
-        self.mismatched += line.holds is False
+        holds = line.holds
+        self.unreadable += holds is None
+        self.matched += holds is True
+        self.mismatched += holds is False
 
     def end(self, item: _Item) -> CheckedList:
         error = item.error
@@ -352,5 +392,47 @@ class _Tally:
         )
 
 
-def _weight(item: _Item | CheckedLine) -> int:
-    return _ITEM_BYTES + (0 if item.listed is None else len(item.listed.path))
+def _checked(item: _Item, found: Witness | FileError) -> CheckedLine:
+    if isinstance(found, FileError):
+        missing = isinstance(found.__cause__, FileNotFoundError)
+        return CheckedLine(item.list_name, item.number, item.listed, None, str(found), missing)
+    return CheckedLine(item.list_name, item.number, item.listed, found.digest)
+
+
+def _shares(items: Iterable[_Item | CheckedLine], threads: int) -> Iterator[_Share]:
+    """Yield all items in shares; those of some next lines follow one another."""
+    items = iter(items)
+    while some := list(islice(items, FILES_AT_ONCE)):
+        sizes = sizes_of(
+            [
+                b"" if isinstance(item, CheckedLine) or item.listed is None else item.listed.path
+                for item in some
+            ]
+        )
+        for hands in shares(sizes, threads):
+            for hand in hands:
+                yield _Share(
+                    [some[place] for place in hand],
+                    [sizes[place] for place in hand],
+                    hand,
+                    hand is hands[-1],
+                )
+
+
+def _in_order(
+    results: Iterable[tuple[bool, list[tuple[int, _Item | CheckedLine]]]],
+) -> Iterator[_Item | CheckedLine]:
+    """Yield the results of shares in the order of the lines."""
+    waiting: list[tuple[int, _Item | CheckedLine]] = []
+    for is_last, some in results:
+        waiting += some
+        if is_last:
+            waiting.sort(key=itemgetter(0))
+            for _, result in waiting:
+                yield result
+            waiting.clear()
+
+
+def _weight(share: _Share) -> int:
+    names = (0 if item.listed is None else len(item.listed.path) for item in share.items)
+    return _ITEM_BYTES * len(share.items) + sum(names)

@@ -61,6 +61,9 @@ cdef extern from "atlas/conservation.h" nogil:
 
     atlas_witness_stream_t *atlas_witness_stream_create()
     int atlas_witness_stream_update(atlas_witness_stream_t *stream, const void *chunk, size_t n)
+    int atlas_witness_stream_update_many(
+        atlas_witness_stream_t *const *streams, const void *const *chunks, const size_t *lens,
+        size_t count)
     atlas_witness_t *atlas_witness_stream_witness(const atlas_witness_stream_t *stream)
     void atlas_witness_stream_destroy(atlas_witness_stream_t *stream)
     int atlas_witness_stream_to_bytes(const atlas_witness_stream_t *stream, uint8_t *out)
@@ -93,6 +96,8 @@ cdef extern from "files.h" nogil:
         uint8_t *bytes
 
     int atlas_read_listed_file(const atlas_listed_file_t *file)
+    int64_t atlas_file_size(const char *path)
+    int atlas_read_named_file(const char *path, uint64_t size, uint8_t *bytes)
 
 cdef extern from "timing.h" nogil:
     uint64_t atlas_time_operation(

@@ -50,3 +50,27 @@ int atlas_read_listed_file(const atlas_listed_file_t* file)
     close(descriptor);
     return good;
 }
+
+int64_t atlas_file_size(const char* path)
+{
+    struct stat status;
+    if (stat(path, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size < 0)
+        return -1;
+    return (int64_t)status.st_size;
+}
+
+int atlas_read_named_file(const char* path, uint64_t size, uint8_t* bytes)
+{
+    int descriptor = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (descriptor < 0)
+        return 0;
+    struct stat before, after;
+    atlas_listed_file_t file = {.size = size, .bytes = bytes};
+    int good = fstat(descriptor, &before) == 0;
+    file.mtime_ns = good ? ns_of(before.st_mtim) : 0;
+    good = good && is_as_listed(&before, &file) && read_whole(descriptor, &file) &&
+           fstat(descriptor, &after) == 0 && is_as_listed(&after, &file) &&
+           ns_of(before.st_ctim) == ns_of(after.st_ctim);
+    close(descriptor);
+    return good;
+}

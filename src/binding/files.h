@@ -22,4 +22,11 @@ typedef struct {
  * when it had been read. 0: it is not so, or could not be read; `bytes` may hold anything. */
 int atlas_read_listed_file(const atlas_listed_file_t* file);
 
+/* The size of a regular file in bytes, links followed; -1: it is none, or cannot be asked. */
+int64_t atlas_file_size(const char* path);
+
+/* Reads a file by its path, links followed, to room for `size` bytes. 1: it is a regular file of
+ * this size, and all is as by atlas_read_listed_file(), its times those at the opening; else 0. */
+int atlas_read_named_file(const char* path, uint64_t size, uint8_t* bytes);
+
 #endif /* ATLAS_FILES_H */

@@ -49,3 +49,144 @@ def read_files(list folders not None, list names not None, list sizes not None,
     finally:
         PyMem_Free(files)
         release(&room)
+
+
+cdef const char **paths_of(list paths) except NULL:
+    """Return the characters of each path, which the items keep alive; the caller frees the array."""
+    cdef size_t number = <size_t>len(paths), i
+    cdef const char **found = <const char **>PyMem_Calloc(number + 1, sizeof(char *))
+    if found is NULL:
+        raise MemoryError
+    try:
+        for i in range(number):
+            path = paths[i]
+            if type(path) is not bytes or b"\0" in path:
+                raise ValueError(f"paths[{i}] is {path!r}, must be bytes without NUL")
+            found[i] = PyBytes_AsString(path)
+    except BaseException:
+        PyMem_Free(found)
+        raise
+    return found
+
+
+def file_sizes(list paths not None, /):
+    """Return the sizes of regular files in bytes, links followed; -1 for all that is none.
+
+    Args: paths, bytes. Raises ValueError where one is not bytes, or has a NUL.
+    """
+    cdef size_t number, i
+    cdef int64_t *sizes
+    paths = list(paths)  # nobody else may drop one meanwhile
+    number = <size_t>len(paths)
+    cdef const char **names = paths_of(paths)
+    sizes = <int64_t *>PyMem_Calloc(number + 1, sizeof(int64_t))
+    try:
+        if sizes is NULL:
+            raise MemoryError
+        state = release_gil(1, 1)
+        for i in range(number):
+            sizes[i] = atlas_file_size(names[i])
+        restore_gil(state)
+        return [sizes[i] for i in range(number)]
+    finally:
+        PyMem_Free(names)
+        PyMem_Free(sizes)
+
+
+cdef struct Named:
+    # The files of `witness_named_files`, and the arrays for those that are in the buffer.
+    const char **paths
+    uint64_t *sizes
+    atlas_witness_t **made  # NULL where a file was not read
+    const void **bases
+    size_t *lens
+    size_t *places
+    atlas_witness_t **some
+
+
+cdef int witness_named(Named *all, size_t number, uint8_t *room, uint64_t size) noexcept nogil:
+    """Fill the room with files, hash them, and again; return a code of the library."""
+    cdef size_t i = 0, count, j
+    cdef uint64_t filled
+    while i < number:
+        count = 0
+        filled = 0
+        while i < number and all.sizes[i] <= size - filled:
+            if atlas_read_named_file(all.paths[i], all.sizes[i], room + filled):
+                all.bases[count] = room + filled
+                all.lens[count] = <size_t>all.sizes[i]
+                all.places[count] = i
+                count += 1
+                filled += all.sizes[i]
+            i += 1
+        code = atlas_witness_generate_many(all.bases, all.lens, count, all.some)
+        if code != ATLAS_OK:
+            return code
+        for j in range(count):
+            all.made[all.places[j]] = all.some[j]
+    return ATLAS_OK
+
+
+def witness_named_files(cls, list paths not None, list sizes not None, buffer, /):
+    """Return the witnesses of small files, read by their paths, links followed; the lock is free
+    meanwhile.
+
+    Args: cls, `Witness` or a subclass; paths, bytes; sizes, as `file_sizes` gives them; buffer,
+    writable, with room for the largest file.
+    Returns a list with None where a file was not read as `atlas_read_named_file` says.
+    Raises ValueError where the lists are not of one length, the buffer is too short, or a path is
+    not bytes, or has a NUL.
+    """
+    cdef Span room
+    cdef Named files
+    cdef size_t number, i
+    cdef atlas_witness_t *handle
+    paths = list(paths)  # nobody else may drop one meanwhile
+    number = <size_t>len(paths)
+    if number != <size_t>len(sizes):
+        raise ValueError(f"sizes has {len(sizes)} items, must have {number}, as paths")
+    files.paths = paths_of(paths)
+    try:
+        hold(buffer, "buffer", PyBUF_WRITABLE, &room)
+    except BaseException:
+        PyMem_Free(files.paths)
+        raise
+    files.sizes = <uint64_t *>PyMem_Calloc(number + 1, sizeof(uint64_t))
+    files.made = <atlas_witness_t **>PyMem_Calloc(number + 1, sizeof(void *))
+    files.bases = <const void **>PyMem_Calloc(number + 1, sizeof(void *))
+    files.lens = <size_t *>PyMem_Calloc(number + 1, sizeof(size_t))
+    files.places = <size_t *>PyMem_Calloc(number + 1, sizeof(size_t))
+    files.some = <atlas_witness_t **>PyMem_Calloc(number + 1, sizeof(void *))
+    try:
+        if (
+            files.sizes is NULL or files.made is NULL or files.bases is NULL
+            or files.lens is NULL or files.places is NULL or files.some is NULL
+        ):
+            raise MemoryError
+        for i in range(number):
+            files.sizes[i] = sizes[i]
+            if files.sizes[i] > room.len:
+                raise ValueError(f"buffer has {room.len} bytes, must have {sizes[i]} for a file")
+        state = release_gil(1, 1)
+        code = witness_named(&files, number, room.data, room.len)
+        restore_gil(state)
+        if code != ATLAS_OK:
+            raise_last_error()
+        found = []
+        for i in range(number):
+            handle = files.made[i]
+            files.made[i] = NULL
+            found.append(None if handle is NULL else Witness.adopt(cls, handle))
+        return found
+    finally:
+        if files.made is not NULL:
+            for i in range(number):
+                atlas_witness_destroy(files.made[i])
+        PyMem_Free(files.paths)
+        PyMem_Free(files.sizes)
+        PyMem_Free(files.made)
+        PyMem_Free(files.bases)
+        PyMem_Free(files.lens)
+        PyMem_Free(files.places)
+        PyMem_Free(files.some)
+        release(&room)

@@ -341,3 +341,60 @@ cdef class WitnessStream:
 
     def __reduce__(self):
         return type(self).from_bytes, (bytes(self),)
+
+
+cdef struct Chunks:
+    # What atlas_witness_stream_update_many() takes.
+    atlas_witness_stream_t **streams
+    const void **chunks
+    size_t *lens
+
+
+def update_streams(list streams not None, list chunks not None, /):
+    """Take the bytes of each chunk as the next ones of its stream, all hashed beside one another.
+
+    Raises ValueError where the lists are not of one length; TypeError where an item of `streams`
+    is not a stream; StateError where one is in use, or stands there twice, or as `update`; with
+    any error no stream is updated. Chunks are refused as by `Buffers`.
+    """
+    cdef size_t number, i, entered = 0, total = 0
+    cdef Buffers held
+    cdef WitnessStream stream
+    cdef Chunks given
+    streams = list(streams)  # nobody else may drop one meanwhile
+    number = <size_t>len(streams)
+    if number != <size_t>len(chunks):
+        raise ValueError(f"chunks has {len(chunks)} items, must have {number}, as streams")
+    for i in range(number):
+        if not isinstance(streams[i], WitnessStream):
+            kind = type(streams[i]).__name__
+            raise TypeError(f"streams[{i}] is of type {kind}, must be a WitnessStream")
+    held = Buffers(chunks)
+    if held.count != number:
+        raise ValueError(f"chunks has {held.count} items, must have {number}, as streams")
+    given.streams = <atlas_witness_stream_t **>PyMem_Calloc(number + 1, sizeof(void *))
+    given.chunks = <const void **>PyMem_Calloc(number + 1, sizeof(void *))
+    given.lens = <size_t *>PyMem_Calloc(number + 1, sizeof(size_t))
+    try:
+        if given.streams is NULL or given.chunks is NULL or given.lens is NULL:
+            raise MemoryError
+        for i in range(number):
+            stream = streams[i]
+            stream.enter()
+            entered += 1
+            given.streams[i] = stream.handle
+            given.chunks[i] = held.spans[i].data
+            given.lens[i] = held.spans[i].len
+            total += given.lens[i]
+        state = release_gil(total, HASH_GIL_BYTES)
+        code = atlas_witness_stream_update_many(given.streams, given.chunks, given.lens, number)
+        restore_gil(state)
+        if code != ATLAS_OK:
+            raise_last_error()
+    finally:
+        for i in range(entered):
+            stream = streams[i]
+            stream.in_use = False
+        PyMem_Free(given.streams)
+        PyMem_Free(given.chunks)
+        PyMem_Free(given.lens)

@@ -399,6 +399,9 @@ static void case_wrap_around(void)
                 atlas_witness_generate_many((const void* const[]){base}, &len, 1, &none) ==
                     ATLAS_E_MEMORY);
         REFUSED("witness_verify", !atlas_witness_verify(w, base, len));
+        REFUSED("witness_stream_update_many",
+                atlas_witness_stream_update_many(&stream, (const void* const[]){base}, &len, 1) ==
+                    ATLAS_E_MEMORY);
         REFUSED("witness_stream_update",
                 atlas_witness_stream_update(stream, base, len) == ATLAS_E_MEMORY);
         REFUSED("conserved_delta", atlas_conserved_delta(base, region, len) == 0);

@@ -31,8 +31,28 @@ MISTAKES = {
         ";",
     ),
     "sum_of_the_closed": ("columns->sums[column] = columns->sums[last];", ""),
-    "state_not_new": ("= INITIAL[word];", "= INITIAL[0];"),
+    "state_not_new": ("+ column] = state[word];", "+ column] = state[0];"),
     "sum_not_new": ("columns->sums[column] = 0;", "columns->sums[column] += 0;"),
+    "chains_begin_anew": ("lane->chain != NULL ? lane->chain->state : INITIAL", "INITIAL"),
+    "chains_swapped": (
+        "lane->chain->state[word] = columns->states[word * width + column];",
+        "lane->chain->state[word] = columns->states[word * width + (column + 1) % width];",
+    ),
+    "chunk_skipped": (
+        "lane->stretches[BODY] = (stretch_t){data, whole};",
+        "lane->stretches[BODY] = (stretch_t){data, 0};",
+    ),
+    "chain_ended_early": (
+        "lane->stretches[BODY] = (stretch_t){data, whole};",
+        "lane->stretches[BODY] = (stretch_t){data, whole - (whole > 1)};",
+    ),
+    "held_bytes_skipped": ("lane->stretches[HEAD].blocks = 1;", ""),
+    "held_bytes_counted_twice": ("lane->added = sum_of(chain->held, held);", "lane->added = 0;"),
+    "held_bytes_not_counted": (
+        "lane->added -= sum_of(chain->held, (size_t)(chain->length % BLOCK_BYTES));",
+        "",
+    ),
+    "held_over_the_held": ("memcpy(chain->held + held, data", "memcpy(chain->held, data"),
 }
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .._native import WINDOW_BYTES
@@ -96,6 +96,8 @@ class How(NamedTuple):
         leaves: whether to keep the leaves of the tree.
         made_ns: the time of the witness; None for the present time.
         stream, host: what a tensor on a GPU is hashed with, as in `TreeWitness.generate`.
+        known: flat witnesses of the contents of some tensors by name, which were hashed beside one
+            another; None for none.
     """
 
     tree: bool
@@ -104,6 +106,7 @@ class How(NamedTuple):
     made_ns: int | None = None
     stream: Stream = None
     host: bool = False
+    known: Mapping[str, Witness] | None = None
 
 
 def witness_of(content: memoryview | Readable, how: How) -> Witness | TreeWitness:

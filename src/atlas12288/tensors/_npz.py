@@ -109,6 +109,9 @@ class _Array:
     def size(self) -> int:
         return self.member.file_size
 
+    def content(self) -> None:
+        return None  # the header comes first, and the rest may be packed
+
     def witness(self, how: How) -> ArrayWitness:
         try:
             return _witness_of(_Member(self._descriptor, self.member, self.limit), how)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -27,7 +27,7 @@ from .._reports import DifferenceKind, PartDifference, Report
 from .._sidecars import WindowRange
 from .._types import Buffer, Lazy, Memory, Stream
 from .._value import Value
-from .._witness import ALGORITHM, TREE_ALGORITHM, format_timestamp, read_timestamp
+from .._witness import ALGORITHM, TREE_ALGORITHM, Witness, format_timestamp, read_timestamp
 from . import _npz, _safetensors
 from ._content import CHUNK_BYTES, How
 from ._dlpack import Content, is_tensor, on_devices
@@ -406,6 +406,9 @@ class _InMemory(NamedTuple):
     array: object
     size: int
 
+    def content(self) -> None:
+        return None  # what it is must be judged first
+
     def witness(self, how: How) -> ArrayWitness:
         return ArrayWitness._of_array(self.array, f"tensor {self.name!r}", how)
 
@@ -452,7 +455,9 @@ def _in_parallel(
     here: list[R] = []  # results of this thread, made while it handed out work
 
     def work_on(group: list[UnreadTensor]) -> list[R]:
-        return [work(tensor, within) for tensor in group]
+        known = None if how.tree else _hashed_at_once(group)
+        some = within._replace(known=known) if known else within
+        return [work(tensor, some) for tensor in group]
 
     def handed_out() -> Iterator[list[UnreadTensor]]:
         for group in _groups(tensors):
@@ -469,6 +474,23 @@ def _in_parallel(
             yield from here
             here.clear()
     yield from here
+
+
+def _hashed_at_once(group: list[UnreadTensor]) -> dict[str, Witness]:
+    """Return witnesses of the contents of small tensors, hashed beside one another.
+
+    What cannot be read is left out: its own witness says why.
+    """
+    names, contents, size = [], [], 0
+    for tensor in group if len(group) > 1 else ():
+        if size + tensor.size > CHUNK_BYTES:
+            continue
+        with suppress(OSError, ValueError):
+            if (content := tensor.content()) is not None:
+                names.append(tensor.name)
+                contents.append(content)
+                size += tensor.size
+    return dict(zip(names, Witness.generate_many(contents, threads=1), strict=True))
 
 
 def _groups(tensors: Iterable[UnreadTensor]) -> Iterator[list[UnreadTensor]]:

@@ -25,6 +25,15 @@ class UnreadTensor(Protocol):
         """Approximate size in bytes, which tells the cost of its witness."""
         ...
 
+    def content(self) -> memoryview | None:
+        """Return the bytes that a flat witness covers; None if they are not simply so many as
+        `size` says, or too many for memory.
+
+        Raises:
+            ValueError, OSError: it cannot be read.
+        """
+        ...
+
     def witness(self, how: How) -> ArrayWitness:
         """Return the witness of the tensor.
 

@@ -43,12 +43,14 @@ class _Verdicts:
         self,
         report: Printer,
         *,
+        as_json: bool,
         quiet: bool,
         status: bool,
         strict: bool,
         warn: bool,
     ) -> None:
         self._report = report
+        self._as_json = as_json
         self._quiet = quiet or status
         self._silent = status
         self._strict = strict
@@ -65,9 +67,11 @@ class _Verdicts:
             self._say(line.listed.path, False, "FAILED open or read")
         else:
             holds = line.holds is True
-            self._report.verdict(holds)
+            if not holds:
+                self._report.verdict(False)
             self._say(line.listed.path, holds, "OK" if holds else "FAILED")
-        self._item(line)
+        if self._as_json:
+            self._item(line)
 
     def end(self, end: CheckedList) -> None:
         """Print the summary of a list."""
@@ -169,7 +173,9 @@ def command(
         raise click.UsageError("--json prints every verdict: not with --quiet or --status")
     total = _expected_bytes(files) if shows_progress() else None
     with Printer("check-sums", as_json, total) as report:
-        verdicts = _Verdicts(report, quiet=quiet, status=status, strict=strict, warn=warn)
+        verdicts = _Verdicts(
+            report, as_json=as_json, quiet=quiet, status=status, strict=strict, warn=warn
+        )
         results = check(
             files,
             threads=threads,

@@ -5,10 +5,11 @@ import os
 
 import click
 
-from ..._file_witnesses import witness_file
+from ..._file_witnesses import FILES_AT_ONCE, shares, sizes_of, witness_files
 from ..._files import FileError, expected_bytes
 from ..._sums import sums_line
-from ..console import Printer, files_argument, json_option
+from ..._witness import Witness
+from ..console import Printer, files_argument, json_option, shows_progress
 
 
 @click.command(
@@ -24,15 +25,25 @@ Exit codes: 0 all digests are printed; 2 a file could not be read.""",
 @json_option
 def command(files: tuple[str, ...], as_json: bool) -> int:
     """Print the SHA-256 digest of each FILE, in exactly the format of sha256sum."""
-    with Printer("sum", as_json, expected_bytes(list(files))) as report:
-        for name in files:
-            with report.item(name, dict.fromkeys(("sha256", "length", "error"))) as item:
-                try:
-                    witness = witness_file(name, report.advance)
-                except FileError as error:
-                    report.error(name, str(error))
-                    item.fields["error"] = str(error)
-                else:
-                    report.raw_line(sums_line(witness.digest, os.fsencode(name)))
-                    item.fields |= {"sha256": witness.hexdigest(), "length": witness.length}
+    total = expected_bytes(list(files)) if shows_progress() else None
+    with Printer("sum", as_json, total) as report:
+        for start in range(0, len(files), FILES_AT_ONCE):
+            some = files[start : start + FILES_AT_ONCE]
+            paths = list(map(os.fsencode, some))
+            sizes = sizes_of(paths)
+            for (run,) in shares(sizes, 1):
+                first, stop = run[0], run[-1] + 1
+                found = witness_files(paths[first:stop], sizes[first:stop], report.advance)
+                for name, outcome in zip(some[first:stop], found, strict=True):
+                    _print(report, name, outcome)
     return report.code
+
+
+def _print(report: Printer, name: str, outcome: Witness | FileError) -> None:
+    with report.item(name, dict.fromkeys(("sha256", "length", "error"))) as item:
+        if isinstance(outcome, FileError):
+            report.error(name, str(outcome))
+            item.fields["error"] = str(outcome)
+        else:
+            report.raw_line(sums_line(outcome.digest, os.fsencode(name)))
+            item.fields |= {"sha256": outcome.hexdigest(), "length": outcome.length}

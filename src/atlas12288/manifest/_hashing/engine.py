@@ -6,6 +6,10 @@ Larger files are cut into blocks, which several threads read and hash for the tr
 digest is a chain: finished blocks wait in the file for their turn. One thread at a time continues
 the chain, and no other thread waits for it while there are other blocks or files.
 
+Where there are more large files than threads, and they are read quickly, each thread takes its
+share of them: it reads a block of each in turns, in pieces, and hashes the pieces beside one
+another. Which thread that is may change from block to block.
+
 No block of a file is started while its chain is far behind, so memory is bounded by the buffers:
 two more than threads, of one block each.
 """
@@ -21,6 +25,7 @@ from threading import Condition, Lock
 from time import perf_counter
 from typing import Final, NamedTuple
 
+from ..._chains import CHAINS_MOST, Chain, hash_in_turns
 from ..._files import CHANGED, FileError
 from ..._native import residue, tree_leaves, tree_root
 from ..._parallel import Crew, most_under_way, thread_count
@@ -43,6 +48,8 @@ _ONE_AT_A_TIME: Final = getattr(sys, "_is_gil_enabled", lambda: True)()
 _EVENTS_MOST: Final = 128
 # Finished blocks of a file that wait for an earlier one.
 _BLOCKS_AHEAD_MOST: Final = 64
+# Large files that are open, where they are read in turns: a process may have 256 descriptors.
+_OPEN_MOST: Final = 64
 
 # As `hash_files` below, with the choice of who reads and hashes made.
 HashFiles = Callable[..., Generator[tuple[Found, Digests | FileError], None, None]]
@@ -128,8 +135,9 @@ class _Block(NamedTuple):
 class _File:
     """A file of several blocks.
 
-    Threads change `begun`, `done`, `ready`, `draining` and `workers` under the lock of the hashing.
-    `hash` belongs to the thread that has set `draining`. `error` is never cleared, so a thread that
+    Threads change `begun`, `done`, `ready`, `draining`, `in_turns` and `workers` under the lock of
+    the hashing. `hash` belongs to the thread that has set `draining`, or `in_turns`: nobody else
+    starts a block then. `error` is never cleared, so a thread that
     sees it late only does unnecessary work.
     """
 
@@ -140,6 +148,7 @@ class _File:
         self.begun = self.done = 0  # how many blocks
         self.ready: dict[int, _Block] = {}
         self.draining = False
+        self.in_turns = False  # one thread hashes its next block beside those of others
         self.workers = 0  # threads that are in it
         self.context: AbstractContextManager[Reader] | None = None
         self.reader: Reader | None = None
@@ -155,9 +164,15 @@ class _File:
         return (
             self.reader is not None
             and self.error is None
+            and not self.in_turns
             and self.begun < self.hash.blocks
             and self.begun - self.done < _BLOCKS_AHEAD_MOST
         )
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether no thread is in it and a block can be started."""
+        return self.has_next and self.workers == 0 and self.begun == self.done
 
     @property
     def ahead(self) -> int:
@@ -185,6 +200,9 @@ class _Hashing:
         self._flat = ALGORITHM in digests
         self._tree = TREE_ALGORITHM in digests
         self._threads = threads
+        self._in_turns = self._flat and source.in_turns
+        open_most = min(CHAINS_MOST * threads, _OPEN_MOST) if self._in_turns else 0
+        self._open_most = max(threads, open_most)
         self._callbacks = callbacks
         self._batch_files = 1
         self._quick = False
@@ -199,6 +217,8 @@ class _Hashing:
         self._error: BaseException | None = None
         self._stopped = False
         self._under_way = 0  # batches and files that were fed and are not over
+        self._opened = 0  # large files, so far
+        self._in_files = 0  # threads that are in large files
         self._free: list[memoryview] = []
         self._unmade = most_under_way(threads)  # buffers
 
@@ -321,6 +341,8 @@ class _Hashing:
     def _next_task(self) -> Callable[[], None] | None:
         if len(self._events) >= _EVENTS_MOST or not (self._free or self._unmade):
             return None
+        if self._in_turns and (task := self._next_in_turns()) is not None:
+            return task
         # Prefer open files, so that reads are sequential and the longest chain never waits. But if
         # a block would have to wait for its turn, other files come first: one buffer per thread
         # stays free for the work in progress.
@@ -336,19 +358,40 @@ class _Hashing:
                 if self._threads > 1 and self._is_quick(item):
                     continue
                 task = self._batch_task(item)
-            elif len(self._files) < self._threads:
-                self._files.append(item)
-                item.workers += 1
-                task = partial(self._open, item)
+            elif len(self._files) < self._open_most:
+                task = self._open_task(item)
             else:
                 continue
-            self._feed.remove(item)
-            self._news.notify()
-            return task
+            return self._fed(item, task)
         for file in self._files:
             if file.has_next:
                 return self._block_task(file)
         return None
+
+    def _next_in_turns(self) -> Callable[[], None] | None:
+        """Return work that makes or uses many chains; None if there are not so many."""
+        batch = None
+        may_open = len(self._files) < self._open_most
+        for item in self._feed:
+            if isinstance(item, _SmallFiles):
+                batch = batch or item
+            elif may_open:
+                return self._fed(item, self._open_task(item))
+        # Where there were two large files there may be more, behind the small ones, and chains are
+        # worth more beside others. But of several threads, one goes on with the longest chain.
+        is_gathering = self._opened > 1 and may_open and self._in_files >= self._threads - 1
+        if batch is not None and is_gathering:
+            if self._threads > 1 and self._is_quick(batch):
+                return None
+            return self._fed(batch, self._batch_task(batch))
+        share = min(CHAINS_MOST, -(-len(self._files) // self._threads))
+        idle = [file for file in self._files if file.is_idle][:share]
+        return self._turns_task(idle) if len(idle) > 1 else None
+
+    def _fed(self, item: _SmallFiles | _File, task: Callable[[], None]) -> Callable[[], None]:
+        self._feed.remove(item)
+        self._news.notify()
+        return task
 
     def _buffer(self) -> memoryview:
         if self._free:
@@ -359,10 +402,25 @@ class _Hashing:
     def _batch_task(self, batch: _SmallFiles) -> Callable[[], None]:
         return partial(self._hash_batch, batch, self._buffer())
 
+    def _open_task(self, file: _File) -> Callable[[], None]:
+        self._files.append(file)
+        self._opened += 1
+        file.workers += 1
+        return partial(self._open, file)
+
+    def _turns_task(self, files: list[_File]) -> Callable[[], None]:
+        for file in files:
+            file.begun += 1
+            file.workers += 1
+            file.in_turns = True
+        self._in_files += 1
+        return partial(self._hash_in_turns, files, self._buffer())
+
     def _block_task(self, file: _File) -> Callable[[], None]:
         index = file.begun
         file.begun += 1
         file.workers += 1
+        self._in_files += 1
         return partial(self._hash_block, file, index, self._buffer())
 
     def _tell(self, event: _Event) -> None:
@@ -443,9 +501,38 @@ class _Hashing:
             file.context, file.reader = context, reader
             if file.done:
                 reader.begin(file.done * BLOCK_BYTES)
+        self._leave(file)
         with self._lock:
             self._work.notify_all()
-        self._leave(file)
+
+    def _hash_in_turns(self, files: list[_File], buffer: memoryview) -> None:
+        """Hash the next block of each file; none of them is behind."""
+        chains = [_chain_of(file) for file in files]
+        leaves: dict[Chain, list[bytes]] = {chain: [] for chain in chains}
+        for pieces in hash_in_turns(chains, buffer):
+            if self._stopped:
+                return
+            if self._tree:
+                for chain, piece in pieces:
+                    leaves[chain].append(tree_leaves(piece)[0])
+        for file, chain in zip(files, chains, strict=True):
+            if chain.error is not None:
+                file.error = chain.error
+                continue
+            hashes = b"".join(leaves[chain])
+            size = chain.stop - file.hash.done * BLOCK_BYTES
+            block = _Block(size, hashes, tree_root(hashes) if self._tree else b"", 0, None)
+            file.hash.take(None, block.residue, block.root)
+            self._tell_block(file, block)
+        with self._lock:
+            self._free.append(buffer)
+            self._in_files -= 1
+            for file in files:
+                file.in_turns = False
+        for file in files:
+            self._leave(file)
+        with self._lock:
+            self._work.notify_all()
 
     def _hash_block(self, file: _File, index: int, buffer: memoryview) -> None:
         assert file.reader is not None
@@ -474,6 +561,8 @@ class _Hashing:
             file.draining = True
         if drain:
             self._drain(file)
+        with self._lock:
+            self._in_files -= 1
         self._leave(file)
 
     def _drain(self, file: _File) -> None:
@@ -486,13 +575,17 @@ class _Hashing:
                     return
             data = None if block.buffer is None else block.buffer[: block.size]
             file.hash.take(data, block.residue, block.root)
-            checkpoint = file.hash.checkpoint()
-            with self._lock:
-                file.done += 1
-                if block.buffer is not None:
-                    self._free.append(block.buffer)
-                self._work.notify()
-                self._tell(partial(_block_event, file, block, checkpoint))
+            self._tell_block(file, block)
+
+    def _tell_block(self, file: _File, block: _Block) -> None:
+        """Count a block that the digests of the file have taken."""
+        checkpoint = file.hash.checkpoint()
+        with self._lock:
+            file.done += 1
+            if block.buffer is not None:
+                self._free.append(block.buffer)
+            self._work.notify()
+            self._tell(partial(_block_event, file, block, checkpoint))
 
     def _leave(self, file: _File) -> None:
         """Leave the file after this thread's part; the last thread finishes it."""
@@ -518,6 +611,20 @@ class _Hashing:
             self._under_way -= 1
             self._work.notify_all()
             self._tell(lambda _: ((file.found, result),))
+
+
+def _chain_of(file: _File) -> Chain:
+    """Return the next block of a file; the flat digest has all before."""
+    reader, stream = file.reader, file.hash.stream
+    assert reader is not None
+    assert stream is not None
+
+    def read(offset: int, buffer: memoryview) -> None:
+        if reader.read_into(offset, buffer) != len(buffer):
+            raise FileError(CHANGED)
+
+    start = file.hash.done * BLOCK_BYTES
+    return Chain(stream, read, start, min(file.found.size, start + BLOCK_BYTES))
 
 
 def _block_event(

@@ -59,13 +59,15 @@ class FileHash:
         blocks: number of blocks of the file.
         done: number of blocks that were added.
         has_flat: whether a flat digest is computed.
+        stream: the flat digest of the bytes so far; None if it is not wanted. Who hashes several
+            files at once updates it, and calls `take` without the bytes.
     """
 
     def __init__(self, size: int, digests: tuple[str, ...]) -> None:
         self.blocks = -(-size // BLOCK_BYTES)
         self.done = 0
         self.has_flat = ALGORITHM in digests
-        self._flat = WitnessStream() if self.has_flat else None
+        self.stream = WitnessStream() if self.has_flat else None
         self._tree = TreeStream() if TREE_ALGORITHM in digests else None
         self._residue = 0
 
@@ -73,8 +75,8 @@ class FileHash:
         """Continue from a checkpoint; `roots` are the roots of the blocks before it."""
         self.done = checkpoint.blocks
         self._residue = checkpoint.residue
-        if self._flat is not None:
-            self._flat = WitnessStream.from_bytes(checkpoint.flat or b"")
+        if self.stream is not None:
+            self.stream = WitnessStream.from_bytes(checkpoint.flat or b"")
         for joined in roots:
             self._append(joined)
 
@@ -82,14 +84,15 @@ class FileHash:
         """Add the next block.
 
         Args:
-            data: bytes of the block, for the flat digest; None if that is not wanted.
+            data: bytes of the block, for the flat digest; None if that is not wanted, or `stream`
+                has them.
             residue: residue of the block; not used with a flat digest, which includes it.
             root: root of the block; b"" if no tree is wanted.
         """
-        if self._flat is None:
+        if self.stream is None:
             self._residue = (self._residue + residue) % MODULUS
         elif data is not None:
-            self._flat.update(data)
+            self.stream.update(data)
         self._append(root)
         self.done += 1
 
@@ -105,7 +108,7 @@ class FileHash:
         if state is None:
             self._residue = (self._residue + residue) % MODULUS
         else:
-            self._flat = WitnessStream.from_bytes(state)
+            self.stream = WitnessStream.from_bytes(state)
         self._append(roots)
         self.done += blocks
 
@@ -115,7 +118,7 @@ class FileHash:
 
     def state(self) -> bytes | None:
         """Return the state of the flat digest; None if that is not wanted."""
-        return None if self._flat is None else bytes(self._flat)
+        return None if self.stream is None else bytes(self.stream)
 
     def checkpoint(self) -> Checkpoint:
         """Return the present checkpoint."""
@@ -123,7 +126,7 @@ class FileHash:
 
     def digests(self) -> Digests:
         """Return the digests, after all blocks were added."""
-        flat = None if self._flat is None else self._flat.witness()
+        flat = None if self.stream is None else self.stream.witness()
         return Digests(
             self._residue if flat is None else flat.residue,
             None if flat is None else flat.digest,

@@ -95,8 +95,8 @@ class Folder(Source):
         FileError: the root is not a folder.
     """
 
-    # Whether small files are listed and read many at once. A test sets it to False, to list and
-    # read the same files one by one.
+    # Whether small files are listed and read many at once, and large ones in turns. A test sets it to
+    # False, to list and read the same files one by one.
     batches = True
 
     def __init__(self, root: str | bytes | os.PathLike[str], *, only: bytes | None = None) -> None:
@@ -377,6 +377,11 @@ class Folder(Source):
         except OSError as error:
             raise FileError(_words(error)) from error
         return FolderReader(descriptor, found)
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether one thread reads several large files in turns. See `Source.in_turns`."""
+        return self.batches
 
     def read_files(self, founds: Sequence[Found], buffer: memoryview) -> bytes:
         """Read small files without the interpreter's lock. See `Source.read_files`."""

@@ -115,14 +115,22 @@ class Reader(Protocol):
 class Source(Protocol):
     """A folder or other storage. It can be pickled, for other processes and machines.
 
-    Subclasses have the defaults of `readers`, `is_stream`, `walk`, `witness_siblings` and
-    `read_files`.
+    Subclasses have the defaults of `readers`, `in_turns`, `is_stream`, `walk`, `witness_siblings`
+    and `read_files`.
     """
 
     @property
     def readers(self) -> int | None:
         """Number of concurrent readers that pays off; None, the default, for one for each core."""
         return None
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether one thread reads several large files in turns, in small pieces.
+
+        The default is False: where a request takes long, it asks for many bytes of one file.
+        """
+        return False
 
     def is_stream(self, found: Found) -> bool:
         """Return whether a file is read from beginning to end by one reader, in one task.

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many named files witnessed at once, beside each alone."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas12288 import Witness, _native
+from atlas12288._chains import CHAINS_MOST
+from atlas12288._file_witnesses import (
+    _SMALL_MOST,
+    FILES_AT_ONCE,
+    shares,
+    sizes_of,
+    witness_file,
+    witness_files,
+)
+from atlas12288._files import CHUNK_BYTES, FileError
+from support.strategies import noise
+
+Outcome = tuple[int, int, bytes] | str
+PIECE_BYTES = CHUNK_BYTES // CHAINS_MOST
+SIZES = st.one_of(
+    st.integers(0, 300),
+    *(
+        st.integers(-2, 2).map(bound.__add__)
+        for bound in (PIECE_BYTES, _SMALL_MOST, CHUNK_BYTES // 2, CHUNK_BYTES)
+    ),
+)
+
+
+def plain(outcome: Witness | FileError) -> Outcome:
+    if isinstance(outcome, FileError):
+        return str(outcome)
+    return outcome.length, outcome.residue, outcome.digest
+
+
+def alone(path: bytes) -> Outcome:
+    try:
+        return plain(witness_file(os.fsdecode(path)))
+    except FileError as error:
+        return str(error)
+
+
+@pytest.fixture(scope="module")
+def data() -> bytes:
+    return noise(CHUNK_BYTES + FILES_AT_ONCE + 2)
+
+
+@given(
+    sizes=st.lists(SIZES, max_size=CHAINS_MOST + 3),
+    wrong=st.dictionaries(st.integers(0, CHAINS_MOST + 2), st.sampled_from([-1, 1, CHUNK_BYTES])),
+    open_most=st.sampled_from([1, 2, CHAINS_MOST]),
+)
+def test_every_file_has_the_witness_of_it_alone(
+    tmp_path_factory: pytest.TempPathFactory,
+    data: bytes,
+    sizes: list[int],
+    wrong: dict[int, int],
+    open_most: int,
+) -> None:
+    root = tmp_path_factory.mktemp("files")
+    paths = []
+    for number, size in enumerate(sizes):
+        path = root / f"{number}"
+        path.write_bytes(data[number : number + size])
+        paths.append(os.fsencode(path))
+    assert sizes_of(paths) == sizes
+    # What was not so any more when it was read.
+    told = [max(-1, size + wrong.get(number, 0)) for number, size in enumerate(sizes)]
+    counted: list[int] = []
+    found = witness_files(paths, told, counted.append, open_most=open_most)
+    assert list(map(plain, found)) == [
+        (size, sum(part) % 96, hashlib.sha256(part).digest())
+        for number, size in enumerate(sizes)
+        for part in [data[number : number + size]]
+    ]
+    assert sum(counted) >= sum(sizes)
+
+
+def test_what_is_no_regular_file_has_the_error_of_it_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    (tmp_path / "large").write_bytes(bytes(_SMALL_MOST + 1))
+    (tmp_path / "other").write_bytes(bytes(_SMALL_MOST + 2))
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    names = ["file", "none", "large", "link", "loop", "folder", "fifo", "other", "file", "a\0b", ""]
+    paths = [os.fsencode(tmp_path / name) if name else b"" for name in names]
+    paths.append(b"/dev/null")
+    sizes = sizes_of(paths)
+    assert [size >= 0 for size in sizes] == [
+        name in ("file", "large", "link", "other") for name in [*names, "null"]
+    ]
+    found = list(map(plain, witness_files(paths, sizes)))
+    assert found == list(map(alone, paths))
+    assert (
+        found[0] == found[3] == found[8] == (4, sum(b"data") % 96, hashlib.sha256(b"data").digest())
+    )
+    # They vanished, or became something else, since their sizes were asked.
+    for each in (tmp_path / "large", tmp_path / "file"):
+        each.unlink()
+    (tmp_path / "file").mkdir()
+    assert list(map(plain, witness_files(paths, sizes))) == list(map(alone, paths))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda path: os.truncate(path, CHUNK_BYTES), "ended after"),
+        (lambda path: os.truncate(path, 4 * CHUNK_BYTES), "there are more"),
+        (lambda path: os.utime(path, ns=(1, 1)), "changed while it was read"),
+    ],
+    ids=["shrinks", "grows", "is written to"],
+)
+def test_a_file_that_changes_while_others_are_read_is_an_error_for_it_alone(
+    tmp_path: Path, change: Callable[[Path], object], reason: str
+) -> None:
+    paths = []
+    for number in range(4):
+        (tmp_path / f"{number}").write_bytes(bytes([number]) * (3 * CHUNK_BYTES))
+        paths.append(os.fsencode(tmp_path / f"{number}"))
+    counts = 0
+
+    def advance(count: int) -> None:
+        nonlocal counts
+        counts += 1
+        if counts == 20:
+            change(tmp_path / "2")
+
+    found = witness_files(paths, sizes_of(paths), advance)
+    assert isinstance(found[2], FileError)
+    assert reason in str(found[2])
+    for number in (0, 1, 3):
+        expected = hashlib.sha256(bytes([number]) * (3 * CHUNK_BYTES)).digest()
+        assert plain(found[number])[2] == expected
+
+
+def test_an_error_of_the_caller_closes_all_files(tmp_path: Path) -> None:
+    paths = []
+    for number in range(5):
+        (tmp_path / f"{number}").write_bytes(bytes(2 * CHUNK_BYTES))
+        paths.append(os.fsencode(tmp_path / f"{number}"))
+
+    def open_files() -> int:
+        numbers = Path("/proc/self/fd").iterdir()
+        return sum(str(tmp_path) in os.path.realpath(number) for number in numbers)
+
+    def stop(count: int) -> None:
+        if count:
+            assert open_files() == 5
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        witness_files(paths, sizes_of(paths), stop)
+    assert open_files() == 0
+
+
+@given(
+    sizes=st.lists(
+        st.sampled_from([-1, 0, _SMALL_MOST, _SMALL_MOST + 1, 10 * _SMALL_MOST]), max_size=120
+    ),
+    threads=st.integers(1, 5),
+)
+def test_shares_hold_each_file_once_run_by_run_and_large_ones_evenly(
+    sizes: list[int], threads: int
+) -> None:
+    start = 0
+    for hands in shares(sizes, threads):
+        assert all(hands)
+        run = sorted(index for hand in hands for index in hand)
+        assert run == list(range(start, start + len(run)))
+        start += len(run)
+        larges = [sum(sizes[index] > _SMALL_MOST for index in hand) for hand in hands]
+        assert sum(larges) <= CHAINS_MOST * threads
+        assert sum(count > 0 for count in larges) == min(threads, sum(larges))
+        assert len(hands) <= threads + 1
+    assert start == len(sizes)
+
+
+def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "file")
+    (tmp_path / "file").write_bytes(b"data")
+    for arguments, error in (
+        (([path], [], bytearray(4)), ValueError),
+        (([path], [5], bytearray(4)), ValueError),
+        (([path], [-1], bytearray(4)), OverflowError),
+        (([b"a\0b"], [1], bytearray(4)), ValueError),
+        ((["a"], [1], bytearray(4)), ValueError),
+        (([path], [4], bytes(4)), BufferError),
+        ((None, [4], bytearray(4)), TypeError),
+    ):
+        with pytest.raises(error):
+            _native.witness_named_files(Witness, *arguments)  # type: ignore[arg-type]
+    for paths, error in (([b"a\0b"], ValueError), (["a"], ValueError), (None, TypeError)):
+        with pytest.raises(error):
+            _native.file_sizes(paths)  # type: ignore[arg-type]
+    assert _native.witness_named_files(Witness, [], [], bytearray()) == []
+    (witness,) = _native.witness_named_files(Witness, [path], [4], bytearray(4))
+    assert witness is not None
+    assert witness.digest == hashlib.sha256(b"data").digest()
