@@ -336,7 +336,8 @@ def test_without_the_extra_the_driver_a_device_or_its_kernels_the_error_says_so(
         run(None, NO_DRIVER, start="WORDS = ('CUDA driver is missing', 'x.cpu()')\n")
     run(library, NO_DRIVER, start="WORDS = ('NO_DEVICE',)\n", devices=0)
     run(library, NO_DRIVER, start="WORDS = ('7.5', '8.0', 'x.cpu()')\n", chip=75)
-    hidden = f"import atlas12288._gpu as gpu, pathlib\ngpu.PTX = pathlib.Path({str(tmp_path)!r})\n"
+    hidden = "import atlas12288._gpu.kernels as gpu, pathlib\n"
+    hidden += f"gpu.PTX = pathlib.Path({str(tmp_path)!r})\n"
     hidden += "import atlas12288._gpu.device as device\ndevice.PTX = gpu.PTX\n"
     code = """
         assert gpu.gpu_kernels() == ()
@@ -473,7 +474,7 @@ def test_a_process_that_forked_gets_an_error(library: Path) -> None:
 
 
 def test_info_lists_the_kernels_for_gpus() -> None:
-    from atlas12288._gpu import gpu_kernels
+    from atlas12288._gpu.kernels import gpu_kernels
     from atlas12288._gpu.plan import KERNELS
 
     assert gpu_kernels() == tuple(sorted(KERNELS))

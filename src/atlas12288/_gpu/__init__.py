@@ -7,11 +7,11 @@ copy them in pieces and hash them there.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import _native
 from .._parallel import most_under_way
+from .kernels import CUDA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
     from .jobs import TreeParts
 
     Number = tuple[int, int]  # type and number of a device, as DLPack has them
-
-PTX = Path(__file__).parent / "ptx"  # a text for each kernel, which the driver compiles
-CUDA = (2, 13)  # its own memory, and managed memory
-
-
-def gpu_kernels() -> tuple[str, ...]:
-    """Return the names of the kernels for GPUs of this build: none if its LLVM wrote no PTX."""
-    return tuple(sorted(path.stem for path in PTX.glob("*.ptx")))
 
 
 def release_device_memory() -> None:

@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .._errors import DeviceError
-from . import PTX
+from .kernels import PTX
 
 if TYPE_CHECKING:
     from collections.abc import Callable

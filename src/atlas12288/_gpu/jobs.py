@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _native
 from .._pending import Pending
 from .._subtree import block_count
-from . import CUDA, plan
 from . import device as devices
+from . import plan
+from .kernels import CUDA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

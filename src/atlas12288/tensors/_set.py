@@ -383,13 +383,16 @@ class _OnDevice(NamedTuple):
     """A tensor that its device hashed, or the error that it has."""
 
     name: str
-    content: Content | Exception
+    found: Content | Exception
     size: int = 0
 
+    def content(self) -> None:
+        """Return None: it is hashed already."""
+
     def witness(self, how: How) -> ArrayWitness:
-        if isinstance(self.content, Exception):
-            raise self.content
-        return ArrayWitness._made(self.content.dtype, self.content.shape, self.content.witness, how)
+        if isinstance(self.found, Exception):
+            raise self.found
+        return ArrayWitness._made(self.found.dtype, self.found.shape, self.found.witness, how)
 
 
 def _unread_tensor(name: object, array: object) -> _InMemory:

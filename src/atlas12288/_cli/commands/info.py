@@ -7,7 +7,7 @@ import click
 
 from ... import __version__
 from ..._files import FileError
-from ..._gpu import gpu_kernels
+from ..._gpu.kernels import gpu_kernels
 from ..._native import API_VERSION, kernel_set, kernel_set_supported, kernel_sets
 from ..console import Printer, json_option, shown
 

@@ -95,8 +95,8 @@ class Folder(Source):
         FileError: the root is not a folder.
     """
 
-    # Whether small files are listed and read many at once, and large ones in turns. A test sets it to
-    # False, to list and read the same files one by one.
+    # Whether small files are listed and read many at once, and large ones in turns. A test sets it
+    # to False, to list and read the same files one by one.
     batches = True
 
     def __init__(self, root: str | bytes | os.PathLike[str], *, only: bytes | None = None) -> None:
