@@ -2,7 +2,8 @@
 """A folder of real files, witnessed by this project and hashed by what people use today.
 
 Prints a table in Markdown. The folder holds copies of the installed packages of this Python, and an
-archive of them as one large file, until it has `--gigabytes`; or `--small` files of 300 B to 40 kB.
+archive of them as one large file, until it has `--gigabytes`; or `--small` files of 300 B to 40 kB,
+or `--large` files of 256 MiB.
 Everything is read once before, so that all read from memory. Each command runs `--repeat` times, in
 turns with the others, with all its processes on as many CPUs as it has threads, and its median
 counts. Commands that are not installed are left out, and named.
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 _GB: Final = 10**9
+SUMS: Final = "sums"  # a list of `sha256sum`, of all files
+_MAKE_SUMS: Final = 'find "$1" -type f -print0 | xargs -0 sha256sum > "$2"'
 
 _BLAKE3: Final = """
 import sys
@@ -110,6 +113,13 @@ def rows(place: Path) -> list[Row]:
         verify = (sys.executable, "-m", "atlas12288", "verify", flat, None)
         verify = (*verify, "--threads", str(threads))
         found.append(Row("atlas12288 verify", "SHA-256", threads, "", verify))
+        sums = str(place / SUMS)
+        check = (sys.executable, "-m", "atlas12288", "check-sums", sums, "--threads", str(threads))
+        found.append(Row("atlas12288 check-sums", "SHA-256", threads, "", check))
+        check = ("sh", "-c", f"sha256sum --quiet --check {sums}", "sh")
+        found.append(
+            Row("`sha256sum --check`, one process", "SHA-256", threads, "sha256sum", check)
+        )
         for tool, digest in _TOOLS.items():
             command = ("sh", "-c", _XARGS.format(tool), "sh", None, str(threads))
             found.append(Row(f"`find \\| xargs {tool}`", digest, threads, tool.split()[0], command))
@@ -164,6 +174,21 @@ def make_small(folder: Path, count: int) -> int:
     return total
 
 
+def make_large(folder: Path, count: int) -> int:
+    """Fills the folder with files of 256 MiB.
+
+    Returns:
+        How many bytes they have.
+    """
+    numbers = random.Random(1)
+    size = 256 << 20
+    for number in range(count):
+        with (folder / f"{number:03}.bin").open("wb") as file:
+            for _ in range(size >> 20):
+                file.write(numbers.randbytes(1 << 20))
+    return count * size
+
+
 def is_installed(row: Row) -> bool:
     """Whether the command can run here."""
     find = shutil.which if row.command[0] == "sh" else find_spec
@@ -205,16 +230,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=2.0)
     parser.add_argument("--small", type=int, metavar="N", help="make N small files instead")
+    parser.add_argument("--large", type=int, metavar="N", help="make N files of 256 MiB instead")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print the seconds of every run")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "data"
         folder.mkdir()
-        if arguments.small is None:
-            size = make_folder(folder, int(arguments.gigabytes * _GB))
-        else:
+        if arguments.small is not None:
             size = make_small(folder, arguments.small)
+        elif arguments.large is not None:
+            size = make_large(folder, arguments.large)
+        else:
+            size = make_folder(folder, int(arguments.gigabytes * _GB))
         files = sum(path.is_file() for path in folder.rglob("*"))
         all_commands = rows(Path(place))
         commands = [row for row in all_commands if is_installed(row)]
@@ -222,7 +250,8 @@ def main() -> None:
             if row not in commands:
                 print(f"left out, not installed: {row.name}", file=sys.stderr)
         seconds: dict[Row, list[float]] = {row: [] for row in commands}
-        run(commands[0], folder)  # brings the files into memory
+        make_sums = ("sh", "-c", _MAKE_SUMS, "sh", folder, Path(place) / SUMS)
+        subprocess.run(make_sums, check=True)  # also brings the files into memory
         for _ in range(arguments.repeat):
             for row in commands:
                 seconds[row].append(run(row, folder))
