@@ -142,6 +142,17 @@ void atlas_witness_measure(atlas_witness_t* out, const void* base, size_t len);
 /* Copy to the heap; the caller owns it. NULL and ATLAS_E_MEMORY if there is no memory. */
 atlas_witness_t* atlas_witness_keep(const char* function, const atlas_witness_t* measured);
 
+struct atlas_witness_stream {
+    atlas_sha256_t sha;
+    uint64_t residue;
+    bool claimed; /* by a call that updates many */
+};
+
+/* ATLAS_OK where n bytes more may follow in a stream. No one can feed so much, but a byte form can
+ * say that someone did. `name` is the argument with n. */
+int atlas_witness_stream_room(const char* function, const char* name,
+                              const atlas_witness_stream_t* stream, size_t n);
+
 /* ATLAS_OK where residue and digest are equal, else ATLAS_E_WITNESS. The lengths are equal. */
 int atlas_witness_compare(const char* function, const atlas_witness_t* expected,
                           const atlas_witness_t* found);

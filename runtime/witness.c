@@ -32,12 +32,6 @@ enum {
     AT_HELD = 48
 };
 
-struct atlas_witness_stream {
-    atlas_sha256_t sha;
-    uint64_t residue;
-    bool claimed; /* by a call that updates many */
-};
-
 static const atlas_witness_stream_t EMPTY_STREAM = {.sha = ATLAS_SHA256_EMPTY};
 
 uint64_t atlas_utc_ns(void)
@@ -276,9 +270,8 @@ atlas_witness_stream_t* atlas_witness_stream_create(void)
     return keep_stream(__func__, &EMPTY_STREAM);
 }
 
-/* No one can feed so much, but a byte form can say that someone did. */
-static int check_room(const char* function, const char* name, const atlas_witness_stream_t* stream,
-                      size_t n)
+int atlas_witness_stream_room(const char* function, const char* name,
+                              const atlas_witness_stream_t* stream, size_t n)
 {
     if (n <= ATLAS_SHA256_MOST_BYTES - stream->sha.length)
         return ATLAS_OK;
@@ -293,88 +286,11 @@ int atlas_witness_stream_update(atlas_witness_stream_t* stream, const void* chun
         return atlas_error_null(__func__, "stream");
     if (!atlas_is_region(chunk, n))
         return atlas_error_region(__func__, "chunk", chunk, n);
-    int code = check_room(__func__, "n", stream, n);
+    int code = atlas_witness_stream_room(__func__, "n", stream, n);
     if (code != ATLAS_OK)
         return code;
     absorb(stream, chunk, n);
     return atlas_error_clear();
-}
-
-typedef struct {
-    atlas_witness_stream_t* const* streams;
-    const void* const* chunks;
-    const size_t* lens;
-} chunks_t;
-
-static void get_chunk(void* owner, size_t number, const uint8_t** data, size_t* len)
-{
-    const chunks_t* all = owner;
-    *data = all->chunks[number];
-    *len = all->lens[number];
-}
-
-static void put_chunk(void* owner, size_t number, const uint8_t* digest, uint8_t residue)
-{
-    const chunks_t* all = owner;
-    atlas_witness_stream_t* stream = all->streams[number];
-    (void)digest;
-    stream->residue = (stream->residue + residue) % ATLAS_MODULUS;
-}
-
-static atlas_sha256_t* chain_of(void* owner, size_t number)
-{
-    const chunks_t* all = owner;
-    return &all->streams[number]->sha;
-}
-
-/* Whether stream `i` can take its chunk; it is claimed then. */
-static int claim(const char* function, const chunks_t* all, size_t i)
-{
-    char argument[sizeof "streams[18446744073709551615]"];
-    atlas_witness_stream_t* stream = all->streams[i];
-    (void)snprintf(argument, sizeof argument, "streams[%zu]", i);
-    if (stream == NULL)
-        return atlas_error_null(function, argument);
-    if (stream->claimed)
-        return atlas_error_set(ATLAS_E_STATE, function, "%s is an earlier one again", argument);
-    (void)snprintf(argument, sizeof argument, "chunks[%zu]", i);
-    if (!atlas_is_region(all->chunks[i], all->lens[i]))
-        return atlas_error_region(function, argument, all->chunks[i], all->lens[i]);
-    (void)snprintf(argument, sizeof argument, "lens[%zu]", i);
-    int code = check_room(function, argument, stream, all->lens[i]);
-    stream->claimed = code == ATLAS_OK;
-    return code;
-}
-
-int atlas_witness_stream_update_many(atlas_witness_stream_t* const* streams,
-                                     const void* const* chunks, const size_t* lens, size_t count)
-{
-    chunks_t all = {streams, chunks, lens};
-    int code = ATLAS_OK;
-    size_t claimed = 0;
-    if (count == 0)
-        return atlas_error_clear();
-    if (streams == NULL)
-        return atlas_error_null(__func__, "streams");
-    if (chunks == NULL || lens == NULL)
-        return atlas_error_null(__func__, chunks == NULL ? "chunks" : "lens");
-    while (claimed < count && (code = claim(__func__, &all, claimed)) == ATLAS_OK)
-        claimed++;
-    if (code == ATLAS_OK) {
-        const atlas_messages_t messages = {
-            .count = count,
-            .prefix = -1,
-            .residues = true,
-            .owner = &all,
-            .get = get_chunk,
-            .put = put_chunk,
-            .chain = chain_of,
-        };
-        atlas_sha256_many(&messages);
-    }
-    while (claimed > 0)
-        streams[--claimed]->claimed = false;
-    return code == ATLAS_OK ? atlas_error_clear() : code;
 }
 
 atlas_witness_t* atlas_witness_stream_witness(const atlas_witness_stream_t* stream)

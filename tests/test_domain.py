@@ -139,7 +139,8 @@ def test_a_state_prints_as_its_name() -> None:
 
 def test_inspect_knows_the_arguments() -> None:
     assert str(inspect.signature(atlas.Domain)) == "(bytes, budget_class=0)"
-    assert str(inspect.signature(atlas.residue)) == "(buf, /)"
+    signature = "(buf, /, *, stream=None, host=False)"
+    assert str(inspect.signature(atlas.residue)) == signature
 
 
 # --- Attachment ---

@@ -71,7 +71,7 @@ def test_tensors_of_every_form_have_the_witness_of_their_bytes(library: Path) ->
     run(
         library,
         """
-        data = noise(3 * 12288 + 77)
+        data = noise(12288 + 77)
         for options in (
             {}, {"versioned": False}, {"read_only": True}, {"forms": ["interface"]},
             {"forms": ["interface"], "stream": 1}, {"offset": 7}, {"byte_offset": 64},
@@ -80,7 +80,8 @@ def test_tensors_of_every_form_have_the_witness_of_their_bytes(library: Path) ->
             tensor = driver.tensor(data, **options)
             if "offset" in options:
                 driver.write(tensor.pointer - 7, b"another")  # its words are read whole
-            same(atlas.TreeWitness.generate(tensor), data)
+            if len(options) < 2:  # a tree takes half a second
+                same(atlas.TreeWitness.generate(tensor), data)
             assert atlas.residue(tensor) == atlas.residue(data)
             assert atlas.is_conserved(tensor) is atlas.is_conserved(data)
             assert atlas.window_residues(tensor) == atlas.window_residues(data)
@@ -107,6 +108,7 @@ def test_damage_on_a_device_is_found_by_window(library: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_copies_in_the_host_give_the_same(library: Path) -> None:
     run(
         library,
@@ -151,6 +153,7 @@ def test_a_result_is_waited_for_and_the_tensor_kept_until_then(library: Path) ->
     )
 
 
+@pytest.mark.slow
 def test_streams_are_named_and_waited_for(library: Path) -> None:
     run(
         library,
@@ -179,6 +182,7 @@ def test_streams_are_named_and_waited_for(library: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_current_context_stays_what_it_was(library: Path) -> None:
     run(
         library,
@@ -194,6 +198,7 @@ def test_the_current_context_stays_what_it_was(library: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_memory_of_ours_is_freed_and_the_rest_is_given_back(library: Path) -> None:
     run(
         library,
@@ -251,6 +256,7 @@ def test_the_tensors_of_a_set_are_one_launch(library: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_tensors_of_several_devices_are_one_launch_each(library: Path) -> None:
     run(
         library,
@@ -357,6 +363,7 @@ before, handed = driver.allocated, tensor.handed
 """
 
 
+@pytest.mark.slow
 def test_a_call_of_the_driver_that_fails_is_an_error_and_never_a_verdict(library: Path) -> None:
     run(
         library,
@@ -383,6 +390,7 @@ assert tensor.deleted == tensor.handed
     )
 
 
+@pytest.mark.slow
 def test_no_memory_is_an_error_that_leaves_nothing_behind(library: Path) -> None:
     run(
         library,
@@ -413,6 +421,7 @@ for work in (pending.result, verify, residue, pending.result):
     )
 
 
+@pytest.mark.slow
 def test_kernels_that_the_driver_refuses_are_an_error(library: Path) -> None:
     run(
         library,
@@ -427,6 +436,7 @@ def test_kernels_that_the_driver_refuses_are_an_error(library: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_tensor_that_is_freed_while_it_is_read_is_an_error(library: Path) -> None:
     run(
         library,
@@ -440,6 +450,7 @@ def test_a_tensor_that_is_freed_while_it_is_read_is_an_error(library: Path) -> N
     )
 
 
+@pytest.mark.slow
 def test_another_stream_that_writes_meanwhile_gives_the_bytes_of_some_time(library: Path) -> None:
     run(
         library,
@@ -454,6 +465,7 @@ def test_another_stream_that_writes_meanwhile_gives_the_bytes_of_some_time(libra
     )
 
 
+@pytest.mark.slow
 def test_a_process_that_forked_gets_an_error(library: Path) -> None:
     run(
         library,
