@@ -13,11 +13,12 @@ def read_files(list folders not None, list names not None, list sizes not None,
     """
     cdef Span room
     cdef size_t number = <size_t>len(folders), i
-    names = list(names)  # nobody else may drop one meanwhile
+    # Nobody else may drop one meanwhile. Not a list: without memory, list(names) leaks in 3.11.
+    cdef tuple kept = tuple(names)
     cdef uint64_t total = 0
-    if not len(names) == len(sizes) == len(mtimes_ns) == len(folders):
+    if not len(kept) == len(sizes) == len(mtimes_ns) == len(folders):
         raise ValueError(
-            f"names, sizes, mtimes_ns have {len(names)}, {len(sizes)}, {len(mtimes_ns)} items, "
+            f"names, sizes, mtimes_ns have {len(kept)}, {len(sizes)}, {len(mtimes_ns)} items, "
             f"must have {len(folders)}, as folders"
         )
     hold(buffer, "buffer", PyBUF_WRITABLE, &room)
@@ -28,7 +29,7 @@ def read_files(list folders not None, list names not None, list sizes not None,
         if files is NULL:
             raise MemoryError
         for i in range(number):
-            name = names[i]
+            name = kept[i]
             if type(name) is not bytes or b"\0" in name:
                 raise ValueError(f"names[{i}] is {name!r}, must be bytes without NUL")
             files[i].folder = folders[i]
@@ -51,7 +52,7 @@ def read_files(list folders not None, list names not None, list sizes not None,
         release(&room)
 
 
-cdef const char **paths_of(list paths) except NULL:
+cdef const char **paths_of(tuple paths) except NULL:
     """Return the characters of each path, which the items keep alive; the caller frees the array."""
     cdef size_t number = <size_t>len(paths), i
     cdef const char **found = <const char **>PyMem_Calloc(number + 1, sizeof(char *))
@@ -76,9 +77,9 @@ def file_sizes(list paths not None, /):
     """
     cdef size_t number, i
     cdef int64_t *sizes
-    paths = list(paths)  # nobody else may drop one meanwhile
-    number = <size_t>len(paths)
-    cdef const char **names = paths_of(paths)
+    cdef tuple kept = tuple(paths)  # nobody else may drop one meanwhile
+    number = <size_t>len(kept)
+    cdef const char **names = paths_of(kept)
     sizes = <int64_t *>PyMem_Calloc(number + 1, sizeof(int64_t))
     try:
         if sizes is NULL:
@@ -87,7 +88,10 @@ def file_sizes(list paths not None, /):
         for i in range(number):
             sizes[i] = atlas_file_size(names[i])
         restore_gil(state)
-        return [sizes[i] for i in range(number)]
+        found = []  # not a comprehension: without memory in one here, the interpreter crashes
+        for i in range(number):
+            found.append(sizes[i])
+        return found
     finally:
         PyMem_Free(names)
         PyMem_Free(sizes)
@@ -141,11 +145,11 @@ def witness_named_files(cls, list paths not None, list sizes not None, buffer, /
     cdef Named files
     cdef size_t number, i
     cdef atlas_witness_t *handle
-    paths = list(paths)  # nobody else may drop one meanwhile
-    number = <size_t>len(paths)
+    cdef tuple kept = tuple(paths)  # nobody else may drop one meanwhile
+    number = <size_t>len(kept)
     if number != <size_t>len(sizes):
         raise ValueError(f"sizes has {len(sizes)} items, must have {number}, as paths")
-    files.paths = paths_of(paths)
+    files.paths = paths_of(kept)
     try:
         hold(buffer, "buffer", PyBUF_WRITABLE, &room)
     except BaseException:

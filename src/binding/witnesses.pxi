@@ -172,13 +172,13 @@ cdef class Buffers:
     buffer.
     """
 
-    cdef list items  # a span of a bytes object does not keep it alive
+    cdef tuple items  # a span of a bytes object does not keep it alive
     cdef Span *spans
     cdef size_t count
 
     def __cinit__(self, buffers, /):
         cdef size_t number
-        self.items = list(buffers)
+        self.items = tuple(buffers)
         number = <size_t>len(self.items)
         self.spans = <Span *>PyMem_Calloc(number, sizeof(Span))
         if self.spans is NULL:
@@ -361,13 +361,13 @@ def update_streams(list streams not None, list chunks not None, /):
     cdef Buffers held
     cdef WitnessStream stream
     cdef Chunks given
-    streams = list(streams)  # nobody else may drop one meanwhile
-    number = <size_t>len(streams)
+    cdef tuple kept = tuple(streams)  # nobody else may drop one meanwhile
+    number = <size_t>len(kept)
     if number != <size_t>len(chunks):
         raise ValueError(f"chunks has {len(chunks)} items, must have {number}, as streams")
     for i in range(number):
-        if not isinstance(streams[i], WitnessStream):
-            kind = type(streams[i]).__name__
+        if not isinstance(kept[i], WitnessStream):
+            kind = type(kept[i]).__name__
             raise TypeError(f"streams[{i}] is of type {kind}, must be a WitnessStream")
     held = Buffers(chunks)
     if held.count != number:
@@ -379,7 +379,7 @@ def update_streams(list streams not None, list chunks not None, /):
         if given.streams is NULL or given.chunks is NULL or given.lens is NULL:
             raise MemoryError
         for i in range(number):
-            stream = streams[i]
+            stream = kept[i]
             stream.enter()
             entered += 1
             given.streams[i] = stream.handle
@@ -393,7 +393,7 @@ def update_streams(list streams not None, list chunks not None, /):
             raise_last_error()
     finally:
         for i in range(entered):
-            stream = streams[i]
+            stream = kept[i]
             stream.in_use = False
         PyMem_Free(given.streams)
         PyMem_Free(given.chunks)
