@@ -329,9 +329,13 @@ def test_failed_allocations_leak_nothing(name: str) -> None:
     # Where there are several context variables, CPython itself leaks when it cannot set one.
     alone = contextvars.Context()
     alone.run(blocks_after, 3, call)
-    before = alone.run(blocks_after, 3, call)
-    grown = alone.run(blocks_after, ROUNDS, call) - before
-    assert grown < ROUNDS - 3, f"{grown} blocks in {ROUNDS - 3} rounds"
+    # A leak grows each time; what other threads of this process keep does not.
+    for _ in range(3):
+        before = alone.run(blocks_after, 3, call)
+        grown = alone.run(blocks_after, ROUNDS, call) - before
+        if grown < ROUNDS - 3:
+            return
+    raise AssertionError(f"{grown} blocks in {ROUNDS - 3} rounds")
 
 
 @counts_blocks
