@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import _native
-from .._parallel import most_under_way
 from .._tree import TreeWitness
 from .._witness import Witness, WitnessStream
 from ._content import How, witness_of
@@ -113,8 +112,7 @@ def _copied(array: object, what: str, device: tuple[int, int], how: How) -> Cont
         tree = TreeWitness._of_copies(array, device, how.threads, how.leaves, how.stream)
         return Content(name_of_dlpack(dtype, what), shape, tree)
     flat = WitnessStream()
-    threads = most_under_way(1)
-    with _gpu.host_chunks(array, device, stream=how.stream, threads=threads) as chunks:
+    with _gpu.host_chunks(array, device, stream=how.stream, threads=1) as chunks:
         for chunk in chunks:
             flat.update(chunk)
     return Content(name_of_dlpack(dtype, what), shape, flat.witness())
