@@ -9,14 +9,14 @@ the same bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from time import time
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
@@ -47,6 +47,8 @@ from ._state_file import Begun, Context, Finished, State
 from ._state_folder import InUseError, leave_out_states, machine, real_path
 from ._statement import SYMLINKS, Options, bounded, write_lines
 from ._store import KEPT_AFTER_S, Listed, Store
+
+R = TypeVar("R")
 
 
 class RunCounts(NamedTuple):
@@ -210,12 +212,7 @@ def generate_entries(
     only kept during the run, because there is no manifest to update."""
     run = _Run(source, options, hash_files, listener)
     with run.store(outputs, None, None, state, False, ignore_ctime, streams) as store:
-        outcome = run.fill(store)
-        if outcome.errors > 0:
-            return outcome, ()
-        entries = tuple(store.entries())
-        run.finish(store, None, outcome)
-    return outcome, entries
+        return run.collected(store, store.entries)
 
 
 def generate_lines(
@@ -229,12 +226,7 @@ def generate_lines(
     """Return the same as `generate_entries`, without a state, with the lines of the entries."""
     run = _Run(source, options, hash_files, listener)
     with run.store((), None, None, None, False, False, streams) as store:
-        outcome = run.fill(store)
-        if outcome.errors > 0:
-            return outcome, ()
-        lines = tuple(store.lines())
-        run.finish(store, None, outcome)
-    return outcome, lines
+        return run.collected(store, store.lines)
 
 
 def _threads(hash_files: HashFiles) -> tuple[bool, int | None]:
@@ -495,6 +487,18 @@ class _Run:
             raise error
         self._state = None
         self._note(f"nothing more of this run is kept for the next one: {error}")
+
+    def collected(
+        self, store: Store, records: Callable[[], Iterable[R]]
+    ) -> tuple[RunCounts, tuple[R, ...]]:
+        """Read the files that are not known; return the counts and the records of the store, none
+        if there are errors."""
+        outcome = self.fill(store)
+        if outcome.errors > 0:
+            return outcome, ()
+        found = tuple(records())
+        self.finish(store, None, outcome)
+        return outcome, found
 
     def finish(self, store: Store, sha256: bytes | None, outcome: RunCounts) -> None:
         """Record that the manifest was written."""
