@@ -1211,9 +1211,15 @@ def test_a_root_that_has_nothing_in_common_with_the_manifest_is_questioned(tmp_p
         (tmp_path / name).write_text(name)
     assert run("witness", "data", "-o", "data.atlas.json", cwd=tmp_path).returncode == HOLDS
     hint = b"data.atlas.json: none of its 2 paths is in data/sub: is that the folder that was"
-    done = run("verify", "data.atlas.json", "data/sub", cwd=tmp_path)
-    assert done.returncode == DOES_NOT_HOLD
-    assert hint in done.stderr
+    for root in ("data/sub", "empty"):
+        (tmp_path / root).mkdir(exist_ok=True)
+        done = run("verify", "data.atlas.json", root, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"")
+        assert done.stderr.startswith(b"atlas12288: " + hint.replace(b"data/sub", root.encode()))
+        assert done.stderr.count(b"\n") == 1
+        report = json.loads(run("verify", "--json", "data.atlas.json", root, cwd=tmp_path).stdout)
+        assert (report["holds"], report["differences"]) == (None, None)
+        assert report["error"] in done.stderr.decode()
     (tmp_path / "data/sub/b").unlink()
     assert run("verify", "data.atlas.json", cwd=tmp_path).stderr == b""
 

@@ -16,7 +16,7 @@ from ._beside import outputs_in
 from ._entries import Entry
 from ._lined import Lined
 from ._listener import FunctionListener
-from ._paths import quoted
+from ._paths import below, quoted
 from ._sources.links import folders_outside
 from ._sources.source import NoFileError
 from ._state_folder import leave_out_states
@@ -199,6 +199,7 @@ class Manifest(Value):
         self,
         root: Name,
         *,
+        paths: Sequence[Name] = (),
         leaves: Name | None = None,
         outputs: Sequence[Name] = (),
         threads: int | None = None,
@@ -213,6 +214,8 @@ class Manifest(Value):
 
         Args:
             root: the folder, or an fsspec URL.
+            paths: compare only these files and folders of the manifest, relative to the folder;
+                empty for everything. The report's `part` has them.
             leaves: the sidecar of the manifest, to find the bytes that changed.
             outputs: files that `generate` wrote, and the file that this manifest was read from. If
                 these regular files are in the folder, they are left out, as are `leaves` that
@@ -228,6 +231,7 @@ class Manifest(Value):
 
         Raises:
             FileError: the folder cannot be listed at all, or the sidecar cannot be opened.
+            WitnessError: a path leads out of the folder, or the manifest has nothing there.
             ValueError, TypeError: an argument is not as above.
             ImportError: an extra that is needed is not installed.
         """
@@ -247,6 +251,7 @@ class Manifest(Value):
                 return verify_manifest(
                     self,
                     source,
+                    paths=below(map(os.fsencode, paths), "path"),
                     leaves=sidecar,
                     outputs=own,
                     threads=threads,

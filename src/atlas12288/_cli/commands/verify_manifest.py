@@ -2,7 +2,7 @@
 """The part of `atlas12288 verify` that compares a folder with a manifest."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -20,7 +20,7 @@ from ...manifest._beside import Outputs, folder_of, leaves_name, outputs_in, pat
 from ...manifest._listener import Listener
 from ...manifest._statement import MANIFEST_MOST_BYTES
 from ..console import COULD_NOT_CHECK, Printer, complain, range_lines, shown
-from ..manifests import content, counted, streams
+from ..manifests import amount, content, counted, streams
 from ..plotting import SKETCH, require_plot, write_plot
 from ..witness_files import read_whole
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # Facts in a manifest besides its entries; they decide the verdict too.
 _IN_FORCE: Final = ("exclude", "paths", "symlinks", "links_below")
 _SHOWN_BYTES: Final = 100
+_KINDS: Final = ("changed", "missing", "added", "moved", "unreadable")
 _NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
 
 
@@ -49,6 +50,7 @@ class VerifyOptions(NamedTuple):
     allow_extra: bool
     allow_cache: bool
     as_json: bool
+    parts: tuple[str, ...] = ()
 
 
 def verify(
@@ -69,6 +71,7 @@ def verify(
     """
     try:
         manifest = _read(_text(chunks))
+        parts = _parts(wanted, manifest)
     except (FileError, WitnessError) as error:
         return refused(wanted, str(error))
     try:
@@ -98,14 +101,14 @@ def verify(
             report.error(str(sidecar), str(error))
         outputs = _outputs(wanted, root, status)
         try:
-            found = _compared(manifest, root, leaves, outputs, view)
+            found = _compared(manifest, parts, root, leaves, outputs, view)
         except (FileError, ImportError, ValueError) as error:
-            report.error(root, str(error))
+            report.error(wanted.manifest if _is_about_root(error) else root, str(error))
             report.document(_document(wanted, root, None, str(error), manifest.options))
             return report.code
         if found.leaves_error is not None:
             report.error(str(sidecar), found.leaves_error)
-        for hint in _hints(wanted, root, manifest, found, has_leaves=leaves is not None):
+        for hint in _hints(wanted, manifest, found, has_leaves=leaves is not None):
             report.warning(wanted.manifest, hint)
         view.finish(found)
         report.document(_document(wanted, root, found, None, manifest.options))
@@ -125,18 +128,11 @@ def _read(text: bytes) -> "Lined":
 
 def _hints(
     wanted: VerifyOptions,
-    root: str,
     manifest: "Lined",
     found: "ManifestReport",
     has_leaves: bool,
 ) -> Iterator[str]:
     """Yield hints that may explain the differences."""
-    count = len(manifest.paths)
-    if found.count("missing") == count and found.count("added") > 0:
-        yield (
-            f"none of its {counted(count, 'path')} is in {shown(root)}: "
-            "is that the folder that was witnessed?"
-        )
     places = any(
         each.kind == "changed" and "symlink" not in each.what for each in found.differences
     )
@@ -171,8 +167,28 @@ def _outputs(wanted: VerifyOptions, root: str, status: os.stat_result) -> Output
     return outputs
 
 
+def _parts(wanted: VerifyOptions, manifest: "Lined") -> tuple[bytes, ...]:
+    """Return the paths that `--path` names, in their canonical form.
+
+    Raises:
+        WitnessError: the manifest has nothing there.
+    """
+    from ...manifest._paths import below
+
+    found = below(map(os.fsencode, wanted.parts), "--path")
+    manifest.part(found)
+    return found
+
+
+def _is_about_root(error: Exception) -> bool:
+    from ...manifest._verify import WrongRootError
+
+    return isinstance(error, WrongRootError)
+
+
 def _compared(
     manifest: "Lined",
+    parts: tuple[bytes, ...],
     root: str,
     leaves: RegularFile | None,
     outputs: Outputs,
@@ -185,10 +201,12 @@ def _compared(
     return verify_manifest(
         manifest,
         open_source(root, allow_cache=wanted.allow_cache),
+        paths=parts,
         leaves=leaves,
         threads=wanted.threads,
         allow_extra=wanted.allow_extra,
         fail_fast=wanted.fail_fast,
+        refuse_other=True,
         outputs=outputs,
         listener=view,
     )
@@ -296,8 +314,8 @@ class _VerifyProgress(Listener):
             report.error(name, difference.reason)
             return
         report.verdict(False)
-        reason = f", {difference.reason}" if difference.reason else ""
-        report.line(f"{shown(name)}: ", good=False, verdict=difference.kind, more=reason)
+        more = more_of(difference)
+        report.line(f"{shown(name)}: ", good=False, verdict=difference.kind, more=more)
         if difference.ranges is not None:
             total = window_count(max(difference.size or 0, difference.found_size or 0))
             counts = difference.range_count, difference.windows, total
@@ -332,20 +350,42 @@ class _VerifyProgress(Listener):
 
 
 def _verdict(found: "ManifestReport") -> str:
+    part = "the part " if found.part else ""
     if found.holds is None:
-        return "could not be checked"
-    return "matches its manifest" if found.holds else "does not match its manifest"
+        return f"{part}could not be checked"
+    return f"{part}{'matches' if found.holds else 'does not match'} its manifest"
+
+
+def counts_in_words(counts: Mapping[str, int]) -> str:
+    """Return how many differences there are of each kind: "1 changed, 0 missing, ..."; moved files
+    are named where there are some."""
+    return ", ".join(
+        f"{counts[kind]:,} {kind}" for kind in _KINDS if counts[kind] or kind != "moved"
+    )
+
+
+def more_of(difference: "Difference") -> str:
+    """Return what follows the kind of a difference on its line."""
+    if difference.moved_to is not None:
+        return f" to {shown(os.fsdecode(difference.moved_to))}"
+    return f", {difference.reason}" if difference.reason else ""
 
 
 def _summary(found: "ManifestReport") -> str:
-    read = content(found.files, found.links, found.bytes)
-    text = ", ".join(f"{count:,} {kind}" for kind, count in found.counts().items())
+    if found.part:
+        files = f"{found.files:,} of {counted(found.manifest_files, 'file')}"
+        links = f", {found.links:,} of {counted(found.manifest_links, 'link')}"
+        links = links if found.manifest_links else ""
+        read = f"{files}{links} checked, {amount(found.bytes)}"
+    else:
+        read = content(found.files, found.links, found.bytes)
+    text = counts_in_words(found.counts())
     if found.excluded:
         paths = sum(each.paths for each in found.excluded)
         text += f"; {counted(paths, 'path')} left out by rules"
     if found.left_out:
         text += f"; {counted(len(found.left_out), 'output')} left out"
-    end = ":" if found.files > 0 else ";"
+    end = ":" if found.files > 0 or found.part else ";"
     return f"{read}{end} {text}" + ("" if found.complete else "; the rest was not compared")
 
 
@@ -362,8 +402,12 @@ def _in_force(options: "Options") -> str:
 def _notes(differences: "list[Difference]") -> list[str]:
     """Return lines about the differences that the maps do not show."""
     lines = []
-    for kind in ("changed", "missing", "added", "unreadable"):
-        names = [shown(os.fsdecode(each.path)) for each in differences if each.kind == kind]
+    for kind in _KINDS:
+        names = [
+            f"{shown(os.fsdecode(each.path))}{more_of(each) if kind == 'moved' else ''}"
+            for each in differences
+            if each.kind == kind
+        ]
         lines += [f"{kind}: {name}" for name in names[:_NAMES_DRAWN]]
         if len(names) > _NAMES_DRAWN:
             lines.append(f"{kind}: and {len(names) - _NAMES_DRAWN:,} more")
