@@ -295,6 +295,8 @@ def test_the_json_of_a_report(root: Path) -> None:
         "left_out": [],
         "excluded": [],
         "part": None,
+        "not_compared": 0,
+        "other_options": [],
     }
     assert first["path"] == "a"
     assert first["ranges"] == [{"start": WINDOW_BYTES, "end": 3 * WINDOW_BYTES}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from .._files import shown
 from .._reports import BaseDifference, DifferenceKind, Report
@@ -68,6 +69,11 @@ class Difference(BaseDifference):
         return f"{name} is {self.kind}" + (f": {self.reason}" if self.reason else "")
 
 
+def described(target: bytes | None) -> str:
+    """Return what an entry is, in words: a file, or a symbolic link to its target."""
+    return "a file" if target is None else f"a symbolic link to {_paths.quoted(target)}"
+
+
 _Paths = tuple[bytes, ...]  # `bytes` is a field below
 
 
@@ -90,6 +96,10 @@ class ManifestReport(Report[Difference]):
         part: the paths that were compared, with everything below them; empty for all.
         manifest_files: number of files of the whole manifest.
         manifest_links: number of symbolic links of the whole manifest.
+        not_compared: of two manifests, the number of paths that only one of them can have, because
+            rules, paths or the treatment of links differ.
+        other_options: of two manifests, the options that differ: each with its name and the value
+            in either.
     """
 
     differences: tuple[Difference, ...] = ()
@@ -104,6 +114,8 @@ class ManifestReport(Report[Difference]):
     part: _Paths = ()
     manifest_files: int = 0
     manifest_links: int = 0
+    not_compared: int = 0
+    other_options: tuple[tuple[str, Any, Any], ...] = ()
 
     _nothing_compared = "no file was compared with the manifest"
 
@@ -143,6 +155,11 @@ class ManifestReport(Report[Difference]):
             "excluded": [{"rule": each.rule, "paths": each.paths} for each in self.excluded],
             "left_out": [dict([_paths.to_json("path", path)]) for path in self.left_out],
             "part": self._part_to_fields(),
+            "not_compared": self.not_compared,
+            "other_options": [
+                {"option": name, "before": before, "after": after}
+                for name, before, after in self.other_options
+            ],
         }
 
     def _part_to_fields(self) -> dict[str, object] | None:

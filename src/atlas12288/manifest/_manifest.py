@@ -199,7 +199,7 @@ class Manifest(Value):
         self,
         root: Name,
         *,
-        paths: Sequence[Name] = (),
+        paths: Name | Sequence[Name] = (),
         leaves: Name | None = None,
         outputs: Sequence[Name] = (),
         threads: int | None = None,
@@ -251,7 +251,7 @@ class Manifest(Value):
                 return verify_manifest(
                     self,
                     source,
-                    paths=below(map(os.fsencode, paths), "path"),
+                    paths=below(map(os.fsencode, _several(paths)), "path"),
                     leaves=sidecar,
                     outputs=own,
                     threads=threads,
@@ -263,6 +263,60 @@ class Manifest(Value):
                 with naming("root", root):
                     raise error
 
+    def diff(
+        self,
+        other: Manifest,
+        *,
+        leaves: Name | None = None,
+        other_leaves: Name | None = None,
+        on_difference: Callable[[_differences.Difference], object] | None = None,
+    ) -> _differences.ManifestReport:
+        """Compare this manifest with another one, which is taken as what there is now.
+
+        Manifests with other digests, rules, paths or treatment of links are compared by what both
+        have; the report's `other_options` and `not_compared` say so.
+
+        Args:
+            other: the other manifest.
+            leaves, other_leaves: the sidecars of this manifest and of the other one, to find the
+                bytes that changed; both or neither.
+            on_difference: called with each difference, in order of path.
+
+        Returns:
+            The report, with all differences in order of path. No file was read: its `bytes` is 0.
+
+        Raises:
+            FileError: the manifests have nothing in common, or a sidecar cannot be opened.
+            ValueError, TypeError: an argument is not as above.
+        """
+        from ._diff import Comparison
+        from ._manifest_file import Entries
+
+        if not isinstance(other, Manifest):
+            raise TypeError(f"other is of type {type(other).__name__}, must be a Manifest")
+        if (leaves is None) != (other_leaves is None):
+            raise ValueError("leaves and other_leaves: one is given, must be both or neither")
+        sidecars: list[RegularFile | None] = []
+        with ExitStack() as stack:
+            names = local_files(leaves=leaves, other_leaves=other_leaves)
+            for argument in ("leaves", "other_leaves"):
+                name = names.get(argument)
+                with naming(argument, name or ""):
+                    opened = None if name is None else stack.enter_context(RegularFile(name))
+                sidecars.append(opened)
+            comparison = stack.enter_context(Comparison(self.options, other.options))
+            comparison.compare_manifests(
+                Entries(self.options, self.entries, self.root),
+                Entries(other.options, other.entries, other.root),
+                (sidecars[0], sidecars[1]),
+            )
+            found = []
+            for difference in comparison.differences():
+                if on_difference is not None:
+                    on_difference(difference)
+                found.append(difference)
+            return comparison.report(found)
+
     def __repr__(self) -> str:
         links = sum(entry.target is not None for entry in self.entries)
         size = sum(entry.size for entry in self.entries)
@@ -270,6 +324,10 @@ class Manifest(Value):
             f"<Manifest {self.hexdigest()} files {len(self.entries) - links} links {links} "
             f"bytes {size} digests {' '.join(self.options.digests)}>"
         )
+
+
+def _several(paths: Name | Sequence[Name]) -> Sequence[Name]:
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
 
 
 class _Problems(FunctionListener):

@@ -107,6 +107,9 @@ class Moves:
                 self._base.execute(_FIND)
             self._found = True
 
+    def __bool__(self) -> bool:
+        return next(self.by_start(), None) is not None
+
     def by_start(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield the path before and the path after of each move, sorted by the path before."""
         return ((start, stop) for start, stop in self._rows("start, stop", "start"))

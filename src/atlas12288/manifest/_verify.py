@@ -20,7 +20,7 @@ from .._subtree import BLOCK_BYTES
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from .._words import counted
 from ._beside import Outputs, is_url
-from ._differences import Difference, ManifestReport
+from ._differences import Difference, ManifestReport, described
 from ._entries import Entry, read_line
 from ._hashing.engine import hash_files
 from ._hashing.file_hash import Digests, LeafSink
@@ -287,7 +287,7 @@ class _Listing:
                 self._known.append(self._not_found(entry))
             elif entry.target is not None or found.target is not None:
                 if entry.target != found.target:
-                    reason = f"is {_described(found.target)}, must be {_described(entry.target)}"
+                    reason = f"is {described(found.target)}, must be {described(entry.target)}"
                     self._known.append(_changed(entry, found, ("symlink",), reason))
             elif unread and entry.size != found.size:
                 self._known.append(_changed(entry, found, ("size",)))
@@ -384,10 +384,6 @@ class _Listing:
         """Yield and drop the differences before a path that need no reading, in order of path."""
         while self._known and (before is None or self._known[-1].path < before):
             yield self._known.pop()
-
-
-def _described(target: bytes | None) -> str:
-    return "a file" if target is None else f"a symbolic link to {quoted(target)}"
 
 
 def _size(file: Entry | Found) -> int | None:

@@ -2,7 +2,7 @@
 """The part of `atlas12288 verify` that compares a folder with a manifest."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -14,13 +14,21 @@ import click
 from ..._errors import WitnessError
 from ..._files import STDIN, FileError, RegularFile
 from ..._sidecars import WindowRange
-from ..._subtree import window_count
 from ..._witness import TREE_ALGORITHM
 from ...manifest._beside import Outputs, folder_of, leaves_name, outputs_in, paths_in
 from ...manifest._listener import Listener
 from ...manifest._statement import MANIFEST_MOST_BYTES
-from ..console import COULD_NOT_CHECK, Printer, complain, range_lines, shown
-from ..manifests import amount, content, counted, streams
+from ..console import COULD_NOT_CHECK, Printer, complain, shown
+from ..manifests import (
+    KINDS,
+    amount,
+    content,
+    counted,
+    counts_in_words,
+    more_of,
+    show_difference,
+    streams,
+)
 from ..plotting import SKETCH, require_plot, write_plot
 from ..witness_files import read_whole
 
@@ -33,7 +41,6 @@ if TYPE_CHECKING:
 # Facts in a manifest besides its entries; they decide the verdict too.
 _IN_FORCE: Final = ("exclude", "paths", "symlinks", "links_below")
 _SHOWN_BYTES: Final = 100
-_KINDS: Final = ("changed", "missing", "added", "moved", "unreadable")
 _NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
 
 
@@ -51,6 +58,7 @@ class VerifyOptions(NamedTuple):
     allow_cache: bool
     as_json: bool
     parts: tuple[str, ...] = ()
+    command: str = "verify"
 
 
 def verify(
@@ -88,7 +96,7 @@ def verify(
             raise click.UsageError(
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
-    with Printer("verify", wanted.as_json, None) as report, ExitStack() as stack:
+    with Printer(wanted.command, wanted.as_json, None) as report, ExitStack() as stack:
         view = _VerifyProgress(wanted, root, manifest.options, report)
         if wanted.root is None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
@@ -253,7 +261,7 @@ def _sidecar(wanted: VerifyOptions, manifest: "Lined") -> str | None:
 def refused(wanted: VerifyOptions, reason: str) -> int:
     """Report that a manifest cannot be used; return the exit code."""
     complain(wanted.manifest, reason)
-    with Printer("verify", wanted.as_json, None) as report:
+    with Printer(wanted.command, wanted.as_json, None) as report:
         report.document(_document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
     return COULD_NOT_CHECK
 
@@ -268,6 +276,8 @@ def _document(
     from ...manifest._differences import ManifestReport
 
     fields: dict[str, object] = {"manifest": wanted.manifest, "root": root}
+    if wanted.command == "diff":
+        fields["other"] = None
     for key in _IN_FORCE:
         fields[key] = None if options is None else getattr(options, key)
     fields |= dict.fromkeys(ManifestReport().to_fields()) if found is None else found.to_fields()
@@ -309,18 +319,10 @@ class _VerifyProgress(Listener):
 
     def difference(self, difference: "Difference") -> None:
         report = self.report
-        name = os.fsdecode(difference.path)
         if difference.kind == "unreadable":
-            report.error(name, difference.reason)
+            report.error(os.fsdecode(difference.path), difference.reason)
             return
-        report.verdict(False)
-        more = more_of(difference)
-        report.line(f"{shown(name)}: ", good=False, verdict=difference.kind, more=more)
-        if difference.ranges is not None:
-            total = window_count(max(difference.size or 0, difference.found_size or 0))
-            counts = difference.range_count, difference.windows, total
-            for line in range_lines(difference.ranges, *counts):
-                report.line(line)
+        show_difference(report, difference)
         if self.wanted.plot == SKETCH and self.maps is not None:
             damage_map = self.maps.take(difference)
             for line in () if damage_map is None else damage_map.sketch(report.colour):
@@ -356,21 +358,6 @@ def _verdict(found: "ManifestReport") -> str:
     return f"{part}{'matches' if found.holds else 'does not match'} its manifest"
 
 
-def counts_in_words(counts: Mapping[str, int]) -> str:
-    """Return how many differences there are of each kind: "1 changed, 0 missing, ..."; moved files
-    are named where there are some."""
-    return ", ".join(
-        f"{counts[kind]:,} {kind}" for kind in _KINDS if counts[kind] or kind != "moved"
-    )
-
-
-def more_of(difference: "Difference") -> str:
-    """Return what follows the kind of a difference on its line."""
-    if difference.moved_to is not None:
-        return f" to {shown(os.fsdecode(difference.moved_to))}"
-    return f", {difference.reason}" if difference.reason else ""
-
-
 def _summary(found: "ManifestReport") -> str:
     if found.part:
         files = f"{found.files:,} of {counted(found.manifest_files, 'file')}"
@@ -402,7 +389,7 @@ def _in_force(options: "Options") -> str:
 def _notes(differences: "list[Difference]") -> list[str]:
     """Return lines about the differences that the maps do not show."""
     lines = []
-    for kind in _KINDS:
+    for kind in KINDS:
         names = [
             f"{shown(os.fsdecode(each.path))}{more_of(each) if kind == 'moved' else ''}"
             for each in differences
