@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..manifest._differences import Difference, ManifestReport
     from ..manifest._manifest_file import Text
 
+EVERYTHING: Final = "."  # the value of --accept without a path: the folder
 # Of differences, in the order of the last line.
 KINDS: Final = ("changed", "missing", "added", "moved", "unreadable")
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -70,6 +71,14 @@ _OPTIONS: Final = (
         help="For a manifest: with --update, do not read files whose ctime alone changed.",
     ),
     click.option(
+        "--accept",
+        metavar="[PATH]",
+        multiple=True,
+        type=file_name,
+        help="For a manifest: take a file whose content changed while its size and time did not, "
+        "or all such files without PATH; repeatable.",
+    ),
+    click.option(
         "--state",
         metavar="FILE",
         type=click.Path(readable=False),
@@ -89,6 +98,29 @@ _OPTIONS: Final = (
         help="For a manifest: write a manifest (default) or a list for sha256sum -c.",
     ),
 )
+
+
+class AcceptCommand(click.Command):
+    """Takes `--accept` without a path, at the end or before another option, as all files."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        named = ""
+        for i, arg in enumerate(args[:end]):
+            following = args[i + 1] if i + 1 < end else "-"
+            if arg == "--accept" and following.startswith("-"):
+                args[i] = f"--accept={EVERYTHING}"
+            elif arg == "--accept":
+                named = following
+        try:
+            return super().parse_args(ctx, args)
+        except click.MissingParameter as error:
+            if not named:
+                raise
+            raise click.UsageError(
+                f"--accept took {shown(named)} as the file to accept, and no PATH is left: "
+                "write --accept at the end"
+            ) from error
 
 
 def manifest_options(command: Callable[..., int]) -> Callable[..., int]:

@@ -22,6 +22,7 @@ from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs, is_url, outputs_in, state_name
+from ._changes import Accept, Before, Changes, changes_since
 from ._entries import DIGESTS, Entry, Lines
 from ._hashing import engine
 from ._hashing.engine import HashFiles
@@ -43,7 +44,7 @@ from ._sources.selection import (
 )
 from ._sources.siblings import Siblings
 from ._sources.source import Found, NoFileError, Source
-from ._state_file import Begun, Context, Finished, State
+from ._state_file import REFUSED, Begun, Context, Finished, State
 from ._state_folder import InUseError, leave_out_states, machine, real_path
 from ._statement import SYMLINKS, Options, bounded, write_lines
 from ._store import KEPT_AFTER_S, Listed, Store
@@ -64,6 +65,8 @@ class RunCounts(NamedTuple):
         by_ctime: files read only because their ctime changed.
         own_rules: number of rules in the ignore file of the source.
         excluded: number of paths that each rule excluded, for rules that excluded any.
+        changes: what differs from the manifest that was replaced, or was not because a change was
+            refused; None if there was none.
     """
 
     files: int
@@ -75,6 +78,7 @@ class RunCounts(NamedTuple):
     by_ctime: int = 0
     own_rules: int = 0
     excluded: tuple[Excluded, ...] = ()
+    changes: Changes | None = None
 
 
 def read_options(
@@ -135,6 +139,7 @@ def generate_manifest(
     state: Place | None = None,
     update: bool = False,
     ignore_ctime: bool = False,
+    accept: Accept = (),
     hash_files: HashFiles = engine.hash_files,
     listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
@@ -152,6 +157,9 @@ def generate_manifest(
         update: skip files whose size, modification time and ctime are the same as when the manifest
             of `state` was written.
         ignore_ctime: skip files whose ctime alone changed, as by a hard link.
+        accept: the files whose content may have changed while their size and modification time did
+            not, as `_changes.Accept`. If there are others, nothing is written: the counts say so.
+            A run that accepts goes on with the results of the one that did not.
         hash_files: reads and hashes the files, as `_arguments.hasher` returns it.
         listener: called with the progress. Its notes say what is known from an earlier run or why
             nothing is, which paths of the options a rule leaves out, and how many links lead out
@@ -177,13 +185,17 @@ def generate_manifest(
             if name is not None:
                 with naming(what, name):
                     targets.append(stack.enter_context(Target(name, kind)))
-        run = _Run(source, options, hash_files, listener)
+        run = _Run(source, options, hash_files, listener, accept)
         names = [target.name for target in targets]
         store = stack.enter_context(
             run.store(names, output, leaves, state, update, ignore_ctime, streams)
         )
         outcome = run.fill(store)
         if outcome.errors > 0:
+            return outcome
+        outcome = outcome._replace(changes=run.changes(store, output))
+        if outcome.changes is not None and outcome.changes.refused > 0:
+            store.keep_refused()
             return outcome
         digest = sha256()
         with atomic_write_all(*targets) as files:
@@ -244,8 +256,10 @@ class _Run:
         options: Options,
         hash_files: HashFiles,
         listener: Listener,
+        accept: Accept = (),
     ) -> None:
         self._source = source
+        self._accept = accept
         self._options = options
         self._hash_files = hash_files
         self._hashes_here, self._threads = _threads(hash_files)
@@ -254,6 +268,7 @@ class _Run:
         self._note = listener.note
         self._errors = 0
         self._links_out = 0
+        self._known_unread = False  # are there files that an update does not read?
         self._selection = Selection()
         self._listed = Listed(0, 0, 0, 0, 0)
         self._context: Context = {}
@@ -336,6 +351,8 @@ class _Run:
                 known, parts = self._listed.known, self._listed.parts
                 files = "1 file" if known == 1 else f"{known:,} files"
                 more = f", {parts:,} in part" if parts else ""
+                if known and self._known_unread:
+                    more += "; damage in them is only seen by a run without --update"
                 self._note(f"{known_from}: {files} known{more}")
             if self._links_out:
                 many = f"{self._links_out:,} symbolic links lead"
@@ -421,6 +438,10 @@ class _Run:
         other = self._other(begun.context)
         if other:
             self._note(f"the state {name} is of a run with another choice of {other}: begins anew")
+        elif begun.context.get(REFUSED) is True and not self._accept:
+            # Damage since then would not be seen.
+            when = moment(begun.time)
+            self._note(f"the run at {when} was refused, and nothing is accepted now: begins anew")
         elif begun.sidecar is None or output is None:
             return begun
         else:
@@ -462,7 +483,27 @@ class _Run:
         if other:
             raise FileError(f"the last run had another choice of {other}")
         store.load_last(last_entries(state, finished, output))
+        self._known_unread = True
         return f"goes by the state of the run at {moment(finished.time)}"
+
+    def changes(self, store: Store, output: str) -> Changes | None:
+        """Return what differs from the manifest that is replaced, after all files were read."""
+        state = self._state
+        finished = None if state is None else state.finished
+        # Digests and leaves may be others: the times of the files are the same.
+        if finished is not None and any(
+            finished.context.get(key) != self._context[key]
+            for key in ("machine", "output", "source")
+        ):
+            finished = None
+        before = Before(output, state, finished, not is_url(self._source.name))
+        return changes_since(
+            before,
+            self._options,
+            lambda identities: store.lines(None, identities),
+            self._accept,
+            self._note,
+        )
 
     def _leave_out(self, outputs: Outputs) -> None:
         """Leave out files that runs of this user write without being given their names."""

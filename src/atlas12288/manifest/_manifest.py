@@ -66,6 +66,7 @@ class Manifest(Value):
         state: Name | Literal[True] | None = None,
         update: bool = False,
         ignore_ctime: bool = False,
+        accept: bool | Name | Sequence[Name] = False,
         client: distributed.Client | None = None,
         storage_options: Mapping[str, Any] | None = None,
         allow_cache: bool = False,
@@ -99,6 +100,11 @@ class Manifest(Value):
                 that wrote `output` and kept `state`.
             ignore_ctime: with `update`, skip files whose ctime alone changed, as by backups
                 that make hard links or reset access times.
+            accept: a file whose content changed since the manifest at `output` was written, while
+                its size and modification time did not, is not known to have been edited: then
+                nothing is written. True takes all such files into the new manifest; a path relative
+                to the folder, or several, takes only these. The times come from `state`, and with
+                the state of the refused run nothing is read again.
             client: a Dask client; its cluster reads and hashes the files.
             storage_options: fsspec options, for a URL.
             allow_cache: allow URLs such as `simplecache::s3://bucket`, which read copies on this
@@ -111,11 +117,14 @@ class Manifest(Value):
         Raises:
             FileError: there is no file, a file cannot be read (then nothing is written), or a file
                 cannot be written.
+            MismatchError: a file is not known to have been edited, see `accept`; a WitnessError.
+                Its report has these files.
             WitnessError: a path leads out of the folder.
             ValueError, TypeError: an argument is not as above.
             ImportError: an extra that is needed is not installed.
         """
         # Here, so that reading and verifying a manifest do without SQLite.
+        from ._changes import require_accepted
         from ._generate import generate_entries, generate_manifest, read_options
 
         base, parts = root_and_paths(paths, root)
@@ -150,7 +159,16 @@ class Manifest(Value):
                 _, entries = generate_entries(source, options, **common)
             else:
                 made, sidecar = written["output"], written.get("leaves")
-                generate_manifest(source, options, made, leaves=sidecar, update=update, **common)
+                counts = generate_manifest(
+                    source,
+                    options,
+                    made,
+                    leaves=sidecar,
+                    update=update,
+                    accept=_accepted(accept),
+                    **common,
+                )
+                require_accepted(counts.changes, made)
         except NoFileError as error:
             with naming(what, base):
                 raise error
@@ -324,6 +342,12 @@ class Manifest(Value):
             f"<Manifest {self.hexdigest()} files {len(self.entries) - links} links {links} "
             f"bytes {size} digests {' '.join(self.options.digests)}>"
         )
+
+
+def _accepted(accept: bool | Name | Sequence[Name]) -> Literal[True] | tuple[bytes, ...]:
+    if isinstance(accept, bool):
+        return accept or ()
+    return below(map(os.fsencode, _several(accept)), "path") or True
 
 
 def _several(paths: Name | Sequence[Name]) -> Sequence[Name]:

@@ -39,6 +39,8 @@ from ._entries import SIZE_MOST
 from ._hashing.file_hash import Checkpoint, Digests
 from ._sources.source import UNTRUSTED
 
+# A key in the context of a run whose results are only for a run that accepts them.
+REFUSED: Final = "refused"
 _MAGIC: Final = b"atlas12288 state 1\n"
 _ANY_MAGIC: Final = re.compile(rb"atlas12288 state [0-9]+\n")
 _FRAME: Final = struct.Struct("<cII")  # kind, length, CRC-32
@@ -107,7 +109,8 @@ class Begun(NamedTuple):
     """A run that did not end.
 
     Attributes:
-        context: facts that must be equal in the run that resumes.
+        context: facts that must be equal in the run that resumes; with `REFUSED` where it read all
+            files and wrote nothing, because a change was not accepted.
         time: in seconds since 1970.
         update: whether it also uses the results of the finished run.
         sidecar: the file of its leaves; None if it keeps none.

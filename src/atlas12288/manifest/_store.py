@@ -32,7 +32,7 @@ from ._paths import quoted
 from ._sources.siblings import Siblings
 from ._sources.source import UNTRUSTED, Found, same_but_ctime
 from ._spool import Spool
-from ._state_file import Begun, Context, Failed, Known, Part, Record, Roots, State
+from ._state_file import REFUSED, Begun, Context, Failed, Known, Part, Record, Roots, State
 
 if TYPE_CHECKING:
     import sqlite3
@@ -278,6 +278,13 @@ class Store:
     def end(self) -> None:
         """Keep nothing more: the run has ended."""
         self._keeping = False
+
+    def keep_refused(self) -> None:
+        """Keep all results for a run that accepts them, because nothing is written now."""
+        if self._state is not None:
+            self._context = {**self._context, REFUSED: True}
+            self._keeping = False  # the records begin anew, with this
+            self._commit()
 
     # --- Results of earlier runs
 

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say what differs between a new manifest and the one that it replaces.
+
+A file whose content changed while its size and modification time did not is not known to have been
+edited: a disk, a copy or a program may have damaged it. The manifest that is replaced is the only
+evidence of that, so it stays until somebody accepts the change.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from hashlib import sha256
+from typing import Final, Literal, NamedTuple
+
+from .._files import FileError, RegularFile, shown
+from .._native import read_lines
+from .._reports import MismatchError
+from .._witness import ALGORITHM, TREE_ALGORITHM
+from .._words import counted, word
+from ._diff import Comparison, Pair, Record, records
+from ._differences import Difference, ManifestReport
+from ._entries import Lines, read_line
+from ._kinds import is_manifest
+from ._manifest_file import LINK, ManifestFile, NotCanonicalError, in_memory
+from ._paths import PATH_MOST_BYTES, quoted
+from ._sources.source import UNTRUSTED, same_but_ctime
+from ._state_file import Finished, State
+from ._statement import Options
+
+KEPT_MOST: Final = 1000  # differences, of any number
+_UNWRITTEN: Final = "changed without a write: damage, or written through a memory map"
+_SET_BACK: Final = "written, and its time set back"
+_CLOCK_BACK: Final = "written, and the clock set back"
+
+# True for all files, or the paths of some.
+Accept = Literal[True] | Collection[bytes]
+
+
+class Changes(NamedTuple):
+    """What differs from the manifest that a run replaces.
+
+    Attributes:
+        counts: the number of differences of each kind.
+        report: the comparison, with the first `KEPT_MOST` differences.
+        unexplained: of the files that are not known to have been edited, the first `KEPT_MOST`
+            that were not accepted, with the reason.
+        refused: number of files that are not known to have been edited and were not accepted; if
+            there are any, nothing was written.
+        accepted: number of files that are not known to have been edited and were accepted.
+    """
+
+    counts: dict[str, int]
+    report: ManifestReport
+    unexplained: tuple[Difference, ...]
+    refused: int
+    accepted: int
+
+
+class Before(NamedTuple):
+    """What is known of the manifest that is replaced.
+
+    Attributes:
+        output: its name.
+        state: the state of the run that wrote it; None if there is none.
+        finished: that run; None likewise.
+        local: whether identities are the times of files of this machine.
+    """
+
+    output: str
+    state: State | None
+    finished: Finished | None
+    local: bool
+
+
+def changes_since(
+    before: Before,
+    options: Options,
+    lines: Callable[[Callable[[list[str]], object]], Iterable[Lines]],
+    accept: Accept,
+    note: Callable[[str], object],
+) -> Changes | None:
+    """Return what differs from the manifest that is replaced; None if there is none.
+
+    Args:
+        before: what is known of that manifest.
+        options: the options of the new manifest.
+        lines: yields the lines of the new one, and calls a function with the identities of each
+            `Lines` before it.
+        accept: the files that may have changed without being known to have been edited.
+        note: called with a sentence for people.
+
+    Raises:
+        FileError: as from `lines`.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(RegularFile(before.output))
+            if not is_manifest(file):
+                return None
+        except FileError:  # there is none
+            return None
+        identities = _Identities(before)
+        digest = sha256()
+        try:
+            manifest = ManifestFile(file, digest.update)
+            comparison = stack.enter_context(Comparison(manifest.options, options))
+            comparison.compare(records(manifest, identities), _records(options, lines))
+            knows = identities.are_of(digest.digest())
+        except NotCanonicalError:
+            try:
+                whole = in_memory(file)
+                comparison = stack.enter_context(Comparison(whole.options, options))
+            except FileError as error:
+                note(f"cannot be compared with what it replaces: {error}")
+                return None
+            comparison.compare(records(whole), _records(options, lines))
+            knows = False
+        except FileError as error:
+            if error.name is None:
+                error = FileError(error.reason, before.output)
+            note(f"cannot be compared with what it replaces: {error}")
+            return None
+        return _judged(comparison, before, knows, accept, note)
+
+
+def require_accepted(changes: Changes | None, output: str) -> None:
+    """Raise MismatchError if a change was refused."""
+    if changes is not None and changes.refused > 0:
+        first, others = changes.unexplained[0], changes.refused - 1
+        more = f"; and {counted(others, 'more file')}" if others else ""
+        raise MismatchError(
+            f"{shown(output)} is not replaced: {quoted(first.path)}: {first.reason}{more}",
+            replace(changes.report, differences=changes.unexplained),
+        )
+
+
+def _judged(
+    comparison: Comparison,
+    before: Before,
+    knows: bool,
+    accept: Accept,
+    note: Callable[[str], object],
+) -> Changes:
+    counts: Counter[str] = Counter()
+    kept: list[Difference] = []
+    unexplained: list[Difference] = []
+    unused = set() if accept is True else set(accept)
+    refused = accepted = same_size = 0
+    for found, pair in comparison.pairs():
+        counts[found.kind] += 1
+        difference, reason = found, ""
+        if found.kind == "changed" and found.size is not None and found.size == found.found_size:
+            same_size += 1
+            reason = _unexplained(pair, before.local) if knows else ""
+        if reason and (accept is True or found.path in accept):
+            accepted += 1
+            unused.discard(found.path)
+            difference = replace(found, reason=f"{reason}; accepted")
+        elif reason:
+            refused += 1
+            difference = replace(found, reason=reason)
+            if len(unexplained) < KEPT_MOST:
+                unexplained.append(difference)
+        if len(kept) < KEPT_MOST:
+            kept.append(difference)
+    if same_size and not knows:
+        files = counted(same_size, "changed file")
+        note(
+            f"{files} of the same size {word(same_size, 'is', 'are')} taken as edited: the times "
+            "that the files had when the old manifest was written are not known here"
+        )
+    for path in sorted(unused):
+        note(f"there is nothing to accept at {quoted(path)}")
+    return Changes(dict(counts), comparison.report(kept), tuple(unexplained), refused, accepted)
+
+
+def _unexplained(pair: Pair, local: bool) -> str:
+    """Return why a file of the same size is not known to have been edited; "" if it is.
+
+    Args:
+        pair: its entries, with the identities as facts.
+        local: whether these are times of a file of this machine.
+    """
+    before, after = pair.fact_before, pair.fact_after
+    if not before or not after:
+        return ""
+    if before == after:
+        return _UNWRITTEN
+    texts = [fact.decode("utf-8", "surrogatepass") for fact in (before, after)]
+    if not local or not same_but_ctime(*texts):
+        return ""
+    was, now = (int(text.split(" ")[1]) for text in texts)
+    return _SET_BACK if now > was else _CLOCK_BACK
+
+
+class _Identities:
+    """The identities that the last run kept, as long as they can be read."""
+
+    def __init__(self, before: Before) -> None:
+        self._state = before.state
+        self._finished = before.finished
+        self._count = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._state is None or self._finished is None:
+            return
+        try:
+            for identity, _ in self._state.identities():
+                self._count += 1
+                yield _fact(identity)
+        except FileError:  # the state is damaged
+            return
+
+    def are_of(self, manifest: bytes) -> bool:
+        """Return whether they are of the entries of a manifest, by the SHA-256 of its bytes; after
+        the last entry took its own."""
+        finished = self._finished
+        return finished is not None and (finished.sha256, finished.entries) == (
+            manifest,
+            self._count,
+        )
+
+
+def _fact(identity: str) -> bytes:
+    """Return an identity as a fact of a record, whether or not it shows later changes."""
+    return identity.removeprefix(UNTRUSTED).encode("utf-8", "surrogatepass")
+
+
+def _records(
+    options: Options, lines: Callable[[Callable[[list[str]], object]], Iterable[Lines]]
+) -> Iterator[Record]:
+    """Yield the records of the new manifest, with the identities."""
+    identities: list[str] = []
+    for some in lines(identities.extend):
+        text = some.text[:-1]
+        found = read_lines(
+            text.replace(b"\n", b",\n"),
+            ALGORITHM in options.digests,
+            TREE_ALGORITHM in options.digests,
+            PATH_MOST_BYTES,
+        )
+        facts = list(map(_fact, identities))
+        identities.clear()
+        each = text.split(b"\n")
+        if found is not None:
+            paths = found[1].split(b"\0")[:-1]
+            yield from zip(paths, each, array("q", found[2])[:-2:2], facts, strict=True)
+            continue
+        for line, fact in zip(each, facts, strict=True):
+            entry = read_line(line, options.digests)
+            yield entry.path, line, LINK if entry.target is not None else entry.size, fact
