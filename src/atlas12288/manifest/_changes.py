@@ -22,7 +22,7 @@ from .._reports import MismatchError
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from .._words import counted, word
 from ._diff import Comparison, Pair, Record, records
-from ._differences import Difference, ManifestReport
+from ._differences import CHANGES_MOST, Changes, Difference
 from ._entries import Lines, read_line
 from ._kinds import is_manifest
 from ._manifest_file import LINK, ManifestFile, NotCanonicalError, in_memory
@@ -31,33 +31,12 @@ from ._sources.source import UNTRUSTED, same_but_ctime
 from ._state_file import Finished, State
 from ._statement import Options
 
-KEPT_MOST: Final = 1000  # differences, of any number
 _UNWRITTEN: Final = "changed without a write: damage, or written through a memory map"
 _SET_BACK: Final = "written, and its time set back"
 _CLOCK_BACK: Final = "written, and the clock set back"
 
 # True for all files, or the paths of some.
 Accept = Literal[True] | Collection[bytes]
-
-
-class Changes(NamedTuple):
-    """What differs from the manifest that a run replaces.
-
-    Attributes:
-        counts: the number of differences of each kind.
-        report: the comparison, with the first `KEPT_MOST` differences.
-        unexplained: of the files that are not known to have been edited, the first `KEPT_MOST`
-            that were not accepted, with the reason.
-        refused: number of files that are not known to have been edited and were not accepted; if
-            there are any, nothing was written.
-        accepted: number of files that are not known to have been edited and were accepted.
-    """
-
-    counts: dict[str, int]
-    report: ManifestReport
-    unexplained: tuple[Difference, ...]
-    refused: int
-    accepted: int
 
 
 class Before(NamedTuple):
@@ -163,9 +142,9 @@ def _judged(
         elif reason:
             refused += 1
             difference = replace(found, reason=reason)
-            if len(unexplained) < KEPT_MOST:
+            if len(unexplained) < CHANGES_MOST:
                 unexplained.append(difference)
-        if len(kept) < KEPT_MOST:
+        if len(kept) < CHANGES_MOST:
             kept.append(difference)
     if same_size and not knows:
         files = counted(same_size, "changed file")

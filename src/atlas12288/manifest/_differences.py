@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from .._files import shown
 from .._reports import BaseDifference, DifferenceKind, Report
@@ -170,3 +170,26 @@ class ManifestReport(Report[Difference]):
             "manifest_files": self.manifest_files,
             "manifest_links": self.manifest_links,
         }
+
+
+CHANGES_MOST: Final = 1000  # differences that are kept, of any number
+
+
+class Changes(NamedTuple):
+    """What differs from the manifest that a run replaces.
+
+    Attributes:
+        counts: the number of differences of each kind.
+        report: the comparison, with the first `CHANGES_MOST` differences.
+        unexplained: of the files that are not known to have been edited, the first `CHANGES_MOST`
+            that were not accepted, with the reason.
+        refused: number of files that are not known to have been edited and were not accepted; if
+            there are any, nothing was written.
+        accepted: number of files that are not known to have been edited and were accepted.
+    """
+
+    counts: dict[str, int]
+    report: ManifestReport
+    unexplained: tuple[Difference, ...]
+    refused: int
+    accepted: int

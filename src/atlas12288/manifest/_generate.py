@@ -22,7 +22,7 @@ from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs, is_url, outputs_in, state_name
-from ._changes import Accept, Before, Changes, changes_since
+from ._changes import Accept, Before, changes_since
 from ._entries import DIGESTS, Entry, Lines
 from ._hashing import engine
 from ._hashing.engine import HashFiles
@@ -65,8 +65,7 @@ class RunCounts(NamedTuple):
         by_ctime: files read only because their ctime changed.
         own_rules: number of rules in the ignore file of the source.
         excluded: number of paths that each rule excluded, for rules that excluded any.
-        changes: what differs from the manifest that was replaced, or was not because a change was
-            refused; None if there was none.
+        refused: number of files whose change was not accepted; if any, nothing was written.
     """
 
     files: int
@@ -78,7 +77,7 @@ class RunCounts(NamedTuple):
     by_ctime: int = 0
     own_rules: int = 0
     excluded: tuple[Excluded, ...] = ()
-    changes: Changes | None = None
+    refused: int = 0
 
 
 def read_options(
@@ -193,10 +192,9 @@ def generate_manifest(
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome
-        outcome = outcome._replace(changes=run.changes(store, output))
-        if outcome.changes is not None and outcome.changes.refused > 0:
+        if (refused := run.refused(store, output)) > 0:
             store.keep_refused()
-            return outcome
+            return outcome._replace(refused=refused)
         digest = sha256()
         with atomic_write_all(*targets) as files:
             lines = store.lines(None if leaves is None else files[-1].write, run.identities)
@@ -268,7 +266,6 @@ class _Run:
         self._note = listener.note
         self._errors = 0
         self._links_out = 0
-        self._known_unread = False  # are there files that an update does not read?
         self._selection = Selection()
         self._listed = Listed(0, 0, 0, 0, 0)
         self._context: Context = {}
@@ -351,8 +348,6 @@ class _Run:
                 known, parts = self._listed.known, self._listed.parts
                 files = "1 file" if known == 1 else f"{known:,} files"
                 more = f", {parts:,} in part" if parts else ""
-                if known and self._known_unread:
-                    more += "; damage in them is only seen by a run without --update"
                 self._note(f"{known_from}: {files} known{more}")
             if self._links_out:
                 many = f"{self._links_out:,} symbolic links lead"
@@ -483,11 +478,11 @@ class _Run:
         if other:
             raise FileError(f"the last run had another choice of {other}")
         store.load_last(last_entries(state, finished, output))
-        self._known_unread = True
         return f"goes by the state of the run at {moment(finished.time)}"
 
-    def changes(self, store: Store, output: str) -> Changes | None:
-        """Return what differs from the manifest that is replaced, after all files were read."""
+    def refused(self, store: Store, output: str) -> int:
+        """Tell the listener what differs from the manifest that is replaced, after all files were
+        read; return the number of files whose change is not accepted."""
         state = self._state
         finished = None if state is None else state.finished
         # Digests and leaves may be others: the times of the files are the same.
@@ -497,13 +492,17 @@ class _Run:
         ):
             finished = None
         before = Before(output, state, finished, not is_url(self._source.name))
-        return changes_since(
+        changes = changes_since(
             before,
             self._options,
             lambda identities: store.lines(None, identities),
             self._accept,
             self._note,
         )
+        if changes is None:
+            return 0
+        self._listener.replacing(changes)
+        return changes.refused
 
     def _leave_out(self, outputs: Outputs) -> None:
         """Leave out files that runs of this user write without being given their names."""

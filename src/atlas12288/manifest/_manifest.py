@@ -97,7 +97,7 @@ class Manifest(Value):
                 seconds saves nothing until its end, and a run continues without a state if that
                 folder cannot be used. None to keep no state.
             update: read only files whose size, modification time or ctime changed since the run
-                that wrote `output` and kept `state`.
+                that wrote `output` and kept `state`. Damage in the others is not seen.
             ignore_ctime: with `update`, skip files whose ctime alone changed, as by backups
                 that make hard links or reset access times.
             accept: a file whose content changed since the manifest at `output` was written, while
@@ -159,7 +159,7 @@ class Manifest(Value):
                 _, entries = generate_entries(source, options, **common)
             else:
                 made, sidecar = written["output"], written.get("leaves")
-                counts = generate_manifest(
+                generate_manifest(
                     source,
                     options,
                     made,
@@ -168,7 +168,7 @@ class Manifest(Value):
                     accept=_accepted(accept),
                     **common,
                 )
-                require_accepted(counts.changes, made)
+                require_accepted(problems.changes, made)
         except NoFileError as error:
             with naming(what, base):
                 raise error
@@ -361,6 +361,7 @@ class _Problems(FunctionListener):
         self, advance: Callable[[int], None] | None, note: Callable[[str], object] | None
     ) -> None:
         super().__init__(advance=advance, note=note)
+        self.changes: _differences.Changes | None = None
         self._count = 0
         self._first = ""
 
@@ -368,6 +369,9 @@ class _Problems(FunctionListener):
         self._count += 1
         if self._count == 1:
             self._first = f"{quoted(path)} {reason}"
+
+    def replacing(self, changes: _differences.Changes) -> None:
+        self.changes = changes
 
     def check(self) -> None:
         if self._count > 0:

@@ -30,7 +30,8 @@ from ..manifests import (
 from ..witness_files import ONLY_ROOT_IS_URL, output_at
 
 if TYPE_CHECKING:
-    from ...manifest._changes import Accept, Changes
+    from ...manifest._changes import Accept
+    from ...manifest._differences import Changes
     from ...manifest._entries import Entry
     from ...manifest._generate import RunCounts
     from ...manifest._hashing.engine import HashFiles
@@ -132,7 +133,8 @@ def witness(wanted: WitnessOptions) -> int:
 
                 client = stack.enter_context(connect(wanted.scheduler))
             hash_files = hasher(wanted.threads, client)
-            outcome = _Making(wanted, root, below, report, hash_files, sums, accept).run()
+            making = _Making(wanted, root, below, report, hash_files, sums, accept)
+            outcome = making.run()
         except (FileError, ImportError, ValueError) as error:
             reason = " ".join(str(error).split())  # what libraries say may have several lines
             report.error(_name(wanted, root), reason)
@@ -141,7 +143,7 @@ def witness(wanted: WitnessOptions) -> int:
             wanting = _not_written(outcome)
             if wanting is not None:
                 report.error("standard output" if wanted.output is None else wanted.output, wanting)
-            report.document(_document(wanted, root, outcome, wanting))
+            report.document(_document(wanted, root, outcome, wanting, making.changes))
     return report.code
 
 
@@ -238,6 +240,7 @@ class _Making:
         sums: Target | None,
         accept: "Accept",
     ) -> None:
+        self.changes: Changes | None = None
         self._accept = accept
         self._wanted = wanted
         self._root = root
@@ -282,10 +285,10 @@ class _Making:
             ignore_ctime=wanted.ignore_ctime,
             accept=self._accept,
             hash_files=self._hash_files,
-            listener=_WitnessProgress(report, output),
+            listener=(progress := _WitnessProgress(report, output)),
             streams=streams(),
         )
-        changes = outcome.changes
+        self.changes = changes = progress.changes
         if changes is not None:
             for note in option_notes(changes.report, "the manifest that it replaces"):
                 report.warning(output, note)
@@ -295,6 +298,8 @@ class _Making:
             if changes is not None:
                 _show_changes(changes, report)
             known = f"; {outcome.read:,} read, {outcome.known:,} known" if wanted.update else ""
+            if wanted.update and outcome.known > 0:
+                known += ", in which only a run without --update sees damage"
             if outcome.by_ctime > 0:
                 known += f"; {counted(outcome.by_ctime, 'file')} read for the ctime alone"
             found = content(outcome.files, outcome.links, outcome.bytes)
@@ -404,6 +409,7 @@ class _WitnessProgress(Listener):
     """Shows the progress of making a manifest; `name` is the subject of its notes."""
 
     def __init__(self, report: Printer, name: str) -> None:
+        self.changes: Changes | None = None
         self._report = report
         self._name = name
 
@@ -421,6 +427,9 @@ class _WitnessProgress(Listener):
 
     def note(self, text: str) -> None:
         self._report.warning(self._name, text)
+
+    def replacing(self, changes: "Changes") -> None:
+        self.changes = changes
 
 
 def _sums(entries: "tuple[Entry, ...]") -> Iterator[bytes]:
@@ -446,7 +455,11 @@ def _name(wanted: WitnessOptions, root: str) -> str:
 
 
 def _document(
-    wanted: WitnessOptions, root: str, outcome: "RunCounts | None", error: str | None
+    wanted: WitnessOptions,
+    root: str,
+    outcome: "RunCounts | None",
+    error: str | None,
+    changes: "Changes | None" = None,
 ) -> dict[str, object]:
     fields: dict[str, object] = {"manifest": wanted.output, "root": root, "error": error}
     if outcome is None:
@@ -462,7 +475,6 @@ def _document(
         "own_rules": outcome.own_rules,
     }
     fields |= {"counts": counts, "excluded": [each._asdict() for each in outcome.excluded]}
-    changes = outcome.changes
     if changes is None:
         return fields | {"changes": None, "differences": None}
     found = changes.report.to_fields()
