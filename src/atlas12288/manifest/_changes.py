@@ -8,8 +8,7 @@ evidence of that, so it stays until somebody accepts the change.
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,16 +16,14 @@ from hashlib import sha256
 from typing import Final, Literal, NamedTuple
 
 from .._files import FileError, RegularFile, shown
-from .._native import read_lines
 from .._reports import MismatchError
-from .._witness import ALGORITHM, TREE_ALGORITHM
 from .._words import counted, word
-from ._diff import Comparison, Pair, Record, records
+from ._diff import Comparison, Facts, Pair
 from ._differences import CHANGES_MOST, Changes, Difference
-from ._entries import Lines, read_line
+from ._entries import Lines
 from ._kinds import is_manifest
-from ._manifest_file import LINK, ManifestFile, NotCanonicalError, in_memory
-from ._paths import PATH_MOST_BYTES, quoted
+from ._manifest_file import Block, ManifestFile, NotCanonicalError, in_memory
+from ._paths import quoted
 from ._sources.source import UNTRUSTED, same_but_ctime
 from ._state_file import Finished, State
 from ._statement import Options
@@ -35,6 +32,10 @@ _UNWRITTEN: Final = "changed without a write: damage, or written through a memor
 _SET_BACK: Final = "written, and its time set back"
 _CLOCK_BACK: Final = "written, and the clock set back"
 
+_UNTRUSTED: Final = UNTRUSTED.encode()
+
+# Yields the lines of a manifest, and calls a function with the identities of each before it.
+MakeLines = Callable[[Callable[[list[str]], object]], Iterable[Lines]]
 # True for all files, or the paths of some.
 Accept = Literal[True] | Collection[bytes]
 
@@ -58,7 +59,7 @@ class Before(NamedTuple):
 def changes_since(
     before: Before,
     options: Options,
-    lines: Callable[[Callable[[list[str]], object]], Iterable[Lines]],
+    lines: MakeLines,
     accept: Accept,
     note: Callable[[str], object],
 ) -> Changes | None:
@@ -67,8 +68,7 @@ def changes_since(
     Args:
         before: what is known of that manifest.
         options: the options of the new manifest.
-        lines: yields the lines of the new one, and calls a function with the identities of each
-            `Lines` before it.
+        lines: yields the lines of the new one.
         accept: the files that may have changed without being known to have been edited.
         note: called with a sentence for people.
 
@@ -83,11 +83,12 @@ def changes_since(
         except FileError:  # there is none
             return None
         identities = _Identities(before)
+        found = _Found(options, lines)
         digest = sha256()
         try:
             manifest = ManifestFile(file, digest.update)
             comparison = stack.enter_context(Comparison(manifest.options, options))
-            comparison.compare(records(manifest, identities), _records(options, lines))
+            comparison.compare(manifest.blocks(), found.blocks(), identities, found)
             knows = identities.are_of(digest.digest())
         except NotCanonicalError:
             try:
@@ -96,7 +97,7 @@ def changes_since(
             except FileError as error:
                 note(f"cannot be compared with what it replaces: {error}")
                 return None
-            comparison.compare(records(whole), _records(options, lines))
+            comparison.compare(whole.blocks(), found.blocks())
             knows = False
         except FileError as error:
             if error.name is None:
@@ -164,7 +165,7 @@ def _unexplained(pair: Pair, local: bool) -> str:
         pair: its entries, with the identities as facts.
         local: whether these are times of a file of this machine.
     """
-    before, after = pair.fact_before, pair.fact_after
+    before, after = (fact.removeprefix(_UNTRUSTED) for fact in (pair.fact_before, pair.fact_after))
     if not before or not after:
         return ""
     if before == after:
@@ -176,59 +177,74 @@ def _unexplained(pair: Pair, local: bool) -> str:
     return _SET_BACK if now > was else _CLOCK_BACK
 
 
-class _Identities:
+class _Identities(Facts):
     """The identities that the last run kept, as long as they can be read."""
 
     def __init__(self, before: Before) -> None:
-        self._state = before.state
+        state = before.state
         self._finished = before.finished
+        known = state is not None and self._finished is not None
+        self._lists = state.identity_lists() if state is not None and known else iter(())
+        self._some: list[str] = []
+        self._place = 0  # of the next one in the list
         self._count = 0
 
-    def __iter__(self) -> Iterator[bytes]:
-        if self._state is None or self._finished is None:
-            return
+    def take(self) -> str:
+        if self._place == len(self._some):
+            self._fill()
+        if not self._some:
+            return ""
+        self._place += 1
+        self._count += 1
+        return self._some[self._place - 1]
+
+    def skip(self, count: int) -> None:
+        left = count
+        while left > 0:
+            if self._place == len(self._some):
+                self._fill()
+            if not self._some:
+                return
+            step = min(left, len(self._some) - self._place)
+            self._place += step
+            self._count += step
+            left -= step
+
+    def _fill(self) -> None:
+        self._place = 0
         try:
-            for identity, _ in self._state.identities():
-                self._count += 1
-                yield _fact(identity)
+            self._some = next(self._lists, [])
         except FileError:  # the state is damaged
-            return
+            self._some = []
+            self._finished = None
 
     def are_of(self, manifest: bytes) -> bool:
         """Return whether they are of the entries of a manifest, by the SHA-256 of its bytes; after
-        the last entry took its own."""
+        each entry took its own."""
         finished = self._finished
-        return finished is not None and (finished.sha256, finished.entries) == (
-            manifest,
-            self._count,
-        )
+        if finished is None or finished.sha256 != manifest:
+            return False
+        return finished.entries == self._count
 
 
-def _fact(identity: str) -> bytes:
-    """Return an identity as a fact of a record, whether or not it shows later changes."""
-    return identity.removeprefix(UNTRUSTED).encode("utf-8", "surrogatepass")
+class _Found(Facts):
+    """The blocks of the new manifest, and the identities of its entries."""
 
+    def __init__(self, options: Options, lines: MakeLines) -> None:
+        self._options = options
+        self._lines = lines
+        self._identities: deque[str] = deque()
 
-def _records(
-    options: Options, lines: Callable[[Callable[[list[str]], object]], Iterable[Lines]]
-) -> Iterator[Record]:
-    """Yield the records of the new manifest, with the identities."""
-    identities: list[str] = []
-    for some in lines(identities.extend):
-        text = some.text[:-1]
-        found = read_lines(
-            text.replace(b"\n", b",\n"),
-            ALGORITHM in options.digests,
-            TREE_ALGORITHM in options.digests,
-            PATH_MOST_BYTES,
-        )
-        facts = list(map(_fact, identities))
-        identities.clear()
-        each = text.split(b"\n")
-        if found is not None:
-            paths = found[1].split(b"\0")[:-1]
-            yield from zip(paths, each, array("q", found[2])[:-2:2], facts, strict=True)
-            continue
-        for line, fact in zip(each, facts, strict=True):
-            entry = read_line(line, options.digests)
-            yield entry.path, line, LINK if entry.target is not None else entry.size, fact
+    def blocks(self) -> Iterator[Block]:
+        self._identities.clear()
+        for some in self._lines(self._identities.extend):
+            yield Block(some.text, self._options.digests)
+
+    def take(self) -> str:
+        return self._identities.popleft()
+
+    def skip(self, count: int) -> None:
+        if count == len(self._identities):
+            self._identities.clear()
+        for _ in range(min(count, len(self._identities))):
+            self._identities.popleft()

@@ -7,7 +7,7 @@ differs waits in a file until it is known what was moved, and that both are what
 
 from __future__ import annotations
 
-import struct
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from types import TracebackType
@@ -20,7 +20,16 @@ from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._differences import Difference, ManifestReport, described
 from ._entries import DIGESTS, Entry, read_line
 from ._listener import SILENT
-from ._manifest_file import LINK, Listed, NotCanonicalError, Text, in_memory, opened
+from ._manifest_file import (
+    LINK,
+    Block,
+    Listed,
+    NotCanonicalError,
+    Text,
+    in_memory,
+    links_in,
+    opened,
+)
 from ._moves import Moves
 from ._ranges import LeafJudge
 from ._sources.selection import Selection
@@ -29,9 +38,7 @@ from ._spool import Spool
 from ._statement import Options
 
 # An entry of a manifest with what else is known of it: path, line, size or LINK, fact.
-Record = tuple[bytes, bytes, int, bytes]
-
-_PLACE: Final = struct.Struct("=q")  # of the first leaf in a sidecar
+Record = tuple[bytes, bytes, int, str]
 
 
 class NothingCommonError(FileError):
@@ -54,32 +61,101 @@ class Pair(NamedTuple):
     fact_after: bytes
 
 
-def records(manifest: Listed, facts: Iterable[bytes] | None = None) -> Iterator[Record]:
-    """Yield the entries of a manifest, each with the next of `facts` while there are some."""
-    if facts is None:
-        for block in manifest.blocks():
-            for path, line, size in zip(*block, strict=True):
-                yield path, line, size, b""
-        return
-    known = iter(facts)
-    for block in manifest.blocks():
-        for path, line, size in zip(*block, strict=True):
-            yield path, line, size, next(known, b"")
+class Facts:
+    """What else is known of the entries of a manifest: a text for each, in their order.
+
+    The default knows nothing.
+    """
+
+    def take(self) -> str:
+        """Return the next text."""
+        return ""
+
+    def skip(self, count: int) -> None:
+        """Pass over some texts."""
 
 
-class _Placed:
-    """Records with the place of their first leaf in the sidecar of their manifest."""
+NOTHING: Final = Facts()
+
+
+class _Places(Facts):
+    """The manifest's blocks, and the place of the first leaf of each entry in its sidecar."""
 
     def __init__(self, manifest: Listed) -> None:
         self._manifest = manifest
+        self._sizes: deque[int] = deque()
         self.leaves = 0
 
-    def __iter__(self) -> Iterator[Record]:
+    def blocks(self) -> Iterator[Block]:
         for block in self._manifest.blocks():
-            for path, line, size in zip(*block, strict=True):
-                yield path, line, size, _PLACE.pack(self.leaves)
-                if size != LINK:
-                    self.leaves += window_count(size)
+            self._sizes.extend(block.sizes)
+            yield block
+
+    def take(self) -> str:
+        place = self.leaves
+        if (size := self._sizes.popleft()) != LINK:
+            self.leaves += window_count(size)
+        return str(place)
+
+    def skip(self, count: int) -> None:
+        for _ in range(count):
+            self.take()
+
+
+class _Cursor:
+    """The place in one of two manifests that are merged."""
+
+    def __init__(self, blocks: Iterable[Block], facts: Facts) -> None:
+        self._blocks = iter(blocks)
+        self._facts = facts
+        self.block: Block | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self.block = next(self._blocks, None)
+        self._start = 0
+        self._records: list[tuple[bytes, bytes, int]] | None = None
+        self._index = 0
+
+    @property
+    def rest(self) -> int:
+        """The number of bytes of the block that are left."""
+        return 0 if self.block is None else len(self.block.text) - self._start
+
+    def text(self, size: int) -> bytes:
+        """Return the next bytes of the block."""
+        return b"" if self.block is None else self.block.text[self._start : self._start + size]
+
+    def skip(self, size: int, lines: int) -> None:
+        """Pass over some bytes, which are whole lines."""
+        self._facts.skip(lines)
+        self._index += lines
+        self._move(size)
+
+    def _move(self, size: int) -> None:
+        self._start += size
+        if self.rest == 0:
+            self._begin()
+
+    @property
+    def _lines(self) -> list[tuple[bytes, bytes, int]]:
+        if self._records is None:
+            assert self.block is not None
+            block = self.block
+            self._records = list(zip(block.paths, block.lines, block.sizes, strict=True))
+        return self._records
+
+    @property
+    def path(self) -> bytes:
+        """The path of the next entry."""
+        return self._lines[self._index][0]
+
+    def take(self) -> Record:
+        """Return the next entry."""
+        path, line, size = self._lines[self._index]
+        self._index += 1
+        self._move(len(line) + 1)
+        return path, line, size, self._facts.take()
 
 
 @contextmanager
@@ -181,10 +257,10 @@ class Comparison:
         """
         one, other = leaves
         if one is None or other is None or TREE_ALGORITHM not in self.digests:
-            self.compare(records(before), records(after))
+            self.compare(before.blocks(), after.blocks())
         else:
-            placed = _Placed(before), _Placed(after)
-            self.compare(*placed)
+            placed = _Places(before), _Places(after)
+            self.compare(placed[0].blocks(), placed[1].blocks(), *placed)
             self._windows = _Windows(self._options, (one, other))
             for sidecar, each in zip((one, other), placed, strict=True):
                 self._windows.require_size(sidecar, each.leaves)
@@ -203,39 +279,62 @@ class Comparison:
             other_options=self.other_options,
         )
 
-    def compare(self, before: Iterable[Record], after: Iterable[Record]) -> None:
-        """Compare the records of both, each in order of path; called once."""
-        left, right = iter(before), iter(after)
-        one, other = next(left, None), next(right, None)
-        files = links = common = 0
-        while one is not None or other is not None:
-            if one is not None and other is not None and one[0] == other[0]:
-                common += 1
-                links += one[2] == LINK
-                files += one[2] != LINK
+    def compare(
+        self,
+        before: Iterable[Block],
+        after: Iterable[Block],
+        facts_before: Facts = NOTHING,
+        facts_after: Facts = NOTHING,
+    ) -> None:
+        """Compare the entries of both, each in order of path; called once."""
+        left, right = _Cursor(before, facts_before), _Cursor(after, facts_after)
+        blocks: tuple[Block | None, Block | None] = None, None
+        while left.block is not None or right.block is not None:
+            if blocks != (left.block, right.block):
+                # Most lines are the same, and need not be taken apart.
+                if self._have_same(left, right):
+                    continue
+                blocks = left.block, right.block
+            if left.block is None or (right.block is not None and right.path < left.path):
+                self._lone(right.take(), 1)
+            elif right.block is None or left.path < right.path:
+                one = left.take()
+                self._count(one[2], 1)
+                self._lone(one, 0)
+            else:
+                one, other = left.take(), right.take()
+                self.common += 1
+                self._count(one[2], 1)
                 if one[1] != other[1]:
                     self._differing(one, other)
-                one, other = next(left, None), next(right, None)
-            elif other is None or (one is not None and one[0] < other[0]):
-                assert one is not None
-                links += one[2] == LINK
-                files += one[2] != LINK
-                self._lone(one, 0)
-                one = next(left, None)
-            else:
-                self._lone(other, 1)
-                other = next(right, None)
-        self.common += common
-        self.files += files
-        self.links += links
         self._moves.find()
+
+    def _have_same(self, left: _Cursor, right: _Cursor) -> bool:
+        """Pass over the next lines if they are the same up to the end of a block."""
+        size = min(left.rest, right.rest)
+        text = left.text(size)
+        if not text or text != right.text(size):
+            return False
+        lines, links = text.count(b"\n"), links_in(text)
+        self.common += lines
+        self.files += lines - links
+        self.links += links
+        left.skip(size, lines)
+        right.skip(size, lines)
+        return True
+
+    def _count(self, size: int, sign: int) -> None:
+        """Count an entry of the manifest before, by its size."""
+        if size == LINK:
+            self.links += sign
+        else:
+            self.files += sign
 
     def _skip(self, before: Record | None) -> None:
         """Count a path that is not compared."""
         self.not_compared += 1
         if before is not None:
-            self.links -= before[2] == LINK
-            self.files -= before[2] != LINK
+            self._count(before[2], -1)
 
     def _is_link_between(self, one: Record | None, other: Record | None) -> bool:
         """Return whether an entry cannot be compared, because one manifest follows links."""
@@ -258,7 +357,7 @@ class Comparison:
             before, after = self._entries(one[1], other[1])
             if not self._what(before, after):
                 return
-        self._pairs.add(Pair(one[0], one[1], other[1], one[3], other[3]))
+        self._pairs.add(Pair(one[0], one[1], other[1], *map(_encoded, (one[3], other[3]))))
 
     def _lone(self, record: Record, side: int) -> None:
         """Take an entry that only one has; `side` is 0 for the manifest before."""
@@ -271,9 +370,10 @@ class Comparison:
         if size > 0:
             entry = read_line(line, self._options[side].digests)
             (self._moves.added if side else self._moves.missing)(path, self._content(entry))
-        self._pairs.add(
-            Pair(path, b"", line, b"", fact) if side else Pair(path, line, b"", fact, b"")
-        )
+        if side == 0:
+            self._pairs.add(Pair(path, line, b"", _encoded(fact), b""))
+        else:
+            self._pairs.add(Pair(path, b"", line, b"", _encoded(fact)))
 
     def _content(self, entry: Entry) -> bytes:
         """Return the digests of a file that both manifests have, and its size."""
@@ -342,6 +442,10 @@ class Comparison:
         else:
             reason = f"differs in {', '.join(what)}"
         return Difference(pair.path, "changed", what, reason, _size(before), _size(after))
+
+
+def _encoded(fact: str) -> bytes:
+    return fact.encode("utf-8", "surrogatepass")
 
 
 class _Following:
@@ -423,4 +527,4 @@ class _Windows:
     ) -> TreeLeaves:
         entry = read_line(line, options.digests)
         assert entry.root is not None
-        return TreeLeaves(sidecar, _PLACE.unpack(fact)[0], entry.size, entry.root)
+        return TreeLeaves(sidecar, int(fact), entry.size, entry.root)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cached_property
 from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 
@@ -18,7 +19,7 @@ from .._errors import WitnessError
 from .._files import STDIN, FileError, RegularFile
 from .._native import leaf_hashes, read_lines
 from .._witness import ALGORITHM, TREE_ALGORITHM
-from ._entries import Entry, LineDigests, Lines
+from ._entries import Entry, LineDigests, Lines, read_line
 from ._paths import PATH_MOST_BYTES
 from ._statement import (
     MANIFEST_BEGIN,
@@ -35,18 +36,62 @@ _SEPARATOR: Final = b",\n"
 _ENTRIES_AT_ONCE: Final = 1000
 
 
-class Block(NamedTuple):
-    """Some entries of a manifest, in order.
+class Block:
+    """Some entries of a manifest, in order, which are only taken apart where that is needed.
+
+    Args:
+        text: their lines, each ended by one line feed.
+        digests: the algorithms of the digests of files.
+        found: paths and numbers as `_native.read_lines` returns them, where they are known.
 
     Attributes:
-        paths: the path of each.
-        lines: the canonical JSON of each, without a line feed.
-        sizes: the size of each in bytes; `LINK` for a symbolic link.
+        text: as above.
     """
 
-    paths: list[bytes]
-    lines: list[bytes]
-    sizes: array[int]
+    def __init__(
+        self, text: bytes, digests: tuple[str, ...], found: tuple[bytes, bytes] | None = None
+    ) -> None:
+        self.text = text
+        self._digests = digests
+        self._found = found
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        """The canonical JSON of each, without a line feed."""
+        return self.text.split(b"\n")[:-1]
+
+    @cached_property
+    def _parts(self) -> tuple[list[bytes], array[int]]:
+        found = self._found
+        if found is None:
+            separated = self.text[:-1].replace(b"\n", _SEPARATOR)
+            taken = read_lines(separated, *_wanted(self._digests), PATH_MOST_BYTES)
+            found = None if taken is None else taken[1:]
+        if found is not None:
+            paths, numbers = found
+            return paths.split(b"\0")[:-1], array("q", numbers)[:-2:2]
+        entries = [read_line(line, self._digests) for line in self.lines]
+        return [entry.path for entry in entries], _sizes(entries)
+
+    @property
+    def paths(self) -> list[bytes]:
+        """The path of each."""
+        return self._parts[0]
+
+    @property
+    def sizes(self) -> array[int]:
+        """The size of each in bytes; `LINK` for a symbolic link."""
+        return self._parts[1]
+
+
+def links_in(text: bytes) -> int:
+    """Return the number of symbolic links in the lines of entries."""
+    # The key: a quote in a path has a backslash before it.
+    return text.count(b',"symlink')
+
+
+def _wanted(digests: tuple[str, ...]) -> tuple[bool, bool]:
+    return ALGORITHM in digests, TREE_ALGORITHM in digests
 
 
 class Listed(Protocol):
@@ -123,14 +168,10 @@ class ManifestFile:
         last = b""
         self._read(MANIFEST_BEGIN)
         for text in self._texts():
-            found = read_lines(
-                memoryview(text),
-                ALGORITHM in self.options.digests,
-                TREE_ALGORITHM in self.options.digests,
-                PATH_MOST_BYTES,
-            )
-            block, lines = _parsed(text, self.options.digests) if found is None else _of(*found)
-            digests.add(lines)
+            wanted = self.options.digests
+            found = read_lines(memoryview(text), *_wanted(wanted), PATH_MOST_BYTES)
+            block = _parsed(text, wanted) if found is None else _block(found, wanted)
+            digests.add(Lines(block.text, leaf_hashes(block.text)))
             if block.paths[0] <= last:
                 raise NotCanonicalError
             last = block.paths[-1]
@@ -163,30 +204,28 @@ class ManifestFile:
         yield rest
 
 
-def _of(text: bytes, paths: bytes, numbers: bytes) -> tuple[Block, Lines]:
+def _block(found: tuple[bytes, bytes, bytes], digests: tuple[str, ...]) -> Block:
     """Return what `read_lines` found."""
+    text, paths, numbers = found
     try:
         text.decode()
     except UnicodeDecodeError:
         raise NotCanonicalError from None
-    sizes = array("q", numbers)[:-2:2]
-    block = Block(paths.split(b"\0")[:-1], text.split(b"\n")[:-1], sizes)
-    return block, Lines(text, leaf_hashes(text))
+    return Block(text, digests, (paths, numbers))
 
 
-def _parsed(text: bytes, digests: tuple[str, ...]) -> tuple[Block, Lines]:
+def _parsed(text: bytes, digests: tuple[str, ...]) -> Block:
     """Return lines in which a path or target is escaped."""
     lines = text.split(_SEPARATOR)
     try:
         entries = [Entry.of_json(_json.read(line), digests) for line in lines]
     except WitnessError:
         raise NotCanonicalError from None
-    paths = [entry.path for entry in entries]
     if lines != [entry.to_json() for entry in entries]:
         raise NotCanonicalError
-    if any(one >= other for one, other in pairwise(paths)):
+    if any(one.path >= other.path for one, other in pairwise(entries)):
         raise NotCanonicalError
-    return Block(paths, lines, _sizes(entries)), Lines.of(lines)
+    return Block(b"\n".join([*lines, b""]), digests)
 
 
 def _sizes(entries: Iterable[Entry]) -> array[int]:
@@ -204,8 +243,8 @@ class Entries(NamedTuple):
         """Yield the entries."""
         for start in range(0, len(self.entries), _ENTRIES_AT_ONCE):
             some = self.entries[start : start + _ENTRIES_AT_ONCE]
-            paths = [entry.path for entry in some]
-            yield Block(paths, [entry.to_json() for entry in some], _sizes(some))
+            lines = [entry.to_json() for entry in some]
+            yield Block(b"\n".join([*lines, b""]), self.options.digests)
 
 
 # A manifest in JSON: a file, or its bytes where they come from no file.

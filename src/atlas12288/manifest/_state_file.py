@@ -282,6 +282,13 @@ class State:
         Raises:
             FileError: it is damaged.
         """
+        for some in self.identity_lists():
+            for line in some:
+                yield line.removeprefix(UNTRUSTED), not line.startswith(UNTRUSTED)
+
+    def identity_lists(self) -> Iterator[list[str]]:
+        """Yield the same some at a time, with `UNTRUSTED` before an identity that does not show
+        later changes."""
         with _errors(self.path), self._reader(len(_MAGIC)) as file:
             while True:
                 kind, length, checksum = _head(file)
@@ -291,8 +298,7 @@ class State:
                     text = _payload(file, length, checksum).decode("utf-8", "surrogatepass")
                 except (_DamagedError, UnicodeDecodeError):
                     raise FileError(f"the state {shown(self.path)} is damaged") from None
-                for line in text.split(_LINE_END):
-                    yield line.removeprefix(UNTRUSTED), not line.startswith(UNTRUSTED)
+                yield text.split(_LINE_END)
 
     def log(self, digests: tuple[bool, bool]) -> Iterator[Record]:
         """Yield the records of the run that did not end, in order. The next records are appended
