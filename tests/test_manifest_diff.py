@@ -15,6 +15,8 @@ from atlas12288.manifest import _manifest_file as manifest_file
 from atlas12288.manifest._diff import NothingCommonError, comparison_of
 from atlas12288.manifest._entries import DIGESTS, Entry
 from atlas12288.manifest._moves import Moves
+from atlas12288.manifest._statement import write_statement
+from support.commandline import peak_kib
 from support.strategies import noise
 
 Tree = dict[bytes, bytes | str]  # a text is the target of a link
@@ -298,3 +300,23 @@ def test_moves_are_found_in_files_as_in_memory(monkeypatch: pytest.MonkeyPatch) 
     assert list(found) == sorted(found)
     assert list(moves.stops()) == sorted(found.values())
     moves.close()
+
+
+def test_memory_does_not_grow_with_the_entries(tmp_path: Path) -> None:
+    """All entries in memory, of both, would take ten times as much."""
+    count = 200_000
+    names = []
+    for name, gone in (("before", 7), ("after", 8)):
+        entries = (
+            Entry(
+                b"folder/%07d" % number, 5, 7, (number + (number == 9) * gone).to_bytes(32, "big")
+            )
+            for number in range(count)
+            if number % 1000 != gone
+        )
+        with (tmp_path / name).open("wb") as file:
+            file.writelines(write_statement(Options(), entries))
+        names.append(str(tmp_path / name))
+    size = (tmp_path / "before").stat().st_size
+    assert size > 20 << 20
+    assert peak_kib("diff", *names) - peak_kib("diff", "--help") < (size >> 10)
