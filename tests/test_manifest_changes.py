@@ -14,8 +14,10 @@ import pytest
 import atlas12288 as atlas
 from atlas12288 import MismatchError, WitnessError
 from atlas12288._cli import main
+from atlas12288._files import FileError
 from atlas12288.manifest import Manifest
 from atlas12288.manifest import _changes as changes
+from atlas12288.manifest._moves import Moves
 from atlas12288.manifest._sources import folder as source
 from support.commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run
 
@@ -505,3 +507,20 @@ def test_a_year_in_a_minute(data: Data, command: Output, tmp_path: Path) -> None
 def test_generate_says_which_argument_is_wrong(data: Data) -> None:
     with pytest.raises(WitnessError, match=r"path is '\.\./x'"):
         atlas.Manifest.generate("data", output="m.json", state=True, accept="../x")
+
+
+def test_where_the_comparison_fails_nothing_is_replaced(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common: dict[str, Any] = {"output": "data.atlas.json", "state": True}
+    Manifest.generate("data", **common)
+    before = Path("data.atlas.json").read_bytes()
+    data.write("a", "edited")
+
+    def fail(_: Moves) -> None:
+        raise FileError("the temporary database cannot be used: disk is full")
+
+    monkeypatch.setattr(Moves, "find", fail)
+    with pytest.raises(FileError, match="disk is full"):
+        Manifest.generate("data", **common)
+    assert Path("data.atlas.json").read_bytes() == before

@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple
 from .._files import FileError, RegularFile, shown
 from .._reports import MismatchError
 from .._words import counted, word
-from ._diff import Comparison, Facts, Pair
+from ._diff import Comparison, Facts, NothingCommonError, Pair
 from ._differences import CHANGES_MOST, Changes, Difference
 from ._entries import Lines
 from ._kinds import is_manifest
@@ -32,6 +32,7 @@ _UNWRITTEN: Final = "changed without a write: damage, or written through a memor
 _SET_BACK: Final = "written, and its time set back"
 _CLOCK_BACK: Final = "written, and the clock set back"
 
+_NOT_COMPARED: Final = "cannot be compared with what it replaces"
 _UNTRUSTED: Final = UNTRUSTED.encode()
 
 # Yields the lines of a manifest, and calls a function with the identities of each before it.
@@ -73,7 +74,8 @@ def changes_since(
         note: called with a sentence for people.
 
     Raises:
-        FileError: as from `lines`.
+        FileError: the old manifest cannot be read, so that nobody knows what it would tell; or as
+            from `lines`.
     """
     with ExitStack() as stack:
         try:
@@ -90,20 +92,18 @@ def changes_since(
             comparison = stack.enter_context(Comparison(manifest.options, options))
             comparison.compare(manifest.blocks(), found.blocks(), identities, found)
             knows = identities.are_of(digest.digest())
+        except NothingCommonError as error:
+            note(f"{_NOT_COMPARED}: {error}")
+            return None
         except NotCanonicalError:
             try:
                 whole = in_memory(file)
                 comparison = stack.enter_context(Comparison(whole.options, options))
-            except FileError as error:
-                note(f"cannot be compared with what it replaces: {error}")
+            except FileError as error:  # it is damaged, or has nothing in common
+                note(f"{_NOT_COMPARED}: {error}")
                 return None
             comparison.compare(whole.blocks(), found.blocks())
             knows = False
-        except FileError as error:
-            if error.name is None:
-                error = FileError(error.reason, before.output)
-            note(f"cannot be compared with what it replaces: {error}")
-            return None
         return _judged(comparison, before, knows, accept, note)
 
 

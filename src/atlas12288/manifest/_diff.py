@@ -206,8 +206,8 @@ class Comparison:
         )
         if not self.digests:
             raise NothingCommonError(
-                f"has the digest {after.digests[0]} alone, must have {before.digests[0]}: the two "
-                "have no digest in common"
+                f"has the digest {after.digests[0]} alone, and the other one {before.digests[0]}: "
+                "they have no digest in common"
             )
         self.files = self.links = self.common = self.not_compared = 0
         pairs = ((name, getattr(before, name), getattr(after, name)) for name in Options._fields)
