@@ -181,6 +181,13 @@ def test_what_only_one_of_them_can_have_is_not_compared(before: Options, after: 
     assert {name for name, _, _ in report.other_options} <= {"exclude", "paths"}
 
 
+def test_rules_that_cannot_be_used_are_an_error() -> None:
+    one = manifest_of({b"a": b"1"})
+    other = Manifest.from_entries(Options(exclude=("a\0b",)), one.entries)
+    with pytest.raises(FileError, match="a rule of one of the manifests cannot be used"):
+        one.diff(other)
+
+
 def test_links_that_one_of_them_follows_are_not_compared() -> None:
     recorded = manifest_of(
         {b"a": b"1", b"d": "real", b"d-": b"2", b"e": "a", b"real/x": b"3", b"z": "gone"}

@@ -198,6 +198,7 @@ class Comparison:
 
     Raises:
         NothingCommonError: they have no digest in common.
+        FileError: a rule is not valid, or a temporary file cannot be used; also from all methods.
     """
 
     def __init__(self, before: Options, after: Options) -> None:
@@ -465,7 +466,15 @@ class _Following:
 
 
 def _selection(options: Options) -> Selection:
-    return Selection(options.exclude, paths=[path.encode() for path in options.paths])
+    """Return the selection of a manifest.
+
+    Raises:
+        FileError: one of its rules is not valid.
+    """
+    try:
+        return Selection(options.exclude, paths=[path.encode() for path in options.paths])
+    except ValueError as error:
+        raise FileError(f"a rule of one of the manifests cannot be used: {error}") from error
 
 
 def _size(entry: Entry) -> int | None:

@@ -79,6 +79,14 @@ class Block:
         return self._parts[0]
 
     @property
+    def ends(self) -> tuple[bytes, bytes]:
+        """The first path and the last one."""
+        if self._found is None:
+            return self.paths[0], self.paths[-1]
+        paths, _ = self._found
+        return paths[: paths.index(b"\0")], paths[paths.rfind(b"\0", 0, -1) + 1 : -1]
+
+    @property
     def sizes(self) -> array[int]:
         """The size of each in bytes; `LINK` for a symbolic link."""
         return self._parts[1]
@@ -172,9 +180,10 @@ class ManifestFile:
             found = read_lines(memoryview(text), *_wanted(wanted), PATH_MOST_BYTES)
             block = _parsed(text, wanted) if found is None else _block(found, wanted)
             digests.add(Lines(block.text, leaf_hashes(block.text)))
-            if block.paths[0] <= last:
+            first, end = block.ends
+            if first <= last:
                 raise NotCanonicalError
-            last = block.paths[-1]
+            last = end
             yield block
         self._read(self._rest)
         root = digests.root()
