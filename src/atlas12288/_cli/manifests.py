@@ -213,6 +213,11 @@ def show_difference(report: Printer, difference: "Difference") -> None:
     report.verdict(False)
     name = shown(os.fsdecode(difference.path))
     report.line(f"{name}: ", good=False, verdict=difference.kind, more=more_of(difference))
+    show_windows(report, difference)
+
+
+def show_windows(report: Printer, difference: "Difference") -> None:
+    """Print which windows of a changed file differ, if they are known."""
     if difference.ranges is not None:
         total = window_count(max(difference.size or 0, difference.found_size or 0))
         counts = difference.range_count, difference.windows, total

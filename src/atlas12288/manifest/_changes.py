@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from hashlib import sha256
 from typing import Final, Literal, NamedTuple
 
 from .._files import FileError, RegularFile, shown
 from .._reports import MismatchError
+from .._sidecars import TreeLeaves, require_size
+from .._witness import TREE_ALGORITHM
 from .._words import counted, word
-from ._diff import Comparison, Facts, NothingCommonError, Pair
+from ._diff import Comparison, Facts, NothingCommonError, Pair, Places, ranged
 from ._differences import CHANGES_MOST, Changes, Difference
-from ._entries import Lines
+from ._entries import Lines, read_line
 from ._kinds import is_manifest
 from ._manifest_file import Block, ManifestFile, NotCanonicalError, in_memory
 from ._paths import quoted
@@ -33,6 +35,7 @@ _SET_BACK: Final = "written, and its time set back"
 _CLOCK_BACK: Final = "written, and the clock set back"
 
 _NOT_COMPARED: Final = "cannot be compared with what it replaces"
+_BETWEEN: Final = "\n"  # a place and an identity
 _UNTRUSTED: Final = UNTRUSTED.encode()
 
 # Yields the lines of a manifest, and calls a function with the identities of each before it.
@@ -49,18 +52,33 @@ class Before(NamedTuple):
         state: the state of the run that wrote it; None if there is none.
         finished: that run; None likewise.
         local: whether identities are the times of files of this machine.
+        leaves: the sidecar of that manifest; None if none is wanted or there.
     """
 
     output: str
     state: State | None
     finished: Finished | None
     local: bool
+    leaves: RegularFile | None = None
+
+
+class New(NamedTuple):
+    """The manifest that will be written.
+
+    Attributes:
+        options: its options.
+        lines: yields its lines.
+        leaves: yields the leaves of the file at a path, joined, in batches.
+    """
+
+    options: Options
+    lines: MakeLines
+    leaves: Callable[[bytes], Iterable[bytes]]
 
 
 def changes_since(
     before: Before,
-    options: Options,
-    lines: MakeLines,
+    new: New,
     accept: Accept,
     note: Callable[[str], object],
 ) -> Changes | None:
@@ -68,14 +86,13 @@ def changes_since(
 
     Args:
         before: what is known of that manifest.
-        options: the options of the new manifest.
-        lines: yields the lines of the new one.
+        new: the new one.
         accept: the files that may have changed without being known to have been edited.
         note: called with a sentence for people.
 
     Raises:
         FileError: the old manifest cannot be read, so that nobody knows what it would tell; or as
-            from `lines`.
+            from `new`.
     """
     with ExitStack() as stack:
         try:
@@ -84,27 +101,29 @@ def changes_since(
                 return None
         except FileError:  # there is none
             return None
-        identities = _Identities(before)
-        found = _Found(options, lines)
+        known: _Known | None = None
+        found = _Found(new)
         digest = sha256()
         try:
             manifest = ManifestFile(file, digest.update)
-            comparison = stack.enter_context(Comparison(manifest.options, options))
-            comparison.compare(manifest.blocks(), found.blocks(), identities, found)
-            knows = identities.are_of(digest.digest())
+            known = _Known(before, manifest)
+            comparison = stack.enter_context(Comparison(manifest.options, new.options))
+            comparison.compare(known.blocks(), found.blocks(), known, found)
+            knows = known.identities.are_of(digest.digest())
         except NothingCommonError as error:
             note(f"{_NOT_COMPARED}: {error}")
             return None
         except NotCanonicalError:
             try:
                 whole = in_memory(file)
-                comparison = stack.enter_context(Comparison(whole.options, options))
+                comparison = stack.enter_context(Comparison(whole.options, new.options))
             except FileError as error:  # it is damaged, or has nothing in common
                 note(f"{_NOT_COMPARED}: {error}")
                 return None
             comparison.compare(whole.blocks(), found.blocks())
-            knows = False
-        return _judged(comparison, before, knows, accept, note)
+            known, knows = None, False
+        windows = None if known is None else known.windows(new)
+        return _judged(comparison, before.local, knows, windows, accept, note)
 
 
 def require_accepted(changes: Changes | None, output: str) -> None:
@@ -120,8 +139,9 @@ def require_accepted(changes: Changes | None, output: str) -> None:
 
 def _judged(
     comparison: Comparison,
-    before: Before,
+    local: bool,
     knows: bool,
+    windows: _Windows | None,
     accept: Accept,
     note: Callable[[str], object],
 ) -> Changes:
@@ -132,19 +152,25 @@ def _judged(
     refused = accepted = same_size = 0
     for found, pair in comparison.pairs():
         counts[found.kind] += 1
-        difference, reason = found, ""
+        reason = ""
         if found.kind == "changed" and found.size is not None and found.size == found.found_size:
             same_size += 1
-            reason = _unexplained(pair, before.local) if knows else ""
-        if reason and (accept is True or found.path in accept):
-            accepted += 1
+            reason = _unexplained(pair, local) if knows else ""
+        is_accepted = bool(reason) and (accept is True or found.path in accept)
+        is_refused = bool(reason) and not is_accepted
+        accepted += is_accepted
+        refused += is_refused
+        if is_accepted:
             unused.discard(found.path)
-            difference = replace(found, reason=f"{reason}; accepted")
-        elif reason:
-            refused += 1
-            difference = replace(found, reason=reason)
-            if len(unexplained) < CHANGES_MOST:
-                unexplained.append(difference)
+            reason += "; accepted"
+        wanted = is_refused and len(unexplained) < CHANGES_MOST
+        if not wanted and len(kept) >= CHANGES_MOST:
+            continue
+        difference = found if windows is None else windows.judge(found, pair)
+        if reason:
+            difference = replace(difference, reason=reason)
+        if wanted:
+            unexplained.append(difference)
         if len(kept) < CHANGES_MOST:
             kept.append(difference)
     if same_size and not knows:
@@ -165,7 +191,8 @@ def _unexplained(pair: Pair, local: bool) -> str:
         pair: its entries, with the identities as facts.
         local: whether these are times of a file of this machine.
     """
-    before, after = (fact.removeprefix(_UNTRUSTED) for fact in (pair.fact_before, pair.fact_after))
+    _, before = _place_and_identity(pair.fact_before)
+    before, after = (fact.removeprefix(_UNTRUSTED) for fact in (before, pair.fact_after))
     if not before or not after:
         return ""
     if before == after:
@@ -175,6 +202,66 @@ def _unexplained(pair: Pair, local: bool) -> str:
         return ""
     was, now = (int(text.split(" ")[1]) for text in texts)
     return _SET_BACK if now > was else _CLOCK_BACK
+
+
+class _Known(Facts):
+    """The blocks of the manifest that is replaced, and what else is known of its entries: the place
+    of the first leaf, where there is a sidecar, and the identity."""
+
+    def __init__(self, before: Before, manifest: ManifestFile) -> None:
+        self.identities = _Identities(before)
+        self._manifest = manifest
+        self._sidecar = before.leaves if TREE_ALGORITHM in manifest.options.digests else None
+        self._places = None if self._sidecar is None else Places(manifest)
+
+    def blocks(self) -> Iterator[Block]:
+        return (self._manifest if self._places is None else self._places).blocks()
+
+    def take(self) -> str:
+        place = "" if self._places is None else self._places.take()
+        return f"{place}{_BETWEEN}{self.identities.take()}"
+
+    def skip(self, count: int) -> None:
+        if self._places is not None:
+            self._places.skip(count)
+        self.identities.skip(count)
+
+    def windows(self, new: New) -> _Windows | None:
+        """Return what finds the windows that differ, after all blocks; None without leaves."""
+        if self._sidecar is None or self._places is None:
+            return None
+        with suppress(FileError):  # it belongs to something else
+            require_size(self._sidecar, self._places.leaves, "manifest")
+            return _Windows(self._sidecar, self._manifest.options, new.leaves)
+        return None
+
+
+def _place_and_identity(fact: bytes) -> tuple[bytes, bytes]:
+    place, _, identity = fact.partition(_BETWEEN.encode())
+    return place, identity
+
+
+class _Windows:
+    """Finds the windows that differ in changed files."""
+
+    def __init__(
+        self, sidecar: RegularFile, options: Options, leaves: Callable[[bytes], Iterable[bytes]]
+    ) -> None:
+        self._sidecar = sidecar
+        self._options = options
+        self._leaves = leaves
+
+    def judge(self, difference: Difference, pair: Pair) -> Difference:
+        """Return the difference with its ranges, if it is of a file whose leaves are there."""
+        if difference.kind != "changed" or None in (difference.size, difference.found_size):
+            return difference
+        entry = read_line(pair.before, self._options.digests)
+        place, _ = _place_and_identity(pair.fact_before)
+        assert entry.root is not None
+        before = TreeLeaves(self._sidecar, int(place), entry.size, entry.root)
+        with suppress(FileError):  # the digests tell that it changed
+            return ranged(difference, before, self._leaves(difference.path))
+        return difference
 
 
 class _Identities(Facts):
@@ -230,15 +317,14 @@ class _Identities(Facts):
 class _Found(Facts):
     """The blocks of the new manifest, and the identities of its entries."""
 
-    def __init__(self, options: Options, lines: MakeLines) -> None:
-        self._options = options
-        self._lines = lines
+    def __init__(self, new: New) -> None:
+        self._new = new
         self._identities: deque[str] = deque()
 
     def blocks(self) -> Iterator[Block]:
         self._identities.clear()
-        for some in self._lines(self._identities.extend):
-            yield Block(some.text, self._options.digests)
+        for some in self._new.lines(self._identities.extend):
+            yield Block(some.text, self._new.options.digests)
 
     def take(self) -> str:
         return self._identities.popleft()

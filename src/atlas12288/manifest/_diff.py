@@ -78,7 +78,7 @@ class Facts:
 NOTHING: Final = Facts()
 
 
-class _Places(Facts):
+class Places(Facts):
     """The manifest's blocks, and the place of the first leaf of each entry in its sidecar."""
 
     def __init__(self, manifest: Listed) -> None:
@@ -260,7 +260,7 @@ class Comparison:
         if one is None or other is None or TREE_ALGORITHM not in self.digests:
             self.compare(before.blocks(), after.blocks())
         else:
-            placed = _Places(before), _Places(after)
+            placed = Places(before), Places(after)
             self.compare(placed[0].blocks(), placed[1].blocks(), *placed)
             self._windows = _Windows(self._options, (one, other))
             for sidecar, each in zip((one, other), placed, strict=True):
@@ -518,18 +518,12 @@ class _Windows:
                 strict=True,
             )
         )
-        found = Found(pair.path, after.length, "")
-        judge = LeafJudge(before, found, SILENT, fail_fast=False)
         try:
-            for hashes in after.chunks():
-                judge.write(hashes)
+            return ranged(difference, before, named(after.chunks(), self._sidecars[1].name))
         except FileError as error:
-            self.error = FileError(str(error), self._sidecars[1].name)
+            named_error = error.name is not None
+            self.error = error if named_error else FileError(str(error), self._sidecars[0].name)
             return difference
-        difference = judge.with_ranges(difference)
-        if judge.error is not None:
-            self.error = FileError(str(judge.error), self._sidecars[0].name)
-        return difference
 
     def _leaves(
         self, sidecar: RegularFile, line: bytes, options: Options, fact: bytes
@@ -537,3 +531,32 @@ class _Windows:
         entry = read_line(line, options.digests)
         assert entry.root is not None
         return TreeLeaves(sidecar, int(fact), entry.size, entry.root)
+
+
+def named(leaves: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """Yield leaves unchanged, and add the name of their sidecar to errors."""
+    try:
+        yield from leaves
+    except FileError as error:
+        raise FileError(str(error), name) from error
+
+
+def ranged(difference: Difference, before: TreeLeaves, after: Iterable[bytes]) -> Difference:
+    """Return the difference of a changed file with its ranges.
+
+    Args:
+        difference: of the file.
+        before: the leaves that it had.
+        after: the leaves that it has, joined, in batches.
+
+    Raises:
+        FileError: leaves are missing or wrong.
+    """
+    found = Found(difference.path, difference.found_size or 0, "")
+    judge = LeafJudge(before, found, SILENT, fail_fast=False)
+    for hashes in after:
+        judge.write(hashes)
+    difference = judge.with_ranges(difference)
+    if judge.error is not None:
+        raise judge.error
+    return difference

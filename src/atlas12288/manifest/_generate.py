@@ -22,7 +22,7 @@ from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs, is_url, outputs_in, state_name
-from ._changes import Accept, Before, changes_since
+from ._changes import Accept, Before, New, changes_since
 from ._entries import DIGESTS, Entry, Lines
 from ._hashing import engine
 from ._hashing.engine import HashFiles
@@ -192,7 +192,7 @@ def generate_manifest(
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome
-        if (refused := run.refused(store, output)) > 0:
+        if (refused := run.refused(store, output, leaves)) > 0:
             store.keep_refused()
             return outcome._replace(refused=refused)
         digest = sha256()
@@ -480,7 +480,7 @@ class _Run:
         store.load_last(last_entries(state, finished, output))
         return f"goes by the state of the run at {moment(finished.time)}"
 
-    def refused(self, store: Store, output: str) -> int:
+    def refused(self, store: Store, output: str, leaves: str | None) -> int:
         """Tell the listener what differs from the manifest that is replaced, after all files were
         read; return the number of files whose change is not accepted."""
         state = self._state
@@ -491,14 +491,15 @@ class _Run:
             for key in ("machine", "output", "source")
         ):
             finished = None
-        before = Before(output, state, finished, not is_url(self._source.name))
-        changes = changes_since(
-            before,
-            self._options,
-            lambda identities: store.lines(None, identities),
-            self._accept,
-            self._note,
-        )
+        new = New(self._options, lambda identities: store.lines(None, identities), store.leaves_of)
+        with ExitStack() as stack:
+            sidecar = None
+            if leaves is not None:
+                with suppress(FileError):  # then no windows are named
+                    sidecar = stack.enter_context(RegularFile(leaves, follow=False))
+            is_local = not is_url(self._source.name)
+            before = Before(output, state, finished, is_local, sidecar)
+            changes = changes_since(before, new, self._accept, self._note)
         if changes is None:
             return 0
         self._listener.replacing(changes)

@@ -501,6 +501,23 @@ class Store:
             raise FileError("there are no leaves of the last run")
         return self._sidecar.read(place * DIGEST_BYTES, count * DIGEST_BYTES)
 
+    def leaves_of(self, path: bytes) -> Iterator[bytes]:
+        """Yield the leaves of a file that was read or is known, joined, in batches.
+
+        Raises:
+            FileError: the leaves are missing, or do not match the root.
+        """
+        self._flush()
+        query = f"SELECT {', '.join(_KnownFile._fields)} FROM files WHERE path = ?"
+        with self._errors():
+            row = self._base.execute(query, (path,)).fetchone()
+        known = _KnownFile._make(row)
+        if known.size <= WINDOW_BYTES:
+            yield known.root if known.size else b""
+        elif self._leaves is not None:
+            self._leaves.flush()
+            yield from self._kept_leaves(known)
+
     def _pages(self, columns: str, where: str) -> Iterator[tuple[Any, ...]]:
         """Yield rows in order of path; the table may change during the iteration."""
         query = (

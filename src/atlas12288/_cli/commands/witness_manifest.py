@@ -25,6 +25,7 @@ from ..manifests import (
     is_folder,
     more_of,
     option_notes,
+    show_windows,
     streams,
 )
 from ..witness_files import ONLY_ROOT_IS_URL, output_at
@@ -381,6 +382,7 @@ def _show_changes(changes: "Changes", report: Printer) -> None:
     for difference in changes.report.differences[:_LINES_MOST]:
         name = shown(os.fsdecode(difference.path))
         report.line(f"{name}: {difference.kind}{more_of(difference)}")
+        show_windows(report, difference)
     others = sum(changes.counts.values()) - _LINES_MOST
     if others > 0:
         report.line(f"and {counted(others, 'more difference')}; diff names them all")
@@ -392,6 +394,7 @@ def _show_refused(output: str, changes: "Changes", report: Printer) -> None:
     for difference in changes.unexplained[:_LINES_MOST]:
         name = shown(os.fsdecode(difference.path))
         report.line(f"{name}: ", good=False, verdict=difference.reason)
+        show_windows(report, difference)
     if changes.refused > _LINES_MOST:
         report.line(f"and {counted(changes.refused - _LINES_MOST, 'more file')}")
     one = changes.refused == 1
