@@ -528,6 +528,8 @@ def test_a_year_in_a_minute(data: Data, command: Output, tmp_path: Path) -> None
 def test_generate_says_which_argument_is_wrong(data: Data) -> None:
     with pytest.raises(WitnessError, match=r"path is '\.\./x'"):
         atlas.Manifest.generate("data", output="m.json", state=True, accept="../x")
+    with pytest.raises(ValueError, match="accept is True, must be False without output"):
+        atlas.Manifest.generate("data", accept=True)
 
 
 def test_where_the_comparison_fails_nothing_is_replaced(

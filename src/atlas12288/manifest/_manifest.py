@@ -147,6 +147,8 @@ class Manifest(Value):
             raise ValueError("state is True, must be a path or None without output")
         if update and output is None:
             raise ValueError("update is True, must be False without output")
+        if accept and output is None:
+            raise ValueError(f"accept is {accept!r}, must be False without output")
         problems = _Problems(advance, note)
         common: dict[str, Any] = {
             "state": True if state is True else written.get("state"),
