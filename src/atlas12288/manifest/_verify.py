@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 from bisect import bisect_left
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from operator import attrgetter
 from typing import Final
@@ -18,7 +18,7 @@ from .._subtree import BLOCK_BYTES
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs
 from ._differences import Difference, ManifestReport
-from ._entries import Entry, read_line
+from ._entries import UNKNOWN_SIZE, Entry, read_line
 from ._hashing.engine import hash_files
 from ._hashing.file_hash import Digests, LeafSink
 from ._hashing.siblings import hash_siblings
@@ -35,6 +35,46 @@ from ._statement import Witnessed
 _GONE: Final = tuple(map(os.strerror, (errno.ENOENT, errno.ENOTDIR)))
 
 
+class Comparison:
+    """How files are hashed and compared with their entries. A signature has another way."""
+
+    # Whether the lines of files that were hashed are those of the manifest, where none differs.
+    has_lines = True
+
+    def hash_files(
+        self,
+        source: Source,
+        founds: Sequence[Found],
+        digests: tuple[str, ...],
+        *,
+        threads: int | None,
+        leaves: Callable[[Found], LeafSink | None] | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> Generator[tuple[Found, Digests | FileError], None, None]:
+        """Yield the digests of files; arguments as for `engine.hash_files`."""
+        return hash_files(source, founds, digests, threads=threads, leaves=leaves, advance=advance)
+
+    def differing(
+        self, entry: Entry, found: Found, digests: Digests
+    ) -> tuple[tuple[str, ...], str]:
+        """Return the names of what differs in a file, and words for it; "" for the names."""
+        what = tuple(
+            name
+            for name, expected, now in (
+                ("size", entry.size, found.size),
+                ("residue", entry.residue, digests.residue),
+                (ALGORITHM, entry.sha256, digests.sha256),
+                (TREE_ALGORITHM, entry.root, digests.root),
+            )
+            if expected != now
+        )
+        return what, ""
+
+    def unlisted(self, found: Found) -> Entry | None:
+        """Return what is expected of a file that no entry names; None if it was added."""
+        return None
+
+
 def verify_manifest(
     manifest: Witnessed,
     source: Source,
@@ -45,6 +85,7 @@ def verify_manifest(
     fail_fast: bool = False,
     outputs: Outputs | None = None,
     listener: Listener = SILENT,
+    comparison: Comparison | None = None,
 ) -> ManifestReport:
     """Compare a folder or other source with a manifest.
 
@@ -64,6 +105,7 @@ def verify_manifest(
         outputs: files that are not part of the folder, unless the manifest has them. The sidecar is
             added to them if it has the leaves of the manifest.
         listener: called with the progress and each difference.
+        comparison: how files are compared with entries that come from elsewhere.
 
     Raises:
         FileError: the source cannot be listed at all.
@@ -71,6 +113,7 @@ def verify_manifest(
         TypeError: `threads` is not an int.
     """
     outputs = Outputs(source.name) if outputs is None else outputs
+    comparison = Comparison() if comparison is None else comparison
     tally = _Tally(allow_extra, listener, outputs)
     known: ManifestLeaves | None = None
     if leaves is not None and TREE_ALGORITHM not in manifest.options.digests:
@@ -81,9 +124,9 @@ def verify_manifest(
             outputs.add(leaves.name, leaves.status)
         except FileError as error:
             tally.leaves_error = str(error)
-    together = known is None and manifest.options.digests == (ALGORITHM,)
+    together = known is None and manifest.options.digests == (ALGORITHM,) and comparison.has_lines
     listing = _Listing(Lined.of(manifest), source, outputs, tally, together)
-    listing.judge(unread=known is None)
+    listing.judge(comparison, unread=known is None)
     if fail_fast and (first := next(listing.known(None), None)) is not None:
         tally.add(first)
         return tally.report(complete=False)
@@ -91,7 +134,7 @@ def verify_manifest(
         sum(found.size for found in listing.to_read)
         + sum(siblings.size for _, siblings in listing.groups)
     )
-    reading = _Reading(tally, listing, known, fail_fast)
+    reading = _Reading(tally, listing, known, fail_fast, comparison)
     run = reading.run_together if listing.groups else reading.run
     complete = run(source, threads)
     return tally.report(complete=complete)
@@ -204,10 +247,11 @@ class _Listing:
         others += map(self.lined.entry, range(end, len(self.lined.paths)))
         return others
 
-    def judge(self, unread: bool) -> None:
+    def judge(self, comparison: Comparison, unread: bool) -> None:
         """Separate the files to be read from the known differences; called once.
 
         Args:
+            comparison: knows which files that no entry names are not added.
             unread: do not read a file whose size differs.
         """
         found_at = self._found
@@ -219,7 +263,7 @@ class _Listing:
                 if entry.target != found.target:
                     reason = f"is {_described(found.target)}, must be {_described(entry.target)}"
                     self._known.append(_changed(entry, found, ("symlink",), reason))
-            elif unread and entry.size != found.size:
+            elif unread and entry.size not in (UNKNOWN_SIZE, found.size):
                 self._known.append(_changed(entry, found, ("size",)))
             else:
                 self.to_read.append(found)
@@ -232,8 +276,16 @@ class _Listing:
             for path, reason in self._problems.items()
             if path not in self._told
         ]
+        others = []
         for path, found in found_at.items():
-            extra.append(Difference(path, "added", found_size=_size(found)))
+            if (expected := comparison.unlisted(found)) is not None:
+                others.append((found, expected))
+            else:
+                extra.append(Difference(path, "added", found_size=_size(found)))
+        if others:
+            others = sorted([*zip(self.to_read, self.entries, strict=True), *others])
+            self.to_read = [found for found, _ in others]
+            self.entries = [expected for _, expected in others]
         if self._tally.allow_extra:
             self._tally.allowed += len(extra)
         else:
@@ -273,7 +325,7 @@ def _described(target: bytes | None) -> str:
 
 
 def _size(file: Entry | Found) -> int | None:
-    return file.size if file.target is None else None
+    return None if file.target is not None or file.size == UNKNOWN_SIZE else file.size
 
 
 def _changed(entry: Entry, found: Found, what: tuple[str, ...], reason: str = "") -> Difference:
@@ -294,8 +346,11 @@ class _Reading:
         listing: _Listing,
         known: ManifestLeaves | None,
         fail_fast: bool,
+        comparison: Comparison,
     ) -> None:
         self._tally = tally
+        self._hash_files = comparison.hash_files
+        self._differing = comparison.differing
         self._listing = listing
         self._known = known
         self._fail_fast = fail_fast
@@ -323,7 +378,7 @@ class _Reading:
                 first += 1
 
         give()
-        results = hash_files(
+        results = self._hash_files(
             source,
             listing.to_read,
             listing.digests,
@@ -378,7 +433,7 @@ class _Reading:
         listing = self._listing
         if not listing.to_read:
             return
-        results = hash_files(
+        results = self._hash_files(
             source,
             listing.to_read,
             listing.digests,
@@ -483,19 +538,10 @@ class _Reading:
             reason = str(result)
             return Difference(entry.path, "unreadable", (), reason, entry.size, found.size)
         self._tally.bytes += found.size
-        what = tuple(
-            name
-            for name, expected, now in (
-                ("size", entry.size, found.size),
-                ("residue", entry.residue, result.residue),
-                (ALGORITHM, entry.sha256, result.sha256),
-                (TREE_ALGORITHM, entry.root, result.root),
-            )
-            if expected != now
-        )
+        what, reason = self._differing(entry, found, result)
         if not what:
             return None
-        difference = _changed(entry, found, what)
+        difference = _changed(entry, found, what, reason)
         if (judge := self._judge_of(found)) is None:
             return difference
         difference = judge.with_ranges(difference)
