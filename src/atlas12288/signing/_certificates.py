@@ -186,3 +186,8 @@ def subject_of(certificate: x509.Certificate) -> str:
         return certificate.subject.rfc4514_string()
     except ValueError:
         return "a name that is not valid"
+
+
+def signer_of(leaf: bytes) -> str:
+    """Return the name of a signer, from the certificate in DER."""
+    return subject_of(_certificate(leaf))

@@ -163,7 +163,9 @@ class FilesStatement(NamedTuple):
             files = _whole_files(resources)
         else:
             files = _sharded_files(resources, serialization.shard_size)
-        _require_not_ignored([file.path for file in files], serialization.ignore_paths)
+        both = ignored_files([file.path for file in files], serialization.ignore_paths)
+        if both:
+            raise WitnessError(f"ignore_paths has {quoted(both[0])}, and resources has it too")
         return cls(name, serialization, files)
 
 
@@ -309,11 +311,18 @@ def _descends(first: object, second: object) -> bool:
     return not first < second  # type: ignore[operator]  # lists, or tuples of a list and a number
 
 
-def _require_not_ignored(paths: list[bytes], ignored: tuple[str, ...]) -> None:
-    """Require that no file is among the paths that are left out; `paths` are sorted."""
+def ignored_files(paths: list[bytes], ignored: Iterable[str]) -> list[bytes]:
+    """Return the ignored paths that are among the paths of files, or above some.
+
+    Args:
+        paths: the paths of files, sorted.
+        ignored: the paths that are left out.
+    """
+    found = []
     for each in ignored:
         path = each.encode()
         index, below = bisect_left(paths, path), bisect_left(paths, path + b"/")
         candidates = (*paths[index : index + 1], *paths[below : below + 1])
-        if any(found == path or found.startswith(path + b"/") for found in candidates):
-            raise WitnessError(f"ignore_paths has {quoted(path)}, and resources has it too")
+        if any(other == path or other.startswith(path + b"/") for other in candidates):
+            found.append(path)
+    return found

@@ -23,6 +23,7 @@ from ._files_statement import (
     Serialization,
     SignedFile,
     check_ignored,
+    ignored_files,
 )
 
 _SHOWN: Final = 3  # names in a message
@@ -68,6 +69,12 @@ def files_statement(
     if left_out and note is not None:
         note(f"{counted(left_out, 'file')} of git not signed, as the form demands")
     require_text(file.path for file in files)
+    both = ignored_files([file.path for file in files], serialization.ignore_paths)
+    if both:
+        raise WitnessError(
+            f"has {quoted(both[0])}, which is to be left out, such as the signature itself: "
+            "witness the folder again with --exclude for it"
+        )
     return FilesStatement(name, serialization, tuple(files))
 
 
