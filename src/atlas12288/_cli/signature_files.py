@@ -60,6 +60,13 @@ _OPTIONS: Final = (
         type=file_name,
         help="For a signature: let followed links lead below this folder too; repeatable.",
     ),
+    click.option(
+        "--ignore",
+        "ignored",
+        metavar="PATH",
+        multiple=True,
+        help="For a signature: leave out this path, relative to ROOT, with all below; repeatable.",
+    ),
 )
 
 

@@ -33,6 +33,8 @@ _FORMER_TYPE: Final = "https://model_signing/Digests/v0.1"
 METHODS: Final = ("files", "shards")
 # The length of a digest in bytes, by the name of its algorithm.
 ALGORITHMS: Final = {"sha256": 32, "blake2b": 64, "blake3": 32}
+# The path with which model_signing signs a single file; the specification has its name.
+ONLY_FILE: Final = b"."
 SHARD_BYTES: Final = 1_000_000_000  # the default of the specification
 # Left out at the top of a folder, whether a statement names them or not.
 GIT_PATHS: Final = (".git", ".gitattributes", ".github", ".gitignore")
@@ -163,6 +165,8 @@ class FilesStatement(NamedTuple):
             files = _whole_files(resources)
         else:
             files = _sharded_files(resources, serialization.shard_size)
+        if len(files) > 1 and files[0].path == ONLY_FILE:
+            raise WitnessError("resources has '.' and others, must have it alone")
         both = ignored_files([file.path for file in files], serialization.ignore_paths)
         if both:
             raise WitnessError(f"ignore_paths has {quoted(both[0])}, and resources has it too")
@@ -259,7 +263,8 @@ def _read_resources(
 
 
 def _path(name: str) -> bytes:
-    return check_path(name.encode(), "resources")
+    path = name.encode()
+    return path if path == ONLY_FILE else check_path(path, "resources")
 
 
 def _whole_files(resources: list[tuple[str, bytes]]) -> tuple[SignedFile, ...]:

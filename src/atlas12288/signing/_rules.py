@@ -12,17 +12,20 @@ from ._files_statement import GIT_PATHS, Serialization
 _SPECIAL: Final = frozenset("\\*?[ ")
 
 
-def rules_of(serialization: Serialization, paths: Iterable[bytes] = ()) -> tuple[str, ...]:
+def rules_of(
+    serialization: Serialization, paths: Iterable[bytes] = (), more: Iterable[str] = ()
+) -> tuple[str, ...]:
     """Return the rules for the paths that a statement leaves out.
 
     Args:
         serialization: what the statement says about them.
+        more: other paths to leave out.
         paths: the paths of its files. Where some are of git, as model_signing signs them on
             request, those of git are not left out.
     """
     tops = {path.partition(b"/")[0] for path in paths}
     git = [path for path in GIT_PATHS if path.encode() not in tops]
-    return tuple(map(_rule, dict.fromkeys((*git, *serialization.ignore_paths))))
+    return tuple(map(_rule, dict.fromkeys((*git, *serialization.ignore_paths, *more))))
 
 
 def _rule(path: str) -> str:

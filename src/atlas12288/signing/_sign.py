@@ -14,7 +14,7 @@ from .._files import FileError, naming
 from .._native import int_in
 from .._types import Lazy
 from .._witness import ALGORITHM
-from ..manifest._arguments import Name, open_source
+from ..manifest._arguments import Name
 from ..manifest._beside import paths_in
 from ..manifest._entries import SIZE_MOST
 from ..manifest._hashing.engine import hash_files
@@ -36,6 +36,7 @@ from ._files_statement import (
 from ._from_manifest import files_statement, links_refused, require_text, serialization_of
 from ._rules import rules_of
 from ._shards import Hashed, hash_shards, new_hasher
+from ._verify import open_signed
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -109,7 +110,7 @@ def sign_folder(
     The paths that the folder's `.atlasignore` leaves out are left out.
 
     Args:
-        root: the folder, or an fsspec URL.
+        root: the folder, a single file, or an fsspec URL.
         key, certificates: as for `sign`.
         method: what has a digest: each of the "files", or "shards" of them, which are hashed many
             at once.
@@ -132,9 +133,10 @@ def sign_folder(
     """
     base = os.fspath(root)
     with naming("root", root):
-        source = open_source(root)
+        source = open_signed(root)
     statement = statement_of_folder(
         source,
+        name_of(base),
         method=method,
         algorithm=algorithm,
         shard_size=shard_size,
@@ -187,6 +189,7 @@ def name_of(folder: str) -> str:
 
 def statement_of_folder(
     source: Source,
+    name: str,
     *,
     method: str = METHODS[0],
     algorithm: str = ALGORITHM,
@@ -231,7 +234,7 @@ def statement_of_folder(
     problems.check()
     if not files:
         raise FileError("has no file with a byte, which alone has a shard")
-    return FilesStatement(name_of(source.name), serialization, tuple(sorted(files)))
+    return FilesStatement(name, serialization, tuple(sorted(files)))
 
 
 def _listed(

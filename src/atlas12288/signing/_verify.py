@@ -5,27 +5,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import _json
+from .._errors import WitnessError
 from .._files import FileError, naming
 from .._types import Lazy
 from .._witness import ALGORITHM
 from ..manifest._arguments import Name, open_source
-from ..manifest._beside import outputs_in
+from ..manifest._beside import is_url, outputs_in
 from ..manifest._differences import Difference, ManifestReport
 from ..manifest._entries import UNKNOWN_SIZE, Entry
 from ..manifest._hashing.engine import hash_files
 from ..manifest._hashing.file_hash import Digests
 from ..manifest._lined import Lined
 from ..manifest._listener import FunctionListener
+from ..manifest._paths import quoted
+from ..manifest._sources.folder import Folder
 from ..manifest._sources.links import folders_outside
 from ..manifest._sources.source import Found, NoFileError, Source
 from ..manifest._statement import PREDICATE_TYPE as MANIFEST_TYPE
 from ..manifest._statement import Options
 from ..manifest._verify import Comparison, verify_manifest
 from ._bundle import Bundle
-from ._files_statement import GIT_PATHS, FilesStatement, SignedFile
+from ._files_statement import (
+    GIT_PATHS,
+    ONLY_FILE,
+    FilesStatement,
+    SignedFile,
+    check_ignored,
+    ignored_files,
+)
 from ._rules import rules_of
 from ._shards import hash_shards, new_hasher
 
@@ -49,6 +60,7 @@ def verify(
     certificate_roots: Sequence[x509.Certificate] = (),
     at: datetime.datetime | None = None,
     links_below: Sequence[Name] = (),
+    ignored: Sequence[str] = (),
     outputs: Sequence[Name] = (),
     threads: int | None = None,
     allow_extra: bool = False,
@@ -64,7 +76,7 @@ def verify(
 
     Args:
         bundle: the signature and what it signs: the digests of files or shards, or a manifest.
-        root: the folder, or an fsspec URL.
+        root: the folder, a single file, or an fsspec URL.
         public_key: the key of the signer, as from `cryptography`.
         certificate_roots: certificates that are trusted, instead of a key: the chain of the
             bundle must lead to one of them.
@@ -72,6 +84,8 @@ def verify(
             signed.
         links_below: folders outside the folder that links may also lead into, if the statement
             says that links were followed.
+        ignored: paths that are left out with all below them, besides those that the signer left
+            out; none of them may be signed.
         outputs: files that are not part of the folder, such as the one that the bundle was read
             from; as for `Manifest.verify`.
         threads, allow_extra, fail_fast, storage_options, allow_cache, advance, on_difference: as
@@ -89,9 +103,10 @@ def verify(
         ImportError: an extra or package that is needed is not installed.
     """
     require_signer(bundle, public_key, certificate_roots, at)
-    signed = Signed.of(bundle.payload, folders_outside(os.fspath(root), links_below, "links_below"))
+    below = folders_outside(os.fspath(root), links_below, "links_below")
     with naming("root", root):
-        source = open_source(root, storage_options, allow_cache=allow_cache)
+        source = open_signed(root, storage_options, allow_cache=allow_cache)
+    signed = Signed.of(bundle.payload, below, ignored, only_name(root))
     own = outputs_in(source.name, [os.fspath(name) for name in outputs])
     try:
         return verify_manifest(
@@ -142,6 +157,26 @@ def require_signer(
     require_signature(bundle, key)
 
 
+def open_signed(
+    root: Name, storage_options: Mapping[str, Any] | None = None, *, allow_cache: bool = False
+) -> Source:
+    """Return the source of what is signed: a folder, a URL, or a single file.
+
+    Raises:
+        FileError, ImportError, ValueError: as `open_source`.
+    """
+    only = only_name(root)
+    if only is None or storage_options or allow_cache:
+        return open_source(root, storage_options, allow_cache=allow_cache)
+    return Folder(Path(root).parent, only=only)
+
+
+def only_name(root: Name) -> bytes | None:
+    """Return the name of a single file; None for a folder or URL."""
+    name = os.fspath(root)
+    return os.fsencode(Path(name).name) if not is_url(name) and Path(name).is_file() else None
+
+
 class Signed:
     """What was signed, as it is compared with a folder.
 
@@ -161,35 +196,53 @@ class Signed:
         self.is_manifest = is_manifest
 
     @classmethod
-    def of(cls, payload: bytes, links_below: tuple[str, ...] = ()) -> Signed:
+    def of(
+        cls,
+        payload: bytes,
+        links_below: tuple[str, ...] = (),
+        ignored: Sequence[str] = (),
+        only: bytes | None = None,
+    ) -> Signed:
         """Return the content of a payload whose signature holds.
 
         Args:
             payload: the statement.
             links_below: folders outside the folder that followed links may lead into, relative.
+            ignored: more paths to leave out.
+            only: the name of the only file that is compared; None for a folder.
 
         Raises:
-            WitnessError: neither a manifest nor a statement of OpenSSF Model Signing.
-            ValueError: `links_below` are given, and no links are followed.
+            WitnessError: neither a manifest nor a statement of OpenSSF Model Signing; or a path
+                that is to be left out is signed.
+            ValueError: `links_below` or `ignored` are given, and what is signed has no use for
+                them.
             ImportError: an algorithm needs a package that is not installed.
         """
         manifest = _manifest(payload)
         if manifest is not None:
-            if links_below:
-                raise ValueError("links_below must be empty for a manifest, which has its own")
+            if links_below or ignored:
+                raise ValueError("a manifest is signed, with its own rules and folders for links")
             return cls(manifest, Comparison(), is_manifest=True)
         statement = FilesStatement.of_json(_json.read(payload))
         chosen = statement.serialization
         if links_below and not chosen.allow_symlinks:
             raise ValueError("links_below must be empty: what is signed has no links")
         new_hasher(chosen.algorithm)  # raises ImportError before any work
-        rules = rules_of(chosen, (file.path for file in statement.files))
+        files = statement.files
+        if files[0].path == ONLY_FILE:
+            if only is None:
+                raise WitnessError("is of a single file: name the file as ROOT, not its folder")
+            files = (files[0]._replace(path=only),)
+        paths = [file.path for file in files]
+        for path in ignored_files(paths, map(check_ignored, ignored)):
+            raise WitnessError(f"has {quoted(path)}, which is to be ignored and is signed")
+        rules = rules_of(chosen, paths, ignored)
         follow = "follow" if chosen.allow_symlinks else "record"
         options = Options((ALGORITHM,), follow, rules, (), links_below)
-        entries = tuple(map(_entry, statement.files))
+        entries = tuple(map(_entry, files))
         content = Lined.of(_Content(options, entries))
-        ignored = len(set(chosen.ignore_paths) - set(GIT_PATHS))
-        return cls(content, _SignedComparison(statement), ignored, is_manifest=False)
+        left_out = len(set(chosen.ignore_paths) - set(GIT_PATHS))
+        return cls(content, _SignedComparison(statement), left_out, is_manifest=False)
 
 
 class _Content:

@@ -14,7 +14,7 @@ from ...manifest._beside import SUFFIX, is_url, leaves_name, outputs_in
 from ..console import DOES_NOT_HOLD, Printer, file_name, json_option, shown
 from ..key_files import read_certificates, read_private_key
 from ..manifests import amount, counted, is_folder, streams
-from ..witness_files import output_at, output_file, threads_option
+from ..witness_files import open_witnesses, output_at, output_file, threads_option
 from .verify_manifest import (
     VerifyOptions,
     VerifyProgress,
@@ -80,7 +80,7 @@ Examples:
 Exit codes: 0 it is signed; 1 with --verify: a file changed, is missing, or was added; 2 it could
 not be signed.""",
 )
-@click.argument("signed", metavar="MANIFEST | FOLDER", type=file_name)
+@click.argument("signed", metavar="MANIFEST|FOLDER", type=file_name)
 @click.option(
     "--private-key",
     metavar="KEY",
@@ -176,7 +176,7 @@ def command(**given: Any) -> int:
     wanted = SignOptions(**{**given, "output": output})
     if wanted.chain and wanted.certificate is None:
         raise click.UsageError("--chain needs --certificate")
-    of_folder = is_folder(wanted.signed) or is_url(wanted.signed)
+    of_folder = not _is_manifest(wanted.signed)
     _require_sense(wanted, of_folder)
     keys = [wanted.private_key, *wanted.certificates]
     inputs = keys if of_folder else [wanted.signed, *keys]
@@ -197,6 +197,18 @@ def command(**given: Any) -> int:
         else:
             report.document(fields | {"holds": holds})
     return report.code
+
+
+def _is_manifest(name: str) -> bool:
+    """Return whether a file is a manifest, by its name or its first bytes."""
+    if name == STDIN or name.endswith(SUFFIX):
+        return True
+    if is_folder(name) or is_url(name):
+        return False
+    try:
+        return open_witnesses(name)[0]
+    except FileError:
+        return False
 
 
 def _require_sense(wanted: SignOptions, of_folder: bool) -> None:
@@ -323,11 +335,11 @@ class _Signing:
 
     def sign_folder(self) -> bool | None:
         """Read and sign a folder; return None, as there is nothing that it must match."""
-        from ...manifest._arguments import open_source
         from ...manifest._listener import FunctionListener
         from ...manifest._sources.links import folders_outside
         from ...signing._files_statement import SHARD_BYTES
-        from ...signing._sign import paths_ignored, sign_payload, statement_of_folder
+        from ...signing._sign import name_of, paths_ignored, sign_payload, statement_of_folder
+        from ...signing._verify import open_signed
 
         wanted, report = self._wanted, self._report
         read = 0
@@ -338,7 +350,8 @@ class _Signing:
             report.advance(size)
 
         statement = statement_of_folder(
-            open_source(wanted.signed),
+            open_signed(wanted.signed),
+            name_of(wanted.signed),
             method=wanted.method or _METHODS[0],
             algorithm=wanted.algorithm or _HASHES[0],
             shard_size=wanted.shard_size or SHARD_BYTES,

@@ -27,6 +27,7 @@ from ..witness_files import read_whole
 if TYPE_CHECKING:
     from ...manifest._differences import Difference, ManifestReport
     from ...manifest._lined import Lined
+    from ...manifest._sources.source import Source
     from ...manifest._statement import Options
     from ...manifest._verify import Comparison
     from ..drawings.damage_map import DamageMap
@@ -45,12 +46,14 @@ class SignatureView(NamedTuple):
         fields: the fields of its JSON object.
         ignored: number of paths that the signer left out.
         comparison: how files are compared with what was signed.
+        source: where the files are.
     """
 
     signer: str
     fields: dict[str, object]
     ignored: int
     comparison: "Comparison"
+    source: "Source"
 
 
 class VerifyOptions(NamedTuple):
@@ -226,16 +229,18 @@ def compared(
     from ...manifest._verify import verify_manifest
 
     wanted = view.wanted
+    signature = view.signature
+    source = None if signature is None else signature.source
     return verify_manifest(
         manifest,
-        open_source(root, allow_cache=wanted.allow_cache),
+        source or open_source(root, allow_cache=wanted.allow_cache),
         leaves=leaves,
         threads=wanted.threads,
         allow_extra=wanted.allow_extra,
         fail_fast=wanted.fail_fast,
         outputs=outputs,
         listener=view,
-        comparison=None if view.signature is None else view.signature.comparison,
+        comparison=None if signature is None else signature.comparison,
     )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ...signing._bundle import Bundle
 
 _SUFFIX: Final = ".sig"
+_OPTION_NAMES: Final = {"certificate_roots": "certificate-root", "ignored": "ignore"}
 
 
 def require_none(options: Mapping[str, Any]) -> None:
@@ -33,7 +34,7 @@ def require_none(options: Mapping[str, Any]) -> None:
     """
     for name, value in options.items():
         if value:
-            option = name.removesuffix("s").replace("_", "-")
+            option = _OPTION_NAMES.get(name, name).replace("_", "-")
             raise click.UsageError(f"--{option} is for signatures, and WITNESS is not one")
 
 
@@ -108,11 +109,16 @@ def _compare(
     status: os.stat_result,
 ) -> int:
     from ...manifest._sources.links import folders_outside
-    from ...signing._verify import Signed
+    from ...signing._verify import Signed, only_name, open_signed
 
     try:
-        below = folders_outside(wanted.root or ".", options["links_below"], "--links-below")
-        signed = Signed.of(bundle.payload, below)
+        root = wanted.root
+        below = folders_outside(root or ".", options["links_below"], "--links-below")
+        only = None if root is None else only_name(root)
+        signed = Signed.of(bundle.payload, below, options["ignored"], only)
+        if root is None:
+            root = verify_manifest.default_root(wanted.manifest, signed.content)
+        source = open_signed(root, allow_cache=wanted.allow_cache)
     except (FileError, WitnessError, ImportError, ValueError) as error:
         return refused(wanted, str(error))
     view = SignatureView(
@@ -120,8 +126,9 @@ def _compare(
         fields=_fields(bundle, holds=True),
         ignored=signed.ignored,
         comparison=signed.comparison,
+        source=source,
     )
-    return verify_manifest.verify_read(wanted, signed.content, status, view)
+    return verify_manifest.verify_read(wanted._replace(root=root), signed.content, status, view)
 
 
 def _folder_beside(name: str) -> str | None:
