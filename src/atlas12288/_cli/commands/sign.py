@@ -302,7 +302,10 @@ class _Signing:
             root = None
         if root is None or is_url(root):
             return Path(wanted.signed.removesuffix(SUFFIX)).name or "data", []
-        beside = [name for name in (wanted.signed, leaves_name(wanted.signed)) if name != STDIN]
+        beside = []
+        if wanted.signed != STDIN:
+            sidecar = leaves_name(wanted.signed)
+            beside = [wanted.signed, *([sidecar] if Path(sidecar).is_file() else [])]
         own = [name for name in paths_ignored(root, beside) if name.encode() not in manifest.paths]
         return name_of(root), [*paths_ignored(root, [wanted.output]), *own]
 
