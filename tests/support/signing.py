@@ -42,9 +42,13 @@ def make_folder(place: Path) -> Path:
     return place
 
 
-@cache
 def private_key(curve: str = "P-256", number: int = 0) -> ec.EllipticCurvePrivateKey:
     """Return a key, the same for the same arguments."""
+    return _made(curve, number)
+
+
+@cache
+def _made(curve: str, number: int) -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(CURVES[curve][0]())
 
 
