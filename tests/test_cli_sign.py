@@ -303,10 +303,10 @@ SENSELESS = [
         ("sign", "x.atlas.json", "--private-key", "key.pem", "-o", "x", "--ignore", "y"),
         "--ignore is for a folder",
     ),
-    (("verify", "data.sig", "data"), "either --public-key or --certificate-root"),
+    (("verify", "data.sig", "data"), "one of --public-key, --certificate-root and --identity"),
     (
         ("verify", "data.sig", "data", "--public-key", "a", "--certificate-root", "b"),
-        "either --public-key or --certificate-root",
+        "one of --public-key, --certificate-root and --identity",
     ),
     (
         ("verify", "data.sig", "data", "--public-key", "a", "--at", "2026-01-01"),

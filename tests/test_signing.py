@@ -550,7 +550,6 @@ def test_no_changed_bit_of_signature_or_statement_holds(
         (lambda b: b["verificationMaterial"].clear(), "has none"),
         (lambda b: b["verificationMaterial"].update(x509CertificateChain={}), "and"),
         (lambda b: b["verificationMaterial"].update(publicKey={"hint": 5}), "hint"),
-        (lambda b: b.update(verificationMaterial={"certificate": {}}), "Sigstore"),
         (
             lambda b: b.update(verificationMaterial={"x509CertificateChain": {"certificates": []}}),
             "certificates",
@@ -730,7 +729,7 @@ def test_one_of_a_key_and_certificates_is_needed(
     given: dict[str, Any] = {}
     if roots:
         given = {"public_key": PUBLIC, "certificate_roots": [certificate("root", KEY)]}
-    with pytest.raises(ValueError, match="public_key or certificate_roots"):
+    with pytest.raises(ValueError, match="one of public_key, certificate_roots and identity"):
         signing.verify(sign(manifest), folder, **given)
 
 
@@ -856,6 +855,63 @@ def test_bytes_that_are_no_certificate_do_not_hold(
                 Bundle.from_json(json.dumps(fields)), folder, certificate_roots=[ROOT_CERTIFICATE]
             )
         each["rawBytes"] = before
+
+
+# --- Signatures of identities, by published bundles: none can be made without the services
+
+KEYLESS = Path(__file__).parent / "vectors" / "signing" / "keyless"
+WHO = json.loads((KEYLESS / "signer.json").read_text())
+
+
+def test_a_published_bundle_of_an_identity_holds_for_that_identity_alone() -> None:
+    pytest.importorskip("sigstore")
+    bundle = Bundle.from_json((KEYLESS / "bundle.sig").read_bytes())
+    assert Bundle.from_json(bundle.to_json()) == bundle
+    assert signing.verify(bundle, KEYLESS / "model", **WHO).holds
+    for change in ({"identity": "somebody@example.com"}, {"issuer": "https://example.com"}):
+        with pytest.raises(SignatureError, match="is not signed by"):
+            signing.verify(bundle, KEYLESS / "model", **WHO | change)
+
+
+def test_a_changed_bundle_of_an_identity_does_not_hold(
+    folder: Path, manifest: atlas.Manifest
+) -> None:
+    pytest.importorskip("sigstore")
+    text = (KEYLESS / "bundle.sig").read_text()
+    fields = json.loads(text)
+    other = json.loads(sign(manifest).to_json())["dsseEnvelope"]
+    for change in (
+        lambda b: b["dsseEnvelope"].update(payload=other["payload"]),
+        lambda b: b["dsseEnvelope"].update(signatures=other["signatures"]),
+        lambda b: b["verificationMaterial"].update(tlogEntries=[]),
+        lambda b: b["verificationMaterial"]["certificate"].update(rawBytes="AAAA"),
+    ):
+        changed = json.loads(text)
+        change(changed)
+        assert changed != fields
+        with pytest.raises(SignatureError):
+            signing.verify(Bundle.from_json(json.dumps(changed)), KEYLESS / "model", **WHO)
+
+
+def test_keys_and_identities_are_not_taken_for_each_other(
+    folder: Path, manifest: atlas.Manifest
+) -> None:
+    pytest.importorskip("sigstore")
+    keyless = Bundle.from_json((KEYLESS / "bundle.sig").read_bytes())
+    with pytest.raises(SignatureError, match="is signed by an identity"):
+        verify(keyless, KEYLESS / "model")
+    with pytest.raises(SignatureError, match="is signed with a key"):
+        signing.verify(sign(manifest), folder, **WHO)
+    with pytest.raises(ValueError, match="together"):
+        signing.verify(keyless, KEYLESS / "model", identity="x")
+
+
+def test_without_sigstore_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "atlas12288.signing._keyless", raising=False)
+    monkeypatch.setitem(sys.modules, "sigstore", None)
+    keyless = Bundle.from_json((KEYLESS / "bundle.sig").read_bytes())
+    with pytest.raises(ImportError, match=r"pip install 'atlas12288\[keyless\]'"):
+        signing.verify(keyless, KEYLESS / "model", **WHO)
 
 
 # --- Reading

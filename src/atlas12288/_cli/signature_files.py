@@ -54,6 +54,16 @@ _OPTIONS: Final = (
         help="For a signature: when the certificates must be valid.  [default: now]",
     ),
     click.option(
+        "--identity",
+        metavar="NAME",
+        help="For a signature without a key: who signed, as Sigstore's services knew it.",
+    ),
+    click.option(
+        "--issuer",
+        metavar="URL",
+        help="With --identity: the OpenID Connect provider that knew the signer.",
+    ),
+    click.option(
         "--links-below",
         metavar="DIR",
         multiple=True,

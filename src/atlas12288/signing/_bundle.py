@@ -48,15 +48,18 @@ class Bundle(Value):
             bundles from before model_signing 1.1.0.
         certificates: the certificate of the signer and the chain behind it, each in DER; empty for
             a signature that is verified with a public key.
+        sigstore: the text of a bundle that an identity signed without a key of its own, for
+            Sigstore's client; None for any other.
     """
 
-    __slots__ = _FIELDS = ("payload", "signature", "hint", "certificates")
+    __slots__ = _FIELDS = ("payload", "signature", "hint", "certificates", "sigstore")
     _MADE_BY = "sign(), sign_folder() or from_json()"
 
     payload: bytes
     signature: bytes
     hint: str | None
     certificates: tuple[bytes, ...]
+    sigstore: bytes | None
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -71,7 +74,7 @@ class Bundle(Value):
             text, ("mediaType", "verificationMaterial", "dsseEnvelope"), most=BUNDLE_MOST_BYTES
         )
         document.choice("mediaType", MEDIA_TYPE)
-        hint, certificates = _material(document.value("verificationMaterial"))
+        hint, certificates, is_keyless = _material(document.value("verificationMaterial"))
         envelope = _json.Fields.of(
             document.value("dsseEnvelope"), "dsseEnvelope", ("payload", "payloadType", "signatures")
         )
@@ -85,10 +88,16 @@ class Bundle(Value):
             signature=_bytes(signature, "sig"),
             hint=hint,
             certificates=certificates,
+            sigstore=(text.encode() if isinstance(text, str) else text) if is_keyless else None,
         )
 
     def to_json(self) -> str:
-        """Return the bundle as JSON, on one line with its end; equal bundles give equal text."""
+        """Return the bundle as JSON, on one line with its end; equal bundles give equal text.
+
+        A bundle that an identity signed is returned as it was read.
+        """
+        if self.sigstore is not None:
+            return self.sigstore.decode()
         material: dict[str, Any]
         if self.certificates:
             chain = [{"rawBytes": _base64(each)} for each in self.certificates]
@@ -109,7 +118,9 @@ class Bundle(Value):
         return json.dumps(fields, separators=(",", ":")) + "\n"
 
     def __repr__(self) -> str:
-        signer = f"certificates {len(self.certificates)}" if self.certificates else f"{self.hint}"
+        signer = "identity" if self.sigstore is not None else f"hint {self.hint}"
+        if self.certificates:
+            signer = f"certificates {len(self.certificates)}"
         return f"<Bundle {signer} payload {len(self.payload)} bytes>"
 
 
@@ -129,8 +140,9 @@ def open_fields(value: object, name: str, keys: tuple[str, ...]) -> _json.Fields
     return _json.Fields.of(value, name, keys, *(value if isinstance(value, dict) else ()))
 
 
-def _material(value: object) -> tuple[str | None, tuple[bytes, ...]]:
-    """Return hint and certificates of what a bundle is verified with."""
+def _material(value: object) -> tuple[str | None, tuple[bytes, ...], bool]:
+    """Return hint and certificates of what a bundle is verified with, and whether that is left to
+    Sigstore's client."""
     material = _json.Fields.of(value, "verificationMaterial", (), *_MATERIALS, *_BESIDE)
     found = [key for key in _MATERIALS if key in material]
     if len(found) != 1:
@@ -139,22 +151,19 @@ def _material(value: object) -> tuple[str | None, tuple[bytes, ...]]:
             f"{', '.join(_MATERIALS)}"
         )
     if "certificate" in material:
-        raise WitnessError(
-            "verificationMaterial has 'certificate': the bundle is signed without a key of one's "
-            "own, and Sigstore's own tools verify it"
-        )
+        return None, (), True
     if "publicKey" in material:
         key = open_fields(material.value("publicKey"), "publicKey", ())
         if "hint" not in key:  # before model_signing 1.1.0
-            return None, ()
+            return None, (), False
         key.check("hint", isinstance(key.value("hint"), str), "a text")
-        return key.value("hint"), ()
+        return key.value("hint"), (), False
     chain = open_fields(material.value("x509CertificateChain"), "chain", ("certificates",))
     certificates = chain.value("certificates")
     is_list = isinstance(certificates, list) and 0 < len(certificates) <= CERTIFICATES_MOST
     chain.check("certificates", is_list, f"a list of 1..{CERTIFICATES_MOST}")
     each = (open_fields(value, "certificate", ("rawBytes",)) for value in certificates)
-    return None, tuple(_bytes(fields, "rawBytes") for fields in each)
+    return None, tuple(_bytes(fields, "rawBytes") for fields in each), False
 
 
 def _bytes(fields: _json.Fields, key: str) -> bytes:

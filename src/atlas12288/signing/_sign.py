@@ -167,6 +167,7 @@ def sign_payload(
         signature=signature_of(payload, key),
         hint=None if chain else hint_of(key.public_key()),
         certificates=chain,
+        sigstore=None,
     )
 
 

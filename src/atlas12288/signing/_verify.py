@@ -28,7 +28,7 @@ from ..manifest._sources.source import Found, NoFileError, Source
 from ..manifest._statement import PREDICATE_TYPE as MANIFEST_TYPE
 from ..manifest._statement import Options
 from ..manifest._verify import Comparison, verify_manifest
-from ._bundle import Bundle
+from ._bundle import Bundle, SignatureError
 from ._files_statement import (
     GIT_PATHS,
     ONLY_FILE,
@@ -59,6 +59,8 @@ def verify(
     public_key: ec.EllipticCurvePublicKey | None = None,
     certificate_roots: Sequence[x509.Certificate] = (),
     at: datetime.datetime | None = None,
+    identity: str | None = None,
+    issuer: str | None = None,
     links_below: Sequence[Name] = (),
     ignored: Sequence[str] = (),
     outputs: Sequence[Name] = (),
@@ -82,6 +84,9 @@ def verify(
             bundle must lead to one of them.
         at: when the certificates must be valid; None for now. A bundle does not say when it was
             signed.
+        identity, issuer: who signed without a key, and the URL of the OpenID Connect provider that
+            knew the identity; Sigstore's client verifies such a bundle, by what it knows of the
+            public services, without asking them.
         links_below: folders outside the folder that links may also lead into, if the statement
             says that links were followed.
         ignored: paths that are left out with all below them, besides those that the signer left
@@ -102,7 +107,7 @@ def verify(
         ValueError, TypeError: an argument is not as above.
         ImportError: an extra or package that is needed is not installed.
     """
-    require_signer(bundle, public_key, certificate_roots, at)
+    require_signer(bundle, public_key, certificate_roots, at, identity, issuer)
     below = folders_outside(os.fspath(root), links_below, "links_below")
     with naming("root", root):
         source = open_signed(root, storage_options, allow_cache=allow_cache)
@@ -129,21 +134,32 @@ def require_signer(
     public_key: ec.EllipticCurvePublicKey | None,
     certificate_roots: Sequence[x509.Certificate],
     at: datetime.datetime | None,
+    identity: str | None = None,
+    issuer: str | None = None,
 ) -> None:
-    """Require that a signature holds, for one key or under trusted certificates.
+    """Require that a signature holds, for one key, under trusted certificates, or of an identity.
 
     Raises:
         SignatureError: it does not hold.
         ValueError, TypeError: an argument is not as for `verify`.
-        ImportError: cryptography is not installed.
+        ImportError: cryptography, or for an identity sigstore, is not installed.
     """
     from ._keys import require_public_key, require_signature
 
-    if (public_key is None) == (not certificate_roots):
-        raise ValueError("public_key or certificate_roots must be given, and not both")
+    if [public_key is not None, bool(certificate_roots), identity is not None].count(True) != 1:
+        raise ValueError("one of public_key, certificate_roots and identity must be given")
+    if (identity is None) != (issuer is None):
+        raise ValueError("identity and issuer must be given together")
+    if at is not None and not certificate_roots:
+        raise ValueError("at is for certificates, must be None without certificate_roots")
+    if identity is not None and issuer is not None:
+        from ._keyless import require_identity
+
+        require_identity(bundle, identity, issuer)
+        return
+    if bundle.sigstore is not None:
+        raise SignatureError("is signed by an identity: name it, and the issuer that knows it")
     if public_key is not None:
-        if at is not None:
-            raise ValueError("at is for certificates, must be None with public_key")
         key = require_public_key(public_key)
         if bundle.certificates:
             # The key is trusted for itself; certificates beside it say nothing more.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The part of `atlas12288 verify` that verifies signatures and what they sign."""
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -63,12 +64,16 @@ def verify(
     if len(files) > 1:
         raise click.UsageError(f"WITNESS is a signature: one ROOT is compared, not {len(files)}")
     trust, roots = options["public_key"], options["certificate_roots"]
-    if (trust is None) == (not roots):
+    identity, issuer = options["identity"], options["issuer"]
+    if [trust is not None, bool(roots), identity is not None].count(True) != 1:
         raise click.UsageError(
-            "WITNESS is a signature: either --public-key or --certificate-root must say whose it is"
+            "WITNESS is a signature: one of --public-key, --certificate-root and --identity must "
+            "say whose it is"
         )
-    if options["at"] is not None and trust is not None:
-        raise click.UsageError("--at is for certificates: not with --public-key")
+    if (identity is None) != (issuer is None):
+        raise click.UsageError("--identity and --issuer belong together")
+    if options["at"] is not None and not roots:
+        raise click.UsageError("--at is for certificates: it needs --certificate-root")
     from ...signing._bundle import BUNDLE_MOST_BYTES, Bundle, SignatureError
 
     try:
@@ -77,14 +82,18 @@ def verify(
         key, certificates = _trusted(trust, roots)
         from ...signing._verify import require_signer
 
-        require_signer(bundle, key, certificates, options["at"])
+        if identity is not None:
+            # What Sigstore's client would tell on standard error is told by our errors.
+            logging.getLogger("sigstore").addHandler(logging.NullHandler())
+        require_signer(bundle, key, certificates, options["at"], identity, issuer)
     except SignatureError as error:
         return _does_not_hold(wanted, str(error))
     except (FileError, WitnessError, ImportError) as error:
         return refused(wanted, str(error))
     if wanted.root is None:
         wanted = wanted._replace(root=_folder_beside(wanted.manifest))
-    return _compare(wanted, bundle, key, options, status)
+    signer = _signer(bundle, key, identity)
+    return _compare(wanted, bundle, signer, options, status)
 
 
 def _trusted(
@@ -94,7 +103,7 @@ def _trusted(
     from ...signing._keys import read_public_key
 
     if trust is None:
-        return None, read_certificates(roots)
+        return None, read_certificates(roots) if roots else []
     try:
         return read_public_key(read_pem(trust)), []
     except ValueError as error:
@@ -104,7 +113,7 @@ def _trusted(
 def _compare(
     wanted: VerifyOptions,
     bundle: "Bundle",
-    key: "ec.EllipticCurvePublicKey | None",
+    signer: str,
     options: Mapping[str, Any],
     status: os.stat_result,
 ) -> int:
@@ -122,7 +131,7 @@ def _compare(
     except (FileError, WitnessError, ImportError, ValueError) as error:
         return refused(wanted, str(error))
     view = SignatureView(
-        signer=_signer(bundle, key),
+        signer=signer,
         fields=_fields(bundle, holds=True),
         ignored=signed.ignored,
         comparison=signed.comparison,
@@ -137,8 +146,10 @@ def _folder_beside(name: str) -> str | None:
     return folder if name != STDIN and folder != name and Path(folder).is_dir() else None
 
 
-def _signer(bundle: "Bundle", key: "ec.EllipticCurvePublicKey | None") -> str:
+def _signer(bundle: "Bundle", key: "ec.EllipticCurvePublicKey | None", identity: str | None) -> str:
     """Return whose signature it is, in words."""
+    if identity is not None:
+        return f"signed by {shown(identity)}"
     if key is not None:
         from ...signing._keys import hint_of
 
