@@ -27,7 +27,6 @@ _HASHES: Final = {
 SUITABLE: Final = (
     "a key of ECDSA on P-256 (secp256r1, prime256v1), P-384 (secp384r1) or P-521 (secp521r1)"
 )
-KEY_MOST_BYTES: Final = 1 << 16  # a key in PEM has some hundred
 
 
 class PassphraseError(ValueError):
