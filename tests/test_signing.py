@@ -914,6 +914,39 @@ def test_without_sigstore_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
         signing.verify(keyless, KEYLESS / "model", **WHO)
 
 
+# --- Others' readers of what is signed
+
+
+@pytest.mark.parametrize("form", ["files", "shards", "manifest"])
+def test_other_tools_take_what_the_documents_say(
+    form: Any, folder: Path, manifest: atlas.Manifest
+) -> None:
+    dsse = pytest.importorskip("securesystemslib.dsse")
+    signer = pytest.importorskip("securesystemslib.signer")
+    sigstore_dsse = pytest.importorskip("sigstore.dsse")
+    models = pytest.importorskip("sigstore.models")
+    attestation = pytest.importorskip("in_toto_attestation.v1.statement")
+    message = pytest.importorskip("in_toto_attestation.v1.statement_pb2").Statement()
+    if form == "shards":
+        bundle = signing.sign_folder(folder, KEY, method="shards", shard_size=1000)
+    else:
+        bundle = sign(manifest, form=form)
+    fields = json.loads(bundle.to_json())
+    key = signer.SSlibKey.from_crypto(PUBLIC)
+    key.keyid = ""
+    envelope = dsse.Envelope.from_dict(json.loads(json.dumps(fields["dsseEnvelope"])))
+    assert envelope.verify([key], 1) == {"": key}
+    assert envelope.payload == bundle.payload
+    text = json.dumps(fields["dsseEnvelope"])
+    read = sigstore_dsse.Envelope._from_json(text)
+    assert sigstore_dsse._verify(PUBLIC, read) == bundle.payload
+    sigstore_dsse.Statement(bundle.payload)
+    with pytest.raises(models.InvalidBundle):
+        models.Bundle.from_json(bundle.to_json())
+    json_format = pytest.importorskip("google.protobuf.json_format")
+    attestation.Statement.copy_from_pb(json_format.Parse(bundle.payload, message)).validate()
+
+
 # --- Reading
 
 
