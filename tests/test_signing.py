@@ -20,6 +20,7 @@ import atlas12288 as atlas
 from atlas12288 import signing
 from atlas12288.signing import Bundle, SignatureError
 from atlas12288.signing._bundle import CERTIFICATES_MOST
+from atlas12288.signing._certificates import read_certificates
 from atlas12288.signing._keys import PassphraseError, read_private_key, read_public_key
 from atlas12288.signing._verify import Signed
 from support.signing import (
@@ -912,6 +913,30 @@ def test_without_sigstore_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
     keyless = Bundle.from_json((KEYLESS / "bundle.sig").read_bytes())
     with pytest.raises(ImportError, match=r"pip install 'atlas12288\[keyless\]'"):
         signing.verify(keyless, KEYLESS / "model", **WHO)
+
+
+# --- Bundles of model_signing 1.1.1; `make check-sign` makes new ones
+
+THEIRS = json.loads((KEYLESS.parent / "model_signing.json").read_text())
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_bundles_of_model_signing_hold(name: str, folder: Path) -> None:
+    if "blake3" in name:
+        pytest.importorskip("blake3")
+    vector = THEIRS[name]
+    bundle = Bundle.from_json(vector["bundle"])
+    trust: dict[str, Any]
+    if "root" in vector:
+        trust = {"certificate_roots": read_certificates(vector["root"].encode())}
+    else:
+        trust = {"public_key": read_public_key(vector["public_key"].encode())}
+    assert signing.verify(bundle, folder, **trust).holds
+    data = bytearray(FILES["weights.bin"])
+    data[-1] ^= 1
+    (folder / "weights.bin").write_bytes(data)
+    report = signing.verify(bundle, folder, **trust)
+    assert [(each.path, each.kind) for each in report.differences] == [(b"weights.bin", "changed")]
 
 
 # --- Others' readers of what is signed
