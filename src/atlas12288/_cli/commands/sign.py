@@ -86,7 +86,7 @@ not be signed.""",
     metavar="KEY",
     required=True,
     type=file_name,
-    help="The signer's key in PEM: ECDSA on P-256, P-384 or P-521.  [required]",
+    help="The signer's key in PEM: ECDSA on P-256, P-384 or P-521.",
 )
 @click.option(
     "--certificate", metavar="CERT", type=file_name, help="The certificate of the key, in PEM."
@@ -104,7 +104,7 @@ not be signed.""",
     metavar="OUT",
     required=True,
     type=file_name,
-    help="Write the signature to this file, completely or not at all.  [required]",
+    help="Write the signature to this file, completely or not at all.",
 )
 @click.option(
     "--form",
