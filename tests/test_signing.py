@@ -18,10 +18,13 @@ from hypothesis import strategies as st
 
 import atlas12288 as atlas
 from atlas12288 import signing
+from atlas12288.manifest._sources.gitignore import Rule
 from atlas12288.signing import Bundle, SignatureError
 from atlas12288.signing._bundle import CERTIFICATES_MOST
 from atlas12288.signing._certificates import read_certificates
+from atlas12288.signing._files_statement import Serialization, check_ignored
 from atlas12288.signing._keys import PassphraseError, read_private_key, read_public_key
+from atlas12288.signing._rules import rules_of
 from atlas12288.signing._verify import Signed
 from support.signing import (
     CURVES,
@@ -204,6 +207,18 @@ def test_recorded_links_are_refused_with_their_number_and_what_follows_them(fold
         sign(atlas.Manifest.generate(folder))
     with pytest.raises(atlas.WitnessError, match=LINKS):
         signing.sign_folder(folder, KEY)
+
+
+@given(st.lists(st.text("ab*?[]\\! #/", min_size=1), min_size=1).map("/".join))
+def test_the_rule_for_an_ignored_path_matches_that_path_alone(path: str) -> None:
+    try:
+        check_ignored(path)
+    except atlas.WitnessError:
+        return
+    chosen = Serialization("files", "sha256", None, False, (path,))
+    rule = Rule(rules_of(chosen)[-1])
+    assert rule.literal == path.encode()
+    assert (rule.in_names, rule.negative, rule.only_folders) == (False, False, False)
 
 
 @pytest.mark.parametrize("rule", ["*.log", "tmp", "/build/", "!/a", "/a?", "/[ab]"])

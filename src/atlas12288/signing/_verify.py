@@ -200,16 +200,12 @@ class Signed:
         content: options and entries.
         comparison: how files are compared with the entries.
         ignored: number of paths that the signer left out.
-        is_manifest: whether it is a manifest.
     """
 
-    def __init__(
-        self, content: Lined, comparison: Comparison, ignored: int = 0, *, is_manifest: bool
-    ) -> None:
+    def __init__(self, content: Lined, comparison: Comparison, ignored: int = 0) -> None:
         self.content = content
         self.comparison = comparison
         self.ignored = ignored
-        self.is_manifest = is_manifest
 
     @classmethod
     def of(
@@ -238,7 +234,7 @@ class Signed:
         if manifest is not None:
             if links_below or ignored:
                 raise ValueError("a manifest is signed, with its own rules and folders for links")
-            return cls(manifest, Comparison(), is_manifest=True)
+            return cls(manifest, Comparison())
         statement = FilesStatement.of_json(_json.read(payload))
         chosen = statement.serialization
         if links_below and not chosen.allow_symlinks:
@@ -258,7 +254,7 @@ class Signed:
         entries = tuple(map(_entry, files))
         content = Lined.of(_Content(options, entries))
         left_out = len(set(chosen.ignore_paths) - set(GIT_PATHS))
-        return cls(content, _SignedComparison(statement), left_out, is_manifest=False)
+        return cls(content, _SignedComparison(statement), left_out)
 
 
 class _Content:
