@@ -926,7 +926,7 @@ def test_the_same_modification_time_and_other_bytes_is_seen_where_it_is_recent(
     stopped.run()
     path.write_bytes(b"2")
     os.utime(path, ns=(times, times))
-    stopped.run(update=True)
+    stopped.run(update=True, accept=True)
     assert stopped.output.read_text() == atlas.Manifest.generate(data, tree=True).to_json()
 
 
@@ -950,7 +950,8 @@ def test_an_update_reads_what_changed_alone(stopped: Stopped, data: Path, change
     (data / "new").write_bytes(b"new")
     (data / "0").unlink()
     expected = atlas.Manifest.generate(data, tree=True)
-    outcome = stopped.run(update=True)
+    # A time that is set back is no known edit.
+    outcome = stopped.run(update=True, accept=True if change == "inode" else ())
     assert (outcome.read, outcome.known) == (2, 5)
     assert stopped.output.read_text() == expected.to_json()
     report = expected.verify(data, leaves=stopped.output.with_suffix(".leaves"))

@@ -26,15 +26,17 @@ from atlas12288 import _sidecars as sidecars
 from atlas12288._files import FileError, RegularFile
 from atlas12288._sidecars import WindowRange
 from atlas12288.manifest._beside import outputs_in
-from atlas12288.manifest._differences import Difference
+from atlas12288.manifest._differences import Difference, ManifestReport
 from atlas12288.manifest._entries import DIGESTS, Entry
+from atlas12288.manifest._lined import Lined
 from atlas12288.manifest._listener import FunctionListener
+from atlas12288.manifest._manifest import Manifest
 from atlas12288.manifest._ranges import RANGES_MOST
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Problem, Reader, Source
 from atlas12288.manifest._statement import Options
-from atlas12288.manifest._verify import verify_manifest
+from atlas12288.manifest._verify import WrongRootError, verify_manifest
 from support.strategies import noise
 from support.threads import in_threads
 
@@ -136,7 +138,26 @@ def expected(
                     difference, ranges=runs, range_count=len(runs), windows=len(windows)
                 )
             found.append(difference)
-    return found
+    return with_moves(found, before, after)
+
+
+def with_moves(found: list[Difference], before: Tree, after: Tree) -> list[Difference]:
+    """The differences, where a content that is missing once and was added once was moved."""
+    places: dict[bytes, tuple[list[bytes], list[bytes]]] = {}
+    for each in found:
+        if each.kind in ("missing", "added"):
+            content = (before if each.kind == "missing" else after)[each.path]
+            if isinstance(content, bytes) and content:
+                sides = places.setdefault(content, ([], []))
+                sides[each.kind == "added"].append(each.path)
+    moves = {gone[0]: come[0] for gone, come in places.values() if (len(gone), len(come)) == (1, 1)}
+    return [
+        replace(each, kind="moved", moved_to=moves[each.path], found_size=each.size)
+        if each.path in moves and each.kind == "missing"
+        else each
+        for each in found
+        if each.kind != "added" or each.path not in moves.values()
+    ]
 
 
 def size_of(content: bytes | Link | None) -> int | None:
@@ -196,7 +217,8 @@ def test_every_kind_of_difference_by_name_in_order_of_path(root: Path) -> None:
         (b"b/d", "missing"),
         (b"z", "changed"),
     ]
-    assert report.counts() == {"changed": 2, "missing": 1, "added": 2, "unreadable": 1}
+    counts = {"changed": 2, "missing": 1, "added": 2, "unreadable": 1, "moved": 0}
+    assert report.counts() == counts
     assert tuple(seen) == report.differences
     assert (report.files, report.links) == (3, 1)
 
@@ -266,11 +288,15 @@ def test_the_json_of_a_report(root: Path) -> None:
             "missing": 1,
             "added": 0,
             "unreadable": 0,
+            "moved": 0,
         },
         "complete": True,
         "leaves_error": None,
         "left_out": [],
         "excluded": [],
+        "part": None,
+        "not_compared": 0,
+        "other_options": [],
     }
     assert first["path"] == "a"
     assert first["ranges"] == [{"start": WINDOW_BYTES, "end": 3 * WINDOW_BYTES}]
@@ -284,6 +310,7 @@ def test_the_json_of_a_report(root: Path) -> None:
         "found_size": None,
         "ranges": None,
         "counts": None,
+        "moved_to": None,
     }
 
 
@@ -324,6 +351,127 @@ def test_where_extra_ones_are_allowed_they_need_not_be_files(root: Path) -> None
     report = verify_manifest(manifest_of(SMALL), Folder(root), allow_extra=True)
     assert report.holds
     assert (report.count("added"), report.count("unreadable"), report.differences) == (1, 0, ())
+
+
+# --- what was moved ---
+
+
+def kinds(report: ManifestReport) -> list[tuple[bytes, str, bytes | None]]:
+    return [(each.path, each.kind, each.moved_to) for each in report.differences]
+
+
+@pytest.mark.parametrize("digests", [FLAT, TREE, DIGESTS])
+def test_a_file_that_was_renamed_is_one_difference(root: Path, digests: tuple[str, ...]) -> None:
+    make(root, {b"a": b"first", b"new/c": b"second", b"new/d": b""})
+    seen: list[Difference] = []
+    report = verify_manifest(
+        manifest_of({b"a": b"first", b"old/c": b"second", b"old/d": b""}, digests),
+        Folder(root),
+        listener=FunctionListener(difference=seen.append),
+    )
+    assert kinds(report) == [
+        (b"new/d", "added", None),
+        (b"old/c", "moved", b"new/c"),
+        (b"old/d", "missing", None),  # nothing in it says which file it was
+    ]
+    assert tuple(seen) == report.differences
+    assert (report.holds, report.count("moved"), len(report.moved)) == (False, 1, 1)
+    assert report.bytes == len(b"first" + b"second")
+    with pytest.raises(WitnessError, match=r"^new/d is added; and 2 more differences$"):
+        report.raise_unless_holds()
+    assert str(report.moved[0]) == "old/c is moved to new/c"
+    (moved,) = [each for each in json.loads(report.to_json())["differences"] if each["moved_to"]]
+    assert (moved["path"], moved["kind"], moved["moved_to"]) == ("old/c", "moved", "new/c")
+
+
+def test_where_a_content_is_at_two_paths_nobody_can_tell_what_was_moved(root: Path) -> None:
+    make(root, {b"a": b"kept", b"c": b"same", b"d": b"once", b"e": b"once"})
+    report = verify_manifest(
+        manifest_of({b"a": b"kept", b"x": b"same", b"y": b"same", b"z": b"once"}), Folder(root)
+    )
+    assert report.count("moved") == 0
+    assert (report.count("missing"), report.count("added")) == (3, 3)
+
+
+def test_a_copy_that_cannot_be_read_may_be_what_was_moved(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(root, {b"a": b"kept", b"c": b"same", b"d": b"same"})
+    opened = Folder.open
+
+    def refuse(self: Folder, found: Found) -> Any:
+        if found.path == b"d":
+            raise FileError("cannot be read")
+        return opened(self, found)
+
+    monkeypatch.setattr(Folder, "open", refuse)
+    monkeypatch.setattr(Folder, "read_files", lambda *arguments: bytes(len(arguments[1])))
+    report = verify_manifest(manifest_of({b"a": b"kept", b"x": b"same"}), Folder(root))
+    assert kinds(report) == [(b"c", "added", None), (b"d", "added", None), (b"x", "missing", None)]
+
+
+def test_a_file_that_was_moved_is_one_where_extra_ones_are_allowed(root: Path) -> None:
+    make(root, {b"a": b"kept", b"c": b"same", b"d": b"other"})
+    manifest = manifest_of({b"a": b"kept", b"x": b"same"})
+    report = verify_manifest(manifest, Folder(root), allow_extra=True)
+    assert kinds(report) == [(b"x", "moved", b"c")]
+    assert (report.holds, report.count("added")) == (False, 1)
+
+
+# --- a part ---
+
+
+def test_a_part_is_compared_alone(root: Path) -> None:
+    tree: Tree = {
+        **{b"a": b"1", b"d": Link(b"a"), b"d-x": b"2", b"e/f": b"3", b"e/g": b"4"},
+        b"e/h": noise(BLOCK + 1),
+    }
+    make(root, tree | {b"e/f": b"!", b"a": b"?", b"e/new": b"5", b"other": b"6"})
+    manifest = Manifest.from_entries(Options(DIGESTS), manifest_of(tree, DIGESTS).entries)
+    for lined in (manifest, Lined.read(manifest.to_json().encode())):
+        assert lined is not None
+        report = verify_manifest(lined, Folder(root), paths=[b"d", b"e"])
+        assert kinds(report) == [(b"e/f", "changed", None), (b"e/new", "added", None)]
+        assert (report.files, report.links) == (3, 1)
+        assert (report.part, report.manifest_files, report.manifest_links) == ((b"d", b"e"), 5, 1)
+        with pytest.raises(WitnessError, match="nothing at or below 'new'"):
+            verify_manifest(lined, Folder(root), paths=[b"e", b"new"])
+    report = verify_manifest(manifest, Folder(root), paths=[b"d-x"])
+    assert (report.holds, report.files) == (True, 1)
+    fields = json.loads(report.to_json())["part"]
+    assert fields == {"paths": [{"path": "d-x"}], "manifest_files": 5, "manifest_links": 1}
+
+
+def test_the_leaves_of_a_part_are_at_their_places(root: Path) -> None:
+    tree: Tree = {b"a": noise(2 * WINDOW_BYTES), b"b": noise(3 * WINDOW_BYTES, 1)}
+    make(root, tree | {b"b": noise(WINDOW_BYTES, 1) + noise(2 * WINDOW_BYTES, 2)})
+    with sidecar(root.parent, leaves_of(tree)) as leaves:
+        report = verify_manifest(manifest_of(tree, TREE), Folder(root), paths=[b"b"], leaves=leaves)
+    (difference,) = report.differences
+    assert difference.ranges == (WindowRange(1, 3, WINDOW_BYTES, 3 * WINDOW_BYTES),)
+
+
+def test_a_part_is_within_what_the_manifest_covers(root: Path) -> None:
+    tree: Tree = {b"a/b/c": b"1", b"a/d": b"2", b"e": b"3"}
+    make(root, tree | {b"a/b/new": b"4", b"a/other": b"5"})
+    options = Options(DIGESTS[:1], paths=("a/b", "a/d", "e"))
+    manifest = Manifest.from_entries(options, manifest_of(tree, FLAT).entries)
+    report = verify_manifest(manifest, Folder(root), paths=[b"a"])
+    assert kinds(report) == [(b"a/b/new", "added", None)]
+    assert verify_manifest(manifest, Folder(root), paths=[b"a/b/c"]).holds
+
+
+@pytest.mark.parametrize("paths", [(), (b"b",)])
+def test_a_folder_without_any_path_of_the_manifest_is_refused(
+    root: Path, paths: tuple[bytes, ...]
+) -> None:
+    make(root, {b"c": b"1", b"d": b"3"})
+    manifest = manifest_of({b"a": b"1", b"b": b"2"})
+    with pytest.raises(WrongRootError, match="none of its 2 paths is in "):
+        verify_manifest(manifest, Folder(root), paths=paths, refuse_other=True)
+    (root / "a").write_text("1")
+    report = verify_manifest(manifest, Folder(root), paths=paths, refuse_other=True)
+    assert report.count("missing") == 1
 
 
 # --- any folder and any damage ---
@@ -487,7 +635,7 @@ def test_a_folder_replaced_by_a_link_is_not_followed(root: Path) -> None:
 
 
 def test_a_file_in_place_of_a_folder_and_a_folder_in_place_of_a_file(root: Path) -> None:
-    make(root, {b"a/b": b"1", b"c": b"2"})
+    make(root, {b"a/b": b"3", b"c": b"4"})
     report = verify_manifest(manifest_of({b"a": b"1", b"c/d": b"2"}), Folder(root))
     assert [(each.path, each.kind) for each in report.differences] == [
         (b"a", "missing"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 JSON_TYPE: Final = "atlas12288/report/v1"
-DifferenceKind = Literal["changed", "missing", "added", "unreadable", "other"]
+DifferenceKind = Literal["changed", "missing", "added", "moved", "unreadable", "other"]
 KINDS: Final = ("changed", "missing", "added", "unreadable")
 
 

@@ -4,18 +4,28 @@
 import os
 import stat
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from .._files import STDIN
+from .._files import STDIN, FileError, RegularFile
+from .._subtree import window_count
 from .._words import counted as counted
 from ..manifest._beside import SUFFIX, is_url
-from .console import file_name
+from ..manifest._statement import MANIFEST_MOST_BYTES
+from .console import Printer, file_name, range_lines, shown
+from .witness_files import errors_about, open_witnesses, read_whole
 
+if TYPE_CHECKING:
+    from ..manifest._differences import Difference, ManifestReport
+    from ..manifest._manifest_file import Text
+
+EVERYTHING: Final = "."  # the value of --accept without a path: the folder
+# Of differences, in the order of the last line.
+KINDS: Final = ("changed", "missing", "added", "moved", "unreadable")
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -61,6 +71,14 @@ _OPTIONS: Final = (
         help="For a manifest: with --update, do not read files whose ctime alone changed.",
     ),
     click.option(
+        "--accept",
+        metavar="[PATH]",
+        multiple=True,
+        type=file_name,
+        help="For a manifest: take a file whose content changed while its size and time did not, "
+        "or all such files without PATH; repeatable.",
+    ),
+    click.option(
         "--state",
         metavar="FILE",
         type=click.Path(readable=False),
@@ -80,6 +98,29 @@ _OPTIONS: Final = (
         help="For a manifest: write a manifest (default) or a list for sha256sum -c.",
     ),
 )
+
+
+class AcceptCommand(click.Command):
+    """Takes `--accept` without a path, at the end or before another option, as all files."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        named = ""
+        for i, arg in enumerate(args[:end]):
+            following = args[i + 1] if i + 1 < end else "-"
+            if arg == "--accept" and following.startswith("-"):
+                args[i] = f"--accept={EVERYTHING}"
+            elif arg == "--accept":
+                named = following
+        try:
+            return super().parse_args(ctx, args)
+        except click.MissingParameter as error:
+            if not named:
+                raise
+            raise click.UsageError(
+                f"--accept took {shown(named)} as the file to accept, and no PATH is left: "
+                "write --accept at the end"
+            ) from error
 
 
 def manifest_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -150,3 +191,75 @@ def content(files: int, links: int, size: int) -> str:
     if links > 0:
         text += f", {counted(links, 'link')}"
     return f"{text}, {amount(size)}" if files > 0 else f"{text}; no content was read"
+
+
+def counts_in_words(counts: Mapping[str, int]) -> str:
+    """Return how many differences there are of each kind: "1 changed, 0 missing, ..."; moved files
+    are named where there are some."""
+    return ", ".join(
+        f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind] or kind != "moved"
+    )
+
+
+def more_of(difference: "Difference") -> str:
+    """Return what follows the kind of a difference on its line."""
+    if difference.moved_to is not None:
+        return f" to {shown(os.fsdecode(difference.moved_to))}"
+    return f", {difference.reason}" if difference.reason else ""
+
+
+def show_difference(report: Printer, difference: "Difference") -> None:
+    """Print the lines of a difference, and count it for the exit code."""
+    report.verdict(False)
+    name = shown(os.fsdecode(difference.path))
+    report.line(f"{name}: ", good=False, verdict=difference.kind, more=more_of(difference))
+    show_windows(report, difference)
+
+
+def show_windows(report: Printer, difference: "Difference") -> None:
+    """Print which windows of a changed file differ, if they are known."""
+    if difference.ranges is not None:
+        total = window_count(max(difference.size or 0, difference.found_size or 0))
+        counts = difference.range_count, difference.windows, total
+        for line in range_lines(difference.ranges, *counts):
+            report.line(line)
+
+
+def option_notes(report: "ManifestReport", before: str) -> Iterator[str]:
+    """Yield sentences about a manifest that say what limits its comparison with another one.
+
+    Args:
+        report: of the comparison.
+        before: the name of the other one.
+    """
+    for name, was, now in report.other_options:
+        if name == "digests":
+            both = ", ".join(each for each in now if each in was)
+            yield (
+                f"has the digests {', '.join(now)}, and {before} has {', '.join(was)}: "
+                f"compared by {both}"
+            )
+        elif name == "symlinks":
+            yield f"has --symlinks {now}, and {before} has --symlinks {was}"
+        else:
+            what = {"exclude": "rules", "paths": "paths", "links_below": "folders for links"}[name]
+            yield f"has other {what} than {before}"
+    if report.not_compared:
+        paths = counted(report.not_compared, "path")
+        yield f"{paths} not compared, because only one of the two manifests can have them"
+
+
+def open_manifest(name: str, stack: ExitStack) -> "Text":
+    """Return the open file of a manifest, or its bytes where they can be read only once.
+
+    Raises:
+        FileError: not readable; it knows the file.
+    """
+    with errors_about(name):
+        if is_folder(name):
+            raise FileError("is a folder, must be a manifest")
+        if name != STDIN and Path(name).is_file():
+            return stack.enter_context(RegularFile(name))
+        _, chunks = open_witnesses(name)
+        rule = f"a manifest of at most {MANIFEST_MOST_BYTES:,} bytes"
+        return bytes(read_whole(chunks, MANIFEST_MOST_BYTES, rule))

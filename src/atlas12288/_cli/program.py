@@ -18,8 +18,8 @@ from .console import COULD_NOT_CHECK, INTERRUPTED, complain
 from .version import PROGRAM, VERSION_LINE
 
 _COMMANDS: Final = (
-    *("bench", "check", "check-sums", "conformance", "delta", "info", "locate", "prove", "sign"),
-    *("sum", "verify", "verify-proof", "witness"),
+    *("bench", "check", "check-sums", "conformance", "delta", "diff", "info", "locate", "prove"),
+    *("show", "sign", "sum", "verify", "verify-proof", "witness"),
 )
 
 

@@ -22,6 +22,7 @@ from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs, is_url, outputs_in, state_name
+from ._changes import Accept, Before, New, changes_since
 from ._entries import DIGESTS, Entry, Lines
 from ._hashing import engine
 from ._hashing.engine import HashFiles
@@ -43,7 +44,7 @@ from ._sources.selection import (
 )
 from ._sources.siblings import Siblings
 from ._sources.source import Found, NoFileError, Source
-from ._state_file import Begun, Context, Finished, State
+from ._state_file import REFUSED, Begun, Context, Finished, State
 from ._state_folder import InUseError, leave_out_states, machine, real_path
 from ._statement import SYMLINKS, Options, bounded, write_lines
 from ._store import KEPT_AFTER_S, Listed, Store
@@ -64,6 +65,7 @@ class RunCounts(NamedTuple):
         by_ctime: files read only because their ctime changed.
         own_rules: number of rules in the ignore file of the source.
         excluded: number of paths that each rule excluded, for rules that excluded any.
+        refused: number of files whose change was not accepted; if any, nothing was written.
     """
 
     files: int
@@ -75,6 +77,7 @@ class RunCounts(NamedTuple):
     by_ctime: int = 0
     own_rules: int = 0
     excluded: tuple[Excluded, ...] = ()
+    refused: int = 0
 
 
 def read_options(
@@ -135,6 +138,7 @@ def generate_manifest(
     state: Place | None = None,
     update: bool = False,
     ignore_ctime: bool = False,
+    accept: Accept = (),
     hash_files: HashFiles = engine.hash_files,
     listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
@@ -152,6 +156,9 @@ def generate_manifest(
         update: skip files whose size, modification time and ctime are the same as when the manifest
             of `state` was written.
         ignore_ctime: skip files whose ctime alone changed, as by a hard link.
+        accept: the files whose content may have changed while their size and modification time did
+            not, as `_changes.Accept`. If there are others, nothing is written: the counts say so.
+            A run that accepts goes on with the results of the one that did not.
         hash_files: reads and hashes the files, as `_arguments.hasher` returns it.
         listener: called with the progress. Its notes say what is known from an earlier run or why
             nothing is, which paths of the options a rule leaves out, and how many links lead out
@@ -177,7 +184,7 @@ def generate_manifest(
             if name is not None:
                 with naming(what, name):
                     targets.append(stack.enter_context(Target(name, kind)))
-        run = _Run(source, options, hash_files, listener)
+        run = _Run(source, options, hash_files, listener, accept)
         names = [target.name for target in targets]
         store = stack.enter_context(
             run.store(names, output, leaves, state, update, ignore_ctime, streams)
@@ -185,6 +192,9 @@ def generate_manifest(
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome
+        if (refused := run.refused(store, output, leaves)) > 0:
+            store.keep_refused()
+            return outcome._replace(refused=refused)
         digest = sha256()
         with atomic_write_all(*targets) as files:
             lines = store.lines(None if leaves is None else files[-1].write, run.identities)
@@ -244,8 +254,10 @@ class _Run:
         options: Options,
         hash_files: HashFiles,
         listener: Listener,
+        accept: Accept = (),
     ) -> None:
         self._source = source
+        self._accept = accept
         self._options = options
         self._hash_files = hash_files
         self._hashes_here, self._threads = _threads(hash_files)
@@ -421,6 +433,10 @@ class _Run:
         other = self._other(begun.context)
         if other:
             self._note(f"the state {name} is of a run with another choice of {other}: begins anew")
+        elif begun.context.get(REFUSED) is True and not self._accept:
+            # Damage since then would not be seen.
+            when = moment(begun.time)
+            self._note(f"the run at {when} was refused, and nothing is accepted now: begins anew")
         elif begun.sidecar is None or output is None:
             return begun
         else:
@@ -463,6 +479,31 @@ class _Run:
             raise FileError(f"the last run had another choice of {other}")
         store.load_last(last_entries(state, finished, output))
         return f"goes by the state of the run at {moment(finished.time)}"
+
+    def refused(self, store: Store, output: str, leaves: str | None) -> int:
+        """Tell the listener what differs from the manifest that is replaced, after all files were
+        read; return the number of files whose change is not accepted."""
+        state = self._state
+        finished = None if state is None else state.finished
+        # Digests and leaves may be others: the times of the files are the same.
+        if finished is not None and any(
+            finished.context.get(key) != self._context[key]
+            for key in ("machine", "output", "source")
+        ):
+            finished = None
+        new = New(self._options, lambda identities: store.lines(None, identities), store.leaves_of)
+        with ExitStack() as stack:
+            sidecar = None
+            if leaves is not None:
+                with suppress(FileError):  # then no windows are named
+                    sidecar = stack.enter_context(RegularFile(leaves, follow=False))
+            is_local = not is_url(self._source.name)
+            before = Before(output, state, finished, is_local, sidecar)
+            changes = changes_since(before, new, self._accept, self._note)
+        if changes is None:
+            return 0
+        self._listener.replacing(changes)
+        return changes.refused
 
     def _leave_out(self, outputs: Outputs) -> None:
         """Leave out files that runs of this user write without being given their names."""

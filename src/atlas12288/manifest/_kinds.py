@@ -21,7 +21,8 @@ _ENDS_BYTES: Final = 4096
 _NO_WITNESS: Final = b"null"  # the line of a file that could not be read
 
 
-def _is_manifest(file: RegularFile) -> bool:
+def is_manifest(file: RegularFile) -> bool:
+    """Return whether a file begins and ends like a manifest."""
     head = file.read(0, _ENDS_BYTES)
     if not head.lstrip().startswith(b"{") or STATEMENT_TYPE.encode() not in head:
         return False
@@ -54,7 +55,7 @@ def _is_witness_file(file: RegularFile) -> bool:
 
 WITNESSES: Final = OutputKind(
     "manifest or witness file",
-    lambda file: _is_manifest(file) or _is_witness_file(file),
+    lambda file: is_manifest(file) or _is_witness_file(file),
     through_links=True,
 )
 
@@ -77,7 +78,7 @@ def leaves_of(witnesses: str) -> OutputKind:
 
 
 def _trees(file: RegularFile) -> Iterator[tuple[int, bytes]]:
-    if _is_manifest(file):
+    if is_manifest(file):
         yield from trees_in(file.chunks())
         return
     for witness in _witnesses(file):

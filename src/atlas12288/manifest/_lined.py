@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable
 from functools import cached_property
+from itertools import accumulate
 from typing import Final
 
 from .. import _json
@@ -17,7 +19,7 @@ from .._errors import WitnessError
 from .._native import leaf_hashes, read_lines
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._entries import Entry, LineDigests, Lines, read_line
-from ._paths import PATH_MOST_BYTES
+from ._paths import PATH_MOST_BYTES, quoted
 from ._sources.siblings import Siblings
 from ._statement import MANIFEST_BEGIN, OPTIONS_BEGIN, Options, Witnessed, statement_end
 
@@ -116,6 +118,41 @@ class Lined:
             lines = [entry.to_json() for entry in self._made[start:stop]]
             return b"\n".join([*lines, b""])
         return self._text[self._places[start] : self._places[stop]]
+
+    @property
+    def links(self) -> int:
+        """The number of symbolic links."""
+        return self._sizes.count(_LINK)
+
+    def part(self, paths: Iterable[bytes]) -> Lined:
+        """Return the entries at some paths and below them, with the same options and no root.
+
+        Args:
+            paths: in their canonical form.
+
+        Raises:
+            WitnessError: there is no entry at or below one of the paths.
+        """
+        places = self._places
+        numbers: set[int] = set()
+        for path in paths:
+            start, stop = (bisect_left(self.paths, path + end) for end in (b"/", b"0"))
+            found = set(range(start, stop))
+            at = bisect_left(self.paths, path)
+            if self.paths[at : at + 1] == [path]:
+                found.add(at)
+            if not found:
+                raise WitnessError(f"the manifest has nothing at or below {quoted(path)}")
+            numbers |= found
+        chosen = sorted(numbers)
+        names = [self.paths[number] for number in chosen]
+        sizes = array("q", [self._sizes[number] for number in chosen])
+        if places is None:
+            made = tuple(self._made[number] for number in chosen)
+            return Lined(self.options, names, sizes, entries=made)
+        lines = [self.text(number, number + 1) for number in chosen]
+        begins = array("q", accumulate(map(len, lines), initial=0))
+        return Lined(self.options, names, sizes, b"".join(lines), begins)
 
     def index(self, siblings: Siblings) -> int | None:
         """Return the index of the first of some siblings, if entries of files with their paths and

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .._sidecars import WindowRange
-    from ._differences import Difference
+    from ._differences import Changes, Difference
 
 
 class Listener:
@@ -33,6 +33,10 @@ class Listener:
     def note(self, text: str) -> None:
         """Hear a sentence for people, such as what is known already or what is left out."""
 
+    def replacing(self, changes: Changes) -> None:
+        """Hear what differs from the manifest that will be replaced, if there is one; called once.
+        It stays if a change was refused."""
+
     def difference(self, difference: Difference) -> None:
         """Hear of a difference; called in order of path, once all earlier paths are compared."""
 
@@ -54,6 +58,7 @@ class FunctionListener(Listener):
         advance: Callable[[int], object] | None = None,
         problem: Callable[[bytes, str], object] | None = None,
         note: Callable[[str], object] | None = None,
+        replacing: Callable[[Changes], object] | None = None,
         difference: Callable[[Difference], object] | None = None,
         differing: Callable[[bytes, WindowRange], object] | None = None,
     ) -> None:
@@ -63,6 +68,7 @@ class FunctionListener(Listener):
             "advance": advance,
             "problem": problem,
             "note": note,
+            "replacing": replacing,
             "difference": difference,
             "differing": differing,
         }

@@ -16,7 +16,7 @@ from ._beside import outputs_in
 from ._entries import Entry
 from ._lined import Lined
 from ._listener import FunctionListener
-from ._paths import quoted
+from ._paths import below, quoted
 from ._sources.links import folders_outside
 from ._sources.source import NoFileError
 from ._state_folder import leave_out_states
@@ -66,6 +66,7 @@ class Manifest(Value):
         state: Name | Literal[True] | None = None,
         update: bool = False,
         ignore_ctime: bool = False,
+        accept: bool | Name | Sequence[Name] = False,
         client: distributed.Client | None = None,
         storage_options: Mapping[str, Any] | None = None,
         allow_cache: bool = False,
@@ -96,9 +97,14 @@ class Manifest(Value):
                 seconds saves nothing until its end, and a run continues without a state if that
                 folder cannot be used. None to keep no state.
             update: read only files whose size, modification time or ctime changed since the run
-                that wrote `output` and kept `state`.
+                that wrote `output` and kept `state`. Damage in the others is not seen.
             ignore_ctime: with `update`, skip files whose ctime alone changed, as by backups
                 that make hard links or reset access times.
+            accept: a file whose content changed since the manifest at `output` was written, while
+                its size and modification time did not, is not known to have been edited: then
+                nothing is written. True takes all such files into the new manifest; a path relative
+                to the folder, or several, takes only these. The times come from `state`, and with
+                the state of the refused run nothing is read again.
             client: a Dask client; its cluster reads and hashes the files.
             storage_options: fsspec options, for a URL.
             allow_cache: allow URLs such as `simplecache::s3://bucket`, which read copies on this
@@ -111,11 +117,14 @@ class Manifest(Value):
         Raises:
             FileError: there is no file, a file cannot be read (then nothing is written), or a file
                 cannot be written.
+            MismatchError: a file is not known to have been edited, see `accept`; a WitnessError.
+                Its report has these files.
             WitnessError: a path leads out of the folder.
             ValueError, TypeError: an argument is not as above.
             ImportError: an extra that is needed is not installed.
         """
         # Here, so that reading and verifying a manifest do without SQLite.
+        from ._changes import require_accepted
         from ._generate import generate_entries, generate_manifest, read_options
 
         base, parts = root_and_paths(paths, root)
@@ -150,7 +159,16 @@ class Manifest(Value):
                 _, entries = generate_entries(source, options, **common)
             else:
                 made, sidecar = written["output"], written.get("leaves")
-                generate_manifest(source, options, made, leaves=sidecar, update=update, **common)
+                generate_manifest(
+                    source,
+                    options,
+                    made,
+                    leaves=sidecar,
+                    update=update,
+                    accept=_accepted(accept),
+                    **common,
+                )
+                require_accepted(problems.changes, made)
         except NoFileError as error:
             with naming(what, base):
                 raise error
@@ -199,6 +217,7 @@ class Manifest(Value):
         self,
         root: Name,
         *,
+        paths: Name | Sequence[Name] = (),
         leaves: Name | None = None,
         outputs: Sequence[Name] = (),
         threads: int | None = None,
@@ -213,6 +232,8 @@ class Manifest(Value):
 
         Args:
             root: the folder, or an fsspec URL.
+            paths: compare only these files and folders of the manifest, relative to the folder;
+                empty for everything. The report's `part` has them.
             leaves: the sidecar of the manifest, to find the bytes that changed.
             outputs: files that `generate` wrote, and the file that this manifest was read from. If
                 these regular files are in the folder, they are left out, as are `leaves` that
@@ -228,6 +249,7 @@ class Manifest(Value):
 
         Raises:
             FileError: the folder cannot be listed at all, or the sidecar cannot be opened.
+            WitnessError: a path leads out of the folder, or the manifest has nothing there.
             ValueError, TypeError: an argument is not as above.
             ImportError: an extra that is needed is not installed.
         """
@@ -247,6 +269,7 @@ class Manifest(Value):
                 return verify_manifest(
                     self,
                     source,
+                    paths=below(map(os.fsencode, _several(paths)), "path"),
                     leaves=sidecar,
                     outputs=own,
                     threads=threads,
@@ -258,6 +281,60 @@ class Manifest(Value):
                 with naming("root", root):
                     raise error
 
+    def diff(
+        self,
+        other: Manifest,
+        *,
+        leaves: Name | None = None,
+        other_leaves: Name | None = None,
+        on_difference: Callable[[_differences.Difference], object] | None = None,
+    ) -> _differences.ManifestReport:
+        """Compare this manifest with another one, which is taken as what there is now.
+
+        Manifests with other digests, rules, paths or treatment of links are compared by what both
+        have; the report's `other_options` and `not_compared` say so.
+
+        Args:
+            other: the other manifest.
+            leaves, other_leaves: the sidecars of this manifest and of the other one, to find the
+                bytes that changed; both or neither.
+            on_difference: called with each difference, in order of path.
+
+        Returns:
+            The report, with all differences in order of path. No file was read: its `bytes` is 0.
+
+        Raises:
+            FileError: the manifests have nothing in common, or a sidecar cannot be opened.
+            ValueError, TypeError: an argument is not as above.
+        """
+        from ._diff import Comparison
+        from ._manifest_file import Entries
+
+        if not isinstance(other, Manifest):
+            raise TypeError(f"other is of type {type(other).__name__}, must be a Manifest")
+        if (leaves is None) != (other_leaves is None):
+            raise ValueError("leaves and other_leaves: one is given, must be both or neither")
+        sidecars: list[RegularFile | None] = []
+        with ExitStack() as stack:
+            names = local_files(leaves=leaves, other_leaves=other_leaves)
+            for argument in ("leaves", "other_leaves"):
+                name = names.get(argument)
+                with naming(argument, name or ""):
+                    opened = None if name is None else stack.enter_context(RegularFile(name))
+                sidecars.append(opened)
+            comparison = stack.enter_context(Comparison(self.options, other.options))
+            comparison.compare_manifests(
+                Entries(self.options, self.entries, self.root),
+                Entries(other.options, other.entries, other.root),
+                (sidecars[0], sidecars[1]),
+            )
+            found = []
+            for difference in comparison.differences():
+                if on_difference is not None:
+                    on_difference(difference)
+                found.append(difference)
+            return comparison.report(found)
+
     def __repr__(self) -> str:
         links = sum(entry.target is not None for entry in self.entries)
         size = sum(entry.size for entry in self.entries)
@@ -267,6 +344,16 @@ class Manifest(Value):
         )
 
 
+def _accepted(accept: bool | Name | Sequence[Name]) -> Literal[True] | tuple[bytes, ...]:
+    if isinstance(accept, bool):
+        return accept or ()
+    return below(map(os.fsencode, _several(accept)), "path") or True
+
+
+def _several(paths: Name | Sequence[Name]) -> Sequence[Name]:
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
+
+
 class _Problems(FunctionListener):
     """Counts the paths that cannot be read, and keeps the first."""
 
@@ -274,6 +361,7 @@ class _Problems(FunctionListener):
         self, advance: Callable[[int], None] | None, note: Callable[[str], object] | None
     ) -> None:
         super().__init__(advance=advance, note=note)
+        self.changes: _differences.Changes | None = None
         self._count = 0
         self._first = ""
 
@@ -281,6 +369,9 @@ class _Problems(FunctionListener):
         self._count += 1
         if self._count == 1:
             self._first = f"{quoted(path)} {reason}"
+
+    def replacing(self, changes: _differences.Changes) -> None:
+        self.changes = changes
 
     def check(self) -> None:
         if self._count > 0:

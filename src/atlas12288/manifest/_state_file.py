@@ -39,6 +39,8 @@ from ._entries import SIZE_MOST
 from ._hashing.file_hash import Checkpoint, Digests
 from ._sources.source import UNTRUSTED
 
+# A key in the context of a run whose results are only for a run that accepts them.
+REFUSED: Final = "refused"
 _MAGIC: Final = b"atlas12288 state 1\n"
 _ANY_MAGIC: Final = re.compile(rb"atlas12288 state [0-9]+\n")
 _FRAME: Final = struct.Struct("<cII")  # kind, length, CRC-32
@@ -107,7 +109,8 @@ class Begun(NamedTuple):
     """A run that did not end.
 
     Attributes:
-        context: facts that must be equal in the run that resumes.
+        context: facts that must be equal in the run that resumes; with `REFUSED` where it read all
+            files and wrote nothing, because a change was not accepted.
         time: in seconds since 1970.
         update: whether it also uses the results of the finished run.
         sidecar: the file of its leaves; None if it keeps none.
@@ -279,6 +282,13 @@ class State:
         Raises:
             FileError: it is damaged.
         """
+        for some in self.identity_lists():
+            for line in some:
+                yield line.removeprefix(UNTRUSTED), not line.startswith(UNTRUSTED)
+
+    def identity_lists(self) -> Iterator[list[str]]:
+        """Yield the same some at a time, with `UNTRUSTED` before an identity that does not show
+        later changes."""
         with _errors(self.path), self._reader(len(_MAGIC)) as file:
             while True:
                 kind, length, checksum = _head(file)
@@ -288,8 +298,7 @@ class State:
                     text = _payload(file, length, checksum).decode("utf-8", "surrogatepass")
                 except (_DamagedError, UnicodeDecodeError):
                     raise FileError(f"the state {shown(self.path)} is damaged") from None
-                for line in text.split(_LINE_END):
-                    yield line.removeprefix(UNTRUSTED), not line.startswith(UNTRUSTED)
+                yield text.split(_LINE_END)
 
     def log(self, digests: tuple[bool, bool]) -> Iterator[Record]:
         """Yield the records of the run that did not end, in order. The next records are appended

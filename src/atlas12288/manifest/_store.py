@@ -32,7 +32,7 @@ from ._paths import quoted
 from ._sources.siblings import Siblings
 from ._sources.source import UNTRUSTED, Found, same_but_ctime
 from ._spool import Spool
-from ._state_file import Begun, Context, Failed, Known, Part, Record, Roots, State
+from ._state_file import REFUSED, Begun, Context, Failed, Known, Part, Record, Roots, State
 
 if TYPE_CHECKING:
     import sqlite3
@@ -279,6 +279,13 @@ class Store:
         """Keep nothing more: the run has ended."""
         self._keeping = False
 
+    def keep_refused(self) -> None:
+        """Keep all results for a run that accepts them, because nothing is written now."""
+        if self._state is not None:
+            self._context = {**self._context, REFUSED: True}
+            self._keeping = False  # the records begin anew, with this
+            self._commit()
+
     # --- Results of earlier runs
 
     def load_last(self, entries: Iterable[tuple[Entry, str, bool]]) -> None:
@@ -493,6 +500,23 @@ class Store:
         if self._sidecar is None:
             raise FileError("there are no leaves of the last run")
         return self._sidecar.read(place * DIGEST_BYTES, count * DIGEST_BYTES)
+
+    def leaves_of(self, path: bytes) -> Iterator[bytes]:
+        """Yield the leaves of a file that was read or is known, joined, in batches.
+
+        Raises:
+            FileError: the leaves are missing, or do not match the root.
+        """
+        self._flush()
+        query = f"SELECT {', '.join(_KnownFile._fields)} FROM files WHERE path = ?"
+        with self._errors():
+            row = self._base.execute(query, (path,)).fetchone()
+        known = _KnownFile._make(row)
+        if known.size <= WINDOW_BYTES:
+            yield known.root if known.size else b""
+        elif self._leaves is not None:
+            self._leaves.flush()
+            yield from self._kept_leaves(known)
 
     def _pages(self, columns: str, where: str) -> Iterator[tuple[Any, ...]]:
         """Yield rows in order of path; the table may change during the iteration."""

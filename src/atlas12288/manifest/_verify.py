@@ -9,30 +9,38 @@ import os
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from operator import attrgetter
+from pathlib import Path
 from typing import Final
 
-from .._files import FileError, RegularFile
+from .._files import FileError, RegularFile, shown
 from .._sidecars import TreeLeaves
 from .._subtree import BLOCK_BYTES
 from .._witness import ALGORITHM, TREE_ALGORITHM
-from ._beside import Outputs
-from ._differences import Difference, ManifestReport
+from .._words import counted
+from ._beside import Outputs, is_url
+from ._differences import Difference, ManifestReport, described
 from ._entries import UNKNOWN_SIZE, Entry, read_line
 from ._hashing.engine import hash_files
 from ._hashing.file_hash import Digests, LeafSink
 from ._hashing.siblings import hash_siblings
 from ._lined import Lined
 from ._listener import SILENT, Listener
+from ._moves import Moves
 from ._paths import quoted
 from ._ranges import FirstDifferenceError, LeafJudge, ManifestLeaves
 from ._sources.selection import Excluded, Selection, listed, walked
 from ._sources.siblings import Siblings
 from ._sources.source import Found, Source
-from ._statement import Witnessed
+from ._statement import Options, Witnessed
 
 # Reasons that mean a named path is simply gone: its files are missing, not unreadable.
 _GONE: Final = tuple(map(os.strerror, (errno.ENOENT, errno.ENOTDIR)))
+
+
+class WrongRootError(FileError):
+    """No path of the manifest is in the source, which is hardly the folder that was witnessed."""
 
 
 class Comparison:
@@ -79,10 +87,12 @@ def verify_manifest(
     manifest: Witnessed,
     source: Source,
     *,
+    paths: Sequence[bytes] = (),
     leaves: RegularFile | None = None,
     threads: int | None = None,
     allow_extra: bool = False,
     fail_fast: bool = False,
+    refuse_other: bool = False,
     outputs: Outputs | None = None,
     listener: Listener = SILENT,
     comparison: Comparison | None = None,
@@ -90,18 +100,23 @@ def verify_manifest(
     """Compare a folder or other source with a manifest.
 
     The folder is listed once, by the rules in the manifest and no others, because a rule that came
-    with the files could hide them. Only listed files are opened. Several threads read files; memory
-    grows with the entries and the differences, but not with the sizes of files. Any thread may call
-    this, because it starts no process and touches no signal.
+    with the files could hide them. Only listed files are opened. Of the files that are not in the
+    manifest, only those with the size of a missing one are read, to find what was moved. Several
+    threads read files; memory grows with the entries and the differences, but not with the sizes of
+    files. Any thread may call this, because it starts no process and touches no signal.
 
     Args:
         manifest: the content to expect.
         source: the folder.
+        paths: compare only what is at these paths and below them, in their canonical form; empty
+            for everything.
         leaves: the sidecar of the manifest, to find the ranges that changed. If it is damaged or
             belongs to another manifest, it is not used, and the report says so.
         threads: number of threads; None for one per core that this process may use.
         allow_extra: only count files that are not in the manifest.
-        fail_fast: stop at the first difference found, which may not be the first by path.
+        fail_fast: stop at the first difference found, which may not be the first by path. A file
+            that was moved is then missing or added, because finding its content takes reading.
+        refuse_other: raise an error instead of a report if no path of the manifest is there.
         outputs: files that are not part of the folder, unless the manifest has them. The sidecar is
             added to them if it has the leaves of the manifest.
         listener: called with the progress and each difference.
@@ -109,9 +124,13 @@ def verify_manifest(
 
     Raises:
         FileError: the source cannot be listed at all.
+        WrongRootError: as `refuse_other` says.
+        WitnessError: the manifest has nothing at or below one of the paths.
         ValueError: `threads` is less than 1, or a rule of the manifest is not valid.
         TypeError: `threads` is not an int.
     """
+    whole = Lined.of(manifest)
+    lined = whole.part(paths) if paths else whole
     outputs = Outputs(source.name) if outputs is None else outputs
     comparison = Comparison() if comparison is None else comparison
     tally = _Tally(allow_extra, listener, outputs)
@@ -125,19 +144,62 @@ def verify_manifest(
         except FileError as error:
             tally.leaves_error = str(error)
     together = known is None and manifest.options.digests == (ALGORITHM,) and comparison.has_lines
-    listing = _Listing(Lined.of(manifest), source, outputs, tally, together)
+    named = _selected(manifest.options, paths)
+    listing = _Listing(lined, named, source, outputs, tally, together)
     listing.judge(comparison, unread=known is None)
+    if refuse_other and listing.is_other and not _has_any(source, whole, lined):
+        raise WrongRootError(
+            f"none of its {counted(len(whole.paths), 'path')} is in {shown(source.name)}: is that "
+            "the folder that was witnessed?"
+        )
     if fail_fast and (first := next(listing.known(None), None)) is not None:
         tally.add(first)
-        return tally.report(complete=False)
+        return _of_part(tally.report(complete=False), paths, whole)
+    candidates = [] if fail_fast else listing.candidates()
     listener.expect(
-        sum(found.size for found in listing.to_read)
+        sum(found.size for found in candidates)
+        + sum(found.size for found in listing.to_read)
         + sum(siblings.size for _, siblings in listing.groups)
     )
+    if candidates:
+        listing.find_moves(source, candidates, threads, comparison)
     reading = _Reading(tally, listing, known, fail_fast, comparison)
     run = reading.run_together if listing.groups else reading.run
     complete = run(source, threads)
-    return tally.report(complete=complete)
+    return _of_part(tally.report(complete=complete), paths, whole)
+
+
+def _selected(options: Options, paths: Sequence[bytes]) -> list[bytes]:
+    """Return the paths to list: those that the manifest covers, and of these, only what is at or
+    below `paths`; empty for all."""
+    covered = [path.encode() for path in options.paths]
+    if not paths or not covered:
+        return list(paths) or covered
+    found = set()
+    for one in paths:
+        for other in covered:
+            if one == other or one.startswith(other + b"/"):
+                found.add(one)
+            elif other.startswith(one + b"/"):
+                found.add(other)
+    return sorted(found)
+
+
+def _has_any(source: Source, whole: Lined, part: Lined) -> bool:
+    """Return whether the folder has a path of the manifest that the compared part has not."""
+    if part is whole:
+        return False
+    # The storage of a URL is not asked once more.
+    return is_url(source.name) or any(
+        os.path.lexists(Path(source.name, os.fsdecode(path))) for path in whole.paths
+    )
+
+
+def _of_part(report: ManifestReport, paths: Sequence[bytes], whole: Lined) -> ManifestReport:
+    """Return the report with what it says of the whole manifest."""
+    links = whole.links
+    files = len(whole.paths) - links
+    return replace(report, part=tuple(paths), manifest_files=files, manifest_links=links)
 
 
 class _Tally:
@@ -186,7 +248,13 @@ class _Listing:
     """
 
     def __init__(
-        self, lined: Lined, source: Source, outputs: Outputs, tally: _Tally, together: bool
+        self,
+        lined: Lined,
+        paths: Sequence[bytes],
+        source: Source,
+        outputs: Outputs,
+        tally: _Tally,
+        together: bool,
     ) -> None:
         self.to_read: list[Found] = []
         self.entries: list[Entry] = []
@@ -197,8 +265,10 @@ class _Listing:
         self._known: list[Difference] = []
         self._problems: dict[bytes, str] = {}
         self._told: set[bytes] = set()  # problems already reported through an entry
+        self._missing: list[Entry] = []
+        self._added: list[Found] = []
         options = lined.options
-        named = {path.encode() for path in options.paths}
+        named = set(paths)
 
         def problem(path: bytes, reason: str) -> None:
             # A named path that is gone is not a problem: its files are missing.
@@ -211,7 +281,7 @@ class _Listing:
             options.symlinks,
             outputs,
             options.links_below,
-            [path.encode() for path in options.paths],
+            paths,
         )
         self._found: dict[bytes, Found] = {}
         count = 0
@@ -261,7 +331,7 @@ class _Listing:
                 self._known.append(self._not_found(entry))
             elif entry.target is not None or found.target is not None:
                 if entry.target != found.target:
-                    reason = f"is {_described(found.target)}, must be {_described(entry.target)}"
+                    reason = f"is {described(found.target)}, must be {described(entry.target)}"
                     self._known.append(_changed(entry, found, ("symlink",), reason))
             elif unread and entry.size not in (UNKNOWN_SIZE, found.size):
                 self._known.append(_changed(entry, found, ("size",)))
@@ -282,6 +352,7 @@ class _Listing:
                 others.append((found, expected))
             else:
                 extra.append(Difference(path, "added", found_size=_size(found)))
+                self._added.append(found)
         if others:
             others = sorted([*zip(self.to_read, self.entries, strict=True), *others])
             self.to_read = [found for found, _ in others]
@@ -304,7 +375,56 @@ class _Listing:
                 where = f"the folder {quoted(folder)} could not be listed"
                 reason = f"{where}: {reason}"
                 return Difference(path, "unreadable", reason=reason, size=_size(entry))
+        self._missing.append(entry)
         return Difference(path, "missing", size=_size(entry))
+
+    @property
+    def is_other(self) -> bool:
+        """Whether all entries are missing, and there are files among them."""
+        return len(self._missing) == len(self.lined.paths) > self.lined.links
+
+    def candidates(self) -> list[Found]:
+        """Return the added files that may be missing ones at another path: the size is the same."""
+        sizes = {entry.size for entry in self._missing if entry.target is None} - {0}
+        return [found for found in self._added if found.target is None and found.size in sizes]
+
+    def find_moves(
+        self, source: Source, candidates: list[Found], threads: int | None, comparison: Comparison
+    ) -> None:
+        """Read the candidates, and make one difference of a missing file and an added one with its
+        content."""
+        listener = self._tally.listener
+        added: list[tuple[Found, Digests]] = []
+        undecided: set[int] = set()  # sizes: the content may be at a path that cannot be read
+        results = comparison.hash_files(
+            source, candidates, self.digests, threads=threads, advance=listener.advance
+        )
+        with closing(results):
+            for found, result in results:
+                if isinstance(result, FileError):
+                    undecided.add(found.size)
+                else:
+                    self._tally.bytes += found.size
+                    added.append((found, result))
+        with closing(Moves()) as moves:
+            for entry in self._missing:
+                if entry.target is None and entry.size > 0 and entry.size not in undecided:
+                    moves.missing(entry.path, _content(entry))
+            for found, digests in added:
+                if found.size not in undecided:
+                    moves.added(found.path, _content(digests))
+            moves.find()
+            stops = dict(moves.by_start())
+        known = []
+        gone = set(stops.values())
+        for each in self._known:
+            if each.kind == "missing" and (stop := stops.get(each.path)) is not None:
+                known.append(replace(each, kind="moved", moved_to=stop, found_size=each.size))
+            elif each.kind != "added" or each.path not in gone:
+                known.append(each)
+        if self._tally.allow_extra:
+            self._tally.allowed -= len(gone)
+        self._known = known
 
     def _around(self, path: bytes) -> Iterator[bytes]:
         """Yield the folders around a path that may have a problem, from the root down."""
@@ -320,12 +440,13 @@ class _Listing:
             yield self._known.pop()
 
 
-def _described(target: bytes | None) -> str:
-    return "a file" if target is None else f"a symbolic link to {quoted(target)}"
-
-
 def _size(file: Entry | Found) -> int | None:
     return None if file.target is not None or file.size == UNKNOWN_SIZE else file.size
+
+
+def _content(file: Entry | Digests) -> bytes:
+    """Return the digests of a file, joined."""
+    return b"".join(digest for digest in (file.sha256, file.root) if digest is not None)
 
 
 def _changed(entry: Entry, found: Found, what: tuple[str, ...], reason: str = "") -> Difference:

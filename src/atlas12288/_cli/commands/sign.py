@@ -323,10 +323,11 @@ class _Signing:
             allow_extra=False,
             allow_cache=False,
             as_json=wanted.as_json,
+            command="sign",
         )
         view = VerifyProgress(options, root, manifest.options, report)
         outputs = outputs_in(root, [wanted.signed, wanted.output], streams())
-        found = compared(manifest, root, None, outputs, view)
+        found = compared(manifest, (), root, None, outputs, view)
         view.finish(found)
         self._fields["bytes_read"] = found.bytes
         if found.holds is None:

@@ -231,11 +231,12 @@ Examples:
   atlas12288 verify tables.witnesses *.parquet
   atlas12288 verify data.atlas.json             # the folder data beside it
   atlas12288 verify data.atlas.json /mnt/copy   # a copy elsewhere
+  atlas12288 verify data.atlas.json --path raw/2026 --path notes.txt
   atlas12288 verify data.atlas.json s3://bucket/data
   atlas12288 verify data.sig data --public-key signer.pub
 
-Exit codes: 0 nothing differs; 1 a file changed, is missing, or was added; 2 a file, WITNESS or its
-leaves could not be read.""",
+Exit codes: 0 nothing differs; 1 a file changed, is missing, was added or moved; 2 a file, WITNESS
+or its leaves could not be read, or ROOT has no file of the manifest.""",
 )
 @click.argument("witnesses", metavar="WITNESS", type=file_name)
 @click.argument("files", metavar="[FILE... | ROOT]", nargs=-1, type=file_name)
@@ -254,6 +255,14 @@ leaves could not be read.""",
     is_flag=True,
     help="For a manifest: allow files that it does not list.",
 )
+@click.option(
+    "--path",
+    "parts",
+    metavar="SUB",
+    multiple=True,
+    type=file_name,
+    help="For a manifest: check only this file or folder of it; repeatable.",
+)
 @allow_cache_option
 @signature_options
 @json_option
@@ -266,6 +275,7 @@ def command(
     quiet: bool,
     fail_fast: bool,
     allow_extra: bool,
+    parts: tuple[str, ...],
     allow_cache: bool,
     as_json: bool,
     **of_signatures: Any,
@@ -273,7 +283,8 @@ def command(
     """Check each FILE, or the folder ROOT, against WITNESS, and print what differs.
 
     WITNESS is a file that the command witness wrote. If it is a manifest, the folder or URL ROOT is
-    compared with it, and each file that changed, is missing, was added or cannot be read is named.
+    compared with it, and each file that changed, is missing, was added, was moved or cannot be read
+    is named.
     The default ROOT is the folder DATA for DATA.atlas.json, else the folder of the manifest.
 
     If WITNESS is a signature over a folder, which sign or model_signing wrote, --public-key or
@@ -299,6 +310,7 @@ def command(
         allow_extra=allow_extra,
         allow_cache=allow_cache,
         as_json=as_json,
+        parts=parts,
     )
     # Its name says that it is one, so the error says what is wrong with it.
     should_be = witnesses.endswith(SUFFIX) and len(files) < 2
@@ -328,6 +340,7 @@ def command(
         ("--fail-fast", fail_fast),
         ("--allow-extra", allow_extra),
         ("--allow-cache", allow_cache),
+        ("--path", parts),
     ):
         if given:
             raise click.UsageError(f"{option} is for manifests, and WITNESS is not one")

@@ -14,13 +14,21 @@ import click
 from ..._errors import WitnessError
 from ..._files import STDIN, FileError, RegularFile
 from ..._sidecars import WindowRange
-from ..._subtree import window_count
 from ..._witness import TREE_ALGORITHM
 from ...manifest._beside import Outputs, folder_of, leaves_name, outputs_in, paths_in
 from ...manifest._listener import Listener
 from ...manifest._statement import MANIFEST_MOST_BYTES
-from ..console import COULD_NOT_CHECK, Printer, complain, range_lines, shown
-from ..manifests import content, counted, streams
+from ..console import COULD_NOT_CHECK, Printer, complain, shown
+from ..manifests import (
+    KINDS,
+    amount,
+    content,
+    counted,
+    counts_in_words,
+    more_of,
+    show_difference,
+    streams,
+)
 from ..plotting import SKETCH, require_plot, write_plot
 from ..witness_files import read_whole
 
@@ -69,6 +77,8 @@ class VerifyOptions(NamedTuple):
     allow_extra: bool
     allow_cache: bool
     as_json: bool
+    parts: tuple[str, ...] = ()
+    command: str = "verify"
 
 
 def verify(
@@ -109,8 +119,9 @@ def verify_read(
         signature: the signature that it comes from, which holds; None if it comes from none.
     """
     try:
+        parts = _parts(wanted, manifest)
         root = wanted.root if wanted.root is not None else default_root(wanted.manifest, manifest)
-    except FileError as error:
+    except (FileError, WitnessError) as error:
         return refused(wanted, str(error))
     sidecar = _sidecar(wanted, manifest)
     if wanted.plot is not None:
@@ -122,7 +133,7 @@ def verify_read(
             raise click.UsageError(
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
-    with Printer("verify", wanted.as_json, None) as report, ExitStack() as stack:
+    with Printer(wanted.command, wanted.as_json, None) as report, ExitStack() as stack:
         view = VerifyProgress(wanted, root, manifest.options, report, signature)
         if wanted.root is None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
@@ -138,15 +149,15 @@ def verify_read(
         if signature is not None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: {signature.signer}: ", True, "signature holds")
         try:
-            found = compared(manifest, root, leaves, outputs, view)
+            found = compared(manifest, parts, root, leaves, outputs, view)
         except (FileError, ImportError, ValueError) as error:
-            report.error(root, str(error))
+            report.error(wanted.manifest if _is_about_root(error) else root, str(error))
             fields = _document(wanted, root, None, str(error), manifest.options)
             report.document(fields | signed)
             return report.code
         if found.leaves_error is not None:
             report.error(str(sidecar), found.leaves_error)
-        for hint in _hints(wanted, root, manifest, found, has_leaves=leaves is not None):
+        for hint in _hints(wanted, manifest, found, has_leaves=leaves is not None):
             report.warning(wanted.manifest, hint)
         view.finish(found)
         report.document(_document(wanted, root, found, None, manifest.options) | signed)
@@ -171,18 +182,11 @@ def read_manifest(text: bytes) -> "Lined":
 
 def _hints(
     wanted: VerifyOptions,
-    root: str,
     manifest: "Lined",
     found: "ManifestReport",
     has_leaves: bool,
 ) -> Iterator[str]:
     """Yield hints that may explain the differences."""
-    count = len(manifest.paths)
-    if found.count("missing") == count and found.count("added") > 0:
-        yield (
-            f"none of its {counted(count, 'path')} is in {shown(root)}: "
-            "is that the folder that was witnessed?"
-        )
     places = any(
         each.kind == "changed" and "symlink" not in each.what for each in found.differences
     )
@@ -217,8 +221,28 @@ def _outputs(wanted: VerifyOptions, root: str, status: os.stat_result) -> Output
     return outputs
 
 
+def _parts(wanted: VerifyOptions, manifest: "Lined") -> tuple[bytes, ...]:
+    """Return the paths that `--path` names, in their canonical form.
+
+    Raises:
+        WitnessError: the manifest has nothing there.
+    """
+    from ...manifest._paths import below
+
+    found = below(map(os.fsencode, wanted.parts), "--path")
+    manifest.part(found)
+    return found
+
+
+def _is_about_root(error: Exception) -> bool:
+    from ...manifest._verify import WrongRootError
+
+    return isinstance(error, WrongRootError)
+
+
 def compared(
     manifest: "Lined",
+    parts: tuple[bytes, ...],
     root: str,
     leaves: RegularFile | None,
     outputs: Outputs,
@@ -234,10 +258,12 @@ def compared(
     return verify_manifest(
         manifest,
         source or open_source(root, allow_cache=wanted.allow_cache),
+        paths=parts,
         leaves=leaves,
         threads=wanted.threads,
         allow_extra=wanted.allow_extra,
         fail_fast=wanted.fail_fast,
+        refuse_other=True,
         outputs=outputs,
         listener=view,
         comparison=None if signature is None else signature.comparison,
@@ -285,7 +311,7 @@ def _sidecar(wanted: VerifyOptions, manifest: "Lined") -> str | None:
 def refused(wanted: VerifyOptions, reason: str) -> int:
     """Report that a manifest cannot be used; return the exit code."""
     complain(wanted.manifest, reason)
-    with Printer("verify", wanted.as_json, None) as report:
+    with Printer(wanted.command, wanted.as_json, None) as report:
         report.document(_document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
     return COULD_NOT_CHECK
 
@@ -305,6 +331,8 @@ def _document(
     from ...manifest._differences import ManifestReport
 
     fields: dict[str, object] = {"manifest": wanted.manifest, "root": root}
+    if wanted.command == "diff":
+        fields["other"] = None
     for key in _IN_FORCE:
         fields[key] = None if options is None else getattr(options, key)
     fields |= dict.fromkeys(ManifestReport().to_fields()) if found is None else found.to_fields()
@@ -352,18 +380,10 @@ class VerifyProgress(Listener):
 
     def difference(self, difference: "Difference") -> None:
         report = self.report
-        name = os.fsdecode(difference.path)
         if difference.kind == "unreadable":
-            report.error(name, difference.reason)
+            report.error(os.fsdecode(difference.path), difference.reason)
             return
-        report.verdict(False)
-        reason = f", {difference.reason}" if difference.reason else ""
-        report.line(f"{shown(name)}: ", good=False, verdict=difference.kind, more=reason)
-        if difference.ranges is not None:
-            total = window_count(max(difference.size or 0, difference.found_size or 0))
-            counts = difference.range_count, difference.windows, total
-            for line in range_lines(difference.ranges, *counts):
-                report.line(line)
+        show_difference(report, difference)
         if self.wanted.plot == SKETCH and self.maps is not None:
             damage_map = self.maps.take(difference)
             for line in () if damage_map is None else damage_map.sketch(report.colour):
@@ -395,20 +415,27 @@ class VerifyProgress(Listener):
 
 
 def _verdict(found: "ManifestReport", witness: str = "its manifest") -> str:
+    part = "the part " if found.part else ""
     if found.holds is None:
-        return "could not be checked"
-    return f"matches {witness}" if found.holds else f"does not match {witness}"
+        return f"{part}could not be checked"
+    return f"{part}{'matches' if found.holds else 'does not match'} {witness}"
 
 
 def _summary(found: "ManifestReport") -> str:
-    read = content(found.files, found.links, found.bytes)
-    text = ", ".join(f"{count:,} {kind}" for kind, count in found.counts().items())
+    if found.part:
+        files = f"{found.files:,} of {counted(found.manifest_files, 'file')}"
+        links = f", {found.links:,} of {counted(found.manifest_links, 'link')}"
+        links = links if found.manifest_links else ""
+        read = f"{files}{links} checked, {amount(found.bytes)}"
+    else:
+        read = content(found.files, found.links, found.bytes)
+    text = counts_in_words(found.counts())
     if found.excluded:
         paths = sum(each.paths for each in found.excluded)
         text += f"; {counted(paths, 'path')} left out by rules"
     if found.left_out:
         text += f"; {counted(len(found.left_out), 'output')} left out"
-    end = ":" if found.files > 0 else ";"
+    end = ":" if found.files > 0 or found.part else ";"
     return f"{read}{end} {text}" + ("" if found.complete else "; the rest was not compared")
 
 
@@ -432,8 +459,12 @@ def _left_out(signature: SignatureView) -> str:
 def _notes(differences: "list[Difference]") -> list[str]:
     """Return lines about the differences that the maps do not show."""
     lines = []
-    for kind in ("changed", "missing", "added", "unreadable"):
-        names = [shown(os.fsdecode(each.path)) for each in differences if each.kind == kind]
+    for kind in KINDS:
+        names = [
+            f"{shown(os.fsdecode(each.path))}{more_of(each) if kind == 'moved' else ''}"
+            for each in differences
+            if each.kind == kind
+        ]
         lines += [f"{kind}: {name}" for name in names[:_NAMES_DRAWN]]
         if len(names) > _NAMES_DRAWN:
             lines.append(f"{kind}: and {len(names) - _NAMES_DRAWN:,} more")

@@ -15,7 +15,7 @@ from ..._witness import Witness
 from ...manifest._beside import leaves_name
 from .. import manifests
 from ..console import COULD_NOT_CHECK, Printer, file_name, json_option
-from ..manifests import manifest_options
+from ..manifests import AcceptCommand, manifest_options
 from ..witness_files import output_at, output_file, threads_option, witness_line
 
 # Makes the witness of a file; calls the function with the size of each part that was read.
@@ -24,6 +24,7 @@ _Make = Callable[[str, Callable[[int], None]], Witness | TreeWitness]
 
 @click.command(
     "witness",
+    cls=AcceptCommand,
     short_help="Witness files, or make the manifest of a folder.",
     epilog="""\b
 Examples:
@@ -33,11 +34,13 @@ Examples:
   tar c folder | atlas12288 witness -
   atlas12288 witness --tree data -o data.atlas.json
   atlas12288 witness --update --tree data -o data.atlas.json
+  atlas12288 witness --tree data -o data.atlas.json --accept raw/scan.tif
   atlas12288 witness --exclude '*.log' data -o data.atlas.json
   atlas12288 witness s3://bucket/data -o data.atlas.json
   atlas12288 witness --format sha256sum data > SHA256SUMS
 
-Exit codes: 0 all files are witnessed; 2 a file could not be read.""",
+Exit codes: 0 all files are witnessed; 1 a manifest was not replaced, because a file changed that is
+not known to have been edited; 2 a file could not be read.""",
 )
 @click.argument("files", metavar="PATH...", nargs=-1, required=True, type=file_name)
 @click.option(
@@ -76,6 +79,10 @@ def command(
     time, so the same files give the same manifest. Its paths are relative to the folder, or to the
     current folder if there are several PATHs. An .atlasignore in the folder lists what is left out,
     in gitignore syntax. A run that was interrupted after a few seconds resumes and says so.
+
+    If OUT is a manifest already, what differs from it is printed. A file whose content changed
+    while its size and modification time did not may be damaged: then OUT stays as it is, until the
+    same command with --accept takes the change.
     """
     output = output_file(output, as_json)
     if manifests.is_wanted(files, output, of_manifests):

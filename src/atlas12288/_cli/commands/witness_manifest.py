@@ -17,10 +17,22 @@ from ..._sums import read_sums, sums_line
 from ...manifest._beside import is_url, leaves_name
 from ...manifest._listener import Listener
 from ..console import Printer, shown
-from ..manifests import content, counted, is_folder, streams
+from ..manifests import (
+    EVERYTHING,
+    KINDS,
+    content,
+    counted,
+    is_folder,
+    more_of,
+    option_notes,
+    show_windows,
+    streams,
+)
 from ..witness_files import ONLY_ROOT_IS_URL, output_at
 
 if TYPE_CHECKING:
+    from ...manifest._changes import Accept
+    from ...manifest._differences import Changes
     from ...manifest._entries import Entry
     from ...manifest._generate import RunCounts
     from ...manifest._hashing.engine import HashFiles
@@ -37,6 +49,7 @@ def _is_list(file: RegularFile) -> bool:
     return found
 
 
+_LINES_MOST: Final = 20
 _SUMS: Final = OutputKind("list of sha256sum", _is_list)
 
 
@@ -62,11 +75,25 @@ class WitnessOptions(NamedTuple):
     allow_cache: bool
     scheduler: str | None
     form: str | None
+    accept: tuple[str, ...] = ()
 
     @property
     def as_sums(self) -> bool:
         """Whether to write a list for `sha256sum -c` instead of a manifest."""
         return self.form == "sha256sum"
+
+    @property
+    def accepted(self) -> "Accept":
+        """The files that --accept names, or True for all.
+
+        Raises:
+            WitnessError: a path leads out of the folder.
+        """
+        from ...manifest._paths import below
+
+        if EVERYTHING in self.accept:
+            return True
+        return below(map(os.fsencode, self.accept), "--accept") or bool(self.accept) or ()
 
     @property
     def sidecar(self) -> str:
@@ -91,6 +118,10 @@ def witness(wanted: WitnessOptions) -> int:
         root, below = _root_and_paths(wanted.paths)
     except WitnessError as error:
         raise click.UsageError(f"{error}; run it in the folder that the paths are in") from error
+    try:
+        accept = wanted.accepted
+    except WitnessError as error:
+        raise click.UsageError(str(error)) from error
     with ExitStack() as stack:
         sums = _require_outputs(wanted, stack)
         report = stack.enter_context(Printer("witness", wanted.as_json, None))
@@ -103,7 +134,8 @@ def witness(wanted: WitnessOptions) -> int:
 
                 client = stack.enter_context(connect(wanted.scheduler))
             hash_files = hasher(wanted.threads, client)
-            outcome = _Making(wanted, root, below, report, hash_files, sums).run()
+            making = _Making(wanted, root, below, report, hash_files, sums, accept)
+            outcome = making.run()
         except (FileError, ImportError, ValueError) as error:
             reason = " ".join(str(error).split())  # what libraries say may have several lines
             report.error(_name(wanted, root), reason)
@@ -112,7 +144,7 @@ def witness(wanted: WitnessOptions) -> int:
             wanting = _not_written(outcome)
             if wanting is not None:
                 report.error("standard output" if wanted.output is None else wanted.output, wanting)
-            report.document(_document(wanted, root, outcome, wanting))
+            report.document(_document(wanted, root, outcome, wanting, making.changes))
     return report.code
 
 
@@ -143,6 +175,8 @@ def _require_sense(wanted: WitnessOptions) -> None:
         raise click.UsageError("--update needs -o with a manifest, which has what is known")
     if wanted.state is not None:
         _require_sense_of_state(wanted, wanted.state)
+    if wanted.accept and (wanted.output is None or wanted.as_sums):
+        raise click.UsageError("--accept needs -o with a manifest, which is replaced")
     if wanted.ignore_ctime and (wanted.output is None or wanted.as_sums):
         raise click.UsageError("--ignore-ctime needs -o with a manifest, as --update does")
     if wanted.links_below and wanted.symlinks != "follow":
@@ -205,7 +239,10 @@ class _Making:
         report: Printer,
         hash_files: "HashFiles",
         sums: Target | None,
+        accept: "Accept",
     ) -> None:
+        self.changes: Changes | None = None
+        self._accept = accept
         self._wanted = wanted
         self._root = root
         self._below = below
@@ -247,17 +284,29 @@ class _Making:
             state=wanted.state or True,
             update=wanted.update,
             ignore_ctime=wanted.ignore_ctime,
+            accept=self._accept,
             hash_files=self._hash_files,
-            listener=_WitnessProgress(report, output),
+            listener=(progress := _WitnessProgress(report, output)),
             streams=streams(),
         )
-        if outcome.errors == 0:
+        self.changes = changes = progress.changes
+        if changes is not None:
+            for note in option_notes(changes.report, "the manifest that it replaces"):
+                report.warning(output, note)
+        if changes is not None and changes.refused > 0:
+            _show_refused(output, changes, report)
+        elif outcome.errors == 0:
+            if changes is not None:
+                _show_changes(changes, report)
             known = f"; {outcome.read:,} read, {outcome.known:,} known" if wanted.update else ""
+            if wanted.update and outcome.known > 0:
+                known += ", in which only a run without --update sees damage"
             if outcome.by_ctime > 0:
                 known += f"; {counted(outcome.by_ctime, 'file')} read for the ctime alone"
             found = content(outcome.files, outcome.links, outcome.bytes)
             left_out = "".join(f"; {each}" for each in _excluded(options, outcome))
-            report.line(f"{shown(output)}: {found}{known}{left_out}")
+            since = "" if changes is None else f"; {_since(changes)}"
+            report.line(f"{shown(output)}: {found}{known}{left_out}{since}")
         return outcome
 
     def _print(self, source: "Source", options: "Options") -> "RunCounts":
@@ -312,10 +361,58 @@ class _Making:
         return outcome
 
 
+def _since(changes: "Changes") -> str:
+    """Return how a new manifest differs from the one that it replaces, in words."""
+    if not changes.counts:
+        return "nothing differs from the manifest that it replaces"
+    accepted = f" ({changes.accepted:,} accepted)" if changes.accepted else ""
+    return f"{_kinds(changes, accepted)} since the manifest that it replaces"
+
+
+def _kinds(changes: "Changes", accepted: str = "") -> str:
+    return ", ".join(
+        f"{changes.counts[kind]:,} {kind}{accepted if kind == 'changed' else ''}"
+        for kind in KINDS
+        if kind in changes.counts
+    )
+
+
+def _show_changes(changes: "Changes", report: Printer) -> None:
+    """Print the first differences from the manifest that is replaced."""
+    for difference in changes.report.differences[:_LINES_MOST]:
+        name = shown(os.fsdecode(difference.path))
+        report.line(f"{name}: {difference.kind}{more_of(difference)}")
+        show_windows(report, difference)
+    others = sum(changes.counts.values()) - _LINES_MOST
+    if others > 0:
+        report.line(f"and {counted(others, 'more difference')}; diff names them all")
+
+
+def _show_refused(output: str, changes: "Changes", report: Printer) -> None:
+    """Print why a manifest is not replaced."""
+    report.verdict(False)
+    for difference in changes.unexplained[:_LINES_MOST]:
+        name = shown(os.fsdecode(difference.path))
+        report.line(f"{name}: ", good=False, verdict=difference.reason)
+        show_windows(report, difference)
+    if changes.refused > _LINES_MOST:
+        report.line(f"and {counted(changes.refused - _LINES_MOST, 'more file')}")
+    one = changes.refused == 1
+    files = f"{counted(changes.refused, 'file')} {'is' if one else 'are'}"
+    accept = "--accept takes it" if one else "--accept takes them, --accept PATH one of them"
+    report.line(
+        f"{shown(output)}: ",
+        good=False,
+        verdict="not replaced",
+        more=f"; {files} not known to have been edited: {accept}; {_kinds(changes)} since it",
+    )
+
+
 class _WitnessProgress(Listener):
     """Shows the progress of making a manifest; `name` is the subject of its notes."""
 
     def __init__(self, report: Printer, name: str) -> None:
+        self.changes: Changes | None = None
         self._report = report
         self._name = name
 
@@ -333,6 +430,9 @@ class _WitnessProgress(Listener):
 
     def note(self, text: str) -> None:
         self._report.warning(self._name, text)
+
+    def replacing(self, changes: "Changes") -> None:
+        self.changes = changes
 
 
 def _sums(entries: "tuple[Entry, ...]") -> Iterator[bytes]:
@@ -358,11 +458,15 @@ def _name(wanted: WitnessOptions, root: str) -> str:
 
 
 def _document(
-    wanted: WitnessOptions, root: str, outcome: "RunCounts | None", error: str | None
+    wanted: WitnessOptions,
+    root: str,
+    outcome: "RunCounts | None",
+    error: str | None,
+    changes: "Changes | None" = None,
 ) -> dict[str, object]:
     fields: dict[str, object] = {"manifest": wanted.output, "root": root, "error": error}
     if outcome is None:
-        return fields | {"counts": None, "excluded": None}
+        return fields | dict.fromkeys(("counts", "excluded", "changes", "differences"))
     counts = {
         "files": outcome.files,
         "links": outcome.links,
@@ -373,4 +477,16 @@ def _document(
         "by_ctime": outcome.by_ctime,
         "own_rules": outcome.own_rules,
     }
-    return fields | {"counts": counts, "excluded": [each._asdict() for each in outcome.excluded]}
+    fields |= {"counts": counts, "excluded": [each._asdict() for each in outcome.excluded]}
+    if changes is None:
+        return fields | {"changes": None, "differences": None}
+    found = changes.report.to_fields()
+    return fields | {
+        "holds": False if changes.refused else None,
+        "changes": {
+            **{kind: changes.counts.get(kind, 0) for kind in KINDS if kind != "unreadable"},
+            "refused": changes.refused,
+            "accepted": changes.accepted,
+        },
+        "differences": found["differences"],
+    }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import codecs
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..._files import FileError
@@ -105,6 +106,27 @@ class Selection:
         A listing does not enter an excluded folder.
         """
         return bool(self._rules) and self._excluded_by(self._decides(path, folder))
+
+    def has(self, path: bytes) -> bool:
+        """Return whether a file at a path would be part of the manifest.
+
+        Raises:
+            FileError: rules and paths are too many.
+        """
+        around = [path[:end] for end, byte in enumerate(path) if byte == ord("/")]
+        if self.paths and self._named.isdisjoint((*around, path)):
+            return False
+        try:
+            return not (
+                any(self.excludes(folder, folder=True) for folder in around)
+                or self.excludes(path, folder=False)
+            )
+        except _CostError as error:
+            raise FileError(str(error)) from error
+
+    @cached_property
+    def _named(self) -> frozenset[bytes]:
+        return frozenset(self.paths)
 
     def kept(self, parent: bytes, names: Sequence[bytes], folders: Sequence[bool]) -> list[int]:
         """Return the numbers of the names that no rule excludes; count the others for their rules.
