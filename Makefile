@@ -17,6 +17,7 @@
 #   make check-remote    manifests of a web server, an FTP server and an S3 server, all started by the tests,
 #                        with the newest fsspec and the oldest one; 2,000 storages that cannot be relied on
 #   make check-cluster   manifests by processes of Dask, which are killed meanwhile
+#   make check-sign      signatures, both ways with model_signing, and the schemas of the specification
 #   make check-gpu       on a machine with a CUDA device: all results against the CPU's, then the table of docs/gpu.md
 #   make check-gpu-model the kernels for GPUs without one: every class of lengths, and mistakes that must be seen
 #   make check-torch     tensors of PyTorch and JAX, on the CPU (3 GB of packages)
@@ -45,7 +46,7 @@ WASM := js/lib/atlas12288.wasm js/lib/atlas12288-simd.wasm
 # In PYTEST_ARGS, -n0 runs the tests in one process, as a debugger needs it.
 WORKERS := -n logical --dist worksteal
 
-.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster check-gpu check-gpu-model check-torch check-ptxas fuzz lint bench docs docs-performance wasm test-wasm clean
+.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster check-sign check-gpu check-gpu-model check-torch check-ptxas fuzz lint bench docs docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
@@ -61,7 +62,7 @@ check-core: $(VENV)/.test
 
 # One after another, also under make -j: each measures memory or kills processes as if it were alone.
 check-all:
-	for target in check-core check-native check-aarch64 check-s390x check-dist-c check-faults check-remote check-cluster test-wasm; do \
+	for target in check-core check-native check-aarch64 check-s390x check-dist-c check-faults check-remote check-cluster check-sign test-wasm; do \
 	  $(MAKE) $$target || exit 1; \
 	done
 
@@ -96,6 +97,9 @@ check-remote: $(VENV)/.remote $(VENV)/.remote-oldest
 
 check-cluster: $(VENV)/.test
 	$(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
+
+check-sign: $(VENV)/.sign
+	$(BIN)/python -m pytest tests/signing tests/test_signing.py tests/test_cli_sign.py $(PYTEST_ARGS)
 
 PTX ?= $(wildcard $(VENV)/lib/python3*/site-packages/atlas12288)
 
@@ -183,6 +187,10 @@ $(VENV)/.remote-oldest: $(VENV)/.package
 	$(PYTHON) -m venv $(VENV)/remote-oldest
 	$(VENV)/remote-oldest/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)/remote-oldest/bin/python -m pip install --quiet . --group remote-oldest
+	touch $@
+
+$(VENV)/.sign: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group sign
 	touch $@
 
 # An environment of its own: the assembler brings 300 MB that nothing else needs.

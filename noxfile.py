@@ -20,7 +20,14 @@ nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 FREE_THREADED = ("3.13t", "3.14t", "3.15t")
-NOT_FREE_THREADED = ("llvmlite", "mypy", "safetensors", "securesystemslib", "sigstore")
+NOT_FREE_THREADED = (
+    "llvmlite",
+    "mypy",
+    "safetensors",
+    "securesystemslib",
+    "sigstore",
+    "cryptography>",
+)
 WHEEL_PYTHONS = PYTHONS
 MANYLINUX = "2_28"  # the glibc of the oldest systems that the wheel is for: RHEL 8, Debian 10
 

@@ -13,6 +13,8 @@ from atlas12288 import Manifest, TreeWitness, Witness, WitnessStream
 from atlas12288._sums import sums_line
 from atlas12288.manifest import _state_file as state
 from atlas12288.manifest._statement import Options
+from atlas12288.signing import Bundle
+from atlas12288.signing._files_statement import FilesStatement, Serialization, SignedFile
 from atlas12288.tensors import TensorsWitness
 
 TIME = b"\x00" * 8
@@ -53,6 +55,30 @@ def manifests() -> list[str]:
     ]
 
 
+def statements() -> list[str]:
+    """Statements of OpenSSF Model Signing, of whole files and of shards."""
+    chosen = Serialization("files", "sha256", None, False, ("data.sig",))
+    files = (SignedFile(b"a", None, (bytes(32),)), SignedFile(b"b/c", None, (bytes(32),)))
+    whole = FilesStatement("data", chosen, files)
+    shards = FilesStatement(
+        "data",
+        chosen._replace(method="shards", shard_size=10),
+        (SignedFile(b"a:1:2", 15, (bytes(32), bytes(32))),),
+    )
+    return [whole.to_json().decode(), shards.to_json(mangled=True).decode()]
+
+
+def bundles() -> list[str]:
+    """Bundles over these, with a key and with a certificate; no signature holds."""
+    first, second = (text.encode() for text in statements())
+    common = {"signature": b"signature", "sigstore": None}
+    keyed = Bundle._of(payload=first, hint="0" * 64, certificates=(), **common)
+    return [
+        keyed.to_json(),
+        Bundle._of(payload=second, hint=None, certificates=(b"DER",), **common).to_json(),
+    ]
+
+
 def npz() -> bytes:
     file = io.BytesIO()
     numpy.savez_compressed(file, **ARRAYS)
@@ -87,6 +113,8 @@ SEEDS = {
     "consistency_json": [targets.TREE.prove_consistency(old).to_json() for old in (1, 2, 3)],
     "leaves": [LEAVES, LEAVES[:32]],
     "manifest_json": manifests(),
+    "signature_json": bundles(),
+    "signed_statement": [*statements(), manifests()[0]],
     "tensors_json": [TENSORS],
     "sums": [SUMS, TAGGED],
     "safetensors_file": [safetensors()],

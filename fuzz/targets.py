@@ -38,6 +38,8 @@ from atlas12288._subtree import BLOCK_BYTES
 from atlas12288._sums import read_sums, sums_line
 from atlas12288.manifest._sources.gitignore import Matcher, Rule
 from atlas12288.manifest._state_file import _frame
+from atlas12288.signing import Bundle
+from atlas12288.signing._verify import Signed
 from atlas12288.tables import TableWitness
 from atlas12288.tensors import TensorsWitness
 
@@ -128,6 +130,26 @@ def manifest_json(data: bytes) -> None:
         assert not any(path.startswith("/") for path in value.options.links_below)
         options = value.options._replace(exclude=(*value.options.exclude, "x"))
         assert Manifest.from_entries(options, value.entries).root != value.root
+
+
+def signature_json(data: bytes) -> None:
+    """Bundles, and what they sign: read, or refused, and never a path out of the folder."""
+    with contextlib.suppress(WitnessError):
+        bundle = Bundle.from_json(data)
+        again = Bundle.from_json(bundle.to_json())
+        assert again == bundle
+        signed_statement(bundle.payload)
+
+
+def signed_statement(data: bytes) -> None:
+    """What is signed, by a signer who may lie."""
+    try:
+        signed = Signed.of(data)
+    except (WitnessError, ImportError):
+        return
+    for entry in signed.content.entries:
+        assert not entry.path.startswith(b"/")
+        assert not {b"", b".", b".."} & set(entry.path.split(b"/"))
 
 
 def tensors_json(data: bytes) -> None:
@@ -554,6 +576,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     for function in (
         *(witness_json, witness_bytes, stream_bytes, inclusion_json, consistency_json, leaves),
         *(manifest_json, tensors_json, sums, safetensors_file, npz_file, command_line),
-        *(npz_container, arrow_ipc, state, rules, named_files),
+        *(npz_container, arrow_ipc, state, rules, named_files, signature_json, signed_statement),
     )
 }

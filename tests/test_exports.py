@@ -11,7 +11,7 @@ import pytest
 import atlas12288
 
 PUBLIC = ("atlas12288", *(f"atlas12288.{name}" for name in ("conformance", "manifest")))
-PUBLIC += ("atlas12288.tables", "atlas12288.tensors")
+PUBLIC += ("atlas12288.signing", "atlas12288.tables", "atlas12288.tensors")
 NEEDED = {"atlas12288.tables": "pyarrow", "atlas12288.tensors": "numpy"}
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 _DIRECTIVE = re.compile(r"^\.\. (currentmodule|auto\w+):: ([\w.]+)", re.MULTILINE)

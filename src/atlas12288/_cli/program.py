@@ -19,7 +19,7 @@ from .version import PROGRAM, VERSION_LINE
 
 _COMMANDS: Final = (
     *("bench", "check", "check-sums", "conformance", "delta", "diff", "info", "locate", "prove"),
-    *("show", "sum", "verify", "verify-proof", "witness"),
+    *("show", "sign", "sum", "verify", "verify-proof", "witness"),
 )
 
 

@@ -19,6 +19,7 @@ from .._tree import TreeWitness, witness_from_json
 from .._witness import WITNESS_MOST_BYTES, Witness
 from ..manifest._beside import is_url, leaves_name
 from .console import file_name
+from .signature_files import is_bundle
 
 _NO_WITNESS: Final = "null"  # stands for a file that could not be read: lines and files stay paired
 ONLY_ROOT_IS_URL: Final = (
@@ -99,6 +100,8 @@ def looks_like(head: bytes) -> str | None:
     """Return the kind of a file by its beginning, in words; None if it is not one of ours."""
     if _MANIFEST.match(head) is not None:
         return "a manifest"
+    if is_bundle(head):
+        return "a signature"
     first, *_ = head.splitlines() or [b""]
     if _DATASET.search(head, 0, WITNESS_MOST_BYTES) is not None:
         return "a witness of a dataset"

@@ -31,6 +31,8 @@ from . import _paths
 DIGESTS: Final = (ALGORITHM, TREE_ALGORITHM)
 # JSON numbers above are not the same everywhere (RFC 8785, section 3.2.2.3).
 SIZE_MOST: Final = 2**53 - 1
+# The size in an entry whose origin tells none, as a signature over digests alone.
+UNKNOWN_SIZE: Final = -1
 _SYMLINK_KEYS: Final = (*_paths.keys("path"), *_paths.keys("symlink"))
 _KEYS: Final = (*_SYMLINK_KEYS, "residue", "size", *DIGESTS)
 LINES_AT_ONCE: Final = 32  # few, because a path may be long

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 from bisect import bisect_left
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from operator import attrgetter
@@ -21,7 +21,7 @@ from .._witness import ALGORITHM, TREE_ALGORITHM
 from .._words import counted
 from ._beside import Outputs, is_url
 from ._differences import Difference, ManifestReport, described
-from ._entries import Entry, read_line
+from ._entries import UNKNOWN_SIZE, Entry, read_line
 from ._hashing.engine import hash_files
 from ._hashing.file_hash import Digests, LeafSink
 from ._hashing.siblings import hash_siblings
@@ -43,6 +43,46 @@ class WrongRootError(FileError):
     """No path of the manifest is in the source, which is hardly the folder that was witnessed."""
 
 
+class Comparison:
+    """How files are hashed and compared with their entries. A signature has another way."""
+
+    # Whether the lines of files that were hashed are those of the manifest, where none differs.
+    has_lines = True
+
+    def hash_files(
+        self,
+        source: Source,
+        founds: Sequence[Found],
+        digests: tuple[str, ...],
+        *,
+        threads: int | None,
+        leaves: Callable[[Found], LeafSink | None] | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> Generator[tuple[Found, Digests | FileError], None, None]:
+        """Yield the digests of files; arguments as for `engine.hash_files`."""
+        return hash_files(source, founds, digests, threads=threads, leaves=leaves, advance=advance)
+
+    def differing(
+        self, entry: Entry, found: Found, digests: Digests
+    ) -> tuple[tuple[str, ...], str]:
+        """Return the names of what differs in a file, and words for it; "" for the names."""
+        what = tuple(
+            name
+            for name, expected, now in (
+                ("size", entry.size, found.size),
+                ("residue", entry.residue, digests.residue),
+                (ALGORITHM, entry.sha256, digests.sha256),
+                (TREE_ALGORITHM, entry.root, digests.root),
+            )
+            if expected != now
+        )
+        return what, ""
+
+    def unlisted(self, found: Found) -> Entry | None:
+        """Return what is expected of a file that no entry names; None if it was added."""
+        return None
+
+
 def verify_manifest(
     manifest: Witnessed,
     source: Source,
@@ -55,6 +95,7 @@ def verify_manifest(
     refuse_other: bool = False,
     outputs: Outputs | None = None,
     listener: Listener = SILENT,
+    comparison: Comparison | None = None,
 ) -> ManifestReport:
     """Compare a folder or other source with a manifest.
 
@@ -79,6 +120,7 @@ def verify_manifest(
         outputs: files that are not part of the folder, unless the manifest has them. The sidecar is
             added to them if it has the leaves of the manifest.
         listener: called with the progress and each difference.
+        comparison: how files are compared with entries that come from elsewhere.
 
     Raises:
         FileError: the source cannot be listed at all.
@@ -90,6 +132,7 @@ def verify_manifest(
     whole = Lined.of(manifest)
     lined = whole.part(paths) if paths else whole
     outputs = Outputs(source.name) if outputs is None else outputs
+    comparison = Comparison() if comparison is None else comparison
     tally = _Tally(allow_extra, listener, outputs)
     known: ManifestLeaves | None = None
     if leaves is not None and TREE_ALGORITHM not in manifest.options.digests:
@@ -100,10 +143,10 @@ def verify_manifest(
             outputs.add(leaves.name, leaves.status)
         except FileError as error:
             tally.leaves_error = str(error)
-    together = known is None and manifest.options.digests == (ALGORITHM,)
+    together = known is None and manifest.options.digests == (ALGORITHM,) and comparison.has_lines
     named = _selected(manifest.options, paths)
     listing = _Listing(lined, named, source, outputs, tally, together)
-    listing.judge(unread=known is None)
+    listing.judge(comparison, unread=known is None)
     if refuse_other and listing.is_other and not _has_any(source, whole, lined):
         raise WrongRootError(
             f"none of its {counted(len(whole.paths), 'path')} is in {shown(source.name)}: is that "
@@ -119,8 +162,8 @@ def verify_manifest(
         + sum(siblings.size for _, siblings in listing.groups)
     )
     if candidates:
-        listing.find_moves(source, candidates, threads)
-    reading = _Reading(tally, listing, known, fail_fast)
+        listing.find_moves(source, candidates, threads, comparison)
+    reading = _Reading(tally, listing, known, fail_fast, comparison)
     run = reading.run_together if listing.groups else reading.run
     complete = run(source, threads)
     return _of_part(tally.report(complete=complete), paths, whole)
@@ -274,10 +317,11 @@ class _Listing:
         others += map(self.lined.entry, range(end, len(self.lined.paths)))
         return others
 
-    def judge(self, unread: bool) -> None:
+    def judge(self, comparison: Comparison, unread: bool) -> None:
         """Separate the files to be read from the known differences; called once.
 
         Args:
+            comparison: knows which files that no entry names are not added.
             unread: do not read a file whose size differs.
         """
         found_at = self._found
@@ -289,7 +333,7 @@ class _Listing:
                 if entry.target != found.target:
                     reason = f"is {described(found.target)}, must be {described(entry.target)}"
                     self._known.append(_changed(entry, found, ("symlink",), reason))
-            elif unread and entry.size != found.size:
+            elif unread and entry.size not in (UNKNOWN_SIZE, found.size):
                 self._known.append(_changed(entry, found, ("size",)))
             else:
                 self.to_read.append(found)
@@ -302,9 +346,17 @@ class _Listing:
             for path, reason in self._problems.items()
             if path not in self._told
         ]
+        others = []
         for path, found in found_at.items():
-            extra.append(Difference(path, "added", found_size=_size(found)))
-        self._added = list(found_at.values())
+            if (expected := comparison.unlisted(found)) is not None:
+                others.append((found, expected))
+            else:
+                extra.append(Difference(path, "added", found_size=_size(found)))
+                self._added.append(found)
+        if others:
+            others = sorted([*zip(self.to_read, self.entries, strict=True), *others])
+            self.to_read = [found for found, _ in others]
+            self.entries = [expected for _, expected in others]
         if self._tally.allow_extra:
             self._tally.allowed += len(extra)
         else:
@@ -336,13 +388,15 @@ class _Listing:
         sizes = {entry.size for entry in self._missing if entry.target is None} - {0}
         return [found for found in self._added if found.target is None and found.size in sizes]
 
-    def find_moves(self, source: Source, candidates: list[Found], threads: int | None) -> None:
+    def find_moves(
+        self, source: Source, candidates: list[Found], threads: int | None, comparison: Comparison
+    ) -> None:
         """Read the candidates, and make one difference of a missing file and an added one with its
         content."""
         listener = self._tally.listener
         added: list[tuple[Found, Digests]] = []
         undecided: set[int] = set()  # sizes: the content may be at a path that cannot be read
-        results = hash_files(
+        results = comparison.hash_files(
             source, candidates, self.digests, threads=threads, advance=listener.advance
         )
         with closing(results):
@@ -387,7 +441,7 @@ class _Listing:
 
 
 def _size(file: Entry | Found) -> int | None:
-    return file.size if file.target is None else None
+    return None if file.target is not None or file.size == UNKNOWN_SIZE else file.size
 
 
 def _content(file: Entry | Digests) -> bytes:
@@ -413,8 +467,11 @@ class _Reading:
         listing: _Listing,
         known: ManifestLeaves | None,
         fail_fast: bool,
+        comparison: Comparison,
     ) -> None:
         self._tally = tally
+        self._hash_files = comparison.hash_files
+        self._differing = comparison.differing
         self._listing = listing
         self._known = known
         self._fail_fast = fail_fast
@@ -442,7 +499,7 @@ class _Reading:
                 first += 1
 
         give()
-        results = hash_files(
+        results = self._hash_files(
             source,
             listing.to_read,
             listing.digests,
@@ -497,7 +554,7 @@ class _Reading:
         listing = self._listing
         if not listing.to_read:
             return
-        results = hash_files(
+        results = self._hash_files(
             source,
             listing.to_read,
             listing.digests,
@@ -602,19 +659,10 @@ class _Reading:
             reason = str(result)
             return Difference(entry.path, "unreadable", (), reason, entry.size, found.size)
         self._tally.bytes += found.size
-        what = tuple(
-            name
-            for name, expected, now in (
-                ("size", entry.size, found.size),
-                ("residue", entry.residue, result.residue),
-                (ALGORITHM, entry.sha256, result.sha256),
-                (TREE_ALGORITHM, entry.root, result.root),
-            )
-            if expected != now
-        )
+        what, reason = self._differing(entry, found, result)
         if not what:
             return None
-        difference = _changed(entry, found, what)
+        difference = _changed(entry, found, what, reason)
         if (judge := self._judge_of(found)) is None:
             return difference
         difference = judge.with_ranges(difference)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -30,6 +30,7 @@ from ..console import (
 )
 from ..manifests import allow_cache_option, is_folder
 from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
+from ..signature_files import is_bundle, signature_options
 from ..witness_files import (
     errors_about,
     find_sidecar,
@@ -232,6 +233,7 @@ Examples:
   atlas12288 verify data.atlas.json /mnt/copy   # a copy elsewhere
   atlas12288 verify data.atlas.json --path raw/2026 --path notes.txt
   atlas12288 verify data.atlas.json s3://bucket/data
+  atlas12288 verify data.sig data --public-key signer.pub
 
 Exit codes: 0 nothing differs; 1 a file changed, is missing, was added or moved; 2 a file, WITNESS
 or its leaves could not be read, or ROOT has no file of the manifest.""",
@@ -262,6 +264,7 @@ or its leaves could not be read, or ROOT has no file of the manifest.""",
     help="For a manifest: check only this file or folder of it; repeatable.",
 )
 @allow_cache_option
+@signature_options
 @json_option
 def command(
     witnesses: str,
@@ -275,6 +278,7 @@ def command(
     parts: tuple[str, ...],
     allow_cache: bool,
     as_json: bool,
+    **of_signatures: Any,
 ) -> int:
     """Check each FILE, or the folder ROOT, against WITNESS, and print what differs.
 
@@ -283,6 +287,9 @@ def command(
     is named.
     The default ROOT is the folder DATA for DATA.atlas.json, else the folder of the manifest.
 
+    If WITNESS is a signature over a folder, which sign or model_signing wrote, --public-key or
+    --certificate-root says whose it must be. The signature is checked first, then all files.
+
     Otherwise WITNESS has one line for each FILE. If it has tree witnesses with their leaves beside
     it, the windows that differ are named.
     """
@@ -290,7 +297,7 @@ def command(
         raise click.UsageError("--json prints every verdict: not with --quiet")
     if witnesses == STDIN and STDIN in files:
         raise click.UsageError("WITNESS and FILE cannot both be standard input (-)")
-    from . import verify_manifest
+    from . import verify_manifest, verify_signature
 
     wanted = verify_manifest.VerifyOptions(
         manifest=witnesses,
@@ -322,6 +329,9 @@ def command(
         if should_be:
             return verify_manifest.refused(wanted, reason)
         return _refused(files, witnesses, reason, as_json)
+    if is_bundle(head):
+        return verify_signature.verify(wanted, of_signatures, files, chunks, statuses[0])
+    verify_signature.require_none(of_signatures)
     if is_manifest and len(files) > 1:
         raise click.UsageError(f"WITNESS is a manifest: one ROOT is compared, not {len(files)}")
     if is_manifest or should_be:

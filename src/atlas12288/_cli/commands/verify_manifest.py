@@ -35,13 +35,33 @@ from ..witness_files import read_whole
 if TYPE_CHECKING:
     from ...manifest._differences import Difference, ManifestReport
     from ...manifest._lined import Lined
+    from ...manifest._sources.source import Source
     from ...manifest._statement import Options
+    from ...manifest._verify import Comparison
     from ..drawings.damage_map import DamageMap
 
 # Facts in a manifest besides its entries; they decide the verdict too.
 _IN_FORCE: Final = ("exclude", "paths", "symlinks", "links_below")
 _SHOWN_BYTES: Final = 100
 _NAMES_DRAWN: Final = 20  # of each kind of difference, below the maps
+
+
+class SignatureView(NamedTuple):
+    """A signature that holds, for the report on what was signed.
+
+    Attributes:
+        signer: whose it is, in words.
+        fields: the fields of its JSON object.
+        ignored: number of paths that the signer left out.
+        comparison: how files are compared with what was signed.
+        source: where the files are.
+    """
+
+    signer: str
+    fields: dict[str, object]
+    ignored: int
+    comparison: "Comparison"
+    source: "Source"
 
 
 class VerifyOptions(NamedTuple):
@@ -78,13 +98,30 @@ def verify(
         click.UsageError: the options do not fit each other or the manifest.
     """
     try:
-        manifest = _read(_text(chunks))
-        parts = _parts(wanted, manifest)
+        manifest = read_manifest(manifest_text(chunks))
     except (FileError, WitnessError) as error:
         return refused(wanted, str(error))
+    return verify_read(wanted, manifest, status)
+
+
+def verify_read(
+    wanted: VerifyOptions,
+    manifest: "Lined",
+    status: os.stat_result,
+    signature: SignatureView | None = None,
+) -> int:
+    """Compare a folder with a manifest that was read, as `verify` does.
+
+    Args:
+        wanted: the options.
+        manifest: the manifest, or what was signed instead of one.
+        status: status of its file when it was opened.
+        signature: the signature that it comes from, which holds; None if it comes from none.
+    """
     try:
-        root = wanted.root if wanted.root is not None else _default_root(wanted.manifest, manifest)
-    except FileError as error:
+        parts = _parts(wanted, manifest)
+        root = wanted.root if wanted.root is not None else default_root(wanted.manifest, manifest)
+    except (FileError, WitnessError) as error:
         return refused(wanted, str(error))
     sidecar = _sidecar(wanted, manifest)
     if wanted.plot is not None:
@@ -97,7 +134,7 @@ def verify(
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
     with Printer(wanted.command, wanted.as_json, None) as report, ExitStack() as stack:
-        view = _VerifyProgress(wanted, root, manifest.options, report)
+        view = VerifyProgress(wanted, root, manifest.options, report, signature)
         if wanted.root is None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
         leaves = None
@@ -108,22 +145,31 @@ def verify(
         except FileError as error:
             report.error(str(sidecar), str(error))
         outputs = _outputs(wanted, root, status)
+        signed = {} if signature is None else {"signature": signature.fields}
+        if signature is not None and not wanted.quiet:
+            report.line(f"{shown(wanted.manifest)}: {signature.signer}: ", True, "signature holds")
         try:
-            found = _compared(manifest, parts, root, leaves, outputs, view)
+            found = compared(manifest, parts, root, leaves, outputs, view)
         except (FileError, ImportError, ValueError) as error:
             report.error(wanted.manifest if _is_about_root(error) else root, str(error))
-            report.document(_document(wanted, root, None, str(error), manifest.options))
+            fields = _document(wanted, root, None, str(error), manifest.options)
+            report.document(fields | signed)
             return report.code
         if found.leaves_error is not None:
             report.error(str(sidecar), found.leaves_error)
         for hint in _hints(wanted, manifest, found, has_leaves=leaves is not None):
             report.warning(wanted.manifest, hint)
         view.finish(found)
-        report.document(_document(wanted, root, found, None, manifest.options))
+        report.document(_document(wanted, root, found, None, manifest.options) | signed)
     return report.code
 
 
-def _read(text: bytes) -> "Lined":
+def read_manifest(text: bytes) -> "Lined":
+    """Return a manifest in JSON.
+
+    Raises:
+        WitnessError: not a manifest.
+    """
     from ...manifest._lined import Lined
 
     found = Lined.read(text)
@@ -149,7 +195,7 @@ def _hints(
         yield f"which bytes changed is not known without its leaves{name}, which are not there"
 
 
-def _text(chunks: Iterable[bytes | memoryview]) -> bytes:
+def manifest_text(chunks: Iterable[bytes | memoryview]) -> bytes:
     """Return the bytes of a manifest; only the first ones if they cannot begin a manifest."""
     rest = iter(chunks)
     head = bytes(next(rest, b""))
@@ -194,21 +240,24 @@ def _is_about_root(error: Exception) -> bool:
     return isinstance(error, WrongRootError)
 
 
-def _compared(
+def compared(
     manifest: "Lined",
     parts: tuple[bytes, ...],
     root: str,
     leaves: RegularFile | None,
     outputs: Outputs,
-    view: "_VerifyProgress",
+    view: "VerifyProgress",
 ) -> "ManifestReport":
+    """Compare the folder with a manifest; the view is told what is found."""
     from ...manifest._arguments import open_source
     from ...manifest._verify import verify_manifest
 
     wanted = view.wanted
+    signature = view.signature
+    source = None if signature is None else signature.source
     return verify_manifest(
         manifest,
-        open_source(root, allow_cache=wanted.allow_cache),
+        source or open_source(root, allow_cache=wanted.allow_cache),
         paths=parts,
         leaves=leaves,
         threads=wanted.threads,
@@ -217,10 +266,11 @@ def _compared(
         refuse_other=True,
         outputs=outputs,
         listener=view,
+        comparison=None if signature is None else signature.comparison,
     )
 
 
-def _default_root(name: str, manifest: "Lined") -> str:
+def default_root(name: str, manifest: "Lined") -> str:
     """Return the folder that a manifest describes, found from the manifest's own path.
 
     Raises:
@@ -266,6 +316,11 @@ def refused(wanted: VerifyOptions, reason: str) -> int:
     return COULD_NOT_CHECK
 
 
+def empty_document(wanted: VerifyOptions) -> dict[str, object]:
+    """Return the fields of a report where nothing was compared."""
+    return _document(wanted, wanted.root, None, None)
+
+
 def _document(
     wanted: VerifyOptions,
     root: str | None,
@@ -292,15 +347,21 @@ def _new_maps(plot: str | None) -> "_Maps | None":
     return _Maps(None if plot == SKETCH else MAX_PANELS)
 
 
-class _VerifyProgress(Listener):
+class VerifyProgress(Listener):
     """Shows a comparison while it runs."""
 
     def __init__(
-        self, wanted: VerifyOptions, root: str, options: "Options", report: Printer
+        self,
+        wanted: VerifyOptions,
+        root: str,
+        options: "Options",
+        report: Printer,
+        signature: SignatureView | None = None,
     ) -> None:
         self.wanted = wanted
         self.report = report
-        self._in_force = _in_force(options)
+        self.signature = signature
+        self._in_force = _in_force(options) if signature is None else _left_out(signature)
         self.maps = _new_maps(wanted.plot)
         self._root = root
 
@@ -336,7 +397,9 @@ class _VerifyProgress(Listener):
             self.report.line(
                 f"{shown(self._root)}: ",
                 good=found.holds,
-                verdict=_verdict(found),
+                verdict=_verdict(
+                    found, "its manifest" if self.signature is None else "what was signed"
+                ),
                 more=f"; {_summary(found)}{self._in_force}",
             )
 
@@ -351,11 +414,11 @@ class _VerifyProgress(Listener):
         write_plot(plot, draw_all, self.report)
 
 
-def _verdict(found: "ManifestReport") -> str:
+def _verdict(found: "ManifestReport", witness: str = "its manifest") -> str:
     part = "the part " if found.part else ""
     if found.holds is None:
         return f"{part}could not be checked"
-    return f"{part}{'matches' if found.holds else 'does not match'} its manifest"
+    return f"{part}{'matches' if found.holds else 'does not match'} {witness}"
 
 
 def _summary(found: "ManifestReport") -> str:
@@ -384,6 +447,13 @@ def _in_force(options: "Options") -> str:
     if options.links_below:
         text += f"; links below {', '.join(map(shown, options.links_below))} were followed"
     return text
+
+
+def _left_out(signature: SignatureView) -> str:
+    """Return the end of the last line for a signature: what its signer left out."""
+    if not signature.ignored:
+        return ""
+    return f"; {counted(signature.ignored, 'path')} left out by the signer"
 
 
 def _notes(differences: "list[Difference]") -> list[str]:

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signatures on the command line: how they are recognised, and the options of `verify`."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from .console import file_name
+
+# The keys of a Sigstore bundle; neither a witness nor a manifest has one of them.
+_BUNDLE: Final = re.compile(rb'\s*\{\s*"(?:mediaType|verificationMaterial|dsseEnvelope)"\s*:')
+
+
+class _Time(click.ParamType[datetime]):
+    """A day or a time; UTC unless it says otherwise."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, context: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            found = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value} is not a time such as 2026-01-31 or 2026-01-31T12:00Z", param)
+        return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+_OPTIONS: Final = (
+    click.option(
+        "--public-key",
+        metavar="KEY",
+        type=file_name,
+        help="For a signature: the public key of the signer, in PEM.",
+    ),
+    click.option(
+        "--certificate-root",
+        "certificate_roots",
+        metavar="CERT",
+        multiple=True,
+        type=file_name,
+        help="For a signature: trust signers whose certificate leads to one of these, in PEM; "
+        "repeatable.",
+    ),
+    click.option(
+        "--at",
+        metavar="TIME",
+        type=_Time(),
+        help="For a signature: when the certificates must be valid.  [default: now]",
+    ),
+    click.option(
+        "--identity",
+        metavar="NAME",
+        help="For a signature without a key: who signed, as Sigstore's services knew it.",
+    ),
+    click.option(
+        "--issuer",
+        metavar="URL",
+        help="With --identity: the OpenID Connect provider that knew the signer.",
+    ),
+    click.option(
+        "--links-below",
+        metavar="DIR",
+        multiple=True,
+        type=file_name,
+        help="For a signature: let followed links lead below this folder too; repeatable.",
+    ),
+    click.option(
+        "--ignore",
+        "ignored",
+        metavar="PATH",
+        multiple=True,
+        help="For a signature: leave out this path, relative to ROOT, with all below; repeatable.",
+    ),
+)
+
+
+def signature_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of `verify` that are only for signatures; None or () if not given."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def is_bundle(head: bytes) -> bool:
+    """Return whether a file is a signature, by its first bytes."""
+    return _BUNDLE.match(head) is not None
