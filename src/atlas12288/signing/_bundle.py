@@ -38,8 +38,8 @@ class SignatureError(ValueError):
 class Bundle(Value):
     """A signature with the statement that it signs.
 
-    Made by `sign`, `sign_folder` and `from_json`. Only `verify` tells whether the signature holds:
-    nothing in a bundle may be believed before.
+    Made by `sign`, `sign_folder` and `from_json`. Nothing in a bundle may be believed before
+    `verify` has found that its signature holds.
 
     Attributes:
         payload: the statement, as it was signed.
