@@ -30,7 +30,7 @@ TIMEOUT_S = 180  # a hang, also on a machine with other work
 # and takes the answers, its process and its exit code. The command runs in a fork, with streams as
 # the interpreter opens them.
 _FORKS = """
-import json, os, socket, sys
+import atexit, gc, json, os, socket, sys, threading
 from importlib import import_module
 from pkgutil import iter_modules
 from atlas12288._cli import commands, main
@@ -38,6 +38,8 @@ from atlas12288._cli import commands, main
 for module in iter_modules(commands.__path__):
     import_module(f"{commands.__name__}.{module.name}")
 
+gc.collect()
+gc.freeze()  # or each fork would copy all pages with objects when it collects garbage
 control = socket.socket(fileno=int(sys.argv[1]))
 while True:
     byte, descriptors, _, _ = socket.recv_fds(control, 1, 4)
@@ -71,7 +73,13 @@ os.chdir(os.fsdecode(bytes.fromhex(folder)))
 if umask >= 0:
     os.umask(umask)
 sys.argv[1:] = [os.fsdecode(bytes.fromhex(word)) for word in words]
-sys.exit(main())
+code = main()
+# As the interpreter ends, but for freeing all objects, which takes longer than a short command.
+threading._shutdown()
+atexit._run_exitfuncs()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(code)
 """
 # What a command reads, and neither the interpreter at its start nor an import.
 _READ_LATE = frozenset(("PYTEST_CURRENT_TEST", "XDG_STATE_HOME", "NO_COLOR", "COLUMNS", "TERM"))
