@@ -14,9 +14,9 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -83,7 +83,13 @@ os._exit(code)
 """
 # What a command reads, and neither the interpreter at its start nor an import.
 _READ_LATE = frozenset(("PYTEST_CURRENT_TEST", "XDG_STATE_HOME", "NO_COLOR", "COLUMNS", "TERM"))
-_ENVIRONMENT = dict(os.environ)
+
+
+def _early(environment: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(item for item in environment.items() if item[0] not in _READ_LATE)
+
+
+_ENVIRONMENT = _early(os.environ)
 
 
 class _Forks:
@@ -93,8 +99,7 @@ class _Forks:
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        self._lock = threading.Lock()  # the process waits for a command before it takes the next
+        self.lock = threading.Lock()  # the process waits for a command before it takes the next
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -107,20 +112,6 @@ class _Forks:
     def close(self) -> None:
         self._control.close()
         self._process.wait(TIMEOUT_S)
-
-    @contextmanager
-    def taken(self, environment: Mapping[str, str]) -> Iterator[bool]:
-        """Give whether `run` can run a command with this environment, until the context ends."""
-        same = all(
-            name in _READ_LATE or self._environment.get(name) == environment.get(name)
-            for name in self._environment.keys() | environment.keys()
-        )
-        taken = same and self._lock.acquire(blocking=False)
-        try:
-            yield taken
-        finally:
-            if taken:
-                self._lock.release()
 
     def run(
         self,
@@ -174,9 +165,9 @@ class _Forks:
 
 
 @cache
-def _forks() -> _Forks:
-    """Return what runs the commands that have the environment of this process."""
-    forks = _Forks(_ENVIRONMENT)
+def _forks(early: frozenset[tuple[str, str]]) -> _Forks:
+    """Return what runs the commands with an environment, until this process ends."""
+    forks = _Forks(dict(early))
     atexit.register(forks.close)
     return forks
 
@@ -194,9 +185,12 @@ def run(
     environment = os.environ if env is None else env
     options: dict[str, Any] = {"stdout": stdout, "cwd": cwd, "umask": umask, "env": environment}
     options |= {"stdin": stdin} if input is None else {"input": input}
-    with _forks().taken(environment) as taken:
-        if taken:
-            return _forks().run(command, **options)
+    early = _early(environment)
+    if early == _ENVIRONMENT and (forks := _forks(early)).lock.acquire(blocking=False):
+        try:
+            return forks.run(command, **options)
+        finally:
+            forks.lock.release()
     return subprocess.run(
         (*PROGRAM, *command), **options, stderr=subprocess.PIPE, timeout=TIMEOUT_S, check=False
     )
@@ -206,7 +200,8 @@ def run_each(
     commands: Sequence[Sequence[str | bytes]], env: Mapping[str, str]
 ) -> list[subprocess.CompletedProcess[bytes]]:
     """Run commands to their ends with one environment."""
-    with closing(_Forks(env)) as forks:
+    forks = _forks(_early(env))
+    with forks.lock:
         return [forks.run(command, env=env) for command in commands]
 
 
