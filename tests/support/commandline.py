@@ -119,12 +119,11 @@ class _Forks:
         *,
         input: bytes | None = None,
         stdin: int | IO[bytes] = subprocess.DEVNULL,
-        stdout: int | IO[bytes] = subprocess.PIPE,
         env: Mapping[str, str],
         cwd: Path | None = None,
         umask: int = -1,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a command to its end; the options are those of subprocess.run."""
+        """Run a command to its end and keep what it prints; the options are subprocess.run's."""
         with ExitStack() as stack, ThreadPoolExecutor(3) as threads:
 
             def pipe() -> list[IO[bytes]]:
@@ -142,7 +141,7 @@ class _Forks:
                 stdin = source
             elif stdin == subprocess.DEVNULL:
                 stdin = stack.enter_context(Path(os.devnull).open("rb"))
-            streams = stdin, output if stdout == subprocess.PIPE else stdout, error
+            streams = stdin, output, error
             theirs = [each if isinstance(each, int) else each.fileno() for each in streams]
             socket.send_fds(self._control, [b"."], [*theirs, answers.fileno()])
             for end in (source, output, error):
@@ -181,19 +180,29 @@ def run(
     cwd: Path | None = None,
     umask: int = -1,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Runs a command to its end; the options are those of subprocess.run."""
+    """Run a command to its end, in a fork where it can; the options are those of subprocess.run."""
     environment = os.environ if env is None else env
-    options: dict[str, Any] = {"stdout": stdout, "cwd": cwd, "umask": umask, "env": environment}
+    options: dict[str, Any] = {"cwd": cwd, "umask": umask, "env": environment}
     options |= {"stdin": stdin} if input is None else {"input": input}
-    early = _early(environment)
+    # What becomes of a file at the exit is for a process of its own to show.
+    early = _early(environment) if stdout == subprocess.PIPE else None
     if early == _ENVIRONMENT and (forks := _forks(early)).lock.acquire(blocking=False):
         try:
             return forks.run(command, **options)
         finally:
             forks.lock.release()
-    return subprocess.run(
-        (*PROGRAM, *command), **options, stderr=subprocess.PIPE, timeout=TIMEOUT_S, check=False
+    return in_a_process(*command, stdout=stdout, **options)
+
+
+def in_a_process(
+    *command: str | bytes | Path, **options: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end in a process of its own; the options are those of subprocess.run."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    done: subprocess.CompletedProcess[Any] = subprocess.run(
+        (*PROGRAM, *command), timeout=TIMEOUT_S, check=False, **options
     )
+    return done
 
 
 def run_each(
