@@ -215,9 +215,13 @@ class Printer:
 
     def raw_line(self, line: bytes) -> None:
         """Print one line of bytes, escaped only on a terminal (not with `as_json`)."""
+        self.raw_lines(line + b"\n")
+
+    def raw_lines(self, lines: bytes) -> None:
+        """Print lines of bytes, each with its end, as `raw_line` does."""
         if not self._as_json:
             self._bar.make_way(sys.stdout)
-            sys.stdout.buffer.write((_printable(line) if self._on_terminal else line) + b"\n")
+            sys.stdout.buffer.write(_printable(lines) if self._on_terminal else lines)
 
     def raw(self, parts: Iterable[bytes]) -> None:
         """Write bytes unchanged; on a terminal, escape control characters."""
