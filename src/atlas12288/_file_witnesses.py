@@ -84,6 +84,25 @@ def _dealt(run: range, sizes: Sequence[int], threads: int) -> list[list[int]]:
     return ([small] if small else []) + [hand for _, _, hand in hands]
 
 
+def witness_in_turn(
+    names: Sequence[str], advance: Callable[[int], None] | None = None
+) -> Iterator[Witness | FileError]:
+    """Yield the witness of each file, in order, or why there is none; each as by `witness_file`.
+
+    Files are hashed many at once, in constant memory, by one thread.
+
+    Args:
+        names: paths, or `-` for standard input.
+        advance: called with the number of bytes after each piece of the work.
+    """
+    for start in range(0, len(names), FILES_AT_ONCE):
+        paths = list(map(os.fsencode, names[start : start + FILES_AT_ONCE]))
+        sizes = sizes_of(paths)
+        for (run,) in shares(sizes, 1):
+            first, stop = run[0], run[-1] + 1
+            yield from witness_files(paths[first:stop], sizes[first:stop], advance)
+
+
 def witness_files(
     paths: Sequence[bytes],
     sizes: Sequence[int],

@@ -50,16 +50,17 @@ int atlas_check_sums(const atlas_sum_t* sums, size_t count, uint8_t* room, size_
     for (size_t i = 0; i < count;) {
         size_t some = 0, filled = 0;
         for (; i < count && some < FILES_AT_ONCE; i++) {
-            if (sums[i].size < 0 || (uint64_t)sums[i].size > size)
+            size_t len = sums[i].size < 0 ? SIZE_MAX : (size_t)sums[i].size;
+            if (len > size)
                 continue;
-            if ((uint64_t)sums[i].size > size - filled)
+            if (len > size - filled)
                 break;
-            if (!atlas_read_named_file(sums[i].name, (uint64_t)sums[i].size, room + filled))
+            if (!atlas_read_named_file(sums[i].name, len, room + filled))
                 continue;
             bases[some] = room + filled;
-            lens[some] = (size_t)sums[i].size;
+            lens[some] = len;
             places[some++] = i;
-            filled += (size_t)sums[i].size;
+            filled += len;
         }
         if (atlas_witness_generate_many(bases, lens, some, witnesses) != ATLAS_OK)
             return 0;

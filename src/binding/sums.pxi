@@ -44,6 +44,7 @@ cdef class SumLines:
             if line is NULL:
                 break
             line += 1
+            self.sums[self.count].size = -1  # not known yet
             self.count += 1
             length = line - begin
         self.text = <char *>PyMem_Malloc(length + 1)

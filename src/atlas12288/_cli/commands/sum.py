@@ -5,7 +5,7 @@ import os
 
 import click
 
-from ..._file_witnesses import FILES_AT_ONCE, shares, sizes_of, witness_files
+from ..._file_witnesses import witness_in_turn
 from ..._files import FileError, expected_bytes
 from ..._sums import sums_line
 from ..._witness import Witness
@@ -27,15 +27,8 @@ def command(files: tuple[str, ...], as_json: bool) -> int:
     """Print the SHA-256 digest of each FILE, in exactly the format of sha256sum."""
     total = expected_bytes(list(files)) if shows_progress() else None
     with Printer("sum", as_json, total) as report:
-        for start in range(0, len(files), FILES_AT_ONCE):
-            some = files[start : start + FILES_AT_ONCE]
-            paths = list(map(os.fsencode, some))
-            sizes = sizes_of(paths)
-            for (run,) in shares(sizes, 1):
-                first, stop = run[0], run[-1] + 1
-                found = witness_files(paths[first:stop], sizes[first:stop], report.advance)
-                for name, outcome in zip(some[first:stop], found, strict=True):
-                    _print(report, name, outcome)
+        for name, outcome in zip(files, witness_in_turn(files, report.advance), strict=True):
+            _print(report, name, outcome)
     return report.code
 
 
