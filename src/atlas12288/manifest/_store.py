@@ -731,14 +731,6 @@ class Store:
 
     # --- The results
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield the entries in order of path; all files are known."""
-        for some in self._in_order(None):
-            if isinstance(some, Hashed):
-                yield from map(self._read_line, some.text.split(b"\n")[:-1])
-            else:
-                yield from (entry for entry, _ in some)
-
     def lines(
         self,
         leaves: Callable[[bytes], object] | None = None,
