@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, Self, TextIO
 import click
 
 from .._files import shown as shown
-from .._reports import JSON_TYPE, range_words
 from .._words import counted
 from ..manifest._paths import to_json
 from .version import PROGRAM
@@ -56,6 +55,8 @@ def range_lines(
         total: number of windows.
         more: text about the ranges that are not shown.
     """
+    from .._reports import range_words
+
     yield f"  windows  {windows} of {total} differ:"
     for each in islice(ranges, RANGES_SHOWN):
         yield f"           {range_words(each, '  ')}"
@@ -236,7 +237,7 @@ class Printer:
             fields: its fields; `holds` and `error` are null if they are not given.
         """
         if self._as_json:
-            head = {"type": JSON_TYPE, "command": self._command}
+            head = self._head()
             whole = {**head, "holds": None, "error": None, **fields, **head}
             sys.stdout.write(_as_json(whole) + "\n")
             self._is_whole = True
@@ -267,8 +268,12 @@ class Printer:
         self._items += 1
 
     def _begin_files(self) -> None:
-        head = _as_json({"type": JSON_TYPE, "command": self._command}).removesuffix("}")
-        sys.stdout.write(head + ', "files": [')
+        sys.stdout.write(_as_json(self._head()).removesuffix("}") + ', "files": [')
+
+    def _head(self) -> dict[str, object]:
+        from .._reports import JSON_TYPE
+
+        return {"type": JSON_TYPE, "command": self._command}
 
 
 class Item:

@@ -14,7 +14,6 @@ from .._errors import WitnessError
 from .._files import STDIN, FileError, RegularFile, read_chunks, shown
 from .._outputs import OutputKind, Target
 from .._sidecars import Leaves, leaves_of
-from .._sums import read_sums
 from .._tree import TreeWitness, witness_from_json
 from .._witness import WITNESS_MOST_BYTES, Witness
 from ..manifest._beside import is_url, leaves_name
@@ -108,6 +107,8 @@ def looks_like(head: bytes) -> str | None:
             return "a witness file"
     except UnicodeDecodeError:
         return None
+    from .._sums import read_sums
+
     sums = islice(read_sums((head,)), _SUMS_LOOKED_AT)
     return "a list of SHA-256 sums" if any(found is not None for _, found in sums) else None
 

@@ -18,7 +18,6 @@ import re
 from binascii import unhexlify
 from collections.abc import Iterable, Iterator
 from functools import cache
-from hashlib import sha256
 from itertools import islice
 from json.encoder import encode_basestring as _quoted
 from typing import Final, NamedTuple
@@ -26,7 +25,7 @@ from typing import Final, NamedTuple
 from .. import _json
 from .._errors import WitnessError
 from .._native import MODULUS, TreeStream, leaf_hashes
-from .._witness import ALGORITHM, TREE_ALGORITHM
+from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from . import _paths
 
 DIGESTS: Final = (ALGORITHM, TREE_ALGORITHM)
@@ -237,7 +236,7 @@ class LineDigests:
 
     def __init__(self) -> None:
         self._stream = TreeStream()
-        self._sha256 = sha256()
+        self._sha256 = WitnessStream()
 
     def add(self, lines: Lines) -> None:
         """Add the next lines."""

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from time import time
@@ -20,7 +19,7 @@ from typing import NamedTuple, TypeVar
 
 from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
-from .._witness import ALGORITHM, TREE_ALGORITHM
+from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from ._beside import Outputs, is_url, outputs_in, state_name
 from ._entries import DIGESTS, Lines
 from ._hashing import engine
@@ -185,7 +184,7 @@ def generate_manifest(
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome
-        digest = sha256()
+        digest = WitnessStream()
         with atomic_write_all(*targets) as files:
             lines = store.lines(None if leaves is None else files[-1].write, run.identities)
             write = files[0].write

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import stat
 import time
 from contextlib import suppress
@@ -175,6 +174,8 @@ def _judged(folder: int, name: str, path: str) -> Kept:
 
 def _remove_old(folder: int, own: str) -> None:
     """Remove some states whose manifest is gone or that were not used for a long time."""
+    import random  # here: many runs keep no state, and it takes 1 ms
+
     with suppress(OSError):
         names = [name for name in names_in(folder) if name != own]
         for name in random.sample(names, min(len(names), _JUDGED_AT_ONCE)):

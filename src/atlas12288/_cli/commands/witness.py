@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 import click
 
-from ..._file_witnesses import tree_witness_file, witness_in_turn
 from ..._files import FileError, expected_bytes
 from ..._outputs import Target, atomic_write_all
 from ..._tree import TreeWitness
@@ -98,6 +97,8 @@ def _witness_files(
     files: tuple[str, ...], tree: bool, threads: int | None, output: str | None, as_json: bool
 ) -> int:
     """Witness each file; return the exit code."""
+    from ..._file_witnesses import tree_witness_file, witness_in_turn
+
     if threads is not None and not tree:
         raise click.UsageError("--threads needs --tree: a flat witness is one chain of hashes")
 

@@ -14,7 +14,6 @@ from ..._errors import WitnessError
 from ..._files import STDIN, FileError, RegularFile
 from ..._native import DIGEST_BYTES
 from ..._outputs import OutputKind, Target, atomic_write_all
-from ..._sums import read_sums, sums_line
 from ..._witness import ALGORITHM
 from ...manifest._beside import is_url, leaves_name
 from ...manifest._listener import Listener
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 
 
 def _is_list(file: RegularFile) -> bool:
+    from ..._sums import read_sums
+
     found = False
     for _, one in read_sums(file.chunks()):
         if one is None:
@@ -44,12 +45,6 @@ _SUMS: Final = OutputKind("list of sha256sum", _is_list)
 
 def _may_be_leaves(file: RegularFile) -> bool:
     return file.size % DIGEST_BYTES == 0
-
-
-# The line of a file with a path in which nothing is escaped.
-_LINE: Final = re.compile(
-    rb'\{"path":"([^"\\]+)","residue":\d+,"%b":"([0-9a-f]{64})","size":\d+\}\n' % ALGORITHM.encode()
-)
 
 
 class WitnessOptions(NamedTuple):
@@ -345,10 +340,16 @@ class _WitnessProgress(Listener):
 
 def _sums(all_lines: "Iterable[Lines]") -> Iterator[bytes]:
     """Yield the list of sums of a manifest's lines, in parts."""
+    from ..._sums import sums_line
     from ...manifest._entries import read_line
 
+    # Of a file with a path in which nothing is escaped.
+    usual = re.compile(
+        rb'\{"path":"([^"\\]+)","residue":\d+,"%b":"([0-9a-f]{64})","size":\d+\}\n'
+        % ALGORITHM.encode()
+    )
     for lines in all_lines:
-        text, count = _LINE.subn(rb"\2  \1\n", lines.text)
+        text, count = usual.subn(rb"\2  \1\n", lines.text)
         if count < lines.text.count(b"\n"):  # a link, or a path that JSON or sha256sum escapes
             entries = (read_line(line, (ALGORITHM,)) for line in lines.text.split(b"\n")[:-1])
             text = b"".join(
