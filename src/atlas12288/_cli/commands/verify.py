@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ..._file_witnesses import compare_file, tree_witness_file, witness_in_turn
-from ..._files import STDIN, FileError, expected_bytes
+from ..._files import STDIN, FileError
 from ..._reports import range_to_fields
 from ..._sidecars import Leaves, WindowRange
 from ..._tree import TreeWitness
@@ -22,6 +22,7 @@ from ..console import (
     RANGES_SHOWN,
     Item,
     Printer,
+    bytes_to_read,
     complain,
     file_name,
     json_option,
@@ -381,7 +382,7 @@ def _verify_files(
         if sidecar is None or len(trees) < len(files):
             raise click.UsageError("--plot needs tree witnesses with leaves: witness --tree -o")
         require_plot(plot, files, [*files, witnesses, sidecar], as_json)
-    with Printer("verify", as_json, expected_bytes(list(files))) as report, ExitStack() as stack:
+    with Printer("verify", as_json, bytes_to_read(files)) as report, ExitStack() as stack:
         leaves: list[Leaves | None] = [None] * len(files)
         if sidecar is not None:
             try:

@@ -7,13 +7,13 @@ from typing import Any, TypeAlias
 
 import click
 
-from ..._files import FileError, expected_bytes
+from ..._files import FileError
 from ..._outputs import Target, atomic_write_all
 from ..._tree import TreeWitness
 from ..._witness import Witness
 from ...manifest._beside import leaves_name
 from .. import manifests
-from ..console import COULD_NOT_CHECK, Printer, file_name, json_option
+from ..console import COULD_NOT_CHECK, Printer, bytes_to_read, file_name, json_option
 from ..manifests import manifest_options
 from ..witness_files import output_at, output_file, threads_option, witness_line
 
@@ -114,7 +114,7 @@ def _witness_files(
     found: Iterator[_Outcome]
     with ExitStack() as stack:
         outputs = [] if output is None else _outputs(files, output, tree, stack)
-        report = stack.enter_context(Printer("witness", as_json, expected_bytes(list(files))))
+        report = stack.enter_context(Printer("witness", as_json, bytes_to_read(files)))
         if output is None:
             found = trees(None) if tree else witness_in_turn(files, report.advance)
             _print_all(files, found, report.line, report)
@@ -153,12 +153,14 @@ def _print_all(
 ) -> None:
     """Print the witness of each file, or why there is none, as soon as it is known."""
     for name, outcome in zip(files, found, strict=True):
-        with report.item(name, {"witness": None, "error": None}) as item:
-            witness = None
-            if isinstance(outcome, FileError):
-                report.error(name, str(outcome))
-                item.fields["error"] = str(outcome)
-            else:
-                witness = outcome
-            write_line(witness_line(witness))
-            item.fields["witness"] = None if witness is None else witness.to_fields()
+        witness, error = None, None
+        if isinstance(outcome, FileError):
+            error = str(outcome)
+            report.error(name, error)
+        else:
+            witness = outcome
+        write_line(witness_line(witness))
+        if report.as_json:
+            fields = None if witness is None else witness.to_fields()
+            with report.item(name, {"witness": fields, "error": error}):
+                pass
