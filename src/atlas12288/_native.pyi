@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, Protocol, Self, SupportsIndex, TypeVar, 
 
 from typing_extensions import Buffer
 
+_T = TypeVar("_T")
 _W = TypeVar("_W", bound=Witness)
 
 class _Dlpack(Protocol):
@@ -127,6 +128,15 @@ class WitnessStream:
 def update_streams(streams: list[WitnessStream], chunks: list[Buffer], /) -> None: ...
 def int_in(value: SupportsIndex, name: str, least: int, most: int | None, /) -> int: ...
 def bytes_of(buf: _Memory | Tensor, /) -> memoryview: ...
+def block_witness(
+    cls: type[_T],
+    block_class: type,
+    buf: _Memory,
+    most: int,
+    keep: bool,
+    clock: Callable[[], int],
+    /,
+) -> _T | None: ...
 def tree_leaves(buf: Buffer, /) -> tuple[bytes, bytes]: ...
 def tree_root(hashes: Buffer, /) -> bytes: ...
 def tree_node(left: Buffer, right: Buffer, /) -> bytes: ...

@@ -126,6 +126,13 @@ class TreeWitness(Record, Value):
             ValueError: `threads` is less than 1.
             DeviceError: the device, its driver or its kernels are missing, or it failed.
         """
+        if _native.device_of(buf) is None:
+            if threads is not None:
+                int_in(threads, "threads", 1, None)
+            # A small region needs no thread, and nobody waits for it.
+            small = _native.block_witness(cls, Subtree, buf, FANOUT, leaves, time.time_ns)
+            if small is not None:
+                return small if wait else Pending.ready(small)
         found = cls._pending(buf, threads, leaves, stream, host)
         return found.result() if wait else found
 
@@ -250,9 +257,14 @@ class TreeWitness(Record, Value):
     def _of_parts(
         cls, length: int, residue: int, root: bytes, timestamp_ns: int, tree: Subtree | None
     ) -> typing.Self:
-        return cls._of(
-            length=length, residue=residue, root=root, timestamp_ns=timestamp_ns, _tree=tree
-        )
+        witness = object.__new__(cls)
+        # Not through _of(), which takes three times as long: a set can have a million tensors.
+        _PUT[0](witness, length)
+        _PUT[1](witness, residue)
+        _PUT[2](witness, root)
+        _PUT[3](witness, timestamp_ns)
+        _PUT[4](witness, tree)
+        return witness
 
     @classmethod
     def from_json(cls, text: str | bytes) -> typing.Self:
@@ -521,6 +533,9 @@ class TreeWitness(Record, Value):
         leaves.
         """
         return proof.verify(old.root, self.root, old_size=old.windows, new_size=self.windows)
+
+
+_PUT = tuple(getattr(TreeWitness, name).__set__ for name in TreeWitness.__slots__)
 
 
 class TreeHash(_native.TreeStream):
