@@ -35,9 +35,7 @@ _SYMLINK_KEYS: Final = (*_paths.keys("path"), *_paths.keys("symlink"))
 _KEYS: Final = (*_SYMLINK_KEYS, "residue", "size", *DIGESTS)
 LINES_AT_ONCE: Final = 32  # few, because a path may be long
 # The root and the size at the end of an entry with a tree. In no text: a quote in one is escaped.
-_TREE: Final = re.compile(
-    rb'"%s":"([0-9a-f]{64})","size":([0-9]{1,16})\}' % TREE_ALGORITHM.encode()
-)
+_TREE: Final = rb'"%s":"([0-9a-f]{64})","size":([0-9]{1,16})\}' % TREE_ALGORITHM.encode()
 _TREE_MOST_BYTES: Final = 128
 
 
@@ -126,7 +124,7 @@ def trees_in(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     for chunk in chunks:
         text = rest + chunk
         end = 0
-        for match in _TREE.finditer(text):
+        for match in re.finditer(_TREE, text):
             end = match.end()
             yield int(match[2]), bytes.fromhex(match[1].decode("ascii"))
         rest = text[max(end, len(text) - _TREE_MOST_BYTES) :]
