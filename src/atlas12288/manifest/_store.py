@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain, starmap
+from itertools import accumulate, chain, starmap
 from operator import itemgetter
 from time import monotonic, time, time_ns
 from types import TracebackType
@@ -111,12 +111,16 @@ _PUT_DIGESTS: Final = (
     "UPDATE files SET residue = ?, sha256 = ?, root = ?, leaf = ?, fresh = 1 WHERE path = ?"
 )
 _UNTRUSTED: Final = UNTRUSTED.encode()
-# A line that `entry_lines` wrote, if its path has no escape.
-_FLAT: Final = re.compile(
-    rb'\{"path":"([^"\\]+)","residue":([0-9]+),"sha256":"([0-9a-f]+)","size":([0-9]+)\}\n'
-)
 _FOUND: Final = ", ".join(("path", "size", "identity", "target"))
 _UNKNOWN: Final = "residue IS NULL AND target IS NULL"
+
+
+def _plain_lines(digests: tuple[bool, bool]) -> re.Pattern[bytes]:
+    """Return the expression for a line that `entry_lines` wrote, if its path has no escape."""
+    names = [name for name, on in zip(DIGESTS, digests, strict=True) if on]
+    hashes = "".join(f',"{re.escape(name)}":"([0-9a-f]+)"' for name in names)
+    path = r'"path":"([^"\\]+)"'
+    return re.compile(rf'\{{{path},"residue":([0-9]+){hashes},"size":([0-9]+)\}}\n'.encode())
 
 
 class Listed(NamedTuple):
@@ -198,6 +202,7 @@ class Store:
         failed: Callable[[FileError], object] = lambda _: None,
     ) -> None:
         self._digests = (ALGORITHM in digests, TREE_ALGORITHM in digests)
+        self._plain = _plain_lines(self._digests)
         self._state = state
         self._leaves = leaves
         self._failed = failed
@@ -685,27 +690,51 @@ class Store:
         for hashed in self._hashed:
             self._keep_hashed(hashed)
             if state.is_full:
+                if self._leaves is not None:
+                    self._leaves.flush()
                 state.commit()
 
     def _keep_hashed(self, hashed: Hashed) -> None:
         """Pass the results of siblings to the state."""
-        found = _FLAT.findall(hashed.text)
+        found = self._plain.findall(hashed.text)
         identities = hashed.identities.split(b"\n")
         if len(found) < len(identities):  # JSON escapes a path
             entries = map(self._read_line, hashed.text.split(b"\n")[:-1])
-            found = [(each.path, each.residue, each.sha256, each.size) for each in entries]
-        else:
-            found = [
-                (path, int(residue), bytes.fromhex(digits.decode()), int(size))
-                for path, residue, digits, size in found
+            files = [
+                (each.path, each.size, each.residue, (each.sha256 or b"") + (each.root or b""))
+                for each in entries
             ]
-        self._keep(
-            lambda state: state.known_flat(
-                (path, size, identity, residue, sha256)
-                for (path, residue, sha256, size), identity in zip(found, identities, strict=True)
-                if not identity.startswith(_UNTRUSTED)
+        else:
+            files = [
+                (path, int(size), int(residue), bytes.fromhex(b"".join(digits).decode()))
+                for path, residue, *digits, size in found
+            ]
+
+        def keep(state: State) -> None:
+            leaves = self._leaf_places(hashed, [size for _, size, _, _ in files])
+            state.known_small(
+                *self._digests,
+                (
+                    (path, size, identity, residue, digests, leaf)
+                    for (path, size, residue, digests), identity, leaf in zip(
+                        files, identities, leaves, strict=True
+                    )
+                    if not identity.startswith(_UNTRUSTED)
+                ),
             )
-        )
+
+        self._keep(keep)
+
+    def _leaf_places(self, hashed: Hashed, sizes: list[int]) -> Iterable[int | None]:
+        """Put the leaves of siblings among those under way; return the place of each file's, None
+        for one window, whose leaf is the root."""
+        if self._leaves is None or not hashed.leaves:
+            return [None] * len(sizes)
+        windows = [window_count(size) for size in sizes]
+        first = self._leaves.reserve(sum(windows))
+        self._leaves.write(first, hashed.leaves)
+        starts = accumulate(windows, initial=first)
+        return [start if count > 1 else None for start, count in zip(starts, windows, strict=False)]
 
     def _read_line(self, line: bytes) -> Entry:
         digests = tuple(name for name, on in zip(DIGESTS, self._digests, strict=True) if on)
@@ -752,6 +781,8 @@ class Store:
         """
         for some in self._in_order(leaves):
             if isinstance(some, Hashed):
+                if leaves is not None:
+                    leaves(some.leaves)
                 if identities is not None:
                     identities(some.identities.decode().split("\n"))
                 yield some.lines
