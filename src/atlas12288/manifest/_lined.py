@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Final
 
@@ -16,7 +17,7 @@ from .. import _json
 from .._errors import WitnessError
 from .._native import leaf_hashes, read_lines
 from .._witness import ALGORITHM, TREE_ALGORITHM
-from ._entries import Entry, LineDigests, Lines, read_line
+from ._entries import Entry, LineDigests, Lines, read_line, trees_in
 from ._paths import PATH_MOST_BYTES
 from ._sources.siblings import Siblings
 from ._statement import MANIFEST_BEGIN, OPTIONS_BEGIN, Options, Witnessed, statement_end
@@ -109,6 +110,16 @@ class Lined:
         if self._places is None:
             return self._made[index]
         return read_line(self.text(index, index + 1)[:-1], self.options.digests)
+
+    def sizes(self) -> Iterator[int | None]:
+        """Yield the size of each entry in bytes; None for a link."""
+        return (None if size == _LINK else size for size in self._sizes)
+
+    def trees(self) -> Iterator[tuple[int, bytes]]:
+        """Yield size and root of each file, if all have one."""
+        if self._places is None:
+            return ((entry.size, entry.root) for entry in self._made if entry.root is not None)
+        return trees_in((self._text,))
 
     def text(self, start: int, stop: int) -> bytes:
         """Return some lines, each ended by one line feed."""
