@@ -70,10 +70,11 @@ TREE_MISTAKES = {
         "regions->residues[number] = residue;",
         "regions->residues[number - number % 2] = residue;",
     ),
-    "window_of_the_next_region": (
+    "bytes_of_the_neighbour": (
         "tree.c",
-        "while (regions->at == regions->lens[regions->region]) {",
-        "while (regions->at + 1 >= regions->lens[regions->region]) {",
+        "regions->bases[regions->region] +",
+        "regions->bases[regions->region - (regions->region > 0 && "
+        "regions->lens[regions->region - 1] >= regions->lens[regions->region])] +",
     ),
     "node_of_the_neighbour": (
         "tree.c",
