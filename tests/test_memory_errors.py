@@ -133,6 +133,10 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "in Python: Witness.generate_many refused": lambda t: refused(
         TypeError, atlas.Witness.generate_many, [t.region, None]
     ),
+    "trees of Buffers": lambda t: _native.Buffers([t.region, b"a"]).trees(0, 2),
+    "trees of Buffers refused": lambda t: refused(
+        ValueError, _native.Buffers([t.region]).trees, 0, 2
+    ),
     "update_streams": lambda t: _native.update_streams([t.stream], [b"a" * 100]),
     "update_streams refused": lambda t: refused(
         atlas.StateError, _native.update_streams, [t.stream, t.stream], [b"a", b"b"]
