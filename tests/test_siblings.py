@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -23,6 +24,7 @@ from atlas12288.manifest._entries import DIGESTS, Entry, Lines
 from atlas12288.manifest._generate import generate_entries, generate_manifest, read_options
 from atlas12288.manifest._hashing import siblings as hashing
 from atlas12288.manifest._hashing.siblings import hash_siblings
+from atlas12288.manifest._leaves_file import LeavesFile
 from atlas12288.manifest._listener import FunctionListener, Listener
 from atlas12288.manifest._sources import descriptors
 from atlas12288.manifest._sources import folder as folders
@@ -620,3 +622,20 @@ def test_siblings_out_of_order_are_no_manifest() -> None:
             store.hashed(hashing.Hashed(b"a", b"a", *Lines.of([line]), b"0 0"))
         with pytest.raises(FileError, match="out of order"):
             list(store.lines())
+
+
+def test_leaves_of_siblings_that_changed_meanwhile_are_no_sidecar(tmp_path: Path) -> None:
+    kept = LeavesFile(str(tmp_path / "out.json"))
+    line = Entry(b"a", 2 * WINDOW_BYTES, 0, None, bytes(32)).to_json()
+    leaves = noise(64)
+    with Store(DIGESTS[1:], leaves=kept) as store:
+        siblings = Siblings(b"", b"a\0", (2 * WINDOW_BYTES).to_bytes(8, sys.byteorder) + bytes(16))
+        store.begin(iter([siblings]), {}, update=False)
+        store.hashed(hashing.Hashed(b"a", b"a", *Lines.of([line]), b"0 0", leaves))
+        found: list[bytes] = []
+        assert [each.text for each in store.lines(found.append)] == [line + b"\n"]
+        assert found == [leaves]
+        kept.write(1, bytes(32))
+        with pytest.raises(FileError, match="leaves are damaged"):
+            list(store.lines(found.append))
+    kept.close()

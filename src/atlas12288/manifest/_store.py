@@ -10,8 +10,10 @@ they need no database: see `Spool`. The data for the next run goes to a `State`.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from itertools import accumulate, chain, starmap
 from operator import itemgetter
 from time import monotonic, time, time_ns
@@ -111,6 +113,10 @@ _PUT_DIGESTS: Final = (
     "UPDATE files SET residue = ?, sha256 = ?, root = ?, leaf = ?, fresh = 1 WHERE path = ?"
 )
 _UNTRUSTED: Final = UNTRUSTED.encode()
+# In place of the leaves of siblings: the first one among those under way, how many there are, and
+# their SHA-256.
+_LEAVES: Final = struct.Struct("=QQ32s")
+_DAMAGED_LEAVES: Final = "the leaves are damaged; the next run reads them again"
 _FOUND: Final = ", ".join(("path", "size", "identity", "target"))
 _UNKNOWN: Final = "residue IS NULL AND target IS NULL"
 
@@ -180,7 +186,8 @@ class Store:
     Args:
         digests: digests of the run.
         state: keeps the data for the next run; None to keep nothing.
-        leaves: takes the leaves of files of more than one window; None if they are not wanted.
+        leaves: takes the leaves of siblings, and of other files of more than one window; None if
+            they are not wanted.
         kept_after: seconds until it starts to keep results.
         failed: called with the error when nothing more can be kept; may raise it.
 
@@ -488,7 +495,7 @@ class Store:
         try:
             yield from checked(read, known.leaf, window_count(known.size), known.root)
         except WrongLeavesError as error:
-            raise FileError("the leaves are damaged; the next run reads them again") from error
+            raise FileError(_DAMAGED_LEAVES) from error
 
     def _read_fresh(self, place: int, count: int) -> bytes:
         assert self._leaves is not None
@@ -544,7 +551,13 @@ class Store:
     # --- Results for a file
 
     def hashed(self, hashed: Hashed) -> None:
-        """Store the lines of siblings that were read, in order of path."""
+        """Store the lines and the leaves of siblings that were read, in order of path."""
+        if self._leaves is not None:
+            count = len(hashed.leaves) // DIGEST_BYTES
+            place = self._leaves.reserve(count)
+            self._leaves.write(place, hashed.leaves)
+            digest = sha256(hashed.leaves).digest()
+            hashed = hashed._replace(leaves=_LEAVES.pack(place, count, digest))
         self._hashed.add(hashed)
         if self._keeping:
             self._keep_hashed(hashed)
@@ -726,13 +739,12 @@ class Store:
         self._keep(keep)
 
     def _leaf_places(self, hashed: Hashed, sizes: list[int]) -> Iterable[int | None]:
-        """Put the leaves of siblings among those under way; return the place of each file's, None
-        for one window, whose leaf is the root."""
-        if self._leaves is None or not hashed.leaves:
+        """Return the place of the leaves of each of some siblings among those under way, None for
+        one window, whose leaf is the root."""
+        if self._leaves is None:
             return [None] * len(sizes)
         windows = [window_count(size) for size in sizes]
-        first = self._leaves.reserve(sum(windows))
-        self._leaves.write(first, hashed.leaves)
+        first, _, _ = _LEAVES.unpack(hashed.leaves)
         starts = accumulate(windows, initial=first)
         return [start if count > 1 else None for start, count in zip(starts, windows, strict=False)]
 
@@ -782,7 +794,7 @@ class Store:
         for some in self._in_order(leaves):
             if isinstance(some, Hashed):
                 if leaves is not None:
-                    leaves(some.leaves)
+                    leaves(self._leaves_of(some))
                 if identities is not None:
                     identities(some.identities.decode().split("\n"))
                 yield some.lines
@@ -790,6 +802,13 @@ class Store:
             if identities is not None:
                 identities([identity for _, identity in some])
             yield Lines.of([entry.to_json() for entry, _ in some])
+
+    def _leaves_of(self, hashed: Hashed) -> bytes:
+        place, count, digest = _LEAVES.unpack(hashed.leaves)
+        hashes = self._read_fresh(place, count)
+        if sha256(hashes).digest() != digest:
+            raise FileError(_DAMAGED_LEAVES)
+        return hashes
 
     def _in_order(
         self, leaves: Callable[[bytes], object] | None
