@@ -208,7 +208,7 @@ class TreeWitness(Record, Value):
 
         def make(held: _native.Buffers, start: int, stop: int) -> list[typing.Self]:
             hashes, residues, roots = held.trees(start, stop)
-            now = time.time_ns()
+            now = time_ns()
             made = []
             last = 0
             for number, length in enumerate(held.lengths()[start:stop]):
