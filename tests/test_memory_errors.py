@@ -31,6 +31,7 @@ BROKEN_96 = bytes([1, *bytes(95)])
 
 FILE = os.fsencode(__file__)
 FILE_BYTES = Path(__file__).stat().st_size
+SUMS = b"%b  %b\n%b  none\n" % (b"0a" * 32, FILE, b"0a" * 32)
 
 
 class Things:
@@ -91,6 +92,15 @@ def leased(t: Things) -> None:
         pass
 
 
+def sum_lines(t: Things) -> None:
+    lines = _native.SumLines(SUMS, 0, 9, 4096)
+    assert len(lines) == 2
+    lines.pairs()
+    lines.measure()
+    lines.check(t.room)
+    lines.verdicts(b"OK")
+
+
 # Those "in Python" run code of the package that is not in the binding, and no leak is looked for in
 # them: CPython 3.11 itself leaks the argument of a function for whose closure it has no memory.
 CALLS: dict[str, Callable[[Things], object]] = {
@@ -133,6 +143,10 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "in Python: Witness.generate_many refused": lambda t: refused(
         TypeError, atlas.Witness.generate_many, [t.region, None]
     ),
+    "trees of Buffers": lambda t: _native.Buffers([t.region, b"a"]).trees(0, 2),
+    "trees of Buffers refused": lambda t: refused(
+        ValueError, _native.Buffers([t.region]).trees, 0, 2
+    ),
     "update_streams": lambda t: _native.update_streams([t.stream], [b"a" * 100]),
     "update_streams refused": lambda t: refused(
         atlas.StateError, _native.update_streams, [t.stream, t.stream], [b"a", b"b"]
@@ -174,6 +188,8 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "in Python: InclusionProof.from_json": lambda t: atlas.InclusionProof.from_json(t.proof_json),
     "in Python: InclusionProof.verify": lambda t: t.proof.verify(bytes(12288), t.tree_witness.root),
     "in Python: prove_consistency": lambda t: t.tree_witness.prove_consistency(2),
+    "in Python: TreeWitness.generate, small": lambda t: atlas.TreeWitness.generate(bytes(12289)),
+    "SumLines": sum_lines,
     "tree_leaves": lambda t: _native.tree_leaves(t.region),
     "tree_root": lambda t: _native.tree_root(t.leaves),
     "tree_node": lambda t: _native.tree_node(t.leaves[:32], t.leaves[32:64]),
@@ -182,13 +198,15 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "kernel_sets": lambda t: atlas.kernel_sets(),
     "list_folder": lambda t: _native.list_folder(FOLDER, 1 << 20, 10**6, [(0, 0)]),
     "list_folder refused": lambda t: refused(ValueError, _native.list_folder, FOLDER, 1, 1, [(0,)]),
-    "witness_files": lambda t: _native.witness_files(GROUPS, 0, t.region, 10**9),
+    "witness_files": lambda t: _native.witness_files(GROUPS, 0, t.region, 10**9, True, True, True),
     "witness_files refused": lambda t: refused(
-        ValueError, _native.witness_files, GROUPS, 2, t.region, 1
+        ValueError, _native.witness_files, GROUPS, 2, t.region, 1, True, True, True
     ),
-    "entry_lines": lambda t: _native.entry_lines(b"a/", b"b\0c\0", bytes(48), bytes(68), 0),
+    "entry_lines": lambda t: _native.entry_lines(
+        b"a/", b"b\0c\0", bytes(48), bytes(2 * _native.RESULT_BYTES), 0, True, True
+    ),
     "entry_lines refused": lambda t: refused(
-        ValueError, _native.entry_lines, b"", b"b\0", bytes(24), b"", 0
+        ValueError, _native.entry_lines, b"", b"b\0", bytes(24), b"", 0, True, True
     ),
     "read_lines": lambda t: _native.read_lines(b'{"path":"a","symlink":"b"}', True, False, 9),
     "leaf_hashes": lambda t: _native.leaf_hashes(b"a\nb\n"),

@@ -57,6 +57,7 @@ def some_of_each() -> list[Any]:
     objects = [domain, committed, closed, used, domain.budget, budget, domain.budget.lease(5)]
     objects += [atlas.Witness.generate(b"a"), atlas.WitnessStream(b"a"), atlas.TreeHash(b"a")]
     objects += [atlas.Residue(b"a"), _native._Region(bytearray(9))]
+    objects += [_native.SumLines(b"0" * 64 + b"  name\n", 0, 9, 9)]
     return [*objects, _native.Tensor(numpy.arange(9), "array")]
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from .._files import FileError, RegularFile, shown
+from .._native import DIGEST_BYTES
 from .._sidecars import TreeLeaves
-from .._subtree import BLOCK_BYTES
+from .._subtree import BLOCK_BYTES, window_count
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from .._words import counted
 from ._beside import Outputs, is_url
@@ -24,7 +25,7 @@ from ._differences import Difference, ManifestReport, described
 from ._entries import UNKNOWN_SIZE, Entry, read_line
 from ._hashing.engine import hash_files
 from ._hashing.file_hash import Digests, LeafSink
-from ._hashing.siblings import hash_siblings
+from ._hashing.siblings import Hashed, hash_siblings
 from ._lined import Lined
 from ._listener import SILENT, Listener
 from ._moves import Moves
@@ -139,13 +140,12 @@ def verify_manifest(
         tally.leaves_error = "is of no use: the manifest has no tree roots"
     elif leaves is not None:
         try:
-            known = ManifestLeaves(manifest.entries, leaves)
+            known = ManifestLeaves(whole, leaves)
             outputs.add(leaves.name, leaves.status)
         except FileError as error:
             tally.leaves_error = str(error)
-    together = known is None and manifest.options.digests == (ALGORITHM,) and comparison.has_lines
     named = _selected(manifest.options, paths)
-    listing = _Listing(lined, named, source, outputs, tally, together)
+    listing = _Listing(lined, named, source, outputs, tally, together=comparison.has_lines)
     listing.judge(comparison, unread=known is None)
     if refuse_other and listing.is_other and not _has_any(source, whole, lined):
         raise WrongRootError(
@@ -531,17 +531,21 @@ class _Reading:
         parts = [self._singles(source, threads), self._groups(source, threads)]
         if self._fail_fast:  # a single file may take hours
             parts.reverse()
-        for part in parts:
-            with closing(part):
-                for last, differences in part:
-                    if differences and self._fail_fast:
-                        tally.add(differences[0])
-                        return False
-                    waiting += differences
-                    # Differences are few, and come nearly in order.
-                    waiting.sort(key=attrgetter("path"), reverse=True)
-                    while waiting and waiting[-1].path <= last:
-                        tally.add(waiting.pop())
+        try:
+            for part in parts:
+                with closing(part):
+                    for last, differences in part:
+                        if differences and self._fail_fast:
+                            tally.add(differences[0])
+                            return False
+                        waiting += differences
+                        # Differences are few, and come nearly in order.
+                        waiting.sort(key=attrgetter("path"), reverse=True)
+                        while waiting and waiting[-1].path <= last:
+                            tally.add(waiting.pop())
+        except FirstDifferenceError as error:
+            tally.add(error.difference)
+            return False
         for difference in reversed(waiting):
             tally.add(difference)
         return True
@@ -559,6 +563,7 @@ class _Reading:
             listing.to_read,
             listing.digests,
             threads=threads,
+            leaves=self._sink if self._known is not None else None,
             advance=self._listener.advance,
         )
         with closing(results):
@@ -578,6 +583,7 @@ class _Reading:
             source,
             (siblings for _, siblings in groups),
             self._listing.digests,
+            leaves=self._known is not None,
             threads=threads,
             since_ns=0,
             advance=self._listener.advance,
@@ -587,30 +593,36 @@ class _Reading:
             hashed = next(results, None)
             for index, siblings in groups:
                 last = siblings.last
-                text = b""
+                its = None
                 if hashed is not None and hashed.first <= last:
-                    text = hashed.text
-                    hashed = next(results, None)
-                yield last, self._compared(index, siblings, text, unreadable)
+                    its, hashed = hashed, next(results, None)
+                yield last, self._compared(index, siblings, its, unreadable)
 
     def _compared(
-        self, index: int, siblings: Siblings, text: bytes, unreadable: dict[bytes, str]
+        self, index: int, siblings: Siblings, hashed: Hashed | None, unreadable: dict[bytes, str]
     ) -> list[Difference]:
         """Return the differences of a group.
 
         Args:
             index: of its first entry.
             siblings: its files.
-            text: their lines, without the files that could not be read.
+            hashed: their lines, without the files that could not be read; None if there are none.
             unreadable: the reasons for these.
         """
+        text, leaves = (b"", b"") if hashed is None else (hashed.text, hashed.leaves)
         lined, tally = self._listing.lined, self._tally
         if text == lined.text(index, index + siblings.files):
             tally.files += siblings.files
             tally.bytes += siblings.size
             return []
-        lines = (read_line(line, lined.options.digests) for line in text.split(b"\n")[:-1])
-        now = {entry.path: Digests(entry.residue, entry.sha256, entry.root) for entry in lines}
+        now: dict[bytes, Digests] = {}
+        end = 0
+        for line in text.split(b"\n")[:-1]:
+            entry = read_line(line, lined.options.digests)
+            now[entry.path] = Digests(entry.residue, entry.sha256, entry.root)
+            if self._known is not None:
+                start, end = end, end + window_count(entry.size) * DIGEST_BYTES
+                self._leaves[entry.path] = bytearray(leaves[start:end])
         differences = []
         for number, found in enumerate(siblings.founds(), index):
             reason = unreadable.pop(found.path, None)
@@ -634,7 +646,7 @@ class _Reading:
 
     def _known_leaves(self, found: Found) -> TreeLeaves:
         assert self._known is not None
-        return self._known.leaves(self._listing.entries[self._index(found)])
+        return self._known.leaves(found.path)
 
     def _judge_of(self, found: Found) -> LeafJudge | None:
         """Return the judge that finds where a file differs; None without leaves."""
