@@ -2,6 +2,7 @@
 """The commands `diff` and `show`, and `verify --path`."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -33,7 +34,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         [
             ["witness", "--tree", "data", "-o", "jan.atlas.json"],
             ["witness", "--tree", "march", "-o", "mar.atlas.json"],
-        ]
+        ],
+        os.environ,
     )
     assert [each.returncode for each in made] == [HOLDS, HOLDS]
     return tmp_path
@@ -56,7 +58,8 @@ def test_what_changed_between_two_manifests(folder: Path) -> None:
             ["diff", "-q", "jan.atlas.json", "mar.atlas.json"],
             ["diff", "jan.atlas.json", "jan.atlas.json"],
             ["diff", "--quiet", "jan.atlas.json", "jan.atlas.json"],
-        ]
+        ],
+        os.environ,
     )
     last = (
         "mar.atlas.json: differs from jan.atlas.json; 5 files compared: 1 changed, 1 missing, "
@@ -79,7 +82,8 @@ def test_a_folder_is_compared_as_verify_does(folder: Path) -> None:
             ["diff", "jan.atlas.json", "march"],
             ["verify", "jan.atlas.json", "march"],
             ["diff", "--json", "jan.atlas.json", "march"],
-        ]
+        ],
+        os.environ,
     )
     assert (diff.returncode, diff.stdout) == (verify.returncode, verify.stdout)
     assert diff.stdout.decode().splitlines()[:-1] == LINES
@@ -92,7 +96,8 @@ def test_the_json_of_diff_is_the_one_of_verify(folder: Path) -> None:
         [
             ["diff", "--json", "jan.atlas.json", "mar.atlas.json"],
             ["verify", "--json", "jan.atlas.json", "march"],
-        ]
+        ],
+        os.environ,
     )
     found, beside = json.loads(diff.stdout), json.loads(verify.stdout)
     assert (found["type"], found["command"], found["holds"]) == (beside["type"], "diff", False)
@@ -115,7 +120,8 @@ def test_how_manifests_were_made_otherwise_is_said(folder: Path) -> None:
             ["diff", "--json", "rules.atlas.json", "trees.atlas.json"],
             ["witness", "data/raw", "-o", "raw.atlas.json"],
             ["diff", "mar.atlas.json", "raw.atlas.json"],
-        ]
+        ],
+        os.environ,
     )
     assert (made.returncode, diff.returncode) == (HOLDS, HOLDS)
     assert diff.stderr.decode().splitlines() == [
@@ -183,7 +189,8 @@ def test_show_says_what_is_in_a_manifest(folder: Path) -> None:
             ["show", "--entries", "data.atlas.json"],
             ["show", "--json", "data.atlas.json"],
             ["show", "data"],
-        ]
+        ],
+        os.environ,
     )
     assert (made.returncode, show.returncode) == (HOLDS, HOLDS)
     root = json.loads(Path("data.atlas.json").read_text())["predicate"]["root"]
@@ -231,7 +238,8 @@ def test_a_part_is_verified_and_does_not_read_as_the_whole(folder: Path) -> None
             ["verify", "--json", "jan.atlas.json", "march", "--path", "notes"],
             ["verify", "jan.atlas.json", "data", "--path", "raw", "--path", "data/raw"],
             ["verify", "--path", "x", "none.json", "data/big"],
-        ]
+        ],
+        os.environ,
     )
     assert (done.returncode, done.stdout) == (
         HOLDS,

@@ -327,7 +327,7 @@ SENSELESS = [
 @pytest.mark.usefixtures("place")
 def test_options_that_make_no_sense_are_refused() -> None:
     sign()
-    done = run_each([arguments for arguments, _ in SENSELESS])
+    done = run_each([arguments for arguments, _ in SENSELESS], os.environ)
     for (arguments, words), each in zip(SENSELESS, done, strict=True):
         assert each.returncode == COULD_NOT_CHECK, arguments
         assert words in " ".join(each.stderr.decode().split()), arguments
@@ -425,7 +425,7 @@ def test_forged_and_damaged_signatures_never_end_with_0() -> None:
     for number, each in enumerate(forged):
         Path(f"{number}.sig").write_text(each)
         commands.append(("verify", f"{number}.sig", "data", "--public-key", "key.pub"))
-    for each, done in zip(forged, run_each(commands), strict=True):
+    for each, done in zip(forged, run_each(commands, os.environ), strict=True):
         assert done.returncode in (DOES_NOT_HOLD, COULD_NOT_CHECK), each[:200]
         assert b"matches" not in done.stdout
         assert b"Traceback" not in done.stderr

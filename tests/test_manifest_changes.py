@@ -418,6 +418,41 @@ def test_every_run_of_the_command_leaves_the_times(tmp_path: Path) -> None:
     assert done.returncode == HOLDS
 
 
+def test_windows_are_named_of_files_that_are_read_many_at_once(tmp_path: Path) -> None:
+    """The native code lists and reads them, and keeps their leaves for all of a folder."""
+    witness = (*WITNESS, "--tree")
+    for name in ("one", "two/a", "two/b", "two/\u00e9"):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{name} " * WINDOW_BYTES)
+    assert run(*witness, cwd=tmp_path).returncode == HOLDS
+    for name in ("one", "two/b", "two/\u00e9"):
+        with (tmp_path / "data" / name).open("r+b") as file:
+            file.seek(2 * WINDOW_BYTES + 1)
+            file.write(b"!")
+        os.utime(tmp_path / "data" / name, (OLD_S, OLD_S))
+    done = run(*witness, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (HOLDS, b"")
+    windows = {"one": 4, "two/b": 6, "two/\u00e9": 7}
+    assert done.stdout.decode().splitlines()[:-1] == [
+        line
+        for name, count in windows.items()
+        for line in (
+            f"{name}: changed, differs in residue, sha256, sha256-merkle-12288",
+            f"  windows  1 of {count} differ:",
+            "           bytes [24576, 36864)  window 2",
+        )
+    ]
+    (tmp_path / "data/one").write_text("ONE " * WINDOW_BYTES)
+    os.utime(tmp_path / "data/one", (OLD_S, OLD_S))
+    named = b"one: written, and its time set back\n  windows  4 of 4 differ:\n"
+    done = run(*witness, cwd=tmp_path)
+    assert (done.returncode, done.stdout.startswith(named)) == (DOES_NOT_HOLD, True)
+    done = run(*witness, "--accept", "one", cwd=tmp_path)
+    assert (done.returncode, b"4 files" in done.stdout) == (HOLDS, True)
+    assert run("verify", "data.atlas.json", cwd=tmp_path).returncode == HOLDS
+
+
 def test_of_many_differences_the_report_keeps_the_first(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -531,7 +531,10 @@ def test_an_update_sees_a_modification_time_that_was_set_back(runs: Runs) -> Non
     (runs.folder / "a").write_bytes(b"behind")
     os.utime(runs.folder / "a", (1e9, 1e9))
     outcome = runs.run(update=True)
-    assert (outcome.read, outcome.known, outcome.by_ctime) == (1, 1, 1)
+    assert (outcome.read, outcome.known, outcome.by_ctime, outcome.refused) == (1, 1, 1, 1)
+    assert runs.digests()[b"a"] == hashlib.sha256(b"before").digest()
+    outcome = runs.run(update=True, accept=(b"a",))
+    assert outcome.refused == 0
     assert runs.digests()[b"a"] == hashlib.sha256(b"behind").digest()
 
 
