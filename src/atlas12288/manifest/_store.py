@@ -226,6 +226,9 @@ class Store:
         self._opened: sqlite3.Connection | None = None
         self._siblings = Spool(Siblings)
         self._hashed = Spool(Hashed)
+        # Where `leaves_of` looked last: it is mostly asked in order of path.
+        self._near: Hashed | None = None
+        self._following: Iterator[Hashed] = iter(())
         self.since_ns = 0
 
     @property
@@ -538,7 +541,13 @@ class Store:
 
     def _leaves_of_sibling(self, path: bytes) -> bytes:
         """Return the leaves of a file that was read with its siblings."""
-        hashed = next((some for some in self._hashed if some.first <= path <= some.last), None)
+        hashed = self._near
+        if hashed is None or path < hashed.first:
+            self._following = iter(self._hashed)
+            hashed = next(self._following, None)
+        while hashed is not None and hashed.last < path:
+            hashed = next(self._following, None)
+        self._near = hashed
         if hashed is not None and self._leaves is not None:
             hashes = self._leaves_of(hashed)
             end = 0
