@@ -126,9 +126,9 @@ def changes_since(
         return _judged(comparison, before.local, knows, windows, accept, note)
 
 
-def require_accepted(changes: Changes | None, output: str) -> None:
+def require_accepted(changes: Changes, output: str) -> None:
     """Raise MismatchError if a change was refused."""
-    if changes is not None and changes.refused > 0:
+    if changes.refused > 0:
         first, others = changes.unexplained[0], changes.refused - 1
         more = f"; and {counted(others, 'more file')}" if others else ""
         raise MismatchError(

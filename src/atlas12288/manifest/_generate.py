@@ -15,13 +15,12 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from time import time
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
 from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from ._beside import Outputs, is_url, outputs_in, state_name
-from ._changes import Accept, Before, New, changes_since
 from ._entries import DIGESTS, Lines
 from ._hashing import engine
 from ._hashing.engine import HashFiles
@@ -47,6 +46,9 @@ from ._state_file import REFUSED, Begun, Context, Finished, State
 from ._state_folder import InUseError, leave_out_states, machine, real_path
 from ._statement import SYMLINKS, Options, bounded, write_lines
 from ._store import KEPT_AFTER_S, Listed, Store
+
+if TYPE_CHECKING:
+    from ._changes import Accept
 
 R = TypeVar("R")
 
@@ -471,6 +473,11 @@ class _Run:
     def refused(self, store: Store, output: str, leaves: str | None) -> int:
         """Tell the listener what differs from the manifest that is replaced, after all files were
         read; return the number of files whose change is not accepted."""
+        if not os.path.lexists(output):
+            return 0
+        # Here, because a run that replaces nothing does without.
+        from ._changes import Before, New, changes_since
+
         state = self._state
         finished = None if state is None else state.finished
         # Digests and leaves may be others: the times of the files are the same.

@@ -124,7 +124,6 @@ class Manifest(Value):
             ImportError: an extra that is needed is not installed.
         """
         # Here, so that reading and verifying a manifest do without SQLite.
-        from ._changes import require_accepted
         from ._generate import generate_lines, generate_manifest, read_options
 
         base, parts = root_and_paths(paths, root)
@@ -170,7 +169,10 @@ class Manifest(Value):
                     accept=_accepted(accept),
                     **common,
                 )
-                require_accepted(problems.changes, made)
+                if problems.changes is not None:
+                    from ._changes import require_accepted
+
+                    require_accepted(problems.changes, made)
         except NoFileError as error:
             with naming(what, base):
                 raise error
