@@ -212,6 +212,16 @@ size_t atlas_region_size(const atlas_region_t* region)
     return region->nbytes + 1;
 }
 
+bool atlas_region_sealed(const atlas_region_t* region)
+{
+    if (region == NULL) {
+        atlas_error_null(__func__, "region");
+        return false;
+    }
+    atlas_error_clear();
+    return atlas_atomic_load(&region->sealed) != 0;
+}
+
 /* ATLAS_OK where the bytes may be written. */
 static int writable(const char* function, const atlas_region_t* region)
 {

@@ -293,6 +293,9 @@ size_t atlas_region_payload_bytes(const atlas_region_t* region);
 /* Payload and balance: one more than the length of the payload. NULL gives 0 and ATLAS_E_MEMORY. */
 size_t atlas_region_size(const atlas_region_t* region);
 
+/* Can the bytes no longer be written? NULL gives false and ATLAS_E_MEMORY. */
+bool atlas_region_sealed(const atlas_region_t* region);
+
 /* Sets the balance so that payload and balance are conserved: to 0..95, which is unique. Writes it
  * to *out where out is not NULL. O(nbytes). ATLAS_E_STATE: the region is sealed. */
 int atlas_region_balance(atlas_region_t* region, uint8_t* out);

@@ -46,6 +46,7 @@ static void case_create(void)
         CHECK_OK(atlas_region_payload_bytes(region) == LENGTHS[i]);
         CHECK_OK(atlas_region_size(region) == LENGTHS[i] + 1);
         CHECK((uintptr_t)payload % ATLAS_PAGE_BYTES == 0);
+        CHECK_OK(!atlas_region_sealed(region));
         for (size_t at = 0; at <= LENGTHS[i]; at++)
             CHECK(payload[at] == 0);
         CHECK(atlas_conserved_check(payload, LENGTHS[i] + 1));
@@ -77,6 +78,8 @@ static void case_null(void)
     CHECK_REFUSED(atlas_region_payload_bytes(NULL) == 0, ATLAS_E_MEMORY,
                   "atlas_region_payload_bytes", "region is NULL");
     CHECK_REFUSED(atlas_region_size(NULL) == 0, ATLAS_E_MEMORY, "atlas_region_size",
+                  "region is NULL");
+    CHECK_REFUSED(!atlas_region_sealed(NULL), ATLAS_E_MEMORY, "atlas_region_sealed",
                   "region is NULL");
     CHECK_REFUSED(atlas_region_balance(NULL, &balance) == ATLAS_E_MEMORY, ATLAS_E_MEMORY,
                   "atlas_region_balance", "region is NULL");
