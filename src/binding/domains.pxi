@@ -11,7 +11,7 @@ cdef class Domain:
     # The handle lives as long as this object, so that a call in another thread never loses it.
     # close() only gives the region back; code that works on the region has a reference to it.
     cdef atlas_domain_t *handle
-    cdef _Region region
+    cdef _Held region
     cdef size_t capacity
     cdef bint is_closed
     cdef _Entry innermost  # of the open transactions, None where none is open
@@ -42,7 +42,7 @@ cdef class Domain:
             raise_error(ATLAS_E_STATE, "the domain is closed, must be open for calls")
         return 0
 
-    cdef _Region attached_region(self):
+    cdef _Held attached_region(self):
         """Return a reference to the region; raise StateError if there is none."""
         with cython.critical_section(self):
             self.check()
@@ -92,7 +92,7 @@ cdef class Domain:
         a C-contiguous buffer.
         """
         self.check()
-        cdef _Region region = _Region(buf)
+        cdef _Held region = _Held(buf)
         with cython.critical_section(self):
             self.check()
             if atlas_domain_attach(self.handle, region.data(), region.len()) != ATLAS_OK:
@@ -104,7 +104,7 @@ cdef class Domain:
 
         Raises StateError where nothing is attached.
         """
-        cdef _Region region = self.attached_region()
+        cdef _Held region = self.attached_region()
         state = release_gil(region.len(), HASH_GIL_BYTES)
         cdef bint result = atlas_domain_verify(self.handle)
         restore_gil(state)
@@ -112,7 +112,7 @@ cdef class Domain:
 
     def _commit(self, cls, /):
         """Go from OPEN to COMMITTED, once; return the witness, a `cls`."""
-        cdef _Region region
+        cdef _Held region
         # Made first: if Python has no memory for it, the domain must still be OPEN.
         cdef Witness witness = Witness.__new__(cls)
         with cython.critical_section(self):
@@ -153,7 +153,7 @@ cdef class Domain:
 
     def close(self):
         """Give the attached buffer back once calls in other threads have ended. Idempotent."""
-        cdef _Region region
+        cdef _Held region
         with cython.critical_section(self):
             region = self.region
             self.is_closed = True
@@ -289,13 +289,13 @@ cdef object entered = contextvars.ContextVar("atlas12288 transactions", default=
 
 
 @cython.final
-@cython.no_gc_clear  # `__dealloc__` needs what it has; see Budget, and _Region for the buffer
+@cython.no_gc_clear  # `__dealloc__` needs what it has; see Budget, and _Held for the buffer
 cdef class Transaction:
     """Context manager of `Domain.transaction`. Holds the region: a body may close the domain."""
 
     cdef Domain domain
     cdef _Entry entry  # None where this is not open
-    cdef _Region region
+    cdef _Held region
     cdef object before  # bytes
 
     def __cinit__(self, Domain domain=None):
@@ -311,12 +311,12 @@ cdef class Transaction:
             self.entry.is_open = False  # never exited; so that no context keeps it for ever
 
     def __enter__(self):
-        cdef _Region region = self.domain.attached_region()
+        cdef _Held region = self.domain.attached_region()
         cdef _Entry entry = _Entry.__new__(_Entry)
         cdef _Entry other, around
-        if region.view.readonly:
+        if region.is_readonly():
             raise BufferError("the attached buffer is read-only, must be writable in a transaction")
-        before = PyBytes_FromStringAndSize(NULL, region.view.len)
+        before = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>region.len())
         cdef tuple bodies = tuple([other for other in entered.get() if other.is_open])
         entered.set((*bodies, entry))  # counts from is_open on; here memory may still run out
         with cython.critical_section(self):
@@ -362,7 +362,7 @@ cdef class Transaction:
         return not entry.crossed
 
     def __exit__(self, exc_type, exc, traceback):
-        cdef _Region region
+        cdef _Held region
         cdef _Entry entry
         with cython.critical_section(self):
             entry = self.entry

@@ -56,7 +56,10 @@ def some_of_each() -> list[Any]:
     closed.close()
     objects = [domain, committed, closed, used, domain.budget, budget, domain.budget.lease(5)]
     objects += [atlas.Witness.generate(b"a"), atlas.WitnessStream(b"a"), atlas.TreeHash(b"a")]
-    objects += [atlas.Residue(b"a"), _native._Region(bytearray(9))]
+    region = atlas.Region(5000)
+    exported = atlas.Region(96)
+    objects += [region, exported, memoryview(exported), _native._Whole(region)]
+    objects += [atlas.Residue(b"a"), _native._Held(bytearray(9)), _native._Held(region)]
     return [*objects, _native.Tensor(numpy.arange(9), "array")]
 
 
