@@ -109,10 +109,9 @@ static int freeze(const char* function, atlas_region_t* region)
 #endif
 #endif
 
-/* Claims the region, so that of two calls one seals; then freezes it. A sealed one stays as it is. */
-static int seal(const char* function, atlas_region_t* region)
+int atlas_region_seal(const char* function, atlas_region_t* region)
 {
-    uint32_t before = ATLAS_REGION_OPEN;
+    uint32_t before = ATLAS_REGION_OPEN; /* claimed, so that of two calls one seals */
     if (!atlas_atomic_exchange(&region->sealed, &before, ATLAS_REGION_SEALING)) {
         if (before == ATLAS_REGION_SEALED)
             return ATLAS_OK;
@@ -127,11 +126,98 @@ static int seal(const char* function, atlas_region_t* region)
     return code;
 }
 
-int atlas_domain_commit_sealed(atlas_domain_t* domain, atlas_region_t* region)
+
+int atlas_region_fd(const atlas_region_t* region, int* out)
 {
-    if (domain == NULL)
-        return atlas_error_null(__func__, "domain");
     if (region == NULL)
         return atlas_error_null(__func__, "region");
-    return atlas_domain_commit_after(__func__, domain, region, seal);
+    if (out == NULL)
+        return atlas_error_null(__func__, "out");
+    if (atlas_atomic_load(&region->sealed) != ATLAS_REGION_SEALED)
+        return atlas_error_set(ATLAS_E_STATE, __func__,
+                               "the region is not sealed, must be to have a descriptor");
+    if (region->fd < 0)
+        return atlas_error_set(ATLAS_E_STATE, __func__,
+                               "the region is in memory of this process alone, must be in a memfd "
+                               "to have a descriptor");
+    *out = region->fd;
+    return atlas_error_clear();
 }
+
+#if !defined(ATLAS_SINGLE_THREAD) && defined(F_ADD_SEALS)
+
+/* The length of the sealed file in *size; an error where `fd` is not of one. */
+static int sealed_size(const char* function, int given, int fd, size_t* size)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0)
+        return atlas_error_set(ATLAS_E_STATE, function,
+                               "fd is %d, must be of a memfd, the memory of a region", given);
+    int missing = SEALS & ~seals;
+    if (missing != 0)
+        return atlas_error_set(ATLAS_E_STATE, function,
+                               "fd is %d, of memory without%s%s%s%s, must have all four seals",
+                               given, missing & F_SEAL_WRITE ? " F_SEAL_WRITE" : "",
+                               missing & F_SEAL_SHRINK ? " F_SEAL_SHRINK" : "",
+                               missing & F_SEAL_GROW ? " F_SEAL_GROW" : "",
+                               missing & F_SEAL_SEAL ? " F_SEAL_SEAL" : "");
+    struct stat status; /* after the seals, so that the size stays true */
+    if (fstat(fd, &status) != 0 || status.st_size < 2 || (uintmax_t)status.st_size > PTRDIFF_MAX)
+        return atlas_error_set(ATLAS_E_STATE, function,
+                               "fd is %d, of %jd bytes, must be of at least 2, a payload and its "
+                               "balance",
+                               given, (intmax_t)status.st_size);
+    *size = (size_t)status.st_size;
+    return ATLAS_OK;
+}
+
+static atlas_region_t* adopt(const char* function, int given, int fd)
+{
+    size_t size;
+    if (sealed_size(function, given, fd, &size) != ATLAS_OK)
+        return NULL;
+    atlas_region_t* region = atlas_region_reserve(function, size - 1);
+    if (region == NULL)
+        return NULL;
+    region->fd = fd;
+    if (!map_over(region, PROT_READ, MAP_SHARED) && !map_over(region, PROT_READ, MAP_PRIVATE)) {
+        region->fd = -1; /* the caller closes it */
+        atlas_region_destroy(region);
+        atlas_error_set(ATLAS_E_MEMORY, function,
+                        "the system cannot map the %zu bytes of fd %d, must have room for them",
+                        size, given);
+        return NULL;
+    }
+    atlas_atomic_store(&region->sealed, ATLAS_REGION_SEALED);
+    return region;
+}
+
+atlas_region_t* atlas_region_from_fd(int fd)
+{
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (own < 0 && errno == EBADF)
+        atlas_error_set(ATLAS_E_STATE, __func__, "fd is %d, must be an open descriptor", fd);
+    else if (own < 0)
+        atlas_error_set(ATLAS_E_MEMORY, __func__,
+                        "the process has as many open files as it may, must have room for one, the "
+                        "memory of a region");
+    if (own < 0)
+        return NULL;
+    atlas_region_t* region = adopt(__func__, fd, own);
+    if (region == NULL)
+        close(own);
+    else
+        atlas_error_clear();
+    return region;
+}
+
+#else
+
+atlas_region_t* atlas_region_from_fd(int fd)
+{
+    atlas_error_set(ATLAS_E_STATE, __func__,
+                    "fd is %d, but this build has no memory that can be sealed", fd);
+    return NULL;
+}
+
+#endif

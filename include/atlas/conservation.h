@@ -293,9 +293,6 @@ size_t atlas_region_payload_bytes(const atlas_region_t* region);
 /* Payload and balance: one more than the length of the payload. NULL gives 0 and ATLAS_E_MEMORY. */
 size_t atlas_region_size(const atlas_region_t* region);
 
-/* Can the bytes no longer be written? NULL gives false and ATLAS_E_MEMORY. */
-bool atlas_region_sealed(const atlas_region_t* region);
-
 /* Sets the balance so that payload and balance are conserved: to 0..95, which is unique. Writes it
  * to *out where out is not NULL. O(nbytes). ATLAS_E_STATE: the region is sealed. */
 int atlas_region_balance(atlas_region_t* region, uint8_t* out);
@@ -305,6 +302,37 @@ int atlas_region_balance(atlas_region_t* region, uint8_t* out);
  * payload; then nothing is written. ATLAS_E_STATE: the region is sealed. */
 int atlas_region_fill(atlas_region_t* region, uint8_t value);
 int atlas_region_copy(atlas_region_t* region, const void* src, size_t len);
+
+/* A commit after which the system refuses writes to the region, which the domain has attached as a
+ * whole: seals it, then commits as atlas_domain_commit() does.
+ *
+ *   Linux, a memfd              every process is refused, for good: F_SEAL_WRITE, _SHRINK, _GROW, _SEAL
+ *   another mapping             this process is refused, by the protection of the pages
+ *   ATLAS_SINGLE_THREAD, WebAssembly  ATLAS_E_STATE: nothing can be sealed
+ *
+ * Nobody may write meanwhile: a write through a pointer ends the process, as it does from then on.
+ * What is known to forbid the commit is looked for before the seal, and leaves domain and region as
+ * they were. ATLAS_E_STATE: as atlas_domain_commit(), other memory is attached, another call seals
+ * the region, or another process has it mapped. ATLAS_E_CONSERVATION: residue not 0.
+ * ATLAS_E_MEMORY: NULL, or no memory. After an error atlas_region_sealed() tells whether the region
+ * is sealed: by a racing commit, or by writes in the last moment that broke the law. A sealed
+ * region is committed by this function too. O(len), reads memory twice. */
+int atlas_domain_commit_sealed(atlas_domain_t* domain, atlas_region_t* region);
+
+/* Is the region sealed? NULL gives false and ATLAS_E_MEMORY. */
+bool atlas_region_sealed(const atlas_region_t* region);
+
+/* The descriptor of the memfd of a sealed region, to be sent to another process. It stays the
+ * region's own: who needs it for longer duplicates it. ATLAS_E_STATE: the region is not sealed, or
+ * is not in a memfd. ATLAS_E_MEMORY: NULL. */
+int atlas_region_fd(const atlas_region_t* region, int* out);
+
+/* The sealed region of such a descriptor, which is duplicated: the same memory, without a copy.
+ * Anybody may have made it, so nothing is taken for granted but that it cannot change any more:
+ * what it should be, a witness tells. NULL: the descriptor is not open, or not of a memfd with all
+ * four seals and at least two bytes (ATLAS_E_STATE); no memory or no file descriptor
+ * (ATLAS_E_MEMORY). */
+atlas_region_t* atlas_region_from_fd(int fd);
 
 /* Frees the region and its memory, which no one may use then. NULL is a no-op. */
 void atlas_region_destroy(atlas_region_t* region);
