@@ -24,6 +24,13 @@
 #endif
 #endif
 
+static int no_memory(const char* function, const atlas_region_t* region)
+{
+    return atlas_error_set(ATLAS_E_MEMORY, function,
+                           "no memory for a region of %zu bytes, must be free before",
+                           region->nbytes);
+}
+
 /* The longest payload: with its balance it is an object, whose length fits in a ptrdiff_t. */
 #define MOST_BYTES ((size_t)PTRDIFF_MAX - 1)
 
@@ -37,7 +44,7 @@ static int take_memory(const char* function, atlas_region_t* region)
     uint8_t* block =
         region->nbytes < MOST_BYTES - before ? calloc(1, before + region->nbytes + 1) : NULL;
     if (block == NULL)
-        return atlas_error_no_memory(function, "region");
+        return no_memory(function, region);
     uint8_t* base = block + before;
     base -= (uintptr_t)base % ATLAS_PAGE_BYTES;
     memcpy(base - sizeof block, &block, sizeof block);
@@ -105,7 +112,7 @@ static int map_memory_file(const char* function, atlas_region_t* region)
                                "the memory of a region",
                                errno == EMFILE ? "process" : "system");
     if (fd < 0 && errno == ENOMEM)
-        return atlas_error_no_memory(function, "region");
+        return no_memory(function, region);
     if (fd < 0)
         return ATLAS_OK; /* no such call, or a sandbox that forbids it */
     /* The file ends with the balance: who gets it by from_fd knows the lengths from its size. */
@@ -116,7 +123,7 @@ static int map_memory_file(const char* function, atlas_region_t* region)
     if (mmap(region->base, region->mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
         MAP_FAILED) {
         close(fd);
-        return atlas_error_no_memory(function, "region");
+        return no_memory(function, region);
     }
     region->fd = fd;
     return ATLAS_OK;
@@ -147,17 +154,17 @@ static int take_memory(const char* function, atlas_region_t* region)
     /* Anonymous memory comes first: of a memfd the system counts no page before it is touched, and
      * would promise more than it has. This way it refuses here, as it refuses malloc(). */
     if (region->nbytes > MOST_BYTES - 3 * page)
-        return atlas_error_no_memory(function, "region");
+        return no_memory(function, region);
     region->mapped = (region->nbytes / page + 1) * page; /* nbytes + 1, rounded up */
     uint8_t* guard = mmap(NULL, region->mapped + 2 * page, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (guard == MAP_FAILED)
-        return atlas_error_no_memory(function, "region");
+        return no_memory(function, region);
     region->base = guard + page;
     if (mprotect(guard, page, PROT_NONE) != 0 ||
         mprotect(region->base + region->mapped, page, PROT_NONE) != 0) {
         give_memory_back(region);
-        return atlas_error_no_memory(function, "region"); /* the system has no more mappings */
+        return no_memory(function, region); /* the system has no more mappings */
     }
     return ATLAS_OK;
 }

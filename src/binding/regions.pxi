@@ -206,8 +206,8 @@ cdef class Region:
             exports = self.writable_exports + self.readonly_exports
             if exports > 0:
                 raise BufferError(
-                    f"the region has {exports} views, such as memoryviews and arrays, must have "
-                    "none to be closed: delete or release them first"
+                    f"the region has {exports} view{'s' if exports > 1 else ''}, such as a "
+                    "memoryview or an array, must have none to be closed: delete or release first"
                 )
             if self.readers + self.writers > 0:
                 raise_error(

@@ -60,7 +60,7 @@ def some_of_each() -> list[Any]:
     exported = atlas.Region(96)
     objects += [region, exported, memoryview(exported), _native._Whole(region)]
     objects += [atlas.Residue(b"a"), _native._Held(bytearray(9)), _native._Held(region)]
-    return [*objects, _native.Tensor(numpy.arange(9), "array")]
+    return [*objects, _native.Buffers([b"a"]), _native.Tensor(numpy.arange(9), "array")]
 
 
 def subclass(kind: type[Any], chance: random.Random, given: Any) -> type[Any]:
