@@ -98,6 +98,7 @@ cdef class Domain:
             if atlas_domain_attach(self.handle, region.data(), region.len()) != ATLAS_OK:
                 raise_last_error()
             self.region = region
+            region.count_open_domain(True)
 
     def verify(self):
         """Return whether the region is conserved and, if COMMITTED, matches the witness.
@@ -110,7 +111,7 @@ cdef class Domain:
         restore_gil(state)
         return result
 
-    def _commit(self, cls, /):
+    def _commit(self, cls, bint seal, /):
         """Go from OPEN to COMMITTED, once; return the witness, a `cls`."""
         cdef _Held region
         # Made first: if Python has no memory for it, the domain must still be OPEN.
@@ -119,11 +120,22 @@ cdef class Domain:
             region = self.attached_region()
             if self.innermost is not None:
                 raise_error(ATLAS_E_STATE, "a transaction is open, must be closed before a commit")
+        if seal and region.region is None:
+            raise_error(ATLAS_E_STATE, "the attached buffer is not a Region, must be to be sealed")
+        if seal:
+            region.region.begin_sealing(region.in_open_domain)
         state = release_gil(region.len(), HASH_GIL_BYTES)
-        cdef int code = atlas_domain_commit(self.handle)
+        cdef int code
+        if seal:
+            code = atlas_domain_commit_sealed(self.handle, region.region.handle)
+        else:
+            code = atlas_domain_commit(self.handle)
         restore_gil(state)
+        if seal:
+            region.region.end_sealing()
         if code != ATLAS_OK:
             raise_last_error()
+        region.count_open_domain(False)
         witness.copy_of(atlas_domain_witness(self.handle))
         return witness
 
@@ -158,6 +170,8 @@ cdef class Domain:
             region = self.region
             self.is_closed = True
             self.region = None
+        if region is not None:
+            region.count_open_domain(False)
         del region  # the last reference releases the buffer, which may run code of its exporter
 
     def __enter__(self):
