@@ -344,6 +344,9 @@ cdef class _Held:
     cdef inline size_t len(self) noexcept:
         return <size_t>self.view.len if self.region is None else self.region.whole_bytes()
 
+    cdef inline size_t payload_bytes(self) noexcept:
+        return <size_t>self.view.len if self.region is None else self.region.payload_bytes()
+
     cdef inline bint is_readonly(self) noexcept:
         return self.view.readonly if self.region is None else self.region.is_readonly()
 

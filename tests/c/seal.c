@@ -21,7 +21,7 @@ enum { SEALS = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
 
 /* --- System calls ----------------------------------------------------------------------------- */
 
-static long until;                 /* calls that still go on; below 0: all do                 */
+static long until = -1;            /* calls that still go on; below 0: all do                 */
 static int failure;                /* what the next one fails with; 0: it kills the process   */
 static bool fails_for_good;        /* and all that follow                                     */
 static bool without_memfd;         /* as on an old kernel or in a sandbox                     */
@@ -471,21 +471,17 @@ static void case_without_shared_sealed(void)
     without_shared_sealed = false;
 }
 
-int main(int argc, char** argv)
-{
-    until = -1;
-    static const check_case_t cases[] = {
-        {"commit", case_commit, "a sealed commit has the usual witness, and writes are refused"},
-        {"refused", case_refused, "what is refused leaves domain and region as they were"},
-        {"child", case_child, "a child that has the region mapped forbids the seal"},
-        {"descriptor", case_descriptor, "a descriptor gives the same memory, which nobody changes"},
-        {"foreign", case_foreign_descriptors, "nothing is believed of a descriptor"},
-        {"failures", case_failures, "where a system call fails, nothing happened or all did"},
-        {"no way back", case_no_way_back, "a region that stays read-only says so"},
-        {"make", case_failures_to_make, "a region that cannot be made leaves nothing behind"},
-        {"kills", case_kills, "of the seals there are none or all, wherever a process is killed"},
-        {"no memfd", case_without_memfd, "without a memfd the pages are protected"},
-        {"private", case_without_shared_sealed, "old kernels keep the private mapping"},
-    };
-    return check_main(argc, argv, cases, sizeof cases / sizeof *cases);
-}
+#define CASES(X)                                                                                   \
+    X(commit, "a sealed commit has the usual witness, and writes are refused")                     \
+    X(refused, "what is refused leaves domain and region as they were")                            \
+    X(child, "a child that has the region mapped forbids the seal")                                \
+    X(descriptor, "a descriptor gives the same memory, which nobody changes")                      \
+    X(foreign_descriptors, "nothing is believed of a descriptor")                                  \
+    X(failures, "where a system call fails, nothing happened or all did")                          \
+    X(no_way_back, "a region that stays read-only says so")                                        \
+    X(failures_to_make, "a region that cannot be made leaves nothing behind")                      \
+    X(kills, "of the seals there are none or all, wherever a process is killed")                   \
+    X(without_memfd, "without a memfd the pages are protected")                                    \
+    X(without_shared_sealed, "kernels before 6.7 keep the private mapping")
+
+CHECK_MAIN(CASES)
