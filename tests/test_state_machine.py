@@ -718,10 +718,17 @@ class PackageCalls(AnyCalls):
 
 @dataclass(eq=False)
 class Opened:
-    """A transaction that is open. before: the bytes at its start; crossed: it does not nest."""
+    """A transaction that is open.
+
+    start, stop: of the bytes that it may restore. before: what they were at its start. balance: of
+    a Region, at its start. crossed: it does not nest.
+    """
 
     handle: atlas.Transaction
+    start: int
+    stop: int
     before: bytes
+    balance: int = 0
     crossed: bool = False
 
 
@@ -734,14 +741,42 @@ class Task:
 
 
 class Transactions(RuleBasedStateMachine):
+    """Of a buffer. payload: the bytes that transactions restore, as the model has them."""
+
     tasks = Bundle("tasks")
 
     def __init__(self) -> None:
         super().__init__()
-        self.region = bytearray(96)
-        self.domain = atlas.Domain(bytes=96)
-        self.domain.attach(self.region)
+        self.buffer: bytearray | atlas.Region = self.make()
+        self.memory = memoryview(self.buffer)
+        self.payload = bytearray(96)
+        self.domain = atlas.Domain(bytes=97)
+        self.domain.attach(self.buffer)
         self.open: list[Opened] = []  # the last one is the innermost
+
+    def make(self) -> bytearray | atlas.Region:
+        return bytearray(96)
+
+    def residue(self) -> int:
+        return model.residue(self.payload)
+
+    def refuses_damage(self) -> bool:
+        """Is a transaction refused because of what the bytes are?"""
+        return False
+
+    def entered(self, opened: Opened) -> None:
+        """Change the model as entering a transaction does."""
+
+    def left(self, opened: Opened, fails: bool) -> type[Exception] | None:
+        """Change the model as leaving a transaction that nests does; return what that raises."""
+        if fails or self.residue() != 0:
+            self.payload[opened.start : opened.stop] = opened.before
+            return None if fails else atlas.ConservationError
+        return None
+
+    @invariant()
+    def bytes_are_those_of_the_model(self) -> None:
+        assert self.memory == self.payload
 
     @rule(target=tasks)
     def start(self) -> Task:
@@ -753,22 +788,39 @@ class Transactions(RuleBasedStateMachine):
 
     @rule(at=st.integers(0, 95), step=st.sampled_from((1, 48, 95, 96)))
     def write(self, at: int, step: int) -> None:
-        self.region[at] = (self.region[at] + step) % 256
+        self.payload[at] = self.memory[at] = (self.memory[at] + step) % 256
 
     @rule()
     def repair(self) -> None:
-        atlas.fixup(self.region)
+        atlas.fixup(self.buffer)
+        self.payload[:] = model.fixup(bytes(self.payload))
 
-    @rule(task=tasks)
-    def enter(self, task: Task) -> None:
-        opened = Opened(self.domain.transaction(), bytes(self.region))
+    # All bytes in half of all cases.
+    @rule(
+        task=tasks,
+        bounds=st.just((0, 96)) | st.tuples(st.integers(0, 96), st.integers(0, 96)).map(sorted),
+    )
+    def enter(self, task: Task, bounds: tuple[int, int]) -> None:
+        start, stop = bounds
+        before = bytes(self.payload[start:stop])
+        opened = Opened(self.domain.transaction(start, stop), start, stop, before)
+        around = self.open[-1] if self.open else None
+        nests = around is None or (
+            around in task.bodies and around.start <= start and stop <= around.stop
+        )
+        expected: type[Exception] | None = None
+        if not nests:
+            expected = atlas.StateError
+        elif self.refuses_damage():
+            expected = atlas.ConservationError
+        raised: type[Exception] | None = None
         try:
             task.context.run(opened.handle.__enter__)
-        except atlas.StateError:
-            assert self.open
-            assert self.open[-1] not in task.bodies
-        else:
-            assert not self.open or self.open[-1] in task.bodies
+        except atlas.AtlasError as refusal:
+            raised = type(refusal)
+        assert raised is expected
+        if raised is None:
+            self.entered(opened)
             task.bodies.append(opened)
             self.open.append(opened)
 
@@ -780,13 +832,9 @@ class Transactions(RuleBasedStateMachine):
         inner = self.open[self.open.index(opened) + 1 :]
         for one in (opened, *inner) if inner else ():
             one.crossed = True
-        found = bytes(self.region)
-        expected: type[Exception] | None = None
-        if opened.crossed:
-            expected = atlas.StateError
-        elif fails or model.residue(found) != 0:
-            found = opened.before
-            expected = None if fails else atlas.ConservationError
+        expected: type[Exception] | None = atlas.StateError
+        if not opened.crossed:
+            expected = self.left(opened, fails)
         raised: type[Exception] | None = None
         error = (KeyError, KeyError(), None) if fails else (None, None, None)
         try:
@@ -794,19 +842,82 @@ class Transactions(RuleBasedStateMachine):
         except atlas.AtlasError as refusal:
             raised = type(refusal)
         assert raised is expected
-        assert self.region == found
         self.open.remove(opened)
 
     @rule()
     def commit(self) -> None:
         """Only refusals: there is one commit in a domain's life."""
-        if self.open or model.residue(self.region) != 0:
+        if self.open or self.residue() != 0:
             code, _ = PackageCalls.calls.commit(self.domain)
             assert code == (STATE if self.open else CONSERVATION)
 
 
+class RegionTransactions(Transactions):
+    """Of a Region: damage is refused, and never balanced away by a transaction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.balance = 0
+
+    def make(self) -> atlas.Region:
+        return atlas.Region(96)
+
+    @property
+    def region(self) -> atlas.Region:
+        assert isinstance(self.buffer, atlas.Region)
+        return self.buffer
+
+    def residue(self) -> int:
+        return (model.residue(self.payload) + self.balance) % model.MODULUS
+
+    def balance_of(self, opened: Opened) -> int:
+        """What the balance is if the bytes of a transaction alone were changed in its body."""
+        now = model.residue(self.payload[opened.start : opened.stop])
+        return (opened.balance + model.residue(opened.before) - now) % model.MODULUS
+
+    def balance_on_entry(self) -> int:
+        return self.balance_of(self.open[-1]) if self.open else self.balance
+
+    def refuses_damage(self) -> bool:
+        balance = self.balance_on_entry()
+        return balance > 95 or (model.residue(self.payload) + balance) % model.MODULUS != 0
+
+    def entered(self, opened: Opened) -> None:
+        opened.balance = self.balance = self.balance_on_entry()
+
+    def left(self, opened: Opened, fails: bool) -> type[Exception] | None:
+        balance = self.balance_of(opened)
+        broken = (model.residue(self.payload) + balance) % model.MODULUS != 0
+        self.balance = opened.balance if fails or broken else balance
+        if fails or broken:
+            self.payload[opened.start : opened.stop] = opened.before
+        return atlas.ConservationError if broken and not fails else None
+
+    @invariant()
+    def balance_is_that_of_the_model(self) -> None:
+        assert self.region.whole[96] == self.balance
+
+    @rule(value=st.integers(0, 255))
+    def strike(self, value: int) -> None:
+        ctypes.memset(_address_of(self.region) + 96, value, 1)
+        self.balance = value
+
+    @rule()
+    def repair(self) -> None:
+        self.balance = -model.residue(self.payload) % model.MODULUS
+        assert self.region.balance() == self.balance
+
+
+def _address_of(region: atlas.Region) -> int:
+    return ctypes.addressof((ctypes.c_char * region.nbytes).from_buffer(region))
+
+
 def test_any_order_of_transactions_nests_or_raises_and_loses_nothing() -> None:
     run_state_machine_as_test(Transactions)
+
+
+def test_any_order_of_transactions_on_a_region_balances_what_they_changed_and_no_damage() -> None:
+    run_state_machine_as_test(RegionTransactions)
 
 
 def test_any_run_of_calls_through_the_c_abi() -> None:

@@ -4,7 +4,7 @@
 A clause uses only `Library` and `CallerBytes`, so that it is written once; `native` and `wasm`
 implement them for a shared library and for a WebAssembly module. The numbers of the model are
 written here once more, on purpose: the kit judges by the contract's numbers, not by the numbers of
-the library that it judges.
+the library that it comes with.
 """
 
 import random
