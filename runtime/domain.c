@@ -128,9 +128,9 @@ static int commit(const char* function, atlas_domain_t* domain, atlas_region_t* 
     if (code == ATLAS_OK) {
         atlas_witness_measure(witness, base, len);
         if (witness->residue != 0)
-            code = atlas_error_residue(
-                function, region == NULL ? "attached" : "sealed and attached", len,
-                witness->residue);
+            code =
+                atlas_error_residue(function, region == NULL ? "attached" : "sealed and attached",
+                                    len, witness->residue);
     }
     atlas_witness_t* none = NULL;
     if (code == ATLAS_OK && !atlas_atomic_exchange(&domain->witness, &none, witness))

@@ -56,11 +56,12 @@ enum { ATLAS_REGION_OPEN, ATLAS_REGION_SEALING, ATLAS_REGION_SEALED };
 
 /* Without ATLAS_SINGLE_THREAD the system maps memory; with it, the C library has all there is. */
 struct atlas_region {
-    uint8_t* base;                 /* the payload; the balance is base[nbytes]                      */
-    size_t nbytes;                 /* of the payload                                                */
-    size_t mapped;                 /* whole pages of the system from base on; 0 without a mapping   */
-    int fd;                        /* of the memfd that is mapped; -1 where there is none           */
-    ATLAS_ATOMIC(uint32_t) sealed; /* ATLAS_REGION_OPEN, then SEALING, then SEALED                  */
+    uint8_t* base; /* the payload; the balance is base[nbytes]                      */
+    size_t nbytes; /* of the payload                                                */
+    size_t mapped; /* whole pages of the system from base on; 0 without a mapping   */
+    int fd;        /* of the memfd that is mapped; -1 where there is none           */
+    ATLAS_ATOMIC(uint32_t)
+    sealed; /* ATLAS_REGION_OPEN, then SEALING, then SEALED                  */
 };
 
 /* ------------------------------------------------------------------------------------------------

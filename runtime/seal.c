@@ -126,7 +126,6 @@ int atlas_region_seal(const char* function, atlas_region_t* region)
     return code;
 }
 
-
 int atlas_region_fd(const atlas_region_t* region, int* out)
 {
     if (region == NULL)
@@ -173,7 +172,7 @@ static int sealed_size(const char* function, int given, int fd, size_t* size)
 
 static atlas_region_t* adopt(const char* function, int given, int fd)
 {
-    size_t size;
+    size_t size = 0;
     if (sealed_size(function, given, fd, &size) != ATLAS_OK)
         return NULL;
     atlas_region_t* region = atlas_region_reserve(function, size - 1);

@@ -63,9 +63,9 @@ class Domain(_native.Domain):
         Raises:
             ConservationError: the residue is not 0; the state is unchanged.
             StateError: nothing is attached, the domain is COMMITTED, or a transaction is open. With
-                `seal` also: what is attached is not a Region, a writable view of it is left, another
-                OPEN domain has it attached, or another process has it mapped. Domain and region
-                are as they were then; `sealed` of the region tells of a race that was lost.
+                `seal` also: what is attached is not a Region, a writable view of it is left,
+                another OPEN domain has it attached, or another process has it mapped. Domain and
+                region are as they were then, unless a race was lost: the region's `sealed` tells.
             TypeError: `seal` is not a bool.
             MemoryError: there is no memory; the state is unchanged. If the C library has memory for
                 its witness but not for the caller's copy, the domain is COMMITTED.

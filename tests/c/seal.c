@@ -406,6 +406,7 @@ static void case_kills(void)
             failure = 0;
             int code = atlas_domain_commit_sealed(domain, region);
             until = -1;
+            end();
             _exit(code);
         }
         CHECK(read(from_child[0], &fd, sizeof fd) == sizeof fd);
