@@ -95,6 +95,36 @@ def test_an_index_of_fixup_is_an_int(at: Any) -> None:
         atlas.fixup(bytearray(3), at=at)
 
 
+# docs/howto/regions.md has them in a table.
+RELATIVE = {"f8": 2.2e-14, "f4": 1.2e-5, "f2": 0.093, "c16": 2.2e-14, "c8": 1.2e-5}
+UNITS = dict.fromkeys(("i2", "i4", "i8", "u2", "u4", "u8"), 95)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("name", [*RELATIVE, *UNITS])
+def test_the_harmless_byte_of_each_number_type_is_harmless(name: str, order: str) -> None:
+    numpy = pytest.importorskip("numpy")
+    random = numpy.random.default_rng(12288)
+    at, changed = (0, 0) if order == "<" else (-1, -1)
+    for _ in range(500):
+        numbers = numpy.empty(5, order + name)
+        if name in RELATIVE:
+            parts = numbers.view(order + {"c16": "f8", "c8": "f4"}.get(name, name))
+            parts[:] = random.choice((-1, 1), parts.shape) * random.uniform(1, 1000, parts.shape)
+        else:
+            numbers[:] = random.integers(100, 30_000, numbers.shape)
+            parts = numbers
+        before = parts.copy()
+        atlas.fixup(numbers, at=at)
+        assert atlas.is_conserved(numbers)
+        difference = abs(float(parts[changed]) - float(before[changed]))
+        assert difference <= RELATIVE.get(name, 0) * abs(float(before[changed])) + UNITS.get(
+            name, 0
+        )
+        parts[changed] = before[changed]
+        assert numpy.array_equal(parts, before)
+
+
 # --- Residue, the stream ---
 
 

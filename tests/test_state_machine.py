@@ -82,6 +82,15 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "conserved_memcpy": (c_int, (_P, _P, _N)),
     "conserved_memset": (c_int, (_P, c_uint8, _N)),
     "conserved_fixup": (c_int, (_P, _N)),
+    "conserved_fixup_at": (c_int, (_P, _N, _N)),
+    "region_create": (_H, (_N,)),
+    "region_payload": (_P, (_H,)),
+    "region_payload_bytes": (_N, (_H,)),
+    "region_size": (_N, (_H,)),
+    "region_balance": (c_int, (_H, POINTER(c_uint8))),
+    "region_fill": (c_int, (_H, c_uint8)),
+    "region_copy": (c_int, (_H, _P, _N)),
+    "region_destroy": (None, (_H,)),
     "kernel_set_select": (c_int, (c_char_p,)),
     "get_last_error": (c_char_p, ()),
     "get_last_error_code": (c_int, ()),
@@ -283,6 +292,34 @@ class Native:
     def fixup(self, region: bytearray) -> Outcome:
         return self._done(self.call["conserved_fixup"](*_span(region)))
 
+    def fixup_at(self, region: bytearray, at: int) -> Outcome:
+        return self._done(self.call["conserved_fixup_at"](*_span(region), at))
+
+    def make_region(self, nbytes: int) -> Outcome:
+        return self._handle(self.call["region_create"](nbytes))
+
+    def whole(self, region: Any) -> bytes:
+        size = self.call["region_size"](region)
+        assert self.call["region_payload_bytes"](region) == size - 1
+        return ctypes.string_at(self.call["region_payload"](region), size)
+
+    def write_payload(self, region: Any, at: int, value: int) -> None:
+        ctypes.memset(self.call["region_payload"](region) + at, value, 1)
+
+    def balance(self, region: Any) -> int:
+        out = c_uint8(0xEE)
+        assert self.call["region_balance"](region, byref(out)) == OK
+        return out.value
+
+    def fill_region(self, region: Any, value: int) -> Outcome:
+        return self._done(self.call["region_fill"](region, value))
+
+    def copy_to_region(self, region: Any, source: bytes) -> Outcome:
+        return self._done(self.call["region_copy"](region, *_span(source)))
+
+    def unmake_region(self, region: Any) -> None:
+        self.call["region_destroy"](region)
+
     def select(self, kernel_set: str) -> None:
         assert self.call["kernel_set_select"](kernel_set.encode()) == OK
 
@@ -417,6 +454,31 @@ class Package:
     def fixup(self, region: bytearray) -> Outcome:
         return self._call(lambda: atlas.fixup(region))
 
+    def fixup_at(self, region: bytearray, at: int) -> Outcome:
+        return self._call(lambda: atlas.fixup(region, at=at))
+
+    def make_region(self, nbytes: int) -> Outcome:
+        return self._call(lambda: atlas.Region(nbytes))
+
+    def whole(self, region: Any) -> bytes:
+        assert region.whole[:-1] == memoryview(region)
+        return bytes(region.whole)
+
+    def write_payload(self, region: Any, at: int, value: int) -> None:
+        memoryview(region)[at] = value
+
+    def balance(self, region: Any) -> int:
+        return int(region.balance())
+
+    def fill_region(self, region: Any, value: int) -> Outcome:
+        return self._call(lambda: atlas.conserved_fill(region, value))
+
+    def copy_to_region(self, region: Any, source: bytes) -> Outcome:
+        return self._call(lambda: atlas.conserved_copy(region, source))
+
+    def unmake_region(self, region: Any) -> None:
+        region.close()
+
     def select(self, kernel_set: str) -> None:
         atlas.select_kernel_set(kernel_set)
 
@@ -469,6 +531,22 @@ class Stream:
     data: bytes = b""
 
 
+@dataclass
+class Balanced:
+    """A region: any payload, and the balance as it was last set."""
+
+    handle: Any
+    payload: bytearray
+    balance: int
+
+    def set(self, payload: bytes) -> None:
+        self.payload[:] = payload
+        self.balance = -model.residue(payload) % model.MODULUS
+
+    def whole(self) -> bytes:
+        return bytes([*self.payload, self.balance])
+
+
 _KERNEL_SETS = tuple(filter(atlas.kernel_set_supported, atlas.kernel_sets()))
 _DATA = strategies.buffers(2 * model.WINDOW_BYTES + 64)
 
@@ -479,16 +557,20 @@ class AnyCalls(RuleBasedStateMachine):
     witnesses = Bundle("witnesses")
     streams = Bundle("streams")
     trees = Bundle("trees")
+    regions = Bundle("regions")
 
     def __init__(self) -> None:
         super().__init__()
         self.kernel_set = atlas.kernel_set()
         self.all_domains: list[Domain] = []
+        self.all_regions: list[Any] = []
         self.ends: list[Callable[[], None]] = []
 
     def teardown(self) -> None:
         for domain in self.all_domains:
             self.calls.destroy(domain.handle)
+        for region in self.all_regions:
+            self.calls.unmake_region(region)
         for end in self.ends:
             end()
         atlas.select_kernel_set(self.kernel_set)
@@ -698,6 +780,55 @@ class AnyCalls(RuleBasedStateMachine):
         assert target == (source if conserved else before)
         assert self.calls.fill(target, value) == (OK, None)
         assert target == model.fill(value, len(target))
+
+    @rule(data=st.binary(min_size=1, max_size=400), index=st.integers(0, 399))
+    def fixup_at(self, data: bytes, index: int) -> None:
+        at = index % len(data)
+        region = bytearray(data)
+        assert self.calls.fixup_at(region, at) == (OK, None)
+        last = model.fixup(data[:at] + data[at + 1 :] + data[at : at + 1])[-1]
+        assert region == data[:at] + bytes([last]) + data[at + 1 :]
+
+    # Regions
+
+    @rule(target=regions, nbytes=strategies.lengths(400))
+    def make_region(self, nbytes: int) -> Any:
+        code, handle = self.calls.make_region(nbytes)
+        assert code == (OK if nbytes else MEMORY)
+        if code != OK:
+            return multiple()
+        self.all_regions.append(handle)
+        return Balanced(handle, bytearray(nbytes), 0)
+
+    @rule(region=regions, index=st.integers(0, 399), value=st.integers(0, 255))
+    def write_payload(self, region: Balanced, index: int, value: int) -> None:
+        at = index % len(region.payload)
+        self.calls.write_payload(region.handle, at, value)
+        region.payload[at] = value
+
+    @rule(region=regions, source=strategies.buffers(400), value=st.integers(0, 255))
+    def set_payload(self, region: Balanced, source: bytes, value: int) -> None:
+        given = (source * len(region.payload))[: len(region.payload)] or bytes([value])
+        given = given.ljust(len(region.payload), b"a")
+        assert self.calls.copy_to_region(region.handle, given) == (OK, None)
+        region.set(given)
+        assert self.calls.whole(region.handle) == region.whole()
+        assert self.calls.fill_region(region.handle, value) == (OK, None)
+        region.set(bytes([value]) * len(given))
+
+    @rule(region=regions)
+    def balance(self, region: Balanced) -> None:
+        region.set(bytes(region.payload))
+        assert self.calls.balance(region.handle) == region.balance
+
+    @rule(region=regions)
+    def whole(self, region: Balanced) -> None:
+        assert self.calls.whole(region.handle) == region.whole()
+
+    @rule(region=consumes(regions))
+    def unmake_region(self, region: Balanced) -> None:
+        self.all_regions.remove(region.handle)
+        self.calls.unmake_region(region.handle)
 
     @rule(name=st.sampled_from(_KERNEL_SETS))
     def select(self, name: str) -> None:
