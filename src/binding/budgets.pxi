@@ -222,25 +222,23 @@ cdef class _Claim:
             raise_error(
                 ATLAS_E_STATE, "the lease is held or waited for, must be left before it is entered"
             )
-        if not domain.is_closed and atlas_count(&domain.waiting) == 0:
-            if atlas_budget_alloc(domain.handle, self.amount):
-                atlas_stage_set(&self.stage, STAGE_HELD)
-                return True
-        elif self.timeout != 0:
-            return False
+        if not domain.is_closed:
+            if atlas_count(&domain.waiting) == 0:
+                if atlas_budget_alloc(domain.handle, self.amount):
+                    atlas_stage_set(&self.stage, STAGE_HELD)
+                    return True
+            if self.timeout != 0:
+                return False
         try:  # costs more than all of the above
             domain.check()
-            if self.timeout == 0:
-                must_come_first(domain, self.amount)
-                if not atlas_budget_alloc(domain.handle, self.amount):
-                    raise_last_error()
+            must_come_first(domain, self.amount)
+            if not atlas_budget_alloc(domain.handle, self.amount):
+                raise_last_error()
         except BaseException:
             atlas_stage_set(&self.stage, STAGE_FREE)
             raise
-        if self.timeout == 0:
-            atlas_stage_set(&self.stage, STAGE_HELD)
-            return True
-        return False
+        atlas_stage_set(&self.stage, STAGE_HELD)
+        return True
 
     cdef void give(self) noexcept:
         """Give the amount back if this is held."""
@@ -258,11 +256,11 @@ cdef class _Claim:
         cdef uint8_t left = 0
         cdef int stage
         serve_line(domain)  # what C code gave back told nobody
+        atlas_budget_available(domain.handle, &left)  # before those behind are served
         stage = self.leave(told, STAGE_HELD)
         if stage == STAGE_DISMISSED:
             domain.check()
         if stage == STAGE_WAITING:
-            atlas_budget_available(domain.handle, &left)
             rest = f"after a wait of {self.timeout:.15g} s"
             if left < self.amount:
                 raise_error(
