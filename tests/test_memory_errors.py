@@ -48,6 +48,8 @@ class Things:
         self.closed = atlas.Domain(bytes=96, budget_class=50)
         self.closed.close()
         self.lease = self.domain.budget.lease(5)
+        self.waiting_lease = self.domain.budget.lease(51, 1e-6)
+        self.waiting_task = self.domain.budget.lease_async(51, 1e-6)
         self.transaction = self.domain.transaction()
         self.witness = atlas.Witness.generate(self.region)
         self.form = bytes(self.witness)
@@ -91,6 +93,33 @@ def leased(t: Things) -> None:
         pass
 
 
+def waits(t: Things) -> None:
+    refused(atlas.BudgetError, t.waiting_lease.__enter__)
+
+
+class Loop:
+    """The loop of a task that nobody has to tell anything."""
+
+    def tell(self) -> bool:
+        return True
+
+    def lost(self) -> bool:
+        return False
+
+
+LOOP = Loop()
+
+
+def waits_in_a_task(t: Things) -> None:
+    """What _tasks.py calls, for a task whose timeout is over."""
+    try:
+        t.waiting_task._take()
+        t.waiting_task._wait(LOOP)
+        refused(atlas.BudgetError, t.waiting_task._settle)
+    finally:
+        t.waiting_task._give_up()
+
+
 # Those "in Python" run code of the package that is not in the binding, and no leak is looked for in
 # them: CPython 3.11 itself leaks the argument of a function for whose closure it has no memory.
 CALLS: dict[str, Callable[[Things], object]] = {
@@ -124,7 +153,12 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "budget.alloc": lambda t: t.domain.budget.alloc(1),
     "budget.alloc refused": lambda t: refused(atlas.BudgetError, t.domain.budget.alloc, 51),
     "budget.release": lambda t: t.domain.budget.release(1),
+    "budget.lease": lambda t: t.domain.budget.lease(5, 1.5),
+    "budget.lease refused": lambda t: refused(ValueError, t.domain.budget.lease, 5, -1),
+    "budget.lease_async": lambda t: t.domain.budget.lease_async(5, None),
     "lease": leased,
+    "lease that waits": waits,
+    "lease of a task that waits": waits_in_a_task,
     "transaction": transaction,
     "Witness.generate": lambda t: atlas.Witness.generate(t.region),
     "in Python: Witness.generate_many": lambda t: atlas.Witness.generate_many(

@@ -23,7 +23,11 @@ CLASSES: list[type[Any]] = [value for value in vars(_native).values() if isinsta
 FUNCTIONS: list[Callable[..., Any]] = [
     value for name, value in vars(_native).items() if callable(value) and value not in CLASSES
 ]
-LEFT_ALONE = {"register_errors", "register_gpu"}  # they would change what the others do
+LEFT_ALONE = {
+    "register_errors",
+    "register_gpu",
+    "register_tasks",
+}  # they would change what the others do
 
 
 class Odd:
@@ -55,6 +59,7 @@ def some_of_each() -> list[Any]:
     budget = closed.budget
     closed.close()
     objects = [domain, committed, closed, used, domain.budget, budget, domain.budget.lease(5)]
+    objects += [domain.budget.lease(51, 1e-4), domain.budget.lease_async(5)]
     objects += [atlas.Witness.generate(b"a"), atlas.WitnessStream(b"a"), atlas.TreeHash(b"a")]
     objects += [atlas.Residue(b"a"), _native._Region(bytearray(9))]
     return [*objects, _native.Tensor(numpy.arange(9), "array")]
