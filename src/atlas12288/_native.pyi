@@ -153,7 +153,8 @@ class Budget:
         self, amt: SupportsIndex, /, timeout: float | SupportsIndex | None = None
     ) -> AsyncLease: ...
 
-class _Claim: ...
+class _Claim:
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
 
 @final
 class Lease(_Claim):

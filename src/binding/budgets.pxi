@@ -202,6 +202,9 @@ cdef class _Claim:
     cdef PyThread_type_lock bell  # of a thread: locked but while it is told
     cdef object task  # of a task: what tells it, in _tasks.py; None for threads
 
+    def __init__(self, *args, **kwargs):
+        raise not_made("_Claim", "Budget.lease()")
+
     def __dealloc__(self):
         if self.bell is not NULL:
             PyThread_free_lock(self.bell)
