@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How tasks wait for a budget: those of asyncio and Trio, and so those of AnyIO.
 
-The binding keeps the line (src/binding/budgets.pxi) and tells a task by `tell`, from any thread.
+The binding keeps the queue (src/binding/budgets.pxi) and tells a task by `tell`, from any thread.
 Neither library is imported here: whoever runs in a task of one has imported it.
 """
 

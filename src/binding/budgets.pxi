@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-# Budgets, leases, and the line of leases that wait for a budget.
+# Budgets, leases, and the queue of leases that wait for a budget.
 #
-# A domain has one line, for threads and tasks of all event loops, in order of arrival. Whoever
-# gives budget back takes it for the first in line at once (`serve_line`), so that nobody can come
-# between, and wakes its thread or task, which gives it to the next if it was cancelled meanwhile.
+# A domain has one queue, for threads and tasks of all event loops, in order of arrival. Whoever
+# gives budget back takes it for the first in the queue at once (`serve_queue`), so that nobody can
+# come between, and wakes its thread or task. If that one was cancelled meanwhile, it gives the
+# amount to the next.
 #
-# The line changes in critical sections on the domain, in which no Python code runs: neither a
+# The queue changes in critical sections on the domain, in which no Python code runs: neither a
 # finalizer nor a signal handler that uses the same budget finds it half changed. Who waits is told
-# without memory: a thread by a lock that is there before it stands in line. A task has to be told
-# by its event loop, in Python; if that fails, the task is first in line again.
+# without memory: a thread by a lock that it makes before it stands in the queue. A task has to be
+# told by its event loop, in Python; if that fails, the task is first in the queue again.
 
 cdef extern from "clock.h":
     uint64_t monotonic_ns() nogil
@@ -25,9 +26,9 @@ cdef extern from *:
     {
         __atomic_add_fetch(count, change, __ATOMIC_SEQ_CST);
     }
-    /* One thread changes the budget and then looks at the line, another stands in line and then
-     * looks at the budget: this between the two steps, so that one of them sees the other. The GIL
-     * does it where there is one. */
+    /* One thread changes the budget and then looks at the queue, another stands in the queue and
+     * then looks at the budget: this between the two steps, so that one of them sees the other. The
+     * GIL does it where there is one. */
     static inline void atlas_order(void)
     {
     #ifdef Py_GIL_DISABLED
@@ -67,9 +68,9 @@ cdef extern from "pythread.h":
 cdef enum:
     STAGE_FREE = 0  # neither held nor waited for
     STAGE_ENTERING = 1  # of whoever enters it
-    STAGE_WAITING = 2  # in line
+    STAGE_WAITING = 2  # in the queue
     STAGE_GRANTED = 3  # the budget is taken for it, and it was not heard of since
-    STAGE_DISMISSED = 4  # the domain was closed while it was in line
+    STAGE_DISMISSED = 4  # the domain was closed while it was in the queue
     STAGE_HELD = 5
 
 # 2^63 nanoseconds: threading.TIMEOUT_MAX where clocks have 64 bits.
@@ -132,6 +133,7 @@ cdef class Budget:
     def waiting(self):
         """Number of leases that wait. Raises StateError when the domain is closed."""
         self.domain.check()
+        forget_parent(self.domain)
         return atlas_count(&self.domain.waiting)
 
     def alloc(self, amt, /):
@@ -160,14 +162,14 @@ cdef class Budget:
             raise_last_error()
         atlas_order()
         if atlas_count(&self.domain.waiting) != 0:
-            serve_line(self.domain)
+            serve_queue(self.domain)
 
     def lease(self, amt, /, timeout=0):
         """Return a context manager that takes `amt` on entry and gives exactly that back on exit.
 
-        Where less than `amt` is left or others wait, each entry waits for `timeout` seconds, without
-        end if that is None. A wait ends in order of arrival, at once on Ctrl-C, and by StateError
-        when the domain is closed.
+        Where less than `amt` is left or others wait, each entry waits for `timeout` seconds, or
+        without end if that is None. Leases that wait are served in order of arrival. Ctrl-C ends a
+        wait, and so does closing the domain, by StateError.
 
         Raises BudgetError if `amt` is not in 0..95, and on entry if it cannot have `amt` in time;
         StateError when the domain is closed; TypeError or ValueError if `timeout` is neither None
@@ -179,7 +181,7 @@ cdef class Budget:
     def lease_async(self, amt, /, timeout=None):
         """Return an async context manager that is to a task what `lease` is to a thread.
 
-        For tasks of asyncio and Trio, and so of AnyIO; threads and tasks wait in the same line. A
+        For tasks of asyncio and Trio, and so of AnyIO; threads and tasks wait in the same queue. A
         task that is cancelled while it waits takes nothing, even if its turn comes at that moment.
         Where the amount is there, an entry does not pause. The end of a lease may be in any thread.
 
@@ -196,9 +198,9 @@ cdef class _Claim:
     cdef Domain domain
     cdef double timeout  # seconds, WITHOUT_END if there is none
     cdef uint8_t amount
-    cdef int stage  # atomic; critical sections on the domain guard the stages of the line
-    cdef _Claim behind  # in line
-    cdef PyObject *ahead  # borrowed, from the line
+    cdef int stage  # atomic; critical sections on the domain guard the stages of the queue
+    cdef _Claim behind  # in the queue
+    cdef PyObject *ahead  # borrowed, from the queue
     cdef PyThread_type_lock bell  # of a thread: locked but while it is told
     cdef object task  # of a task: what tells it, in _tasks.py; None for threads
 
@@ -222,9 +224,12 @@ cdef class _Claim:
         """
         cdef Domain domain = self.domain
         if not atlas_stage_change(&self.stage, STAGE_FREE, STAGE_ENTERING):
-            raise_error(
-                ATLAS_E_STATE, "the lease is held or waited for, must be left before it is entered"
-            )
+            forget_parent(domain)  # who waited for this there
+            if not atlas_stage_change(&self.stage, STAGE_FREE, STAGE_ENTERING):
+                raise_error(
+                    ATLAS_E_STATE,
+                    "the lease is held or waited for, must be left before it is entered",
+                )
         if not domain.is_closed:
             if atlas_count(&domain.waiting) == 0:
                 if atlas_budget_alloc(domain.handle, self.amount):
@@ -258,7 +263,7 @@ cdef class _Claim:
         cdef Domain domain = self.domain
         cdef uint8_t left = 0
         cdef int stage
-        serve_line(domain)  # what C code gave back told nobody
+        serve_queue(domain)  # what C code gave back told nobody
         atlas_budget_available(domain.handle, &left)  # before those behind are served
         stage = self.leave(told, STAGE_HELD)
         if stage == STAGE_DISMISSED:
@@ -277,14 +282,14 @@ cdef class _Claim:
         return 0
 
     cdef int leave(self, bint told, int granted) noexcept:
-        """Leave the line, with `granted` as stage of what was granted; return the stage before."""
+        """Leave the queue, with `granted` as stage of what was granted; return the stage before."""
         cdef int stage
         task = None
         with cython.critical_section(self.domain):
             stage = self.stage
             if STAGE_WAITING <= stage <= STAGE_DISMISSED:
                 if stage == STAGE_WAITING:
-                    leave_line(self)
+                    leave_queue(self)
                 elif self.bell is not NULL and not told:
                     PyThread_acquire_lock(self.bell, 0)  # rung in the section that set the stage
                 task = self.task
@@ -292,34 +297,34 @@ cdef class _Claim:
                 atlas_stage_set(&self.stage, granted if stage == STAGE_GRANTED else STAGE_FREE)
         del task  # the last reference may run code
         if stage == STAGE_WAITING:
-            serve_line(self.domain)  # the next may want less
+            serve_queue(self.domain)  # the next may want less
         return stage
 
     cdef void give_up(self, bint told) noexcept:
-        """Leave the line, and give back what was granted meanwhile."""
+        """Leave the queue, and give back what was granted meanwhile."""
         if self.leave(told, STAGE_FREE) == STAGE_GRANTED:
             give_back(self.domain, self.amount)
 
-    cdef bint stand_in_line(self) noexcept:
-        """Stand in line; return False if the domain is closed."""
+    cdef bint queue_up(self) noexcept:
+        """Stand in the queue; return False if the domain is closed."""
         cdef Domain domain = self.domain
         cdef bint closed
         with cython.critical_section(domain):
-            forget_line_of_parent(domain)
+            forget_queue_of_parent(domain)
             closed = domain.is_closed
             if closed:
                 atlas_stage_set(&self.stage, STAGE_FREE)
             else:
-                join_line(self, False)
+                join_queue(self, False)
         if not closed:
             atlas_order()
-            serve_line(domain)
+            serve_queue(domain)
         return not closed
 
 
-# --- The line: in critical sections on the domain ---
+# --- The queue: in critical sections on the domain ---
 
-cdef void join_line(_Claim claim, bint as_first) noexcept:
+cdef void join_queue(_Claim claim, bint as_first) noexcept:
     cdef Domain domain = claim.domain
     atlas_stage_set(&claim.stage, STAGE_WAITING)
     claim.ahead = NULL
@@ -337,8 +342,8 @@ cdef void join_line(_Claim claim, bint as_first) noexcept:
     atlas_count_add(&domain.waiting, 1)
 
 
-cdef void leave_line(_Claim claim) noexcept:
-    """Take a claim, of which the caller has a reference, out of the line."""
+cdef void leave_queue(_Claim claim) noexcept:
+    """Take a claim, of which the caller has a reference, out of the queue."""
     cdef Domain domain = claim.domain
     if domain.first is None:  # the collector cleared the domain, and `ahead` leads nowhere
         return
@@ -355,28 +360,28 @@ cdef void leave_line(_Claim claim) noexcept:
     atlas_count_add(&domain.waiting, -1)
 
 
-cdef void forget_line_of_parent(Domain domain) noexcept:
-    """After a fork: nobody in this line is in this process."""
+cdef void forget_queue_of_parent(Domain domain) noexcept:
+    """After a fork: nobody in this queue is in this process."""
     cdef _Claim claim
     cdef int pid = getpid()
-    if domain.line_pid == pid:
+    if domain.queue_pid == pid:
         return
-    domain.line_pid = pid
+    domain.queue_pid = pid
     while domain.first is not None:
         claim = domain.first
-        leave_line(claim)
+        leave_queue(claim)
         atlas_stage_set(&claim.stage, STAGE_FREE)
 
 
 cdef _Claim serve_threads(Domain domain, PyObject **task):
-    """Serve the line as far as the budget goes, or up to a task: return its claim, else None.
+    """Serve the queue as far as the budget goes, or up to a task: return its claim, else None.
 
     `task` gets a reference to what tells the task.
     """
     cdef _Claim claim = None
     cdef uint8_t left = 0
     with cython.critical_section(domain):
-        forget_line_of_parent(domain)
+        forget_queue_of_parent(domain)
         while domain.first is not None:
             claim = domain.first
             if not domain.is_closed:
@@ -386,7 +391,7 @@ cdef _Claim serve_threads(Domain domain, PyObject **task):
                     break
                 if not atlas_budget_alloc(domain.handle, claim.amount):
                     continue  # another thread was first
-            leave_line(claim)
+            leave_queue(claim)
             atlas_stage_set(
                 &claim.stage, STAGE_DISMISSED if domain.is_closed else STAGE_GRANTED
             )
@@ -399,10 +404,10 @@ cdef _Claim serve_threads(Domain domain, PyObject **task):
     return claim
 
 
-# --- The line: without a critical section ---
+# --- The queue: without a critical section ---
 
-cdef void serve_line(Domain domain) noexcept:
-    """Serve the line, in order of arrival, as far as the budget goes."""
+cdef void serve_queue(Domain domain) noexcept:
+    """Serve the queue, in order of arrival, as far as the budget goes."""
     cdef _Claim claim
     cdef PyObject *found
     cdef bint interrupted = False
@@ -429,6 +434,11 @@ cdef void serve_line(Domain domain) noexcept:
         PyErr_SetInterrupt()  # to be raised where the caller can be interrupted
 
 
+cdef void forget_parent(Domain domain) noexcept:
+    with cython.critical_section(domain):
+        forget_queue_of_parent(domain)
+
+
 cdef void take_back(_Claim claim, object task, bint as_first) noexcept:
     """Undo a grant of which the task was not told, unless it found out by itself."""
     cdef Domain domain = claim.domain
@@ -438,14 +448,14 @@ cdef void take_back(_Claim claim, object task, bint as_first) noexcept:
             if claim.stage == STAGE_GRANTED:
                 atlas_budget_release(domain.handle, claim.amount)
             if as_first:
-                join_line(claim, True)
+                join_queue(claim, True)
             else:
                 claim.task = None  # the caller has another reference
                 atlas_stage_set(&claim.stage, STAGE_FREE)
 
 
 cdef bint first_is_lost(Domain domain) noexcept:
-    """Return whether the first in line was a task whose event loop is closed; it is put out."""
+    """Put out the first in the queue if it is a task whose event loop is closed; return if so."""
     cdef _Claim claim
     cdef bint lost = False
     task = None
@@ -462,7 +472,7 @@ cdef bint first_is_lost(Domain domain) noexcept:
     if lost:
         with cython.critical_section(domain):
             if claim.task is task and claim.stage == STAGE_WAITING:
-                leave_line(claim)
+                leave_queue(claim)
                 claim.task = None
                 atlas_stage_set(&claim.stage, STAGE_FREE)
     return lost
@@ -473,17 +483,17 @@ cdef void report_unraisable(object error) noexcept:
 
 
 cdef void give_back(Domain domain, uint8_t amount) noexcept:
-    """Release an amount that was granted, and serve the line."""
+    """Release an amount that was granted, and serve the queue."""
     atlas_budget_release(domain.handle, amount)
     atlas_order()
     if atlas_count(&domain.waiting) != 0:
-        serve_line(domain)
+        serve_queue(domain)
 
 
 cdef int must_come_first(Domain domain, int amount) except -1:
     """Raise BudgetError if leases wait that cannot be served now."""
     cdef int waiting
-    serve_line(domain)
+    serve_queue(domain)
     waiting = atlas_count(&domain.waiting)
     if waiting != 0:
         raise_error(
@@ -523,7 +533,7 @@ cdef class Lease(_Claim):
         self.give()
 
     cdef int wait(self) except -1:
-        """Wait in line, without the GIL; signal handlers run meanwhile."""
+        """Wait in the queue, without the GIL; signal handlers run meanwhile."""
         cdef uint64_t now = monotonic_ns()
         cdef uint64_t end = UINT64_MAX
         cdef long long microseconds
@@ -536,7 +546,7 @@ cdef class Lease(_Claim):
                 atlas_stage_set(&self.stage, STAGE_FREE)
                 raise MemoryError
             PyThread_acquire_lock(self.bell, 0)
-        if not self.stand_in_line():
+        if not self.queue_up():
             self.domain.check()
         while now < end:
             # At most 11 days at once, which no kind of lock has trouble with.
@@ -611,16 +621,16 @@ cdef class AsyncLease(_Claim):
         return self.take()
 
     def _wait(self, task, /):
-        """Stand in line; `task` tells when this is over."""
+        """Stand in the queue; `task` tells when this is over."""
         if atlas_stage(&self.stage) != STAGE_ENTERING:
             raise_error(ATLAS_E_STATE, "the lease is not entered, must be before it waits")
         self.task = task
-        if not self.stand_in_line():
+        if not self.queue_up():
             self.task = None
             self.domain.check()
 
     def _waits(self):
-        """Return whether this is still in line."""
+        """Return whether this is still in the queue."""
         return atlas_stage(&self.stage) == STAGE_WAITING
 
     def _settle(self):
@@ -629,7 +639,7 @@ cdef class AsyncLease(_Claim):
         self.settle(False)
 
     def _give_up(self):
-        """Leave the line, and give back what was granted meanwhile, or is held."""
+        """Leave the queue, and give back what was granted meanwhile, or is held."""
         atlas_stage_change(&self.stage, STAGE_ENTERING, STAGE_FREE)
         self.give_up(False)
         self.give()

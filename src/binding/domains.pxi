@@ -17,11 +17,11 @@ cdef class Domain:
     cdef size_t capacity
     cdef bint is_closed
     cdef _Entry innermost  # of the open transactions, None where none is open
-    # The line of those who wait for the budget; see budgets.pxi.
+    # The queue of those who wait for the budget; see budgets.pxi.
     cdef _Claim first
-    cdef PyObject *last  # borrowed, from the line
-    cdef int waiting  # claims in line; atomic
-    cdef int line_pid  # the process whose line it is
+    cdef PyObject *last  # borrowed, from the queue
+    cdef int waiting  # claims in the queue; atomic
+    cdef int queue_pid  # the process whose queue it is
 
     def __init__(self, bytes, budget_class=0):
         size = index_of(bytes, "bytes")
@@ -168,7 +168,7 @@ cdef class Domain:
             region = self.region
             self.is_closed = True
             self.region = None
-        serve_line(self)
+        serve_queue(self)
         del region  # the last reference releases the buffer, which may run code of its exporter
 
     def __enter__(self):

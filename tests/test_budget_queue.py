@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leases that wait: threads and tasks in one line, in order of arrival, exact when cancelled."""
+"""Leases that wait: threads and tasks in one queue, in order of arrival, exact when cancelled."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 class Waiting(threading.Thread):
-    """A thread that is in line when this returns; it holds its lease until `leave` is called."""
+    """A thread that is in the queue when this returns; it holds its lease until `leave`."""
 
     def __init__(
         self, budget: atlas.Budget, amt: int, granted: list[int], timeout: float | None = None
@@ -163,7 +163,7 @@ def test_the_longest_timeout_is_waited_for() -> None:
     run(main())
 
 
-# --- The line ---
+# --- The queue ---
 
 
 async def entered(
@@ -308,7 +308,7 @@ def test_a_lease_that_is_waited_for_is_not_entered_again() -> None:
     assert budget.available == 2
 
 
-def test_threads_and_tasks_of_several_loops_stand_in_one_line() -> None:
+def test_threads_and_tasks_of_several_loops_stand_in_one_queue() -> None:
     budget, granted = budget_of(0), list[int]()
     loops = [asyncio.new_event_loop() for _ in range(3)]
     runners = [threading.Thread(target=loop.run_forever) for loop in loops]
@@ -514,7 +514,7 @@ class CancelledLeases(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.budget = budget_of(20)
         self.left = 20
-        self.line: list[int] = []  # numbers of those that wait, in order
+        self.queue: list[int] = []  # numbers of those that wait, in order
         self.holding: set[int] = set()  # granted
         self.amounts: list[int] = []
         self.tasks: list[asyncio.Task[None]] = []
@@ -523,8 +523,8 @@ class CancelledLeases(RuleBasedStateMachine):
         self.cancelled: set[int] = set()
 
     def serve(self) -> None:
-        while self.line and self.amounts[self.line[0]] <= self.left:
-            number = self.line.pop(0)
+        while self.queue and self.amounts[self.queue[0]] <= self.left:
+            number = self.queue.pop(0)
             self.left -= self.amounts[number]
             self.holding.add(number)
 
@@ -539,13 +539,13 @@ class CancelledLeases(RuleBasedStateMachine):
         for number in sorted(self.cancelled):
             if number in self.holding:
                 self.end(number)
-            elif number in self.line:
-                self.line.remove(number)
+            elif number in self.queue:
+                self.queue.remove(number)
                 self.serve()
         self.cancelled.clear()
         self.loop.run_until_complete(ticks(20))
         assert set(self.entered) == self.holding
-        assert self.budget.waiting == len(self.line)
+        assert self.budget.waiting == len(self.queue)
 
     @rule(amt=st.integers(0, 95))
     def enter(self, amt: int) -> None:
@@ -565,7 +565,7 @@ class CancelledLeases(RuleBasedStateMachine):
         self.turn()
         self.tasks.append(self.loop.create_task(task()))
         self.loop.run_until_complete(ticks(2))
-        self.line.append(number)
+        self.queue.append(number)
         self.serve()
 
     @precondition(lambda self: self.tasks and not self.cancelled)
@@ -597,9 +597,9 @@ class CancelledLeases(RuleBasedStateMachine):
         try:
             self.budget.alloc(amt)
         except atlas.BudgetError:
-            assert self.line or amt > self.left
+            assert self.queue or amt > self.left
         else:
-            assert not self.line
+            assert not self.queue
             self.left -= amt
 
     @invariant()
@@ -840,7 +840,7 @@ def test_the_interpreter_ends_while_daemon_threads_wait() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_after_a_fork_nobody_of_the_parent_is_in_the_childs_line() -> None:
+def test_after_a_fork_nobody_of_the_parent_is_in_the_childs_queue() -> None:
     ended = program("""
 waiting(6)
 waiting(1)
@@ -848,7 +848,7 @@ pid = os.fork()
 if pid == 0:
     budget.alloc(5)
     assert (budget.available, budget.waiting) == (0, 0)
-    waiting(3)  # the child has a line of its own
+    waiting(3)  # the child has a queue of its own
     budget.release(3)
     while budget.available != 3:
         time.sleep(0.001)
@@ -895,7 +895,7 @@ def test_a_task_that_is_dropped_after_its_grant_gives_it_back() -> None:
 
 
 @pytest.mark.parametrize("kind", [MemoryError, KeyboardInterrupt])
-def test_a_task_that_cannot_be_told_is_first_in_line_again(
+def test_a_task_that_cannot_be_told_is_first_in_the_queue_again(
     kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget, granted = budget_of(0), list[int]()
@@ -1009,30 +1009,30 @@ def test_tasks_of_anyio_wait_too(backend: str) -> None:
 
 
 @dataclass(frozen=True)
-class Line:
+class Queue:
     """The shared memory; a claim is (number, amount)."""
 
     budget: int
     waiting: tuple[tuple[int, int], ...] = ()
     granted: frozenset[int] = frozenset()
 
-    def without(self, number: int) -> "Line":
+    def without(self, number: int) -> "Queue":
         claims = tuple(claim for claim in self.waiting if claim[0] != number)
         return replace(self, waiting=claims, granted=self.granted - {number})
 
 
-Run = Generator[Step[Line], Any, Any]
+Run = Generator[Step[Queue], Any, Any]
 
 
 class Protocol:
     """The steps of budgets.pxi, each a critical section or an atomic operation."""
 
     def serve(self) -> Run:
-        def one(line: Line) -> tuple[Line, bool]:
-            if not line.waiting or line.waiting[0][1] > line.budget:
-                return line, False
-            (number, amt), rest = line.waiting[0], line.waiting[1:]
-            return Line(line.budget - amt, rest, line.granted | {number}), True
+        def one(queue: Queue) -> tuple[Queue, bool]:
+            if not queue.waiting or queue.waiting[0][1] > queue.budget:
+                return queue, False
+            (number, amt), rest = queue.waiting[0], queue.waiting[1:]
+            return Queue(queue.budget - amt, rest, queue.granted | {number}), True
 
         while (yield Step("serve the first", one)):
             pass
@@ -1040,22 +1040,22 @@ class Protocol:
     def give(self, amt: int) -> Run:
         yield Step(
             f"give {amt}",
-            lambda line: (replace(line, budget=(line.budget + amt) % model.MODULUS), None),
+            lambda queue: (replace(queue, budget=(queue.budget + amt) % model.MODULUS), None),
         )
-        if (yield Step("look at the line", lambda line: (line, bool(line.waiting)))):
+        if (yield Step("look at the queue", lambda queue: (queue, bool(queue.waiting)))):
             yield from self.serve()
 
     def join(self, number: int, amt: int) -> Run:
         yield Step(
-            "stand in line",
-            lambda line: (replace(line, waiting=(*line.waiting, (number, amt))), None),
+            "stand in the queue",
+            lambda queue: (replace(queue, waiting=(*queue.waiting, (number, amt))), None),
         )
         yield from self.serve()
 
     def leave(self, number: int, amt: int) -> Run:
-        """Leave the line, and give back what was granted."""
+        """Leave the queue, and give back what was granted."""
         granted = yield Step(
-            "leave the line", lambda line: (line.without(number), number in line.granted)
+            "leave the queue", lambda queue: (queue.without(number), number in queue.granted)
         )
         if granted:
             yield from self.give(amt)
@@ -1078,10 +1078,10 @@ class Protocol:
 
 class LooksFirst(Protocol):
     def give(self, amt: int) -> Run:
-        waits = yield Step("look at the line", lambda line: (line, bool(line.waiting)))
+        waits = yield Step("look at the queue", lambda queue: (queue, bool(queue.waiting)))
         yield Step(
             f"give {amt}",
-            lambda line: (replace(line, budget=(line.budget + amt) % model.MODULUS), None),
+            lambda queue: (replace(queue, budget=(queue.budget + amt) % model.MODULUS), None),
         )
         if waits:
             yield from self.serve()
@@ -1091,7 +1091,7 @@ class KeepsWhatIsGranted(Protocol):
     """AnyIO #947."""
 
     def leave(self, number: int, amt: int) -> Run:
-        yield Step("leave the line", lambda line: (line.without(number), None))
+        yield Step("leave the queue", lambda queue: (queue.without(number), None))
         yield from self.serve()
 
 
@@ -1099,11 +1099,11 @@ class GrantsWithoutTaking(Protocol):
     """AnyIO #1170."""
 
     def serve(self) -> Run:
-        def one(line: Line) -> tuple[Line, bool]:
-            if not line.waiting or line.waiting[0][1] > line.budget:
-                return line, False
-            granted = line.granted | {line.waiting[0][0]}
-            return replace(line, waiting=line.waiting[1:], granted=granted), True
+        def one(queue: Queue) -> tuple[Queue, bool]:
+            if not queue.waiting or queue.waiting[0][1] > queue.budget:
+                return queue, False
+            granted = queue.granted | {queue.waiting[0][0]}
+            return replace(queue, waiting=queue.waiting[1:], granted=granted), True
 
         while (yield Step("serve the first", one)):
             pass
@@ -1112,13 +1112,13 @@ class GrantsWithoutTaking(Protocol):
 class LeavesSilently(Protocol):
     def leave(self, number: int, amt: int) -> Run:
         granted = yield Step(
-            "leave the line", lambda line: (line.without(number), number in line.granted)
+            "leave the queue", lambda queue: (queue.without(number), number in queue.granted)
         )
         if granted:
             yield from self.give(amt)
 
 
-def explored(protocol: Protocol, amt: int) -> Exploration[Line]:
+def explored(protocol: Protocol, amt: int) -> Exploration[Queue]:
     """Of a budget of 2 one waits for `amt` and is cancelled, one waits for 1, and 1 comes back."""
     amounts = {1: amt, 2: 1}
     threads: list[Callable[[], Run]] = [
@@ -1127,7 +1127,7 @@ def explored(protocol: Protocol, amt: int) -> Exploration[Line]:
         functools.partial(protocol.giver, 1),
     ]
 
-    def check_step(before: Line, after: Line) -> None:
+    def check_step(before: Queue, after: Queue) -> None:
         if after.granted - before.granted and before.waiting:
             number, amt = before.waiting[0]
             if after.granted - before.granted != {number}:
@@ -1135,32 +1135,32 @@ def explored(protocol: Protocol, amt: int) -> Exploration[Line]:
             if before.budget - after.budget != amt:
                 raise BrokenRuleError("granted what was not taken")
 
-    def check_end(line: Line, _: Results) -> None:
-        held = sum(amounts[number] for number in line.granted)
-        if line.budget + held != 3:
-            raise BrokenRuleError(f"{line.budget} left and {held} held of 3")
-        if line.waiting and line.waiting[0][1] <= line.budget:
-            raise BrokenRuleError("the first in line was not served")
+    def check_end(queue: Queue, _: Results) -> None:
+        held = sum(amounts[number] for number in queue.granted)
+        if queue.budget + held != 3:
+            raise BrokenRuleError(f"{queue.budget} left and {held} held of 3")
+        if queue.waiting and queue.waiting[0][1] <= queue.budget:
+            raise BrokenRuleError("the first in the queue was not served")
 
-    return explore(Line(2), threads, check_step, check_end)
+    return explore(Queue(2), threads, check_step, check_end)
 
 
 @pytest.mark.parametrize("amt", [2, 3, 4])  # there at first, at last, never
-def test_every_interleaving_serves_the_line_and_keeps_the_budget_exact(amt: int) -> None:
+def test_every_interleaving_serves_the_queue_and_keeps_the_budget_exact(amt: int) -> None:
     found = explored(Protocol(), amt)
-    assert {(line.budget, line.granted) for line, _ in found.outcomes} == {(2, frozenset({2}))}
+    assert {(queue.budget, queue.granted) for queue, _ in found.outcomes} == {(2, frozenset({2}))}
     print(f"{found.schedules:,} interleavings, {found.states:,} states")
 
 
 @pytest.mark.parametrize(
     ("protocol", "amt", "text"),
     [
-        (LooksFirst, 3, "the first in line was not served"),
+        (LooksFirst, 3, "the first in the queue was not served"),
         (KeepsWhatIsGranted, 3, "0 held of 3|1 held of 3"),
         (GrantsWithoutTaking, 3, "granted what was not taken"),
-        (LeavesSilently, 4, "the first in line was not served"),
+        (LeavesSilently, 4, "the first in the queue was not served"),
     ],
 )
-def test_a_fault_of_the_line_breaks_a_rule(protocol: type[Protocol], amt: int, text: str) -> None:
+def test_a_fault_of_the_queue_breaks_a_rule(protocol: type[Protocol], amt: int, text: str) -> None:
     with pytest.raises(BrokenRuleError, match=text):
         explored(protocol(), amt)
