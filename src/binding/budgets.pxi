@@ -80,10 +80,14 @@ cdef double WITHOUT_END = -1
 
 cdef double seconds_of(object timeout) except? -2:
     """Return a timeout in seconds, WITHOUT_END for None."""
+    cdef double seconds
+    cdef int overflow = 0
     if timeout is None:
         return WITHOUT_END
     number = timeout
-    if not isinstance(timeout, float):
+    if isinstance(timeout, float):
+        seconds = timeout
+    else:
         try:
             number = index_of(timeout, "timeout")
         except TypeError:
@@ -91,13 +95,13 @@ cdef double seconds_of(object timeout) except? -2:
                 f"timeout is of type {type(timeout).__name__}, must be a number of seconds, or "
                 "None to wait without end"
             ) from None
-    if not 0 <= number <= TIMEOUT_MOST:  # nor is nan
-        written = repr(number) if isinstance(number, float) else shown(number)
-        raise ValueError(
-            f"timeout is {written}, must be in 0..{TIMEOUT_MOST} seconds, or None to wait without "
-            "end"
-        )
-    return <double>number
+        seconds = <double>PyLong_AsLongAndOverflow(number, &overflow)
+    if overflow == 0 and 0 <= seconds <= TIMEOUT_MOST:  # nan is not
+        return seconds
+    written = repr(number) if isinstance(number, float) else shown(number)
+    raise ValueError(
+        f"timeout is {written}, must be in 0..{TIMEOUT_MOST} seconds, or None to wait without end"
+    )
 
 
 @cython.final
