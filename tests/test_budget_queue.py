@@ -789,6 +789,34 @@ def test_a_signal_handler_may_use_the_budget_that_is_waited_for() -> None:
     assert budget.available == 6
 
 
+@pytest.mark.usefixtures("_signal_raises")
+def test_what_is_granted_to_a_thread_as_its_wait_is_interrupted_goes_back() -> None:
+    budget = budget_of(5)
+    lease = budget.lease(6, None)
+
+    def handler(_: int, __: types.FrameType | None) -> None:
+        budget.release(1)  # which is granted to the lease that waits
+        raise SignalledError
+
+    signal.signal(signal.SIGUSR1, handler)
+    thread = signalled(budget)
+    with pytest.raises(SignalledError):
+        lease.__enter__()
+    thread.join()
+    assert (budget.available, budget.waiting) == (6, 0)
+    budget.alloc(6)
+    # The wake-up of the wait that was interrupted does not end the next one.
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    later = threading.Thread(
+        target=lambda: (until(lambda: budget.waiting == 1), time.sleep(0.01), budget.release(6))
+    )
+    later.start()
+    with lease:
+        assert budget.available == 0
+    later.join()
+    assert budget.available == 6
+
+
 PROGRAM = """
 import os, signal, sys, threading, time
 import atlas12288 as atlas
