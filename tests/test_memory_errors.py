@@ -52,6 +52,8 @@ class Things:
         self.attached.attach(self.payload)
         self.range = self.attached.transaction(5, 50)
         self.lease = self.domain.budget.lease(5)
+        self.waiting_lease = self.domain.budget.lease(51, 1e-6)
+        self.waiting_task = self.domain.budget.lease_async(51, 1e-6)
         self.transaction = self.domain.transaction()
         self.witness = atlas.Witness.generate(self.region)
         self.form = bytes(self.witness)
@@ -99,6 +101,33 @@ def transaction_of_a_range(t: Things) -> None:
 def leased(t: Things) -> None:
     with t.lease:
         pass
+
+
+def waits(t: Things) -> None:
+    refused(atlas.BudgetError, t.waiting_lease.__enter__)
+
+
+class Loop:
+    """The loop of a task that nobody has to tell anything."""
+
+    def tell(self) -> bool:
+        return True
+
+    def lost(self) -> bool:
+        return False
+
+
+LOOP = Loop()
+
+
+def waits_in_a_task(t: Things) -> None:
+    """What _tasks.py calls, for a task whose timeout is over."""
+    try:
+        t.waiting_task._take()
+        t.waiting_task._wait(LOOP)
+        refused(atlas.BudgetError, t.waiting_task._settle)
+    finally:
+        t.waiting_task._give_up()
 
 
 # Those "in Python" run code of the package that is not in the binding, and no leak is looked for in
@@ -150,7 +179,12 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "budget.alloc": lambda t: t.domain.budget.alloc(1),
     "budget.alloc refused": lambda t: refused(atlas.BudgetError, t.domain.budget.alloc, 51),
     "budget.release": lambda t: t.domain.budget.release(1),
+    "budget.lease": lambda t: t.domain.budget.lease(5, 1.5),
+    "budget.lease refused": lambda t: refused(ValueError, t.domain.budget.lease, 5, -1),
+    "budget.lease_async": lambda t: t.domain.budget.lease_async(5, None),
     "lease": leased,
+    "lease that waits": waits,
+    "lease of a task that waits": waits_in_a_task,
     "transaction": transaction,
     "transaction of a range": transaction_of_a_range,
     "transaction refused": lambda t: refused(TypeError, t.domain.transaction, "a"),
