@@ -371,7 +371,7 @@ def test_no_value_of_any_type_changes_in_the_life_of_a_region(name: str, seed: i
     dtype = numpy.dtype(getattr(ml_dtypes, name) if found is None else found)
     data = strategies.noise(dtype.itemsize * 1000, seed)
     region = atlas.Region(len(data))
-    # Written as bytes: NumPy itself changes those of a bool that is 2, and the padding of a number.
+    # Written as bytes: NumPy itself changes a bool that is 2, and the padding of a number.
     raw = memoryview(region)
     raw[:] = data
     array = array_of(region, dtype)
