@@ -108,7 +108,7 @@ cdef class Region:
             self.readers -= 1
 
     cdef int keep_to_write(self) except -1:
-        """Count a writer, until `end_writing`. Raise StateError if the region is closed or sealed."""
+        """Count a writer, until `end_writing`. Raise StateError if it is closed or sealed."""
         with cython.critical_section(self):
             self.check()
             if self.is_sealed():
