@@ -171,7 +171,7 @@ cdef class Domain:
 
         Args: start, stop, indices of bytes, also where the items of the buffer are larger, negative
         from the end; None for the end.
-        Raises TypeError where one is not an int. Entering raises IndexError where one is outside, or
+        Raises TypeError where one is not an int. Entering raises IndexError where one is outside or
         `start` is behind `stop`; StateError where nothing is attached or the domain is COMMITTED;
         BufferError where the bytes are read-only.
 
@@ -180,8 +180,8 @@ cdef class Domain:
         one from another thread or task raises StateError, because one could undo the other, and so
         does entering one of other bytes. Leaving one while a transaction that was entered later is
         still open raises StateError, and so does leaving the later one: neither restores anything,
-        so that no change is lost, and neither checks conservation or sets a balance. A commit inside
-        a transaction raises StateError.
+        so that no change is lost, and neither checks conservation or sets a balance. A commit
+        inside a transaction raises StateError.
         """
         self.check()
         return Transaction.__new__(Transaction, self, start, stop)
@@ -230,7 +230,7 @@ cdef class _Entry:
         raise not_made("_Entry", "Transaction.__enter__()")
 
     cdef uint8_t balance_now(self, const uint8_t *bytes) noexcept:
-        """Return what the balance is with the present bytes of the range, were no others changed."""
+        """Return the balance that fits the present bytes, if those of the range alone changed."""
         return <uint8_t>(
             (self.balance + self.residue + ATLAS_MODULUS - sum_of(bytes, self.start, self.stop))
             % ATLAS_MODULUS

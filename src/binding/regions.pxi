@@ -116,7 +116,7 @@ cdef class Region:
             self.readers -= 1
 
     cdef int keep_to_write(self) except -1:
-        """Count a writer, until `end_writing`. Raise StateError if the region is closed or sealed."""
+        """Count a writer, until `end_writing`. Raise StateError if it is closed or sealed."""
         with cython.critical_section(self):
             self.check()
             if self.is_readonly():
@@ -311,7 +311,7 @@ cdef class Region:
         try:
             self.close()
         except (BufferError, RuntimeError):
-            pass  # the traceback may hold views of the region; no error here masks that of the body
+            pass  # the traceback may hold views of the region, and the exception of the body counts
 
     def __repr__(self):
         cdef uint8_t balance
