@@ -15,7 +15,7 @@ from atlas12288 import _native
 from atlas12288._errors import WitnessError
 from atlas12288.manifest import Manifest
 from atlas12288.manifest._differences import Difference
-from atlas12288.manifest._entries import Entry
+from atlas12288.manifest._entries import Entry, read_line, read_text
 from atlas12288.manifest._lined import Lined
 from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
@@ -54,6 +54,22 @@ def entries_of(draw: st.DrawFn, names: st.SearchStrategy[bytes]) -> tuple[Option
         values = (hashlib.sha256(path).digest() if name in digests else None for name in DIGESTS)
         entries.append(Entry(path, size, residue, *values))
     return Options(digests, exclude=tuple(draw(st.lists(st.text(max_size=3))))), entries
+
+
+@given(made=entries_of(ANY))
+def test_entries_are_read_many_at_once_as_one_by_one(made: tuple[Options, list[Entry]]) -> None:
+    options, entries = made
+    lines = [entry.to_json() for entry in entries]
+    text = b"".join(line + b"\n" for line in lines)
+    assert list(read_text(text, options.digests)) == entries
+    assert [read_line(line, options.digests) for line in lines] == entries
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b'{"path":"a","residue":1,"size":1}', b"x"])
+def test_a_line_that_is_no_entry_is_refused_among_others(line: bytes) -> None:
+    good = Entry(b"a", 1, 1, bytes(32)).to_json()
+    with pytest.raises(WitnessError):
+        list(read_text(b"%b\n%b\n%b\n" % (good, line, good), DIGESTS[:1]))
 
 
 @given(made=entries_of(ASCII))

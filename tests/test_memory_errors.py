@@ -31,6 +31,7 @@ BROKEN_96 = bytes([1, *bytes(95)])
 
 FILE = os.fsencode(__file__)
 FILE_BYTES = Path(__file__).stat().st_size
+SUMS = b"%b  %b\n%b  none\n" % (b"0a" * 32, FILE, b"0a" * 32)
 
 
 class Things:
@@ -128,6 +129,15 @@ def waits_in_a_task(t: Things) -> None:
         refused(atlas.BudgetError, t.waiting_task._settle)
     finally:
         t.waiting_task._give_up()
+
+
+def sum_lines(t: Things) -> None:
+    lines = _native.SumLines(SUMS, 0, 9, 4096)
+    assert len(lines) == 2
+    lines.pairs()
+    lines.measure()
+    lines.check(t.room)
+    lines.verdicts(b"OK")
 
 
 # Those "in Python" run code of the package that is not in the binding, and no leak is looked for in
@@ -236,6 +246,8 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "in Python: InclusionProof.from_json": lambda t: atlas.InclusionProof.from_json(t.proof_json),
     "in Python: InclusionProof.verify": lambda t: t.proof.verify(bytes(12288), t.tree_witness.root),
     "in Python: prove_consistency": lambda t: t.tree_witness.prove_consistency(2),
+    "in Python: TreeWitness.generate, small": lambda t: atlas.TreeWitness.generate(bytes(12289)),
+    "SumLines": sum_lines,
     "tree_leaves": lambda t: _native.tree_leaves(t.region),
     "tree_root": lambda t: _native.tree_root(t.leaves),
     "tree_node": lambda t: _native.tree_node(t.leaves[:32], t.leaves[32:64]),

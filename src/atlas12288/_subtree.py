@@ -97,6 +97,9 @@ def tree_of_leaves(
         leaves, residues: of the windows, joined.
         block_roots, block_residues: of the blocks, joined; none for an empty region.
     """
+    if len(memoryview(block_residues)) == 1:
+        (residue,) = memoryview(block_residues)
+        return Subtree.known(bytes(leaves), bytes(residues), bytes(block_roots), residue)
     all_leaves, all_residues = memoryview(leaves), memoryview(residues)
     roots = memoryview(block_roots)
     step = _HASH * FANOUT

@@ -8,14 +8,14 @@ single windows and appended data. All witnesses have one JSON form.
 from __future__ import annotations
 
 import os
-import time
 import typing
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
+from time import time_ns
 
 from . import _gpu, _native
 from ._errors import DeviceError, StateError, WitnessError
-from ._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, int_in
+from ._native import DIGEST_BYTES, WINDOW_BYTES, block_witness, bytes_of, int_in
 from ._parallel import parallel_map, thread_count
 from ._pending import Pending
 from ._proofs import ConsistencyProof, InclusionProof
@@ -126,6 +126,12 @@ class TreeWitness(Record, Value):
             ValueError: `threads` is less than 1.
             DeviceError: the device, its driver or its kernels are missing, or it failed.
         """
+        if threads is not None:
+            int_in(threads, "threads", 1, None)
+        # A small region needs no thread, and nobody waits for it.
+        small = block_witness(cls, Subtree, buf, FANOUT, leaves, time_ns)
+        if small is not None:
+            return small if wait else Pending.ready(small)
         found = cls._pending(buf, threads, leaves, stream, host)
         return found.result() if wait else found
 
@@ -177,7 +183,7 @@ class TreeWitness(Record, Value):
                     f"the root of the device's leaves is {tree.root.hex()}, must be its root, "
                     f"{parts.root.hex()}: nothing is known of the bytes"
                 )
-        return cls._of_parts(parts.length, parts.residue, parts.root, time.time_ns(), tree)
+        return cls._of_parts(parts.length, parts.residue, parts.root, time_ns(), tree)
 
     @classmethod
     def generate_from(
@@ -240,19 +246,24 @@ class TreeWitness(Record, Value):
             made = dict(enumerate(kept or [Subtree(b"", b"")]))
             return cls._of_tree(with_blocks(None, len(made), made), length)
         root, _, residue = stream.result()
-        return cls._of_parts(length, residue, root, time.time_ns(), None)
+        return cls._of_parts(length, residue, root, time_ns(), None)
 
     @classmethod
     def _of_tree(cls, tree: Subtree, length: int) -> typing.Self:
-        return cls._of_parts(length, tree.residue or 0, tree.root, time.time_ns(), tree)
+        return cls._of_parts(length, tree.residue or 0, tree.root, time_ns(), tree)
 
     @classmethod
     def _of_parts(
         cls, length: int, residue: int, root: bytes, timestamp_ns: int, tree: Subtree | None
     ) -> typing.Self:
-        return cls._of(
-            length=length, residue=residue, root=root, timestamp_ns=timestamp_ns, _tree=tree
-        )
+        witness = object.__new__(cls)
+        # Not through _of(), which takes three times as long: a set can have a million tensors.
+        _PUT[0](witness, length)
+        _PUT[1](witness, residue)
+        _PUT[2](witness, root)
+        _PUT[3](witness, timestamp_ns)
+        _PUT[4](witness, tree)
+        return witness
 
     @classmethod
     def from_json(cls, text: str | bytes) -> typing.Self:
@@ -523,6 +534,9 @@ class TreeWitness(Record, Value):
         return proof.verify(old.root, self.root, old_size=old.windows, new_size=self.windows)
 
 
+_PUT = tuple(getattr(TreeWitness, name).__set__ for name in TreeWitness.__slots__)
+
+
 class TreeHash(_native.TreeStream):
     """TreeHash(data=b"")
 
@@ -568,7 +582,7 @@ class TreeHash(_native.TreeStream):
     def witness(self) -> TreeWitness:
         """Return the witness of all bytes so far, without leaves, with the present time."""
         root, length, residue = self.result()
-        return TreeWitness._of_parts(length, residue, root, time.time_ns(), None)
+        return TreeWitness._of_parts(length, residue, root, time_ns(), None)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.hexdigest()} of {self.length} bytes>"

@@ -64,7 +64,8 @@ def some_of_each() -> list[Any]:
     exported = atlas.Region(96)
     objects += [region, exported, memoryview(exported), _native._Whole(region)]
     objects += [atlas.Residue(b"a"), _native._Held(bytearray(9)), _native._Held(region)]
-    return [*objects, _native.Buffers((b"a",)), _native.Tensor(numpy.arange(9), "array")]
+    objects += [_native.Buffers((b"a",)), _native.SumLines(b"0" * 64 + b"  name\n", 0, 9, 9)]
+    return [*objects, _native.Tensor(numpy.arange(9), "array")]
 
 
 def subclass(kind: type[Any], chance: random.Random, given: Any) -> type[Any]:

@@ -16,7 +16,7 @@ from .. import _json
 from .._errors import WitnessError
 from .._native import leaf_hashes, read_lines
 from .._witness import ALGORITHM, TREE_ALGORITHM
-from ._entries import Entry, LineDigests, Lines, read_line
+from ._entries import Entry, LineDigests, Lines, read_line, read_text
 from ._paths import PATH_MOST_BYTES
 from ._sources.siblings import Siblings
 from ._statement import MANIFEST_BEGIN, OPTIONS_BEGIN, Options, Witnessed, statement_end
@@ -102,7 +102,7 @@ class Lined:
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
         """All entries."""
-        return self._made or tuple(map(self.entry, range(len(self.paths))))
+        return self._made or tuple(read_text(self._text, self.options.digests))
 
     def entry(self, index: int) -> Entry:
         """Return one entry."""

@@ -40,7 +40,7 @@ from ._hashing.file_hash import Checkpoint, Digests
 from ._sources.source import UNTRUSTED
 
 _MAGIC: Final = b"atlas12288 state 1\n"
-_ANY_MAGIC: Final = re.compile(rb"atlas12288 state [0-9]+\n")
+_ANY_MAGIC: Final = rb"atlas12288 state [0-9]+\n"
 _FRAME: Final = struct.Struct("<cII")  # kind, length, CRC-32
 _IDENTITIES, _FINISHED, _BEGUN, _KNOWN, _ROOTS, _PART, _FAILED = (
     bytes((letter,)) for letter in b"IFBKRPX"
@@ -242,7 +242,7 @@ class State:
             return
         with self._reader(0) as file:
             if (magic := file.read(len(_MAGIC))) != _MAGIC:
-                if _ANY_MAGIC.match(magic):
+                if re.match(_ANY_MAGIC, magic):
                     self.fault = "belongs to another version of atlas12288"
                     return
                 raise NotAStateError(

@@ -11,12 +11,12 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from .._files import FileError, shown
 from .._outputs import TEMPORARY
+from .._witness import Witness
 from ._beside import Outputs, is_url
 
 STATE_NAME: Final = re.compile(r"[0-9a-f]{64}\.state")
@@ -48,7 +48,7 @@ def machine() -> str:
         import socket  # here: hardly any machine needs it, and it takes 3 ms
 
         name = socket.gethostname()
-    return sha256(b"atlas12288 machine " + name.encode()).hexdigest()
+    return Witness.generate(b"atlas12288 machine " + name.encode()).hexdigest()
 
 
 def real_path(output: str) -> str:
@@ -58,7 +58,8 @@ def real_path(output: str) -> str:
 
 def state_file(output: str) -> str:
     """Return the name of a manifest's state in the user's state folder."""
-    return sha256(os.fsencode(f"{machine()}\0{real_path(output)}")).hexdigest() + ".state"
+    name = os.fsencode(f"{machine()}\0{real_path(output)}")
+    return Witness.generate(name).hexdigest() + ".state"
 
 
 def user_folder() -> Path:

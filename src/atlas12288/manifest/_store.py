@@ -112,7 +112,7 @@ _PUT_DIGESTS: Final = (
 )
 _UNTRUSTED: Final = UNTRUSTED.encode()
 # A line that `entry_lines` wrote, if its path has no escape.
-_FLAT: Final = re.compile(
+_FLAT: Final = (
     rb'\{"path":"([^"\\]+)","residue":([0-9]+),"sha256":"([0-9a-f]+)","size":([0-9]+)\}\n'
 )
 _FOUND: Final = ", ".join(("path", "size", "identity", "target"))
@@ -689,7 +689,7 @@ class Store:
 
     def _keep_hashed(self, hashed: Hashed) -> None:
         """Pass the results of siblings to the state."""
-        found = _FLAT.findall(hashed.text)
+        found = re.findall(_FLAT, hashed.text)
         identities = hashed.identities.split(b"\n")
         if len(found) < len(identities):  # JSON escapes a path
             entries = map(self._read_line, hashed.text.split(b"\n")[:-1])
@@ -730,14 +730,6 @@ class Store:
             return bool(self._base.execute(query, (path,)).fetchone()[0])
 
     # --- The results
-
-    def entries(self) -> Iterator[Entry]:
-        """Yield the entries in order of path; all files are known."""
-        for some in self._in_order(None):
-            if isinstance(some, Hashed):
-                yield from map(self._read_line, some.text.split(b"\n")[:-1])
-            else:
-                yield from (entry for entry, _ in some)
 
     def lines(
         self,

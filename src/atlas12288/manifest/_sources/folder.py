@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -17,6 +16,7 @@ from typing import Final, NamedTuple, Self
 from ..._files import CHANGED, FileError, file_errors, grown, read_at, require_regular
 from ..._native import RESULT_BYTES, list_folder, read_files, witness_files
 from ..._subtree import BLOCK_BYTES
+from ..._witness import Witness
 from .._paths import PATH_MOST_BYTES, quoted
 from .descriptors import IS_LINK, Below
 from .links import Links
@@ -332,7 +332,7 @@ class Folder(Source):
             real = real or os.path.join(self._links.real_folder(folder), name)
             if real != os.path.join(self._below.real, path):
                 # A link that now leads to another file with the same times must not look unchanged.
-                identity += f" {hashlib.sha256(real).hexdigest()}"
+                identity += f" {Witness.generate(real).hexdigest()}"
         return Found(path, status.st_size, identity, None, status.st_mtime_ns)
 
     def _link(self, path: bytes, selection: Selection) -> Found:
