@@ -78,10 +78,13 @@ struct atlas_region {
 int atlas_error_set(atlas_error_t code, const char* function, const char* format, ...)
     ATLAS_PRINTF_LIKE;
 
-/* The same, for the causes that many functions share: an argument that must not be NULL, no memory
- * for an object, a region that is not conserved (`region` says which bytes: "attached"). */
+/* The same, for the causes that many functions share: an argument that must not be NULL, a region
+ * that cannot be there (also as item i of an array), no memory for an object, a region that is not
+ * conserved (`region` says which bytes: "attached"). */
 int atlas_error_null(const char* function, const char* argument);
 int atlas_error_region(const char* function, const char* argument, const void* base, size_t len);
+int atlas_error_region_in(const char* function, const char* array, size_t i, const void* base,
+                          size_t len);
 int atlas_error_no_memory(const char* function, const char* object);
 int atlas_error_residue(const char* function, const char* region, size_t len, unsigned residue);
 

@@ -205,6 +205,10 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "in Python: Witness.generate_many refused": lambda t: refused(
         TypeError, atlas.Witness.generate_many, [t.region, None]
     ),
+    "trees of Buffers": lambda t: _native.Buffers([t.region, b"a"]).trees(0, 2),
+    "trees of Buffers refused": lambda t: refused(
+        ValueError, _native.Buffers([t.region]).trees, 0, 2
+    ),
     "update_streams": lambda t: _native.update_streams([t.stream], [b"a" * 100]),
     "update_streams refused": lambda t: refused(
         atlas.StateError, _native.update_streams, [t.stream, t.stream], [b"a", b"b"]
@@ -256,13 +260,15 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "kernel_sets": lambda t: atlas.kernel_sets(),
     "list_folder": lambda t: _native.list_folder(FOLDER, 1 << 20, 10**6, [(0, 0)]),
     "list_folder refused": lambda t: refused(ValueError, _native.list_folder, FOLDER, 1, 1, [(0,)]),
-    "witness_files": lambda t: _native.witness_files(GROUPS, 0, t.region, 10**9),
+    "witness_files": lambda t: _native.witness_files(GROUPS, 0, t.region, 10**9, True, True, True),
     "witness_files refused": lambda t: refused(
-        ValueError, _native.witness_files, GROUPS, 2, t.region, 1
+        ValueError, _native.witness_files, GROUPS, 2, t.region, 1, True, True, True
     ),
-    "entry_lines": lambda t: _native.entry_lines(b"a/", b"b\0c\0", bytes(48), bytes(68), 0),
+    "entry_lines": lambda t: _native.entry_lines(
+        b"a/", b"b\0c\0", bytes(48), bytes(2 * _native.RESULT_BYTES), 0, True, True
+    ),
     "entry_lines refused": lambda t: refused(
-        ValueError, _native.entry_lines, b"", b"b\0", bytes(24), b"", 0
+        ValueError, _native.entry_lines, b"", b"b\0", bytes(24), b"", 0, True, True
     ),
     "read_lines": lambda t: _native.read_lines(b'{"path":"a","symlink":"b"}', True, False, 9),
     "leaf_hashes": lambda t: _native.leaf_hashes(b"a\nb\n"),

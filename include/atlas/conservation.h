@@ -352,6 +352,16 @@ int atlas_tree_leaves(const void* base, size_t len, uint8_t* out, uint64_t* resi
  * pass. ATLAS_E_MEMORY: base, out or residues is NULL with len > 0. */
 int atlas_tree_leaves_residues(const void* base, size_t len, uint8_t* out, uint8_t* residues);
 
+/* The same for `count` regions, bases[i] with lens[i] bytes, whose windows are hashed beside one
+ * another, and so faster than one region after another where they are small: the leaf hashes and
+ * the residues of their windows, those of a region behind those of the one before, and the root of
+ * each, ATLAS_DIGEST_BYTES to roots + i * ATLAS_DIGEST_BYTES. Needs no memory but that. On an error
+ * nothing is hashed, and nothing is written. ATLAS_E_MEMORY: bases, lens or roots is NULL with
+ * count > 0, a base with lens[i] > 0, or leaves or residues where there is a window. Several
+ * threads may share the regions out. */
+int atlas_tree_leaves_many(const void* const* bases, const size_t* lens, size_t count,
+                           uint8_t* leaves, uint8_t* residues, uint8_t* roots);
+
 /* The node above two hashes; out may be one of them. ATLAS_E_MEMORY: NULL. */
 int atlas_tree_node(const uint8_t* left, const uint8_t* right, uint8_t* out);
 

@@ -117,6 +117,7 @@ class Buffers:
     def __new__(cls, buffers: Iterable[Buffer], /) -> Self: ...
     def lengths(self) -> list[int]: ...
     def witnesses(self, cls: type[_W], start: int, stop: int, /) -> list[_W]: ...
+    def trees(self, start: int, stop: int, /) -> tuple[bytes, bytes, bytes]: ...
 
 class WitnessStream:
     def __init__(self, data: Buffer = b"") -> None: ...
@@ -257,10 +258,24 @@ def list_folder(
     descriptor: int, size_most: int, entries_most: int, watched: list[tuple[int, int]], /
 ) -> tuple[bytes, bytes, bytes] | None: ...
 def witness_files(
-    groups: list[tuple[int, bytes, bytes]], first: int, buffer: Buffer, stop_ns: int, /
-) -> bytes: ...
+    groups: list[tuple[int, bytes, bytes]],
+    first: int,
+    buffer: Buffer,
+    stop_ns: int,
+    flat: bool,
+    tree: bool,
+    leaves: bool,
+    /,
+) -> tuple[bytes, bytes]: ...
 def entry_lines(
-    folder: bytes, names: bytes, numbers: bytes, results: Buffer, since_ns: int, /
+    folder: bytes,
+    names: bytes,
+    numbers: bytes,
+    results: Buffer,
+    since_ns: int,
+    flat: bool,
+    tree: bool,
+    /,
 ) -> tuple[bytes, bytes, bytes]: ...
 def leaf_hashes(lines: Buffer, /) -> bytes: ...
 def read_lines(

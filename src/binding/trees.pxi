@@ -6,6 +6,9 @@ cdef extern from "atlas/conservation.h" nogil:
 
     int atlas_tree_leaves_residues(
         const void *base, size_t len, uint8_t *out, uint8_t *residues)
+    int atlas_tree_leaves_many(
+        const void *const *bases, const size_t *lens, size_t count, uint8_t *leaves,
+        uint8_t *residues, uint8_t *roots)
     int atlas_tree_node(const uint8_t *left, const uint8_t *right, uint8_t *out)
     int atlas_tree_root(const uint8_t *leaves, size_t count, uint8_t *out)
 
@@ -73,9 +76,7 @@ def tree_leaves(buf, /):
     """
     cdef Span span
     hold(buf, "buf", 0, &span)
-    cdef size_t windows = (
-        span.len // <size_t>ATLAS_WINDOW_BYTES + (span.len % <size_t>ATLAS_WINDOW_BYTES != 0)
-    )
+    cdef size_t windows = <size_t>atlas_windows_of(span.len)
     try:
         leaves = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows * ATLAS_DIGEST_BYTES)
         residues = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows)
