@@ -156,8 +156,8 @@ cdef class Witness:
         return type(self).from_bytes, (bytes(self),)
 
 
-cdef struct Regions:
-    # What functions about many regions take.
+cdef struct ManyBuffers:
+    # What functions about many regions of memory take.
     const void **bases
     size_t *lens
     size_t count, total  # the bytes of all
@@ -199,8 +199,8 @@ cdef class Buffers:
         cdef size_t i
         return [self.spans[i].len for i in range(self.count)]
 
-    cdef int take(self, start, stop, Regions *out) except -1:
-        """Get the buffers with the indices start..stop - 1; `give_back` frees what it takes."""
+    cdef int take(self, start, stop, ManyBuffers *out) except -1:
+        """Get the buffers with the indices start..stop - 1; `free_many` frees what it takes."""
         cdef size_t first, i
         if not 0 <= start <= stop <= self.count:
             raise ValueError(f"start, stop are {start}, {stop}, must be in 0..{self.count}")
@@ -208,7 +208,7 @@ cdef class Buffers:
         out.bases = <const void **>PyMem_Calloc(out.count + 1, sizeof(void *))
         out.lens = <size_t *>PyMem_Calloc(out.count + 1, sizeof(size_t))
         if out.bases is NULL or out.lens is NULL:
-            give_back(out)
+            free_many(out)
             raise MemoryError
         for i in range(out.count):
             out.bases[i] = self.spans[first + i].data
@@ -219,7 +219,7 @@ cdef class Buffers:
     def witnesses(self, cls, start, stop, /):
         """Return the witnesses of the buffers with the indices start..stop - 1, of class `cls`."""
         cdef size_t i
-        cdef Regions regions
+        cdef ManyBuffers regions
         cdef atlas_witness_t **witnesses
         self.take(start, stop, &regions)
         witnesses = <atlas_witness_t **>PyMem_Calloc(regions.count + 1, sizeof(void *))
@@ -244,7 +244,7 @@ cdef class Buffers:
                 for i in range(regions.count):
                     atlas_witness_destroy(witnesses[i])
             PyMem_Free(witnesses)
-            give_back(&regions)
+            free_many(&regions)
 
     def trees(self, start, stop, /):
         """Return the trees of the buffers with the indices start..stop - 1.
@@ -253,7 +253,7 @@ cdef class Buffers:
         the root of each buffer.
         """
         cdef size_t windows = 0, i
-        cdef Regions regions
+        cdef ManyBuffers regions
         self.take(start, stop, &regions)
         try:
             for i in range(regions.count):
@@ -275,10 +275,10 @@ cdef class Buffers:
                 raise_last_error()
             return leaves, residues, roots
         finally:
-            give_back(&regions)
+            free_many(&regions)
 
 
-cdef void give_back(Regions *regions) noexcept:
+cdef void free_many(ManyBuffers *regions) noexcept:
     PyMem_Free(regions.bases)
     PyMem_Free(regions.lens)
 

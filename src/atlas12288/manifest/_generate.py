@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
@@ -49,8 +49,6 @@ from ._store import KEPT_AFTER_S, Listed, Store
 
 if TYPE_CHECKING:
     from ._changes import Accept
-
-R = TypeVar("R")
 
 
 class RunCounts(NamedTuple):
