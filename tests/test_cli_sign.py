@@ -61,6 +61,25 @@ def verify(*arguments: str, key: str = "key.pub") -> tuple[int, list[str], str]:
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("method", [(), ("--method", "shards")], ids=["files", "shards"])
+def test_moves_parts_and_a_wrong_root_are_as_of_manifests(method: tuple[str, ...]) -> None:
+    sign(*method, signed="data" if method else "data.atlas.json")
+    Path("empty").mkdir()
+    code, lines, error = verify("empty")
+    assert (code, len(lines)) == (COULD_NOT_CHECK, 1)
+    assert error.endswith("paths is in empty: is that the folder that was witnessed?\n")
+    (Path("data") / "sub").mkdir(exist_ok=True)
+    files = [path for path in Path("data").iterdir() if path.is_file() and path.stat().st_size]
+    name = min(files).name
+    Path("data", name).rename(Path("data", "sub", "there"))
+    code, lines, _ = verify("data")
+    assert (code, lines[1]) == (DOES_NOT_HOLD, f"{name}: moved to sub/there")
+    assert "0 missing, 0 added, 1 moved" in lines[-1]
+    code, lines, _ = verify("data", "--path", max(files).name)
+    assert (code, "the part matches what was signed; 1 of " in lines[-1]) == (HOLDS, True)
+
+
+@pytest.mark.usefixtures("place")
 def test_the_last_line_says_what_was_signed_and_that_no_file_was_read() -> None:
     Path("data").rename("moved")
     line = "data.sig: 6 digests of the manifest data.atlas.json signed; no file was read\n"

@@ -384,9 +384,11 @@ class _Listing:
         return len(self._missing) == len(self.lined.paths) > self.lined.links
 
     def candidates(self) -> list[Found]:
-        """Return the added files that may be missing ones at another path: the size is the same."""
+        """Return the added files that may be missing ones at another path: the size is the same, or
+        one of a missing file is not known."""
         sizes = {entry.size for entry in self._missing if entry.target is None} - {0}
-        return [found for found in self._added if found.target is None and found.size in sizes]
+        files = [found for found in self._added if found.target is None and found.size > 0]
+        return [found for found in files if found.size in sizes or UNKNOWN_SIZE in sizes]
 
     def find_moves(
         self, source: Source, candidates: list[Found], threads: int | None, comparison: Comparison
@@ -406,9 +408,12 @@ class _Listing:
                 else:
                     self._tally.bytes += found.size
                     added.append((found, result))
+        if undecided:
+            undecided.add(UNKNOWN_SIZE)
+        sizes = {found.path: found.size for found, _ in added}
         with closing(Moves()) as moves:
             for entry in self._missing:
-                if entry.target is None and entry.size > 0 and entry.size not in undecided:
+                if entry.target is None and entry.size != 0 and entry.size not in undecided:
                     moves.missing(entry.path, _content(entry))
             for found, digests in added:
                 if found.size not in undecided:
@@ -419,7 +424,7 @@ class _Listing:
         gone = set(stops.values())
         for each in self._known:
             if each.kind == "missing" and (stop := stops.get(each.path)) is not None:
-                known.append(replace(each, kind="moved", moved_to=stop, found_size=each.size))
+                known.append(replace(each, kind="moved", moved_to=stop, found_size=sizes[stop]))
             elif each.kind != "added" or each.path not in gone:
                 known.append(each)
         if self._tally.allow_extra:
