@@ -22,7 +22,7 @@ from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.pystate cimport PyThreadState
 from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, strlen
+from libc.string cimport memcmp, memcpy, memset, strlen
 
 include "c_api.pxi"
 include "arguments.pxi"
@@ -30,6 +30,7 @@ include "dlpack.pxi"
 include "conserve.pxi"
 include "witnesses.pxi"
 include "trees.pxi"
+include "scrubber.pxi"
 include "domains.pxi"
 include "kernel_sets.pxi"
 include "files.pxi"

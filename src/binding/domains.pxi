@@ -297,6 +297,7 @@ cdef class Transaction:
     cdef _Entry entry  # None where this is not open
     cdef _Region region
     cdef object before  # bytes
+    cdef Change changes  # what scrubbers see of it
 
     def __cinit__(self, Domain domain=None):
         if domain is None:
@@ -309,6 +310,7 @@ cdef class Transaction:
     def __dealloc__(self):
         if self.entry is not None:
             self.entry.is_open = False  # never exited; so that no context keeps it for ever
+            end_changes(self.changes, <const uint8_t *>PyBytes_AsString(self.before))
 
     def __enter__(self):
         cdef _Region region = self.domain.attached_region()
@@ -317,6 +319,7 @@ cdef class Transaction:
         if region.view.readonly:
             raise BufferError("the attached buffer is read-only, must be writable in a transaction")
         before = PyBytes_FromStringAndSize(NULL, region.view.len)
+        cdef Change changes = changes_of(region.data(), region.len(), None)
         cdef tuple bodies = tuple([other for other in entered.get() if other.is_open])
         entered.set((*bodies, entry))  # counts from is_open on; here memory may still run out
         with cython.critical_section(self):
@@ -340,6 +343,8 @@ cdef class Transaction:
             self.entry = entry
             self.region = region
             self.before = before
+            self.changes = changes
+        begin_changes(changes)
         copy(<uint8_t *>PyBytes_AsString(before), region.data(), region.len())
         return self
 
@@ -364,16 +369,20 @@ cdef class Transaction:
     def __exit__(self, exc_type, exc, traceback):
         cdef _Region region
         cdef _Entry entry
+        cdef Change changes
         with cython.critical_section(self):
             entry = self.entry
             region = self.region
             before = self.before
+            changes = self.changes
             self.entry = None
+            self.changes = None
             self.region = None
             self.before = None
         if entry is None:
             raise_error(ATLAS_E_STATE, "the transaction is not open, must be entered first")
         if not self.begin_to_leave(entry):
+            end_changes(changes, <const uint8_t *>PyBytes_AsString(before))
             raise_error(
                 ATLAS_E_STATE,
                 "the transaction does not nest with another one of the domain, must be left after "
@@ -384,6 +393,7 @@ cdef class Transaction:
         restore_gil(state)
         if exc_type is not None or left != 0:
             copy(region.data(), <const uint8_t *>PyBytes_AsString(before), region.len())
+        end_changes(changes, <const uint8_t *>PyBytes_AsString(before))
         with cython.critical_section(self.domain):
             self.domain.innermost = entry.around
         if exc_type is None and left != 0:
