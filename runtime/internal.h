@@ -52,6 +52,16 @@ struct atlas_domain {
     ATLAS_ATOMIC(uint32_t) budget; /* 0..95; a word, since not every CPU has atomics on bytes   */
 };
 
+/* Without ATLAS_SINGLE_THREAD the system maps memory; with it, the C library has all there is. */
+struct atlas_region {
+    uint8_t* base; /* the payload; the balance is base[nbytes]                      */
+    size_t nbytes; /* of the payload                                                */
+    size_t mapped; /* whole pages of the system from base on; 0 without a mapping   */
+    int fd;        /* of the memfd that is mapped; -1 where there is none           */
+    ATLAS_ATOMIC(uint32_t)
+    sealed; /* 0 until the bytes can no longer be written                    */
+};
+
 /* ------------------------------------------------------------------------------------------------
  * Errors, error.c. Every refusal ends in atlas_error_set(), every success in atlas_error_clear().
  * --------------------------------------------------------------------------------------------- */
@@ -174,6 +184,19 @@ static inline uint8_t atlas_residue_of(const void* base, size_t len)
     uint64_t state = 0;
     atlas_kernel_conserved_update(&state, base, len);
     return (uint8_t)state;
+}
+
+/* A fill and a copy of any length: what touches more than the caches hold is stored past them.
+ * conserve.c. Source and copy do not overlap. */
+void atlas_fill_bytes(void* dst, uint8_t value, size_t len);
+void atlas_copy_bytes(void* dst, const void* src, size_t len);
+
+/* How many bytes lie between the starts of two regions. */
+static inline uintptr_t atlas_distance(const void* one, const void* two)
+{
+    uintptr_t ahead = (uintptr_t)one - (uintptr_t)two;  /* unsigned: of the two directions, */
+    uintptr_t behind = (uintptr_t)two - (uintptr_t)one; /* one wraps around to a huge number */
+    return ahead < behind ? ahead : behind;
 }
 
 static inline bool atlas_is_conserved(const void* base, size_t len)

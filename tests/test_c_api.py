@@ -31,7 +31,9 @@ def symbols(library: Path, *options: str) -> list[tuple[str, str]]:
 # --- The programs, with every kernel set ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["rows", "extensions", "tree", "many", "threads", "vectors"])
+@pytest.mark.parametrize(
+    "name", ["rows", "extensions", "tree", "many", "regions", "threads", "vectors"]
+)
 def test_program(name: str, c_program: Callable[[str], Path], kernel_set: str) -> None:
     assert f"kernel set {kernel_set}\n" in run(c_program(name), kernel_set)
 

@@ -161,7 +161,8 @@ def test_the_digest_of_each_window_is_checked_once_in_a_rotation(
     scrubber = scrubber_of(data)
     scrubber.scan()
     (target,) = scrubber._known().values()
-    watch, hashed = target.watch, []
+    watch = target.watch
+    hashed: list[int] = []
 
     class Spy:
         def __getattr__(self, name: str) -> Any:
@@ -314,7 +315,10 @@ def test_a_scrubber_can_be_stopped_and_started_again(data: bytearray) -> None:
 
 
 def test_on_damage_may_stop_the_scrubber(data: bytearray) -> None:
-    scrubber = scrubber_of(data, every=0, on_damage=lambda _: scrubber.close(), share=1)
+    def stop(_: ScrubReport) -> None:
+        scrubber.close()
+
+    scrubber = scrubber_of(data, every=0, on_damage=stop, share=1)
     data[0] ^= 1
     scrubber.start()
     wait_until(lambda: not scrubber.running)
@@ -344,8 +348,8 @@ def test_a_thread_sleeps_until_it_is_within_its_share(
             clock["now"] += seconds
             return False
 
-    monkeypatch.setattr(_scrubber.time, "thread_time", lambda: clock["cpu"])
-    monkeypatch.setattr(_scrubber.time, "monotonic", lambda: clock["now"])
+    monkeypatch.setattr(time, "thread_time", lambda: clock["cpu"])
+    monkeypatch.setattr(time, "monotonic", lambda: clock["now"])
     pace = _scrubber._Pace(share, Stop())  # type: ignore[arg-type]
     for _ in range(1000):
         clock["cpu"] += 0.0003
@@ -414,7 +418,7 @@ def domain(data: bytearray) -> Iterator[atlas.Domain]:
         yield domain
 
 
-def add(data: bytearray, place: int, other: int = 4 * WINDOW_BYTES) -> None:
+def add(data: bytearray | memoryview, place: int, other: int = 4 * WINDOW_BYTES) -> None:
     """Change bytes of two windows, whose residues change; all together stay conserved."""
     data[place] = (data[place] + 1) % 96
     data[other] = (data[other] + 95) % 96
@@ -527,22 +531,70 @@ def test_transactions_that_do_not_nest_or_are_never_left_leave_no_false_damage(
 
 
 @pytest.mark.parametrize("count", [2000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_no_false_report_in_many_transactions_while_passes_read(count: int) -> None:
-    data = bytearray(2 * WINDOW_BYTES)
+@pytest.mark.parametrize("of_region", [False, True])
+def test_no_false_report_in_many_transactions_while_passes_read(
+    count: int, of_region: bool
+) -> None:
+    buf = atlas.Region(2 * WINDOW_BYTES) if of_region else bytearray(2 * WINDOW_BYTES)
     told = Told()
     with (
-        atlas.Domain(bytes=len(data)) as domain,
-        scrubber_of(data, every=0, on_damage=told, share=1) as scrubber,
+        memoryview(buf) as data,
+        atlas.Domain(bytes=2 * WINDOW_BYTES + 1) as domain,
+        scrubber_of(buf, every=0, on_damage=told, share=1) as scrubber,
     ):
-        domain.attach(data)
+        domain.attach(buf)
         transaction = domain.transaction()
         for number in range(count):
             with transaction:
                 add(data, number % WINDOW_BYTES, WINDOW_BYTES + number % 7)
+                if of_region:
+                    data[7] = number % 96
         assert told.reports == []
         assert scrubber.scan()
         data[5] ^= 1
         assert windows_of(told.wait(1)) == [0]
+
+
+def test_transactions_on_a_region_tell_of_its_balance_too() -> None:
+    told = Told()
+    with (
+        atlas.Region(5 * WINDOW_BYTES) as region,  # the balance is alone in the last window
+        scrubber_of(region, on_damage=told) as scrubber,
+        atlas.Domain(bytes=region.size) as domain,
+    ):
+        domain.attach(region)
+        assert scrubber.scan().windows == 6
+        data = memoryview(region)
+        for start, stop in ((0, None), (WINDOW_BYTES, 2 * WINDOW_BYTES), (-1, None)):
+            with domain.transaction(start, stop):
+                data[start] = 1
+                assert scrubber.scan().holds is None
+            assert scrubber.scan()
+            with contextlib.suppress(KeyError), domain.transaction():
+                with domain.transaction(start, stop):
+                    data[start] = 7
+                raise KeyError
+            assert scrubber.scan()
+        assert told.reports == []
+        data[WINDOW_BYTES] ^= 1
+        with pytest.raises(atlas.ConservationError), domain.transaction():
+            pass
+        assert windows_of(scrubber.scan()) == [1]
+        data.release()
+
+
+def test_a_region_is_taken_whole_and_by_reference() -> None:
+    region = atlas.Region(100)
+    witness = atlas.TreeWitness.generate(region)
+    assert witness.length == region.size
+    scrubber = atlas.Scrubber({"region": (region, witness)})
+    with pytest.raises(atlas.StateError, match="scrubber"):  # not a BufferError: it is no export
+        region.close()
+    assert scrubber.scan()
+    scrubber.close()
+    region.close()
+    with pytest.raises(atlas.StateError, match="closed"):
+        atlas.Scrubber({"region": (region, witness)})
 
 
 def test_a_scrubber_that_is_gone_is_told_nothing(small: bytearray, domain: atlas.Domain) -> None:

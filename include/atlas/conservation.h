@@ -257,6 +257,58 @@ int atlas_conserved_memset(void* dst, uint8_t value, size_t len);
  * region conserved. ATLAS_E_MEMORY: NULL with len > 0. Length 0 is conserved already. */
 int atlas_conserved_fixup(void* base, size_t len);
 
+/* The same at the byte `index`, which is changed in place of the last one. Choose one that the data
+ * can spare: the last byte of a little-endian float is its sign and exponent. ATLAS_E_MEMORY: base
+ * is NULL, or index is not below len. */
+int atlas_conserved_fixup_at(void* base, size_t len, size_t index);
+
+/* --- Regions: memory of the library's own, in which the law has room. A payload of any bytes is
+ * followed by one byte more, the balance, which makes both together conserved: so the law never
+ * changes the data. Payload and balance are what a domain attaches and a witness is made of,
+ * atlas_region_size() bytes from atlas_region_payload() on.
+ *
+ *   Linux                       a mapping of a memfd; the payload begins at a page of the system, and
+ *                               a page that no one can touch lies before it and behind the last one.
+ *                               Where the system refuses a memfd (no such call, a sandbox, a limit on
+ *                               the size of files): an anonymous mapping, with the same pages
+ *   other systems with mmap     an anonymous mapping, with the same pages
+ *   ATLAS_SINGLE_THREAD, WebAssembly  memory of calloc; the payload begins at a multiple of
+ *                               ATLAS_PAGE_BYTES, and no such page lies around it
+ *
+ * A mapping of a memfd takes a file descriptor, and is shared with children of fork(). The caller
+ * synchronises access to payload and balance. --- */
+
+typedef struct atlas_region atlas_region_t;
+
+/* A region with a payload of `nbytes` zeros and the balance 0: conserved. Memory is taken when a
+ * page is first touched. The caller destroys it. NULL: nbytes is 0 or too large for an object, no
+ * memory, or no file descriptor (ATLAS_E_MEMORY). */
+atlas_region_t* atlas_region_create(size_t nbytes);
+
+/* The payload, and its length. The pointer lives as long as the region; the balance is the byte
+ * behind the payload. NULL gives NULL or 0 and ATLAS_E_MEMORY. */
+void* atlas_region_payload(const atlas_region_t* region);
+size_t atlas_region_payload_bytes(const atlas_region_t* region);
+
+/* Payload and balance: one more than the length of the payload. NULL gives 0 and ATLAS_E_MEMORY. */
+size_t atlas_region_size(const atlas_region_t* region);
+
+/* Can the bytes no longer be written? NULL gives false and ATLAS_E_MEMORY. */
+bool atlas_region_sealed(const atlas_region_t* region);
+
+/* Sets the balance so that payload and balance are conserved: to 0..95, which is unique. Writes it
+ * to *out where out is not NULL. O(nbytes). ATLAS_E_STATE: the region is sealed. */
+int atlas_region_balance(atlas_region_t* region, uint8_t* out);
+
+/* Sets every byte of the payload to `value`, or to those of `src`, any bytes, and sets the balance.
+ * ATLAS_E_MEMORY: src is NULL, wraps around or overlaps the region, or len is not the length of the
+ * payload; then nothing is written. ATLAS_E_STATE: the region is sealed. */
+int atlas_region_fill(atlas_region_t* region, uint8_t value);
+int atlas_region_copy(atlas_region_t* region, const void* src, size_t len);
+
+/* Frees the region and its memory, which no one may use then. NULL is a no-op. */
+void atlas_region_destroy(atlas_region_t* region);
+
 /* --- Trees: the Merkle Tree Hash of RFC 9162, section 2.1, over windows. A leaf is the SHA-256 of
  * 0x00 and a window, a node that of 0x01 and its two children. The last window may be shorter; the
  * empty region has no leaf, and its root is the SHA-256 of no bytes. --- */

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import Final, Protocol, Self
 from weakref import WeakSet
 
 from . import _native
@@ -27,11 +27,9 @@ from ._reports import PartDifference, Report
 from ._sidecars import WindowRange
 from ._subtree import FANOUT
 from ._tree import TreeWitness
+from ._types import Memory
 from ._witness import format_timestamp
 from ._words import counted
-
-if TYPE_CHECKING:
-    from ._types import Memory
 
 # Each window's digest is checked in one pass of so many.
 DIGEST_PASSES: Final = 32

@@ -25,6 +25,7 @@ from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_
 from libc.string cimport memcmp, memcpy, memset, strlen
 
 include "c_api.pxi"
+include "regions.pxi"
 include "arguments.pxi"
 include "dlpack.pxi"
 include "conserve.pxi"

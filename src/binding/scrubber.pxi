@@ -77,7 +77,8 @@ cdef dict watches = {}
 @cython.no_gc_clear  # threads may be in it
 cdef class Watch:
     """Watch(buf, leaves)\n--\n
-    The leaves and residues that the windows of a buffer must have. It keeps the buffer exported.
+    The leaves and residues that the windows of a buffer must have. It keeps the buffer exported, and
+    a Region, all of it, by reference.
 
     Transactions on the same memory tell it of their changes. Args: buf, the bytes; leaves, 32 bytes
     a window. Raises ValueError where there are not as many leaves as windows; TypeError or
@@ -85,7 +86,7 @@ cdef class Watch:
     """
 
     cdef object __weakref__
-    cdef _Region region
+    cdef _Held held
     cdef readonly size_t windows
     cdef uint8_t *leaves
     cdef uint8_t *residues
@@ -94,8 +95,8 @@ cdef class Watch:
 
     def __cinit__(self, buf, leaves):
         cdef Span span
-        self.region = _Region(buf)
-        cdef size_t len = self.region.len()
+        self.held = _Held(buf)
+        cdef size_t len = self.held.len()
         self.windows = (
             len // <size_t>ATLAS_WINDOW_BYTES + (len % <size_t>ATLAS_WINDOW_BYTES != 0)
         )
@@ -120,11 +121,11 @@ cdef class Watch:
         PyMem_Free(self.flags)
 
     cdef const uint8_t *window(self, size_t index) noexcept:
-        return self.region.data() + index * <size_t>ATLAS_WINDOW_BYTES
+        return self.held.data() + index * <size_t>ATLAS_WINDOW_BYTES
 
     cdef size_t size(self, size_t first, size_t stop) noexcept:
         """Return the number of bytes in a range of windows."""
-        return min(stop * <size_t>ATLAS_WINDOW_BYTES, self.region.len()) - first * <size_t>ATLAS_WINDOW_BYTES
+        return min(stop * <size_t>ATLAS_WINDOW_BYTES, self.held.len()) - first * <size_t>ATLAS_WINDOW_BYTES
 
     cdef int check(self, size_t first, size_t stop) except -1:
         if not first < stop <= self.windows:
@@ -308,7 +309,12 @@ cdef class Change:
     cdef const uint8_t *base  # what may change
     cdef size_t len
     cdef bint is_open
+    cdef bint is_ending
     cdef bint is_explicit  # it names the windows: damage in them is known
+    cdef bint is_balance  # of a region, and of nothing else
+    cdef uint8_t *leaves  # of what changed, once it ends
+    cdef uint8_t *residues
+    cdef uint8_t *changed
     cdef Change next_open
     cdef Change also  # of the same transaction
 
@@ -325,7 +331,7 @@ cdef class Change:
         return self
 
     def __exit__(self, exc_type, exc, traceback):
-        self.end(NULL)
+        end_changes(self, None, NULL)
 
     cdef void begin(self) noexcept:
         cdef Watch watch = self.watch
@@ -335,34 +341,25 @@ cdef class Change:
                 self.next_open = watch.changes
                 watch.changes = self
 
-    cdef void end(self, const uint8_t *before) noexcept:
-        """End it; `before` has what its bytes were, NULL where all windows count as changed."""
-        cdef Watch watch = self.watch
-        cdef size_t count = self.stop - self.first
+    cdef void hash(self, const uint8_t *before) noexcept:
+        """Hash the windows that are no longer what they were before; all of them for NULL."""
         cdef Windows windows
-        if not self.is_open:
-            return
-        cdef uint8_t *found = <uint8_t *>PyMem_Malloc(count * (ATLAS_DIGEST_BYTES + 2))
-        cdef uint8_t *residues = NULL
-        cdef uint8_t *changed = NULL
-        if found is not NULL:
-            residues = found + count * ATLAS_DIGEST_BYTES
-            changed = residues + count
-            windows.data = watch.region.data()
-            windows.len = watch.region.len()
-            windows.first = self.first
-            windows.count = count
-            state = release_gil(self.len, HASH_GIL_BYTES)
-            if before is not NULL:
-                mark_changes(&windows, self.base, self.len, before, changed)
-            else:
-                memset(changed, 1, count)
-            hash_marked(&windows, changed, found, residues)
-            restore_gil(state)
-        with cython.critical_section(watch):
-            self.unlink()
-            self.settle(found, residues, changed)
-        PyMem_Free(found)
+        windows.data = self.watch.held.data()
+        windows.len = self.watch.held.len()
+        windows.first = self.first
+        windows.count = self.stop - self.first
+        self.leaves = <uint8_t *>PyMem_Malloc(windows.count * (ATLAS_DIGEST_BYTES + 2))
+        if self.leaves is NULL:
+            return  # then all are stale
+        self.residues = self.leaves + windows.count * ATLAS_DIGEST_BYTES
+        self.changed = self.residues + windows.count
+        state = release_gil(self.len, HASH_GIL_BYTES)
+        if before is not NULL:
+            mark_changes(&windows, self.base, self.len, before, self.changed)
+        else:
+            memset(self.changed, 1, windows.count)
+        hash_marked(&windows, self.changed, self.leaves, self.residues)
+        restore_gil(state)
 
     cdef void unlink(self) noexcept:
         cdef Change other = self.watch.changes
@@ -375,9 +372,7 @@ cdef class Change:
             other.next_open = self.next_open
         self.next_open = None
 
-    cdef void settle(
-        self, const uint8_t *leaves, const uint8_t *residues, const uint8_t *changed
-    ) noexcept:
+    cdef void settle(self) noexcept:
         """Take the leaves of what changed, or leave that to a change that is still open."""
         cdef Watch watch = self.watch
         cdef size_t i, index
@@ -385,10 +380,12 @@ cdef class Change:
             index = self.first + i
             if watch.flags[index] & DAMAGED and not self.is_explicit:
                 continue
-            if leaves is NULL or (changed[i] and watch.in_change(index)):
+            if self.leaves is NULL or (self.changed[i] and watch.in_change(index)):
                 watch.flags[index] = STALE
-            elif changed[i]:
-                watch.set(index, leaves + i * ATLAS_DIGEST_BYTES, residues[i])
+            elif self.changed[i]:
+                watch.set(index, self.leaves + i * ATLAS_DIGEST_BYTES, self.residues[i])
+        PyMem_Free(self.leaves)
+        self.leaves = NULL
 
 
 cdef Change new_change(
@@ -402,31 +399,41 @@ cdef Change new_change(
     return change
 
 
-cdef Change changes_of(const uint8_t *base, size_t len, Change also):
-    """Return a change for each watch of some of these bytes, linked, before `also`; none is open.
+cdef Change changes_of(_Held held, size_t start, size_t stop):
+    """Return the changes of a transaction on held bytes for all watches, linked; none is open yet.
 
-    Raises MemoryError.
+    They are of the bytes start..stop - 1, and of a region of the balance.
     """
-    cdef Watch watch
-    cdef const uint8_t *start
-    cdef const uint8_t *end
-    cdef size_t first, stop
+    cdef Change found = None
+    cdef Change change
     if not watches:
-        return also
+        return None
     for reference in tuple(watches.values()):
         watch = reference()
         if watch is None:
             continue
-        start = max(base, <const uint8_t *>watch.region.data())
-        end = min(base + len, <const uint8_t *>watch.region.data() + watch.region.len())
-        if start >= end:
-            continue
-        first = <size_t>(start - watch.region.data()) // <size_t>ATLAS_WINDOW_BYTES
-        stop = <size_t>(end - watch.region.data() - 1) // <size_t>ATLAS_WINDOW_BYTES + 1
-        change = new_change(watch, first, stop, base, len)
-        change.also = also
-        also = change
-    return also
+        found = change_in(watch, held.data() + start, stop - start, found)
+        if held.region is not None:
+            change = change_in(watch, held.data() + held.payload_bytes(), 1, None)
+            if change is not None:
+                change.is_balance = True
+                change.also = found
+                found = change
+    return found
+
+
+cdef Change change_in(Watch watch, const uint8_t *base, size_t len, Change also):
+    """Return a change of these bytes before `also`; `also` alone where the watch has none of them."""
+    cdef const uint8_t *data = watch.held.data()
+    cdef const uint8_t *start = max(base, data)
+    cdef const uint8_t *end = min(base + len, data + watch.held.len())
+    if start >= end:
+        return also
+    cdef size_t first = <size_t>(start - data) // <size_t>ATLAS_WINDOW_BYTES
+    cdef size_t stop = <size_t>(end - data - 1) // <size_t>ATLAS_WINDOW_BYTES + 1
+    cdef Change change = new_change(watch, first, stop, base, len)
+    change.also = also
+    return change
 
 
 cdef void begin_changes(Change change) noexcept:
@@ -435,7 +442,33 @@ cdef void begin_changes(Change change) noexcept:
         change = change.also
 
 
-cdef void end_changes(Change change, const uint8_t *before) noexcept:
+cdef void end_changes(Change changes, object before, const uint8_t *balance) noexcept:
+    """End linked changes, when all has been written.
+
+    Args: before, what the bytes of a transaction were, as bytes; None where all windows count as
+    changed; balance, what the balance was.
+    """
+    cdef Change change = changes
+    cdef Change other
+    cdef uint8_t *were = NULL if before is None else <uint8_t *>PyBytes_AsString(before)
     while change is not None:
-        change.end(before)
+        if change.is_open:
+            change.hash(balance if change.is_balance else were)
+        change = change.also
+    change = changes
+    while change is not None:
+        # All of one watch at once: its other threads must not see one of them without the others.
+        with cython.critical_section(change.watch):
+            other = change
+            while other is not None:
+                if other.watch is change.watch and other.is_open:
+                    other.unlink()
+                    other.is_ending = True
+                other = other.also
+            other = change
+            while other is not None:
+                if other.watch is change.watch and other.is_ending:
+                    other.is_ending = False
+                    other.settle()
+                other = other.also
         change = change.also

@@ -36,7 +36,7 @@ def bytes_of(buf, /):
 
     Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
     """
-    return PyMemoryView_FromObject(_Region(buf))
+    return PyMemoryView_FromObject(_Held(buf))
 
 
 cdef int hold_hashes(object buf, str name, Span *span) except -1:

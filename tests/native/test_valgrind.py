@@ -38,7 +38,7 @@ def sets(library: CInstall, tmp_path_factory: pytest.TempPathFactory) -> list[st
     return names
 
 
-@pytest.mark.parametrize("program", ["rows", "extensions", "tree", "many", "kernels"])
+@pytest.mark.parametrize("program", ["rows", "extensions", "tree", "many", "regions", "kernels"])
 def test_memcheck(program: str, library: CInstall, sets: list[str], tmp_path: Path) -> None:
     source = C_PROGRAMS / f"{program}.c"
     built = library.compile_static(tmp_path / program, source, *library.private_includes)

@@ -56,8 +56,15 @@ def some_of_each() -> list[Any]:
     closed.close()
     objects = [domain, committed, closed, used, domain.budget, budget, domain.budget.lease(5)]
     objects += [atlas.Witness.generate(b"a"), atlas.WitnessStream(b"a"), atlas.TreeHash(b"a")]
-    objects += [atlas.Residue(b"a"), _native._Region(bytearray(9))]
-    return [*objects, _native.Tensor(numpy.arange(9), "array")]
+    region = atlas.Region(5000)
+    exported = atlas.Region(96)
+    objects += [region, exported, memoryview(exported), _native._Whole(region)]
+    objects += [atlas.Residue(b"a"), _native._Held(bytearray(9)), _native._Held(region)]
+    watch = _native.Watch(bytearray(12289), bytes(64))
+    changing = watch.change(0, 1)
+    changing.__enter__()
+    objects += [watch, changing, watch.change(1, 2)]
+    return [*objects, _native.Buffers([b"a"]), _native.Tensor(numpy.arange(9), "array")]
 
 
 def subclass(kind: type[Any], chance: random.Random, given: Any) -> type[Any]:
