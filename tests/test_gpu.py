@@ -485,6 +485,7 @@ def test_a_process_that_forked_gets_an_error(library: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_scrubber_watches_a_tensor(library: Path) -> None:
     run(
         library,
