@@ -45,6 +45,7 @@ def verify_manifest(
     fail_fast: bool = False,
     outputs: Outputs | None = None,
     listener: Listener = SILENT,
+    done: bytes | None = None,
 ) -> ManifestReport:
     """Compare a folder or other source with a manifest.
 
@@ -64,6 +65,7 @@ def verify_manifest(
         outputs: files that are not part of the folder, unless the manifest has them. The sidecar is
             added to them if it has the leaves of the manifest.
         listener: called with the progress and each difference.
+        done: files up to this path are listed, but not read: they were compared before.
 
     Raises:
         FileError: the source cannot be listed at all.
@@ -83,7 +85,7 @@ def verify_manifest(
             tally.leaves_error = str(error)
     together = known is None and manifest.options.digests == (ALGORITHM,)
     listing = _Listing(Lined.of(manifest), source, outputs, tally, together)
-    listing.judge(unread=known is None)
+    listing.judge(unread=known is None, done=done)
     if fail_fast and (first := next(listing.known(None), None)) is not None:
         tally.add(first)
         return tally.report(complete=False)
@@ -204,11 +206,12 @@ class _Listing:
         others += map(self.lined.entry, range(end, len(self.lined.paths)))
         return others
 
-    def judge(self, unread: bool) -> None:
+    def judge(self, unread: bool, done: bytes | None) -> None:
         """Separate the files to be read from the known differences; called once.
 
         Args:
             unread: do not read a file whose size differs.
+            done: do not read the files up to this path.
         """
         found_at = self._found
         for entry in self._all_entries:
@@ -221,7 +224,7 @@ class _Listing:
                     self._known.append(_changed(entry, found, ("symlink",), reason))
             elif unread and entry.size != found.size:
                 self._known.append(_changed(entry, found, ("size",)))
-            else:
+            elif done is None or entry.path > done:
                 self.to_read.append(found)
                 self.entries.append(entry)
         links = sum(entry.target is not None for entry in self._all_entries)
@@ -320,6 +323,7 @@ class _Reading:
                     return
                 if first in waiting:
                     tally.add(waiting.pop(first))
+                self._listener.compared(entries[first].path)
                 first += 1
 
         give()
