@@ -34,8 +34,7 @@ class Listener:
         """Hear a sentence for people, such as what is known already or what is left out."""
 
     def compared(self, path: bytes) -> None:
-        """Hear that the files up to this path were compared; not called where small files are
-        compared together."""
+        """Hear that the files up to this path were compared; for `verify_manifest` with `done`."""
 
     def difference(self, difference: Difference) -> None:
         """Hear of a difference; called in order of path, once all earlier paths are compared."""

@@ -65,7 +65,8 @@ def verify_manifest(
         outputs: files that are not part of the folder, unless the manifest has them. The sidecar is
             added to them if it has the leaves of the manifest.
         listener: called with the progress and each difference.
-        done: files up to this path are listed, but not read: they were compared before.
+        done: files up to this path are listed, but not read: they were compared before. b"" for
+            none; None if the listener need not hear what was compared, which is quicker.
 
     Raises:
         FileError: the source cannot be listed at all.
@@ -83,7 +84,7 @@ def verify_manifest(
             outputs.add(leaves.name, leaves.status)
         except FileError as error:
             tally.leaves_error = str(error)
-    together = known is None and manifest.options.digests == (ALGORITHM,)
+    together = known is None and done is None and manifest.options.digests == (ALGORITHM,)
     listing = _Listing(Lined.of(manifest), source, outputs, tally, together)
     listing.judge(unread=known is None, done=done)
     if fail_fast and (first := next(listing.known(None), None)) is not None:

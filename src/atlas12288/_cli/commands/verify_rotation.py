@@ -116,12 +116,14 @@ class _Progress(VerifyProgress):
         super().__init__(wanted, root, manifest.options, report)
         self._rotation = rotation
         self._saved = time.monotonic()
+        self._told = False  # since the last file that was compared
         self.new = 0
 
     def compared(self, path: bytes) -> None:
         self._rotation.done = path
-        if time.monotonic() - self._saved > _SAVED_EVERY_S:
+        if self._told or time.monotonic() - self._saved > _SAVED_EVERY_S:
             self.save()
+            self._told = False
 
     def save(self) -> None:
         self._rotation.save()
@@ -144,6 +146,7 @@ class _Progress(VerifyProgress):
         )
         sys.stdout.flush()
         self.save()  # told once, also where this run is killed now
+        self._told = True
 
 
 def _pass(
@@ -171,7 +174,9 @@ def _pass(
         except FileError as error:
             report.error(str(sidecar), str(error))
         try:
-            found = verify_manifest.compared(manifest, root, leaves, status, view, rotation.done)
+            found = verify_manifest.compared(
+                manifest, root, leaves, status, view, rotation.done or b""
+            )
         except (FileError, ImportError, ValueError) as error:
             rotation.save()
             report.error(root, str(error))
