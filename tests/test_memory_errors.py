@@ -47,6 +47,10 @@ class Things:
         self.committed.commit()
         self.closed = atlas.Domain(bytes=96, budget_class=50)
         self.closed.close()
+        self.payload = atlas.Region(96)
+        self.attached = atlas.Domain(bytes=97, budget_class=50)
+        self.attached.attach(self.payload)
+        self.range = self.attached.transaction(5, 50)
         self.lease = self.domain.budget.lease(5)
         self.transaction = self.domain.transaction()
         self.witness = atlas.Witness.generate(self.region)
@@ -66,6 +70,7 @@ class Things:
     def state(self) -> tuple[object, ...]:
         return (
             bytes(self.region),
+            bytes(self.payload.whole),
             *((d.state, d.budget.available) for d in (self.domain, self.empty, self.committed)),
             self.empty.attached is None,
             bytes(self.witness),
@@ -83,6 +88,11 @@ def commit(t: Things) -> object:
 
 def transaction(t: Things) -> None:
     with t.transaction:
+        pass
+
+
+def transaction_of_a_range(t: Things) -> None:
+    with t.range:
         pass
 
 
@@ -105,6 +115,22 @@ CALLS: dict[str, Callable[[Things], object]] = {
     ),
     "conserved_fill": lambda t: atlas.conserved_fill(t.region, 0),
     "fixup": lambda t: atlas.fixup(t.region),
+    "fixup at": lambda t: atlas.fixup(t.region, at=5),
+    "fixup at refused": lambda t: refused(IndexError, atlas.fixup, t.region, 96),
+    "Region": lambda t: atlas.Region(96),
+    "Region refused": lambda t: refused(TypeError, atlas.Region, True),
+    "Region.balance": lambda t: t.payload.balance(),
+    "Region.whole": lambda t: t.payload.whole,
+    "Region.close refused": lambda t: refused(atlas.StateError, t.payload.close),
+    "Region exported": lambda t: memoryview(t.payload),
+    "Region attached": lambda t: atlas.Domain(bytes=97).attach(t.payload),
+    "Region read": lambda t: atlas.Witness.generate(t.payload),
+    "repr of Region": lambda t: repr(t.payload),
+    "conserved_fill of a Region": lambda t: atlas.conserved_fill(t.payload, 0),
+    "conserved_copy to a Region": lambda t: atlas.conserved_copy(t.payload, bytes(96)),
+    "conserved_copy to a Region refused": lambda t: refused(
+        ValueError, atlas.conserved_copy, t.payload, b"a"
+    ),
     "no buffer": lambda t: refused(TypeError, atlas.residue, "text"),
     "read-only": lambda t: refused(BufferError, atlas.fixup, b"a"),
     "Residue": lambda t: atlas.Residue(b"a"),
@@ -126,6 +152,8 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "budget.release": lambda t: t.domain.budget.release(1),
     "lease": leased,
     "transaction": transaction,
+    "transaction of a range": transaction_of_a_range,
+    "transaction refused": lambda t: refused(TypeError, t.domain.transaction, "a"),
     "Witness.generate": lambda t: atlas.Witness.generate(t.region),
     "in Python: Witness.generate_many": lambda t: atlas.Witness.generate_many(
         [t.region, b"a", t.region], threads=1
@@ -198,7 +226,8 @@ CALLS: dict[str, Callable[[Things], object]] = {
 
 # The results of these are small numbers or None.
 WITHOUT_ALLOCATION = (
-    *("residue", "is_conserved", "delta", "conserved_fill", "fixup"),
+    *("residue", "is_conserved", "delta", "conserved_fill", "fixup", "fixup at"),
+    *("Region.balance", "conserved_fill of a Region", "conserved_copy to a Region"),
     *("verify", "Witness.verify"),
 )
 
@@ -216,7 +245,7 @@ def refused(kind: type[Exception], call: Callable[..., object], *arguments: obje
 
 # It sets a context variable, in which CPython (3.11 to 3.13) crashes by itself when two allocations
 # fail, one after the other: so its allocations fail one at a time.
-ONE_AT_A_TIME = (CALLS["transaction"],)
+ONE_AT_A_TIME = (CALLS["transaction"], CALLS["transaction of a range"])
 
 
 def fails_from(nth: int, call: Callable[[Things], object], things: Things) -> BaseException | None:

@@ -11,7 +11,8 @@
  *
  * Conventions that hold for every function:
  *   - Lengths are in bytes. Any alignment is accepted. Regions are never copied, kept past the call
- *     (but by attach) or freed: the caller owns them and synchronises access to their bytes.
+ *     (but by attach) or freed: the caller owns them and synchronises access to their bytes. (Only
+ *     what atlas_region_create() made has memory of the library; the section Regions is about it.)
  *   - A region that wraps around the end of the address space, as one of a length does that was
  *     negative, is refused like one whose base is NULL (ATLAS_E_MEMORY). Of leaves, handles and
  *     results the library believes that they are there.

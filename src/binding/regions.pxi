@@ -231,7 +231,7 @@ cdef class Region:
         try:
             self.close()
         except (BufferError, RuntimeError):
-            pass  # the traceback may hold views of the region; no error here masks that of the body
+            pass  # the traceback may hold views of the region, and the exception of the body counts
 
     def __repr__(self):
         cdef uint8_t balance

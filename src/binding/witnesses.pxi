@@ -156,7 +156,7 @@ cdef class Witness:
         return type(self).from_bytes, (bytes(self),)
 
 
-cdef struct Regions:
+cdef struct ManyWitnesses:
     # What atlas_witness_generate_many() takes and gives.
     const void **bases
     size_t *lens
@@ -202,7 +202,7 @@ cdef class Buffers:
     def witnesses(self, cls, start, stop, /):
         """Return the witnesses of the buffers with the indices start..stop - 1, of class `cls`."""
         cdef size_t first, number, i, total = 0
-        cdef Regions regions
+        cdef ManyWitnesses regions
         if not 0 <= start <= stop <= self.count:
             raise ValueError(f"start, stop are {start}, {stop}, must be in 0..{self.count}")
         if start == stop:

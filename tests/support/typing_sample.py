@@ -29,6 +29,20 @@ def witnessed(region: bytearray) -> atlas.Witness:
         return witness
 
 
+def balanced(weights: bytes) -> atlas.Witness:
+    with atlas.Region(len(weights)) as region, atlas.Domain(bytes=region.size) as domain:
+        atlas.conserved_copy(region, weights)
+        domain.attach(region)
+        with domain.transaction(0, stop=-1):
+            memoryview(region)[0] ^= 1
+        atlas.fixup(bytearray(weights), at=0)
+        whole: memoryview = region.whole
+        balance: int = region.balance()
+        if whole[-1] != balance or region.sealed:
+            raise AssertionError
+        return domain.commit()
+
+
 def residues(chunks: list[bytes]) -> tuple[int, list[int]]:
     stream, witness_stream = atlas.Residue(), atlas.WitnessStream()
     for chunk in chunks:
