@@ -59,6 +59,13 @@ static void give_memory_back(atlas_region_t* region)
     free(block);
 }
 
+static int map_memory_file(const char* function, atlas_region_t* region)
+{
+    (void)function;
+    (void)region;
+    return ATLAS_OK;
+}
+
 #else
 
 #ifndef MAP_ANONYMOUS
@@ -108,7 +115,8 @@ static int map_memory_file(const char* function, atlas_region_t* region)
         return no_memory(function, region);
     if (fd < 0)
         return ATLAS_OK; /* no such call, or a sandbox that forbids it */
-    if (ftruncate(fd, (off_t)region->mapped) != 0) { /* beyond RLIMIT_FSIZE */
+    /* The file ends with the balance: who gets it by from_fd knows the lengths from its size. */
+    if (ftruncate(fd, (off_t)(region->nbytes + 1)) != 0) {
         close(fd);
         return ATLAS_OK;
     }
@@ -158,14 +166,26 @@ static int take_memory(const char* function, atlas_region_t* region)
         give_memory_back(region);
         return no_memory(function, region); /* the system has no more mappings */
     }
-    if (map_memory_file(function, region) != ATLAS_OK) {
-        give_memory_back(region);
-        return ATLAS_E_MEMORY;
-    }
     return ATLAS_OK;
 }
 
 #endif
+
+atlas_region_t* atlas_region_reserve(const char* function, size_t nbytes)
+{
+    atlas_region_t* region = calloc(1, sizeof *region);
+    if (region == NULL) {
+        atlas_error_no_memory(function, "region");
+        return NULL;
+    }
+    region->nbytes = nbytes;
+    region->fd = -1;
+    if (take_memory(function, region) != ATLAS_OK) {
+        free(region);
+        return NULL;
+    }
+    return region;
+}
 
 atlas_region_t* atlas_region_create(size_t nbytes)
 {
@@ -174,15 +194,11 @@ atlas_region_t* atlas_region_create(size_t nbytes)
                         MOST_BYTES);
         return NULL;
     }
-    atlas_region_t* region = calloc(1, sizeof *region);
-    if (region == NULL) {
-        atlas_error_no_memory(__func__, "region");
+    atlas_region_t* region = atlas_region_reserve(__func__, nbytes);
+    if (region == NULL)
         return NULL;
-    }
-    region->nbytes = nbytes;
-    region->fd = -1;
-    if (take_memory(__func__, region) != ATLAS_OK) {
-        free(region);
+    if (map_memory_file(__func__, region) != ATLAS_OK) {
+        atlas_region_destroy(region);
         return NULL;
     }
     atlas_error_clear();
@@ -219,22 +235,12 @@ size_t atlas_region_size(const atlas_region_t* region)
     return region->nbytes + 1;
 }
 
-bool atlas_region_sealed(const atlas_region_t* region)
-{
-    if (region == NULL) {
-        atlas_error_null(__func__, "region");
-        return false;
-    }
-    atlas_error_clear();
-    return atlas_atomic_load(&region->sealed) != 0;
-}
-
 /* ATLAS_OK where the bytes may be written. */
 static int writable(const char* function, const atlas_region_t* region)
 {
     if (region == NULL)
         return atlas_error_null(function, "region");
-    if (atlas_atomic_load(&region->sealed) != 0)
+    if (atlas_atomic_load(&region->sealed) != ATLAS_REGION_OPEN)
         return atlas_error_set(ATLAS_E_STATE, function,
                                "the region is sealed, must not be to be written");
     return ATLAS_OK;

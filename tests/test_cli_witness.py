@@ -30,7 +30,54 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
+def hostile_files(folder: Path) -> list[str]:
+    """Names of many small files, of two large ones, and of what cannot be read."""
+    names = [f"{number}" for number in range(520)]
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(DATA[: 40 * (number % 60)])
+    (folder / "large").write_bytes(DATA * 5)
+    (folder / "other").write_bytes(DATA * 6)
+    (folder / "loop").symlink_to("loop")
+    os.mkfifo(folder / "fifo")
+    return [*names[:9], "large", "missing", "-", "loop", *names[9:], "fifo", "other", "-"]
+
+
 # --- witness ---
+
+
+def test_many_files_at_once_are_as_each_alone(tmp_path: Path) -> None:
+    names = hostile_files(tmp_path)
+    together = run("witness", *names, cwd=tmp_path, input=DATA)
+    assert together.returncode == COULD_NOT_CHECK
+    errors = [line.split(b": ")[1].decode() for line in together.stderr.splitlines()]
+    assert errors == ["missing", "loop", "fifo"]
+    lines = together.stdout.decode().splitlines()
+    assert [line == "null" for line in lines] == [name in errors for name in names]
+    contents = [DATA, b""]  # of standard input, the first and the second time
+    for name, line in zip(names, lines, strict=True):
+        if name not in errors:
+            data = contents.pop(0) if name == "-" else (tmp_path / name).read_bytes()
+            assert Witness.from_json(line).verify(data)
+
+
+def test_many_files_are_verified_at_once_as_each_alone(tmp_path: Path) -> None:
+    names = hostile_files(tmp_path)
+    witnesses = tmp_path / "witnesses"
+    done = run("witness", *names, cwd=tmp_path, input=DATA)
+    trees = run("witness", "--tree", "7", cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    lines[7] = trees.stdout.rstrip()
+    witnesses.write_bytes(b"\n".join(lines) + b"\n")
+    (tmp_path / "300").unlink()
+    for name in ("8", "500", "large"):
+        (tmp_path / name).write_bytes(b"changed")
+    verified = run("verify", "witnesses", *names, cwd=tmp_path, input=DATA)
+    assert verified.returncode == COULD_NOT_CHECK
+    wrong = [line for line in verified.stdout.decode().splitlines() if "does not match" in line]
+    assert [line.split(": ")[0] for line in wrong] == ["8", "large", "500"]
+    assert verified.stdout.count(b": matches its witness") == len(names) - 4 - 3
+    errors = [line.split(b": ")[1].decode() for line in verified.stderr.splitlines()]
+    assert errors == ["missing", "loop", "300", "fifo"]
 
 
 def test_a_witness_is_one_line_of_canonical_json(files: list[Path]) -> None:

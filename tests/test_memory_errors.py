@@ -31,6 +31,7 @@ BROKEN_96 = bytes([1, *bytes(95)])
 
 FILE = os.fsencode(__file__)
 FILE_BYTES = Path(__file__).stat().st_size
+SUMS = b"%b  %b\n%b  none\n" % (b"0a" * 32, FILE, b"0a" * 32)
 
 
 class Things:
@@ -52,6 +53,8 @@ class Things:
         self.attached.attach(self.payload)
         self.range = self.attached.transaction(5, 50)
         self.lease = self.domain.budget.lease(5)
+        self.waiting_lease = self.domain.budget.lease(51, 1e-6)
+        self.waiting_task = self.domain.budget.lease_async(51, 1e-6)
         self.transaction = self.domain.transaction()
         self.witness = atlas.Witness.generate(self.region)
         self.form = bytes(self.witness)
@@ -99,6 +102,42 @@ def transaction_of_a_range(t: Things) -> None:
 def leased(t: Things) -> None:
     with t.lease:
         pass
+
+
+def waits(t: Things) -> None:
+    refused(atlas.BudgetError, t.waiting_lease.__enter__)
+
+
+class Loop:
+    """The loop of a task that nobody has to tell anything."""
+
+    def tell(self) -> bool:
+        return True
+
+    def lost(self) -> bool:
+        return False
+
+
+LOOP = Loop()
+
+
+def waits_in_a_task(t: Things) -> None:
+    """What _tasks.py calls, for a task whose timeout is over."""
+    try:
+        t.waiting_task._take()
+        t.waiting_task._wait(LOOP)
+        refused(atlas.BudgetError, t.waiting_task._settle)
+    finally:
+        t.waiting_task._give_up()
+
+
+def sum_lines(t: Things) -> None:
+    lines = _native.SumLines(SUMS, 0, 9, 4096)
+    assert len(lines) == 2
+    lines.pairs()
+    lines.measure()
+    lines.check(t.room)
+    lines.verdicts(b"OK")
 
 
 # Those "in Python" run code of the package that is not in the binding, and no leak is looked for in
@@ -150,7 +189,12 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "budget.alloc": lambda t: t.domain.budget.alloc(1),
     "budget.alloc refused": lambda t: refused(atlas.BudgetError, t.domain.budget.alloc, 51),
     "budget.release": lambda t: t.domain.budget.release(1),
+    "budget.lease": lambda t: t.domain.budget.lease(5, 1.5),
+    "budget.lease refused": lambda t: refused(ValueError, t.domain.budget.lease, 5, -1),
+    "budget.lease_async": lambda t: t.domain.budget.lease_async(5, None),
     "lease": leased,
+    "lease that waits": waits,
+    "lease of a task that waits": waits_in_a_task,
     "transaction": transaction,
     "transaction of a range": transaction_of_a_range,
     "transaction refused": lambda t: refused(TypeError, t.domain.transaction, "a"),
@@ -160,6 +204,10 @@ CALLS: dict[str, Callable[[Things], object]] = {
     ),
     "in Python: Witness.generate_many refused": lambda t: refused(
         TypeError, atlas.Witness.generate_many, [t.region, None]
+    ),
+    "trees of Buffers": lambda t: _native.Buffers([t.region, b"a"]).trees(0, 2),
+    "trees of Buffers refused": lambda t: refused(
+        ValueError, _native.Buffers([t.region]).trees, 0, 2
     ),
     "update_streams": lambda t: _native.update_streams([t.stream], [b"a" * 100]),
     "update_streams refused": lambda t: refused(
@@ -202,6 +250,8 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "in Python: InclusionProof.from_json": lambda t: atlas.InclusionProof.from_json(t.proof_json),
     "in Python: InclusionProof.verify": lambda t: t.proof.verify(bytes(12288), t.tree_witness.root),
     "in Python: prove_consistency": lambda t: t.tree_witness.prove_consistency(2),
+    "in Python: TreeWitness.generate, small": lambda t: atlas.TreeWitness.generate(bytes(12289)),
+    "SumLines": sum_lines,
     "tree_leaves": lambda t: _native.tree_leaves(t.region),
     "tree_root": lambda t: _native.tree_root(t.leaves),
     "tree_node": lambda t: _native.tree_node(t.leaves[:32], t.leaves[32:64]),
@@ -210,13 +260,15 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "kernel_sets": lambda t: atlas.kernel_sets(),
     "list_folder": lambda t: _native.list_folder(FOLDER, 1 << 20, 10**6, [(0, 0)]),
     "list_folder refused": lambda t: refused(ValueError, _native.list_folder, FOLDER, 1, 1, [(0,)]),
-    "witness_files": lambda t: _native.witness_files(GROUPS, 0, t.region, 10**9),
+    "witness_files": lambda t: _native.witness_files(GROUPS, 0, t.region, 10**9, True, True, True),
     "witness_files refused": lambda t: refused(
-        ValueError, _native.witness_files, GROUPS, 2, t.region, 1
+        ValueError, _native.witness_files, GROUPS, 2, t.region, 1, True, True, True
     ),
-    "entry_lines": lambda t: _native.entry_lines(b"a/", b"b\0c\0", bytes(48), bytes(68), 0),
+    "entry_lines": lambda t: _native.entry_lines(
+        b"a/", b"b\0c\0", bytes(48), bytes(2 * _native.RESULT_BYTES), 0, True, True
+    ),
     "entry_lines refused": lambda t: refused(
-        ValueError, _native.entry_lines, b"", b"b\0", bytes(24), b"", 0
+        ValueError, _native.entry_lines, b"", b"b\0", bytes(24), b"", 0, True, True
     ),
     "read_lines": lambda t: _native.read_lines(b'{"path":"a","symlink":"b"}', True, False, 9),
     "leaf_hashes": lambda t: _native.leaf_hashes(b"a\nb\n"),

@@ -11,7 +11,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from atlas12288._sums import Sum, read_sums, sums_line, verdict_line
+from atlas12288 import _sums
+from atlas12288._file_witnesses import SMALL_MOST
+from atlas12288._sums import (
+    CheckedLine,
+    CheckedList,
+    MatchedLines,
+    Sum,
+    check,
+    read_sums,
+    sums_line,
+    verdict_line,
+)
 from support import gnu, strategies
 
 NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name)
@@ -164,3 +175,66 @@ def test_a_line_without_end_takes_no_memory() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+# --- usual lines together ---
+
+
+class Nothing:
+    """In the place of `SumLines`: no line is a usual one."""
+
+    def __init__(self, text: bytes, start: int, most: int, name_most: int) -> None:
+        self.stop = start
+
+    def __len__(self) -> int:
+        return 0
+
+
+@given(strategies.sum_lists())
+@example(HEX.upper() + b"  a\n" + HEX[:-1] + b"g  b\n" + HEX + b"  -\n" + HEX + b"  \n" + HEX)
+@example(
+    HEX + b"  a\n" + (HEX + b"  b\\n\n" + HEX + b"  c\n") * 3 + HEX + b"  d\r\n" + HEX + b"  e"
+)
+def test_usual_lines_say_together_what_each_says_alone(sums: bytes) -> None:
+    sums = HEX + b"  first\n" + sums
+    together = list(read_sums([sums]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_sums, "SumLines", Nothing)
+        assert list(read_sums([sums])) == together
+
+
+def each_of(found: Iterator[CheckedLine | MatchedLines | CheckedList]) -> list[object]:
+    lines: list[object] = []
+    for one in found:
+        lines += one.each() if isinstance(one, MatchedLines) else [one]
+    return lines
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("wrong", ["none", "some", "large"])
+def test_files_of_usual_lines_are_checked_together_as_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, wrong: str
+) -> None:
+    lines = []
+    for number in range(1300):
+        path = tmp_path / f"{number}"
+        path.write_bytes(b"%d" % number * (number % 400))
+        lines.append(sums_line(hashlib.sha256(path.read_bytes()).digest(), os.fsencode(path)))
+    if wrong != "none":
+        (tmp_path / "3").unlink()
+        (tmp_path / "600").write_bytes(b"other")
+        (tmp_path / "601").unlink()
+        (tmp_path / "601").mkdir()
+        (tmp_path / "602").unlink()
+        os.mkfifo(tmp_path / "602")
+    if wrong == "large":
+        (tmp_path / "603").write_bytes(bytes(SMALL_MOST + 1))
+    (tmp_path / "LIST").write_bytes(b"\n".join(lines) + b"\n")
+    together = list(check([str(tmp_path / "LIST")], threads=threads))
+    assert any(isinstance(one, MatchedLines) for one in together)
+    monkeypatch.setattr(_sums, "SumLines", Nothing)
+    alone = list(check([str(tmp_path / "LIST")], threads=threads))
+    assert not any(isinstance(one, MatchedLines) for one in alone)
+    assert each_of(iter(together)) == each_of(iter(alone))
+    assert isinstance(alone[-1], CheckedList)
+    assert alone[-1].matched == 1300 - {"none": 0, "some": 4, "large": 5}[wrong]

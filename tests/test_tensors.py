@@ -905,6 +905,33 @@ def test_no_extra_is_imported_with_the_package() -> None:
 # --- Files: .npz ---
 
 
+def test_small_arrays_hashed_together_have_the_witnesses_of_each_alone(tmp_path: Path) -> None:
+    chance = numpy.random.default_rng(1)
+    kinds = ("f4", ">f8", "u1", "S0", "M8[ns]", [("a", ">i2"), ("b", "u1")])
+    arrays = {}
+    for number in range(600):
+        shape = (number % 7, 3)
+        content = chance.integers(0, 99, shape).astype("i8")
+        array = numpy.zeros(shape, kinds[number % 6])
+        if array.dtype.names is None and array.dtype.itemsize:
+            array[...] = content.astype(array.dtype)
+        arrays[f"{number}"] = array[:, ::2] if number % 5 == 0 else numpy.asfortranarray(array)
+    arrays["large"] = numpy.arange(10**6)
+    alone = {name: facts(ArrayWitness.generate(array)) for name, array in arrays.items()}
+    numpy.savez(tmp_path / "arrays.npz", **arrays)
+    for threads in (1, 3):
+        together = TensorsWitness.generate(arrays, threads=threads)
+        assert {name: facts(each) for name, each in together.arrays.items()} == alone
+        of_file = TensorsWitness.from_file(tmp_path / "arrays.npz", threads=threads)
+        assert {name: facts(each) for name, each in of_file.arrays.items()} == alone
+    bad = {"7": numpy.ma.masked_array([1], [True]), "9": numpy.array([object()]), "11": "text"}
+    report = together.verify({**arrays, **bad, "2": numpy.zeros(1)})
+    assert sorted(each.name or "" for each in report.unreadable) == ["11", "7", "9"]
+    assert [each.name for each in report.changed] == ["2"]
+    with pytest.raises(TypeError, match="tensor '7' is a masked array"):
+        TensorsWitness.generate({**arrays, **bad}, threads=1)
+
+
 @pytest.mark.filterwarnings("ignore:Stored array in format")
 @given(
     st.dictionaries(st.sampled_from("abc"), strategies.numpy_arrays(), max_size=3), st.booleans()

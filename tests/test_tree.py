@@ -65,6 +65,23 @@ def test_the_root_is_the_merkle_tree_hash_with_every_kernel_set(
     assert atlas.TreeHash(data).digest() == rfc9162.mth(windows_of(data))
 
 
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_small_region_is_witnessed_as_a_block_of_a_large_one(length: int) -> None:
+    data = strategies.noise(length)
+    at_once = atlas.TreeWitness.generate(data, threads=1)
+    in_blocks = atlas.TreeWitness.generate_from(io.BytesIO(data), threads=1)
+    fields, its = at_once.__reduce__()[1][1], in_blocks.__reduce__()[1][1]
+    assert pickle.dumps(fields["_tree"]) == pickle.dumps(its["_tree"])
+    for field in ("children", "hashes", "residue", "residues", "root", "span"):
+        if length <= 256 * WINDOW_BYTES:
+            assert getattr(fields["_tree"], field) == getattr(its["_tree"], field)
+    assert at_once.differences(in_blocks) == ()
+    assert atlas.TreeWitness.generate(data, leaves=False).leaves is None
+    assert atlas.TreeWitness.generate(data, wait=False).result().differences(at_once) == ()
+    with pytest.raises(ValueError, match="threads is 0, must be at least 1"):
+        atlas.TreeWitness.generate(data, threads=0)
+
+
 @given(strategies.aligned_buffers(most=20 * WINDOW_BYTES))
 def test_the_root_does_not_depend_on_the_alignment(data: memoryview) -> None:
     check(atlas.TreeWitness.generate(data), bytes(data))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from atlas12288 import Witness, _native
 from atlas12288._chains import CHAINS_MOST
 from atlas12288._file_witnesses import (
-    _SMALL_MOST,
     FILES_AT_ONCE,
+    SMALL_MOST,
     shares,
     sizes_of,
     witness_file,
@@ -29,7 +29,7 @@ SIZES = st.one_of(
     st.integers(0, 300),
     *(
         st.integers(-2, 2).map(bound.__add__)
-        for bound in (PIECE_BYTES, _SMALL_MOST, CHUNK_BYTES // 2, CHUNK_BYTES)
+        for bound in (PIECE_BYTES, SMALL_MOST, CHUNK_BYTES // 2, CHUNK_BYTES)
     ),
 )
 
@@ -85,8 +85,8 @@ def test_every_file_has_the_witness_of_it_alone(
 
 def test_what_is_no_regular_file_has_the_error_of_it_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"data")
-    (tmp_path / "large").write_bytes(bytes(_SMALL_MOST + 1))
-    (tmp_path / "other").write_bytes(bytes(_SMALL_MOST + 2))
+    (tmp_path / "large").write_bytes(bytes(SMALL_MOST + 1))
+    (tmp_path / "other").write_bytes(bytes(SMALL_MOST + 2))
     (tmp_path / "link").symlink_to("file")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "folder").mkdir()
@@ -164,7 +164,7 @@ def test_an_error_of_the_caller_closes_all_files(tmp_path: Path) -> None:
 
 @given(
     sizes=st.lists(
-        st.sampled_from([-1, 0, _SMALL_MOST, _SMALL_MOST + 1, 10 * _SMALL_MOST]), max_size=120
+        st.sampled_from([-1, 0, SMALL_MOST, SMALL_MOST + 1, 10 * SMALL_MOST]), max_size=120
     ),
     threads=st.integers(1, 5),
 )
@@ -177,7 +177,7 @@ def test_shares_hold_each_file_once_run_by_run_and_large_ones_evenly(
         run = sorted(index for hand in hands for index in hand)
         assert run == list(range(start, start + len(run)))
         start += len(run)
-        larges = [sum(sizes[index] > _SMALL_MOST for index in hand) for hand in hands]
+        larges = [sum(sizes[index] > SMALL_MOST for index in hand) for hand in hands]
         assert sum(larges) <= CHAINS_MOST * threads
         assert sum(count > 0 for count in larges) == min(threads, sum(larges))
         assert len(hands) <= threads + 1

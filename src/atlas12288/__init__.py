@@ -36,6 +36,7 @@ from ._native import (
     MODULUS,
     PAGE_BYTES,
     WINDOW_BYTES,
+    AsyncLease,
     Budget,
     Lease,
     Region,
@@ -61,6 +62,7 @@ __all__ = [
     "MODULUS",
     "PAGE_BYTES",
     "WINDOW_BYTES",
+    "AsyncLease",
     "AtlasError",
     "Budget",
     "BudgetError",
@@ -162,7 +164,15 @@ def _gpu_functions() -> object:
     return _gpu
 
 
+def _task_functions() -> object:
+    """Import what waits in tasks."""
+    from . import _tasks
+
+    return _tasks
+
+
 _native.register_gpu(_gpu_functions)
+_native.register_tasks(_task_functions)
 
 # For tests: the kernel set to use instead of the best one.
 _kernels = _os.environ.get("ATLAS12288_KERNELS")

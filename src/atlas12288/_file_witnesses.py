@@ -23,7 +23,7 @@ from ._witness import Witness, WitnessStream
 FILES_AT_ONCE: Final = 512
 _STDIN: Final = os.fsencode(STDIN)
 # Up to this size files are read whole, and at least eight of them fit into a buffer.
-_SMALL_MOST: Final = CHUNK_BYTES // 8
+SMALL_MOST: Final = CHUNK_BYTES // 8
 
 
 def witness_file(name: str, advance: Callable[[int], None] | None = None) -> Witness:
@@ -64,7 +64,7 @@ def shares(sizes: Sequence[int], threads: int) -> Iterator[list[list[int]]]:
     """
     start = larges = 0
     for stop, size in enumerate(sizes, 1):
-        larges += size > _SMALL_MOST
+        larges += size > SMALL_MOST
         if larges == CHAINS_MOST * threads or stop == len(sizes):
             yield _dealt(range(start, stop), sizes, threads if larges else 1)
             start, larges = stop, 0
@@ -74,7 +74,7 @@ def _dealt(run: range, sizes: Sequence[int], threads: int) -> list[list[int]]:
     if threads == 1:
         return [list(run)]
     # The longest first, each to whom has the fewest bytes so far.
-    small = [index for index in run if sizes[index] <= _SMALL_MOST]
+    small = [index for index in run if sizes[index] <= SMALL_MOST]
     large = sorted(set(run).difference(small), key=lambda index: -sizes[index])
     hands: list[tuple[int, int, list[int]]] = [(0, i, []) for i in range(min(threads, len(large)))]
     for index in large:
@@ -82,6 +82,25 @@ def _dealt(run: range, sizes: Sequence[int], threads: int) -> list[list[int]]:
         hand.append(index)
         hands[number] = (total + sizes[index], number, hand)
     return ([small] if small else []) + [hand for _, _, hand in hands]
+
+
+def witness_in_turn(
+    names: Sequence[str], advance: Callable[[int], None] | None = None
+) -> Iterator[Witness | FileError]:
+    """Yield the witness of each file, in order, or why there is none; each as by `witness_file`.
+
+    Files are hashed many at once, in constant memory, by one thread.
+
+    Args:
+        names: paths, or `-` for standard input.
+        advance: called with the number of bytes after each piece of the work.
+    """
+    for start in range(0, len(names), FILES_AT_ONCE):
+        paths = list(map(os.fsencode, names[start : start + FILES_AT_ONCE]))
+        sizes = sizes_of(paths)
+        for (run,) in shares(sizes, 1):
+            first, stop = run[0], run[-1] + 1
+            yield from witness_files(paths[first:stop], sizes[first:stop], advance)
 
 
 def witness_files(
@@ -104,7 +123,7 @@ def witness_files(
     """
     buffer = memoryview(bytearray(CHUNK_BYTES))
     found: list[Witness | FileError | None] = [None] * len(paths)
-    small = [index for index, size in enumerate(sizes) if 0 <= size <= _SMALL_MOST]
+    small = [index for index, size in enumerate(sizes) if 0 <= size <= SMALL_MOST]
     witnesses = witness_named_files(
         Witness, [paths[index] for index in small], [sizes[index] for index in small], buffer
     )
@@ -112,7 +131,7 @@ def witness_files(
         found[index] = witness
     if advance is not None:
         advance(sum(sizes[index] for index in small if found[index] is not None))
-    large = [index for index, size in enumerate(sizes) if size > _SMALL_MOST]
+    large = [index for index, size in enumerate(sizes) if size > SMALL_MOST]
     if len(large) > 1:
         large.sort(key=lambda index: -sizes[index])
         for chain in _in_turns(paths, large, buffer, advance, open_most):

@@ -97,6 +97,9 @@ def tree_of_leaves(
         leaves, residues: of the windows, joined.
         block_roots, block_residues: of the blocks, joined; none for an empty region.
     """
+    if len(memoryview(block_residues)) == 1:
+        (residue,) = memoryview(block_residues)
+        return Subtree.known(bytes(leaves), bytes(residues), bytes(block_roots), residue)
     all_leaves, all_residues = memoryview(leaves), memoryview(residues)
     roots = memoryview(block_roots)
     step = _HASH * FANOUT
@@ -110,6 +113,22 @@ def tree_of_leaves(
         for index, residue in enumerate(memoryview(block_residues))
     }
     return with_blocks(None, len(blocks) or 1, blocks or {0: Subtree(b"", b"")})
+
+
+def tree_of_windows(leaves: bytes, residues: bytes, root: bytes, residue: int) -> Subtree:
+    """Return the tree of a region whose windows are hashed already.
+
+    Args:
+        leaves, residues: of the windows, joined.
+        root, residue: of the region.
+    """
+    if len(residues) <= FANOUT:
+        return Subtree.known(leaves, residues, root, residue)
+    blocks = [
+        Subtree(leaves[_HASH * first : _HASH * (first + FANOUT)], residues[first : first + FANOUT])
+        for first in range(0, len(residues), FANOUT)
+    ]
+    return with_blocks(None, len(blocks), dict(enumerate(blocks)))
 
 
 def blocks_of_chunks(

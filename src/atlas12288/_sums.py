@@ -9,18 +9,16 @@ as `\\\\`, `\\n` and `\\r`, and the line begins with a backslash.
 import os
 import re
 import threading
-from binascii import unhexlify
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from ._chains import CHAINS_MOST
-from ._file_witnesses import FILES_AT_ONCE, shares, sizes_of, witness_files
-from ._files import STDIN, FileError, read_chunks
-from ._native import DIGEST_BYTES, WINDOW_BYTES
+from ._file_witnesses import FILES_AT_ONCE, SMALL_MOST, shares, sizes_of, witness_files
+from ._files import CHUNK_BYTES, STDIN, FileError, read_chunks
+from ._native import DIGEST_BYTES, WINDOW_BYTES, SumLines
 from ._parallel import parallel_map_ahead, thread_count
 from ._witness import Witness
 
@@ -28,7 +26,9 @@ from ._witness import Witness
 # file of zeros would be one line too long for memory.
 LINE_MOST_BYTES: Final = 16384
 
-_HEX: Final = rb"([0-9A-Fa-f]{%d})" % (2 * DIGEST_BYTES)
+_DIGITS: Final = 2 * DIGEST_BYTES
+_NAME_AT: Final = _DIGITS + 2
+_HEX: Final = rb"([0-9A-Fa-f]{%d})" % _DIGITS
 _PLAIN: Final = re.compile(rb"[ \t]*(\\?)" + _HEX + rb"[ \t](.+)", re.DOTALL)
 _TAGGED: Final = re.compile(rb"[ \t]*(\\?)SHA256 ?\((.*)\)[ \t]*=[ \t]*" + _HEX, re.DOTALL)
 
@@ -48,6 +48,10 @@ class Sum(NamedTuple):
 
     digest: bytes
     path: bytes
+
+
+# What a line or some usual lines say; None for a malformed line.
+_Found: TypeAlias = Sum | SumLines | None
 
 
 def sums_line(digest: bytes, path: bytes) -> bytes:
@@ -96,53 +100,77 @@ def read_sums(chunks: Iterable[bytes | memoryview]) -> Iterator[tuple[int, Sum |
     Yields:
         The number of the line, from 1, and its sum; None for a line that is improperly formatted.
     """
-    one_space: bool | None = None  # not known before the first line without a tag
-    for number, whole_line in enumerate(_lines(chunks), 1):
-        line = whole_line.removesuffix(b"\r")
-        if not line or line.startswith(b"#"):
-            continue
-        if len(line) > LINE_MOST_BYTES or b"\0" in line:
-            yield number, None
-        elif one_space is False and (listed := _usual_sum(line)) is not None:
-            yield number, listed
-        elif match := _PLAIN.fullmatch(line):
-            mark, digits, name = match.groups()
-            if len(name) == 1 or name[:1] not in (b" ", b"*"):
-                if one_space is False:
-                    yield number, None
-                    continue
-                one_space = True
-            elif not one_space:
-                one_space = False
-                name = name[1:]
-            yield number, _sum(digits, name, mark)
-        elif match := _TAGGED.fullmatch(line):
-            mark, name, digits = match.groups()
-            yield number, _sum(digits, name, mark)
+    return _each(_read_lines(chunks))
+
+
+def _each(found_lines: Iterable[tuple[int, _Found]]) -> Iterator[tuple[int, Sum | None]]:
+    """Yield usual lines one by one."""
+    for first, found in found_lines:
+        if isinstance(found, SumLines):
+            for number, (digest, path) in enumerate(found.pairs(), first):
+                yield number, Sum(digest, path)
         else:
-            yield number, None
+            yield first, found
 
 
-def _lines(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
-    """Yield the lines, without their newlines; a line that is too long is cut."""
+def _read_lines(chunks: Iterable[bytes | memoryview]) -> Iterator[tuple[int, _Found]]:
+    """Yield as `read_sums` does, but usual lines that follow one another together.
+
+    Their number is that of the first one.
+    """
+    one_space: bool | None = None  # not known before the first line without a tag
+    number = 0
+    for text in _texts(chunks):
+        stop = 0
+        while stop < len(text):
+            start, number = stop, number + 1
+            if one_space is False and text[start + _DIGITS : start + _NAME_AT] == b"  ":
+                lines = SumLines(text, start, FILES_AT_ONCE, LINE_MOST_BYTES - _NAME_AT)
+                if len(lines) > 0:
+                    yield number, lines
+                    number += len(lines) - 1
+                    stop = lines.stop
+                    continue
+            end = text.find(b"\n", start)
+            end = len(text) if end < 0 else end
+            stop = end + 1
+            line = text[start:end].removesuffix(b"\r")
+            if not line or line.startswith(b"#"):
+                continue
+            if len(line) > LINE_MOST_BYTES or b"\0" in line:
+                yield number, None
+            elif match := _PLAIN.fullmatch(line):
+                mark, digits, name = match.groups()
+                if len(name) == 1 or name[:1] not in (b" ", b"*"):
+                    if one_space is False:
+                        yield number, None
+                        continue
+                    one_space = True
+                elif not one_space:
+                    one_space = False
+                    name = name[1:]
+                yield number, _sum(digits, name, mark)
+            elif match := _TAGGED.fullmatch(line):
+                mark, name, digits = match.groups()
+                yield number, _sum(digits, name, mark)
+            else:
+                yield number, None
+
+
+def _texts(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """Yield whole lines, joined, each with its newline but the last one of all.
+
+    A line that is too long is cut.
+    """
     rest = b""
     for chunk in chunks:
-        *lines, rest = (rest + bytes(chunk)).split(b"\n")
-        yield from lines
-        rest = rest[: LINE_MOST_BYTES + 2]  # and a carriage return
+        text = rest + bytes(chunk)
+        end = text.rfind(b"\n") + 1
+        if end > 0:
+            yield text[:end]
+        rest = text[end : end + LINE_MOST_BYTES + 2]  # and a carriage return
     if rest:
         yield rest
-
-
-def _usual_sum(line: bytes) -> Sum | None:
-    """Return the sum of a line as `sha256sum` writes most of them, in the time of a look."""
-    digits = 2 * DIGEST_BYTES
-    if line[digits : digits + 2] != b"  " or len(line) == digits + 2:
-        return None
-    try:
-        return Sum(unhexlify(line[:digits]), line[digits + 2 :])
-    except ValueError:
-        return None
 
 
 def _sum(digits: bytes, name: bytes, mark: bytes) -> Sum | None:
@@ -206,6 +234,25 @@ class CheckedLine(NamedTuple):
         return self.digest == self.listed.digest
 
 
+class MatchedLines(NamedTuple):
+    """Lines of a list that follow one another, whose files all have their digests.
+
+    Attributes:
+        list_name: the list.
+        number: the number of the first line.
+        lines: the lines.
+    """
+
+    list_name: str
+    number: int
+    lines: SumLines
+
+    def each(self) -> Iterator[CheckedLine]:
+        """Yield the lines one by one."""
+        for number, (digest, path) in enumerate(self.lines.pairs(), self.number):
+            yield CheckedLine(self.list_name, number, Sum(digest, path), digest)
+
+
 @dataclass(frozen=True)
 class CheckedList:
     """The end of a list: the number of lines and files of each kind.
@@ -250,6 +297,22 @@ class _Share(NamedTuple):
     is_last: bool
 
 
+# What is known of one or more lines, and its place among the next lines.
+_Placed: TypeAlias = "tuple[int, _Item | CheckedLine | MatchedLines]"
+
+
+class _UsualLines(NamedTuple):
+    """Usual lines of a list to check; `number` is that of the first one."""
+
+    list_name: str
+    number: int
+    lines: SumLines
+
+    def items(self) -> "Iterator[_Item]":
+        for number, (digest, path) in enumerate(self.lines.pairs(), self.number):
+            yield _Item(self.list_name, number, Sum(digest, path))
+
+
 class _Item(NamedTuple):
     """A line to check, or with `number` 0 the end of a list and the error that ended it."""
 
@@ -268,11 +331,15 @@ def sums_of(list_name: str) -> Iterator[tuple[int, Sum | None]]:
     Raises:
         FileError: the list cannot be read.
     """
+    return _each(_lines_of(list_name))
+
+
+def _lines_of(list_name: str) -> Iterator[tuple[int, _Found]]:
     chunks = read_chunks(list_name, chunk_bytes=_LIST_CHUNK_BYTES, or_pipe=True)
-    for number, listed in read_sums(chunks):
+    for number, found in _read_lines(chunks):
         # A list cannot hold its own sum; the rest of standard input would be taken for a file.
-        itself = listed is not None and list_name == STDIN == os.fsdecode(listed.path)
-        yield number, None if itself else listed
+        itself = isinstance(found, Sum) and list_name == STDIN == os.fsdecode(found.path)
+        yield number, None if itself else found
 
 
 def check(
@@ -282,7 +349,7 @@ def check(
     ignore_missing: bool = False,
     with_malformed: bool = True,
     advance: Callable[[int], None] | None = None,
-) -> Generator[CheckedLine | CheckedList, None, None]:
+) -> Generator[CheckedLine | MatchedLines | CheckedList, None, None]:
     """Check the files in lists of sums, several at once.
 
     Args:
@@ -293,8 +360,10 @@ def check(
         advance: called with the number of bytes after each chunk, by any thread.
 
     Yields:
-        A `CheckedLine` for each line, in order, and a `CheckedList` at the end of each list.
+        A `CheckedLine` for each line, or `MatchedLines` for some lines, in order, and a
+        `CheckedList` at the end of each list.
     """
+    buffers: list[memoryview] = []  # for each thread one, between two shares
     stopping = threading.Event()
 
     def advance_unless_stopped(count: int) -> None:
@@ -308,8 +377,28 @@ def check(
         found = witness_files(paths, sizes, advance_unless_stopped, open_most=open_most)
         return list(map(_checked, lines, found))
 
-    def work(share: _Share) -> tuple[bool, list[tuple[int, _Item | CheckedLine]]]:
-        done: list[tuple[int, _Item | CheckedLine]] = []
+    def match(usual: _UsualLines) -> tuple[bool, list[_Placed]]:
+        advance_unless_stopped(0)
+        buffer = buffers.pop() if buffers else memoryview(bytearray(CHUNK_BYTES))
+        matches, size = usual.lines.check(buffer)
+        buffers.append(buffer)
+        advance_unless_stopped(size)
+        if 0 not in matches:
+            return True, [(0, MatchedLines(*usual))]
+        known = enumerate(MatchedLines(*usual).each())
+        done: list[_Placed] = [placed for placed in known if matches[placed[0]]]
+        # What does not match, or was not read, is read again, to say why.
+        places = [place for place, good in enumerate(matches) if not good]
+        items = list(usual.items())
+        others = [items[place] for place in places]
+        sizes = sizes_of([b"" if item.listed is None else item.listed.path for item in others])
+        done += zip(places, find(others, sizes), strict=True)
+        return True, done
+
+    def work(share: _Share | _UsualLines) -> tuple[bool, list[_Placed]]:
+        if isinstance(share, _UsualLines):
+            return match(share)
+        done: list[_Placed] = []
         lines, sizes, places = [], [], []
         for item, size, place in zip(share.items, share.sizes, share.places, strict=True):
             if isinstance(item, CheckedLine) or item.listed is None:
@@ -321,11 +410,14 @@ def check(
         done += zip(places, find(lines, sizes), strict=True)
         return share.is_last, done
 
-    def items() -> Iterator[_Item | CheckedLine]:
+    def items() -> Iterator[_Item | CheckedLine | _UsualLines]:
         for list_name in lists:
             error = None
             try:
-                for number, listed in sums_of(list_name):
+                for number, listed in _lines_of(list_name):
+                    if isinstance(listed, SumLines):
+                        yield _UsualLines(list_name, number, listed)
+                        continue
                     item = _Item(list_name, number, listed)
                     if listed is not None and listed.path == _STDIN:
                         # Read here, one after another: two threads would split its bytes at random.
@@ -344,7 +436,10 @@ def check(
     tally = _Tally()
     with closing(results):
         for result in _in_order(results):
-            if isinstance(result, CheckedLine):
+            if isinstance(result, MatchedLines):
+                tally.matched += len(result.lines)
+                yield result
+            elif isinstance(result, CheckedLine):
                 if ignore_missing and result.is_missing:
                     tally.ignored += 1
                 else:
@@ -399,31 +494,51 @@ def _checked(item: _Item, found: Witness | FileError) -> CheckedLine:
     return CheckedLine(item.list_name, item.number, item.listed, found.digest)
 
 
-def _shares(items: Iterable[_Item | CheckedLine], threads: int) -> Iterator[_Share]:
-    """Yield all items in shares; those of some next lines follow one another."""
-    items = iter(items)
-    while some := list(islice(items, FILES_AT_ONCE)):
-        sizes = sizes_of(
-            [
-                b"" if isinstance(item, CheckedLine) or item.listed is None else item.listed.path
-                for item in some
-            ]
-        )
-        for hands in shares(sizes, threads):
-            for hand in hands:
-                yield _Share(
-                    [some[place] for place in hand],
-                    [sizes[place] for place in hand],
-                    hand,
-                    hand is hands[-1],
-                )
+def _shares(
+    items: Iterable[_Item | CheckedLine | _UsualLines], threads: int
+) -> Iterator[_Share | _UsualLines]:
+    """Yield all items in shares; those of some next lines follow one another.
+
+    Usual lines whose files are all small are a share of their own.
+    """
+    some: list[_Item | CheckedLine] = []
+    for item in items:
+        if not isinstance(item, _UsualLines):
+            some.append(item)
+        elif item.lines.measure() <= SMALL_MOST:
+            yield from _dealt(some, threads)
+            yield item
+            some = []
+        else:
+            some += item.items()
+        if len(some) >= FILES_AT_ONCE:
+            yield from _dealt(some[:FILES_AT_ONCE], threads)
+            some = some[FILES_AT_ONCE:]
+    yield from _dealt(some, threads)
+
+
+def _dealt(some: list[_Item | CheckedLine], threads: int) -> Iterator[_Share]:
+    sizes = sizes_of(
+        [
+            b"" if isinstance(item, CheckedLine) or item.listed is None else item.listed.path
+            for item in some
+        ]
+    )
+    for hands in shares(sizes, threads):
+        for hand in hands:
+            yield _Share(
+                [some[place] for place in hand],
+                [sizes[place] for place in hand],
+                hand,
+                hand is hands[-1],
+            )
 
 
 def _in_order(
-    results: Iterable[tuple[bool, list[tuple[int, _Item | CheckedLine]]]],
-) -> Iterator[_Item | CheckedLine]:
+    results: Iterable[tuple[bool, list[_Placed]]],
+) -> Iterator[_Item | CheckedLine | MatchedLines]:
     """Yield the results of shares in the order of the lines."""
-    waiting: list[tuple[int, _Item | CheckedLine]] = []
+    waiting: list[_Placed] = []
     for is_last, some in results:
         waiting += some
         if is_last:
@@ -433,6 +548,8 @@ def _in_order(
             waiting.clear()
 
 
-def _weight(share: _Share) -> int:
+def _weight(share: _Share | _UsualLines) -> int:
+    if isinstance(share, _UsualLines):
+        return _ITEM_BYTES * len(share.lines) + _LIST_CHUNK_BYTES
     names = (0 if item.listed is None else len(item.listed.path) for item in share.items)
     return _ITEM_BYTES * len(share.items) + sum(names)

@@ -309,6 +309,7 @@ cdef class _Held:
     cdef Py_buffer view
     cdef PyObject *hidden
     cdef bint held
+    cdef bint in_open_domain  # what the region has counted
 
     def __cinit__(self, buf):
         if isinstance(buf, Region):
@@ -322,6 +323,7 @@ cdef class _Held:
 
     def __dealloc__(self):
         if self.region is not None:
+            self.count_open_domain(False)
             self.region.let_go()
         elif self.held:
             atlas_release_hidden(&self.view, self.hidden)
@@ -346,4 +348,10 @@ cdef class _Held:
         return <size_t>self.view.len if self.region is None else self.region.payload_bytes()
 
     cdef inline bint is_readonly(self) noexcept:
-        return self.view.readonly if self.region is None else self.region.is_sealed()
+        return self.view.readonly if self.region is None else self.region.is_readonly()
+
+    cdef void count_open_domain(self, bint is_open) noexcept:
+        """Tell a Region whether the domain that holds it is OPEN."""
+        if self.region is not None and self.in_open_domain != is_open:
+            self.in_open_domain = is_open
+            self.region.count_open_domain(1 if is_open else -1)

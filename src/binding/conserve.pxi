@@ -160,9 +160,9 @@ def fixup(buf, /, at=None):
 
     Args: buf, a writable buffer, which may be empty; at, the index of the byte, in bytes also where
     the items of `buf` are larger, negative from the end; None for the last byte.
-    Raises IndexError where there is no byte `at`; TypeError where it is not an int; ValueError where
-    it is given for a region; TypeError or BufferError where `buf` is not a writable C-contiguous
-    buffer; StateError where it is a region that is closed or sealed.
+    Raises IndexError where there is no byte `at`; TypeError where it is not an int; ValueError
+    where it is given for a region; TypeError or BufferError where `buf` is not a writable
+    C-contiguous buffer; StateError where it is a region that is closed or sealed.
     Header: Conservation utilities.
     """
     cdef Span span

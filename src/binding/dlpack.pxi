@@ -235,6 +235,8 @@ def device_of(source, /):
     None for what is in host memory or no tensor. An array that has `__cuda_array_interface__` alone
     is on a CUDA device, and its number is -1: the driver knows it.
     """
+    if type(source) is bytes or type(source) is bytearray:  # by far the most common
+        return None
     if PyObject_CheckBuffer(source) and not hasattr(type(source), "__dlpack_device__"):
         return None
     ask = getattr(source, "__dlpack_device__", None)

@@ -3,6 +3,8 @@
 
 import contextvars
 
+cdef class _Claim  # budgets.pxi
+
 cdef class Domain:
     """Domain(bytes, budget_class=0)\n--\n
     The handle of a domain (atlas_domain_t) and its attached buffer. Users see `atlas12288.Domain`.
@@ -15,6 +17,11 @@ cdef class Domain:
     cdef size_t capacity
     cdef bint is_closed
     cdef _Entry innermost  # of the open transactions, None where none is open
+    # The queue of those who wait for the budget; see budgets.pxi.
+    cdef _Claim first
+    cdef PyObject *last  # borrowed, from the queue
+    cdef int waiting  # claims in the queue; atomic
+    cdef int queue_pid  # the process whose queue it is
 
     def __init__(self, bytes, budget_class=0):
         size = index_of(bytes, "bytes")
@@ -103,6 +110,7 @@ cdef class Domain:
             if atlas_domain_attach(self.handle, held.data(), held.len()) != ATLAS_OK:
                 raise_last_error()
             self.held = held
+            held.count_open_domain(True)
 
     def verify(self):
         """Return whether the region is conserved and, if COMMITTED, matches the witness.
@@ -115,7 +123,7 @@ cdef class Domain:
         restore_gil(state)
         return result
 
-    def _commit(self, cls, /):
+    def _commit(self, cls, bint seal, /):
         """Go from OPEN to COMMITTED, once; return the witness, a `cls`."""
         cdef _Held held
         # Made first: if Python has no memory for it, the domain must still be OPEN.
@@ -124,11 +132,22 @@ cdef class Domain:
             held = self.attached_bytes()
             if self.innermost is not None:
                 raise_error(ATLAS_E_STATE, "a transaction is open, must be closed before a commit")
+        if seal and held.region is None:
+            raise_error(ATLAS_E_STATE, "the attached buffer is not a Region, must be to be sealed")
+        if seal:
+            held.region.begin_sealing(held.in_open_domain)
         state = release_gil(held.len(), HASH_GIL_BYTES)
-        cdef int code = atlas_domain_commit(self.handle)
+        cdef int code
+        if seal:
+            code = atlas_domain_commit_sealed(self.handle, held.region.handle)
+        else:
+            code = atlas_domain_commit(self.handle)
         restore_gil(state)
+        if seal:
+            held.region.end_sealing()
         if code != ATLAS_OK:
             raise_last_error()
+        held.count_open_domain(False)
         witness.copy_of(atlas_domain_witness(self.handle))
         return witness
 
@@ -152,7 +171,7 @@ cdef class Domain:
 
         Args: start, stop, indices of bytes, also where the items of the buffer are larger, negative
         from the end; None for the end.
-        Raises TypeError where one is not an int. Entering raises IndexError where one is outside, or
+        Raises TypeError where one is not an int. Entering raises IndexError where one is outside or
         `start` is behind `stop`; StateError where nothing is attached or the domain is COMMITTED;
         BufferError where the bytes are read-only.
 
@@ -161,19 +180,25 @@ cdef class Domain:
         one from another thread or task raises StateError, because one could undo the other, and so
         does entering one of other bytes. Leaving one while a transaction that was entered later is
         still open raises StateError, and so does leaving the later one: neither restores anything,
-        so that no change is lost, and neither checks conservation or sets a balance. A commit inside
-        a transaction raises StateError.
+        so that no change is lost, and neither checks conservation or sets a balance. A commit
+        inside a transaction raises StateError.
         """
         self.check()
         return Transaction.__new__(Transaction, self, start, stop)
 
     def close(self):
-        """Give the attached buffer back once calls in other threads have ended. Idempotent."""
+        """Give the attached buffer back once calls in other threads have ended. Idempotent.
+
+        Leases that wait for the budget raise StateError.
+        """
         cdef _Held held
         with cython.critical_section(self):
             held = self.held
             self.is_closed = True
             self.held = None
+        if held is not None:
+            held.count_open_domain(False)
+        serve_queue(self)
         del held  # the last reference releases the buffer, which may run code of its exporter
 
     def __enter__(self):
@@ -186,106 +211,6 @@ cdef class Domain:
 
 cdef object not_made(str name, str way):
     return TypeError(f"a {name} is got from {way}, not by {name}()")
-
-
-@cython.final
-@cython.no_gc_clear  # never without its domain, through which every cycle goes
-cdef class Budget:
-    """The budget of a domain, an integer in 0..95; got from `Domain.budget`. Thread-safe.
-
-    Contract: Budget Operations.
-    """
-
-    cdef Domain domain
-
-    def __cinit__(self, Domain domain=None):
-        if domain is None:
-            raise not_made("Budget", "Domain.budget")
-        self.domain = domain
-
-    def __init__(self, *args, **kwargs):
-        raise not_made("Budget", "Domain.budget")
-
-    @property
-    def available(self):
-        """Budget left, in 0..95. Raises StateError when the domain is closed."""
-        cdef uint8_t left = 0
-        self.domain.check()
-        atlas_budget_available(self.domain.handle, &left)
-        return left
-
-    def alloc(self, amt, /):
-        """Take `amt` from the budget.
-
-        Raises BudgetError where `amt` is larger than the budget left, or not in 0..95; then the
-        budget is unchanged. TypeError where it is not an int. StateError when the domain is closed.
-        """
-        self.domain.check()
-        cdef int amount = byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)
-        if not atlas_budget_alloc(self.domain.handle, <uint8_t>amount):
-            raise_last_error()
-
-    def release(self, amt, /):
-        """Give `amt` back: the budget becomes (budget + amt) mod 96.
-
-        Raises BudgetError where `amt` is not in 0..95; then the budget is unchanged. TypeError
-        where it is not an int. StateError when the domain is closed.
-        """
-        self.domain.check()
-        cdef int amount = byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)
-        if not atlas_budget_release(self.domain.handle, <uint8_t>amount):
-            raise_last_error()
-
-    def lease(self, amt, /):
-        """Return a context manager that takes `amt` on entry and gives exactly that back on exit.
-
-        Raises BudgetError if `amt` is not in 0..95, and on entry if less than `amt` is left;
-        StateError when the domain is closed.
-        """
-        self.domain.check()
-        return Lease.__new__(Lease, self.domain, amt)
-
-
-@cython.final
-@cython.no_gc_clear  # never without its domain, through which every cycle goes
-cdef class Lease:
-    """The context manager of `Budget.lease`. It can be entered again, but not while it is held."""
-
-    cdef Domain domain
-    cdef uint8_t amount
-    cdef bint held
-
-    def __cinit__(self, Domain domain=None, amt=0):
-        if domain is None:
-            raise not_made("Lease", "Budget.lease()")
-        self.domain = domain
-        self.amount = <uint8_t>byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)
-
-    def __init__(self, *args, **kwargs):
-        raise not_made("Lease", "Budget.lease()")
-
-    @property
-    def amt(self):
-        """Amount that the lease takes, in 0..95."""
-        return self.amount
-
-    def __enter__(self):
-        with cython.critical_section(self):
-            if self.held:
-                raise_error(ATLAS_E_STATE, "the lease is held, must be left before it is entered")
-            self.domain.check()
-            if not atlas_budget_alloc(self.domain.handle, self.amount):
-                raise_last_error()
-            self.held = True
-        return self
-
-    def __exit__(self, exc_type, exc, traceback):
-        with cython.critical_section(self):
-            if self.held:
-                # The handle outlives close(): on a closed domain this is harmless, and no error
-                # here masks an error of the body.
-                atlas_budget_release(self.domain.handle, self.amount)
-                self.held = False
 
 
 @cython.final
@@ -305,7 +230,7 @@ cdef class _Entry:
         raise not_made("_Entry", "Transaction.__enter__()")
 
     cdef uint8_t balance_now(self, const uint8_t *bytes) noexcept:
-        """Return what the balance is with the present bytes of the range, were no others changed."""
+        """Return the balance that fits the present bytes, if those of the range alone changed."""
         return <uint8_t>(
             (self.balance + self.residue + ATLAS_MODULUS - sum_of(bytes, self.start, self.stop))
             % ATLAS_MODULUS

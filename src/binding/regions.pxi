@@ -12,6 +12,9 @@ cdef extern from "atlas/conservation.h" nogil:
     int atlas_region_balance(atlas_region_t *region, uint8_t *out)
     int atlas_region_fill(atlas_region_t *region, uint8_t value)
     int atlas_region_copy(atlas_region_t *region, const void *src, size_t len)
+    int atlas_domain_commit_sealed(atlas_domain_t *domain, atlas_region_t *region)
+    int atlas_region_fd(const atlas_region_t *region, int *out)
+    atlas_region_t *atlas_region_from_fd(int fd)
     void atlas_region_destroy(atlas_region_t *region)
 
 
@@ -42,6 +45,8 @@ cdef class Region:
     cdef Py_ssize_t readonly_exports
     cdef Py_ssize_t readers  # domains, scrubbers and running calls, which hold it by reference
     cdef Py_ssize_t writers  # running calls that write, and open transactions
+    cdef Py_ssize_t open_domains  # that have it attached
+    cdef bint is_being_sealed
     cdef bint is_made
 
     def __init__(self, nbytes):
@@ -89,6 +94,9 @@ cdef class Region:
     cdef inline bint is_sealed(self) noexcept:
         return atlas_region_sealed(self.handle)
 
+    cdef inline bint is_readonly(self) noexcept:
+        return self.is_being_sealed or self.is_sealed()
+
     cdef bint try_keep(self) noexcept:
         """Count a reader, who keeps the memory until `let_go`. False: the region is closed."""
         cdef bint is_open
@@ -108,10 +116,10 @@ cdef class Region:
             self.readers -= 1
 
     cdef int keep_to_write(self) except -1:
-        """Count a writer, until `end_writing`. Raise StateError if the region is closed or sealed."""
+        """Count a writer, until `end_writing`. Raise StateError if it is closed or sealed."""
         with cython.critical_section(self):
             self.check()
-            if self.is_sealed():
+            if self.is_readonly():
                 raise_error(ATLAS_E_STATE, "the region is sealed, must not be to be written")
             self.writers += 1
         return 0
@@ -120,6 +128,46 @@ cdef class Region:
         with cython.critical_section(self):
             self.writers -= 1
 
+    cdef int begin_sealing(self, bint of_open_domain) except -1:
+        """Bar all who write, until `end_sealing`. Raise StateError while anybody still may.
+
+        `of_open_domain`: whether the domain that is committed is one of `open_domains`.
+        """
+        cdef Py_ssize_t views
+        with cython.critical_section(self):
+            self.check()
+            views = self.writable_exports
+            if self.is_being_sealed:
+                raise_error(ATLAS_E_STATE, "another call seals the region, must return first")
+            if views > 0:
+                raise_error(
+                    ATLAS_E_STATE,
+                    f"the region has {views} writable view{'s' if views > 1 else ''}, such as a "
+                    "memoryview or an array, must have none to be sealed: delete or release first",
+                )
+            if self.writers > 0:
+                raise_error(
+                    ATLAS_E_STATE,
+                    "a transaction or a call that writes to the region is not over, must be before "
+                    "it is sealed",
+                )
+            if self.open_domains > of_open_domain and not self.is_sealed():
+                raise_error(
+                    ATLAS_E_STATE,
+                    "another domain that has the region attached is OPEN, must be committed or "
+                    "closed before it is sealed",
+                )
+            self.is_being_sealed = True
+        return 0
+
+    cdef void end_sealing(self) noexcept:
+        with cython.critical_section(self):
+            self.is_being_sealed = False
+
+    cdef void count_open_domain(self, Py_ssize_t difference) noexcept:
+        with cython.critical_section(self):
+            self.open_domains += difference
+
     cdef int export(self, object exporter, Py_buffer *view, int flags, bint whole) except -1:
         """Fill `view` for `exporter` and count it, until `end_export`."""
         cdef size_t size
@@ -127,7 +175,7 @@ cdef class Region:
         with cython.critical_section(self):
             self.check()
             size = self.whole_bytes() if whole else self.payload_bytes()
-            readonly = whole or self.is_sealed()
+            readonly = whole or self.is_readonly()
             PyBuffer_FillInfo(view, exporter, self.data(), <Py_ssize_t>size, readonly, flags)
             if readonly:
                 self.readonly_exports += 1
@@ -188,6 +236,38 @@ cdef class Region:
         restore_gil(state)
         self.end_writing()
         return balance
+
+    def fileno(self):
+        """Return the file descriptor of the memory of a sealed region, for `Region.from_fd`.
+
+        It stays the region's own, which closes it. Raises StateError where the region is not
+        sealed, or the system has no memory that has a descriptor.
+        """
+        cdef int fd = -1
+        with cython.critical_section(self):
+            self.check()
+            if atlas_region_fd(self.handle, &fd) != ATLAS_OK:
+                raise_last_error()
+        return fd
+
+    @staticmethod
+    def from_fd(fd):
+        """Return the sealed region whose descriptor `fd` is, as `fileno` returned it.
+
+        Both regions are the same memory; this one has a duplicate of the descriptor. Nothing is
+        believed of `fd`: its memory must have all four seals, so that nobody can change it any
+        more. Whether it is the right one, a witness tells.
+
+        Raises StateError where `fd` is not open, or not of such memory; DomainMemoryError where
+        there is no memory or no file descriptor; TypeError where it is not an int.
+        """
+        cdef Region region
+        number = index_of(fd, "fd")
+        if not 0 <= number <= INT_MAX:
+            raise_error(ATLAS_E_STATE, f"fd is {shown(number)}, must be in 0..{INT_MAX}")
+        region = Region.__new__(Region)
+        region.take(atlas_region_from_fd(<int>number))
+        return region
 
     @property
     def closed(self):

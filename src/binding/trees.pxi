@@ -6,6 +6,9 @@ cdef extern from "atlas/conservation.h" nogil:
 
     int atlas_tree_leaves_residues(
         const void *base, size_t len, uint8_t *out, uint8_t *residues)
+    int atlas_tree_leaves_many(
+        const void *const *bases, const size_t *lens, size_t count, uint8_t *leaves,
+        uint8_t *residues, uint8_t *roots)
     int atlas_tree_node(const uint8_t *left, const uint8_t *right, uint8_t *out)
     int atlas_tree_root(const uint8_t *leaves, size_t count, uint8_t *out)
 
@@ -17,6 +20,12 @@ cdef extern from "atlas/conservation.h" nogil:
     int atlas_tree_stream_root(
         const atlas_tree_stream_t *stream, uint8_t *out, uint64_t *length, uint8_t *residue)
     void atlas_tree_stream_destroy(atlas_tree_stream_t *stream)
+
+
+cdef extern from "Python.h":
+    int PyObject_GenericSetAttr(object target, object name, object value) except -1
+
+cdef object object_new = object.__new__  # no __new__ of a subclass, which may return any object
 
 
 def int_in(value, str name not None, least, most, /):
@@ -67,9 +76,7 @@ def tree_leaves(buf, /):
     """
     cdef Span span
     hold(buf, "buf", 0, &span)
-    cdef size_t windows = (
-        span.len // <size_t>ATLAS_WINDOW_BYTES + (span.len % <size_t>ATLAS_WINDOW_BYTES != 0)
-    )
+    cdef size_t windows = <size_t>atlas_windows_of(span.len)
     try:
         leaves = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows * ATLAS_DIGEST_BYTES)
         residues = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows)
@@ -81,6 +88,59 @@ def tree_leaves(buf, /):
     finally:
         release(&span)
     return leaves, residues
+
+
+def block_witness(cls, block_class, buf, most, bint keep, clock, /):
+    """Return the witness of a small region, made without calls of Python's that take longer than to
+    hash a few windows.
+
+    Args: cls, `TreeWitness` or a subclass; block_class, `Subtree`; buf; most, windows of a block;
+    keep, whether the block belongs to the witness; clock, returns the time in nanoseconds.
+    Returns None where `buf` has more windows, or is on a device. Raises as `tree_leaves`.
+    """
+    cdef Span span
+    cdef size_t windows, most_windows = most
+    cdef uint8_t total
+    if device_of(buf) is not None:
+        return None
+    hold(buf, "buf", 0, &span)
+    length = span.len
+    windows = span.len // <size_t>ATLAS_WINDOW_BYTES + (span.len % <size_t>ATLAS_WINDOW_BYTES != 0)
+    try:
+        if windows > most_windows:
+            return None
+        leaves = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows * ATLAS_DIGEST_BYTES)
+        residues = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows)
+        to_leaves = <uint8_t *>PyBytes_AsString(leaves)
+        to_residues = <uint8_t *>PyBytes_AsString(residues)
+        # The root over one leaf is the leaf.
+        root = leaves if windows == 1 else PyBytes_FromStringAndSize(NULL, ATLAS_DIGEST_BYTES)
+        to_root = <uint8_t *>PyBytes_AsString(root)
+        state = release_gil(span.len, HASH_GIL_BYTES)
+        atlas_tree_leaves_residues(span.data, span.len, to_leaves, to_residues)
+        if windows != 1:
+            atlas_tree_root(to_leaves, windows, to_root)
+        total = atlas_conserved_residue(to_residues, windows)
+        restore_gil(state)
+    finally:
+        release(&span)
+    residue = total
+    block = None
+    if keep:
+        block = object_new(block_class)
+        PyObject_GenericSetAttr(block, "hashes", leaves)
+        PyObject_GenericSetAttr(block, "residues", residues)
+        PyObject_GenericSetAttr(block, "children", ())
+        PyObject_GenericSetAttr(block, "root", root)
+        PyObject_GenericSetAttr(block, "residue", residue)
+        PyObject_GenericSetAttr(block, "span", 1)
+    witness = object_new(cls)
+    PyObject_GenericSetAttr(witness, "length", length)
+    PyObject_GenericSetAttr(witness, "residue", residue)
+    PyObject_GenericSetAttr(witness, "root", root)
+    PyObject_GenericSetAttr(witness, "timestamp_ns", clock())
+    PyObject_GenericSetAttr(witness, "_tree", block)
+    return witness
 
 
 def tree_root(hashes, /):

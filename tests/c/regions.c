@@ -213,6 +213,31 @@ static void case_domain(void)
     atlas_region_destroy(region);
 }
 
+/* A build that cannot seal refuses, and leaves all as it was. */
+static void case_seal(void)
+{
+    atlas_region_t* region = atlas_region_create(ATLAS_WINDOW_BYTES);
+    CHECK(atlas_region_fill(region, 7) == ATLAS_OK);
+    size_t size = atlas_region_size(region);
+    atlas_domain_t* domain = atlas_domain_create(size, 50);
+    CHECK(atlas_domain_attach(domain, atlas_region_payload(region), size) == ATLAS_OK);
+    int code = atlas_domain_commit_sealed(domain, region);
+    if (code == ATLAS_OK) {
+        CHECK_OK(atlas_region_sealed(region));
+    } else {
+        CHECK_REFUSED(atlas_domain_commit_sealed(domain, region) == ATLAS_E_STATE, ATLAS_E_STATE,
+                      "atlas_domain_commit_sealed", "ATLAS_SINGLE_THREAD");
+        CHECK_OK(!atlas_region_sealed(region));
+        CHECK(atlas_region_fill(region, 7) == ATLAS_OK);
+        CHECK(atlas_domain_commit(domain) == ATLAS_OK);
+        CHECK(atlas_region_from_fd(0) == NULL && atlas_get_last_error_code() == ATLAS_E_STATE);
+    }
+    CHECK_OK(atlas_domain_verify(domain));
+    CHECK(((const uint8_t*)atlas_region_payload(region))[ATLAS_WINDOW_BYTES - 1] == 7);
+    atlas_domain_destroy(domain);
+    atlas_region_destroy(region);
+}
+
 #define CASES(X)                                                                                   \
     X(create, "a region is zeros, begins at a page, and has a byte more than its payload")         \
     X(create_refused, "no region without bytes, or with more than there can be")                   \
@@ -222,6 +247,7 @@ static void case_domain(void)
     X(copy, "any source is copied, no law asked of it")                                            \
     X(copy_refused, "a source of another length, or that overlaps, is not copied")                 \
     X(large, "regions beyond the caches are filled and copied right")                              \
-    X(domain, "a domain with payload and balance commits, and no float changes")
+    X(domain, "a domain with payload and balance commits, and no float changes")                   \
+    X(seal, "a region is sealed with the commit, or the build says that it cannot be")
 
 CHECK_MAIN(CASES)

@@ -13,6 +13,14 @@ def shares(budget: atlas.Budget, amounts: list[int]) -> int:
     return left
 
 
+async def waiting(budget: atlas.Budget) -> int:
+    with budget.lease(1, timeout=None), budget.lease(1, 0.5) as lease:
+        assert_type(lease, atlas.Lease)
+    async with budget.lease_async(1) as held, budget.lease_async(1, timeout=2):
+        assert_type(held, atlas.AsyncLease)
+        return held.amt + budget.waiting
+
+
 def witnessed(region: bytearray) -> atlas.Witness:
     with atlas.Domain(bytes=len(region), budget_class=50) as domain:
         domain.attach(region)

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, Self, TextIO
 
 import click
 
+from .._files import expected_bytes
 from .._files import shown as shown
-from .._reports import JSON_TYPE, range_words
 from .._words import counted
 from ..manifest._paths import to_json
 from .version import PROGRAM
@@ -38,8 +38,20 @@ RANGES_SHOWN: Final = 20
 _WORDS: Final = ("error", "reason")
 
 
-# A file name. It is checked when it is read: click would refuse the whole command for one bad file.
-file_name = click.Path(readable=False)
+class _FileName(click.Path):
+    """A file name. It is checked when it is read: click would refuse the whole command for one bad
+    file, and looks at each."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        return os.fspath(value)
+
+
+file_name = _FileName()
 files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=file_name)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -56,6 +68,8 @@ def range_lines(
         total: number of windows.
         more: text about the ranges that are not shown.
     """
+    from .._reports import range_words
+
     yield f"  windows  {windows} of {total} differ:"
     for each in islice(ranges, RANGES_SHOWN):
         yield f"           {range_words(each, '  ')}"
@@ -100,6 +114,12 @@ def complain(subject: str, reason: str) -> None:
     click.echo(f"{PROGRAM}: {shown(subject)}: {reason}", err=True)
 
 
+def bytes_to_read(names: Sequence[str]) -> int | None:
+    """Return the total size of the files in bytes for the progress bar; None if it is not known, or
+    not shown."""
+    return expected_bytes(list(names)) if shows_progress() else None
+
+
 def shows_progress() -> bool:
     """Return whether standard error is a terminal, which the progress bar needs."""
     return sys.stderr is not None and sys.stderr.isatty()
@@ -124,6 +144,7 @@ class Printer:
         total: the bytes that will be read, for the progress bar; None if unknown.
 
     Attributes:
+        as_json: as above.
         fields: the fields about all files together, beside `holds` and `counts`.
     """
 
@@ -131,9 +152,9 @@ class Printer:
         self.code = HOLDS
         self.colour = _has_colour(sys.stdout)
         self.fields: dict[str, object] = {"error": None}
+        self.as_json = as_json
         self._command = command
         self._on_terminal = sys.stdout.isatty()
-        self._as_json = as_json
         self._is_whole = False  # is the JSON object complete?
         self._listed = 0
         self._items = self._failed = self._unreadable = self._without_verdict = 0
@@ -149,7 +170,7 @@ class Printer:
         trace: TracebackType | None,
     ) -> None:
         self._bar.hide()
-        if self._as_json and not self._is_whole and kind is None:
+        if self.as_json and not self._is_whole and kind is None:
             if not self._items:
                 self._begin_files()
             rest = {"holds": self._holds, "counts": self._counts()} | self.fields
@@ -207,7 +228,7 @@ class Printer:
             verdict: the middle of the line.
             more: the end of the line.
         """
-        if not self._as_json:
+        if not self.as_json:
             if verdict and good is not None and self.colour:
                 verdict = click.style(verdict, fg="green" if good else "red")
             self._bar.make_way(sys.stdout)
@@ -215,9 +236,13 @@ class Printer:
 
     def raw_line(self, line: bytes) -> None:
         """Print one line of bytes, escaped only on a terminal (not with `as_json`)."""
-        if not self._as_json:
+        self.raw_lines(line + b"\n")
+
+    def raw_lines(self, lines: bytes) -> None:
+        """Print lines of bytes, each with its end, as `raw_line` does."""
+        if not self.as_json:
             self._bar.make_way(sys.stdout)
-            sys.stdout.buffer.write((_printable(line) if self._on_terminal else line) + b"\n")
+            sys.stdout.buffer.write(_printable(lines) if self._on_terminal else lines)
 
     def raw(self, parts: Iterable[bytes]) -> None:
         """Write bytes unchanged; on a terminal, escape control characters."""
@@ -231,8 +256,8 @@ class Printer:
         Args:
             fields: its fields; `holds` and `error` are null if they are not given.
         """
-        if self._as_json:
-            head = {"type": JSON_TYPE, "command": self._command}
+        if self.as_json:
+            head = self._head()
             whole = {**head, "holds": None, "error": None, **fields, **head}
             sys.stdout.write(_as_json(whole) + "\n")
             self._is_whole = True
@@ -247,7 +272,7 @@ class Printer:
             name: the file; None if there is none.
             fields: the other fields; they stay as they are unless the block changes them.
         """
-        item = Item(name, dict(fields), self._begin_item if self._as_json else None)
+        item = Item(name, dict(fields), self._begin_item if self.as_json else None)
         yield item
         item._end()
         verdict = item.fields.get("holds")
@@ -263,8 +288,12 @@ class Printer:
         self._items += 1
 
     def _begin_files(self) -> None:
-        head = _as_json({"type": JSON_TYPE, "command": self._command}).removesuffix("}")
-        sys.stdout.write(head + ', "files": [')
+        sys.stdout.write(_as_json(self._head()).removesuffix("}") + ', "files": [')
+
+    def _head(self) -> dict[str, object]:
+        from .._reports import JSON_TYPE
+
+        return {"type": JSON_TYPE, "command": self._command}
 
 
 class Item:

@@ -63,7 +63,7 @@ _OPTIONS: Final = (
     click.option(
         "--state",
         metavar="FILE",
-        type=click.Path(readable=False),
+        type=file_name,
         help="For a manifest: keep the state for --update and for resuming in this file.  "
         "[default: in your state folder]",
     ),

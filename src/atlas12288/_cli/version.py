@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`atlas12288 --version`, without click: its import takes longer than all the rest."""
+"""`atlas12288 --version`, without click and typing: their import takes longer than all the rest."""
 
 import sys
-from typing import Final
 
 from .. import __version__
 
-PROGRAM: Final = "atlas12288"
-VERSION_LINE: Final = f"{PROGRAM}, version {__version__}"
+PROGRAM = "atlas12288"
+VERSION_LINE = f"{PROGRAM}, version {__version__}"
 
 
 def is_wanted(arguments: list[str]) -> bool:

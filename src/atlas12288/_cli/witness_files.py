@@ -14,7 +14,6 @@ from .._errors import WitnessError
 from .._files import STDIN, FileError, RegularFile, read_chunks, shown
 from .._outputs import OutputKind, Target
 from .._sidecars import Leaves, leaves_of
-from .._sums import read_sums
 from .._tree import TreeWitness, witness_from_json
 from .._witness import WITNESS_MOST_BYTES, Witness
 from ..manifest._beside import is_url, leaves_name
@@ -25,8 +24,8 @@ ONLY_ROOT_IS_URL: Final = (
     "is a URL, must be a file of this machine: only what is witnessed may be elsewhere"
 )
 # The keys of a manifest; a witness has none of them.
-_MANIFEST: Final = re.compile(rb'\s*\{\s*"(?:_type|predicate|predicateType|subject)"\s*:')
-_DATASET: Final = re.compile(rb'"type"\s*:\s*"atlas12288/(?:array|tensors|table)/v1"')
+_MANIFEST: Final = rb'\s*\{\s*"(?:_type|predicate|predicateType|subject)"\s*:'
+_DATASET: Final = rb'"type"\s*:\s*"atlas12288/(?:array|tensors|table)/v1"'
 _SUMS_LOOKED_AT: Final = 10  # lines: a list may begin with comments and lines that are none
 
 threads_option = click.option(
@@ -92,15 +91,15 @@ def open_witnesses(
         raise FileError(ONLY_ROOT_IS_URL)
     chunks = read_chunks(name, opened=opened, or_pipe=True)
     head = bytes(next(chunks, b""))
-    return _MANIFEST.match(head) is not None, chain((head,), chunks)
+    return re.match(_MANIFEST, head) is not None, chain((head,), chunks)
 
 
 def looks_like(head: bytes) -> str | None:
     """Return the kind of a file by its beginning, in words; None if it is not one of ours."""
-    if _MANIFEST.match(head) is not None:
+    if re.match(_MANIFEST, head) is not None:
         return "a manifest"
     first, *_ = head.splitlines() or [b""]
-    if _DATASET.search(head, 0, WITNESS_MOST_BYTES) is not None:
+    if re.search(_DATASET, head[:WITNESS_MOST_BYTES]) is not None:
         return "a witness of a dataset"
     try:
         line = first.decode()
@@ -108,6 +107,8 @@ def looks_like(head: bytes) -> str | None:
             return "a witness file"
     except UnicodeDecodeError:
         return None
+    from .._sums import read_sums
+
     sums = islice(read_sums((head,)), _SUMS_LOOKED_AT)
     return "a list of SHA-256 sums" if any(found is not None for _, found in sums) else None
 

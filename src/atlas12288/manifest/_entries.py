@@ -15,9 +15,9 @@ SHA-256 of the lines, each ended by one line feed.
 from __future__ import annotations
 
 import re
+from binascii import unhexlify
 from collections.abc import Iterable, Iterator
 from functools import cache
-from hashlib import sha256
 from itertools import islice
 from json.encoder import encode_basestring as _quoted
 from typing import Final, NamedTuple
@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 from .. import _json
 from .._errors import WitnessError
 from .._native import MODULUS, TreeStream, leaf_hashes
-from .._witness import ALGORITHM, TREE_ALGORITHM
+from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from . import _paths
 
 DIGESTS: Final = (ALGORITHM, TREE_ALGORITHM)
@@ -35,9 +35,7 @@ _SYMLINK_KEYS: Final = (*_paths.keys("path"), *_paths.keys("symlink"))
 _KEYS: Final = (*_SYMLINK_KEYS, "residue", "size", *DIGESTS)
 LINES_AT_ONCE: Final = 32  # few, because a path may be long
 # The root and the size at the end of an entry with a tree. In no text: a quote in one is escaped.
-_TREE: Final = re.compile(
-    rb'"%s":"([0-9a-f]{64})","size":([0-9]{1,16})\}' % TREE_ALGORITHM.encode()
-)
+_TREE: Final = rb'"%s":"([0-9a-f]{64})","size":([0-9]{1,16})\}' % TREE_ALGORITHM.encode()
 _TREE_MOST_BYTES: Final = 128
 
 
@@ -126,7 +124,7 @@ def trees_in(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     for chunk in chunks:
         text = rest + chunk
         end = 0
-        for match in _TREE.finditer(text):
+        for match in re.finditer(_TREE, text):
             end = match.end()
             yield int(match[2]), bytes.fromhex(match[1].decode("ascii"))
         rest = text[max(end, len(text) - _TREE_MOST_BYTES) :]
@@ -147,6 +145,32 @@ def read_line(line: bytes, digests: tuple[str, ...]) -> Entry:
     path, residue, *values, size = found.groups()
     hashes = dict(zip(digests, (bytes.fromhex(value.decode()) for value in values), strict=True))
     return Entry(path, int(size), int(residue), hashes.get(ALGORITHM), hashes.get(TREE_ALGORITHM))
+
+
+def read_text(text: bytes, digests: tuple[str, ...]) -> Iterator[Entry]:
+    """Yield the entries of lines that `Entry.to_json` wrote, each ended by one line feed.
+
+    Like `read_line` for each, in a third of the time.
+
+    Raises:
+        WitnessError: as `Entry.of_json`.
+    """
+    flat, tree = (
+        2 + digests.index(name) if name in digests else None for name in (ALGORITHM, TREE_ALGORITHM)
+    )
+    for found in _lines(digests).findall(text):
+        if not found[0]:
+            yield Entry.of_json(_json.read(found[-1]), digests)
+            continue
+        sha256 = None if flat is None else unhexlify(found[flat])
+        root = None if tree is None else unhexlify(found[tree])
+        yield Entry(found[0], int(found[-2]), int(found[1]), sha256, root)
+
+
+@cache
+def _lines(digests: tuple[str, ...]) -> re.Pattern[bytes]:
+    """Return the expression for a line: the groups of `_plain`, or else the whole line."""
+    return re.compile(rb"(?:%b|(.*))\n" % _plain(digests).pattern)
 
 
 @cache
@@ -210,7 +234,7 @@ class LineDigests:
 
     def __init__(self) -> None:
         self._stream = TreeStream()
-        self._sha256 = sha256()
+        self._sha256 = WitnessStream()
 
     def add(self, lines: Lines) -> None:
         """Add the next lines."""

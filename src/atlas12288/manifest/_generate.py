@@ -9,10 +9,9 @@ the same bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from time import time
@@ -20,9 +19,9 @@ from typing import NamedTuple, TypeVar
 
 from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all
-from .._witness import ALGORITHM, TREE_ALGORITHM
+from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from ._beside import Outputs, is_url, outputs_in, state_name
-from ._entries import DIGESTS, Entry, Lines
+from ._entries import DIGESTS, Lines
 from ._hashing import engine
 from ._hashing.engine import HashFiles
 from ._hashing.siblings import hash_siblings
@@ -185,7 +184,7 @@ def generate_manifest(
         outcome = run.fill(store)
         if outcome.errors > 0:
             return outcome
-        digest = sha256()
+        digest = WitnessStream()
         with atomic_write_all(*targets) as files:
             lines = store.lines(None if leaves is None else files[-1].write, run.identities)
             write = files[0].write
@@ -196,7 +195,7 @@ def generate_manifest(
     return outcome
 
 
-def generate_entries(
+def generate_lines(
     source: Source,
     options: Options,
     *,
@@ -206,27 +205,18 @@ def generate_entries(
     hash_files: HashFiles = engine.hash_files,
     listener: Listener = SILENT,
     streams: frozenset[tuple[int, int]] = frozenset(),
-) -> tuple[RunCounts, tuple[Entry, ...]]:
-    """Return the counts and the entries of a new manifest; none if there are errors. Arguments as
+) -> tuple[RunCounts, tuple[Lines, ...]]:
+    """Return the counts and the lines of a new manifest; none if there are errors. Arguments as
     for `generate_manifest`; `outputs` are files that will be written, and are left out. A state is
     only kept during the run, because there is no manifest to update."""
     run = _Run(source, options, hash_files, listener)
     with run.store(outputs, None, None, state, False, ignore_ctime, streams) as store:
-        return run.collected(store, store.entries)
-
-
-def generate_lines(
-    source: Source,
-    options: Options,
-    *,
-    hash_files: HashFiles = engine.hash_files,
-    listener: Listener = SILENT,
-    streams: frozenset[tuple[int, int]] = frozenset(),
-) -> tuple[RunCounts, tuple[Lines, ...]]:
-    """Return the same as `generate_entries`, without a state, with the lines of the entries."""
-    run = _Run(source, options, hash_files, listener)
-    with run.store((), None, None, None, False, False, streams) as store:
-        return run.collected(store, store.lines)
+        outcome = run.fill(store)
+        if outcome.errors > 0:
+            return outcome, ()
+        lines = tuple(store.lines())
+        run.finish(store, None, outcome)
+        return outcome, lines
 
 
 def _threads(hash_files: HashFiles) -> tuple[bool, int | None]:
@@ -320,9 +310,7 @@ class _Run:
             self._together = (
                 begun is None
                 and not update
-                and leaves is None
                 and (place is None or place is True)
-                and self._options.digests == (ALGORITHM,)
                 and self._hashes_here
             )
             self._listed = store.begin(
@@ -488,18 +476,6 @@ class _Run:
         self._state = None
         self._note(f"nothing more of this run is kept for the next one: {error}")
 
-    def collected(
-        self, store: Store, records: Callable[[], Iterable[R]]
-    ) -> tuple[RunCounts, tuple[R, ...]]:
-        """Read the files that are not known; return the counts and the records of the store, none
-        if there are errors."""
-        outcome = self.fill(store)
-        if outcome.errors > 0:
-            return outcome, ()
-        found = tuple(records())
-        self.finish(store, None, outcome)
-        return outcome, found
-
     def finish(self, store: Store, sha256: bytes | None, outcome: RunCounts) -> None:
         """Record that the manifest was written."""
         store.end()
@@ -546,6 +522,7 @@ class _Run:
             self._source,
             store.siblings(),
             self._options.digests,
+            leaves=self._leaves is not None,
             threads=self._threads,
             since_ns=store.since_ns,
             advance=self._listener.advance,

@@ -5,11 +5,11 @@ identities from its state."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import sha256
 from io import BufferedReader
 
 from .._errors import WitnessError
 from .._files import FileError, file_errors, open_regular
+from .._witness import WitnessStream
 from ._entries import Entry, read_line
 from ._state_file import Finished, State
 
@@ -38,7 +38,7 @@ def last_entries(
     other = FileError("the manifest is not the one that the last run wrote")
     identities = state.identities()
     digests = _digests(finished)
-    digest = sha256()
+    digest = WitnessStream()
     count = 0
     begins = True  # a line
     with file_errors(), open_regular(output) as raw:

@@ -13,7 +13,7 @@ from .._types import Lazy
 from .._value import Value
 from ._arguments import Name, hasher, local_files, open_source, root_and_paths
 from ._beside import outputs_in
-from ._entries import Entry
+from ._entries import Entry, LineDigests, Lines, read_text
 from ._lined import Lined
 from ._listener import FunctionListener
 from ._paths import quoted
@@ -116,7 +116,7 @@ class Manifest(Value):
             ImportError: an extra that is needed is not installed.
         """
         # Here, so that reading and verifying a manifest do without SQLite.
-        from ._generate import generate_entries, generate_manifest, read_options
+        from ._generate import generate_lines, generate_manifest, read_options
 
         base, parts = root_and_paths(paths, root)
         what = "paths" if root is None and not parts else "root"
@@ -147,7 +147,7 @@ class Manifest(Value):
         }
         try:
             if output is None:
-                _, entries = generate_entries(source, options, **common)
+                _, lines = generate_lines(source, options, **common)
             else:
                 made, sidecar = written["output"], written.get("leaves")
                 generate_manifest(source, options, made, leaves=sidecar, update=update, **common)
@@ -156,7 +156,7 @@ class Manifest(Value):
                 raise error
         problems.check()
         if output is None:
-            return cls.from_entries(options, entries)
+            return cls._of_lines(options, lines)
         with RegularFile(made) as file:
             return cls.from_json(file.read(0, file.size))
 
@@ -170,6 +170,17 @@ class Manifest(Value):
         found = tuple(entries)
         root = line_digests(options, found).root()
         return cls._of(options=options, entries=found, root=root)
+
+    @classmethod
+    def _of_lines(cls, options: Options, all_lines: Iterable[Lines]) -> Self:
+        """Return the manifest with these lines, which are in order and at least one."""
+        digests = LineDigests()
+        digests.add(Lines.of([options.to_json()]))
+        entries: list[Entry] = []
+        for lines in all_lines:
+            digests.add(lines)
+            entries += read_text(lines.text, options.digests)
+        return cls._of(options=options, entries=tuple(entries), root=digests.root())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

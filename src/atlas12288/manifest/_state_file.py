@@ -40,7 +40,7 @@ from ._hashing.file_hash import Checkpoint, Digests
 from ._sources.source import UNTRUSTED
 
 _MAGIC: Final = b"atlas12288 state 1\n"
-_ANY_MAGIC: Final = re.compile(rb"atlas12288 state [0-9]+\n")
+_ANY_MAGIC: Final = rb"atlas12288 state [0-9]+\n"
 _FRAME: Final = struct.Struct("<cII")  # kind, length, CRC-32
 _IDENTITIES, _FINISHED, _BEGUN, _KNOWN, _ROOTS, _PART, _FAILED = (
     bytes((letter,)) for letter in b"IFBKRPX"
@@ -242,7 +242,7 @@ class State:
             return
         with self._reader(0) as file:
             if (magic := file.read(len(_MAGIC))) != _MAGIC:
-                if _ANY_MAGIC.match(magic):
+                if re.match(_ANY_MAGIC, magic):
                     self.fault = "belongs to another version of atlas12288"
                     return
                 raise NotAStateError(
@@ -342,18 +342,25 @@ class State:
         if len(self._appended) >= _FULL_BYTES:
             self._fill()
 
-    def known_flat(self, files: Iterable[tuple[bytes, int, bytes, int, bytes]]) -> None:
-        """Add small files that were read for their flat digests alone; `commit` writes them.
+    def known_small(
+        self,
+        flat: bool,
+        tree: bool,
+        files: Iterable[tuple[bytes, int, bytes, int, bytes, int | None]],
+    ) -> None:
+        """Add small files that were read; `commit` writes them.
 
         Args:
-            files: path, size, identity, residue and SHA-256 of each; the identity is that of a file
-                of this machine.
+            flat, tree: the digests of each.
+            files: path, size, identity, residue, joined digests and leaf of each, as `Known` has
+                them; the identity is that of a file of this machine.
         """
-        file, digests = _FILE.pack, _DIGESTS.pack
-        for path, size, identity, residue, sha256 in files:
+        file, numbers = _FILE.pack, _DIGESTS.pack
+        which = flat | tree << 1
+        for path, size, identity, residue, digests, leaf in files:
             self._appended += file(len(path), len(identity), size)
             self._appended += path + identity
-            self._appended += digests(residue, 1, _NO_LEAF) + sha256
+            self._appended += numbers(residue, which, _NO_LEAF if leaf is None else leaf) + digests
             if len(self._appended) >= _FULL_BYTES:
                 self._fill()
 

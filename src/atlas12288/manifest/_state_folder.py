@@ -11,12 +11,12 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from .._files import FileError, shown
 from .._outputs import TEMPORARY
+from .._witness import Witness
 from ._beside import Outputs, is_url
 
 STATE_NAME: Final = re.compile(r"[0-9a-f]{64}\.state")
@@ -49,7 +49,7 @@ def machine() -> str:
         import socket  # here: hardly any machine needs it, and it takes 3 ms
 
         name = socket.gethostname()
-    return sha256(b"atlas12288 machine " + name.encode()).hexdigest()
+    return Witness.generate(b"atlas12288 machine " + name.encode()).hexdigest()
 
 
 def real_path(output: str) -> str:
@@ -59,12 +59,13 @@ def real_path(output: str) -> str:
 
 def state_file(output: str) -> str:
     """Return the name of a manifest's state in the user's state folder."""
-    return sha256(os.fsencode(f"{machine()}\0{real_path(output)}")).hexdigest() + ".state"
+    name = os.fsencode(f"{machine()}\0{real_path(output)}")
+    return Witness.generate(name).hexdigest() + ".state"
 
 
 def rotation_name(key: str) -> str:
     """Return the name in the user's state folder of what is kept of a rotation."""
-    return sha256(os.fsencode(key)).hexdigest() + ".rotation"
+    return Witness.generate(os.fsencode(key)).hexdigest() + ".rotation"
 
 
 def user_folder() -> Path:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .._native import WINDOW_BYTES
@@ -88,6 +88,14 @@ def _chunks_of(array: numpy.ndarray[Any, Any], form: Form) -> Iterator[memoryvie
         yield numpy.ascontiguousarray(chunk).reshape(-1).view(numpy.uint8).data
 
 
+class Whole(NamedTuple):
+    """A tensor's element type and shape, and all bytes of its content."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    content: memoryview
+
+
 class How(NamedTuple):
     """The kind of witness to make, and the number of threads.
 
@@ -96,8 +104,6 @@ class How(NamedTuple):
         leaves: whether to keep the leaves of the tree.
         made_ns: the time of the witness; None for the present time.
         stream, host: what a tensor on a GPU is hashed with, as in `TreeWitness.generate`.
-        known: flat witnesses of the contents of some tensors by name, which were hashed beside one
-            another; None for none.
     """
 
     tree: bool
@@ -106,7 +112,6 @@ class How(NamedTuple):
     made_ns: int | None = None
     stream: Stream = None
     host: bool = False
-    known: Mapping[str, Witness] | None = None
 
 
 def witness_of(content: memoryview | Readable, how: How) -> Witness | TreeWitness:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .. import _native
 from .._tree import TreeWitness
 from .._witness import Witness, WitnessStream
-from ._content import How, witness_of
+from ._content import How, Whole, witness_of
 from ._dtypes import name_of_dlpack
 
 if TYPE_CHECKING:
@@ -34,6 +34,19 @@ def is_tensor(array: object) -> bool:
     return hasattr(array, "__dlpack_device__") or hasattr(array, "__cuda_array_interface__")
 
 
+def whole_tensor(array: object, what: str) -> Whole:
+    """Return what a witness of a tensor in host memory covers.
+
+    Raises:
+        BufferError, TypeError: as `tensor_content`.
+    """
+    tensor = _native.Tensor(array, what)
+    dtype = name_of_dlpack(tensor.kind, what)
+    if sys.byteorder == "big" and tensor.kind[1] > 8:
+        raise TypeError(f"{what} is big-endian, must be little-endian or a NumPy array")
+    return Whole(dtype, tensor.shape, _native.bytes_of(tensor))
+
+
 def tensor_content(array: object, what: str, how: How) -> Content:
     """Return the witness of a tensor's bytes.
 
@@ -44,11 +57,8 @@ def tensor_content(array: object, what: str, how: How) -> Content:
     """
     device = _native.device_of(array)
     if device is None:
-        tensor = _native.Tensor(array, what)
-        dtype = name_of_dlpack(tensor.kind, what)
-        if sys.byteorder == "big" and tensor.kind[1] > 8:
-            raise TypeError(f"{what} is big-endian, must be little-endian or a NumPy array")
-        return Content(dtype, tensor.shape, witness_of(_native.bytes_of(tensor), how))
+        dtype, shape, content = whole_tensor(array, what)
+        return Content(dtype, shape, witness_of(content, how))
     ((_, found),) = on_devices([(what, array, device)], how)
     if isinstance(found, Exception):
         raise found

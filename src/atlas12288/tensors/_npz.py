@@ -16,10 +16,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from ._content import CHUNK_BYTES, Chunks, How, content_of, require_numpy, witness_of
+from ._content import CHUNK_BYTES, Chunks, How, Whole, content_of, require_numpy, witness_of
 from ._dtypes import SHAPE_MOST, Form, form_of
 from ._tensor_file import TensorFile, opened_regular
 from ._witness import ArrayWitness
@@ -109,17 +110,29 @@ class _Array:
     def size(self) -> int:
         return self.member.file_size
 
-    def content(self) -> None:
-        return None  # the header comes first, and the rest may be packed
+    def whole(self) -> Whole | None:
+        if self.size > CHUNK_BYTES:
+            return None
+        member = _Member(self._descriptor, self.member, self.limit)
+        dtype, shape, content = _content_of(member)
+        if not isinstance(content, memoryview):
+            return None
+        member.require_end()
+        return Whole(dtype, shape, content)
 
     def witness(self, how: How) -> ArrayWitness:
+        member = _Member(self._descriptor, self.member, self.limit)
         try:
-            return _witness_of(_Member(self._descriptor, self.member, self.limit), how)
+            dtype, shape, content = _content_of(member)
         except TypeError as error:  # raised for its type; in a file this is a fault of the file
             raise ValueError(str(error)) from error
+        found = witness_of(content, how)
+        member.require_end()
+        return ArrayWitness._made(dtype, shape, found, how)
 
 
-def _witness_of(member: _Member, how: How) -> ArrayWitness:
+def _content_of(member: _Member) -> tuple[str, tuple[int, ...], memoryview | Readable]:
+    """Return element type and shape, and the content, which is read here if it is small."""
     import numpy
 
     shape, fortran, dtype = _read_header(member)
@@ -144,15 +157,11 @@ def _witness_of(member: _Member, how: How) -> ArrayWitness:
         content = member
     else:
         content = Chunks(_converted(member, form))
-    found = witness_of(content, how)
-    member.require_end()
-    return ArrayWitness._made(form.name, shape, found, how)
+    return form.name, shape, content
 
 
 def _read_header(member: _Member) -> tuple[tuple[int, ...], bool, numpy.dtype[Any]]:
     """Read shape, Fortran order and element type."""
-    from numpy.lib import format as npy
-
     start = member.read(len(_MAGIC) + 2, "the start of its form")
     version = start[-2], start[-1]
     if start[:-2] != _MAGIC:
@@ -164,7 +173,14 @@ def _read_header(member: _Member) -> tuple[tuple[int, ...], bool, numpy.dtype[An
     length = int.from_bytes(member.read(width, "the length of its header"), "little")
     if length > HEADER_MOST:
         raise ValueError(f"length of its header is {length}, must be at most {HEADER_MOST}")
-    header = member.read(length, "its header")
+    return _parsed(member.read(length, "its header"), encoding)
+
+
+# Most arrays of a file share a few headers, and to parse one takes longer than to hash its array.
+@lru_cache(maxsize=64)
+def _parsed(header: bytes, encoding: str) -> tuple[tuple[int, ...], bool, numpy.dtype[Any]]:
+    from numpy.lib import format as npy
+
     try:
         # NumPy has no public reader for version 3.0. The header of every version is a Python
         # literal: rewritten in ASCII, it is valid as version 2.0.

@@ -16,9 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from .. import _json
 from .._errors import WitnessError
-from .._tree import TreeWitness
-from .._witness import Witness
-from ._content import CHUNK_BYTES, How, witness_of
+from ._content import CHUNK_BYTES, How, Whole, witness_of
 from ._dtypes import SAFETENSORS, SHAPE_RULE, WHOLE_RULE, bits_of, is_shape, length_of
 from ._tensor_file import TensorFile, opened_regular
 from ._witness import ArrayWitness
@@ -50,22 +48,15 @@ class _Tensor(NamedTuple):
     def size(self) -> int:
         return self.end - self.start
 
-    def content(self) -> memoryview | None:
+    def whole(self) -> Whole | None:
         if self.size > CHUNK_BYTES:
             return None
-        return _little(self.descriptor, self.start, self.end)
+        return Whole(self.dtype, self.shape, _little(self.descriptor, self.start, self.end))
 
     def witness(self, how: How) -> ArrayWitness:
-        found: Witness | TreeWitness | None = None
-        if how.known is not None:
-            found = how.known.get(self.name)
-        if found is None:
-            content = self.content()
-            if content is None:
-                found = witness_of(_Part(self.descriptor, self.start, self.end), how)
-            else:
-                found = witness_of(content, how)
-        return ArrayWitness._made(self.dtype, self.shape, found, how)
+        whole = self.whole()
+        part = _Part(self.descriptor, self.start, self.end) if whole is None else whole.content
+        return ArrayWitness._made(self.dtype, self.shape, witness_of(part, how), how)
 
 
 class _Header:

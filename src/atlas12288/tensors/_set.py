@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import AbstractContextManager, closing
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -29,10 +29,10 @@ from .._types import Buffer, Lazy, Memory, Stream
 from .._value import Value
 from .._witness import ALGORITHM, TREE_ALGORITHM, Witness, format_timestamp, read_timestamp
 from . import _npz, _safetensors
-from ._content import CHUNK_BYTES, How
-from ._dlpack import Content, is_tensor, on_devices
+from ._content import CHUNK_BYTES, How, Whole
+from ._dlpack import Content, is_tensor, on_devices, whole_tensor
 from ._tensor_file import TensorFile, UnreadTensor, witness_in
-from ._witness import ArrayWitness
+from ._witness import ArrayWitness, array_content
 
 if TYPE_CHECKING:
     import numpy
@@ -375,18 +375,18 @@ def _launched(tensors: list[_InMemory], how: How) -> list[UnreadTensor]:
     if sources:
         for number, content in on_devices(sources, how):
             place = places[number]
-            found[place] = _OnDevice(tensors[place].name, content)
+            found[place] = _Hashed(tensors[place].name, content)
     return found
 
 
-class _OnDevice(NamedTuple):
-    """A tensor that its device hashed, or the error that it has."""
+class _Hashed(NamedTuple):
+    """A tensor that is hashed already, or the error that it has on its device."""
 
     name: str
     found: Content | Exception
     size: int = 0
 
-    def content(self) -> None:
+    def whole(self) -> None:
         """Return None: it is hashed already."""
 
     def witness(self, how: How) -> ArrayWitness:
@@ -409,8 +409,14 @@ class _InMemory(NamedTuple):
     array: object
     size: int
 
-    def content(self) -> None:
-        return None  # what it is must be judged first
+    def whole(self) -> Whole | None:
+        what = f"tensor {self.name!r}"
+        if self.size > CHUNK_BYTES:
+            return None
+        if is_tensor(self.array):
+            return None if device_of(self.array) is not None else whole_tensor(self.array, what)
+        dtype, shape, content = array_content(self.array, what)
+        return Whole(dtype, shape, content) if isinstance(content, memoryview) else None
 
     def witness(self, how: How) -> ArrayWitness:
         return ArrayWitness._of_array(self.array, f"tensor {self.name!r}", how)
@@ -458,9 +464,8 @@ def _in_parallel(
     here: list[R] = []  # results of this thread, made while it handed out work
 
     def work_on(group: list[UnreadTensor]) -> list[R]:
-        known = None if how.tree else _hashed_at_once(group)
-        some = within._replace(known=known) if known else within
-        return [work(tensor, some) for tensor in group]
+        found = group if how.tree or len(group) == 1 else _hashed_at_once(group)
+        return [work(tensor, within) for tensor in found]
 
     def handed_out() -> Iterator[list[UnreadTensor]]:
         for group in _groups(tensors):
@@ -479,21 +484,31 @@ def _in_parallel(
     yield from here
 
 
-def _hashed_at_once(group: list[UnreadTensor]) -> dict[str, Witness]:
-    """Return witnesses of the contents of small tensors, hashed beside one another.
+def _hashed_at_once(group: list[UnreadTensor]) -> list[UnreadTensor]:
+    """Hash small tensors beside one another; return them in place of what was not read.
 
-    What cannot be read is left out: its own witness says why.
+    What cannot be read stays as it is: its own witness says why.
     """
-    names, contents, size = [], [], 0
-    for tensor in group if len(group) > 1 else ():
+    found = list(group)
+    places: list[int] = []
+    wholes: list[Whole] = []
+    size = 0
+    for place, tensor in enumerate(group):
         if size + tensor.size > CHUNK_BYTES:
             continue
-        with suppress(OSError, ValueError):
-            if (content := tensor.content()) is not None:
-                names.append(tensor.name)
-                contents.append(content)
-                size += tensor.size
-    return dict(zip(names, Witness.generate_many(contents, threads=1), strict=True))
+        try:
+            whole = tensor.whole()
+        except (OSError, ValueError, TypeError, BufferError, ImportError):
+            continue
+        if whole is not None:
+            places.append(place)
+            wholes.append(whole)
+            size += len(whole.content)
+    witnesses = Witness.generate_many([whole.content for whole in wholes], threads=1)
+    for place, whole, witness in zip(places, wholes, witnesses, strict=True):
+        content = Content(whole.dtype, whole.shape, witness)
+        found[place] = _Hashed(group[place].name, content)
+    return found
 
 
 def _groups(tensors: Iterable[UnreadTensor]) -> Iterator[list[UnreadTensor]]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from .._files import FileError, open_regular, require_unchanged
-from ._content import How
+from ._content import How, Whole
 from ._witness import ArrayWitness
 
 
@@ -25,12 +25,12 @@ class UnreadTensor(Protocol):
         """Approximate size in bytes, which tells the cost of its witness."""
         ...
 
-    def content(self) -> memoryview | None:
-        """Return the bytes that a flat witness covers; None if they are not simply so many as
-        `size` says, or too many for memory.
+    def whole(self) -> Whole | None:
+        """Return what a flat witness covers, to be hashed beside that of other tensors; None if it
+        is of more than `CHUNK_BYTES`, or hashed already.
 
         Raises:
-            ValueError, OSError: it cannot be read.
+            ValueError, OSError, TypeError, BufferError: it cannot be read; `witness` says why.
         """
         ...
 

@@ -20,7 +20,7 @@ from .._tree import TreeWitness
 from .._types import Lazy, Memory, Stream
 from .._value import Value
 from .._witness import ALGORITHM, TREE_ALGORITHM, UINT64_MAX, Record, Witness, read_timestamp
-from ._content import How, content_of, require_numpy, witness_of
+from ._content import Chunks, How, content_of, require_numpy, witness_of
 from ._dlpack import is_tensor, tensor_content
 from ._dtypes import SHAPE_RULE, WHOLE_RULE, bits_of, form_of, is_shape, length_of
 
@@ -107,19 +107,10 @@ class ArrayWitness(Record, Value):
     @classmethod
     def _of_array(cls, array: object, what: str, how: How) -> Self:
         if is_tensor(array):
-            content = tensor_content(array, what, how)
-            return cls._made(content.dtype, content.shape, content.witness, how)
-        numpy = require_numpy("arrays")
-        if not isinstance(array, numpy.ndarray):
-            raise TypeError(f"{what} is of type {type(array).__name__}, must be a numpy.ndarray")
-        if isinstance(array, numpy.ma.MaskedArray):
-            raise TypeError(
-                f"{what} is a masked array, must have no mask: "
-                "its data and its mask can have a witness each"
-            )
-        form = form_of(array.dtype, what)
-        found = witness_of(content_of(array, form), how)
-        return cls._made(form.name, array.shape, found, how)
+            found = tensor_content(array, what, how)
+            return cls._made(found.dtype, found.shape, found.witness, how)
+        dtype, shape, content = array_content(array, what)
+        return cls._made(dtype, shape, witness_of(content, how), how)
 
     @classmethod
     def _made(
@@ -246,6 +237,24 @@ class ArrayWitness(Record, Value):
             f"<{type(self).__name__} {self.dtype} {list(self.shape)} {self.algorithm} "
             f"{self.hexdigest()} residue {self.residue} at {self.timestamp}>"
         )
+
+
+def array_content(array: object, what: str) -> tuple[str, tuple[int, ...], memoryview | Chunks]:
+    """Return element type, shape and content of an object that is no tensor.
+
+    Raises:
+        TypeError, ImportError: as `ArrayWitness.generate`.
+    """
+    numpy = require_numpy("arrays")
+    if not isinstance(array, numpy.ndarray):
+        raise TypeError(f"{what} is of type {type(array).__name__}, must be a numpy.ndarray")
+    if isinstance(array, numpy.ma.MaskedArray):
+        raise TypeError(
+            f"{what} is a masked array, must have no mask: "
+            "its data and its mask can have a witness each"
+        )
+    form = form_of(array.dtype, what)
+    return form.name, array.shape, content_of(array, form)
 
 
 _PUT = tuple(getattr(ArrayWitness, name).__set__ for name in ArrayWitness.__slots__)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..._files import FileError, expected_bytes, read_chunks
+from ..._files import FileError, read_chunks
 from ..._native import WINDOW_BYTES, Residue, window_residues
 from ..._words import word
-from ..console import Item, Printer, file_name, files_argument, json_option, shown
+from ..console import Item, Printer, bytes_to_read, file_name, files_argument, json_option, shown
 from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def command(files: tuple[str, ...], windows: bool, plot: str | None, as_json: bo
     if plot is not None:
         require_plot(plot, files, list(files), as_json)
     maps: list[ResidueMap] = []
-    with Printer("check", as_json, expected_bytes(list(files))) as report:
+    with Printer("check", as_json, bytes_to_read(files)) as report:
         for name in files:
             residue_map = _new_map(name) if plot is not None else None
             done = _check_file(name, report, windows, residue_map)

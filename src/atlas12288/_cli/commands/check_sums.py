@@ -9,7 +9,15 @@ from pathlib import Path
 import click
 
 from ..._files import STDIN, FileError, expected_bytes, is_pipe
-from ..._sums import MALFORMED, CheckedLine, CheckedList, check, sums_of, verdict_line
+from ..._sums import (
+    MALFORMED,
+    CheckedLine,
+    CheckedList,
+    MatchedLines,
+    check,
+    sums_of,
+    verdict_line,
+)
 from ..._words import word
 from ..console import COULD_NOT_CHECK, Printer, file_name, json_option, shown, shows_progress
 
@@ -72,6 +80,14 @@ class _Verdicts:
             self._say(line.listed.path, holds, "OK" if holds else "FAILED")
         if self._as_json:
             self._item(line)
+
+    def lines(self, matched: MatchedLines) -> None:
+        """Print lines of a list whose files match."""
+        if self._as_json or self._to_terminal:
+            for line in matched.each():
+                self.line(line)
+        elif not self._quiet:
+            self._report.raw_lines(matched.lines.verdicts(b"OK"))
 
     def end(self, end: CheckedList) -> None:
         """Print the summary of a list."""
@@ -189,6 +205,8 @@ def command(
                 if isinstance(result, CheckedList):
                     differs = differs or result.mismatched > 0
                     verdicts.end(result)
+                elif isinstance(result, MatchedLines):
+                    verdicts.lines(result)
                 else:
                     verdicts.line(result)
         # Malformed lines have no verdict, and count only with --strict.

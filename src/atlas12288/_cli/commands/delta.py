@@ -3,9 +3,9 @@
 
 import click
 
-from ..._files import STDIN, FileError, expected_bytes, read_chunks
+from ..._files import STDIN, FileError, read_chunks
 from ..._native import MODULUS, Residue
-from ..console import Printer, file_name, json_option
+from ..console import Printer, bytes_to_read, file_name, json_option
 
 
 def _measure(name: str, report: Printer) -> tuple[int, int]:
@@ -37,7 +37,7 @@ def command(before: str, after: str, as_json: bool) -> int:
     """
     if before == after == STDIN:
         raise click.UsageError("BEFORE and AFTER cannot both be standard input (-)")
-    with Printer("delta", as_json, expected_bytes([before, after])) as report:
+    with Printer("delta", as_json, bytes_to_read([before, after])) as report:
         fields: dict[str, object] = {"before": None, "after": None, "delta": None, "error": None}
         measured: list[tuple[int, int]] = []
         for key, name in (("before", before), ("after", after)):

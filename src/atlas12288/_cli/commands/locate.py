@@ -4,10 +4,10 @@
 import click
 
 from ..._file_witnesses import compare_file
-from ..._files import STDIN, FileError, expected_bytes
+from ..._files import STDIN, FileError
 from ..._reports import range_to_fields
 from ..._sidecars import WindowRange
-from ..console import Printer, file_name, json_option
+from ..console import Printer, bytes_to_read, file_name, json_option
 from ..witness_files import leaves_option, open_only_leaves, threads_option
 
 
@@ -46,7 +46,7 @@ def command(
         raise click.UsageError("WITNESS and FILE cannot both be standard input (-)")
     fields = dict.fromkeys(("ranges", "holds", "error"))
     with (
-        Printer("locate", as_json, expected_bytes([file])) as report,
+        Printer("locate", as_json, bytes_to_read([file])) as report,
         report.item(file, fields) as item,
     ):
         holds = True

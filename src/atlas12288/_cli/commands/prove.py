@@ -8,11 +8,11 @@ import click
 
 from ..._errors import WitnessError
 from ..._file_witnesses import prove_in_file, prove_in_leaves
-from ..._files import STDIN, FileError, RegularFile, expected_bytes
+from ..._files import STDIN, FileError, RegularFile
 from ..._native import WINDOW_BYTES
 from ..._outputs import OutputKind, atomic_write_all
 from ..._proofs import PROOF_MOST_BYTES, InclusionProof
-from ..console import Printer, file_name, json_option
+from ..console import Printer, bytes_to_read, file_name, json_option
 from ..witness_files import (
     find_sidecar,
     leaves_option,
@@ -110,7 +110,7 @@ def command(
     with ExitStack() as stack:
         target = None if output is None else output_at("-o", output, _PROOF, inputs, stack)
         report = stack.enter_context(
-            Printer("prove", as_json, None if file is None else expected_bytes([file]))
+            Printer("prove", as_json, None if file is None else bytes_to_read([file]))
         )
         fields: dict[str, object] = {"file": subject, "proof": None, "error": None}
         try:

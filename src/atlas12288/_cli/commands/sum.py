@@ -5,11 +5,11 @@ import os
 
 import click
 
-from ..._file_witnesses import FILES_AT_ONCE, shares, sizes_of, witness_files
-from ..._files import FileError, expected_bytes
+from ..._file_witnesses import witness_in_turn
+from ..._files import FileError
 from ..._sums import sums_line
 from ..._witness import Witness
-from ..console import Printer, files_argument, json_option, shows_progress
+from ..console import Printer, bytes_to_read, files_argument, json_option
 
 
 @click.command(
@@ -25,25 +25,22 @@ Exit codes: 0 all digests are printed; 2 a file could not be read.""",
 @json_option
 def command(files: tuple[str, ...], as_json: bool) -> int:
     """Print the SHA-256 digest of each FILE, in exactly the format of sha256sum."""
-    total = expected_bytes(list(files)) if shows_progress() else None
-    with Printer("sum", as_json, total) as report:
-        for start in range(0, len(files), FILES_AT_ONCE):
-            some = files[start : start + FILES_AT_ONCE]
-            paths = list(map(os.fsencode, some))
-            sizes = sizes_of(paths)
-            for (run,) in shares(sizes, 1):
-                first, stop = run[0], run[-1] + 1
-                found = witness_files(paths[first:stop], sizes[first:stop], report.advance)
-                for name, outcome in zip(some[first:stop], found, strict=True):
-                    _print(report, name, outcome)
+    with Printer("sum", as_json, bytes_to_read(files)) as report:
+        for name, outcome in zip(files, witness_in_turn(files, report.advance), strict=True):
+            _print(report, name, outcome)
     return report.code
 
 
 def _print(report: Printer, name: str, outcome: Witness | FileError) -> None:
-    with report.item(name, dict.fromkeys(("sha256", "length", "error"))) as item:
-        if isinstance(outcome, FileError):
-            report.error(name, str(outcome))
-            item.fields["error"] = str(outcome)
-        else:
+    error = str(outcome) if isinstance(outcome, FileError) else None
+    if error is not None:
+        report.error(name, error)
+    if not report.as_json:
+        if isinstance(outcome, Witness):
             report.raw_line(sums_line(outcome.digest, os.fsencode(name)))
-            item.fields |= {"sha256": outcome.hexdigest(), "length": outcome.length}
+        return
+    fields = dict.fromkeys(("sha256", "length", "error"), None) | {"error": error}
+    if isinstance(outcome, Witness):
+        fields |= {"sha256": outcome.hexdigest(), "length": outcome.length}
+    with report.item(name, fields):
+        pass

@@ -2,16 +2,16 @@
 """`atlas12288 verify`."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby, repeat
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from ..._file_witnesses import compare_file, tree_witness_file, witness_file
-from ..._files import STDIN, FileError, expected_bytes
+from ..._file_witnesses import compare_file, tree_witness_file, witness_in_turn
+from ..._files import STDIN, FileError
 from ..._reports import range_to_fields
 from ..._sidecars import Leaves, WindowRange
 from ..._tree import TreeWitness
@@ -22,6 +22,7 @@ from ..console import (
     RANGES_SHOWN,
     Item,
     Printer,
+    bytes_to_read,
     complain,
     file_name,
     json_option,
@@ -106,7 +107,11 @@ class _Verifier:
         self.maps: list[DamageMap] = []
 
     def verify(
-        self, name: str, expected: Witness | TreeWitness | FileError, leaves: Leaves | None
+        self,
+        name: str,
+        expected: Witness | TreeWitness | FileError,
+        leaves: Leaves | None,
+        flat: Witness | FileError | None,
     ) -> None:
         """Report on a file.
 
@@ -114,15 +119,17 @@ class _Verifier:
             name: the file.
             expected: its witness, or the error that explains why there is none.
             leaves: leaves of a tree witness, not checked yet.
+            flat: the present witness of the file, or why there is none; None for a tree.
         """
         with self._report.item(name, _NO_VERDICT) as item:
-            self._verify(name, expected, leaves, item)
+            self._verify(name, expected, leaves, flat, item)
 
     def _verify(
         self,
         name: str,
         expected: Witness | TreeWitness | FileError,
         leaves: Leaves | None,
+        flat: Witness | FileError | None,
         item: Item,
     ) -> None:
         report, fields = self._report, item.fields
@@ -143,7 +150,9 @@ class _Verifier:
             if leaves is not None:
                 damage_map = None if self._plot is None else _new_map(name)
                 changes = _Changes(report, item, damage_map)
-            found = self._witness(name, expected, leaves, changes)
+            if isinstance(flat, FileError):
+                raise flat
+            found = flat or self._tree_witness(name, leaves, changes)
         except FileError as error:
             report.error(name, str(error))
             fields["error"] = str(error)
@@ -157,17 +166,11 @@ class _Verifier:
             if damage_map is not None:
                 self._draw(damage_map, expected, found)
 
-    def _witness(
-        self,
-        name: str,
-        expected: Witness | TreeWitness,
-        leaves: Leaves | None,
-        changes: _Changes | None,
-    ) -> Witness | TreeWitness:
-        """Return the present witness of the file."""
+    def _tree_witness(
+        self, name: str, leaves: Leaves | None, changes: _Changes | None
+    ) -> TreeWitness:
+        """Return the present tree witness of the file."""
         advance = self._report.advance
-        if isinstance(expected, Witness):
-            return witness_file(name, advance)
         if leaves is None or changes is None:
             return tree_witness_file(name, threads=self._threads, advance=advance)
         return compare_file(name, leaves, changes.add, threads=self._threads, advance=advance)
@@ -375,6 +378,22 @@ def _refused(files: tuple[str, ...], witnesses: str, reason: str, as_json: bool)
     return COULD_NOT_CHECK
 
 
+def _flat_outcomes(
+    files: Sequence[str],
+    expected: Sequence[Witness | TreeWitness | FileError],
+    report: Printer,
+) -> Iterator[Witness | FileError | None]:
+    """Yield the present witness of each file that has a flat one, or why there is none.
+
+    Files that follow one another are hashed many at once. None for each other file, which is not
+    read.
+    """
+    pairs = zip(files, expected, strict=True)
+    for is_flat, some in groupby(pairs, lambda pair: isinstance(pair[1], Witness)):
+        names = [name for name, _ in some]
+        yield from witness_in_turn(names, report.advance) if is_flat else repeat(None, len(names))
+
+
 def _verify_files(
     witnesses: str,
     chunks: Iterable[bytes | memoryview],
@@ -402,7 +421,7 @@ def _verify_files(
         if sidecar is None or len(trees) < len(files):
             raise click.UsageError("--plot needs tree witnesses with leaves: witness --tree -o")
         require_plot(plot, files, [*files, witnesses, sidecar], as_json)
-    with Printer("verify", as_json, expected_bytes(list(files))) as report, ExitStack() as stack:
+    with Printer("verify", as_json, bytes_to_read(files)) as report, ExitStack() as stack:
         leaves: list[Leaves | None] = [None] * len(files)
         if sidecar is not None:
             try:
@@ -410,8 +429,9 @@ def _verify_files(
             except FileError as error:
                 report.error(str(error.name), error.reason)
         verifier = _Verifier(report, sidecar, threads, plot, quiet)
-        for name, witness, its_leaves in zip(files, expected, leaves, strict=True):
-            verifier.verify(name, witness, its_leaves)
+        found = _flat_outcomes(files, expected, report)
+        for name, witness, its_leaves, flat in zip(files, expected, leaves, found, strict=True):
+            verifier.verify(name, witness, its_leaves, flat)
         if verifier.maps and plot is not None:
             from ..drawings.damage_map import draw
 

@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """`atlas12288 witness`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
-from ..._file_witnesses import tree_witness_file, witness_file
-from ..._files import FileError, expected_bytes
+from ..._files import FileError
 from ..._outputs import Target, atomic_write_all
 from ..._tree import TreeWitness
 from ..._witness import Witness
 from ...manifest._beside import leaves_name
 from .. import manifests
-from ..console import COULD_NOT_CHECK, Printer, file_name, json_option
+from ..console import COULD_NOT_CHECK, Printer, bytes_to_read, file_name, json_option
 from ..manifests import manifest_options
 from ..witness_files import output_at, output_file, threads_option, witness_line
 
-# Makes the witness of a file; calls the function with the size of each part that was read.
-_Make = Callable[[str, Callable[[int], None]], Witness | TreeWitness]
+# The witness of a file, or why there is none.
+_Outcome: TypeAlias = Witness | TreeWitness | FileError
 
 
 @click.command(
@@ -98,25 +97,33 @@ def _witness_files(
     files: tuple[str, ...], tree: bool, threads: int | None, output: str | None, as_json: bool
 ) -> int:
     """Witness each file; return the exit code."""
+    from ..._file_witnesses import tree_witness_file, witness_in_turn
+
     if threads is not None and not tree:
         raise click.UsageError("--threads needs --tree: a flat witness is one chain of hashes")
 
-    def make_tree(leaves: Callable[[bytes], object] | None) -> _Make:
-        return lambda name, advance: tree_witness_file(
-            name, threads=threads, leaves=leaves, advance=advance
-        )
+    def trees(leaves: Callable[[bytes], object] | None) -> Iterator[_Outcome]:
+        for name in files:
+            try:
+                yield tree_witness_file(
+                    name, threads=threads, leaves=leaves, advance=report.advance
+                )
+            except FileError as error:
+                yield error
 
+    found: Iterator[_Outcome]
     with ExitStack() as stack:
         outputs = [] if output is None else _outputs(files, output, tree, stack)
-        report = stack.enter_context(Printer("witness", as_json, expected_bytes(list(files))))
+        report = stack.enter_context(Printer("witness", as_json, bytes_to_read(files)))
         if output is None:
-            _witness_all(files, make_tree(None) if tree else witness_file, report.line, report)
+            found = trees(None) if tree else witness_in_turn(files, report.advance)
+            _print_all(files, found, report.line, report)
             return report.code
         try:
             with atomic_write_all(*outputs) as written:
-                make = make_tree(written[-1].write) if tree else witness_file
+                found = trees(written[-1].write) if tree else witness_in_turn(files, report.advance)
                 write = written[0].write
-                _witness_all(files, make, lambda line: write(f"{line}\n".encode()), report)
+                _print_all(files, found, lambda line: write(f"{line}\n".encode()), report)
                 if report.code == COULD_NOT_CHECK:
                     raise FileError("not written, because a file could not be read")
         except FileError as error:
@@ -138,16 +145,22 @@ def _outputs(files: tuple[str, ...], output: str, tree: bool, stack: ExitStack) 
     return [output_at("-o", name, kind, files, stack) for name, kind in kinds.items()]
 
 
-def _witness_all(
-    files: tuple[str, ...], make: _Make, write_line: Callable[[str], object], report: Printer
+def _print_all(
+    files: tuple[str, ...],
+    found: Iterable[_Outcome],
+    write_line: Callable[[str], object],
+    report: Printer,
 ) -> None:
-    for name in files:
-        with report.item(name, {"witness": None, "error": None}) as item:
-            witness = None
-            try:
-                witness = make(name, report.advance)
-            except FileError as error:
-                report.error(name, str(error))
-                item.fields["error"] = str(error)
-            write_line(witness_line(witness))
-            item.fields["witness"] = None if witness is None else witness.to_fields()
+    """Print the witness of each file, or why there is none, as soon as it is known."""
+    for name, outcome in zip(files, found, strict=True):
+        witness, error = None, None
+        if isinstance(outcome, FileError):
+            error = str(outcome)
+            report.error(name, error)
+        else:
+            witness = outcome
+        write_line(witness_line(witness))
+        if report.as_json:
+            fields = None if witness is None else witness.to_fields()
+            with report.item(name, {"witness": fields, "error": error}):
+                pass

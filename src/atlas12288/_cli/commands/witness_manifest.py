@@ -3,7 +3,8 @@
 
 import errno
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -13,7 +14,7 @@ from ..._errors import WitnessError
 from ..._files import STDIN, FileError, RegularFile
 from ..._native import DIGEST_BYTES
 from ..._outputs import OutputKind, Target, atomic_write_all
-from ..._sums import read_sums, sums_line
+from ..._witness import ALGORITHM
 from ...manifest._beside import is_url, leaves_name
 from ...manifest._listener import Listener
 from ..console import Printer, shown
@@ -21,7 +22,7 @@ from ..manifests import content, counted, is_folder, streams
 from ..witness_files import ONLY_ROOT_IS_URL, output_at
 
 if TYPE_CHECKING:
-    from ...manifest._entries import Entry
+    from ...manifest._entries import Lines
     from ...manifest._generate import RunCounts
     from ...manifest._hashing.engine import HashFiles
     from ...manifest._sources.source import Source
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 
 def _is_list(file: RegularFile) -> bool:
+    from ..._sums import read_sums
+
     found = False
     for _, one in read_sums(file.chunks()):
         if one is None:
@@ -283,10 +286,10 @@ class _Making:
 
     def _list(self, source: "Source", options: "Options") -> "RunCounts":
         """Print or write the list of sums."""
-        from ...manifest._generate import generate_entries
+        from ...manifest._generate import generate_lines
 
         wanted, report = self._wanted, self._report
-        outcome, entries = generate_entries(
+        outcome, lines = generate_lines(
             source,
             options,
             outputs=() if wanted.output is None else (wanted.output,),
@@ -302,10 +305,10 @@ class _Making:
             links = counted(outcome.links, "symbolic link")
             raise FileError(f"has no file that sha256sum could read, only {links}")
         if self._sums is None:
-            report.raw(_sums(entries))
+            report.raw(_sums(lines))
         else:
             with atomic_write_all(self._sums) as (file,):
-                file.writelines(_sums(entries))
+                file.writelines(_sums(lines))
         if outcome.links:
             links = f"{outcome.links:,} symbolic links" if outcome.links > 1 else "a symbolic link"
             report.warning(_name(wanted, self._root), f"{links} left out: sha256sum reads files")
@@ -335,10 +338,26 @@ class _WitnessProgress(Listener):
         self._report.warning(self._name, text)
 
 
-def _sums(entries: "tuple[Entry, ...]") -> Iterator[bytes]:
-    for entry in entries:
-        if entry.sha256 is not None:
-            yield sums_line(entry.sha256, entry.path) + b"\n"
+def _sums(all_lines: "Iterable[Lines]") -> Iterator[bytes]:
+    """Yield the list of sums of a manifest's lines, in parts."""
+    from ..._sums import sums_line
+    from ...manifest._entries import read_line
+
+    # Of a file with a path in which nothing is escaped.
+    usual = re.compile(
+        rb'\{"path":"([^"\\]+)","residue":\d+,"%b":"([0-9a-f]{64})","size":\d+\}\n'
+        % ALGORITHM.encode()
+    )
+    for lines in all_lines:
+        text, count = usual.subn(rb"\2  \1\n", lines.text)
+        if count < lines.text.count(b"\n"):  # a link, or a path that JSON or sha256sum escapes
+            entries = (read_line(line, (ALGORITHM,)) for line in lines.text.split(b"\n")[:-1])
+            text = b"".join(
+                sums_line(entry.sha256, entry.path) + b"\n"
+                for entry in entries
+                if entry.sha256 is not None
+            )
+        yield text
 
 
 def _excluded(options: "Options", outcome: "RunCounts") -> Iterator[str]:

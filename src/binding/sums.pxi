@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+# Lists of SHA-256 sums.
+
+cdef extern from "sums.h" nogil:
+    ctypedef struct atlas_sum_t:
+        char *name
+        size_t name_len
+        uint8_t digest[32]
+        int64_t size
+
+    char *atlas_read_sum(char *text, char *end, size_t name_most, atlas_sum_t *out)
+    int atlas_check_sums(
+        const atlas_sum_t *sums, size_t count, uint8_t *room, size_t size, uint8_t *matches)
+
+
+@cython.final
+cdef class SumLines:
+    """Lines of a list of sums that follow one another, each as `atlas_read_sum` says.
+
+    Args: text, bytes, with lines that end in a line feed; start, where the first one begins; most,
+    of lines that are read; name_most, of bytes in a name. The first line that is not so ends them.
+    """
+
+    cdef char *text
+    cdef atlas_sum_t *sums
+    cdef size_t count
+    cdef readonly Py_ssize_t stop  # in the text, behind the last line
+
+    def __cinit__(self, bytes text not None, Py_ssize_t start, size_t most, size_t name_most, /):
+        cdef size_t size = <size_t>PyBytes_Size(text)
+        cdef char *begin = PyBytes_AsString(text) + start
+        cdef char *line = begin
+        cdef size_t i, length = 0
+        if not 0 <= start <= <Py_ssize_t>size:
+            raise ValueError(f"start is {start}, must be in 0..{size}")
+        size -= <size_t>start
+        # No line has fewer bytes than the hex digits, two spaces, a name and a line feed.
+        most = min(most, size // (2 * <size_t>ATLAS_DIGEST_BYTES + 4))
+        self.sums = <atlas_sum_t *>PyMem_Malloc((most + 1) * sizeof(atlas_sum_t))
+        if self.sums is NULL:
+            raise MemoryError
+        while self.count < most:
+            line = atlas_read_sum(line, begin + size, name_most, &self.sums[self.count])
+            if line is NULL:
+                break
+            line += 1
+            self.sums[self.count].size = -1  # not known yet
+            self.count += 1
+            length = line - begin
+        self.text = <char *>PyMem_Malloc(length + 1)
+        if self.text is NULL:
+            raise MemoryError
+        memcpy(self.text, begin, length)
+        self.stop = start + <Py_ssize_t>length
+        for i in range(self.count):
+            self.sums[i].name = self.text + (self.sums[i].name - begin)
+            self.sums[i].name[self.sums[i].name_len] = 0
+
+    def __dealloc__(self):
+        PyMem_Free(self.text)
+        PyMem_Free(self.sums)
+
+    def __len__(self):
+        return <Py_ssize_t>self.count
+
+    def pairs(self):
+        """Return a pair of digest and name for each line."""
+        cdef size_t i
+        found = []  # not a comprehension: without memory in one here, the interpreter crashes
+        for i in range(self.count):
+            digest = PyBytes_FromStringAndSize(<char *>self.sums[i].digest, ATLAS_DIGEST_BYTES)
+            name = PyBytes_FromStringAndSize(self.sums[i].name, <Py_ssize_t>self.sums[i].name_len)
+            found.append((digest, name))
+        return found
+
+    def measure(self):
+        """Take the sizes of the files, as by `file_sizes`, for `check`; the lock is free meanwhile.
+
+        Returns the greatest of them, at least 0.
+        """
+        cdef int64_t greatest = 0
+        cdef size_t i
+        state = release_gil(1, 1)
+        for i in range(self.count):
+            self.sums[i].size = atlas_file_size(self.sums[i].name)
+            greatest = max(greatest, self.sums[i].size)
+        restore_gil(state)
+        return greatest
+
+    def check(self, buffer, /):
+        """Read and hash the files by `atlas_check_sums`, after `measure`; the lock is free
+        meanwhile.
+
+        Args: buffer, writable; a file that does not fit is left out.
+        Returns bytes, one for each line, 1 where its file has the digest, else 0; and how many
+        bytes the files with a 1 have.
+        """
+        cdef Span room
+        cdef int good
+        cdef int64_t total = 0
+        cdef size_t i
+        hold(buffer, "buffer", PyBUF_WRITABLE, &room)
+        try:
+            matches = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>self.count)
+            to = <uint8_t *>PyBytes_AsString(matches)
+            state = release_gil(1, 1)
+            good = atlas_check_sums(self.sums, self.count, room.data, room.len, to)
+            restore_gil(state)
+            if not good:
+                raise MemoryError
+            for i in range(self.count):
+                total += self.sums[i].size if to[i] else 0
+            return matches, total
+        finally:
+            release(&room)
+
+    def verdicts(self, bytes verdict not None, /):
+        """Return a line for each: its name, a colon, a space, the verdict and a line feed."""
+        cdef size_t i, size = 0, length = <size_t>PyBytes_Size(verdict)
+        cdef const char *text = PyBytes_AsString(verdict)
+        cdef char *to
+        for i in range(self.count):
+            size += self.sums[i].name_len + length + 3
+        lines = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+        to = PyBytes_AsString(lines)
+        for i in range(self.count):
+            memcpy(to, self.sums[i].name, self.sums[i].name_len)
+            to += self.sums[i].name_len
+            to[0], to[1] = b":", b" "
+            memcpy(to + 2, text, length)
+            to += length + 3
+            to[-1] = b"\n"
+        return lines
