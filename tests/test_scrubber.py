@@ -2,9 +2,11 @@
 """Scrubbers: damage is found and told once, and what is no damage is not told."""
 
 import contextlib
+import ctypes
 import dataclasses
 import gc
 import json
+import mmap
 import os
 import random
 import subprocess
@@ -16,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 import atlas12288 as atlas
@@ -24,6 +27,7 @@ from atlas12288._scrubber import DIGEST_PASSES
 from support.strategies import noise
 
 WAIT_S = 60
+MAP_FIXED = 0x10  # of Linux
 
 
 def scrubber_of(buf: Any, **options: Any) -> atlas.Scrubber:
@@ -274,6 +278,30 @@ def test_what_on_damage_raises_goes_to_the_unraisablehook_and_the_thread_goes_on
         data[-1] ^= 1
         told.wait(2)
     assert [str(each.exc_value) for each in caught] == ["no mail today"] * 2
+
+
+def test_an_exit_that_on_damage_raises_does_not_end_the_watch(
+    data: bytearray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caught: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", caught.append)
+    told = Told()
+
+    def leave(report: ScrubReport) -> None:
+        told(report)
+        sys.exit("enough")
+
+    with scrubber_of(data, every=0, on_damage=leave, share=1) as scrubber:
+        data[0] ^= 1
+        told.wait(1)
+        data[-1] ^= 1
+        told.wait(2)
+        assert scrubber.running
+    assert [str(each.exc_value) for each in caught] == ["enough"] * 2
+    scrubber = scrubber_of(data, on_damage=leave)
+    data[0] ^= 1
+    with pytest.raises(SystemExit, match="enough"):  # in the caller's own thread it counts
+        scrubber.scan()
 
 
 def test_an_error_of_a_pass_goes_to_the_unraisablehook_and_the_next_pass_goes_on(
@@ -595,6 +623,62 @@ def test_a_region_is_taken_whole_and_by_reference() -> None:
     region.close()
     with pytest.raises(atlas.StateError, match="closed"):
         atlas.Scrubber({"region": (region, witness)})
+
+
+def test_regions_are_sealed_while_passes_read_them() -> None:
+    told = Told()
+    for number in range(50):
+        with (
+            atlas.Region(300 * WINDOW_BYTES) as region,
+            atlas.Domain(bytes=region.size) as domain,
+        ):
+            atlas.conserved_fill(region, number)
+            domain.attach(region)
+            with scrubber_of(region, every=0, on_damage=told, share=1) as scrubber:
+                witness = domain.commit(seal=True)
+                assert region.sealed
+                assert scrubber.running
+                assert scrubber.scan()
+            assert witness.verify(region)
+    assert told.reports == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seals are Linux's")
+def test_a_region_is_watched_after_its_seal_and_so_is_another_of_its_memory() -> None:
+    told = Told()
+    with (
+        atlas.Region(3 * WINDOW_BYTES) as region,
+        atlas.Domain(bytes=region.size) as domain,
+        scrubber_of(region, on_damage=told) as scrubber,
+    ):
+        domain.attach(region)
+        assert scrubber.scan()
+        domain.commit(seal=True)
+        assert scrubber.scan()
+        with (
+            atlas.Region.from_fd(region.fileno()) as same,
+            contextlib.closing(scrubber_of(same)) as other,
+        ):
+            assert other.scan()
+            flip_as_memory_does(region, WINDOW_BYTES + 1)
+            assert windows_of(scrubber.scan()) == [1]
+            assert other.scan()  # the sealed bytes are as they were
+        assert [windows_of(report) for report in told.reports] == [[1]]
+
+
+def flip_as_memory_does(region: atlas.Region, index: int) -> None:
+    """Flip a bit of a sealed region where its process sees it: in a private copy of the page."""
+    page = mmap.PAGESIZE
+    address = int(numpy.frombuffer(region, numpy.uint8).ctypes.data) + index
+    start = address - address % page
+    offset = start - (address - index)
+    place = ctypes.CDLL(None, use_errno=True).mmap
+    place.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    place.restype = ctypes.c_void_p
+    flags = mmap.MAP_PRIVATE | MAP_FIXED
+    got = place(start, page, mmap.PROT_READ | mmap.PROT_WRITE, flags, region.fileno(), offset)
+    assert got == start
+    ctypes.c_uint8.from_address(address).value ^= 4
 
 
 def test_a_scrubber_that_is_gone_is_told_nothing(small: bytearray, domain: atlas.Domain) -> None:

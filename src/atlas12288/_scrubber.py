@@ -104,8 +104,8 @@ class Scrubber:
         every: seconds from the start of one pass to the start of the next.
         on_damage: called with a `ScrubReport` of damage as soon as it is seen, once for each
             damaged window until that is restored or updated, and once for each window that cannot
-            be read. `scan` calls it in its own thread. What it raises goes to
-            `sys.unraisablehook`. `start` needs it.
+            be read. `scan` calls it in the thread of its caller. What it raises goes to
+            `sys.unraisablehook`, in the scrubber's own thread even SystemExit. `start` needs it.
         share: the share of one core that the thread takes at most, above 0 and up to 1. It wins
             over `every`: a pass that takes longer is followed by the next one at once, and
             `seconds` of its report says so. What a GPU does is not counted.
@@ -319,7 +319,10 @@ class Scrubber:
         report = ScrubReport(tuple(new.differences()), time.time_ns(), new.windows)
         try:
             self._on_damage(report)
-        except Exception as error:
+        except BaseException as error:
+            # A thread that SystemExit ends would end without a word, and the watch with it.
+            if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
+                raise
             _native.write_unraisable(error, self._on_damage)
 
     def __repr__(self) -> str:
