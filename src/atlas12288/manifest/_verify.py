@@ -27,7 +27,7 @@ from ._lined import Lined
 from ._listener import SILENT, Listener
 from ._paths import quoted
 from ._ranges import FirstDifferenceError, LeafJudge, ManifestLeaves
-from ._sources.selection import Excluded, Selection, walked
+from ._sources.selection import Excluded, Selection, listed, walked
 from ._sources.siblings import Siblings
 from ._sources.source import Found, Source
 from ._statement import Witnessed
@@ -46,6 +46,7 @@ def verify_manifest(
     fail_fast: bool = False,
     outputs: Outputs | None = None,
     listener: Listener = SILENT,
+    done: bytes | None = None,
 ) -> ManifestReport:
     """Compare a folder or other source with a manifest.
 
@@ -65,6 +66,8 @@ def verify_manifest(
         outputs: files that are not part of the folder, unless the manifest has them. The sidecar is
             added to them if it has the leaves of the manifest.
         listener: called with the progress and each difference.
+        done: files up to this path are listed, but not read: they were compared before. b"" for
+            none; None if the listener need not hear what was compared, which is quicker.
 
     Raises:
         FileError: the source cannot be listed at all.
@@ -83,8 +86,8 @@ def verify_manifest(
             outputs.add(leaves.name, leaves.status)
         except FileError as error:
             tally.leaves_error = str(error)
-    listing = _Listing(lined, source, outputs, tally)
-    listing.judge(unread=known is None)
+    listing = _Listing(lined, source, outputs, tally, together=done is None)
+    listing.judge(unread=known is None, done=done)
     if fail_fast and (first := next(listing.known(None), None)) is not None:
         tally.add(first)
         return tally.report(complete=False)
@@ -143,7 +146,9 @@ class _Listing:
         digests: the algorithms of their digests.
     """
 
-    def __init__(self, lined: Lined, source: Source, outputs: Outputs, tally: _Tally) -> None:
+    def __init__(
+        self, lined: Lined, source: Source, outputs: Outputs, tally: _Tally, together: bool
+    ) -> None:
         self.to_read: list[Found] = []
         self.entries: list[Entry] = []
         self.groups: list[tuple[int, Siblings]] = []
@@ -171,7 +176,7 @@ class _Listing:
         )
         self._found: dict[bytes, Found] = {}
         count = 0
-        for found in walked(source, selection, problem):
+        for found in (walked if together else listed)(source, selection, problem):
             if isinstance(found, Siblings):
                 self._take(found)
                 count += found.files
@@ -203,11 +208,12 @@ class _Listing:
         others += map(self.lined.entry, range(end, len(self.lined.paths)))
         return others
 
-    def judge(self, unread: bool) -> None:
+    def judge(self, unread: bool, done: bytes | None) -> None:
         """Separate the files to be read from the known differences; called once.
 
         Args:
             unread: do not read a file whose size differs.
+            done: do not read the files up to this path.
         """
         found_at = self._found
         for entry in self._all_entries:
@@ -220,7 +226,7 @@ class _Listing:
                     self._known.append(_changed(entry, found, ("symlink",), reason))
             elif unread and entry.size != found.size:
                 self._known.append(_changed(entry, found, ("size",)))
-            else:
+            elif done is None or entry.path > done:
                 self.to_read.append(found)
                 self.entries.append(entry)
         links = sum(entry.target is not None for entry in self._all_entries)
@@ -319,6 +325,7 @@ class _Reading:
                     return
                 if first in waiting:
                     tally.add(waiting.pop(first))
+                self._listener.compared(entries[first].path)
                 first += 1
 
         give()
