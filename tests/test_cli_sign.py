@@ -80,6 +80,18 @@ def test_moves_parts_and_a_wrong_root_are_as_of_manifests(method: tuple[str, ...
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("method", [(), ("--method", "shards")], ids=["files", "shards"])
+def test_a_signature_takes_a_rate_and_no_passes(method: tuple[str, ...]) -> None:
+    sign(*method, signed="data" if method else "data.atlas.json")
+    code, lines, _ = verify("--rate", "1TB/s")
+    assert code == HOLDS
+    assert "matches what was signed" in lines[-1]
+    code, _, errors = verify("--every", "1d")
+    assert code == COULD_NOT_CHECK
+    assert "--every is for manifests, and WITNESS is a signature" in " ".join(errors.split())
+
+
+@pytest.mark.usefixtures("place")
 def test_the_last_line_says_what_was_signed_and_that_no_file_was_read() -> None:
     Path("data").rename("moved")
     line = "data.sig: 6 digests of the manifest data.atlas.json signed; no file was read\n"

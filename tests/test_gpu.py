@@ -487,6 +487,49 @@ def test_a_process_that_forked_gets_an_error(library: Path) -> None:
     )
 
 
+@pytest.mark.slow
+def test_a_scrubber_watches_a_tensor(library: Path) -> None:
+    run(
+        library,
+        """
+        content = bytearray(noise(12288 + 77))
+        tensor = driver.tensor(bytes(content))
+        told = []
+        witness = atlas.TreeWitness.generate(bytes(content))  # of the file that was loaded
+        message = raised(ValueError, lambda: atlas.Scrubber({"t": (driver.tensor(b"x"), witness)}))
+        assert "has 1 bytes, must have 12365" in message
+        scrubber = atlas.Scrubber({"tensor": (tensor, witness)}, on_damage=told.append)
+
+        def flip(place, bit=1):
+            content[place] ^= bit
+            tensor.write(bytes(content[place : place + 1]), place)
+
+        flip(0)  # from before
+        report = scrubber.scan()
+        assert [(each.what, each.ranges[0].first) for each in report.changed] == [(("digest",), 0)]
+        flip(0)
+        assert scrubber.scan()
+        flip(12288 + 9, 64)
+        lines = str(scrubber.scan())
+        assert lines == "buffer 'tensor': residue, digest differ; bytes [12288, 12365), window 1"
+        scrubber.update("tensor", [1])
+        assert scrubber.scan()
+        with scrubber.changing("tensor", [1]):
+            flip(12288 + 9, 1)
+            assert scrubber.scan().holds is None
+        assert scrubber.scan()
+        flip(12288 + 9, 65)
+        scrubber.update("tensor", [1], witness)
+        assert scrubber.scan()
+        assert len(told) == 2
+        driver.fail("*", result=LAUNCH_FAILED, sticks=True)
+        report = scrubber.scan()
+        assert report.holds is None and "LAUNCH_FAILED" in str(report), report
+        assert len(told) == 3
+        """,
+    )
+
+
 def test_info_lists_the_kernels_for_gpus() -> None:
     from atlas12288._gpu.kernels import gpu_kernels
     from atlas12288._gpu.plan import KERNELS

@@ -80,6 +80,8 @@ __all__ = [
     "Pending",
     "Region",
     "Residue",
+    "ScrubReport",
+    "Scrubber",
     "State",
     "StateError",
     "Transaction",
@@ -116,6 +118,8 @@ if TYPE_CHECKING:
     from ._proofs import InclusionProof as InclusionProof
     from ._reports import MismatchError as MismatchError
     from ._reports import UndecidedError as UndecidedError
+    from ._scrubber import Scrubber as Scrubber
+    from ._scrubber import ScrubReport as ScrubReport
     from ._tree import TreeHash as TreeHash
     from ._tree import TreeWitness as TreeWitness
     from ._tree import witness_from_json as witness_from_json
@@ -128,6 +132,8 @@ else:
         "Manifest": ".manifest._manifest",
         "MismatchError": "._reports",
         "Pending": "._pending",
+        "ScrubReport": "._scrubber",
+        "Scrubber": "._scrubber",
         "TreeHash": "._tree",
         "TreeWitness": "._tree",
         "UndecidedError": "._reports",

@@ -29,7 +29,7 @@ from cpython.pythread cimport (
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.limits cimport INT_MAX
 from libc.stdint cimport SIZE_MAX, UINT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, strlen
+from libc.string cimport memcmp, memcpy, memset, strlen
 
 include "c_api.pxi"
 include "regions.pxi"
@@ -38,6 +38,7 @@ include "dlpack.pxi"
 include "conserve.pxi"
 include "witnesses.pxi"
 include "trees.pxi"
+include "scrubber.pxi"
 include "domains.pxi"
 include "budgets.pxi"
 include "kernel_sets.pxi"

@@ -260,6 +260,7 @@ cdef class Transaction:
     cdef _Entry entry  # None where this is not open
     cdef _Held held
     cdef object before  # bytes
+    cdef Change changes  # what scrubbers see of it
 
     def __cinit__(self, Domain domain=None, start=0, stop=None):
         if domain is None:
@@ -274,6 +275,7 @@ cdef class Transaction:
     def __dealloc__(self):
         if self.entry is not None:
             self.entry.is_open = False  # never exited; so that no context keeps it for ever
+            end_changes(self.changes, self.before, &self.entry.balance)
             self.end_writing(self.held)
 
     cdef void end_writing(self, _Held held) noexcept:
@@ -295,6 +297,7 @@ cdef class Transaction:
                 f"{entry.stop if self.stop is None else shown(self.stop)}, of {most} bytes"
             )
         before = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(entry.stop - entry.start))
+        cdef Change changes = changes_of(held, entry.start, entry.stop)
         cdef tuple bodies = tuple([other for other in entered.get() if other.is_open])
         entered.set((*bodies, entry))  # counts from is_open on; here memory may still run out
         if held.region is not None:
@@ -304,6 +307,8 @@ cdef class Transaction:
         except BaseException:
             self.end_writing(held)
             raise
+        self.changes = changes
+        begin_changes(changes)
         return self
 
     cdef int open(self, _Entry entry, tuple bodies, _Held held, object before) except -1:
@@ -391,16 +396,20 @@ cdef class Transaction:
         cdef _Entry entry
         cdef uint8_t left = 0
         cdef bint failed = exc_type is not None
+        cdef Change changes
         with cython.critical_section(self):
             entry = self.entry
             held = self.held
             before = self.before
+            changes = self.changes
             self.entry = None
             self.held = None
             self.before = None
+            self.changes = None
         if entry is None:
             raise_error(ATLAS_E_STATE, "the transaction is not open, must be entered first")
         if not self.begin_to_leave(entry):
+            end_changes(changes, before, &entry.balance)
             self.end_writing(held)
             raise_error(
                 ATLAS_E_STATE,
@@ -418,6 +427,7 @@ cdef class Transaction:
             )
             if held.region is not None:
                 held.data()[held.payload_bytes()] = entry.balance
+        end_changes(changes, before, &entry.balance)
         self.end_writing(held)
         with cython.critical_section(self.domain):
             self.domain.innermost = entry.around

@@ -37,6 +37,9 @@ class Listener:
         """Hear what differs from the manifest that will be replaced, if there is one; called once.
         It stays if a change was refused."""
 
+    def compared(self, path: bytes) -> None:
+        """Hear that the files up to this path were compared; for `verify_manifest` with `done`."""
+
     def difference(self, difference: Difference) -> None:
         """Hear of a difference; called in order of path, once all earlier paths are compared."""
 
@@ -59,6 +62,7 @@ class FunctionListener(Listener):
         problem: Callable[[bytes, str], object] | None = None,
         note: Callable[[str], object] | None = None,
         replacing: Callable[[Changes], object] | None = None,
+        compared: Callable[[bytes], object] | None = None,
         difference: Callable[[Difference], object] | None = None,
         differing: Callable[[bytes, WindowRange], object] | None = None,
     ) -> None:
@@ -69,6 +73,7 @@ class FunctionListener(Listener):
             "problem": problem,
             "note": note,
             "replacing": replacing,
+            "compared": compared,
             "difference": difference,
             "differing": differing,
         }

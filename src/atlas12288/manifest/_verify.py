@@ -97,6 +97,7 @@ def verify_manifest(
     outputs: Outputs | None = None,
     listener: Listener = SILENT,
     comparison: Comparison | None = None,
+    done: bytes | None = None,
 ) -> ManifestReport:
     """Compare a folder or other source with a manifest.
 
@@ -122,6 +123,10 @@ def verify_manifest(
             added to them if it has the leaves of the manifest.
         listener: called with the progress and each difference.
         comparison: how files are compared with entries that come from elsewhere.
+        done: files up to this path are listed, but not read: they were compared before. b"" for
+            none; None if the listener need not hear what was compared, which is quicker. If it is
+            given, a file that was moved is missing and added, so that no file is read twice in
+            comparisons that follow one another.
 
     Raises:
         FileError: the source cannot be listed at all.
@@ -145,8 +150,9 @@ def verify_manifest(
         except FileError as error:
             tally.leaves_error = str(error)
     named = _selected(manifest.options, paths)
-    listing = _Listing(lined, named, source, outputs, tally, together=comparison.has_lines)
-    listing.judge(comparison, unread=known is None)
+    together = comparison.has_lines and done is None
+    listing = _Listing(lined, named, source, outputs, tally, together)
+    listing.judge(comparison, unread=known is None, done=done)
     if refuse_other and listing.is_other and not _has_any(source, whole, lined):
         raise WrongRootError(
             f"none of its {counted(len(whole.paths), 'path')} is in {shown(source.name)}: is that "
@@ -155,7 +161,7 @@ def verify_manifest(
     if fail_fast and (first := next(listing.known(None), None)) is not None:
         tally.add(first)
         return _of_part(tally.report(complete=False), paths, whole)
-    candidates = [] if fail_fast else listing.candidates()
+    candidates = listing.candidates() if done is None and not fail_fast else []
     listener.expect(
         sum(found.size for found in candidates)
         + sum(found.size for found in listing.to_read)
@@ -317,12 +323,13 @@ class _Listing:
         others += map(self.lined.entry, range(end, len(self.lined.paths)))
         return others
 
-    def judge(self, comparison: Comparison, unread: bool) -> None:
+    def judge(self, comparison: Comparison, unread: bool, done: bytes | None) -> None:
         """Separate the files to be read from the known differences; called once.
 
         Args:
             comparison: knows which files that no entry names are not added.
             unread: do not read a file whose size differs.
+            done: do not read the files up to this path.
         """
         found_at = self._found
         for entry in self._all_entries:
@@ -335,7 +342,7 @@ class _Listing:
                     self._known.append(_changed(entry, found, ("symlink",), reason))
             elif unread and entry.size not in (UNKNOWN_SIZE, found.size):
                 self._known.append(_changed(entry, found, ("size",)))
-            else:
+            elif done is None or entry.path > done:
                 self.to_read.append(found)
                 self.entries.append(entry)
         links = sum(entry.target is not None for entry in self._all_entries)
@@ -501,6 +508,7 @@ class _Reading:
                     return
                 if first in waiting:
                     tally.add(waiting.pop(first))
+                self._listener.compared(entries[first].path)
                 first += 1
 
         give()

@@ -79,6 +79,9 @@ class VerifyOptions(NamedTuple):
     as_json: bool
     parts: tuple[str, ...] = ()
     command: str = "verify"
+    rate: float | None = None  # bytes in a second
+    every: float | None = None  # seconds from the beginning of a pass to the next
+    once: bool = False
 
 
 def verify(
@@ -119,11 +122,11 @@ def verify_read(
         signature: the signature that it comes from, which holds; None if it comes from none.
     """
     try:
-        parts = _parts(wanted, manifest)
-        root = wanted.root if wanted.root is not None else default_root(wanted.manifest, manifest)
+        parts = parts_of(wanted, manifest)
+        root = root_of(wanted, manifest)
     except (FileError, WitnessError) as error:
         return refused(wanted, str(error))
-    sidecar = _sidecar(wanted, manifest)
+    sidecar = sidecar_of(wanted, manifest)
     if wanted.plot is not None:
         if sidecar is None:
             raise click.UsageError("--plot needs a manifest with leaves: witness --tree -o")
@@ -144,15 +147,15 @@ def verify_read(
                 leaves = stack.enter_context(RegularFile(sidecar, follow=is_named))
         except FileError as error:
             report.error(str(sidecar), str(error))
-        outputs = _outputs(wanted, root, status)
         signed = {} if signature is None else {"signature": signature.fields}
         if signature is not None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: {signature.signer}: ", True, "signature holds")
+        outputs = outputs_of(wanted, root, status)
         try:
             found = compared(manifest, parts, root, leaves, outputs, view)
         except (FileError, ImportError, ValueError) as error:
-            report.error(wanted.manifest if _is_about_root(error) else root, str(error))
-            fields = _document(wanted, root, None, str(error), manifest.options)
+            report.error(subject_of(wanted, root, error), str(error))
+            fields = document(wanted, root, None, str(error), manifest.options)
             report.document(fields | signed)
             return report.code
         if found.leaves_error is not None:
@@ -160,7 +163,7 @@ def verify_read(
         for hint in _hints(wanted, manifest, found, has_leaves=leaves is not None):
             report.warning(wanted.manifest, hint)
         view.finish(found)
-        report.document(_document(wanted, root, found, None, manifest.options) | signed)
+        report.document(document(wanted, root, found, None, manifest.options) | signed)
     return report.code
 
 
@@ -205,7 +208,18 @@ def manifest_text(chunks: Iterable[bytes | memoryview]) -> bytes:
     return bytes(read_whole(chain((head,), rest), MANIFEST_MOST_BYTES, rule))
 
 
-def _outputs(wanted: VerifyOptions, root: str, status: os.stat_result) -> Outputs:
+def root_of(wanted: VerifyOptions, manifest: "Lined") -> str:
+    """Return the folder or URL to compare.
+
+    Raises:
+        FileError: none is named, and none is there.
+    """
+    if wanted.root is not None:
+        return wanted.root
+    return default_root(wanted.manifest, manifest)
+
+
+def outputs_of(wanted: VerifyOptions, root: str, status: os.stat_result) -> Outputs:
     """Return the files in the folder that are not part of its content.
 
     They are the manifest that was read, the plot that will be replaced, states of earlier runs, and
@@ -221,7 +235,7 @@ def _outputs(wanted: VerifyOptions, root: str, status: os.stat_result) -> Output
     return outputs
 
 
-def _parts(wanted: VerifyOptions, manifest: "Lined") -> tuple[bytes, ...]:
+def parts_of(wanted: VerifyOptions, manifest: "Lined") -> tuple[bytes, ...]:
     """Return the paths that `--path` names, in their canonical form.
 
     Raises:
@@ -234,10 +248,11 @@ def _parts(wanted: VerifyOptions, manifest: "Lined") -> tuple[bytes, ...]:
     return found
 
 
-def _is_about_root(error: Exception) -> bool:
+def subject_of(wanted: VerifyOptions, root: str, error: Exception) -> str:
+    """Return what an error of a comparison is about: the manifest or the folder."""
     from ...manifest._verify import WrongRootError
 
-    return isinstance(error, WrongRootError)
+    return wanted.manifest if isinstance(error, WrongRootError) else root
 
 
 def compared(
@@ -247,17 +262,29 @@ def compared(
     leaves: RegularFile | None,
     outputs: Outputs,
     view: "VerifyProgress",
+    done: bytes | None = None,
 ) -> "ManifestReport":
-    """Compare the folder with a manifest; the view is told what is found."""
+    """Return the report on a comparison, which `view` shows.
+
+    Args:
+        manifest, root, leaves, outputs, done: as for `manifest._verify.verify_manifest`.
+        parts: its `paths`.
+        view: the listener, with the options.
+    """
     from ...manifest._arguments import open_source
     from ...manifest._verify import verify_manifest
 
     wanted = view.wanted
     signature = view.signature
     source = None if signature is None else signature.source
+    source = source or open_source(root, allow_cache=wanted.allow_cache)
+    if wanted.rate is not None:
+        from ...manifest._sources.rated import RatedSource
+
+        source = RatedSource(source, wanted.rate)
     return verify_manifest(
         manifest,
-        source or open_source(root, allow_cache=wanted.allow_cache),
+        source,
         paths=parts,
         leaves=leaves,
         threads=wanted.threads,
@@ -267,6 +294,7 @@ def compared(
         outputs=outputs,
         listener=view,
         comparison=None if signature is None else signature.comparison,
+        done=done,
     )
 
 
@@ -296,7 +324,8 @@ def _has_trees(manifest: "Lined") -> bool:
     return TREE_ALGORITHM in digests and any(entry.root for entry in manifest.entries)
 
 
-def _sidecar(wanted: VerifyOptions, manifest: "Lined") -> str | None:
+def sidecar_of(wanted: VerifyOptions, manifest: "Lined") -> str | None:
+    """Return the sidecar that is named, or else there; None without one."""
     has_trees = _has_trees(manifest)
     if wanted.sidecar is not None:
         if not has_trees:
@@ -312,22 +341,23 @@ def refused(wanted: VerifyOptions, reason: str) -> int:
     """Report that a manifest cannot be used; return the exit code."""
     complain(wanted.manifest, reason)
     with Printer(wanted.command, wanted.as_json, None) as report:
-        report.document(_document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
+        report.document(document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
     return COULD_NOT_CHECK
 
 
 def empty_document(wanted: VerifyOptions) -> dict[str, object]:
     """Return the fields of a report where nothing was compared."""
-    return _document(wanted, wanted.root, None, None)
+    return document(wanted, wanted.root, None, None)
 
 
-def _document(
+def document(
     wanted: VerifyOptions,
     root: str | None,
     found: "ManifestReport | None",
     error: str | None,
     options: "Options | None" = None,
 ) -> dict[str, object]:
+    """Return the fields of the JSON object of a comparison."""
     from ...manifest._differences import ManifestReport
 
     fields: dict[str, object] = {"manifest": wanted.manifest, "root": root}

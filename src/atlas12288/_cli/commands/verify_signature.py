@@ -63,6 +63,8 @@ def verify(
     """
     if len(files) > 1:
         raise click.UsageError(f"WITNESS is a signature: one ROOT is compared, not {len(files)}")
+    if wanted.every is not None:
+        raise click.UsageError("--every is for manifests, and WITNESS is a signature")
     trust, roots = options["public_key"], options["certificate_roots"]
     identity, issuer = options["identity"], options["issuer"]
     if [trust is not None, bool(roots), identity is not None].count(True) != 1:
