@@ -66,9 +66,9 @@ def command(
 
     A witness is one line of JSON with length, residue, SHA-256 digest and time. With --tree the
     digest is the root of a Merkle tree over windows of 12,288 bytes. With the leaves of the tree
-    beside the witness, verify and locate find the bytes that changed, and prove proves a window. If
-    a file cannot be read, its line is null, so that lines still match files; with -o nothing is
-    written then.
+    beside the witness, verify and locate find the bytes that changed, and prove proves a window.
+    For several files each line has the name of its file too. If a file cannot be read, its witness
+    is null; with -o nothing is written then.
 
     If a PATH is a folder or a URL, or if OUT ends in .atlas.json, all files go into one manifest.
     Later, verify names the files that changed, are missing, or were added. A manifest contains no
@@ -159,7 +159,7 @@ def _print_all(
             report.error(name, error)
         else:
             witness = outcome
-        write_line(witness_line(witness))
+        write_line(witness_line(name if len(files) > 1 else None, witness))
         if report.as_json:
             fields = None if witness is None else witness.to_fields()
             with report.item(name, {"witness": fields, "error": error}):
