@@ -35,7 +35,9 @@ ONLY_ROOT_IS_URL: Final = (
 )
 # The keys of a manifest; a witness has none of them.
 _MANIFEST: Final = rb'\s*\{\s*"(?:_type|predicate|predicateType|subject)"\s*:'
-_DATASET: Final = rb'"type"\s*:\s*"atlas12288/(?:array|tensors|table)/v1"'
+_DATASET: Final = rb'"type"\s*:\s*"atlas12288/(?:array|table)/v1"'
+_TENSORS: Final = rb'"type"\s*:\s*"atlas12288/tensors/v1"'
+_WITNESSES: Final = ("a manifest", "a witness file", "a witness of tensors")
 _SUMS_LOOKED_AT: Final = 10  # lines: a list may begin with comments and lines that are none
 
 threads_option = click.option(
@@ -131,6 +133,8 @@ def looks_like(head: bytes) -> str | None:
     if re.match(_MANIFEST, head) is not None:
         return "a manifest"
     first, *_ = head.splitlines() or [b""]
+    if is_of_tensors(head):
+        return "a witness of tensors"
     if re.search(_DATASET, head[:WITNESS_MOST_BYTES]) is not None:
         return "a witness of a dataset"
     with suppress(WitnessError):
@@ -140,6 +144,12 @@ def looks_like(head: bytes) -> str | None:
 
     sums = islice(read_sums((head,)), _SUMS_LOOKED_AT)
     return "a list of SHA-256 sums" if any(found is not None for _, found in sums) else None
+
+
+def is_of_tensors(head: bytes) -> bool:
+    """Return whether a file begins like a witness of tensors."""
+    start = head[:WITNESS_MOST_BYTES]
+    return start.lstrip().startswith(b"{") and re.search(_TENSORS, start) is not None
 
 
 def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
@@ -160,7 +170,7 @@ def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
     for other in others:
         with suppress(FileError):
             _, chunks = open_witnesses(other)
-            if (its := looks_like(bytes(next(chunks, b"")))) in ("a manifest", "a witness file"):
+            if (its := looks_like(bytes(next(chunks, b"")))) in _WITNESSES:
                 return f"is not a witness, but {shown(other)} is {its}: name WITNESS first"
     return None
 

@@ -36,6 +36,7 @@ from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
 from ..witness_files import (
     errors_about,
     find_sidecar,
+    is_of_tensors,
     leaves_option,
     misplaced,
     open_sidecar,
@@ -260,6 +261,7 @@ def _field(witness: Witness | TreeWitness, difference: str) -> str:
 Examples:
   atlas12288 verify model.witness.json model.bin
   atlas12288 verify --plot damage.png model.witness.json model.bin
+  atlas12288 verify model.witness.json model.safetensors   # made with --tensors
   atlas12288 verify tables.witnesses *.parquet
   atlas12288 verify data.atlas.json             # the folder data beside it
   atlas12288 verify data.atlas.json /mnt/copy   # a copy elsewhere
@@ -305,6 +307,8 @@ def command(
     compared with it, and each file that changed, is missing, was added or cannot be read is named.
     The default ROOT is the folder DATA for DATA.atlas.json, else the folder of the manifest.
 
+    If WITNESS was made with --tensors, FILE is compared with it tensor by tensor.
+
     Otherwise WITNESS has one line for each FILE, in any order: a FILE is found by its name, or by
     its base name if only one has it. If it has tree witnesses with their leaves beside it, the
     windows that differ are named.
@@ -340,6 +344,8 @@ def command(
     except FileError as error:
         reason = misplaced(witnesses, head, files) if is_folder(witnesses) else None
         reason = reason or str(error)
+    of_tensors = is_of_tensors(head)
+    should_be = should_be and not of_tensors
     if reason is not None:
         if should_be:
             return verify_manifest.refused(wanted, reason)
@@ -355,6 +361,12 @@ def command(
     ):
         if given:
             raise click.UsageError(f"{option} is for manifests, and WITNESS is not one")
+    if of_tensors:
+        from . import verify_tensors
+
+        if plot is not None:
+            raise click.UsageError("--plot is for files, and WITNESS is of tensors")
+        return verify_tensors.verify(witnesses, chunks, files, sidecar, threads, quiet, as_json)
     return _verify_files(witnesses, chunks, files, sidecar, threads, plot, quiet, as_json)
 
 

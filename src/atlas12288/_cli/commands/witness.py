@@ -28,6 +28,7 @@ _Outcome: TypeAlias = Witness | TreeWitness | FileError
 Examples:
   atlas12288 witness model.bin -o model.witness.json
   atlas12288 witness --tree model.bin -o model.witness.json
+  atlas12288 witness --tensors --tree model.safetensors -o model.witness.json
   atlas12288 witness *.parquet > tables.witnesses
   tar c folder | atlas12288 witness -
   atlas12288 witness --tree data -o data.atlas.json
@@ -44,6 +45,11 @@ Exit codes: 0 all files are witnessed; 2 a file could not be read.""",
     is_flag=True,
     help="Make tree witnesses; with -o OUT, write their leaves to OUT.atlas.leaves.",
 )
+@click.option(
+    "--tensors",
+    is_flag=True,
+    help="Witness each tensor of a .safetensors or .npz file, or of the shards of an index.",
+)
 @threads_option
 @click.option(
     "-o",
@@ -57,6 +63,7 @@ Exit codes: 0 all files are witnessed; 2 a file could not be read.""",
 def command(
     files: tuple[str, ...],
     tree: bool,
+    tensors: bool,
     threads: int | None,
     output: str | None,
     as_json: bool,
@@ -70,6 +77,10 @@ def command(
     For several files each line has the name of its file too. If a file cannot be read, its witness
     is null; with -o nothing is written then.
 
+    With --tensors the witness has an entry for each tensor of PATH: a .safetensors or .npz file, an
+    index such as model.safetensors.index.json, or the folder with it. Later, verify names the
+    tensors that changed.
+
     If a PATH is a folder or a URL, or if OUT ends in .atlas.json, all files go into one manifest.
     Later, verify names the files that changed, are missing, or were added. A manifest contains no
     time, so the same files give the same manifest. Its paths are relative to the folder, or to the
@@ -77,6 +88,11 @@ def command(
     in gitignore syntax. A run that was interrupted after a few seconds resumes and says so.
     """
     output = output_file(output, as_json)
+    if tensors:
+        from . import witness_tensors
+
+        manifests.require_none(of_manifests, "not with --tensors")
+        return witness_tensors.witness(files, tree, threads, output, as_json)
     if manifests.is_wanted(files, output, of_manifests):
         from . import witness_manifest
 
