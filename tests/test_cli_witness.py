@@ -51,22 +51,23 @@ def test_many_files_at_once_are_as_each_alone(tmp_path: Path) -> None:
     assert together.returncode == COULD_NOT_CHECK
     errors = [line.split(b": ")[1].decode() for line in together.stderr.splitlines()]
     assert errors == ["missing", "loop", "fifo"]
-    lines = together.stdout.decode().splitlines()
-    assert [line == "null" for line in lines] == [name in errors for name in names]
+    lines = [json.loads(line) for line in together.stdout.splitlines()]
+    assert [line["file"] for line in lines] == names
+    assert [line["witness"] is None for line in lines] == [name in errors for name in names]
     contents = [DATA, b""]  # of standard input, the first and the second time
     for name, line in zip(names, lines, strict=True):
         if name not in errors:
             data = contents.pop(0) if name == "-" else (tmp_path / name).read_bytes()
-            assert Witness.from_json(line).verify(data)
+            assert Witness.from_json(json.dumps(line["witness"])).verify(data)
 
 
 def test_many_files_are_verified_at_once_as_each_alone(tmp_path: Path) -> None:
     names = hostile_files(tmp_path)
     witnesses = tmp_path / "witnesses"
     done = run("witness", *names, cwd=tmp_path, input=DATA)
-    trees = run("witness", "--tree", "7", cwd=tmp_path)
+    trees = run("witness", "--tree", "7", "8", cwd=tmp_path)
     lines = done.stdout.splitlines()
-    lines[7] = trees.stdout.rstrip()
+    lines[7] = trees.stdout.splitlines()[0]
     witnesses.write_bytes(b"\n".join(lines) + b"\n")
     (tmp_path / "300").unlink()
     for name in ("8", "500", "large"):
@@ -102,10 +103,10 @@ def test_witness_of_standard_input() -> None:
 def test_lines_and_files_stay_paired(files: list[Path], tmp_path: Path) -> None:
     done = run("witness", files[0], tmp_path / "missing", files[2])
     assert done.returncode == COULD_NOT_CHECK
-    first, second, third = done.stdout.decode().splitlines()
-    assert Witness.from_json(first).verify(DATA)
-    assert second == "null"
-    assert Witness.from_json(third).verify(DATA[2:])
+    first, second, third = map(json.loads, done.stdout.splitlines())
+    assert Witness.from_json(json.dumps(first["witness"])).verify(DATA)
+    assert second == {"file": str(tmp_path / "missing"), "witness": None}
+    assert Witness.from_json(json.dumps(third["witness"])).verify(DATA[2:])
 
 
 def test_witness_json(files: list[Path], tmp_path: Path) -> None:

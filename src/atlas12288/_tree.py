@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from time import time_ns
 
-from . import _gpu, _native
+from . import _gpu, _json, _native
 from ._errors import DeviceError, StateError, WitnessError
 from ._native import DIGEST_BYTES, WINDOW_BYTES, block_witness, bytes_of, int_in
 from ._parallel import parallel_map, thread_count
@@ -35,7 +35,15 @@ from ._subtree import (
 )
 from ._types import TYPE_CHECKING, Buffer, Memory, Readable, Stream
 from ._value import Value
-from ._witness import ALGORITHM, TREE_ALGORITHM, Record, Witness, of_buffers, read_record
+from ._witness import (
+    ALGORITHM,
+    TREE_ALGORITHM,
+    Record,
+    Witness,
+    of_buffers,
+    read_record,
+    record_of,
+)
 
 if TYPE_CHECKING:
     from ._gpu.jobs import TreeParts
@@ -635,7 +643,21 @@ def witness_from_json(text: str | bytes, /) -> Witness | TreeWitness:
         WitnessError: not a witness; the message names the key, its value and the rule.
         TypeError: neither str nor bytes.
     """
-    algorithm, length, residue, digest, timestamp_ns = read_record(text, ALGORITHM, TREE_ALGORITHM)
+    return _witness_of(*read_record(text, ALGORITHM, TREE_ALGORITHM))
+
+
+def witness_of_fields(fields: _json.Fields, /) -> Witness | TreeWitness:
+    """Return the witness that the fields of a JSON object are, as `witness_from_json` does.
+
+    Raises:
+        WitnessError: as `witness_from_json`.
+    """
+    return _witness_of(*record_of(fields, ALGORITHM, TREE_ALGORITHM))
+
+
+def _witness_of(
+    algorithm: str, length: int, residue: int, digest: bytes, timestamp_ns: int
+) -> Witness | TreeWitness:
     if algorithm == ALGORITHM:
         return Witness._of_fields(length, residue, digest, timestamp_ns)
     return TreeWitness._of_parts(length, residue, digest, timestamp_ns, None)

@@ -298,7 +298,24 @@ def read_record(text: str | bytes, *algorithms: str) -> tuple[str, int, int, byt
         WitnessError: not a witness of one of the algorithms; the message names key, value and rule.
         TypeError: neither str nor bytes.
     """
-    fields = _json.Fields(text, _KEYS, most=WITNESS_MOST_BYTES)
+    return record_of(_json.Fields(text, _KEYS, most=WITNESS_MOST_BYTES), *algorithms)
+
+
+def fields_of(value: object, name: str) -> _json.Fields:
+    """Return the fields of a witness that is part of another JSON text.
+
+    Raises:
+        WitnessError: not an object with the keys of a witness; the message calls it `name`.
+    """
+    return _json.Fields.of(value, name, _KEYS)
+
+
+def record_of(fields: _json.Fields, *algorithms: str) -> tuple[str, int, int, bytes, int]:
+    """Return what `read_record` returns, of fields that were read already.
+
+    Raises:
+        WitnessError: as `read_record`.
+    """
     fields.choice("type", JSON_TYPE)
     algorithm = fields.choice("algorithm", *algorithms)
     length = fields.integer("length", UINT64_MAX)

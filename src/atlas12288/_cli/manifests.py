@@ -145,13 +145,19 @@ def is_wanted(paths: tuple[str, ...], output: str | None, options: dict[str, obj
         return True
     if options["form"] is not None or any(is_url(path) or is_folder(path) for path in paths):
         return True
+    require_none(options, f"of a folder, or with -o NAME{SUFFIX}")
+    return False
+
+
+def require_none(options: dict[str, object], where: str) -> None:
+    """Refuse the options that `manifest_options` adds; `where` says where they belong.
+
+    Raises:
+        click.UsageError: one of them was given.
+    """
     for name, value in options.items():
         if value:
-            option = name.replace("_", "-")
-            raise click.UsageError(
-                f"--{option} is for manifests: of a folder, or with -o NAME{SUFFIX}"
-            )
-    return False
+            raise click.UsageError(f"--{name.replace('_', '-')} is for manifests: {where}")
 
 
 def is_folder(name: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, islice
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 
@@ -14,19 +14,31 @@ from .._errors import WitnessError
 from .._files import STDIN, FileError, RegularFile, read_chunks, shown
 from .._outputs import OutputKind, Target
 from .._sidecars import Leaves, leaves_of
-from .._tree import TreeWitness, witness_from_json
+from .._tree import TreeWitness
 from .._witness import WITNESS_MOST_BYTES, Witness
+from .._witness_lists import (
+    NO_WITNESS,
+    ListedWitness,
+    NamedLineError,
+    line_of,
+    lines_of,
+    read_line,
+)
 from ..manifest._beside import is_url, leaves_name
 from .console import file_name
 from .signature_files import is_bundle
 
-_NO_WITNESS: Final = "null"  # stands for a file that could not be read: lines and files stay paired
+# Of a witness file. A command line cannot name so many files.
+LINES_MOST: Final = 1 << 20
+LIST_MOST_BYTES: Final = 1 << 28
 ONLY_ROOT_IS_URL: Final = (
     "is a URL, must be a file of this machine: only what is witnessed may be elsewhere"
 )
 # The keys of a manifest; a witness has none of them.
 _MANIFEST: Final = rb'\s*\{\s*"(?:_type|predicate|predicateType|subject)"\s*:'
-_DATASET: Final = rb'"type"\s*:\s*"atlas12288/(?:array|tensors|table)/v1"'
+_DATASET: Final = rb'"type"\s*:\s*"atlas12288/(?:array|table)/v1"'
+_TENSORS: Final = rb'"type"\s*:\s*"atlas12288/tensors/v1"'
+_WITNESSES: Final = ("a manifest", "a witness file", "a witness of tensors")
 _SUMS_LOOKED_AT: Final = 10  # lines: a list may begin with comments and lines that are none
 
 threads_option = click.option(
@@ -44,9 +56,31 @@ leaves_option = click.option(
 )
 
 
-def witness_line(witness: Witness | TreeWitness | None) -> str:
-    """Return the line of a witness file, without a line break; None is for an unread file."""
-    return _NO_WITNESS if witness is None else witness.to_json()
+class WitnessFile(NamedTuple):
+    """What a witness file says, line by line.
+
+    Attributes:
+        has_names: whether its lines have the names of their files. They have none in the witness
+            file of a single file, and in lists of versions before the release.
+        names: names of the files; None for a line that has none.
+        witnesses: for each line the witness, or a FileError that says why there is none.
+    """
+
+    has_names: bool
+    names: list[bytes | None]
+    witnesses: list[Witness | TreeWitness | FileError]
+
+
+def witness_line(name: str | None, witness: Witness | TreeWitness | None) -> str:
+    """Return the line of a witness file, without a line break.
+
+    Args:
+        name: the file; None where it is the only one.
+        witness: its witness; None if it could not be read.
+    """
+    if name is not None:
+        return line_of(os.fsencode(name), witness)
+    return NO_WITNESS.decode() if witness is None else witness.to_json()
 
 
 def read_whole(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> bytearray:
@@ -102,18 +136,23 @@ def looks_like(head: bytes) -> str | None:
     if is_bundle(head):
         return "a signature"
     first, *_ = head.splitlines() or [b""]
+    if is_of_tensors(head):
+        return "a witness of tensors"
     if re.search(_DATASET, head[:WITNESS_MOST_BYTES]) is not None:
         return "a witness of a dataset"
-    try:
-        line = first.decode()
-        if line.strip() == _NO_WITNESS or not isinstance(_read_line(line), FileError):
-            return "a witness file"
-    except UnicodeDecodeError:
-        return None
+    with suppress(WitnessError):
+        read_line(first)
+        return "a witness file"
     from .._sums import read_sums
 
     sums = islice(read_sums((head,)), _SUMS_LOOKED_AT)
     return "a list of SHA-256 sums" if any(found is not None for _, found in sums) else None
+
+
+def is_of_tensors(head: bytes) -> bool:
+    """Return whether a file begins like a witness of tensors."""
+    start = head[:WITNESS_MOST_BYTES]
+    return start.lstrip().startswith(b"{") and re.search(_TENSORS, start) is not None
 
 
 def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
@@ -134,7 +173,7 @@ def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
     for other in others:
         with suppress(FileError):
             _, chunks = open_witnesses(other)
-            if (its := looks_like(bytes(next(chunks, b"")))) in ("a manifest", "a witness file"):
+            if (its := looks_like(bytes(next(chunks, b"")))) in _WITNESSES:
                 return f"is not a witness, but {shown(other)} is {its}: name WITNESS first"
     return None
 
@@ -155,20 +194,69 @@ def parse_witnesses(
     chunks: Iterable[bytes | memoryview], count: int
 ) -> list[Witness | TreeWitness | FileError]:
     """Return the witnesses of a witness file that is being read; as `read_witnesses`."""
-    rule = f"a witness file of {count} lines, one for each FILE"
-    lines = read_text(chunks, count * WITNESS_MOST_BYTES, rule).splitlines()
-    if len(lines) != count:
-        raise FileError(f"has {len(lines)} witnesses for {count} files, must have one for each")
-    return [_read_line(line) for line in lines]
+    found = parse_lines(chunks)
+    require_lines(found, count)
+    return found.witnesses
 
 
-def _read_line(line: str) -> Witness | TreeWitness | FileError:
-    if line.strip() == _NO_WITNESS:
-        return FileError("has no witness: it could not be read when the witnesses were made")
+def require_lines(found: WitnessFile, count: int) -> None:
+    """Raise FileError unless a witness file has a line for each of `count` files."""
+    if len(found.witnesses) != count:
+        raise FileError(
+            f"has {len(found.witnesses)} witnesses for {count} files, must have one for each"
+        )
+
+
+def parse_lines(chunks: Iterable[bytes | memoryview]) -> WitnessFile:
+    """Return the lines of a witness file that is being read.
+
+    Raises:
+        FileError: not readable, or a line or the file is too long.
+    """
+    lines: list[ListedWitness | str] = []
+    has_names = False
     try:
-        return witness_from_json(line)
+        for line in lines_of(_bounded(chunks)):
+            if len(lines) == LINES_MOST:
+                raise FileError(f"is not a witness file of at most {LINES_MOST:,} lines")
+            try:
+                listed = read_line(line)
+                lines.append(listed)
+                has_names = has_names or listed.name is not None
+            except WitnessError as error:
+                lines.append(str(error))
+                has_names = has_names or isinstance(error, NamedLineError)
     except WitnessError as error:
-        return FileError(str(error))
+        raise FileError(f"is not a witness file: {error}") from error
+    names = [None if isinstance(line, str) else line.name for line in lines]
+    is_alone = len(lines) == 1
+    witnesses = [
+        _outcome(line, "" if is_alone else f"line {number}: ", has_names)
+        for number, line in enumerate(lines, 1)
+    ]
+    return WitnessFile(has_names, names, witnesses)
+
+
+def _outcome(
+    line: ListedWitness | str, place: str, has_names: bool
+) -> Witness | TreeWitness | FileError:
+    """Return the witness of a line, or why there is none; `place` says which line it is."""
+    if isinstance(line, str):
+        return FileError(place + line)
+    if has_names and line.name is None:
+        return FileError(f"{place}it has no name, must have one as other lines have")
+    if line.witness is None:
+        return FileError("has no witness: it could not be read when the witnesses were made")
+    return line.witness
+
+
+def _bounded(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > LIST_MOST_BYTES:
+            raise FileError(f"is not a witness file of at most {LIST_MOST_BYTES:,} bytes: too long")
+        yield chunk
 
 
 def output_file(name: str | None, as_json: bool) -> str | None:

@@ -4,21 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from typing import Final
 
 from .._errors import WitnessError
 from .._files import FileError, RegularFile, shown
 from .._outputs import OutputKind
 from .._sidecars import first_without_leaves
-from .._tree import TreeWitness, witness_from_json
-from .._witness import WITNESS_MOST_BYTES, Witness
+from .._tree import TreeWitness
+from .._witness import Witness
+from .._witness_lists import lines_of, read_line
 from ._entries import trees_in
 from ._statement import PREDICATE_TYPE, STATEMENT_TYPE
 
 # The type of a manifest is at its end in the canonical form, and may be before in others.
 _ENDS_BYTES: Final = 4096
-_NO_WITNESS: Final = b"null"  # the line of a file that could not be read
 
 
 def is_manifest(file: RegularFile) -> bool:
@@ -36,14 +35,10 @@ def _witnesses(file: RegularFile) -> Iterator[Witness | TreeWitness]:
         WitnessError: not a witness file.
         FileError: not readable.
     """
-    rest = b""
-    for chunk in chain(file.chunks(), (b"\n",)):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in filter(bytes.strip, lines):
-            if line.strip() != _NO_WITNESS:
-                yield witness_from_json(line)
-        if len(rest) > WITNESS_MOST_BYTES:
-            raise WitnessError("a line is too long for a witness")
+    for line in filter(bytes.strip, lines_of(file.chunks())):
+        witness = read_line(line).witness
+        if witness is not None:
+            yield witness
 
 
 def _is_witness_file(file: RegularFile) -> bool:

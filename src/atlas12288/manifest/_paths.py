@@ -10,13 +10,14 @@ from typing import Final
 
 from .._errors import WitnessError
 from .._files import shown
-from .._json import Fields
+from .._names import from_json as from_json
+from .._names import is_text as is_text
+from .._names import keys as keys
+from .._names import to_json as to_json
 
 # Of a path. A system call takes 4 KiB at once, and folders within folders may go further.
 PATH_MOST_BYTES: Final = 1 << 16
 _SEPARATOR: Final = b"/"
-# Suffix of the key of a value that is not UTF-8, which JSON cannot hold: path, pathHex.
-_HEX: Final = "Hex"
 
 
 def quoted(path: bytes) -> str:
@@ -87,48 +88,3 @@ def below(paths: Iterable[bytes], name: str) -> tuple[bytes, ...]:
             return ()
         found.add(check_path(leading + _SEPARATOR.join(parts), name))
     return tuple(sorted(found))
-
-
-def to_json(key: str, value: bytes) -> tuple[str, str]:
-    """Return key and value of bytes in JSON: text if they are UTF-8, else lowercase hex."""
-    try:
-        return key, value.decode()
-    except UnicodeDecodeError:
-        return key + _HEX, value.hex()
-
-
-def keys(key: str) -> tuple[str, str]:
-    """Return the keys that `to_json` may use for a name."""
-    return key, key + _HEX
-
-
-def from_json(fields: Fields, key: str) -> bytes | None:
-    """Return the bytes that `to_json` wrote; None if neither key is there.
-
-    Raises:
-        WitnessError: both keys are there, or the value is not in the form of `to_json`.
-    """
-    text_key, hex_key = keys(key)
-    if text_key not in fields:
-        if hex_key not in fields:
-            return None
-        digits = fields.value(hex_key)
-        try:
-            found = bytes.fromhex(digits)
-        except (TypeError, ValueError):
-            found = b""
-        holds = to_json(key, found) == (hex_key, digits)
-        fields.check(hex_key, holds, "lowercase hex of bytes that are not UTF-8")
-        return found
-    if hex_key in fields:
-        raise WitnessError(f"key {hex_key!r} is beside {text_key!r}, must be alone")
-    fields.check(text_key, is_text(fields.value(text_key)), "a text of whole characters")
-    return str(fields.value(text_key)).encode()
-
-
-def is_text(value: object) -> bool:
-    """Return whether a text can be encoded as UTF-8; JSON can contain lone surrogates."""
-    try:
-        return isinstance(value, str) and value.encode() is not None
-    except UnicodeEncodeError:
-        return False

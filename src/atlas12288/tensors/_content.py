@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .._native import WINDOW_BYTES
@@ -104,6 +104,8 @@ class How(NamedTuple):
         leaves: whether to keep the leaves of the tree.
         made_ns: the time of the witness; None for the present time.
         stream, host: what a tensor on a GPU is hashed with, as in `TreeWitness.generate`.
+        advance: called with the number of bytes after each part that was hashed, by any thread;
+            None for nobody.
     """
 
     tree: bool
@@ -112,10 +114,30 @@ class How(NamedTuple):
     made_ns: int | None = None
     stream: Stream = None
     host: bool = False
+    advance: Callable[[int], None] | None = None
+
+
+class _Counted:
+    """A binary file, of which somebody is told how many bytes were read."""
+
+    def __init__(self, content: Readable, advance: Callable[[int], None]) -> None:
+        self._content = content
+        self._advance = advance
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        count = self._content.readinto(buffer)
+        self._advance(count or 0)
+        return count
 
 
 def witness_of(content: memoryview | Readable, how: How) -> Witness | TreeWitness:
     """Return the witness of a content."""
+    if how.advance is not None:
+        if isinstance(content, memoryview):
+            found = witness_of(content, how._replace(advance=None))
+            how.advance(len(content))
+            return found
+        content = _Counted(content, how.advance)
     if isinstance(content, memoryview):
         if how.tree:
             return TreeWitness.generate(content, threads=how.threads, leaves=how.leaves)

@@ -25,10 +25,11 @@ from .._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, device_of
 from .._parallel import parallel_map, thread_count
 from .._reports import DifferenceKind, PartDifference, Report
 from .._sidecars import WindowRange
+from .._tree import TreeWitness
 from .._types import Buffer, Lazy, Memory, Stream
 from .._value import Value
 from .._witness import ALGORITHM, TREE_ALGORITHM, Witness, format_timestamp, read_timestamp
-from . import _npz, _safetensors
+from . import _npz, _safetensors, _shards
 from ._content import CHUNK_BYTES, How, Whole
 from ._dlpack import Content, is_tensor, on_devices, whole_tensor
 from ._tensor_file import TensorFile, UnreadTensor, witness_in
@@ -40,6 +41,7 @@ else:
     numpy = Lazy("numpy")
 
 R = TypeVar("R")
+_TreeOf = Callable[[str], TreeWitness | None]
 
 JSON_TYPE = "atlas12288/tensors/v1"
 _KEYS = ("type", "algorithm", "metadata", "tensors", "timestamp")
@@ -49,6 +51,7 @@ _OPENERS: dict[str, Callable[[str], AbstractContextManager[TensorFile]]] = {
     ".safetensors": _safetensors.opened,
     ".npz": _npz.opened,
 }
+_INDEX_END = ".json"
 
 
 class TensorsWitness(Value):
@@ -119,29 +122,62 @@ class TensorsWitness(Value):
         leaves: bool = True,
         threads: int | None = None,
     ) -> Self:
-        """Return the witness of a .safetensors or .npz file, tensor by tensor.
+        """Return the witness of a file of tensors, tensor by tensor.
+
+        It is a .safetensors file, an .npz file, or the index of a model in shards, for example
+        model.safetensors.index.json, or the folder with the index. The tensors of all shards are
+        one set, as if they were in one file; every tensor must be in the shard that the index
+        names, and nowhere else.
 
         The file is read, not mapped, in less than 1 MiB a thread (trees: less than 64 MiB, and
         their leaves); only a Fortran-ordered array of an .npz file is held in memory as a whole. No
         code in the file is run: an array of pickled objects is refused.
 
         Args:
-            path: path of the file; its name ends in .safetensors or .npz.
+            path: path of the file, whose name ends in .safetensors, .npz or, for an index, .json;
+                or of a folder in which one name ends in .safetensors.index.json.
             tree, leaves, threads: as in `generate`.
 
         Raises:
             ValueError: the name has another ending, the file is damaged or changes while it
-                is read, or `threads` is less than 1; the message names the file, and the tensor at
-                fault.
+                is read, a shard is missing or is not as the index says, or `threads` is less than
+                1; the message names the file, and the tensor at fault.
             OSError: the file cannot be read.
             TypeError: `threads` is not an int.
             ImportError: NumPy, which .npz files need, is not installed.
         """
+        return cls._of_file(path, How(tree, leaves, thread_count(threads), time.time_ns()))
+
+    @classmethod
+    def _of_file(
+        cls,
+        path: str | os.PathLike[str],
+        how: How,
+        write_leaves: Callable[[bytes], object] | None = None,
+    ) -> Self:
+        """Return the witness of a file of tensors.
+
+        Args:
+            path: as in `from_file`.
+            how: with the time of the witness.
+            write_leaves: called with the leaves of each tree, in the order of their names, so that
+                only those of one tensor are in memory; the witness then has none.
+
+        Raises:
+            ValueError, OSError, ImportError: as `from_file`; what `write_leaves` raises.
+        """
         with _opened(path) as file:
             for problem in file.problems:
                 raise ValueError(f"{file.name} {problem}")
-            how = How(tree, leaves, thread_count(threads), time.time_ns())
-            return cls._of_unread(file.tensors, file.metadata or {}, how, file.name)
+            metadata = file.metadata or {}
+            if write_leaves is None:
+                return cls._of_unread(file.tensors, metadata, how, file.name)
+            arrays = []
+            for tensor in sorted(file.tensors, key=attrgetter("name")):
+                array = witness_in(file.name, tensor, how)
+                write_leaves(array._as_tree().leaves or b"")
+                arrays.append((tensor.name, array._with(None)))
+            return cls._of_parts(TREE_ALGORITHM, metadata, arrays, how.made_ns or 0)
 
     @classmethod
     def _of_unread(
@@ -263,15 +299,22 @@ class TensorsWitness(Value):
     def verify_file(
         self, path: str | os.PathLike[str], /, *, threads: int | None = None
     ) -> Report[PartDifference]:
-        """Report what differs in a .safetensors or .npz file.
+        """Report what differs in a file of tensors.
 
-        A tensor that is cut off or damaged is unreadable, and the others are still compared. The
-        metadata is compared if files of this kind have any.
+        A tensor that is cut off or damaged is unreadable, and so are the tensors of a shard that is
+        missing; the others are still compared. The metadata is compared if files of this kind have
+        any. What in a model in shards is not as its index says is a difference of kind "other".
 
         Args, Raises: as `from_file`; ValueError if the file does not show which tensors it has.
         """
+        return self._verify_file(path, self._how(threads))
+
+    def _verify_file(
+        self, path: str | os.PathLike[str], how: How, tree_of: _TreeOf | None = None
+    ) -> Report[PartDifference]:
+        """Report what differs in a file of tensors; arguments as for `_report`."""
         with _opened(path) as file:
-            return self._report(file.tensors, file.metadata, file.problems, self._how(threads))
+            return self._report(file.tensors, file.metadata, file.problems, how, tree_of)
 
     def _how(self, threads: int | None) -> How:
         """Return how to make witnesses to compare with these."""
@@ -284,14 +327,22 @@ class TensorsWitness(Value):
         metadata: Mapping[str, str] | None,
         problems: Iterable[str],
         how: How,
+        tree_of: _TreeOf | None = None,
     ) -> Report[PartDifference]:
+        """Report what differs in tensors.
+
+        Args:
+            tensors, metadata, problems: as of a `TensorFile`.
+            how: how to make the witnesses to compare with.
+            tree_of: returns the tree of a tensor that changed, with leaves; None if there are none.
+        """
         witnessed = self.arrays
 
         def found(tensor: UnreadTensor, how: How) -> PartDifference | None:
             if tensor.name not in witnessed:
                 return None
             try:
-                return _change(tensor.name, witnessed[tensor.name], tensor.witness(how))
+                return _change(tensor.name, witnessed[tensor.name], tensor.witness(how), tree_of)
             except (BufferError, OSError, TypeError, ValueError) as error:
                 return _difference(tensor.name, "unreadable", reason=str(error))
 
@@ -311,8 +362,8 @@ class TensorsWitness(Value):
             )
         )
 
-    def to_json(self) -> str:
-        """Return the witness as one line of JSON; equal witnesses give equal text."""
+    def to_fields(self) -> dict[str, object]:
+        """Return the keys and values of the witness's JSON object, in their order."""
         values = (
             JSON_TYPE,
             self.algorithm,
@@ -320,7 +371,11 @@ class TensorsWitness(Value):
             [{"name": name} | array._facts() for name, array in self._arrays],
             self.timestamp,
         )
-        return _json.write(dict(zip(_KEYS, values, strict=True)))
+        return dict(zip(_KEYS, values, strict=True))
+
+    def to_json(self) -> str:
+        """Return the witness as one line of JSON; equal witnesses give equal text."""
+        return _json.write(self.to_fields())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -451,9 +506,24 @@ def _opened(path: str | os.PathLike[str]) -> AbstractContextManager[TensorFile]:
     if not isinstance(name, str):
         raise TypeError(f"path is of type {type(name).__name__}, must be str or os.PathLike[str]")
     end = Path(name).suffix.lower()
+    if end == _INDEX_END or Path(name).is_dir():
+        return _shards.opened(name)
     if end not in _OPENERS:
-        raise ValueError(f"path is {name!r}, must end in {' or '.join(_OPENERS)}")
+        raise ValueError(
+            f"path is {name!r}, must end in {' or '.join(_OPENERS)}; "
+            f"or be the index of shards, which ends in {_INDEX_END}, or its folder"
+        )
     return _OPENERS[end](name)
+
+
+def files_of(name: str) -> list[str]:
+    """Return the paths of the files that hold the tensors of a set.
+
+    Raises:
+        OSError, ValueError: as `_shards.opened`.
+    """
+    is_index = name.lower().endswith(_INDEX_END) or Path(name).is_dir()
+    return _shards.shards_of(name) if is_index else [name]
 
 
 def _in_parallel(
@@ -464,7 +534,7 @@ def _in_parallel(
     here: list[R] = []  # results of this thread, made while it handed out work
 
     def work_on(group: list[UnreadTensor]) -> list[R]:
-        found = group if how.tree or len(group) == 1 else _hashed_at_once(group)
+        found = group if how.tree or len(group) == 1 else _hashed_at_once(group, how.advance)
         return [work(tensor, within) for tensor in found]
 
     def handed_out() -> Iterator[list[UnreadTensor]]:
@@ -484,7 +554,9 @@ def _in_parallel(
     yield from here
 
 
-def _hashed_at_once(group: list[UnreadTensor]) -> list[UnreadTensor]:
+def _hashed_at_once(
+    group: list[UnreadTensor], advance: Callable[[int], None] | None = None
+) -> list[UnreadTensor]:
     """Hash small tensors beside one another; return them in place of what was not read.
 
     What cannot be read stays as it is: its own witness says why.
@@ -508,6 +580,8 @@ def _hashed_at_once(group: list[UnreadTensor]) -> list[UnreadTensor]:
     for place, whole, witness in zip(places, wholes, witnesses, strict=True):
         content = Content(whole.dtype, whole.shape, witness)
         found[place] = _Hashed(group[place].name, content)
+    if advance is not None:
+        advance(sum(len(whole.content) for whole in wholes))
     return found
 
 
@@ -535,13 +609,16 @@ def _difference(
     return PartDifference("tensor", name, kind, what, reason, ranges)
 
 
-def _change(name: str, witnessed: ArrayWitness, found: ArrayWitness) -> PartDifference | None:
+def _change(
+    name: str, witnessed: ArrayWitness, found: ArrayWitness, tree_of: _TreeOf | None
+) -> PartDifference | None:
     what = witnessed.differences(found)
     if not what:
         return None
     ranges = None
-    if witnessed.tree is not None and found.tree is not None:
-        windows = witnessed.tree.changed_windows(found.tree)
+    tree = witnessed.tree if tree_of is None else tree_of(name)
+    if tree is not None and found.tree is not None:
+        windows = tree.changed_windows(found.tree)
         ranges = tuple(_runs_of(windows, max(witnessed.length, found.length)))
     return _difference(name, "changed", what, f"differs in {', '.join(what)}", ranges)
 

@@ -131,7 +131,7 @@ class ArrayWitness(Record, Value):
         _PUT[7](value, tree)
         return value
 
-    def _with(self, tree: TreeWitness) -> Self:
+    def _with(self, tree: TreeWitness | None) -> Self:
         slots = {name: getattr(self, name) for name in (*self._FIELDS, *self._DERIVED)}
         return self._of(**slots | {"tree": tree})
 

@@ -96,9 +96,10 @@ def _check(
 Examples:
   atlas12288 check --windows weights.bin
   atlas12288 check --plot map.png weights.bin
+  atlas12288 check --tensors model.safetensors
 
-Exit codes: 0 all files are conserved (with --windows, all their windows); 1 one is not; 2 a file
-could not be read.""",
+Exit codes: 0 all files are conserved (with --windows, all their windows; with --tensors, all their
+tensors); 1 one is not; 2 a file could not be read.""",
 )
 @files_argument
 @click.option("--windows", is_flag=True, help="Check each window of 12,288 bytes too.")
@@ -108,9 +109,22 @@ could not be read.""",
     type=file_name,
     help="Draw the residue of each window, in a .png, .svg or .pdf or on the terminal.",
 )
+@click.option(
+    "--tensors",
+    is_flag=True,
+    help="Check each tensor of a .safetensors or .npz file, or of the shards of an index.",
+)
 @json_option
-def command(files: tuple[str, ...], windows: bool, plot: str | None, as_json: bool) -> int:
+def command(
+    files: tuple[str, ...], windows: bool, plot: str | None, tensors: bool, as_json: bool
+) -> int:
     """Check whether the bytes of each FILE are conserved, that is, sum to 0 mod 96."""
+    if tensors:
+        from . import check_tensors
+
+        if windows or plot is not None:
+            raise click.UsageError("--windows and --plot are for files: not with --tensors")
+        return check_tensors.check(files, as_json)
     if plot is not None:
         require_plot(plot, files, list(files), as_json)
     maps: list[ResidueMap] = []

@@ -16,6 +16,7 @@ from ..._reports import range_to_fields
 from ..._sidecars import Leaves, WindowRange
 from ..._tree import TreeWitness
 from ..._witness import Witness
+from ..._words import counted
 from ...manifest._beside import SUFFIX, is_url
 from ..console import (
     COULD_NOT_CHECK,
@@ -30,6 +31,7 @@ from ..console import (
     shown,
 )
 from ..manifests import allow_cache_option, is_folder
+from ..pairing import pair
 from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
 from ..quantities import duration as duration_of
 from ..quantities import rate as rate_of
@@ -37,17 +39,20 @@ from ..signature_files import is_bundle, signature_options
 from ..witness_files import (
     errors_about,
     find_sidecar,
+    is_of_tensors,
     leaves_option,
     misplaced,
     open_sidecar,
     open_witnesses,
-    parse_witnesses,
+    parse_lines,
+    require_lines,
     threads_option,
 )
 
 if TYPE_CHECKING:
     from ..drawings.damage_map import DamageMap
 
+NAMES_SHOWN: Final = 20  # of files that have a witness and are no FILE
 _NO_VERDICT: Final[dict[str, object]] = dict.fromkeys(
     ("ranges", "holds", "what", "witness", "found", "error")
 )
@@ -86,6 +91,7 @@ class _Verifier:
 
     Args:
         report: prints the verdicts.
+        witnesses: name of the witness file.
         sidecar: name of the witnesses' sidecar; None if there is none.
         threads: number of threads that hash a tree; None for one per core.
         plot: the value of --plot.
@@ -95,12 +101,15 @@ class _Verifier:
     def __init__(
         self,
         report: Printer,
+        witnesses: str,
         sidecar: str | None,
         threads: int | None,
         plot: str | None,
         quiet: bool,
     ) -> None:
         self._report = report
+        self._witnesses = witnesses
+        self._without_file = 0
         self._sidecar = sidecar
         self._threads = threads
         self._plot = plot
@@ -113,17 +122,35 @@ class _Verifier:
         expected: Witness | TreeWitness | FileError,
         leaves: Leaves | None,
         flat: Witness | FileError | None,
+        witnessed_as: str,
     ) -> None:
         """Report on a file.
 
         Args:
             name: the file.
+            witnessed_as: the file's name in the list of witnesses; `name` if there is none.
             expected: its witness, or the error that explains why there is none.
             leaves: leaves of a tree witness, not checked yet.
             flat: the present witness of the file, or why there is none; None for a tree.
         """
         with self._report.item(name, _NO_VERDICT) as item:
-            self._verify(name, expected, leaves, flat, item)
+            self._verify(name, expected, leaves, flat, witnessed_as, item)
+
+    def without_file(self, name: str, witness: Witness | TreeWitness | FileError) -> None:
+        """Report on a file that has a witness and is no FILE."""
+        reason = f"has a witness in {shown(self._witnesses)}, and is no FILE"
+        fields = {} if isinstance(witness, FileError) else {"witness": witness.to_fields()}
+        with self._report.item(name, _NO_VERDICT | fields | {"error": reason}):
+            if self._without_file < NAMES_SHOWN:
+                self._report.error(name, reason)
+            self._without_file += 1
+            self._report.undecided()
+
+    def finish(self) -> None:
+        """Print how many more files have a witness and are no FILE."""
+        if self._without_file > NAMES_SHOWN:
+            more = counted(self._without_file - NAMES_SHOWN, "more file")
+            self._report.error(self._witnesses, f"has witnesses of {more} that are no FILE")
 
     def _verify(
         self,
@@ -131,6 +158,7 @@ class _Verifier:
         expected: Witness | TreeWitness | FileError,
         leaves: Leaves | None,
         flat: Witness | FileError | None,
+        witnessed_as: str,
         item: Item,
     ) -> None:
         report, fields = self._report, item.fields
@@ -163,7 +191,7 @@ class _Verifier:
             fields["found"] = found.to_fields()
             fields |= {"holds": holds, "what": list(differences)}
             report.verdict(holds)
-            self._show(name, expected, found, changes)
+            self._show(name, witnessed_as, expected, found, changes)
             if damage_map is not None:
                 self._draw(damage_map, expected, found)
 
@@ -179,18 +207,21 @@ class _Verifier:
     def _show(
         self,
         name: str,
+        witnessed_as: str,
         expected: Witness | TreeWitness,
         found: Witness | TreeWitness,
         changes: _Changes | None,
     ) -> None:
         report = self._report
+        other = "" if witnessed_as == name else f", that of {shown(witnessed_as)}"
         differences = expected.differences(found)
         if not differences:
             if self._quiet:
                 return
-            report.line(f"{shown(name)}: ", good=True, verdict="matches its witness")
+            report.line(f"{shown(name)}: ", good=True, verdict="matches its witness", more=other)
             return
-        report.line(f"{shown(name)}: ", good=False, verdict="does not match its witness")
+        verdict = "does not match its witness"
+        report.line(f"{shown(name)}: ", good=False, verdict=verdict, more=other)
         if isinstance(expected, TreeWitness) and isinstance(found, TreeWitness):
             if changes is not None:
                 changes.show(max(expected.windows, found.windows))
@@ -233,6 +264,7 @@ def _field(witness: Witness | TreeWitness, difference: str) -> str:
 Examples:
   atlas12288 verify model.witness.json model.bin
   atlas12288 verify --plot damage.png model.witness.json model.bin
+  atlas12288 verify model.witness.json model.safetensors   # made with --tensors
   atlas12288 verify tables.witnesses *.parquet
   atlas12288 verify data.atlas.json             # the folder data beside it
   atlas12288 verify data.atlas.json /mnt/copy   # a copy elsewhere
@@ -320,8 +352,11 @@ def command(
     If WITNESS is a signature over a folder, which sign or model_signing wrote, --public-key or
     --certificate-root says whose it must be. The signature is checked first, then all files.
 
-    Otherwise WITNESS has one line for each FILE. If it has tree witnesses with their leaves beside
-    it, the windows that differ are named.
+    If WITNESS was made with --tensors, FILE is compared with it tensor by tensor.
+
+    Otherwise WITNESS has one line for each FILE, in any order: a FILE is found by its name, or by
+    its base name if only one has it. If it has tree witnesses with their leaves beside it, the
+    windows that differ are named.
     """
     if as_json and quiet:
         raise click.UsageError("--json prints every verdict: not with --quiet")
@@ -362,6 +397,8 @@ def command(
     except FileError as error:
         reason = misplaced(witnesses, head, files) if is_folder(witnesses) else None
         reason = reason or str(error)
+    of_tensors = is_of_tensors(head)
+    should_be = should_be and not of_tensors
     if reason is not None:
         if should_be:
             return verify_manifest.refused(wanted, reason)
@@ -387,6 +424,12 @@ def command(
     ):
         if given:
             raise click.UsageError(f"{option} is for manifests, and WITNESS is not one")
+    if of_tensors:
+        from . import verify_tensors
+
+        if plot is not None:
+            raise click.UsageError("--plot is for files, and WITNESS is of tensors")
+        return verify_tensors.verify(witnesses, chunks, files, sidecar, threads, quiet, as_json)
     return _verify_files(witnesses, chunks, files, sidecar, threads, plot, quiet, as_json)
 
 
@@ -432,30 +475,52 @@ def _verify_files(
     if not files:
         raise click.UsageError("FILE is needed: WITNESS is a witness file, not a manifest")
     try:
-        expected = parse_witnesses(chunks, len(files))
+        listed = parse_lines(chunks)
+        if not listed.has_names:
+            require_lines(listed, len(files))
     except FileError as error:
         return _refused(files, witnesses, str(error), as_json)
-    trees = [witness for witness in expected if isinstance(witness, TreeWitness)]
+    lines: Sequence[int | str] = range(len(files))
+    others: list[int] = []
+    if listed.has_names:
+        lines, others = pair(listed.names, list(map(os.fsencode, files)))
+    expected = [
+        FileError(line) if isinstance(line, str) else listed.witnesses[line] for line in lines
+    ]
+    trees = [witness for witness in listed.witnesses if isinstance(witness, TreeWitness)]
     if sidecar is not None and not trees:
         raise click.UsageError("--leaves: WITNESS has no tree witness, which alone has leaves")
     is_named = sidecar is not None
     if sidecar is None and trees:
         sidecar = find_sidecar(witnesses)
     if plot is not None:
-        if sidecar is None or len(trees) < len(files):
+        if sidecar is None or not all(isinstance(each, TreeWitness) for each in expected):
             raise click.UsageError("--plot needs tree witnesses with leaves: witness --tree -o")
         require_plot(plot, files, [*files, witnesses, sidecar], as_json)
     with Printer("verify", as_json, bytes_to_read(files)) as report, ExitStack() as stack:
-        leaves: list[Leaves | None] = [None] * len(files)
+        if not listed.has_names and len(files) > 1:
+            report.warning(witnesses, "has no names of files: FILEs are taken in its order")
+        if listed.has_names:
+            for its_name, outcome in zip(listed.names, listed.witnesses, strict=True):
+                if its_name is None:
+                    report.error(witnesses, str(outcome))
+        leaves: list[Leaves | None] = [None] * len(listed.names)
         if sidecar is not None:
             try:
-                leaves = stack.enter_context(open_sidecar(sidecar, expected, follow=is_named))
+                of_lines = open_sidecar(sidecar, listed.witnesses, follow=is_named)
+                leaves = stack.enter_context(of_lines)
             except FileError as error:
                 report.error(str(error.name), error.reason)
-        verifier = _Verifier(report, sidecar, threads, plot, quiet)
+        verifier = _Verifier(report, witnesses, sidecar, threads, plot, quiet)
         found = _flat_outcomes(files, expected, report)
-        for name, witness, its_leaves, flat in zip(files, expected, leaves, found, strict=True):
-            verifier.verify(name, witness, its_leaves, flat)
+        for name, witness, line, flat in zip(files, expected, lines, found, strict=True):
+            witnessed = None if isinstance(line, str) else listed.names[line]
+            its_leaves = None if isinstance(line, str) else leaves[line]
+            witnessed_as = name if witnessed is None else os.fsdecode(witnessed)
+            verifier.verify(name, witness, its_leaves, flat, witnessed_as)
+        for line in others:
+            verifier.without_file(os.fsdecode(listed.names[line] or b""), listed.witnesses[line])
+        verifier.finish()
         if verifier.maps and plot is not None:
             from ..drawings.damage_map import draw
 

@@ -29,6 +29,7 @@ _Outcome: TypeAlias = Witness | TreeWitness | FileError
 Examples:
   atlas12288 witness model.bin -o model.witness.json
   atlas12288 witness --tree model.bin -o model.witness.json
+  atlas12288 witness --tensors --tree model.safetensors -o model.witness.json
   atlas12288 witness *.parquet > tables.witnesses
   tar c folder | atlas12288 witness -
   atlas12288 witness --tree data -o data.atlas.json
@@ -47,6 +48,11 @@ not known to have been edited; 2 a file could not be read.""",
     is_flag=True,
     help="Make tree witnesses; with -o OUT, write their leaves to OUT.atlas.leaves.",
 )
+@click.option(
+    "--tensors",
+    is_flag=True,
+    help="Witness each tensor of a .safetensors or .npz file, or of the shards of an index.",
+)
 @threads_option
 @click.option(
     "-o",
@@ -60,6 +66,7 @@ not known to have been edited; 2 a file could not be read.""",
 def command(
     files: tuple[str, ...],
     tree: bool,
+    tensors: bool,
     threads: int | None,
     output: str | None,
     as_json: bool,
@@ -69,9 +76,13 @@ def command(
 
     A witness is one line of JSON with length, residue, SHA-256 digest and time. With --tree the
     digest is the root of a Merkle tree over windows of 12,288 bytes. With the leaves of the tree
-    beside the witness, verify and locate find the bytes that changed, and prove proves a window. If
-    a file cannot be read, its line is null, so that lines still match files; with -o nothing is
-    written then.
+    beside the witness, verify and locate find the bytes that changed, and prove proves a window.
+    For several files each line has the name of its file too. If a file cannot be read, its witness
+    is null; with -o nothing is written then.
+
+    With --tensors the witness has an entry for each tensor of PATH: a .safetensors or .npz file, an
+    index such as model.safetensors.index.json, or the folder with it. Later, verify names the
+    tensors that changed.
 
     If a PATH is a folder or a URL, or if OUT ends in .atlas.json, all files go into one manifest.
     Later, verify names the files that changed, are missing, or were added. A manifest contains no
@@ -84,6 +95,11 @@ def command(
     same command with --accept takes the change.
     """
     output = output_file(output, as_json)
+    if tensors:
+        from . import witness_tensors
+
+        manifests.require_none(of_manifests, "not with --tensors")
+        return witness_tensors.witness(files, tree, threads, output, as_json)
     if manifests.is_wanted(files, output, of_manifests):
         from . import witness_manifest
 
@@ -166,7 +182,7 @@ def _print_all(
             report.error(name, error)
         else:
             witness = outcome
-        write_line(witness_line(witness))
+        write_line(witness_line(name if len(files) > 1 else None, witness))
         if report.as_json:
             fields = None if witness is None else witness.to_fields()
             with report.item(name, {"witness": fields, "error": error}):

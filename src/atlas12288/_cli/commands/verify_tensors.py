@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`atlas12288 verify` with a witness of tensors: which tensors differ, and in which windows."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from ..._files import FileError, RegularFile
+from ..._reports import PartDifference, Report
+from ..._witness import TREE_ALGORITHM
+from ..._words import counted
+from ..console import Printer, range_lines, shown
+from ..tensor_files import TreesOfTensors, read_tensors_witness, tensor_bytes, tensor_errors
+from ..witness_files import find_sidecar
+
+if TYPE_CHECKING:
+    from ...tensors import TensorsWitness
+
+
+def verify(
+    witnesses: str,
+    chunks: Iterable[bytes | memoryview],
+    files: tuple[str, ...],
+    sidecar: str | None,
+    threads: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Verify a file of tensors; return the exit code.
+
+    Args:
+        witnesses: name of the witness of tensors.
+        chunks: its bytes.
+        files, sidecar, threads, quiet, as_json: as of the command.
+    """
+    if len(files) != 1:
+        count = len(files) or "none"
+        raise click.UsageError(f"WITNESS is of tensors: one FILE is compared with it, not {count}")
+    (name,) = files
+    with Printer("verify", as_json, tensor_bytes(name)) as report, ExitStack() as stack:
+        try:
+            witness = read_tensors_witness(chunks)
+        except FileError as error:
+            report.error(witnesses, error.reason)
+            report.document(_document(name, None, f"{shown(witnesses)}: {error.reason}"))
+            return report.code
+        trees, leaves_error = _open_leaves(witnesses, witness, sidecar, report, stack)
+        try:
+            with tensor_errors(name):
+                found = _compared(name, witness, trees, threads, report)
+        except FileError as error:
+            report.error(name, error.reason)
+            report.document(_document(name, None, error.reason, leaves_error))
+            return report.code
+        _show(name, witness, found, trees is not None, quiet, report)
+        report.document(_document(name, found, None, leaves_error, len(witness.arrays)))
+    return report.code
+
+
+def _open_leaves(
+    witnesses: str,
+    witness: "TensorsWitness",
+    sidecar: str | None,
+    report: Printer,
+    stack: ExitStack,
+) -> tuple[TreesOfTensors | None, str | None]:
+    """Return the trees with their leaves, and why they are of no use."""
+    is_named = sidecar is not None
+    if witness.algorithm != TREE_ALGORITHM:
+        if is_named:
+            raise click.UsageError("--leaves: WITNESS has no trees, which alone have leaves")
+        return None, None
+    sidecar = sidecar or find_sidecar(witnesses)
+    if sidecar is None:
+        return None, None
+    try:
+        file = stack.enter_context(RegularFile(sidecar, follow=is_named))
+        return TreesOfTensors(file, witness), None
+    except FileError as error:
+        report.error(sidecar, error.reason)
+        return None, f"{shown(sidecar)}: {error.reason}"
+
+
+def _compared(
+    name: str,
+    witness: "TensorsWitness",
+    trees: TreesOfTensors | None,
+    threads: int | None,
+    report: Printer,
+) -> Report[PartDifference]:
+    how = witness._how(threads)._replace(leaves=trees is not None, advance=report.advance)
+    return witness._verify_file(name, how, None if trees is None else trees.tree)
+
+
+def _show(
+    name: str,
+    witness: "TensorsWitness",
+    found: Report[PartDifference],
+    has_leaves: bool,
+    quiet: bool,
+    report: Printer,
+) -> None:
+    """Print the verdict, and a line for each difference."""
+    if found.holds is False:
+        report.verdict(False)
+    if not quiet or not found.holds:
+        verdict = "could not be checked"
+        if found.holds is not None:
+            verdict = "matches its witness" if found.holds else "does not match its witness"
+        count = counted(len(witness.arrays), "tensor")
+        parts = [f"{count:,} {kind}" for kind, count in found.counts().items() if count]
+        more = f"; {count}" + (f": {', '.join(parts)}" if parts else "")
+        report.line(f"{shown(name)}: ", good=found.holds, verdict=verdict, more=more)
+    for each in found.differences:
+        if each.kind == "unreadable":
+            report.error(name, _printable(str(each)))
+            continue
+        report.line(f"  {_printable(str(replace(each, ranges=None)))}")
+        if each.ranges is not None:
+            windows = sum(run.stop - run.first for run in each.ranges)
+            total = max(_windows(each, witness), each.ranges[-1].stop if each.ranges else 0)
+            for line in range_lines(each.ranges, len(each.ranges), windows, total):
+                report.line(line)
+    is_tree = witness.algorithm == TREE_ALGORITHM
+    if found.changed and is_tree and not has_leaves:
+        report.line("  windows  not known without the leaves of the witness")
+
+
+def _windows(difference: PartDifference, witness: "TensorsWitness") -> int:
+    """Return the number of windows of a tensor in the witness."""
+    return witness.arrays[difference.name]._as_tree().windows if difference.name else 0
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else shown(text)
+
+
+def _document(
+    name: str,
+    found: Report[PartDifference] | None,
+    error: str | None,
+    leaves_error: str | None = None,
+    tensors: int | None = None,
+) -> dict[str, object]:
+    """Return the fields of what --json prints."""
+    fields = dict.fromkeys(Report[PartDifference]().to_fields())
+    if found is not None:
+        fields = found.to_fields() | {"counts": {"tensors": tensors} | found.counts()}
+    return {"file": name, **fields, "leaves_error": leaves_error, "error": error}
