@@ -32,7 +32,7 @@ from atlas12288 import (
 )
 from atlas12288 import _cli as cli
 from atlas12288._chains import CHAINS_MOST
-from atlas12288._file_witnesses import _SMALL_MOST, sizes_of, witness_file, witness_files
+from atlas12288._file_witnesses import SMALL_MOST, sizes_of, witness_file, witness_files
 from atlas12288._files import CHUNK_BYTES, FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288._sums import read_sums, sums_line
@@ -540,7 +540,7 @@ def rules(data: bytes) -> None:
 
 _NAMED: Final = struct.Struct("<BHb")  # kind, size and what is told too much of one file
 _NAMED_MOST: Final = 24
-_SIZES: Final = (0, _SMALL_MOST - 100, CHUNK_BYTES // CHAINS_MOST - 100, CHUNK_BYTES - 100)
+_SIZES: Final = (0, SMALL_MOST - 100, CHUNK_BYTES // CHAINS_MOST - 100, CHUNK_BYTES - 100)
 
 
 def named_files(data: bytes) -> None:
