@@ -11,6 +11,7 @@ import targets
 
 from atlas12288 import Manifest, TreeWitness, Witness, WitnessStream
 from atlas12288._sums import sums_line
+from atlas12288._witness_lists import line_of
 from atlas12288.manifest import _state_file as state
 from atlas12288.manifest._statement import Options
 from atlas12288.signing import Bundle
@@ -36,6 +37,9 @@ LEAVES = targets.TREE.leaves or b""
 
 ARRAYS = {"a": numpy.arange(6, dtype="<f4").reshape(2, 3), "b": numpy.zeros(0, dtype="u1")}
 SUMS = b"".join(sums_line(bytes(32), path) + b"\n" for path in (b"a", b"\\\n", b"*c"))
+LIST = "".join(
+    line_of(*each) + "\n" for each in ((b"a b", FLAT), (b"\xff", TREE), (b"unread", None))
+)
 TAGGED = f"SHA256 (a b) = {FLAT.hexdigest()}\r\n# no sum\n"
 
 
@@ -116,6 +120,7 @@ SEEDS = {
     "signature_json": bundles(),
     "signed_statement": [*statements(), manifests()[0]],
     "tensors_json": [TENSORS],
+    "witness_list": [LIST, f"null\n{FLAT.to_json()}\n"],
     "sums": [SUMS, TAGGED],
     "safetensors_file": [safetensors()],
     "npz_file": [npz()],

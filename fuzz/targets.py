@@ -36,6 +36,7 @@ from atlas12288._file_witnesses import SMALL_MOST, sizes_of, witness_file, witne
 from atlas12288._files import CHUNK_BYTES, FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288._sums import read_sums, sums_line
+from atlas12288._witness_lists import LINE_MOST_BYTES, line_of, lines_of, read_line
 from atlas12288.manifest._sources.gitignore import Matcher, Rule
 from atlas12288.manifest._state_file import _frame
 from atlas12288.signing import Bundle
@@ -155,6 +156,21 @@ def signed_statement(data: bytes) -> None:
 def tensors_json(data: bytes) -> None:
     """Witnesses of arrays by name."""
     _json_round_trip(TensorsWitness.from_json, data)
+
+
+def witness_list(data: bytes) -> None:
+    """Lists of witnesses: the same however the list is cut, and what a named line says can be
+    written and read."""
+    if max(map(len, data.split(b"\n"))) > LINE_MOST_BYTES:
+        return
+    lines = list(lines_of([data]))
+    assert list(lines_of(data[i : i + 7] for i in range(0, len(data), 7))) == lines
+    for line in lines:
+        with contextlib.suppress(WitnessError):
+            name, witness = read_line(line)
+            if name is not None:
+                assert name
+                assert read_line(line_of(name, witness).encode()) == (name, witness)
 
 
 def sums(data: bytes) -> None:
@@ -575,7 +591,15 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
         *(witness_json, witness_bytes, stream_bytes, inclusion_json, consistency_json, leaves),
-        *(manifest_json, tensors_json, sums, safetensors_file, npz_file, command_line),
+        *(
+            manifest_json,
+            tensors_json,
+            witness_list,
+            sums,
+            safetensors_file,
+            npz_file,
+            command_line,
+        ),
         *(npz_container, arrow_ipc, state, rules, named_files, signature_json, signed_statement),
     )
 }
