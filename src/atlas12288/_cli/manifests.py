@@ -14,7 +14,7 @@ import click
 from .._files import STDIN
 from .._words import counted as counted
 from ..manifest._beside import SUFFIX, is_url
-from .console import file_name
+from .console import LIST_FORMS, file_name
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -24,7 +24,7 @@ allow_cache_option: Final = click.option(
     is_flag=True,
     help="For a manifest: allow URLs such as simplecache::s3://bucket, which read local copies.",
 )
-_FORMATS: Final = ("manifest", "sha256sum")
+_FORMATS: Final = ("manifest", *LIST_FORMS)
 _OPTIONS: Final = (
     click.option(
         "--exclude",
@@ -77,7 +77,8 @@ _OPTIONS: Final = (
         "--format",
         "form",
         type=click.Choice(_FORMATS),
-        help="For a manifest: write a manifest (default) or a list for sha256sum -c.",
+        help="For a manifest: write a manifest (default), a list for sha256sum -c, the "
+        "manifest-sha256.txt of a bag with this payload folder, or a list of hashdeep or rclone.",
     ),
 )
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -17,7 +17,7 @@ from ..._outputs import OutputKind, Target, atomic_write_all
 from ..._witness import ALGORITHM
 from ...manifest._beside import is_url, leaves_name
 from ...manifest._listener import Listener
-from ..console import Printer, shown
+from ..console import LIST_FORMS, Printer, shown
 from ..manifests import content, counted, is_folder, streams
 from ..witness_files import ONLY_ROOT_IS_URL, output_at
 
@@ -29,18 +29,10 @@ if TYPE_CHECKING:
     from ...manifest._statement import Options
 
 
-def _is_list(file: RegularFile) -> bool:
-    from ..._sums import read_sums
+def _list_kind(form: str) -> OutputKind:
+    from ..._list_forms import is_list
 
-    found = False
-    for _, one in read_sums(file.chunks()):
-        if one is None:
-            return False
-        found = True
-    return found
-
-
-_SUMS: Final = OutputKind("list of sha256sum", _is_list)
+    return OutputKind(f"list of {form}", lambda file: is_list(form, file.chunks()))
 
 
 def _may_be_leaves(file: RegularFile) -> bool:
@@ -68,8 +60,8 @@ class WitnessOptions(NamedTuple):
 
     @property
     def as_sums(self) -> bool:
-        """Whether to write a list for `sha256sum -c` instead of a manifest."""
-        return self.form == "sha256sum"
+        """Whether to write a list of digests instead of a manifest."""
+        return self.form not in (None, "manifest")
 
     @property
     def sidecar(self) -> str:
@@ -141,7 +133,7 @@ def _require_sense(wanted: WitnessOptions) -> None:
     if wanted.no_flat and not wanted.tree:
         raise click.UsageError("--no-flat needs --tree: a file needs a digest")
     if wanted.as_sums and wanted.tree:
-        raise click.UsageError("--format sha256sum has flat digests alone: not with --tree")
+        raise click.UsageError(f"--format {wanted.form} has flat digests alone: not with --tree")
     if wanted.update and (wanted.output is None or wanted.as_sums):
         raise click.UsageError("--update needs -o with a manifest, which has what is known")
     if wanted.state is not None:
@@ -180,7 +172,7 @@ def _require_outputs(wanted: WitnessOptions, stack: ExitStack) -> Target | None:
         return None
     inputs = [path for path in wanted.paths if not is_url(path)]
     if wanted.as_sums:
-        return output_at("-o", output, _SUMS, inputs, stack)
+        return output_at("-o", output, _list_kind(str(wanted.form)), inputs, stack)
     with ExitStack() as before:  # the run itself holds them
         output_at("-o", output, WITNESSES, inputs, before)
         if wanted.tree:
@@ -303,15 +295,18 @@ class _Making:
             report.warning(_name(wanted, self._root), each)
         if outcome.files == 0:
             links = counted(outcome.links, "symbolic link")
-            raise FileError(f"has no file that sha256sum could read, only {links}")
+            raise FileError(f"has no file that {wanted.form} could read, only {links}")
+        parts = _sums(lines) if wanted.form == LIST_FORMS[0] else _list(str(wanted.form), lines)
         if self._sums is None:
-            report.raw(_sums(lines))
+            report.raw(parts)
         else:
             with atomic_write_all(self._sums) as (file,):
-                file.writelines(_sums(lines))
+                file.writelines(parts)
         if outcome.links:
             links = f"{outcome.links:,} symbolic links" if outcome.links > 1 else "a symbolic link"
-            report.warning(_name(wanted, self._root), f"{links} left out: sha256sum reads files")
+            report.warning(
+                _name(wanted, self._root), f"{links} left out: {wanted.form} reads files"
+            )
         return outcome
 
 
@@ -358,6 +353,25 @@ def _sums(all_lines: "Iterable[Lines]") -> Iterator[bytes]:
                 if entry.sha256 is not None
             )
         yield text
+
+
+def _list(form: str, all_lines: "Iterable[Lines]") -> Iterator[bytes]:
+    """Yield the list of a manifest's lines in another form, in parts.
+
+    Raises:
+        FileError: the form cannot say a name.
+    """
+    from ..._list_forms import list_header, list_line
+    from ...manifest._entries import read_line
+
+    yield list_header(form)
+    for lines in all_lines:
+        entries = (read_line(line, (ALGORITHM,)) for line in lines.text.split(b"\n")[:-1])
+        yield b"".join(
+            list_line(form, entry.sha256, entry.path, entry.size)
+            for entry in entries
+            if entry.sha256 is not None
+        )
 
 
 def _excluded(options: "Options", outcome: "RunCounts") -> Iterator[str]:
