@@ -19,6 +19,7 @@
 #   make check-cluster   manifests by processes of Dask, which are killed meanwhile
 #   make check-gpu       on a machine with a CUDA device: all results against the CPU's, then the table of docs/gpu.md
 #   make check-gpu-model the kernels for GPUs without one: every class of lengths, and mistakes that must be seen
+#   make check-zarr      stores of Zarr, beside zarr-checksum
 #   make check-torch     tensors of PyTorch and JAX, on the CPU (3 GB of packages)
 #   make check-ptxas     the GPU kernels of the package through NVIDIA's assembler, for sm_80 to sm_120: registers,
 #                        and an error for spills (PTX=folder: those in a folder)
@@ -45,7 +46,7 @@ WASM := js/lib/atlas12288.wasm js/lib/atlas12288-simd.wasm
 # In PYTEST_ARGS, -n0 runs the tests in one process, as a debugger needs it.
 WORKERS := -n logical --dist worksteal
 
-.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster check-gpu check-gpu-model check-torch check-ptxas fuzz lint bench docs docs-performance wasm test-wasm clean
+.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster check-zarr check-gpu check-gpu-model check-torch check-ptxas fuzz lint bench docs docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
@@ -61,7 +62,7 @@ check-core: $(VENV)/.test
 
 # One after another, also under make -j: each measures memory or kills processes as if it were alone.
 check-all:
-	for target in check-core check-native check-aarch64 check-s390x check-dist-c check-faults check-remote check-cluster test-wasm; do \
+	for target in check-core check-native check-aarch64 check-s390x check-dist-c check-faults check-remote check-cluster check-zarr test-wasm; do \
 	  $(MAKE) $$target || exit 1; \
 	done
 
@@ -96,6 +97,9 @@ check-remote: $(VENV)/.remote $(VENV)/.remote-oldest
 
 check-cluster: $(VENV)/.test
 	$(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
+
+check-zarr: $(VENV)/.zarr
+	$(BIN)/python -m pytest tests/test_zarr_stores.py tests/test_documents.py -k zarr $(PYTEST_ARGS)
 
 PTX ?= $(wildcard $(VENV)/lib/python3*/site-packages/atlas12288)
 
@@ -177,6 +181,10 @@ $(VENV)/.lint: $(VENV)/.test
 
 $(VENV)/.remote: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --group remote
+	touch $@
+
+$(VENV)/.zarr: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group zarr
 	touch $@
 
 $(VENV)/.remote-oldest: $(VENV)/.package
