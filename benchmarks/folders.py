@@ -90,7 +90,7 @@ def _python(program: str, threads: int) -> tuple[str | None, ...]:
 
 def rows(place: Path) -> list[Row]:
     """All commands; ours write their manifests to a folder."""
-    flat = str(place / "flat.atlas.json")
+    flat, both = str(place / "flat.atlas.json"), str(place / "both.atlas.json")
     found = []
     for threads in (1, 2):
         for name, digest, output, options in (
@@ -104,15 +104,16 @@ def rows(place: Path) -> list[Row]:
             (
                 "atlas12288 witness --tree",
                 "SHA-256 and tree",
-                str(place / "both.atlas.json"),
+                both,
                 ("--tree",),
             ),
         ):
             ours = (sys.executable, "-m", "atlas12288", "witness", None, "-o", output, *options)
             found.append(Row(name, digest, threads, "", (*ours, "--threads", str(threads))))
-        verify = (sys.executable, "-m", "atlas12288", "verify", flat, None)
-        verify = (*verify, "--threads", str(threads))
-        found.append(Row("atlas12288 verify", "SHA-256", threads, "", verify))
+        for digest, manifest in (("SHA-256", flat), ("SHA-256 and tree", both)):
+            verify = (sys.executable, "-m", "atlas12288", "verify", manifest, None)
+            verify = (*verify, "--threads", str(threads))
+            found.append(Row("atlas12288 verify", digest, threads, "", verify))
         sums = str(place / SUMS)
         check = (sys.executable, "-m", "atlas12288", "check-sums", sums, "--threads", str(threads))
         found.append(Row("atlas12288 check-sums", "SHA-256", threads, "", check))

@@ -67,10 +67,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         os.environ["XDG_STATE_HOME"] = str(place / "state")
-        print(
         print("| chunks | zarr-checksum | `witness` | `witness --tree` | ratio |")
         print("|---|---|---|---|---|")
-        )
         for size in (16 << 10, 256 << 10, 4 << 20):
             count = max(1, (arguments.megabytes << 20) // size)
             store = place / f"{size}.zarr"

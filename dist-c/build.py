@@ -31,6 +31,7 @@ PROGRAMS = (
     "extensions",
     "kernels",
     "many",
+    "regions",
     "rows",
     "threads",
     "tree",

@@ -82,6 +82,22 @@ static void copy_past_caches(uint8_t* dst, const uint8_t* src, size_t len)
     }
 }
 
+void atlas_copy_bytes(void* dst, const void* src, size_t len)
+{
+    if (len < STREAM_BYTES / 2) /* it touches source and copy */
+        atlas_kernels()->copy(dst, src, len);
+    else
+        copy_past_caches(dst, src, len);
+}
+
+void atlas_fill_bytes(void* dst, uint8_t value, size_t len)
+{
+    if (len < STREAM_BYTES)
+        atlas_kernels()->fill(dst, value, len);
+    else
+        atlas_kernels()->fill_stream(dst, value, len);
+}
+
 int atlas_conserved_memcpy(void* dst, const void* src, size_t len)
 {
     if (len == 0)
@@ -90,10 +106,7 @@ int atlas_conserved_memcpy(void* dst, const void* src, size_t len)
         return atlas_error_region(__func__, "dst", dst, len);
     if (!atlas_is_region(src, len))
         return atlas_error_region(__func__, "src", src, len);
-    /* Unsigned distances: of the two directions, one wraps around to a huge number. */
-    uintptr_t ahead = (uintptr_t)dst - (uintptr_t)src;
-    uintptr_t behind = (uintptr_t)src - (uintptr_t)dst;
-    uintptr_t apart = ahead < behind ? ahead : behind;
+    uintptr_t apart = atlas_distance(dst, src);
     if (apart < len)
         return atlas_error_set(ATLAS_E_MEMORY, __func__,
                                "dst and src are %" PRIuPTR " bytes apart, must be at least %zu, "
@@ -101,10 +114,7 @@ int atlas_conserved_memcpy(void* dst, const void* src, size_t len)
                                apart, len);
     if (!atlas_is_conserved(src, len))
         return atlas_error_residue(__func__, "source", len, atlas_residue_of(src, len));
-    if (len < STREAM_BYTES / 2) /* it touches source and copy */
-        atlas_kernels()->copy(dst, src, len);
-    else
-        copy_past_caches(dst, src, len);
+    atlas_copy_bytes(dst, src, len);
     return atlas_error_clear();
 }
 
@@ -129,13 +139,17 @@ int atlas_conserved_memset(void* dst, uint8_t value, size_t len)
         return atlas_error_clear();
     if (!atlas_is_region(dst, len))
         return atlas_error_region(__func__, "dst", dst, len);
-    if (len < STREAM_BYTES)
-        atlas_kernels()->fill(dst, value, len);
-    else
-        atlas_kernels()->fill_stream(dst, value, len);
+    atlas_fill_bytes(dst, value, len);
     uint64_t others = (uint64_t)((len - 1) % ATLAS_MODULUS) * value % ATLAS_MODULUS;
     ((uint8_t*)dst)[len - 1] = fixup_byte(others, value);
     return atlas_error_clear();
+}
+
+static void fixup_at(uint8_t* bytes, size_t len, size_t index)
+{
+    /* No byte is larger than 3 * 96, so that the difference is not negative. */
+    uint64_t others = atlas_residue_of(bytes, len) + 3 * ATLAS_MODULUS - (uint64_t)bytes[index];
+    bytes[index] = fixup_byte(others % ATLAS_MODULUS, bytes[index]);
 }
 
 int atlas_conserved_fixup(void* base, size_t len)
@@ -144,7 +158,17 @@ int atlas_conserved_fixup(void* base, size_t len)
         return atlas_error_clear();
     if (!atlas_is_region(base, len))
         return atlas_error_region(__func__, "base", base, len);
-    uint8_t* last = (uint8_t*)base + (len - 1);
-    *last = fixup_byte(atlas_residue_of(base, len - 1), *last);
+    fixup_at(base, len, len - 1);
+    return atlas_error_clear();
+}
+
+int atlas_conserved_fixup_at(void* base, size_t len, size_t index)
+{
+    if (base == NULL || !atlas_is_region(base, len))
+        return atlas_error_region(__func__, "base", base, len);
+    if (index >= len)
+        return atlas_error_set(ATLAS_E_MEMORY, __func__,
+                               "index is %zu, must be below %zu, the length", index, len);
+    fixup_at(base, len, index);
     return atlas_error_clear();
 }

@@ -95,29 +95,64 @@ bool atlas_domain_verify(const atlas_domain_t* domain)
     return verify(__func__, domain) == ATLAS_OK;
 }
 
-int atlas_domain_commit(atlas_domain_t* domain)
+/* ATLAS_OK where the region can be sealed with the commit: it is what is attached, and conserved. */
+static int sealable(const char* function, const atlas_region_t* region, const void* base,
+                    size_t len)
+{
+    if (base != region->base || len != region->nbytes + 1)
+        return atlas_error_set(ATLAS_E_STATE, function,
+                               "the domain has other memory attached, must have the whole region");
+    if (!atlas_is_conserved(base, len))
+        return atlas_error_residue(function, "attached", len, atlas_residue_of(base, len));
+    return ATLAS_OK;
+}
+
+/* The commit of what is attached, which `region` is where it is not NULL, and is sealed first. */
+static int commit(const char* function, atlas_domain_t* domain, atlas_region_t* region)
 {
     const void* base;
     size_t len;
-    if (domain == NULL)
-        return atlas_error_null(__func__, "domain");
-    if (attached(__func__, domain, &base, &len) != ATLAS_OK)
+    if (attached(function, domain, &base, &len) != ATLAS_OK)
         return ATLAS_E_STATE;
     if (atlas_atomic_load(&domain->witness) != NULL)
-        return committed_already(__func__);
-    atlas_witness_t measured;
-    atlas_witness_measure(&measured, base, len);
-    if (measured.residue != 0)
-        return atlas_error_residue(__func__, "attached", len, measured.residue);
-    atlas_witness_t* witness = atlas_witness_keep(__func__, &measured);
+        return committed_already(function);
+    int code = region == NULL ? ATLAS_OK : sealable(function, region, base, len);
+    if (code != ATLAS_OK)
+        return code;
+    /* Before the seal, which nothing takes back: from there on memory cannot run out. */
+    atlas_witness_t* witness = calloc(1, sizeof *witness);
     if (witness == NULL)
-        return ATLAS_E_MEMORY;
-    atlas_witness_t* none = NULL;
-    if (!atlas_atomic_exchange(&domain->witness, &none, witness)) {
-        atlas_witness_destroy(witness);
-        return committed_already(__func__);
+        return atlas_error_no_memory(function, "witness");
+    if (region != NULL)
+        code = atlas_region_seal(function, region);
+    if (code == ATLAS_OK) {
+        atlas_witness_measure(witness, base, len);
+        if (witness->residue != 0)
+            code =
+                atlas_error_residue(function, region == NULL ? "attached" : "sealed and attached",
+                                    len, witness->residue);
     }
-    return atlas_error_clear();
+    atlas_witness_t* none = NULL;
+    if (code == ATLAS_OK && !atlas_atomic_exchange(&domain->witness, &none, witness))
+        code = committed_already(function);
+    if (code == ATLAS_OK)
+        return atlas_error_clear();
+    atlas_witness_destroy(witness);
+    return code;
+}
+
+int atlas_domain_commit(atlas_domain_t* domain)
+{
+    return domain == NULL ? atlas_error_null(__func__, "domain") : commit(__func__, domain, NULL);
+}
+
+int atlas_domain_commit_sealed(atlas_domain_t* domain, atlas_region_t* region)
+{
+    if (domain == NULL)
+        return atlas_error_null(__func__, "domain");
+    if (region == NULL)
+        return atlas_error_null(__func__, "region");
+    return commit(__func__, domain, region);
 }
 
 void atlas_domain_destroy(atlas_domain_t* domain)

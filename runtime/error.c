@@ -42,6 +42,14 @@ int atlas_error_region(const char* function, const char* argument, const void* b
                            len, argument);
 }
 
+int atlas_error_region_in(const char* function, const char* array, size_t i, const void* base,
+                          size_t len)
+{
+    char argument[48];
+    (void)snprintf(argument, sizeof argument, "%s[%zu]", array, i);
+    return atlas_error_region(function, argument, base, len);
+}
+
 int atlas_error_no_memory(const char* function, const char* object)
 {
     return atlas_error_set(ATLAS_E_MEMORY, function, "no memory for a %s", object);

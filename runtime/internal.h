@@ -52,6 +52,18 @@ struct atlas_domain {
     ATLAS_ATOMIC(uint32_t) budget; /* 0..95; a word, since not every CPU has atomics on bytes   */
 };
 
+enum { ATLAS_REGION_OPEN, ATLAS_REGION_SEALING, ATLAS_REGION_SEALED };
+
+/* Without ATLAS_SINGLE_THREAD the system maps memory; with it, the C library has all there is. */
+struct atlas_region {
+    uint8_t* base; /* the payload; the balance is base[nbytes]                      */
+    size_t nbytes; /* of the payload                                                */
+    size_t mapped; /* whole pages of the system from base on; 0 without a mapping   */
+    int fd;        /* of the memfd that is mapped; -1 where there is none           */
+    ATLAS_ATOMIC(uint32_t)
+    sealed; /* ATLAS_REGION_OPEN, then SEALING, then SEALED                  */
+};
+
 /* ------------------------------------------------------------------------------------------------
  * Errors, error.c. Every refusal ends in atlas_error_set(), every success in atlas_error_clear().
  * --------------------------------------------------------------------------------------------- */
@@ -66,10 +78,13 @@ struct atlas_domain {
 int atlas_error_set(atlas_error_t code, const char* function, const char* format, ...)
     ATLAS_PRINTF_LIKE;
 
-/* The same, for the causes that many functions share: an argument that must not be NULL, no memory
- * for an object, a region that is not conserved (`region` says which bytes: "attached"). */
+/* The same, for the causes that many functions share: an argument that must not be NULL, a region
+ * that cannot be there (also as item i of an array), no memory for an object, a region that is not
+ * conserved (`region` says which bytes: "attached"). */
 int atlas_error_null(const char* function, const char* argument);
 int atlas_error_region(const char* function, const char* argument, const void* base, size_t len);
+int atlas_error_region_in(const char* function, const char* array, size_t i, const void* base,
+                          size_t len);
 int atlas_error_no_memory(const char* function, const char* object);
 int atlas_error_residue(const char* function, const char* region, size_t len, unsigned residue);
 
@@ -83,6 +98,17 @@ static inline bool atlas_is_region(const void* base, size_t len)
 {
     return len == 0 || (base != NULL && len - 1 <= UINTPTR_MAX - (uintptr_t)base);
 }
+
+/* ------------------------------------------------------------------------------------------------
+ * Regions, region.c and seal.c.
+ * --------------------------------------------------------------------------------------------- */
+
+/* A region in memory of this process alone. NULL: no memory, and the error says so. */
+atlas_region_t* atlas_region_reserve(const char* function, size_t nbytes);
+
+/* Makes the memory read-only for good. A sealed region stays as it is; on an error the region is
+ * as it was, but for one: it is sealed, and the error says so. */
+int atlas_region_seal(const char* function, atlas_region_t* region);
 
 /* ------------------------------------------------------------------------------------------------
  * SHA-256, sha256.c.
@@ -174,6 +200,19 @@ static inline uint8_t atlas_residue_of(const void* base, size_t len)
     uint64_t state = 0;
     atlas_kernel_conserved_update(&state, base, len);
     return (uint8_t)state;
+}
+
+/* A fill and a copy of any length: what touches more than the caches hold is stored past them.
+ * conserve.c. Source and copy do not overlap. */
+void atlas_fill_bytes(void* dst, uint8_t value, size_t len);
+void atlas_copy_bytes(void* dst, const void* src, size_t len);
+
+/* How many bytes lie between the starts of two regions. */
+static inline uintptr_t atlas_distance(const void* one, const void* two)
+{
+    uintptr_t ahead = (uintptr_t)one - (uintptr_t)two;  /* unsigned: of the two directions, */
+    uintptr_t behind = (uintptr_t)two - (uintptr_t)one; /* one wraps around to a huge number */
+    return ahead < behind ? ahead : behind;
 }
 
 static inline bool atlas_is_conserved(const void* base, size_t len)

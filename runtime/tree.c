@@ -47,10 +47,15 @@ static void put_leaf(void* owner, size_t number, const uint8_t* digest, uint8_t 
         leaves->residues[number] = residue;
 }
 
+static size_t windows_of(size_t len)
+{
+    return len / ATLAS_WINDOW_BYTES + (len % ATLAS_WINDOW_BYTES != 0 ? 1 : 0);
+}
+
 static void hash_windows(leaves_t* leaves, bool residues)
 {
     const atlas_messages_t windows = {
-        .count = leaves->len / ATLAS_WINDOW_BYTES + (leaves->len % ATLAS_WINDOW_BYTES != 0 ? 1 : 0),
+        .count = windows_of(leaves->len),
         .prefix = LEAF_PREFIX,
         .residues = residues,
         .owner = leaves,
@@ -174,6 +179,14 @@ static void frontier_root(const frontier_t* frontier, uint8_t* out)
     }
 }
 
+static void root_of(const uint8_t* leaves, size_t count, uint8_t* out)
+{
+    frontier_t frontier;
+    frontier.count = 0;
+    frontier_append(&frontier, leaves, count);
+    frontier_root(&frontier, out);
+}
+
 int atlas_tree_leaves(const void* base, size_t len, uint8_t* out, uint64_t* residue)
 {
     if (!atlas_is_region(base, len))
@@ -211,10 +224,138 @@ int atlas_tree_root(const uint8_t* leaves, size_t count, uint8_t* out)
         return atlas_error_null(__func__, "leaves");
     if (out == NULL)
         return atlas_error_null(__func__, "out");
-    frontier_t frontier;
-    frontier.count = 0;
-    frontier_append(&frontier, leaves, count);
-    frontier_root(&frontier, out);
+    root_of(leaves, count, out);
+    return atlas_error_clear();
+}
+
+/* --- Many regions --- */
+
+typedef struct {
+    const void* const* bases;
+    const size_t* lens;
+    size_t region, at; /* of the next window */
+    uint8_t* leaves;
+    uint8_t* residues;
+} regions_t;
+
+static void get_next_window(void* owner, size_t number, const uint8_t** data, size_t* len)
+{
+    regions_t* regions = owner;
+    (void)number;
+    while (regions->at == regions->lens[regions->region]) {
+        regions->region++;
+        regions->at = 0;
+    }
+    size_t left = regions->lens[regions->region] - regions->at;
+    *data = (const uint8_t*)regions->bases[regions->region] + regions->at;
+    *len = left < ATLAS_WINDOW_BYTES ? left : ATLAS_WINDOW_BYTES;
+    regions->at += *len;
+}
+
+static void put_next_leaf(void* owner, size_t number, const uint8_t* digest, uint8_t residue)
+{
+    const regions_t* regions = owner;
+    memcpy(regions->leaves + HASH * number, digest, HASH);
+    regions->residues[number] = residue;
+}
+
+/* The hashes of one level of several trees, each in the place of the first leaf below it. */
+typedef struct {
+    uint8_t hashes[BATCH_WINDOWS * HASH];
+    size_t distance;                 /* between the places of two children */
+    size_t lefts[BATCH_WINDOWS / 2]; /* places of left children, and then of their nodes */
+    uint8_t pair[2 * HASH];
+} level_t;
+
+/* The pair is short, so it is copied before the next one is asked for, or a node is written. */
+static void get_children(void* owner, size_t number, const uint8_t** data, size_t* len)
+{
+    level_t* level = owner;
+    const uint8_t* left = level->hashes + HASH * level->lefts[number];
+    memcpy(level->pair, left, HASH);
+    memcpy(level->pair + HASH, left + HASH * level->distance, HASH);
+    *data = level->pair;
+    *len = sizeof level->pair;
+}
+
+static void put_parent(void* owner, size_t number, const uint8_t* digest, uint8_t residue)
+{
+    level_t* level = owner;
+    (void)residue;
+    memcpy(level->hashes + HASH * level->lefts[number], digest, HASH);
+}
+
+/* The roots of regions with at most BATCH_WINDOWS leaves together, level by level: what has no right
+ * neighbour in its tree is a child of a higher level, as where RFC 9162 splits. */
+static void merge_regions(const size_t* lens, size_t count, const uint8_t* leaves, size_t windows,
+                          uint8_t* roots)
+{
+    level_t level;
+    size_t pairs;
+    if (windows > 0)
+        memcpy(level.hashes, leaves, HASH * windows);
+    level.distance = 1;
+    do {
+        size_t first = 0;
+        pairs = 0;
+        for (size_t i = 0; i < count; first += windows_of(lens[i++]))
+            for (size_t at = 0; at + level.distance < windows_of(lens[i]); at += 2 * level.distance)
+                level.lefts[pairs++] = first + at;
+        const atlas_messages_t messages = {
+            .count = pairs,
+            .prefix = NODE_PREFIX,
+            .owner = &level,
+            .get = get_children,
+            .put = put_parent,
+        };
+        atlas_sha256_many(&messages);
+        level.distance *= 2;
+    } while (pairs > 0);
+    const uint8_t* root = level.hashes;
+    for (size_t i = 0; i < count; root += HASH * windows_of(lens[i++]))
+        if (lens[i] > 0)
+            memcpy(roots + HASH * i, root, HASH);
+        else
+            root_of(NULL, 0, roots + HASH * i);
+}
+
+int atlas_tree_leaves_many(const void* const* bases, const size_t* lens, size_t count,
+                           uint8_t* leaves, uint8_t* residues, uint8_t* roots)
+{
+    size_t windows = 0;
+    if (count == 0)
+        return atlas_error_clear();
+    if (bases == NULL || lens == NULL)
+        return atlas_error_null(__func__, bases == NULL ? "bases" : "lens");
+    for (size_t i = 0; i < count; windows += windows_of(lens[i++]))
+        if (!atlas_is_region(bases[i], lens[i]))
+            return atlas_error_region_in(__func__, "bases", i, bases[i], lens[i]);
+    if (windows > 0 && (leaves == NULL || residues == NULL))
+        return atlas_error_null(__func__, leaves == NULL ? "leaves" : "residues");
+    if (roots == NULL)
+        return atlas_error_null(__func__, "roots");
+    regions_t regions = {.bases = bases, .lens = lens, .leaves = leaves, .residues = residues};
+    const atlas_messages_t messages = {
+        .count = windows,
+        .prefix = LEAF_PREFIX,
+        .residues = true,
+        .owner = &regions,
+        .get = get_next_window,
+        .put = put_next_leaf,
+    };
+    atlas_sha256_many(&messages);
+    for (size_t begin = 0, end = 0; begin < count; begin = end) {
+        for (windows = 0; end < count && windows_of(lens[end]) <= BATCH_WINDOWS - windows; end++)
+            windows += windows_of(lens[end]);
+        if (end > begin) {
+            merge_regions(lens + begin, end - begin, leaves, windows, roots + HASH * begin);
+        } else { /* one with more leaves than that */
+            windows = windows_of(lens[end++]);
+            root_of(leaves, windows, roots + HASH * begin);
+        }
+        if (windows > 0)
+            leaves += HASH * windows;
+    }
     return atlas_error_clear();
 }
 

@@ -62,11 +62,8 @@ int atlas_witness_generate_many(const void* const* bases, const size_t* lens, si
     if (out == NULL)
         return atlas_error_null(__func__, "out");
     for (size_t i = 0; i < count; i++)
-        if (bases[i] == NULL || !atlas_is_region(bases[i], lens[i])) {
-            char argument[sizeof "bases[18446744073709551615]"];
-            (void)snprintf(argument, sizeof argument, "bases[%zu]", i);
-            return atlas_error_region(__func__, argument, bases[i], lens[i]);
-        }
+        if (bases[i] == NULL || !atlas_is_region(bases[i], lens[i]))
+            return atlas_error_region_in(__func__, "bases", i, bases[i], lens[i]);
     regions_t regions = {.bases = bases, .lens = lens, .made = create_all(count)};
     if (regions.made == NULL)
         return atlas_error_no_memory(__func__, "witness");
@@ -123,9 +120,8 @@ static int claim(const char* function, const chunks_t* all, size_t i)
         return atlas_error_null(function, argument);
     if (stream->claimed)
         return atlas_error_set(ATLAS_E_STATE, function, "%s is an earlier one again", argument);
-    (void)snprintf(argument, sizeof argument, "chunks[%zu]", i);
     if (!atlas_is_region(all->chunks[i], all->lens[i]))
-        return atlas_error_region(function, argument, all->chunks[i], all->lens[i]);
+        return atlas_error_region_in(function, "chunks", i, all->chunks[i], all->lens[i]);
     (void)snprintf(argument, sizeof argument, "lens[%zu]", i);
     int code = atlas_witness_stream_room(function, argument, stream, all->lens[i]);
     stream->claimed = code == ATLAS_OK;

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures and hypothesis profiles of all tests."""
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,6 +25,17 @@ NEEDED_BY = {
 }
 MISSING = {name: tests for name, tests in NEEDED_BY.items() if find_spec(name) is None}
 collect_ignore = [test for tests in MISSING.values() for test in tests]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave all modules and tests out of garbage collections: each would look at 500 MB."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_report_header() -> list[str]:

@@ -110,7 +110,7 @@ def test_a_commit_rewrites_no_witness() -> None:
     value = atlas.Witness.generate(b"good")
     domain = atlas.Domain(bytes=96)
     domain.attach(bytes(96))
-    made = domain._commit(hostile(atlas.Witness, value))
+    made = domain._commit(hostile(atlas.Witness, value), False)
     assert value.verify(b"good")
     assert made.verify(bytes(96))
 

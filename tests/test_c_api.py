@@ -8,12 +8,22 @@ programs under sanitizers, under valgrind and on other CPUs: tests/native.
 import platform
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from support.c_fixtures import ALLOCATORS, C_PROGRAMS, KERNELGEN_PYTHON, ROOT, STRICT, CInstall, run
+from support.c_fixtures import (
+    ALLOCATORS,
+    C_PROGRAMS,
+    KERNELGEN_PYTHON,
+    ROOT,
+    STRICT,
+    SYSTEM_CALLS,
+    CInstall,
+    run,
+)
 from support.c_inputs import c_blocks, contract_examples, contract_section
 from support.tools import needs
 
@@ -31,7 +41,9 @@ def symbols(library: Path, *options: str) -> list[tuple[str, str]]:
 # --- The programs, with every kernel set ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["rows", "extensions", "tree", "many", "threads", "vectors"])
+@pytest.mark.parametrize(
+    "name", ["rows", "extensions", "tree", "many", "regions", "threads", "vectors"]
+)
 def test_program(name: str, c_program: Callable[[str], Path], kernel_set: str) -> None:
     assert f"kernel set {kernel_set}\n" in run(c_program(name), kernel_set)
 
@@ -39,6 +51,12 @@ def test_program(name: str, c_program: Callable[[str], Path], kernel_set: str) -
 def test_out_of_memory(c_install: CInstall, tmp_path: Path) -> None:
     source = C_PROGRAMS / "out_of_memory.c"
     run(c_install.compile_static(tmp_path / "out_of_memory", source, ALLOCATORS))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seals are Linux's")
+def test_seal(c_install: CInstall, tmp_path: Path) -> None:
+    flags = *c_install.private_includes, SYSTEM_CALLS
+    run(c_install.compile_static(tmp_path / "seal", C_PROGRAMS / "seal.c", *flags))
 
 
 @pytest.mark.parametrize("mode", ["threads", "single_thread"])

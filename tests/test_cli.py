@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from support.commandline import (
     HOLDS,
     PROGRAM,
     files_in,
+    in_a_process,
     name_in,
     run,
     run_each,
@@ -62,6 +64,25 @@ def test_the_program_is_installed_under_its_name() -> None:
     done = subprocess.run((program, "--version"), capture_output=True, check=True)
     assert done.stdout.decode().split() == ["atlas12288,", "version", atlas12288.__version__]
     assert run("--version").stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "check - conserved.bin missing",
+        "sum conserved.bin -",
+        "info",
+        "witness -o /none/a -",
+        "delta",
+    ],
+)
+def test_the_forks_of_these_tests_do_what_a_process_of_its_own_does(
+    conserved: Path, command: str
+) -> None:
+    options: dict[str, Any] = {"input": b"a\r\nb", "cwd": conserved.parent}
+    fork, process = run(*command.split(), **options), in_a_process(*command.split(), **options)
+    assert fork.returncode == process.returncode
+    assert (fork.stdout, fork.stderr) == (process.stdout, process.stderr)
 
 
 def test_help_lists_every_command_and_every_exit_code() -> None:

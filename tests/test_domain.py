@@ -8,8 +8,10 @@ import gc
 import inspect
 import mmap
 import pickle
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -387,6 +389,95 @@ def test_transactions_nest_and_each_restores_to_its_own_start() -> None:
         assert region[:2] == b"\x60\x00"
         region[2] = 96
     assert region[:3] == b"\x60\x00\x60"
+
+
+@given(
+    strategies.pairs_of_equal_length(most=300).filter(lambda pair: len(pair[0]) > 0),
+    st.data(),
+    st.booleans(),
+)
+def test_a_transaction_of_a_range_restores_that_alone(
+    pair: tuple[bytes, bytes], draw: st.DataObject, fails: bool
+) -> None:
+    before, after = pair
+    start, stop = sorted(draw.draw(st.tuples(*[st.integers(0, len(before))] * 2)))
+    shift = draw.draw(st.sampled_from((0, len(before))))  # the same index from the end
+    region = bytearray(before)
+    domain = atlas.Domain(bytes=len(region))
+    domain.attach(region)
+    holds = not fails and model.residue(after) == 0
+    raised: Exception | None = None
+    # The end has no index from the end.
+    bounds = [at if at == len(before) else at - shift for at in (start, stop)]
+    try:
+        with domain.transaction(*bounds):
+            region[:] = after
+            if fails:
+                raise KeyError
+    except (KeyError, atlas.ConservationError) as error:
+        raised = error
+    assert type(raised) is (KeyError if fails else type(None) if holds else atlas.ConservationError)
+    if not fails and not holds:
+        whole = (start, stop) == (0, len(before))
+        parts = "they are restored" if whole else f"of them {start}..{stop} are restored"
+        assert str(raised).endswith(parts)
+    assert region == (after if holds else after[:start] + before[start:stop] + after[stop:])
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "message"),
+    [
+        (97, None, r"start is 97, must be in -96\.\.96"),
+        (-97, None, r"start is -97, must be in -96\.\.96"),
+        (0, 97, r"stop is 97, must be in -96\.\.96"),
+        (0, 2**64, r"stop is 18446744073709551616, must be in -96\.\.96"),
+        (5, 4, "start is 5, must not be behind stop, 4, of 96 bytes"),
+        (-1, 94, "start is -1, must not be behind stop, 94, of 96 bytes"),
+    ],
+)
+@pytest.mark.parametrize("buffer", [bytearray, atlas.Region])
+def test_a_range_outside_the_bytes_is_an_index_error(
+    start: int, stop: int | None, message: str, buffer: Callable[[int], object]
+) -> None:
+    domain = atlas.Domain(97)
+    domain.attach(buffer(96))
+    with pytest.raises(IndexError, match=message), domain.transaction(start, stop):
+        pytest.fail("entered")
+    with domain.transaction():
+        pass
+
+
+@pytest.mark.parametrize("bound", [True, 1.5, "1"])
+def test_the_bounds_of_a_range_are_ints(bound: Any) -> None:
+    domain = domain_of(bytearray(96))
+    with pytest.raises(TypeError, match=r"start is of type .*, must be an int"):
+        domain.transaction(bound)
+    with pytest.raises(TypeError, match=r"stop is of type .*, must be an int"):
+        domain.transaction(0, stop=bound)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, None), (9, 20), (10, 21), (0, 10), (21, 30)])
+def test_a_transaction_of_other_bytes_is_not_entered_in_the_body_of_one(
+    start: int, stop: int | None
+) -> None:
+    domain = domain_of(bytearray(96))
+    with domain.transaction(10, 20):
+        with (
+            pytest.raises(atlas.StateError, match=r"must be within 10\.\.20"),
+            domain.transaction(start, stop),
+        ):
+            pytest.fail("entered")
+        with domain.transaction(10, 20), domain.transaction(12, 12):
+            pass
+
+
+def test_a_transaction_of_a_range_copies_that_alone() -> None:
+    domain = atlas.Domain(1 << 24)
+    domain.attach(bytearray(1 << 24))
+    tracemalloc.start()
+    with domain.transaction(-100), domain.transaction(-100, -1):
+        assert tracemalloc.get_traced_memory()[1] < 1 << 16
+    tracemalloc.stop()
 
 
 def test_commit_inside_a_transaction_raises_state_error() -> None:

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,9 @@ def picture(image_format: str, count: int = 1) -> bytes:
     file = io.BytesIO()
     draw_residues([residue_map()] * count, file, image_format)
     return file.getvalue()
+
+
+drawn = cache(picture)
 
 
 @pytest.fixture(scope="module")
@@ -120,15 +124,15 @@ def test_the_current_folder_is_what_it_was(tmp_path: Path) -> None:
 def test_a_picture_is_known_again(tmp_path: Path, image_format: str) -> None:
     path = tmp_path / f"map.{image_format.upper()}"
     is_ours = picture_at(str(path)).is_one
-    path.write_bytes(picture(image_format))
+    path.write_bytes(drawn(image_format))
     with RegularFile(str(path)) as file:
         assert is_ours(file)
-    for content in (picture(image_format).replace(b"atlas12288", b"Matplotlib"), b"atlas12288"):
+    for content in (drawn(image_format).replace(b"atlas12288", b"Matplotlib"), b"atlas12288"):
         path.write_bytes(content)
         with RegularFile(str(path)) as file:
             assert not is_ours(file)
     for other in set(IMAGE_FORMATS) - {image_format}:
-        path.write_bytes(picture(other))
+        path.write_bytes(drawn(other))
         with RegularFile(str(path)) as file:
             assert not is_ours(file)
 

@@ -71,16 +71,18 @@ def test_tensors_of_every_form_have_the_witness_of_their_bytes(library: Path) ->
     run(
         library,
         """
-        data = noise(12288 + 77)
-        for options in (
-            {}, {"versioned": False}, {"read_only": True}, {"forms": ["interface"]},
-            {"forms": ["interface"], "stream": 1}, {"offset": 7}, {"byte_offset": 64},
-            {"shape": (1, len(data)), "strides": (7, 1)}, {"device_type": 13},
+        # A whole window takes half a second: what only names another form has none.
+        windows, few = noise(12288 + 77), noise(300)
+        for data, options in (
+            (windows, {}), (windows, {"offset": 7}), (few, {"versioned": False}),
+            (few, {"read_only": True}), (few, {"forms": ["interface"]}),
+            (few, {"forms": ["interface"], "stream": 1}), (few, {"byte_offset": 64}),
+            (few, {"shape": (1, len(few)), "strides": (7, 1)}), (few, {"device_type": 13}),
         ):
             tensor = driver.tensor(data, **options)
             if "offset" in options:
                 driver.write(tensor.pointer - 7, b"another")  # its words are read whole
-            if len(options) < 2:  # a tree takes half a second
+            if len(options) < 2:
                 same(atlas.TreeWitness.generate(tensor), data)
             assert atlas.residue(tensor) == atlas.residue(data)
             assert atlas.is_conserved(tensor) is atlas.is_conserved(data)
@@ -131,7 +133,7 @@ def test_a_result_is_waited_for_and_the_tensor_kept_until_then(library: Path) ->
     run(
         library,
         """
-        data = noise(20_000)
+        data = noise(300)
         tensor = driver.tensor(data)
         pending = atlas.TreeWitness.generate(tensor, wait=False)
         assert not pending.done() and tensor.deleted == 0 and driver.launches == []
@@ -356,7 +358,7 @@ def test_without_the_extra_the_driver_a_device_or_its_kernels_the_error_says_so(
 # --- failures ---
 
 EACH = """
-tensor = driver.tensor(noise(3000))
+tensor = driver.tensor(noise(130))
 witness = atlas.TreeWitness.generate(tensor)
 right = atlas.residue(tensor)
 before, handed = driver.allocated, tensor.handed
@@ -481,6 +483,49 @@ def test_a_process_that_forked_gets_an_error(library: Path) -> None:
                 os._exit(0)
             os._exit(1)
         assert os.waitpid(child, 0)[1] == 0
+        """,
+    )
+
+
+@pytest.mark.slow
+def test_a_scrubber_watches_a_tensor(library: Path) -> None:
+    run(
+        library,
+        """
+        content = bytearray(noise(12288 + 77))
+        tensor = driver.tensor(bytes(content))
+        told = []
+        witness = atlas.TreeWitness.generate(bytes(content))  # of the file that was loaded
+        message = raised(ValueError, lambda: atlas.Scrubber({"t": (driver.tensor(b"x"), witness)}))
+        assert "has 1 bytes, must have 12365" in message
+        scrubber = atlas.Scrubber({"tensor": (tensor, witness)}, on_damage=told.append)
+
+        def flip(place, bit=1):
+            content[place] ^= bit
+            tensor.write(bytes(content[place : place + 1]), place)
+
+        flip(0)  # from before
+        report = scrubber.scan()
+        assert [(each.what, each.ranges[0].first) for each in report.changed] == [(("digest",), 0)]
+        flip(0)
+        assert scrubber.scan()
+        flip(12288 + 9, 64)
+        lines = str(scrubber.scan())
+        assert lines == "buffer 'tensor': residue, digest differ; bytes [12288, 12365), window 1"
+        scrubber.update("tensor", [1])
+        assert scrubber.scan()
+        with scrubber.changing("tensor", [1]):
+            flip(12288 + 9, 1)
+            assert scrubber.scan().holds is None
+        assert scrubber.scan()
+        flip(12288 + 9, 65)
+        scrubber.update("tensor", [1], witness)
+        assert scrubber.scan()
+        assert len(told) == 2
+        driver.fail("*", result=LAUNCH_FAILED, sticks=True)
+        report = scrubber.scan()
+        assert report.holds is None and "LAUNCH_FAILED" in str(report), report
+        assert len(told) == 3
         """,
     )
 

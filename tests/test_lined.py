@@ -4,6 +4,7 @@
 import hashlib
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from hypothesis import strategies as st
 
 from atlas12288 import _native
 from atlas12288._errors import WitnessError
+from atlas12288._files import RegularFile
+from atlas12288._sidecars import WindowRange
 from atlas12288.manifest import Manifest
 from atlas12288.manifest._differences import Difference
-from atlas12288.manifest._entries import Entry
+from atlas12288.manifest._entries import Entry, read_line, read_text
+from atlas12288.manifest._generate import generate_manifest, read_options
 from atlas12288.manifest._lined import Lined
 from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
@@ -54,6 +58,22 @@ def entries_of(draw: st.DrawFn, names: st.SearchStrategy[bytes]) -> tuple[Option
         values = (hashlib.sha256(path).digest() if name in digests else None for name in DIGESTS)
         entries.append(Entry(path, size, residue, *values))
     return Options(digests, exclude=tuple(draw(st.lists(st.text(max_size=3))))), entries
+
+
+@given(made=entries_of(ANY))
+def test_entries_are_read_many_at_once_as_one_by_one(made: tuple[Options, list[Entry]]) -> None:
+    options, entries = made
+    lines = [entry.to_json() for entry in entries]
+    text = b"".join(line + b"\n" for line in lines)
+    assert list(read_text(text, options.digests)) == entries
+    assert [read_line(line, options.digests) for line in lines] == entries
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b'{"path":"a","residue":1,"size":1}', b"x"])
+def test_a_line_that_is_no_entry_is_refused_among_others(line: bytes) -> None:
+    good = Entry(b"a", 1, 1, bytes(32)).to_json()
+    with pytest.raises(WitnessError):
+        list(read_text(b"%b\n%b\n%b\n" % (good, line, good), DIGESTS[:1]))
 
 
 @given(made=entries_of(ASCII))
@@ -188,49 +208,83 @@ def change(path: Path, how: str) -> None:
             os.mkfifo(path)
 
 
-def verified(source: Folder, manifest: Any, **options: Any) -> tuple[Any, ...]:
+def verified(
+    source: Folder, manifest: Any, leaves: Path | None = None, **options: Any
+) -> tuple[Any, ...]:
     seen: list[Difference] = []
     listed: list[int] = []
     read: list[int] = []
     expected: list[int] = []
+    runs: set[tuple[bytes, WindowRange]] = set()
     listener = FunctionListener(
-        difference=seen.append, listed=listed.append, advance=read.append, expect=expected.append
+        difference=seen.append,
+        listed=listed.append,
+        advance=read.append,
+        expect=expected.append,
+        differing=lambda path, run: runs.add((path, run)),
     )
-    report = verify_manifest(manifest, source, listener=listener, **options)
+    with ExitStack() as stack:
+        if leaves is not None:
+            options["leaves"] = stack.enter_context(RegularFile(leaves))
+        report = verify_manifest(manifest, source, listener=listener, **options)
     assert report.differences == tuple(seen)
-    return report, listed[-1:], expected, sum(read) if report.holds else None
+    assert report.leaves_error is None
+    return report, listed[-1:], expected, sum(read) if report.holds else None, runs
 
 
-@settings(deadline=None, max_examples=25)
-@given(hows=st.lists(st.sampled_from(CHANGES), min_size=len(NAMES), max_size=len(NAMES)))
-@pytest.mark.parametrize("large", [False, True])
+# Digests, and whether the leaves of the manifest are there.
+KINDS = ((DIGESTS[:1], False), (DIGESTS[1:], False), (DIGESTS, False), (DIGESTS, True))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    hows=st.lists(st.sampled_from(CHANGES), min_size=len(NAMES), max_size=len(NAMES)),
+    kind=st.sampled_from(KINDS),
+    large=st.booleans(),
+)
 def test_both_ways_give_one_report(
-    tmp_path_factory: pytest.TempPathFactory, hows: list[str], large: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    hows: list[str],
+    kind: tuple[tuple[str, ...], bool],
+    large: bool,
 ) -> None:
-    root = tmp_path_factory.mktemp("root")
+    digests, has_leaves = kind
+    place = tmp_path_factory.mktemp("place")
+    root = place / "root"
     for number, name in enumerate(NAMES):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(noise(10 * number, number))
+        (root / name).write_bytes(noise(number * (4500 if has_leaves else 10), number))
     (root / "c/link").symlink_to("g")
     if large:
         (root / "b/large").write_bytes(bytes((3 << 20) + 1))
-    manifest = Manifest.generate(root)
-    lined = Lined.read(manifest.to_json().encode())
+    source, leaves = Folder(root), place / "leaves" if has_leaves else None
+    chosen = read_options(source, flat=digests[0] == DIGESTS[0], tree=digests[-1] == DIGESTS[1])
+    assert chosen.digests == digests
+    generate_manifest(
+        source, chosen, str(place / "out.json"), leaves=None if leaves is None else str(leaves)
+    )
+    text = (place / "out.json").read_bytes()
+    manifest = Manifest.from_json(text)
+    lined = Lined.read(text)
     assert lined is not None
     for name, how in zip(NAMES, hows, strict=True):
         change(root / name, how)
     if large and "size" in hows:
         (root / "b/large").write_bytes(bytes(3 << 20) + b"x")
     for options in ({}, {"allow_extra": True}, {"threads": 3}):
-        expected = verified(OneByOne(root), manifest, **options)
-        assert verified(Folder(root), manifest, **options) == expected
-        assert verified(Folder(root), lined, **options) == expected
-    first, *_ = verified(Folder(root), lined, fail_fast=True)
-    whole, *_ = verified(OneByOne(root), lined)
-    assert set(first.differences) <= set(whole.differences)
+        expected = verified(OneByOne(root), manifest, leaves, **options)
+        assert verified(Folder(root), manifest, leaves, **options) == expected
+        assert verified(Folder(root), lined, leaves, **options) == expected
+    first, *_ = verified(Folder(root), lined, leaves, fail_fast=True)
+    whole, *_ = verified(OneByOne(root), lined, leaves)
+    # Of a large file that differs, not all is compared.
+    assert {(each.path, each.kind) for each in first.differences} <= {
+        (each.path, each.kind) for each in whole.differences
+    }
+    assert large or set(first.differences) <= set(whole.differences)
     assert len(first.differences) == min(1, len(whole.differences))
     assert first.complete == (not whole.differences)
-    shutil.rmtree(root)
+    shutil.rmtree(place)
 
 
 def test_files_that_vanish_while_others_are_read_are_unreadable_in_order(tmp_path: Path) -> None:

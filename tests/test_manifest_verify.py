@@ -779,6 +779,8 @@ def test_a_folder_that_cannot_be_listed_makes_its_files_unreadable(root: Path) -
     make(root, tree)
 
     class Closed(Folder):
+        batches = False
+
         def list(self, rules: Selection, problem: Problem) -> Iterator[Found]:
             problem(b"d", "Permission denied")
             return (found for found in super().list(rules, problem) if found.path == b"a")

@@ -48,7 +48,13 @@ class Things:
         self.committed.commit()
         self.closed = atlas.Domain(bytes=96, budget_class=50)
         self.closed.close()
+        self.payload = atlas.Region(96)
+        self.attached = atlas.Domain(bytes=97, budget_class=50)
+        self.attached.attach(self.payload)
+        self.range = self.attached.transaction(5, 50)
         self.lease = self.domain.budget.lease(5)
+        self.waiting_lease = self.domain.budget.lease(51, 1e-6)
+        self.waiting_task = self.domain.budget.lease_async(51, 1e-6)
         self.transaction = self.domain.transaction()
         self.witness = atlas.Witness.generate(self.region)
         self.form = bytes(self.witness)
@@ -67,6 +73,7 @@ class Things:
     def state(self) -> tuple[object, ...]:
         return (
             bytes(self.region),
+            bytes(self.payload.whole),
             *((d.state, d.budget.available) for d in (self.domain, self.empty, self.committed)),
             self.empty.attached is None,
             bytes(self.witness),
@@ -87,9 +94,41 @@ def transaction(t: Things) -> None:
         pass
 
 
+def transaction_of_a_range(t: Things) -> None:
+    with t.range:
+        pass
+
+
 def leased(t: Things) -> None:
     with t.lease:
         pass
+
+
+def waits(t: Things) -> None:
+    refused(atlas.BudgetError, t.waiting_lease.__enter__)
+
+
+class Loop:
+    """The loop of a task that nobody has to tell anything."""
+
+    def tell(self) -> bool:
+        return True
+
+    def lost(self) -> bool:
+        return False
+
+
+LOOP = Loop()
+
+
+def waits_in_a_task(t: Things) -> None:
+    """What _tasks.py calls, for a task whose timeout is over."""
+    try:
+        t.waiting_task._take()
+        t.waiting_task._wait(LOOP)
+        refused(atlas.BudgetError, t.waiting_task._settle)
+    finally:
+        t.waiting_task._give_up()
 
 
 def sum_lines(t: Things) -> None:
@@ -115,6 +154,22 @@ CALLS: dict[str, Callable[[Things], object]] = {
     ),
     "conserved_fill": lambda t: atlas.conserved_fill(t.region, 0),
     "fixup": lambda t: atlas.fixup(t.region),
+    "fixup at": lambda t: atlas.fixup(t.region, at=5),
+    "fixup at refused": lambda t: refused(IndexError, atlas.fixup, t.region, 96),
+    "Region": lambda t: atlas.Region(96),
+    "Region refused": lambda t: refused(TypeError, atlas.Region, True),
+    "Region.balance": lambda t: t.payload.balance(),
+    "Region.whole": lambda t: t.payload.whole,
+    "Region.close refused": lambda t: refused(atlas.StateError, t.payload.close),
+    "Region exported": lambda t: memoryview(t.payload),
+    "Region attached": lambda t: atlas.Domain(bytes=97).attach(t.payload),
+    "Region read": lambda t: atlas.Witness.generate(t.payload),
+    "repr of Region": lambda t: repr(t.payload),
+    "conserved_fill of a Region": lambda t: atlas.conserved_fill(t.payload, 0),
+    "conserved_copy to a Region": lambda t: atlas.conserved_copy(t.payload, bytes(96)),
+    "conserved_copy to a Region refused": lambda t: refused(
+        ValueError, atlas.conserved_copy, t.payload, b"a"
+    ),
     "no buffer": lambda t: refused(TypeError, atlas.residue, "text"),
     "read-only": lambda t: refused(BufferError, atlas.fixup, b"a"),
     "Residue": lambda t: atlas.Residue(b"a"),
@@ -134,14 +189,25 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "budget.alloc": lambda t: t.domain.budget.alloc(1),
     "budget.alloc refused": lambda t: refused(atlas.BudgetError, t.domain.budget.alloc, 51),
     "budget.release": lambda t: t.domain.budget.release(1),
+    "budget.lease": lambda t: t.domain.budget.lease(5, 1.5),
+    "budget.lease refused": lambda t: refused(ValueError, t.domain.budget.lease, 5, -1),
+    "budget.lease_async": lambda t: t.domain.budget.lease_async(5, None),
     "lease": leased,
+    "lease that waits": waits,
+    "lease of a task that waits": waits_in_a_task,
     "transaction": transaction,
+    "transaction of a range": transaction_of_a_range,
+    "transaction refused": lambda t: refused(TypeError, t.domain.transaction, "a"),
     "Witness.generate": lambda t: atlas.Witness.generate(t.region),
     "in Python: Witness.generate_many": lambda t: atlas.Witness.generate_many(
         [t.region, b"a", t.region], threads=1
     ),
     "in Python: Witness.generate_many refused": lambda t: refused(
         TypeError, atlas.Witness.generate_many, [t.region, None]
+    ),
+    "trees of Buffers": lambda t: _native.Buffers([t.region, b"a"]).trees(0, 2),
+    "trees of Buffers refused": lambda t: refused(
+        ValueError, _native.Buffers([t.region]).trees, 0, 2
     ),
     "update_streams": lambda t: _native.update_streams([t.stream], [b"a" * 100]),
     "update_streams refused": lambda t: refused(
@@ -194,13 +260,15 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "kernel_sets": lambda t: atlas.kernel_sets(),
     "list_folder": lambda t: _native.list_folder(FOLDER, 1 << 20, 10**6, [(0, 0)]),
     "list_folder refused": lambda t: refused(ValueError, _native.list_folder, FOLDER, 1, 1, [(0,)]),
-    "witness_files": lambda t: _native.witness_files(GROUPS, 0, t.region, 10**9),
+    "witness_files": lambda t: _native.witness_files(GROUPS, 0, t.region, 10**9, True, True, True),
     "witness_files refused": lambda t: refused(
-        ValueError, _native.witness_files, GROUPS, 2, t.region, 1
+        ValueError, _native.witness_files, GROUPS, 2, t.region, 1, True, True, True
     ),
-    "entry_lines": lambda t: _native.entry_lines(b"a/", b"b\0c\0", bytes(48), bytes(68), 0),
+    "entry_lines": lambda t: _native.entry_lines(
+        b"a/", b"b\0c\0", bytes(48), bytes(2 * _native.RESULT_BYTES), 0, True, True
+    ),
     "entry_lines refused": lambda t: refused(
-        ValueError, _native.entry_lines, b"", b"b\0", bytes(24), b"", 0
+        ValueError, _native.entry_lines, b"", b"b\0", bytes(24), b"", 0, True, True
     ),
     "read_lines": lambda t: _native.read_lines(b'{"path":"a","symlink":"b"}', True, False, 9),
     "leaf_hashes": lambda t: _native.leaf_hashes(b"a\nb\n"),
@@ -210,7 +278,8 @@ CALLS: dict[str, Callable[[Things], object]] = {
 
 # The results of these are small numbers or None.
 WITHOUT_ALLOCATION = (
-    *("residue", "is_conserved", "delta", "conserved_fill", "fixup"),
+    *("residue", "is_conserved", "delta", "conserved_fill", "fixup", "fixup at"),
+    *("Region.balance", "conserved_fill of a Region", "conserved_copy to a Region"),
     *("verify", "Witness.verify"),
 )
 
@@ -228,7 +297,7 @@ def refused(kind: type[Exception], call: Callable[..., object], *arguments: obje
 
 # It sets a context variable, in which CPython (3.11 to 3.13) crashes by itself when two allocations
 # fail, one after the other: so its allocations fail one at a time.
-ONE_AT_A_TIME = (CALLS["transaction"],)
+ONE_AT_A_TIME = (CALLS["transaction"], CALLS["transaction of a range"])
 
 
 def fails_from(nth: int, call: Callable[[Things], object], things: Things) -> BaseException | None:

@@ -16,9 +16,9 @@ from support.strategies import noise
 
 WINDOW = 12288
 # A region: its length, and how far it begins behind a multiple of 16.
-Region = tuple[int, int]
+Placement = tuple[int, int]
 # One of each class of lengths: bytes, blocks, padding with and without a block of its own, windows.
-SAMPLE: tuple[Sequence[Region], ...] = (
+SAMPLE: tuple[Sequence[Placement], ...] = (
     [(1, 0)],
     [(54, 0), (55, 0), (63, 0), (64, 0), (119, 0)],
     [(WINDOW - 1, 0), (WINDOW, 0), (WINDOW + 1, 0)],
@@ -28,14 +28,14 @@ SAMPLE: tuple[Sequence[Region], ...] = (
     [(257 * WINDOW, 0)],
 )
 # Faster ones that see each mistake below.
-SEEN: tuple[Sequence[Region], ...] = (
+SEEN: tuple[Sequence[Placement], ...] = (
     [(1, 0), (5000, 0), (63, 0), (3 * WINDOW + 119, 0), (64, 0)],
     [(700, 3), (64, 2), (WINDOW + 9, 1)],
     [(7 * WINDOW, 0)],
 )
 
 
-def check(machine: SimulatedMachine, regions: Sequence[Region]) -> None:
+def check(machine: SimulatedMachine, regions: Sequence[Placement]) -> None:
     data = [noise(length, seed) for seed, (length, _) in enumerate(regions)]
     addresses = [
         machine.region(each, shift) for each, (_, shift) in zip(data, regions, strict=True)
@@ -66,7 +66,7 @@ def machine() -> SimulatedMachine:
 
 @pytest.mark.parametrize("regions", SAMPLE, ids=range(len(SAMPLE)))
 def test_the_ptx_gives_the_witnesses_of_the_cpu(
-    machine: SimulatedMachine, regions: Sequence[Region]
+    machine: SimulatedMachine, regions: Sequence[Placement]
 ) -> None:
     machine.seed = None
     check(machine, regions)

@@ -2,6 +2,7 @@
 """Residues and the conservation utilities from Python, against the law in plain Python."""
 
 import copy
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -62,6 +63,66 @@ def test_fixup_changes_the_last_byte_to_the_nearest_that_conserves(data: bytes) 
     region = bytearray(data)
     atlas.fixup(region)
     assert region == model.fixup(data)
+
+
+@given(strategies.buffers().filter(len), st.data())
+def test_fixup_at_an_index_changes_that_byte_as_it_does_the_last_one(
+    data: bytes, draw: st.DataObject
+) -> None:
+    at = draw.draw(st.integers(-len(data), len(data) - 1))
+    region = bytearray(data)
+    atlas.fixup(region, at=at)
+    rest = sum(data) - data[at]
+    expected = bytearray(data)
+    expected[at] = model.nearest_conserving(rest, data[at])
+    assert region == expected
+
+
+@pytest.mark.parametrize("at", [3, -4, 2**64, -(2**64)])
+def test_fixup_at_an_index_outside_is_an_index_error(at: int) -> None:
+    region = bytearray(b"abc")
+    with pytest.raises(IndexError, match=rf"at is {at}, must be in -3\.\.2"):
+        atlas.fixup(region, at=at)
+    with pytest.raises(IndexError, match="but there are no bytes"):
+        atlas.fixup(bytearray(), at=at)
+    assert region == b"abc"
+    region.append(0)  # it is not exported any more
+
+
+@pytest.mark.parametrize("at", [True, 1.0, "1"])
+def test_an_index_of_fixup_is_an_int(at: Any) -> None:
+    with pytest.raises(TypeError, match=f"at is of type {type(at).__name__}, must be an int"):
+        atlas.fixup(bytearray(3), at=at)
+
+
+# docs/howto/regions.md has them in a table.
+RELATIVE = {"f8": 2.2e-14, "f4": 1.2e-5, "f2": 0.093, "c16": 2.2e-14, "c8": 1.2e-5}
+UNITS = dict.fromkeys(("i2", "i4", "i8", "u2", "u4", "u8"), 95)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("name", [*RELATIVE, *UNITS])
+def test_the_harmless_byte_of_each_number_type_is_harmless(name: str, order: str) -> None:
+    numpy = pytest.importorskip("numpy")
+    random = numpy.random.default_rng(12288)
+    at, changed = (0, 0) if order == "<" else (-1, -1)
+    for _ in range(500):
+        numbers = numpy.empty(5, order + name)
+        if name in RELATIVE:
+            parts = numbers.view(order + {"c16": "f8", "c8": "f4"}.get(name, name))
+            parts[:] = random.choice((-1, 1), parts.shape) * random.uniform(1, 1000, parts.shape)
+        else:
+            numbers[:] = random.integers(100, 30_000, numbers.shape)
+            parts = numbers
+        before = parts.copy()
+        atlas.fixup(numbers, at=at)
+        assert atlas.is_conserved(numbers)
+        difference = abs(float(parts[changed]) - float(before[changed]))
+        assert difference <= RELATIVE.get(name, 0) * abs(float(before[changed])) + UNITS.get(
+            name, 0
+        )
+        parts[changed] = before[changed]
+        assert numpy.array_equal(parts, before)
 
 
 # --- Residue, the stream ---

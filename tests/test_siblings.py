@@ -3,25 +3,28 @@
 
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas12288 import _native
+from atlas12288 import WINDOW_BYTES, _native
 from atlas12288._files import FileError
-from atlas12288._subtree import BLOCK_BYTES
+from atlas12288._subtree import BLOCK_BYTES, window_count
 from atlas12288.manifest import _spool, _store
 from atlas12288.manifest._arguments import hasher
 from atlas12288.manifest._beside import Outputs
-from atlas12288.manifest._entries import Entry, Lines
+from atlas12288.manifest._entries import DIGESTS, Entry, Lines
 from atlas12288.manifest._generate import generate_lines, generate_manifest, read_options
 from atlas12288.manifest._hashing import siblings as hashing
 from atlas12288.manifest._hashing.siblings import hash_siblings
+from atlas12288.manifest._leaves_file import LeavesFile
 from atlas12288.manifest._listener import FunctionListener, Listener
 from atlas12288.manifest._sources import descriptors
 from atlas12288.manifest._sources import folder as folders
@@ -34,6 +37,19 @@ from atlas12288.manifest._store import Store
 from support.strategies import noise
 
 FAR = 2**62  # no file is modified as late
+# What is wanted of each file, as arguments of `read_options`.
+FORMS = {
+    "flat": {},
+    "tree": {"tree": True, "flat": False},
+    "both": {"tree": True},
+}
+BOUNDS = [n * WINDOW_BYTES + more for n in (1, 2, 4) for more in (-1, 0, 1)]
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
 
 
 class OneByOne(Folder):
@@ -41,18 +57,27 @@ class OneByOne(Folder):
 
 
 def made(
-    source: Folder, output: Path, listener: Listener | None = None, threads: int | None = None
+    source: Folder,
+    output: Path,
+    listener: Listener | None = None,
+    threads: int | None = None,
+    form: str = "flat",
+    **options: Any,
 ) -> bytes:
-    """The manifest of a folder; b"" if it was not written."""
+    """The manifest of a folder and the leaves of its trees; b"" if they were not written."""
     output.unlink(missing_ok=True)
+    leaves = output.with_suffix(".leaves")
+    leaves.unlink(missing_ok=True)
     generate_manifest(
         source,
-        read_options(source),
+        read_options(source, **FORMS[form]),
         str(output),
+        leaves=None if form == "flat" else str(leaves),
         hash_files=hasher(threads),
         listener=listener or Listener(),
+        **options,
     )
-    return output.read_bytes() if output.exists() else b""
+    return b"".join(path.read_bytes() for path in (output, leaves) if path.exists())
 
 
 def walked(source: Folder, selection: Selection | None = None) -> list[Found | Siblings]:
@@ -76,7 +101,8 @@ def hashed(
     found = hash_siblings(
         source,
         siblings,
-        ("sha256",),
+        DIGESTS,
+        leaves=True,
         threads=threads,
         since_ns=FAR,
         advance=lambda _: None,
@@ -93,7 +119,7 @@ NAMES = (
     .filter(lambda name: name not in (b".", b".."))
 )
 TREES = st.recursive(
-    st.one_of(st.integers(0, 200), st.just("link")),
+    st.one_of(st.integers(0, 200), st.sampled_from(BOUNDS), st.just("link")),
     lambda inside: st.dictionaries(NAMES, inside, max_size=5),
     max_leaves=25,
 )
@@ -112,9 +138,13 @@ def grow(folder: bytes, tree: object) -> None:
 
 
 @settings(deadline=None)
-@given(tree=st.dictionaries(NAMES, TREES, min_size=1, max_size=5), rule=st.sampled_from(PARTS))
+@given(
+    tree=st.dictionaries(NAMES, TREES, min_size=1, max_size=5),
+    rule=st.sampled_from(PARTS),
+    form=st.sampled_from(list(FORMS)),
+)
 def test_both_ways_give_one_manifest_in_the_order_of_full_paths(
-    tmp_path_factory: pytest.TempPathFactory, tree: dict[bytes, object], rule: bytes
+    tmp_path_factory: pytest.TempPathFactory, tree: dict[bytes, object], rule: bytes, form: str
 ) -> None:
     place = tmp_path_factory.mktemp("tree")
     root = place / "root"
@@ -128,9 +158,9 @@ def test_both_ways_give_one_manifest_in_the_order_of_full_paths(
     for first, second in pairwise(together):
         assert first.last < second.first
     output = place / "out.json"
-    expected = made(OneByOne(root), output)
-    assert made(Folder(root), output) == expected != b""
-    options = read_options(Folder(root))
+    expected = made(OneByOne(root), output, form=form)
+    assert made(Folder(root), output, form=form) == expected != b""
+    options = read_options(Folder(root), **FORMS[form])
     texts = [
         b"".join(lines.text for lines in generate_lines(way(root), options)[1])
         for way in (Folder, OneByOne)
@@ -139,19 +169,21 @@ def test_both_ways_give_one_manifest_in_the_order_of_full_paths(
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_threads_and_batches_change_no_byte(tmp_path: Path, threads: int) -> None:
+def test_threads_and_batches_change_no_byte(tmp_path: Path, threads: int, form: str) -> None:
     root = tmp_path / "data"
     for number in range(1500):
         place = root / f"{number % 7}" / ("deep" if number % 2 else "")
         place.mkdir(parents=True, exist_ok=True)
-        (place / f"{number}").write_bytes(noise(number % 400, number))
+        size = BOUNDS[number // 20 % len(BOUNDS)] if number % 20 == 0 else number % 400
+        (place / f"{number}").write_bytes(noise(size, number))
     (root / "3.bin").write_bytes(noise(BLOCK_BYTES, 1) + b"x")
     (root / "30").write_bytes(noise(BLOCK_BYTES, 2))
     output = tmp_path / "out.json"
     read: list[int] = []
     listed: list[int] = []
     listener = FunctionListener(advance=read.append, listed=listed.append)
-    assert made(Folder(root), output, listener, threads) == made(OneByOne(root), output)
+    expected = made(OneByOne(root), output, form=form)
+    assert made(Folder(root), output, listener, threads, form) == expected
     assert sum(read) == sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
     assert listed[-1] == 1502
     assert listed == sorted(listed)
@@ -165,23 +197,31 @@ times = st.integers(-(2**63), 2**63 - 1)
     folder=texts,
     files=st.lists(st.tuples(texts, st.integers(0, 2**53), times, times, st.integers(0, 95))),
     since=times,
+    flat=st.booleans(),
+    tree=st.booleans(),
 )
 def test_native_lines_are_the_lines_of_the_entries(
-    folder: str, files: list[tuple[str, int, int, int, int]], since: int
+    folder: str, files: list[tuple[str, int, int, int, int]], since: int, flat: bool, tree: bool
 ) -> None:
     names = b"".join(name.encode() + b"\0" for name, *_ in files)
     numbers = b"".join(
         number.to_bytes(8, "little", signed=True) for _, *three, _ in files for number in three
     )
-    digests = [hashlib.sha256(name.encode()).digest() for name, *_ in files]
+    digests = [hashlib.sha512(name.encode()).digest() for name, *_ in files]
     results = b"".join(
         bytes((1, residue)) + digest for (*_, residue), digest in zip(files, digests, strict=True)
     )
     text, hashes, identities = _native.entry_lines(
-        folder.encode() + b"/", names, numbers, results, since
+        folder.encode() + b"/", names, numbers, results, since, flat, tree
     )
     entries = [
-        Entry(f"{folder}/{name}".encode(), size, residue, digest)
+        Entry(
+            f"{folder}/{name}".encode(),
+            size,
+            residue,
+            digest[:32] if flat else None,
+            digest[32:] if tree else None,
+        )
         for (name, size, _, _, residue), digest in zip(files, digests, strict=True)
     ]
     if not files:
@@ -273,42 +313,52 @@ def test_a_listing_names_each_entry_once_in_order(tmp_path: Path) -> None:
 
 def test_wrong_arguments_are_refused() -> None:
     numbers = bytes(24)
+    result = bytes(_native.RESULT_BYTES)
+    room, flat = (bytearray(1), 1), (True, False, False)
     for function, arguments, error in (
         (_native.list_folder, (0, 1, 1, [(1,)]), ValueError),
         (_native.list_folder, (0, -1, 1, []), OverflowError),
         (_native.list_folder, (0, 1, 1, None), TypeError),
-        (_native.witness_files, ([], 0, bytearray(1), 1), ValueError),
-        (_native.witness_files, ([(3, b"a\0", numbers)], 1, bytearray(1), 1), ValueError),
-        (_native.witness_files, ([(3, b"a", numbers)], 0, bytearray(1), 1), ValueError),
-        (_native.witness_files, ([(3, b"a\0b", numbers)], 0, bytearray(1), 1), ValueError),
-        (_native.witness_files, ([(3, b"a\0", numbers * 2)], 0, bytearray(1), 1), ValueError),
-        (_native.witness_files, ([(3, b"a\0", numbers + b"x")], 0, bytearray(1), 1), ValueError),
-        (_native.witness_files, ([(3, "a\0", numbers)], 0, bytearray(1), 1), TypeError),
-        (_native.witness_files, ([(3, b"a\0", numbers)], 0, b"x", 1), BufferError),
-        (_native.witness_files, (None, 0, bytearray(1), 1), TypeError),
-        (_native.entry_lines, (b"", b"a\0", numbers, bytes(33), 0), ValueError),
-        (_native.entry_lines, (b"", b"a\0", b"", bytes(34), 0), ValueError),
-        (_native.entry_lines, ("", b"a\0", numbers, bytes(34), 0), TypeError),
+        (_native.witness_files, ([], 0, *room, *flat), ValueError),
+        (_native.witness_files, ([(3, b"a\0", numbers)], 1, *room, *flat), ValueError),
+        (_native.witness_files, ([(3, b"a", numbers)], 0, *room, *flat), ValueError),
+        (_native.witness_files, ([(3, b"a\0b", numbers)], 0, *room, *flat), ValueError),
+        (_native.witness_files, ([(3, b"a\0", numbers * 2)], 0, *room, *flat), ValueError),
+        (_native.witness_files, ([(3, b"a\0", numbers + b"x")], 0, *room, *flat), ValueError),
+        (_native.witness_files, ([(3, "a\0", numbers)], 0, *room, *flat), TypeError),
+        (_native.witness_files, ([(3, b"a\0", numbers)], 0, b"x", 1, *flat), BufferError),
+        (_native.witness_files, (None, 0, *room, *flat), TypeError),
+        (_native.entry_lines, (b"", b"a\0", numbers, result[1:], 0, True, True), ValueError),
+        (_native.entry_lines, (b"", b"a\0", b"", result, 0, True, True), ValueError),
+        (_native.entry_lines, ("", b"a\0", numbers, result, 0, True, True), TypeError),
     ):
         with pytest.raises(error):
             function(*arguments)  # type: ignore[operator]
 
 
 def test_a_call_ends_after_its_time_with_some_of_the_files(tmp_path: Path) -> None:
-    for number in range(20):
-        (tmp_path / f"{number:02}").write_bytes(b"%d" % number)
+    sizes = [BOUNDS[number % len(BOUNDS)] if number % 3 == 0 else number for number in range(20)]
+    for number, size in enumerate(sizes):
+        (tmp_path / f"{number:02}").write_bytes(noise(size, number))
     (siblings,) = walked(Folder(tmp_path))
     assert isinstance(siblings, Siblings)
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
         groups = [(folder, siblings.names, siblings.numbers)]
-        whole = _native.witness_files(groups, 0, bytearray(64), 10**12)
+        room = bytearray(max(sizes))
+        whole, leaves = _native.witness_files(groups, 0, room, 10**12, True, True, True)
         assert len(whole) == 20 * _native.RESULT_BYTES
-        part = _native.witness_files(groups, 7, bytearray(64), 0)
-        assert 0 < len(part) < 13 * _native.RESULT_BYTES
+        assert len(leaves) == 32 * siblings.windows
+        part, some_leaves = _native.witness_files(groups, 7, room, 0, True, True, True)
+        done = len(part) // _native.RESULT_BYTES
+        assert 0 < done < 13
         assert whole[7 * _native.RESULT_BYTES :].startswith(part)
+        before, windows = (sum(map(window_count, sizes[a:b])) for a, b in ((0, 7), (7, 7 + done)))
+        assert leaves[32 * before : 32 * (before + windows)] == some_leaves
+        assert _native.witness_files(groups, 0, room, 10**12, True, True, False) == (whole, b"")
         # A file for which there is no room is left, and no byte is written behind the buffer.
-        assert whole[: _native.RESULT_BYTES] != _native.witness_files(groups, 0, bytearray(), 0)
+        none, _ = _native.witness_files(groups, 0, bytearray(), 0, True, False, True)
+        assert none == bytes(_native.RESULT_BYTES)
     finally:
         os.close(folder)
 
@@ -342,7 +392,7 @@ CHANGES = (_gone, _longer, _other, _link, _fifo)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("way", [Folder, OneByOne])
 def test_a_file_that_changed_since_the_listing_is_a_problem_by_name(
-    tmp_path: Path, change: Callable[[Path], None], way: type[Folder]
+    tmp_path: Path, change: Callable[[Path], None], way: type[Folder], form: str
 ) -> None:
     root = tmp_path / "data"
     (root / "sub").mkdir(parents=True)
@@ -356,7 +406,7 @@ def test_a_file_that_changed_since_the_listing_is_a_problem_by_name(
     listener = FunctionListener(
         expect=expect, problem=lambda path, reason: problems.append(path + reason.encode())
     )
-    assert made(way(root), tmp_path / "out.json", listener) == b""
+    assert made(way(root), tmp_path / "out.json", listener, form=form) == b""
     (problem,) = problems
     assert problem.startswith(b"sub/victim")
 
@@ -380,7 +430,7 @@ def swap(place: Path, twin: Path) -> None:
 
 @pytest.mark.parametrize("way", [Folder, OneByOne])
 def test_a_folder_that_became_a_link_after_the_listing_is_not_entered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: type[Folder]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: type[Folder], form: str
 ) -> None:
     monkeypatch.setattr(descriptors, "OPEN_MOST", 2)
     root = tmp_path / "data"
@@ -392,13 +442,13 @@ def test_a_folder_that_became_a_link_after_the_listing_is_not_entered(
     listener = FunctionListener(
         expect=lambda _: swap(root / "1", twin), problem=problems.__setitem__
     )
-    assert made(way(root), tmp_path / "out.json", listener, threads=1) == b""
+    assert made(way(root), tmp_path / "out.json", listener, threads=1, form=form) == b""
     assert problems.keys() == {b"1/x", b"1/y"}
 
 
 @pytest.mark.parametrize("way", [Folder, OneByOne])
 def test_a_folder_that_becomes_a_link_during_the_listing_is_not_entered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: type[Folder]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: type[Folder], form: str
 ) -> None:
     root = tmp_path / "data"
     (root / "sub").mkdir(parents=True)
@@ -414,20 +464,21 @@ def test_a_folder_that_becomes_a_link_during_the_listing_is_not_entered(
     monkeypatch.setattr(descriptors.Below, "open_folder", open_folder)
     problems: dict[bytes, str] = {}
     listener = FunctionListener(problem=problems.__setitem__)
-    assert made(way(root), tmp_path / "out.json", listener) == b""
+    assert made(way(root), tmp_path / "out.json", listener, form=form) == b""
     assert problems == {b"sub": "changed while it was listed: it is no longer a folder"}
 
 
 def test_reasons_are_those_of_the_reader(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("a", "sub/b", "z"):
-        (tmp_path / name).write_bytes(noise(50))
+        (tmp_path / name).write_bytes(noise(2 * WINDOW_BYTES))
     source = Folder(tmp_path)
     siblings = [item for item in walked(source) if isinstance(item, Siblings)]
     (tmp_path / "z").unlink()
     for threads in (1, 3):
         found, problems = hashed(source, siblings, threads)
         assert [each.first for each in found] == [b"a", b"sub/b"]
+        assert {each.leaves for each in found} == {_native.tree_leaves(noise(2 * WINDOW_BYTES))[0]}
         assert problems == {b"z": "No such file or directory"}
 
 
@@ -439,17 +490,17 @@ def test_times_that_native_code_has_no_room_for_are_left_to_the_reader(tmp_path:
 
 @pytest.mark.parametrize("name", [b"00", b'0"', b"0\xff"], ids=repr)
 def test_what_was_read_is_kept_for_the_run_that_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes, form: str
 ) -> None:
     root = tmp_path / "data"
     root.mkdir()
     for number in range(600):
-        (root / f"{number}").write_bytes(noise(64, number))
+        (root / f"{number}").write_bytes(noise(30_000 if number % 100 == 0 else 64, number))
         os.utime(root / f"{number}", ns=(10**18, 10**18))
     (root / "0").rename(root / os.fsdecode(name))
     (root / "00-new").write_bytes(b"")
     output = tmp_path / "out.json"
-    expected = made(Folder(root), output)
+    expected = made(Folder(root), output, form=form)
     output.unlink()
     monkeypatch.setattr(_store, "_COMMIT_S", 0.0)
     monkeypatch.setattr("atlas12288.manifest._generate.KEPT_AFTER_S", 0.0)
@@ -465,49 +516,45 @@ def test_what_was_read_is_kept_for_the_run_that_goes_on(
         if read > 200 * 64:
             raise StopError
 
-    def run(listener: Listener) -> None:
-        source = Folder(root)
-        generate_manifest(
-            source,
-            read_options(source),
-            str(output),
-            state=True,
-            hash_files=hasher(1),
-            listener=listener,
-        )
+    def run(listener: Listener) -> bytes:
+        return made(Folder(root), output, listener, 1, form, state=True)
 
     with pytest.raises(StopError):
         run(FunctionListener(advance=advance))
     assert not output.exists()
     notes: list[str] = []
-    run(FunctionListener(note=notes.append))
-    assert output.read_bytes() == expected
+    assert run(FunctionListener(note=notes.append)) == expected
     (note,) = notes
     assert "goes on with the state" in note
     # Siblings come 256 at a time; the file that is new is not trusted.
     assert ": 255 files known" in note
 
 
-def test_an_update_knows_what_siblings_were_in_the_run_before(tmp_path: Path) -> None:
+def test_an_update_knows_what_siblings_were_in_the_run_before(tmp_path: Path, form: str) -> None:
     root = tmp_path / "data"
     (root / "sub").mkdir(parents=True)
     for name in ("a", "sub/b", os.fsdecode(b"sub/\xff"), "z"):
-        (root / name).write_bytes(noise(10))
+        (root / name).write_bytes(noise(10 if name == "a" else 30_000))
         os.utime(root / name, ns=(10**18, 10**18))
     (root / "link").symlink_to("a")
     (root / "new").write_bytes(b"now")
-    output = tmp_path / "out.json"
+    output, leaves = tmp_path / "out.json", tmp_path / "out.leaves"
     counts = []
     for update in (False, True, True):
         source = Folder(root)
         counts.append(
             generate_manifest(
-                source, read_options(source), str(output), state=True, update=update
+                source,
+                read_options(source, **FORMS[form]),
+                str(output),
+                leaves=None if form == "flat" else str(leaves),
+                state=True,
+                update=update,
             ).known
         )
-        expected = output.read_bytes()
     assert counts == [0, 4, 4]
-    assert made(OneByOne(root), output) == expected
+    found = [path.read_bytes() for path in (output, leaves) if path.exists()]
+    assert made(OneByOne(root), output, form=form) == b"".join(found)
 
 
 def test_closing_the_results_ends_the_threads(tmp_path: Path) -> None:
@@ -577,3 +624,20 @@ def test_siblings_out_of_order_are_no_manifest() -> None:
             store.hashed(hashing.Hashed(b"a", b"a", *Lines.of([line]), b"0 0"))
         with pytest.raises(FileError, match="out of order"):
             list(store.lines())
+
+
+def test_leaves_of_siblings_that_changed_meanwhile_are_no_sidecar(tmp_path: Path) -> None:
+    kept = LeavesFile(str(tmp_path / "out.json"))
+    line = Entry(b"a", 2 * WINDOW_BYTES, 0, None, bytes(32)).to_json()
+    leaves = noise(64)
+    with Store(DIGESTS[1:], leaves=kept) as store:
+        siblings = Siblings(b"", b"a\0", (2 * WINDOW_BYTES).to_bytes(8, sys.byteorder) + bytes(16))
+        store.begin(iter([siblings]), {}, update=False)
+        store.hashed(hashing.Hashed(b"a", b"a", *Lines.of([line]), b"0 0", leaves))
+        found: list[bytes] = []
+        assert [each.text for each in store.lines(found.append)] == [line + b"\n"]
+        assert found == [leaves]
+        kept.write(1, bytes(32))
+        with pytest.raises(FileError, match="leaves are damaged"):
+            list(store.lines(found.append))
+    kept.close()

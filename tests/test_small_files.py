@@ -140,6 +140,7 @@ def test_reading_lets_other_threads_run(tmp_path: Path) -> None:
 
 PROGRAM = """
 import json, os, sys
+from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._hashing.engine import hash_files
 from atlas12288.manifest._hashing.siblings import hash_siblings
 from atlas12288.manifest._sources.folder import Folder
@@ -153,16 +154,16 @@ os.environ["STEP_NAME"] = os.path.join(sys.argv[1], "victim")
 if way == "siblings":
     found = {}
     for hashed in hash_siblings(
-        source, siblings, ("sha256",), threads=1, since_ns=0, advance=lambda _: None,
+        source, siblings, DIGESTS, threads=1, since_ns=0, advance=lambda _: None,
         problem=lambda path, reason: found.__setitem__(path.decode(), reason),
     ):
         for line in hashed.text.splitlines():
             entry = json.loads(line)
-            found[entry["path"]] = entry["sha256"]
+            found[entry["path"]] = entry["sha256"] + entry["sha256-merkle-12288"]
 else:
-    results = hash_files(source, founds, ("sha256",), threads=1)
-    found = {found.path.decode(): getattr(result, "sha256", None) and result.sha256.hex()
-             or str(result) for found, result in results}
+    results = hash_files(source, founds, DIGESTS, threads=1)
+    found = {found.path.decode(): getattr(result, "root", None) and
+             (result.sha256 + result.root).hex() or str(result) for found, result in results}
 print(json.dumps(found))
 """
 ACTIONS = ("grow", "write", "vanish", "replace")
@@ -188,7 +189,7 @@ def test_a_file_that_changes_at_any_step_is_seen_or_was_as_it_was(
     """The steps of one file: it is opened, asked, read, asked for one byte more, asked again. Read
     many at once it is left to the reader then, which begins anew."""
     before, other = noise(1000), noise(1000, 1)
-    whole = hashlib.sha256(before).hexdigest()
+    whole = hashlib.sha256(before).hexdigest() + hashlib.sha256(b"\0" + before).hexdigest()
     seen = []
     for step in range(1, 8):
         for way in ("siblings", "many", "one"):

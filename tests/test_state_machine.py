@@ -82,6 +82,15 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "conserved_memcpy": (c_int, (_P, _P, _N)),
     "conserved_memset": (c_int, (_P, c_uint8, _N)),
     "conserved_fixup": (c_int, (_P, _N)),
+    "conserved_fixup_at": (c_int, (_P, _N, _N)),
+    "region_create": (_H, (_N,)),
+    "region_payload": (_P, (_H,)),
+    "region_payload_bytes": (_N, (_H,)),
+    "region_size": (_N, (_H,)),
+    "region_balance": (c_int, (_H, POINTER(c_uint8))),
+    "region_fill": (c_int, (_H, c_uint8)),
+    "region_copy": (c_int, (_H, _P, _N)),
+    "region_destroy": (None, (_H,)),
     "kernel_set_select": (c_int, (c_char_p,)),
     "get_last_error": (c_char_p, ()),
     "get_last_error_code": (c_int, ()),
@@ -283,6 +292,34 @@ class Native:
     def fixup(self, region: bytearray) -> Outcome:
         return self._done(self.call["conserved_fixup"](*_span(region)))
 
+    def fixup_at(self, region: bytearray, at: int) -> Outcome:
+        return self._done(self.call["conserved_fixup_at"](*_span(region), at))
+
+    def make_region(self, nbytes: int) -> Outcome:
+        return self._handle(self.call["region_create"](nbytes))
+
+    def whole(self, region: Any) -> bytes:
+        size = self.call["region_size"](region)
+        assert self.call["region_payload_bytes"](region) == size - 1
+        return ctypes.string_at(self.call["region_payload"](region), size)
+
+    def write_payload(self, region: Any, at: int, value: int) -> None:
+        ctypes.memset(self.call["region_payload"](region) + at, value, 1)
+
+    def balance(self, region: Any) -> int:
+        out = c_uint8(0xEE)
+        assert self.call["region_balance"](region, byref(out)) == OK
+        return out.value
+
+    def fill_region(self, region: Any, value: int) -> Outcome:
+        return self._done(self.call["region_fill"](region, value))
+
+    def copy_to_region(self, region: Any, source: bytes) -> Outcome:
+        return self._done(self.call["region_copy"](region, *_span(source)))
+
+    def unmake_region(self, region: Any) -> None:
+        self.call["region_destroy"](region)
+
     def select(self, kernel_set: str) -> None:
         assert self.call["kernel_set_select"](kernel_set.encode()) == OK
 
@@ -417,6 +454,31 @@ class Package:
     def fixup(self, region: bytearray) -> Outcome:
         return self._call(lambda: atlas.fixup(region))
 
+    def fixup_at(self, region: bytearray, at: int) -> Outcome:
+        return self._call(lambda: atlas.fixup(region, at=at))
+
+    def make_region(self, nbytes: int) -> Outcome:
+        return self._call(lambda: atlas.Region(nbytes))
+
+    def whole(self, region: Any) -> bytes:
+        assert region.whole[:-1] == memoryview(region)
+        return bytes(region.whole)
+
+    def write_payload(self, region: Any, at: int, value: int) -> None:
+        memoryview(region)[at] = value
+
+    def balance(self, region: Any) -> int:
+        return int(region.balance())
+
+    def fill_region(self, region: Any, value: int) -> Outcome:
+        return self._call(lambda: atlas.conserved_fill(region, value))
+
+    def copy_to_region(self, region: Any, source: bytes) -> Outcome:
+        return self._call(lambda: atlas.conserved_copy(region, source))
+
+    def unmake_region(self, region: Any) -> None:
+        region.close()
+
     def select(self, kernel_set: str) -> None:
         atlas.select_kernel_set(kernel_set)
 
@@ -469,6 +531,22 @@ class Stream:
     data: bytes = b""
 
 
+@dataclass
+class Balanced:
+    """A region: any payload, and the balance as it was last set."""
+
+    handle: Any
+    payload: bytearray
+    balance: int
+
+    def set(self, payload: bytes) -> None:
+        self.payload[:] = payload
+        self.balance = -model.residue(payload) % model.MODULUS
+
+    def whole(self) -> bytes:
+        return bytes([*self.payload, self.balance])
+
+
 _KERNEL_SETS = tuple(filter(atlas.kernel_set_supported, atlas.kernel_sets()))
 _DATA = strategies.buffers(2 * model.WINDOW_BYTES + 64)
 
@@ -479,16 +557,20 @@ class AnyCalls(RuleBasedStateMachine):
     witnesses = Bundle("witnesses")
     streams = Bundle("streams")
     trees = Bundle("trees")
+    regions = Bundle("regions")
 
     def __init__(self) -> None:
         super().__init__()
         self.kernel_set = atlas.kernel_set()
         self.all_domains: list[Domain] = []
+        self.all_regions: list[Any] = []
         self.ends: list[Callable[[], None]] = []
 
     def teardown(self) -> None:
         for domain in self.all_domains:
             self.calls.destroy(domain.handle)
+        for region in self.all_regions:
+            self.calls.unmake_region(region)
         for end in self.ends:
             end()
         atlas.select_kernel_set(self.kernel_set)
@@ -699,6 +781,55 @@ class AnyCalls(RuleBasedStateMachine):
         assert self.calls.fill(target, value) == (OK, None)
         assert target == model.fill(value, len(target))
 
+    @rule(data=st.binary(min_size=1, max_size=400), index=st.integers(0, 399))
+    def fixup_at(self, data: bytes, index: int) -> None:
+        at = index % len(data)
+        region = bytearray(data)
+        assert self.calls.fixup_at(region, at) == (OK, None)
+        last = model.fixup(data[:at] + data[at + 1 :] + data[at : at + 1])[-1]
+        assert region == data[:at] + bytes([last]) + data[at + 1 :]
+
+    # Regions
+
+    @rule(target=regions, nbytes=strategies.lengths(400))
+    def make_region(self, nbytes: int) -> Any:
+        code, handle = self.calls.make_region(nbytes)
+        assert code == (OK if nbytes else MEMORY)
+        if code != OK:
+            return multiple()
+        self.all_regions.append(handle)
+        return Balanced(handle, bytearray(nbytes), 0)
+
+    @rule(region=regions, index=st.integers(0, 399), value=st.integers(0, 255))
+    def write_payload(self, region: Balanced, index: int, value: int) -> None:
+        at = index % len(region.payload)
+        self.calls.write_payload(region.handle, at, value)
+        region.payload[at] = value
+
+    @rule(region=regions, source=strategies.buffers(400), value=st.integers(0, 255))
+    def set_payload(self, region: Balanced, source: bytes, value: int) -> None:
+        given = (source * len(region.payload))[: len(region.payload)] or bytes([value])
+        given = given.ljust(len(region.payload), b"a")
+        assert self.calls.copy_to_region(region.handle, given) == (OK, None)
+        region.set(given)
+        assert self.calls.whole(region.handle) == region.whole()
+        assert self.calls.fill_region(region.handle, value) == (OK, None)
+        region.set(bytes([value]) * len(given))
+
+    @rule(region=regions)
+    def balance(self, region: Balanced) -> None:
+        region.set(bytes(region.payload))
+        assert self.calls.balance(region.handle) == region.balance
+
+    @rule(region=regions)
+    def whole(self, region: Balanced) -> None:
+        assert self.calls.whole(region.handle) == region.whole()
+
+    @rule(region=consumes(regions))
+    def unmake_region(self, region: Balanced) -> None:
+        self.all_regions.remove(region.handle)
+        self.calls.unmake_region(region.handle)
+
     @rule(name=st.sampled_from(_KERNEL_SETS))
     def select(self, name: str) -> None:
         self.calls.select(name)
@@ -718,10 +849,17 @@ class PackageCalls(AnyCalls):
 
 @dataclass(eq=False)
 class Opened:
-    """A transaction that is open. before: the bytes at its start; crossed: it does not nest."""
+    """A transaction that is open.
+
+    start, stop: of the bytes that it may restore. before: what they were at its start. balance: of
+    a Region, at its start. crossed: it does not nest.
+    """
 
     handle: atlas.Transaction
+    start: int
+    stop: int
     before: bytes
+    balance: int = 0
     crossed: bool = False
 
 
@@ -734,14 +872,42 @@ class Task:
 
 
 class Transactions(RuleBasedStateMachine):
+    """Of a buffer. payload: the bytes that transactions restore, as the model has them."""
+
     tasks = Bundle("tasks")
 
     def __init__(self) -> None:
         super().__init__()
-        self.region = bytearray(96)
-        self.domain = atlas.Domain(bytes=96)
-        self.domain.attach(self.region)
+        self.buffer: bytearray | atlas.Region = self.make()
+        self.memory = memoryview(self.buffer)
+        self.payload = bytearray(96)
+        self.domain = atlas.Domain(bytes=97)
+        self.domain.attach(self.buffer)
         self.open: list[Opened] = []  # the last one is the innermost
+
+    def make(self) -> bytearray | atlas.Region:
+        return bytearray(96)
+
+    def residue(self) -> int:
+        return model.residue(self.payload)
+
+    def refuses_damage(self) -> bool:
+        """Is a transaction refused because of what the bytes are?"""
+        return False
+
+    def entered(self, opened: Opened) -> None:
+        """Change the model as entering a transaction does."""
+
+    def left(self, opened: Opened, fails: bool) -> type[Exception] | None:
+        """Change the model as leaving a transaction that nests does; return what that raises."""
+        if fails or self.residue() != 0:
+            self.payload[opened.start : opened.stop] = opened.before
+            return None if fails else atlas.ConservationError
+        return None
+
+    @invariant()
+    def bytes_are_those_of_the_model(self) -> None:
+        assert self.memory == self.payload
 
     @rule(target=tasks)
     def start(self) -> Task:
@@ -753,22 +919,39 @@ class Transactions(RuleBasedStateMachine):
 
     @rule(at=st.integers(0, 95), step=st.sampled_from((1, 48, 95, 96)))
     def write(self, at: int, step: int) -> None:
-        self.region[at] = (self.region[at] + step) % 256
+        self.payload[at] = self.memory[at] = (self.memory[at] + step) % 256
 
     @rule()
     def repair(self) -> None:
-        atlas.fixup(self.region)
+        atlas.fixup(self.buffer)
+        self.payload[:] = model.fixup(bytes(self.payload))
 
-    @rule(task=tasks)
-    def enter(self, task: Task) -> None:
-        opened = Opened(self.domain.transaction(), bytes(self.region))
+    # All bytes in half of all cases.
+    @rule(
+        task=tasks,
+        bounds=st.just((0, 96)) | st.tuples(st.integers(0, 96), st.integers(0, 96)).map(sorted),
+    )
+    def enter(self, task: Task, bounds: tuple[int, int]) -> None:
+        start, stop = bounds
+        before = bytes(self.payload[start:stop])
+        opened = Opened(self.domain.transaction(start, stop), start, stop, before)
+        around = self.open[-1] if self.open else None
+        nests = around is None or (
+            around in task.bodies and around.start <= start and stop <= around.stop
+        )
+        expected: type[Exception] | None = None
+        if not nests:
+            expected = atlas.StateError
+        elif self.refuses_damage():
+            expected = atlas.ConservationError
+        raised: type[Exception] | None = None
         try:
             task.context.run(opened.handle.__enter__)
-        except atlas.StateError:
-            assert self.open
-            assert self.open[-1] not in task.bodies
-        else:
-            assert not self.open or self.open[-1] in task.bodies
+        except atlas.AtlasError as refusal:
+            raised = type(refusal)
+        assert raised is expected
+        if raised is None:
+            self.entered(opened)
             task.bodies.append(opened)
             self.open.append(opened)
 
@@ -780,13 +963,9 @@ class Transactions(RuleBasedStateMachine):
         inner = self.open[self.open.index(opened) + 1 :]
         for one in (opened, *inner) if inner else ():
             one.crossed = True
-        found = bytes(self.region)
-        expected: type[Exception] | None = None
-        if opened.crossed:
-            expected = atlas.StateError
-        elif fails or model.residue(found) != 0:
-            found = opened.before
-            expected = None if fails else atlas.ConservationError
+        expected: type[Exception] | None = atlas.StateError
+        if not opened.crossed:
+            expected = self.left(opened, fails)
         raised: type[Exception] | None = None
         error = (KeyError, KeyError(), None) if fails else (None, None, None)
         try:
@@ -794,19 +973,82 @@ class Transactions(RuleBasedStateMachine):
         except atlas.AtlasError as refusal:
             raised = type(refusal)
         assert raised is expected
-        assert self.region == found
         self.open.remove(opened)
 
     @rule()
     def commit(self) -> None:
         """Only refusals: there is one commit in a domain's life."""
-        if self.open or model.residue(self.region) != 0:
+        if self.open or self.residue() != 0:
             code, _ = PackageCalls.calls.commit(self.domain)
             assert code == (STATE if self.open else CONSERVATION)
 
 
+class RegionTransactions(Transactions):
+    """Of a Region: damage is refused, and never balanced away by a transaction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.balance = 0
+
+    def make(self) -> atlas.Region:
+        return atlas.Region(96)
+
+    @property
+    def region(self) -> atlas.Region:
+        assert isinstance(self.buffer, atlas.Region)
+        return self.buffer
+
+    def residue(self) -> int:
+        return (model.residue(self.payload) + self.balance) % model.MODULUS
+
+    def balance_of(self, opened: Opened) -> int:
+        """What the balance is if the bytes of a transaction alone were changed in its body."""
+        now = model.residue(self.payload[opened.start : opened.stop])
+        return (opened.balance + model.residue(opened.before) - now) % model.MODULUS
+
+    def balance_on_entry(self) -> int:
+        return self.balance_of(self.open[-1]) if self.open else self.balance
+
+    def refuses_damage(self) -> bool:
+        balance = self.balance_on_entry()
+        return balance > 95 or (model.residue(self.payload) + balance) % model.MODULUS != 0
+
+    def entered(self, opened: Opened) -> None:
+        opened.balance = self.balance = self.balance_on_entry()
+
+    def left(self, opened: Opened, fails: bool) -> type[Exception] | None:
+        balance = self.balance_of(opened)
+        broken = (model.residue(self.payload) + balance) % model.MODULUS != 0
+        self.balance = opened.balance if fails or broken else balance
+        if fails or broken:
+            self.payload[opened.start : opened.stop] = opened.before
+        return atlas.ConservationError if broken and not fails else None
+
+    @invariant()
+    def balance_is_that_of_the_model(self) -> None:
+        assert self.region.whole[96] == self.balance
+
+    @rule(value=st.integers(0, 255))
+    def strike(self, value: int) -> None:
+        ctypes.memset(_address_of(self.region) + 96, value, 1)
+        self.balance = value
+
+    @rule()
+    def repair(self) -> None:
+        self.balance = -model.residue(self.payload) % model.MODULUS
+        assert self.region.balance() == self.balance
+
+
+def _address_of(region: atlas.Region) -> int:
+    return ctypes.addressof((ctypes.c_char * region.nbytes).from_buffer(region))
+
+
 def test_any_order_of_transactions_nests_or_raises_and_loses_nothing() -> None:
     run_state_machine_as_test(Transactions)
+
+
+def test_any_order_of_transactions_on_a_region_balances_what_they_changed_and_no_damage() -> None:
+    run_state_machine_as_test(RegionTransactions)
 
 
 def test_any_run_of_calls_through_the_c_abi() -> None:

@@ -59,7 +59,11 @@ def test_mypy_strict_passes_on_the_package(cache: Path) -> None:
 
 @pytest.mark.slow
 def test_the_stubs_say_what_the_binding_has(cache: Path) -> None:
-    result = run("-m", "mypy.stubtest", "--ignore-disjoint-bases", "atlas12288._native", cwd=cache)
+    # What makes a class a Buffer for type checkers is an attribute from Python 3.12 on alone.
+    allowed = cache / "allowed"
+    allowed.write_text(r"atlas12288\._native\.Region\.__(release_)?buffer__", encoding="utf-8")
+    options = ("--ignore-disjoint-bases", "--ignore-unused-allowlist", f"--allowlist={allowed}")
+    result = run("-m", "mypy.stubtest", *options, "atlas12288._native", cwd=cache)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
+from atlas12288._subtree import BLOCK_BYTES
 from support import model, strategies
 from support.guarded import Guarded, region_at, run_in_child
 
@@ -26,6 +27,18 @@ def check(buffers: Sequence[Any], **options: Any) -> None:
         data = bytes(buffer)
         assert witness.digest == hashlib.sha256(data).digest(), i
         assert (witness.length, witness.residue) == (len(data), model.residue(data)), i
+    trees = atlas.TreeWitness.generate_many(iter(buffers), **options)
+    assert len(trees) == len(buffers)
+    for i, (tree, witness, buffer) in enumerate(zip(trees, made, buffers, strict=True)):
+        data = bytes(buffer)
+        root, leaves = hashlib.sha256(b"\0" + data).digest(), None
+        if not data:
+            root, leaves = hashlib.sha256().digest(), b""
+        elif len(data) > atlas.WINDOW_BYTES:
+            alone = atlas.TreeWitness.generate(data, threads=1)
+            root, leaves = alone.root, alone.leaves
+        assert (tree.length, tree.residue) == (witness.length, witness.residue), i
+        assert (tree.root, tree.leaves) == (root, root if leaves is None else leaves), i
 
 
 def test_every_length_up_to_1000(kernel_set: str) -> None:
@@ -66,8 +79,9 @@ def test_threads_share_the_buffers_out(threads: int) -> None:
 
 
 def test_no_buffers_have_no_witness() -> None:
-    assert atlas.Witness.generate_many([]) == []
-    assert atlas.Witness.generate_many(iter(())) == []
+    for made in (atlas.Witness, atlas.TreeWitness):
+        assert made.generate_many([]) == []
+        assert made.generate_many(iter(())) == []
 
 
 def test_buffers_of_all_kinds() -> None:
@@ -78,7 +92,25 @@ def test_a_subclass_makes_witnesses_of_the_subclass() -> None:
     class Signed(atlas.Witness):
         __slots__ = ()
 
+    class SignedTree(atlas.TreeWitness):
+        __slots__ = ()
+
     assert [type(w) for w in Signed.generate_many([b"a", b"b"])] == [Signed, Signed]
+    assert [type(w) for w in SignedTree.generate_many([b"a", b"b"])] == [SignedTree, SignedTree]
+
+
+def test_many_trees_have_the_leaves_of_every_window() -> None:
+    data = memoryview(strategies.noise(BLOCK_BYTES + 3 * atlas.WINDOW_BYTES))
+    sizes = [n * atlas.WINDOW_BYTES + more for n in (1, 2, 5) for more in (-1, 0, 1)]
+    sizes += [0, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, len(data)]
+    check([data[:size] for size in sizes])
+    kept = atlas.TreeWitness.generate_many([data[:size] for size in sizes])
+    changed = bytearray(data)
+    changed[BLOCK_BYTES + 1] ^= 1
+    assert kept[-1].changed(changed) == [256]
+    bare = atlas.TreeWitness.generate_many([data[:size] for size in sizes], leaves=False)
+    assert [tree.leaves for tree in bare] == [None] * len(sizes)
+    assert [tree.root for tree in bare] == [tree.root for tree in kept]
 
 
 @pytest.mark.parametrize(
@@ -90,31 +122,39 @@ def test_a_subclass_makes_witnesses_of_the_subclass() -> None:
         (memoryview(b"abcd")[::2], BufferError, r"^buffers\[2\] is of type memoryview, must be C-"),
     ],
 )
+@pytest.mark.parametrize("made", [atlas.Witness, atlas.TreeWitness])
 def test_a_bad_item_is_refused_with_its_index_and_no_buffer_stays_exported(
-    item: object, error: type[Exception], message: str
+    made: type[atlas.Witness | atlas.TreeWitness],
+    item: object,
+    error: type[Exception],
+    message: str,
 ) -> None:
     first = bytearray(100)
     with pytest.raises(error, match=message):
-        atlas.Witness.generate_many([first, b"fine", item, b"fine"])  # type: ignore[list-item]
+        made.generate_many([first, b"fine", item, b"fine"])  # type: ignore[list-item]
     gc.collect()
     first.append(1)  # BufferError while it is exported
 
 
-def test_what_is_no_iterable_of_buffers_is_refused() -> None:
+@pytest.mark.parametrize("made", [atlas.Witness, atlas.TreeWitness])
+def test_what_is_no_iterable_of_buffers_is_refused(
+    made: type[atlas.Witness | atlas.TreeWitness],
+) -> None:
     for wrong in (5, None):
         with pytest.raises(TypeError, match="not iterable"):
-            atlas.Witness.generate_many(wrong)  # type: ignore[arg-type]
+            made.generate_many(wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^buffers\[0\] is of type int"):
-        atlas.Witness.generate_many(b"one buffer")  # type: ignore[arg-type]
+        made.generate_many(b"one buffer")  # type: ignore[arg-type]
     for threads, refused in ((0, ValueError), (1.5, TypeError), (True, TypeError)):
         with pytest.raises(refused, match=r"^threads is"):
-            atlas.Witness.generate_many([b""], threads=threads)  # type: ignore[arg-type]
+            made.generate_many([b""], threads=threads)  # type: ignore[arg-type]
 
 
 def test_buffers_are_not_exported_afterwards_and_are_not_kept() -> None:
     data = bytearray(100)
     before = sys.getrefcount(data)
     atlas.Witness.generate_many([data] * 40)
+    atlas.TreeWitness.generate_many([data] * 40)
     data.append(1)
     assert sys.getrefcount(data) == before
 

@@ -11,7 +11,8 @@
  *
  * Conventions that hold for every function:
  *   - Lengths are in bytes. Any alignment is accepted. Regions are never copied, kept past the call
- *     (but by attach) or freed: the caller owns them and synchronises access to their bytes.
+ *     (but by attach) or freed: the caller owns them and synchronises access to their bytes. (Only
+ *     what atlas_region_create() made has memory of the library; the section Regions is about it.)
  *   - A region that wraps around the end of the address space, as one of a length does that was
  *     negative, is refused like one whose base is NULL (ATLAS_E_MEMORY). Of leaves, handles and
  *     results the library believes that they are there.
@@ -257,6 +258,86 @@ int atlas_conserved_memset(void* dst, uint8_t value, size_t len);
  * region conserved. ATLAS_E_MEMORY: NULL with len > 0. Length 0 is conserved already. */
 int atlas_conserved_fixup(void* base, size_t len);
 
+/* The same at the byte `index`, which is changed in place of the last one. Choose one that the data
+ * can spare: the last byte of a little-endian float is its sign and exponent. ATLAS_E_MEMORY: base
+ * is NULL, or index is not below len. */
+int atlas_conserved_fixup_at(void* base, size_t len, size_t index);
+
+/* --- Regions: memory of the library's own, in which the law has room. A payload of any bytes is
+ * followed by one byte more, the balance, which makes both together conserved: so the law never
+ * changes the data. Payload and balance are what a domain attaches and a witness is made of,
+ * atlas_region_size() bytes from atlas_region_payload() on.
+ *
+ *   Linux                       a mapping of a memfd; the payload begins at a page of the system, and
+ *                               a page that no one can touch lies before it and behind the last one.
+ *                               Where the system refuses a memfd (no such call, a sandbox, a limit on
+ *                               the size of files): an anonymous mapping, with the same pages
+ *   other systems with mmap     an anonymous mapping, with the same pages
+ *   ATLAS_SINGLE_THREAD, WebAssembly  memory of calloc; the payload begins at a multiple of
+ *                               ATLAS_PAGE_BYTES, and no such page lies around it
+ *
+ * A mapping of a memfd takes a file descriptor, and is shared with children of fork(). The caller
+ * synchronises access to payload and balance. --- */
+
+typedef struct atlas_region atlas_region_t;
+
+/* A region with a payload of `nbytes` zeros and the balance 0: conserved. Memory is taken when a
+ * page is first touched. The caller destroys it. NULL: nbytes is 0 or too large for an object, no
+ * memory, or no file descriptor (ATLAS_E_MEMORY). */
+atlas_region_t* atlas_region_create(size_t nbytes);
+
+/* The payload, and its length. The pointer lives as long as the region; the balance is the byte
+ * behind the payload. NULL gives NULL or 0 and ATLAS_E_MEMORY. */
+void* atlas_region_payload(const atlas_region_t* region);
+size_t atlas_region_payload_bytes(const atlas_region_t* region);
+
+/* Payload and balance: one more than the length of the payload. NULL gives 0 and ATLAS_E_MEMORY. */
+size_t atlas_region_size(const atlas_region_t* region);
+
+/* Sets the balance so that payload and balance are conserved: to 0..95, which is unique. Writes it
+ * to *out where out is not NULL. O(nbytes). ATLAS_E_STATE: the region is sealed. */
+int atlas_region_balance(atlas_region_t* region, uint8_t* out);
+
+/* Sets every byte of the payload to `value`, or to those of `src`, any bytes, and sets the balance.
+ * ATLAS_E_MEMORY: src is NULL, wraps around or overlaps the region, or len is not the length of the
+ * payload; then nothing is written. ATLAS_E_STATE: the region is sealed. */
+int atlas_region_fill(atlas_region_t* region, uint8_t value);
+int atlas_region_copy(atlas_region_t* region, const void* src, size_t len);
+
+/* A commit after which the system refuses writes to the region, which the domain has attached as a
+ * whole: seals it, then commits as atlas_domain_commit() does.
+ *
+ *   Linux, a memfd              every process is refused, for good: F_SEAL_WRITE, _SHRINK, _GROW, _SEAL
+ *   another mapping             this process is refused, by the protection of the pages
+ *   ATLAS_SINGLE_THREAD, WebAssembly  ATLAS_E_STATE: nothing can be sealed
+ *
+ * Nobody may write meanwhile: a write through a pointer ends the process, as it does from then on.
+ * What is known to forbid the commit is looked for before the seal, and leaves domain and region as
+ * they were. ATLAS_E_STATE: as atlas_domain_commit(), other memory is attached, another call seals
+ * the region, or another process has it mapped. ATLAS_E_CONSERVATION: residue not 0.
+ * ATLAS_E_MEMORY: NULL, or no memory. After an error atlas_region_sealed() tells whether the region
+ * is sealed: by a racing commit, or by writes in the last moment that broke the law. A sealed
+ * region is committed by this function too. O(len), reads memory twice. */
+int atlas_domain_commit_sealed(atlas_domain_t* domain, atlas_region_t* region);
+
+/* Is the region sealed? NULL gives false and ATLAS_E_MEMORY. */
+bool atlas_region_sealed(const atlas_region_t* region);
+
+/* The descriptor of the memfd of a sealed region, to be sent to another process. It stays the
+ * region's own: who needs it for longer duplicates it. ATLAS_E_STATE: the region is not sealed, or
+ * is not in a memfd. ATLAS_E_MEMORY: NULL. */
+int atlas_region_fd(const atlas_region_t* region, int* out);
+
+/* The sealed region of such a descriptor, which is duplicated: the same memory, without a copy.
+ * Anybody may have made it, so nothing is taken for granted but that it cannot change any more:
+ * what it should be, a witness tells. NULL: the descriptor is not open, or not of a memfd with all
+ * four seals and at least two bytes (ATLAS_E_STATE); no memory or no file descriptor
+ * (ATLAS_E_MEMORY). */
+atlas_region_t* atlas_region_from_fd(int fd);
+
+/* Frees the region and its memory, which no one may use then. NULL is a no-op. */
+void atlas_region_destroy(atlas_region_t* region);
+
 /* --- Trees: the Merkle Tree Hash of RFC 9162, section 2.1, over windows. A leaf is the SHA-256 of
  * 0x00 and a window, a node that of 0x01 and its two children. The last window may be shorter; the
  * empty region has no leaf, and its root is the SHA-256 of no bytes. --- */
@@ -270,6 +351,16 @@ int atlas_tree_leaves(const void* base, size_t len, uint8_t* out, uint64_t* resi
 /* The same with the residue of each window, to residues[0 .. ceil(len / 12288) - 1], in the same
  * pass. ATLAS_E_MEMORY: base, out or residues is NULL with len > 0. */
 int atlas_tree_leaves_residues(const void* base, size_t len, uint8_t* out, uint8_t* residues);
+
+/* The same for `count` regions, bases[i] with lens[i] bytes, whose windows are hashed beside one
+ * another, and so faster than one region after another where they are small: the leaf hashes and
+ * the residues of their windows, those of a region behind those of the one before, and the root of
+ * each, ATLAS_DIGEST_BYTES to roots + i * ATLAS_DIGEST_BYTES. Needs no memory but that. On an error
+ * nothing is hashed, and nothing is written. ATLAS_E_MEMORY: bases, lens or roots is NULL with
+ * count > 0, a base with lens[i] > 0, or leaves or residues where there is a window. Several
+ * threads may share the regions out. */
+int atlas_tree_leaves_many(const void* const* bases, const size_t* lens, size_t count,
+                           uint8_t* leaves, uint8_t* residues, uint8_t* roots);
 
 /* The node above two hashes; out may be one of them. ATLAS_E_MEMORY: NULL. */
 int atlas_tree_node(const uint8_t* left, const uint8_t* right, uint8_t* out);

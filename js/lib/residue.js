@@ -158,22 +158,35 @@ export function conservedFill(dst, value) {
 }
 
 /**
- * Makes the bytes conserved: the last becomes the nearest that does so, the smaller on a tie.
+ * Makes the bytes conserved: one becomes the nearest that does so, the smaller on a tie.
  * @param {Bytes} buf
- * @throws {TypeError} `buf` has no bytes
+ * @param {number} [at] index of the byte, in bytes also where the items are larger, negative from
+ *   the end; without it the last one
+ * @throws {RangeError} there is no byte `at`
+ * @throws {TypeError} `at` is not an integer, or `buf` has no bytes
  */
-export function fixup(buf) {
+export function fixup(buf, at) {
   const bytes = bytesOf(buf, "buf");
-  const last = bytes.length - 1;
+  const length = bytes.length;
+  if (at !== undefined && (integer(at, "at") < -length || at >= length)) {
+    throw new RangeError(
+      length === 0
+        ? `at is ${at}, but there are no bytes`
+        : `at is ${at}, must be in ${-length}..${length - 1}`,
+    );
+  }
+  if (length === 0) return;
+  const place = at ?? -1;
+  const index = place < 0 ? place + length : place;
   if (isInside(bytes)) {
-    check(wasm().atlas_conserved_fixup(bytes.byteOffset, bytes.length));
-  } else if (last >= 0) {
-    // That of two bytes: one that has the residue of all the others, and the last.
-    const others = residueOf(bytes.subarray(0, last));
+    check(wasm().atlas_conserved_fixup_at(bytes.byteOffset, length, index));
+  } else {
+    // That of two bytes: one that has the residue of all the others, and this one.
+    const others = (residueOf(bytes) + 3 * MODULUS - bytes[index]) % MODULUS;
     const pair = outPointer();
-    heap().set([others, bytes[last]], pair);
+    heap().set([others, bytes[index]], pair);
     check(wasm().atlas_conserved_fixup(pair, 2));
-    bytes[last] = heap()[pair + 1];
+    bytes[index] = heap()[pair + 1];
   }
 }
 

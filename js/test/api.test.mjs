@@ -94,6 +94,26 @@ test("a view that a shrunk buffer left behind is refused", () => {
   }
 });
 
+test("fixup takes an index of a byte, and refuses one outside", () => {
+  const bytes = inputBytes(8);
+  const before = bytes.slice();
+  for (const at of [8, -9, 2 ** 40]) {
+    assert.throws(() => atlas.fixup(bytes, at), {
+      name: "RangeError",
+      message: `at is ${at}, must be in -8..7`,
+    });
+    assert.throws(() => atlas.fixup(new Uint8Array(), at), { name: "RangeError", message: /no bytes/ });
+  }
+  for (const at of /** @type {any[]} */ ([1.5, "1", null, NaN])) {
+    assert.throws(() => atlas.fixup(bytes, at), { name: "TypeError", message: /must be an integer/ });
+  }
+  assert.deepEqual(bytes, before);
+  atlas.fixup(new Uint16Array(bytes.buffer), 1);
+  assert.ok(atlas.isConserved(bytes));
+  bytes[1] = before[1];
+  assert.deepEqual(bytes, before);
+});
+
 test("a refused copy changes nothing", () => {
   const source = conserved(300);
   source[3] += 1;

@@ -96,6 +96,34 @@ for (const name of NAMES) {
     c.atlas_domain_destroy(domain);
     c.atlas_domain_destroy(0);
   });
+
+  test(`${name}: a region has a balance, from a page of the model on`, async () => {
+    const { exports } = await WebAssembly.instantiate(module, { atlas: { now_ns: () => 0n } });
+    const c = /** @type {any} */ (exports);
+    c._initialize();
+    for (const length of [1, 255, 256, 12289]) {
+      const region = c.atlas_region_create(length);
+      const at = c.atlas_region_payload(region);
+      assert.equal(at % 256, 0);
+      assert.equal(c.atlas_region_payload_bytes(region), length);
+      assert.equal(c.atlas_region_size(region), length + 1);
+      const whole = new Uint8Array(c.memory.buffer, at, length + 1);
+      assert.deepEqual(whole, new Uint8Array(length + 1));
+      const data = inputBytes(length);
+      whole.set(data);
+      assert.equal(c.atlas_region_balance(region, 0), 0);
+      assert.deepEqual(whole.subarray(0, length), data);
+      assert.equal(whole[length], (96 - residueOf(data)) % 96);
+      assert.equal(c.atlas_region_fill(region, 7), 0);
+      assert.deepEqual(whole.subarray(0, length), data.fill(7));
+      assert.equal(residueOf(whole), 0);
+      assert.equal(c.atlas_region_copy(region, at, length), 4); // itself: it overlaps
+      assert.equal(c.atlas_region_sealed(region), 0);
+      c.atlas_region_destroy(region);
+    }
+    assert.equal(c.atlas_region_create(0), 0);
+    assert.equal(c.atlas_region_create(2 ** 31 - 2), 0);
+  });
 }
 
 for (const name of NAMES) {

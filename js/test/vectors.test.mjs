@@ -35,6 +35,24 @@ for (const set of atlas.kernelSets()) {
       assert.deepEqual(region.bytes, fixed);
       region.close();
 
+      // At an index the byte becomes what it would in the last place.
+      for (const at of data.length === 0 ? [] : [0, data.length >> 1, -data.length, -1]) {
+        const index = at < 0 ? at + data.length : at;
+        const swapped = data.slice();
+        [swapped[index], swapped[data.length - 1]] = [data[data.length - 1], data[index]];
+        atlas.fixup(swapped);
+        const expected = data.slice();
+        expected[index] = swapped[data.length - 1];
+        const changed = data.slice();
+        atlas.fixup(changed, at);
+        assert.deepEqual(changed, expected);
+        const inside = new atlas.Region(data.length);
+        inside.bytes.set(data);
+        atlas.fixup(inside, at);
+        assert.deepEqual(inside.bytes, expected);
+        inside.close();
+      }
+
       const read = atlas.Witness.fromJson(vector.json);
       assert.equal(read.toJson(), vector.json);
       assert.equal(hexOf(read.toBytes()), vector.witness);

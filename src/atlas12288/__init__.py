@@ -36,8 +36,10 @@ from ._native import (
     MODULUS,
     PAGE_BYTES,
     WINDOW_BYTES,
+    AsyncLease,
     Budget,
     Lease,
+    Region,
     Residue,
     Transaction,
     conserved_copy,
@@ -60,6 +62,7 @@ __all__ = [
     "MODULUS",
     "PAGE_BYTES",
     "WINDOW_BYTES",
+    "AsyncLease",
     "AtlasError",
     "Budget",
     "BudgetError",
@@ -75,7 +78,10 @@ __all__ = [
     "Manifest",
     "MismatchError",
     "Pending",
+    "Region",
     "Residue",
+    "ScrubReport",
+    "Scrubber",
     "State",
     "StateError",
     "Transaction",
@@ -112,6 +118,8 @@ if TYPE_CHECKING:
     from ._proofs import InclusionProof as InclusionProof
     from ._reports import MismatchError as MismatchError
     from ._reports import UndecidedError as UndecidedError
+    from ._scrubber import Scrubber as Scrubber
+    from ._scrubber import ScrubReport as ScrubReport
     from ._tree import TreeHash as TreeHash
     from ._tree import TreeWitness as TreeWitness
     from ._tree import witness_from_json as witness_from_json
@@ -124,6 +132,8 @@ else:
         "Manifest": ".manifest._manifest",
         "MismatchError": "._reports",
         "Pending": "._pending",
+        "ScrubReport": "._scrubber",
+        "Scrubber": "._scrubber",
         "TreeHash": "._tree",
         "TreeWitness": "._tree",
         "UndecidedError": "._reports",
@@ -154,7 +164,15 @@ def _gpu_functions() -> object:
     return _gpu
 
 
+def _task_functions() -> object:
+    """Import what waits in tasks."""
+    from . import _tasks
+
+    return _tasks
+
+
 _native.register_gpu(_gpu_functions)
+_native.register_tasks(_task_functions)
 
 # For tests: the kernel set to use instead of the best one.
 _kernels = _os.environ.get("ATLAS12288_KERNELS")

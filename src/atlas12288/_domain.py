@@ -49,19 +49,30 @@ class Domain(_native.Domain):
         form = self._witness_bytes()
         return None if form is None else Witness.from_bytes(form)
 
-    def commit(self) -> Witness:
+    def commit(self, *, seal: bool = False) -> Witness:
         """Commit the domain once: OPEN -> COMMITTED. If commits race, exactly one returns.
+
+        Args:
+            seal: from the commit on, let the system refuse writes to the attached `Region`, which
+                nobody may write to meanwhile. What each system refuses:
+                docs/howto/sealed-memory.md.
 
         Returns:
             The witness of the region.
 
         Raises:
             ConservationError: the residue is not 0; the state is unchanged.
-            StateError: nothing is attached, the domain is COMMITTED, or a transaction is open.
+            StateError: nothing is attached, the domain is COMMITTED, or a transaction is open. With
+                `seal` also: what is attached is not a Region, a writable view of it is left,
+                another OPEN domain has it attached, or another process has it mapped. Domain and
+                region are as they were then, unless a race was lost: the region's `sealed` tells.
+            TypeError: `seal` is not a bool.
             MemoryError: there is no memory; the state is unchanged. If the C library has memory for
                 its witness but not for the caller's copy, the domain is COMMITTED.
         """
-        return self._commit(Witness)
+        if not isinstance(seal, bool):
+            raise TypeError(f"seal is {seal!r}, must be True or False")
+        return self._commit(Witness, seal)
 
     def __repr__(self) -> str:
         name = type(self).__name__

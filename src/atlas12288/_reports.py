@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports: what differs between data and its witness, in one shape for all kinds of data.
 
-`Manifest.verify` returns a `ManifestReport`; tensors and tables return a `Report`. Each has a
-verdict in `holds`, and a difference for each part that does not match the witness. All ranges are
-half-open.
+`Manifest.verify` returns a `ManifestReport`; tensors and tables return a `Report`; a `Scrubber`
+returns a `ScrubReport`. Each has a verdict in `holds`, and a difference for each part that does not
+match the witness. All ranges are half-open.
 """
 
 from __future__ import annotations
@@ -90,17 +90,18 @@ class BaseDifference:
 
 @dataclass(frozen=True)
 class PartDifference(BaseDifference):
-    """A tensor or column that is not what the witness says. str() gives one line.
+    """A tensor, column or buffer that is not what its witness says. str() gives one line.
 
     Attributes:
-        part: "tensor" or "column".
+        part: "tensor", "column" or "buffer".
         name: its name; None for a difference of the whole.
         kind: "changed", "missing", "added" or "unreadable"; "other" for a difference of the whole,
             such as the order of columns.
         what: the properties that changed: "dtype" (for a column "type"), "shape" ("nullable"),
             "length", "residue" and "digest", in this order.
         reason: what changed, or why it could not be read, in words; else "".
-        ranges: windows that differ, in order, with their bytes; None where they are not known.
+        ranges: windows that differ, in order, with their bytes; None where they are not known. Of a
+            buffer that is unreadable, the windows that are.
     """
 
     part: str

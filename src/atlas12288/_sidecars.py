@@ -179,7 +179,9 @@ def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]
                 begin = place
                 some = sidecar.read(place * DIGEST_BYTES, _LEAVES_OF_MANY * DIGEST_BYTES)
             start = (place - begin) * DIGEST_BYTES
-            found = tree_root(some[start : start + count * DIGEST_BYTES])
+            found = some[start : start + count * DIGEST_BYTES]
+            if count != 1:
+                found = tree_root(found)
         if found != root:
             return index
         place += count

@@ -115,6 +115,22 @@ def tree_of_leaves(
     return with_blocks(None, len(blocks) or 1, blocks or {0: Subtree(b"", b"")})
 
 
+def tree_of_windows(leaves: bytes, residues: bytes, root: bytes, residue: int) -> Subtree:
+    """Return the tree of a region whose windows are hashed already.
+
+    Args:
+        leaves, residues: of the windows, joined.
+        root, residue: of the region.
+    """
+    if len(residues) <= FANOUT:
+        return Subtree.known(leaves, residues, root, residue)
+    blocks = [
+        Subtree(leaves[_HASH * first : _HASH * (first + FANOUT)], residues[first : first + FANOUT])
+        for first in range(0, len(residues), FANOUT)
+    ]
+    return with_blocks(None, len(blocks), dict(enumerate(blocks)))
+
+
 def blocks_of_chunks(
     chunks: Iterable[memoryview], threads: int
 ) -> Generator[tuple[Subtree, int], None, None]:

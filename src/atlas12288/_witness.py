@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from . import _json, _native
 from ._types import TYPE_CHECKING, Buffer, Readable, typing
+
+if TYPE_CHECKING:
+    _Made = typing.TypeVar("_Made")
 
 JSON_TYPE = "atlas12288/witness/v1"
 ALGORITHM = "sha256"
@@ -128,21 +131,7 @@ class Witness(_native.Witness, Record):
             BufferError: an item is not C-contiguous; the message names its index.
             ValueError: `threads` is less than 1.
         """
-        from contextlib import closing
-
-        from ._parallel import parallel_map, thread_count
-
-        count = thread_count(threads)
-        held = _native.Buffers(buffers)
-
-        def made(part: tuple[int, int]) -> list[typing.Self]:
-            return held.witnesses(cls, *part)
-
-        results: Generator[list[typing.Self], None, None] = parallel_map(
-            made, _parts(held.lengths(), count), count
-        )
-        with closing(results):
-            return [witness for witnesses in results for witness in witnesses]
+        return of_buffers(buffers, threads, lambda held, *part: held.witnesses(cls, *part))
 
     @classmethod
     def generate_from(cls, source: str | os.PathLike[str] | Readable, /) -> typing.Self:
@@ -262,6 +251,28 @@ class WitnessStream(_native.WitnessStream):
     def __repr__(self) -> str:
         witness = self.witness()
         return f"<{type(self).__name__} {witness.hexdigest()} of {witness.length} bytes>"
+
+
+def of_buffers(
+    buffers: Iterable[Buffer],
+    threads: int | None,
+    make: Callable[[_native.Buffers, int, int], list[_Made]],
+) -> list[_Made]:
+    """Return what is made of many buffers, in their order.
+
+    Args:
+        buffers, threads: as for `Witness.generate_many`.
+        make: makes something of each of the buffers start..stop - 1; called by the threads.
+    """
+    from contextlib import closing
+
+    from ._parallel import parallel_map, thread_count
+
+    count = thread_count(threads)
+    held = _native.Buffers(buffers)
+    results = parallel_map(lambda part: make(held, *part), _parts(held.lengths(), count), count)
+    with closing(results):
+        return [one for some in results for one in some]
 
 
 def _parts(lengths: list[int], threads: int) -> Iterator[tuple[int, int]]:

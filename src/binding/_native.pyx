@@ -15,22 +15,32 @@ from cpython.buffer cimport (
     PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_Size
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetInterrupt
 from cpython.long cimport PyLong_AsLongAndOverflow
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.pystate cimport PyThreadState
-from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, strlen
+from cpython.pythread cimport (
+    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock,
+    PyThread_type_lock,
+)
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.limits cimport INT_MAX
+from libc.stdint cimport SIZE_MAX, UINT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset, strlen
 
 include "c_api.pxi"
+include "regions.pxi"
 include "arguments.pxi"
 include "dlpack.pxi"
 include "conserve.pxi"
 include "witnesses.pxi"
 include "trees.pxi"
+include "scrubber.pxi"
 include "domains.pxi"
+include "budgets.pxi"
 include "kernel_sets.pxi"
 include "files.pxi"
 include "folders.pxi"

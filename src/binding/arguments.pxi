@@ -90,6 +90,22 @@ cdef int byte_of(object value, str name, int most, int code) except -1:
     raise_error(code, message)
 
 
+cdef size_t byte_index(object value, str name, size_t len, bint of_byte) except? 0:
+    """Return an index into `len` bytes, negative from the end, as one from the start.
+
+    It is that of a byte, or of a place between bytes, which may be the end. Nothing is clipped:
+    raises IndexError outside.
+    """
+    value = index_of(value, name)
+    if of_byte and len == 0:
+        raise IndexError(f"{name} is {shown(value)}, but there are no bytes")
+    cdef size_t most = len - of_byte
+    index = value + len if value < 0 else value
+    if not 0 <= index <= most:
+        raise IndexError(f"{name} is {shown(value)}, must be in -{len}..{most}")
+    return index
+
+
 # --- Buffers ---
 
 cdef struct Span:
@@ -97,6 +113,7 @@ cdef struct Span:
     uint8_t *data
     size_t len
     bint held
+    PyObject *region  # a Region whose bytes they are, NULL for other arguments
     Py_buffer view
 
 # The address of an empty region when the exporter gives NULL.
@@ -175,19 +192,39 @@ cdef int get_odd_buffer(object buf, str name, int writable, Py_buffer *view) exc
         raise TypeError(f"{name} is of type {kind} and holds pointers to objects, must hold bytes")
 
 
+# What reads a Region reads payload and balance. What writes asks for its buffer, the payload alone,
+# unless it knows Regions.
+
 cdef inline bint hold_usual(object buf, int writable, Span *span) noexcept:
+    span.region = NULL
     if type(buf) is bytes and not writable:
         span.data = <uint8_t *>PyBytes_AsString(buf)
         span.len = <size_t>PyBytes_Size(buf)
         span.held = False
         return True
+    if isinstance(buf, Region) and not writable:
+        return hold_whole(<Region>buf, span)
     span.held = get_usual_buffer(buf, writable, &span.view)
     if span.held:
         set_bytes(span)
     return span.held
 
 
+cdef bint hold_whole(Region region, Span *span) noexcept:
+    """Hold payload and balance by reference; return False, with no error set, if it is closed."""
+    span.held = False
+    if not region.try_keep():
+        return False
+    span.region = <PyObject *>region
+    span.data = region.data()
+    span.len = region.whole_bytes()
+    return True
+
+
 cdef int hold_odd(object buf, str name, int writable, Span *span) except -1:
+    if isinstance(buf, Region):
+        (<Region>buf).check()
+    span.region = NULL
     get_odd_buffer(buf, name, writable, &span.view)
     span.held = True
     set_bytes(span)
@@ -209,6 +246,8 @@ cdef inline int hold(object buf, str name, int writable, Span *span) except -1:
 cdef inline void release(Span *span) noexcept:
     if span.held:
         PyBuffer_Release(&span.view)
+    elif span.region is not NULL:
+        (<Region>span.region).let_go()
 
 
 cdef int hold_pair(
@@ -258,30 +297,61 @@ cdef extern from *:
 
 @cython.final
 @cython.no_gc_clear  # tp_clear would drop the buffer without PyBuffer_Release
-cdef class _Region:
-    """The bytes of a domain. They stay exported as long as this object lives."""
+cdef class _Held:
+    """The bytes of a buffer, of a Region payload and balance, held as long as this object lives.
+
+    A buffer stays exported; a Region is held by reference, so that it has no view of this.
+    """
 
     # Unused, but without it the collector would not see the object of the Py_buffer.
     cdef object unused
+    cdef Region region  # None for other buffers
     cdef Py_buffer view
     cdef PyObject *hidden
     cdef bint held
+    cdef bint in_open_domain  # what the region has counted
 
     def __cinit__(self, buf):
+        if isinstance(buf, Region):
+            (<Region>buf).keep()
+            self.region = buf
+            return
         if not get_usual_buffer(buf, 0, &self.view):
             get_odd_buffer(buf, "buf", 0, &self.view)
         self.hidden = atlas_hide_memoryview(&self.view)
         self.held = True
 
     def __dealloc__(self):
-        if self.held:
+        if self.region is not None:
+            self.count_open_domain(False)
+            self.region.let_go()
+        elif self.held:
             atlas_release_hidden(&self.view, self.hidden)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
+        if self.region is not None:
+            PyBuffer_FillInfo(
+                view, self, self.region.data(), <Py_ssize_t>self.region.whole_bytes(), True, flags
+            )
+            return
         PyBuffer_FillInfo(view, self, self.view.buf, self.view.len, self.view.readonly, flags)
 
     cdef inline uint8_t *data(self) noexcept:
+        if self.region is not None:
+            return self.region.data()
         return <uint8_t *>self.view.buf if self.view.buf is not NULL else &nothing
 
     cdef inline size_t len(self) noexcept:
-        return <size_t>self.view.len
+        return <size_t>self.view.len if self.region is None else self.region.whole_bytes()
+
+    cdef inline size_t payload_bytes(self) noexcept:
+        return <size_t>self.view.len if self.region is None else self.region.payload_bytes()
+
+    cdef inline bint is_readonly(self) noexcept:
+        return self.view.readonly if self.region is None else self.region.is_readonly()
+
+    cdef void count_open_domain(self, bint is_open) noexcept:
+        """Tell a Region whether the domain that holds it is OPEN."""
+        if self.region is not None and self.in_open_domain != is_open:
+            self.in_open_domain = is_open
+            self.region.count_open_domain(1 if is_open else -1)

@@ -2,6 +2,7 @@
 # The C API as the binding sees it, and its numbers.
 
 cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
     # PyObject_GetBuffer() for a caller that checks the result itself: a try block costs 40 ns.
     int try_get_buffer "PyObject_GetBuffer"(object, Py_buffer *, int) noexcept
     void PyErr_Clear() noexcept
@@ -77,6 +78,7 @@ cdef extern from "atlas/conservation.h" nogil:
     int atlas_conserved_memcpy(void *dst, const void *src, size_t len)
     int atlas_conserved_memset(void *dst, uint8_t value, size_t len)
     int atlas_conserved_fixup(void *base, size_t len)
+    int atlas_conserved_fixup_at(void *base, size_t len, size_t index)
 
     const char *atlas_version()
     const char *atlas_get_last_error()

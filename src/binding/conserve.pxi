@@ -78,11 +78,17 @@ def delta(before, after, /):
 def conserved_copy(dst, src, /):
     """Copy `src`, which must be conserved, to `dst`, of equal length, all or nothing.
 
+    To a `Region`, any `src` of its `nbytes` is copied, no law asked of it, and the balance is set.
+
     Raises ConservationError where `src` is not conserved, DomainMemoryError where the two overlap,
     ValueError where the lengths differ; then `dst` is unchanged. TypeError or BufferError where
-    `src` is not a C-contiguous buffer or `dst` not a writable one. Header: Conservation utilities.
+    `src` is not a C-contiguous buffer or `dst` not a writable one; StateError where it is a region
+    that is closed or sealed. Header: Conservation utilities.
     """
     cdef Span to, source
+    if isinstance(dst, Region):
+        copy_to_region(dst, src)
+        return
     hold_pair(dst, "dst", PyBUF_WRITABLE, &to, src, "src", &source)
     state = release_gil(to.len, SUM_GIL_BYTES)
     cdef int code = atlas_conserved_memcpy(to.data, source.data, to.len)
@@ -93,14 +99,53 @@ def conserved_copy(dst, src, /):
         raise_last_error()
 
 
+cdef int copy_to_region(Region region, object src) except -1:
+    """Copy `src`, of a Region its payload, to the payload of `region`, and set the balance."""
+    cdef Span source
+    cdef size_t len = 0
+    hold(src, "src", 0, &source)
+    try:
+        region.keep_to_write()
+        try:
+            if source.region is not NULL:
+                source.len -= 1
+            len = region.payload_bytes()
+            if source.len != len:
+                raise ValueError(
+                    f"dst has {len} bytes and src has {source.len}, must be of equal length"
+                )
+            state = release_gil(len, SUM_GIL_BYTES)
+            code = atlas_region_copy(region.handle, source.data, len)
+            restore_gil(state)
+            if code != ATLAS_OK:
+                raise_last_error()
+        finally:
+            region.end_writing()
+    finally:
+        release(&source)
+    return 0
+
+
 def conserved_fill(dst, value, /):
     """Set every byte of `dst` to `value` except the last, which makes it conserved (see `fixup`).
 
+    Of a `Region`, every byte of the payload is set, and the balance.
+
     Raises ValueError where `value` is not in 0..255; TypeError or BufferError where `dst` is not a
-    writable C-contiguous buffer. Header: Conservation utilities.
+    writable C-contiguous buffer; StateError where it is a region that is closed or sealed.
+    Header: Conservation utilities.
     """
     cdef uint8_t byte = <uint8_t>byte_of(value, "value", 255, ATLAS_OK)
     cdef Span span
+    cdef Region region
+    if isinstance(dst, Region):
+        region = dst
+        region.keep_to_write()
+        state = release_gil(region.payload_bytes(), SUM_GIL_BYTES)
+        atlas_region_fill(region.handle, byte)
+        restore_gil(state)
+        region.end_writing()
+        return
     hold(dst, "dst", PyBUF_WRITABLE, &span)
     state = release_gil(span.len, SUM_GIL_BYTES)
     atlas_conserved_memset(span.data, byte, span.len)
@@ -108,16 +153,39 @@ def conserved_fill(dst, value, /):
     release(&span)
 
 
-def fixup(buf, /):
-    """Make `buf` conserved: set its last byte to the nearest fitting value, the smaller on a tie.
+def fixup(buf, /, at=None):
+    """Make `buf` conserved: set one byte to the nearest fitting value, the smaller on a tie.
 
-    Raises TypeError or BufferError where `buf` is not a writable C-contiguous buffer.
+    Of a `Region`, it sets the balance, as `balance()` does, and no byte of the payload.
+
+    Args: buf, a writable buffer, which may be empty; at, the index of the byte, in bytes also where
+    the items of `buf` are larger, negative from the end; None for the last byte.
+    Raises IndexError where there is no byte `at`; TypeError where it is not an int; ValueError
+    where it is given for a region; TypeError or BufferError where `buf` is not a writable
+    C-contiguous buffer; StateError where it is a region that is closed or sealed.
     Header: Conservation utilities.
     """
     cdef Span span
+    cdef size_t index = 0
+    if isinstance(buf, Region):
+        if at is not None:
+            raise ValueError(
+                f"at is {at!r}, must be left out for a Region: the byte that is set is the balance"
+            )
+        buf.balance()
+        return
     hold(buf, "buf", PyBUF_WRITABLE, &span)
+    if at is not None:
+        try:
+            index = byte_index(at, "at", span.len, True)
+        except BaseException:
+            release(&span)
+            raise
     state = release_gil(span.len, SUM_GIL_BYTES)
-    atlas_conserved_fixup(span.data, span.len)
+    if at is None:
+        atlas_conserved_fixup(span.data, span.len)
+    else:
+        atlas_conserved_fixup_at(span.data, span.len, index)
     restore_gil(state)
     release(&span)
 

@@ -3,6 +3,8 @@
 
 import contextvars
 
+cdef class _Claim  # budgets.pxi
+
 cdef class Domain:
     """Domain(bytes, budget_class=0)\n--\n
     The handle of a domain (atlas_domain_t) and its attached buffer. Users see `atlas12288.Domain`.
@@ -11,10 +13,15 @@ cdef class Domain:
     # The handle lives as long as this object, so that a call in another thread never loses it.
     # close() only gives the region back; code that works on the region has a reference to it.
     cdef atlas_domain_t *handle
-    cdef _Region region
+    cdef _Held held
     cdef size_t capacity
     cdef bint is_closed
     cdef _Entry innermost  # of the open transactions, None where none is open
+    # The queue of those who wait for the budget; see budgets.pxi.
+    cdef _Claim first
+    cdef PyObject *last  # borrowed, from the queue
+    cdef int waiting  # claims in the queue; atomic
+    cdef int queue_pid  # the process whose queue it is
 
     def __init__(self, bytes, budget_class=0):
         size = index_of(bytes, "bytes")
@@ -42,13 +49,13 @@ cdef class Domain:
             raise_error(ATLAS_E_STATE, "the domain is closed, must be open for calls")
         return 0
 
-    cdef _Region attached_region(self):
+    cdef _Held attached_bytes(self):
         """Return a reference to the region; raise StateError if there is none."""
         with cython.critical_section(self):
             self.check()
-            if self.region is None:
+            if self.held is None:
                 raise_error(ATLAS_E_STATE, "the domain has no region, must have one attached")
-            return self.region
+            return self.held
 
     @property
     def bytes(self):
@@ -79,51 +86,68 @@ cdef class Domain:
 
     @property
     def attached(self):
-        """The attached bytes, None if there are none. The view, too, keeps them exported."""
+        """The attached bytes, None if there are none. The view, too, keeps them exported.
+
+        It is read-only where the buffer is, and where it is a `Region`, whose balance it shows.
+        """
         with cython.critical_section(self):
             self.check()
-            return None if self.region is None else PyMemoryView_FromObject(self.region)
+            return None if self.held is None else PyMemoryView_FromObject(self.held)
 
     def attach(self, buf, /):
         """Attach the bytes of `buf`, which stay exported until the domain is closed.
+
+        Of a `Region`, payload and balance are attached, `buf.size` bytes, by reference.
 
         Raises DomainMemoryError where `buf` is empty or larger than the capacity, StateError where
         a region is attached or the domain is COMMITTED, TypeError or BufferError where `buf` is not
         a C-contiguous buffer.
         """
         self.check()
-        cdef _Region region = _Region(buf)
+        cdef _Held held = _Held(buf)
         with cython.critical_section(self):
             self.check()
-            if atlas_domain_attach(self.handle, region.data(), region.len()) != ATLAS_OK:
+            if atlas_domain_attach(self.handle, held.data(), held.len()) != ATLAS_OK:
                 raise_last_error()
-            self.region = region
+            self.held = held
+            held.count_open_domain(True)
 
     def verify(self):
         """Return whether the region is conserved and, if COMMITTED, matches the witness.
 
         Raises StateError where nothing is attached.
         """
-        cdef _Region region = self.attached_region()
-        state = release_gil(region.len(), HASH_GIL_BYTES)
+        cdef _Held held = self.attached_bytes()
+        state = release_gil(held.len(), HASH_GIL_BYTES)
         cdef bint result = atlas_domain_verify(self.handle)
         restore_gil(state)
         return result
 
-    def _commit(self, cls, /):
+    def _commit(self, cls, bint seal, /):
         """Go from OPEN to COMMITTED, once; return the witness, a `cls`."""
-        cdef _Region region
+        cdef _Held held
         # Made first: if Python has no memory for it, the domain must still be OPEN.
         cdef Witness witness = Witness.__new__(cls)
         with cython.critical_section(self):
-            region = self.attached_region()
+            held = self.attached_bytes()
             if self.innermost is not None:
                 raise_error(ATLAS_E_STATE, "a transaction is open, must be closed before a commit")
-        state = release_gil(region.len(), HASH_GIL_BYTES)
-        cdef int code = atlas_domain_commit(self.handle)
+        if seal and held.region is None:
+            raise_error(ATLAS_E_STATE, "the attached buffer is not a Region, must be to be sealed")
+        if seal:
+            held.region.begin_sealing(held.in_open_domain)
+        state = release_gil(held.len(), HASH_GIL_BYTES)
+        cdef int code
+        if seal:
+            code = atlas_domain_commit_sealed(self.handle, held.region.handle)
+        else:
+            code = atlas_domain_commit(self.handle)
         restore_gil(state)
+        if seal:
+            held.region.end_sealing()
         if code != ATLAS_OK:
             raise_last_error()
+        held.count_open_domain(False)
         witness.copy_of(atlas_domain_witness(self.handle))
         return witness
 
@@ -133,32 +157,49 @@ cdef class Domain:
         witness = atlas_domain_witness(self.handle)
         return None if witness is NULL else byte_form(witness)
 
-    def transaction(self):
-        """Return a context manager for changes that must keep the region conserved.
+    def transaction(self, start=0, stop=None):
+        """Return a context manager for changes that must keep the attached bytes conserved.
 
-        If the body raises, or leaves bytes that are not conserved, the bytes are restored to their
-        state at the start; the latter raises ConservationError. A commit inside a transaction
-        raises StateError. Entering raises StateError where nothing is attached or the domain is
-        COMMITTED, BufferError where the bytes are read-only.
+        If the body raises, or leaves bytes that are not conserved, the bytes start..stop - 1 are
+        restored to their state at the start; the latter raises ConservationError. They alone are
+        copied on entry: all by default. Changes outside them are not restored.
 
-        Transactions of one domain nest, because each restores the whole region: while one is open,
-        only its own body may enter another, which must be left first. Entering one from another
-        thread or task raises StateError, because one could undo the other. Leaving one while a
-        transaction that was entered later is still open raises StateError, and so does leaving the
-        later one: neither restores anything, so that no change is lost, and neither checks
-        conservation.
+        Of a `Region`, the bytes are those of the payload. Entering raises ConservationError where
+        the region is not conserved: what damaged it must not be balanced away. Leaving sets the
+        balance to what the changes of the bytes start..stop - 1 make it, or to what it was where
+        they are restored. So a change outside them, too, raises ConservationError.
+
+        Args: start, stop, indices of bytes, also where the items of the buffer are larger, negative
+        from the end; None for the end.
+        Raises TypeError where one is not an int. Entering raises IndexError where one is outside or
+        `start` is behind `stop`; StateError where nothing is attached or the domain is COMMITTED;
+        BufferError where the bytes are read-only.
+
+        Transactions of one domain nest, because each restores its bytes: while one is open, only
+        its own body may enter another, of bytes within its own, which must be left first. Entering
+        one from another thread or task raises StateError, because one could undo the other, and so
+        does entering one of other bytes. Leaving one while a transaction that was entered later is
+        still open raises StateError, and so does leaving the later one: neither restores anything,
+        so that no change is lost, and neither checks conservation or sets a balance. A commit
+        inside a transaction raises StateError.
         """
         self.check()
-        return Transaction.__new__(Transaction, self)
+        return Transaction.__new__(Transaction, self, start, stop)
 
     def close(self):
-        """Give the attached buffer back once calls in other threads have ended. Idempotent."""
-        cdef _Region region
+        """Give the attached buffer back once calls in other threads have ended. Idempotent.
+
+        Leases that wait for the budget raise StateError.
+        """
+        cdef _Held held
         with cython.critical_section(self):
-            region = self.region
+            held = self.held
             self.is_closed = True
-            self.region = None
-        del region  # the last reference releases the buffer, which may run code of its exporter
+            self.held = None
+        if held is not None:
+            held.count_open_domain(False)
+        serve_queue(self)
+        del held  # the last reference releases the buffer, which may run code of its exporter
 
     def __enter__(self):
         self.check()
@@ -173,115 +214,35 @@ cdef object not_made(str name, str way):
 
 
 @cython.final
-@cython.no_gc_clear  # never without its domain, through which every cycle goes
-cdef class Budget:
-    """The budget of a domain, an integer in 0..95; got from `Domain.budget`. Thread-safe.
-
-    Contract: Budget Operations.
-    """
-
-    cdef Domain domain
-
-    def __cinit__(self, Domain domain=None):
-        if domain is None:
-            raise not_made("Budget", "Domain.budget")
-        self.domain = domain
-
-    def __init__(self, *args, **kwargs):
-        raise not_made("Budget", "Domain.budget")
-
-    @property
-    def available(self):
-        """Budget left, in 0..95. Raises StateError when the domain is closed."""
-        cdef uint8_t left = 0
-        self.domain.check()
-        atlas_budget_available(self.domain.handle, &left)
-        return left
-
-    def alloc(self, amt, /):
-        """Take `amt` from the budget.
-
-        Raises BudgetError where `amt` is larger than the budget left, or not in 0..95; then the
-        budget is unchanged. TypeError where it is not an int. StateError when the domain is closed.
-        """
-        self.domain.check()
-        cdef int amount = byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)
-        if not atlas_budget_alloc(self.domain.handle, <uint8_t>amount):
-            raise_last_error()
-
-    def release(self, amt, /):
-        """Give `amt` back: the budget becomes (budget + amt) mod 96.
-
-        Raises BudgetError where `amt` is not in 0..95; then the budget is unchanged. TypeError
-        where it is not an int. StateError when the domain is closed.
-        """
-        self.domain.check()
-        cdef int amount = byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)
-        if not atlas_budget_release(self.domain.handle, <uint8_t>amount):
-            raise_last_error()
-
-    def lease(self, amt, /):
-        """Return a context manager that takes `amt` on entry and gives exactly that back on exit.
-
-        Raises BudgetError if `amt` is not in 0..95, and on entry if less than `amt` is left;
-        StateError when the domain is closed.
-        """
-        self.domain.check()
-        return Lease.__new__(Lease, self.domain, amt)
-
-
-@cython.final
-@cython.no_gc_clear  # never without its domain, through which every cycle goes
-cdef class Lease:
-    """The context manager of `Budget.lease`. It can be entered again, but not while it is held."""
-
-    cdef Domain domain
-    cdef uint8_t amount
-    cdef bint held
-
-    def __cinit__(self, Domain domain=None, amt=0):
-        if domain is None:
-            raise not_made("Lease", "Budget.lease()")
-        self.domain = domain
-        self.amount = <uint8_t>byte_of(amt, "amt", ATLAS_MODULUS - 1, ATLAS_E_BUDGET)
-
-    def __init__(self, *args, **kwargs):
-        raise not_made("Lease", "Budget.lease()")
-
-    @property
-    def amt(self):
-        """Amount that the lease takes, in 0..95."""
-        return self.amount
-
-    def __enter__(self):
-        with cython.critical_section(self):
-            if self.held:
-                raise_error(ATLAS_E_STATE, "the lease is held, must be left before it is entered")
-            self.domain.check()
-            if not atlas_budget_alloc(self.domain.handle, self.amount):
-                raise_last_error()
-            self.held = True
-        return self
-
-    def __exit__(self, exc_type, exc, traceback):
-        with cython.critical_section(self):
-            if self.held:
-                # The handle outlives close(): on a closed domain this is harmless, and no error
-                # here masks an error of the body.
-                atlas_budget_release(self.domain.handle, self.amount)
-                self.held = False
-
-
-@cython.final
 cdef class _Entry:
     """One entering of a transaction; the open ones of a domain are linked, innermost first."""
 
     cdef _Entry around  # the entry whose body contains this one, None for the first
     cdef bint is_open  # until its exit begins
     cdef bint crossed  # does not nest with another one: nothing may be restored
+    # The bytes that it may restore; of a region, their residue and the balance at the start.
+    cdef size_t start
+    cdef size_t stop
+    cdef uint8_t residue
+    cdef uint8_t balance
 
     def __init__(self, *args, **kwargs):
         raise not_made("_Entry", "Transaction.__enter__()")
+
+    cdef uint8_t balance_now(self, const uint8_t *bytes) noexcept:
+        """Return the balance that fits the present bytes, if those of the range alone changed."""
+        return <uint8_t>(
+            (self.balance + self.residue + ATLAS_MODULUS - sum_of(bytes, self.start, self.stop))
+            % ATLAS_MODULUS
+        )
+
+
+cdef uint8_t sum_of(const uint8_t *bytes, size_t start, size_t stop) noexcept:
+    """Return the residue of bytes[start:stop]."""
+    state = release_gil(stop - start, SUM_GIL_BYTES)
+    cdef uint8_t residue = atlas_conserved_residue(bytes + start, stop - start)
+    restore_gil(state)
+    return residue
 
 
 # The entries whose bodies the running code is in: each thread and each task has its own.
@@ -289,19 +250,24 @@ cdef object entered = contextvars.ContextVar("atlas12288 transactions", default=
 
 
 @cython.final
-@cython.no_gc_clear  # `__dealloc__` needs what it has; see Budget, and _Region for the buffer
+@cython.no_gc_clear  # `__dealloc__` needs what it has; see Budget, and _Held for the buffer
 cdef class Transaction:
-    """Context manager of `Domain.transaction`. Holds the region: a body may close the domain."""
+    """Context manager of `Domain.transaction`. Holds the bytes: a body may close the domain."""
 
     cdef Domain domain
+    cdef object start  # as given
+    cdef object stop
     cdef _Entry entry  # None where this is not open
-    cdef _Region region
+    cdef _Held held
     cdef object before  # bytes
+    cdef Change changes  # what scrubbers see of it
 
-    def __cinit__(self, Domain domain=None):
+    def __cinit__(self, Domain domain=None, start=0, stop=None):
         if domain is None:
             raise not_made("Transaction", "Domain.transaction()")
         self.domain = domain
+        self.start = index_of(start, "start")
+        self.stop = None if stop is None else index_of(stop, "stop")
 
     def __init__(self, *args, **kwargs):
         raise not_made("Transaction", "Domain.transaction()")
@@ -309,16 +275,47 @@ cdef class Transaction:
     def __dealloc__(self):
         if self.entry is not None:
             self.entry.is_open = False  # never exited; so that no context keeps it for ever
+            end_changes(self.changes, self.before, &self.entry.balance)
+            self.end_writing(self.held)
+
+    cdef void end_writing(self, _Held held) noexcept:
+        if held.region is not None:
+            held.region.end_writing()
 
     def __enter__(self):
-        cdef _Region region = self.domain.attached_region()
+        cdef _Held held = self.domain.attached_bytes()
         cdef _Entry entry = _Entry.__new__(_Entry)
-        cdef _Entry other, around
-        if region.view.readonly:
+        cdef _Entry other
+        if held.is_readonly():
             raise BufferError("the attached buffer is read-only, must be writable in a transaction")
-        before = PyBytes_FromStringAndSize(NULL, region.view.len)
+        cdef size_t most = held.payload_bytes()
+        entry.start = byte_index(self.start, "start", most, False)
+        entry.stop = most if self.stop is None else byte_index(self.stop, "stop", most, False)
+        if entry.start > entry.stop:
+            raise IndexError(
+                f"start is {shown(self.start)}, must not be behind stop, "
+                f"{entry.stop if self.stop is None else shown(self.stop)}, of {most} bytes"
+            )
+        before = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(entry.stop - entry.start))
+        cdef Change changes = changes_of(held, entry.start, entry.stop)
         cdef tuple bodies = tuple([other for other in entered.get() if other.is_open])
         entered.set((*bodies, entry))  # counts from is_open on; here memory may still run out
+        if held.region is not None:
+            held.region.keep_to_write()
+        try:
+            self.open(entry, bodies, held, before)
+        except BaseException:
+            self.end_writing(held)
+            raise
+        self.changes = changes
+        begin_changes(changes)
+        return self
+
+    cdef int open(self, _Entry entry, tuple bodies, _Held held, object before) except -1:
+        """Begin the transaction: bar the domain for others, check a region, copy the bytes."""
+        cdef _Entry around
+        cdef uint8_t left = 0
+        cdef int balance = 0
         with cython.critical_section(self):
             if self.entry is not None:
                 raise_error(
@@ -334,14 +331,47 @@ cdef class Transaction:
                         "a transaction of the domain is open in another thread or task, or was "
                         "never left, must be left first: transactions nest",
                     )
+                if around is not None and not (
+                    around.start <= entry.start and entry.stop <= around.stop
+                ):
+                    raise_error(
+                        ATLAS_E_STATE,
+                        f"the bytes {entry.start}..{entry.stop} of the transaction must be within "
+                        f"{around.start}..{around.stop}, those of the one around it",
+                    )
                 entry.around = around
                 entry.is_open = True
                 self.domain.innermost = entry
             self.entry = entry
-            self.region = region
+            self.held = held
             self.before = before
-        copy(<uint8_t *>PyBytes_AsString(before), region.data(), region.len())
-        return self
+        if held.region is not None:
+            left = enter_region(held, entry, &balance)
+        if left != 0 or balance >= ATLAS_MODULUS:
+            with cython.critical_section(self):
+                self.entry = None
+                self.held = None
+                self.before = None
+            entry.is_open = False
+            with cython.critical_section(self.domain):
+                self.domain.innermost = entry.around
+            if left == 0:
+                raise_error(
+                    ATLAS_E_CONSERVATION,
+                    f"the balance of the region is {balance} before the transaction, must be in "
+                    f"0..{ATLAS_MODULUS - 1}; balance() sets it, where the payload is known to be "
+                    "right",
+                )
+            raise_error(
+                ATLAS_E_CONSERVATION,
+                f"residue of the {held.len()} bytes of the region is {left} before the "
+                f"transaction, must be 0 (mod {ATLAS_MODULUS}); balance() makes it so, where the "
+                "payload is known to be right",
+            )
+        copy(
+            <uint8_t *>PyBytes_AsString(before), held.data() + entry.start, entry.stop - entry.start
+        )
+        return 0
 
     cdef bint begin_to_leave(self, _Entry entry) except -1:
         """Return whether it nests with all others; if so, it bars the domain until `end`."""
@@ -362,37 +392,98 @@ cdef class Transaction:
         return not entry.crossed
 
     def __exit__(self, exc_type, exc, traceback):
-        cdef _Region region
+        cdef _Held held
         cdef _Entry entry
+        cdef uint8_t left = 0
+        cdef bint failed = exc_type is not None
+        cdef Change changes
         with cython.critical_section(self):
             entry = self.entry
-            region = self.region
+            held = self.held
             before = self.before
+            changes = self.changes
             self.entry = None
-            self.region = None
+            self.held = None
             self.before = None
+            self.changes = None
         if entry is None:
             raise_error(ATLAS_E_STATE, "the transaction is not open, must be entered first")
         if not self.begin_to_leave(entry):
+            end_changes(changes, before, &entry.balance)
+            self.end_writing(held)
             raise_error(
                 ATLAS_E_STATE,
                 "the transaction does not nest with another one of the domain, must be left after "
                 "all that were entered later; nothing is restored",
             )
-        state = release_gil(region.len(), SUM_GIL_BYTES)
-        cdef uint8_t left = atlas_conserved_residue(region.data(), region.len())
-        restore_gil(state)
-        if exc_type is not None or left != 0:
-            copy(region.data(), <const uint8_t *>PyBytes_AsString(before), region.len())
+        if not failed:
+            left = sum_of(held.data(), 0, held.len()) if held.region is None else leave_region(
+                held, entry
+            )
+        if failed or left != 0:
+            copy(
+                held.data() + entry.start, <const uint8_t *>PyBytes_AsString(before),
+                entry.stop - entry.start,
+            )
+            if held.region is not None:
+                held.data()[held.payload_bytes()] = entry.balance
+        end_changes(changes, before, &entry.balance)
+        self.end_writing(held)
         with cython.critical_section(self.domain):
             self.domain.innermost = entry.around
-        if exc_type is None and left != 0:
+        if left == 0:
+            return False
+        rest = "they are"
+        if entry.stop - entry.start < held.payload_bytes():
+            rest = f"of them {entry.start}..{entry.stop} are"
+        if held.region is None:
             raise_error(
                 ATLAS_E_CONSERVATION,
-                f"residue of the {region.len()} attached bytes is {left} after the transaction, "
-                f"must be 0 (mod {ATLAS_MODULUS}); they are restored",
+                f"residue of the {held.len()} attached bytes is {left} after the transaction, "
+                f"must be 0 (mod {ATLAS_MODULUS}); {rest} restored",
             )
-        return False
+        raise_error(
+            ATLAS_E_CONSERVATION,
+            f"residue of the {held.len()} bytes of the region is {left} after the transaction, "
+            f"must be 0 (mod {ATLAS_MODULUS}): bytes outside {entry.start}..{entry.stop} were "
+            f"changed; {rest} restored, the others are not",
+        )
+
+
+cdef uint8_t enter_region(_Held held, _Entry entry, int *balance) noexcept:
+    """Note residue and balance for a transaction that is entered; return the residue of the region.
+
+    In the body of another one, what that has written so far is balanced first.
+    """
+    cdef uint8_t *data = held.data()
+    cdef size_t nbytes = held.payload_bytes()
+    balance[0] = data[nbytes]
+    if entry.around is not None:
+        balance[0] = entry.around.balance_now(data)
+    entry.residue = sum_of(data, entry.start, entry.stop)
+    cdef int total = (
+        entry.residue + sum_of(data, 0, entry.start) + sum_of(data, entry.stop, nbytes) + balance[0]
+    )
+    entry.balance = <uint8_t>balance[0]
+    if total % ATLAS_MODULUS == 0:
+        data[nbytes] = entry.balance
+    return <uint8_t>(total % ATLAS_MODULUS)
+
+
+cdef uint8_t leave_region(_Held held, _Entry entry) noexcept:
+    """Set the balance of a transaction that is left; return the residue of the region.
+
+    The balance follows from the bytes of the transaction alone: where others were changed, the
+    region is not conserved, and nothing is written.
+    """
+    cdef uint8_t *data = held.data()
+    cdef size_t nbytes = held.payload_bytes()
+    cdef uint8_t balance = entry.balance_now(data)
+    cdef int total = entry.balance + entry.residue
+    total += sum_of(data, 0, entry.start) + sum_of(data, entry.stop, nbytes)
+    if total % ATLAS_MODULUS == 0:
+        data[nbytes] = balance
+    return <uint8_t>(total % ATLAS_MODULUS)
 
 
 cdef void copy(uint8_t *dst, const uint8_t *src, size_t len) noexcept:

@@ -163,6 +163,8 @@ void atlas_folder_free(atlas_folder_t* folder)
 /* Files that are hashed beside one another, while their bytes are still in the cache. */
 enum { GROUP_FILES = 128 };
 static const size_t GROUP_BYTES = 512 * 1024;
+/* More than they have: of one large file, or of many with a last one that is not full. */
+enum { GROUP_WINDOWS = ATLAS_TREE_FILE_MOST_BYTES / ATLAS_WINDOW_BYTES };
 
 static uint64_t now_ns(void)
 {
@@ -175,10 +177,16 @@ typedef struct {
     const void* bases[GROUP_FILES];
     size_t lens[GROUP_FILES];
     uint8_t* results[GROUP_FILES];
+    uint8_t* leaves[GROUP_FILES];
     size_t count;
 } group_t;
 
-static int hash_group(const group_t* group)
+uint64_t atlas_windows_of(uint64_t size)
+{
+    return size / ATLAS_WINDOW_BYTES + (size % ATLAS_WINDOW_BYTES != 0);
+}
+
+static int hash_flat(const group_t* group)
 {
     atlas_witness_t* witnesses[GROUP_FILES];
     if (atlas_witness_generate_many(group->bases, group->lens, group->count, witnesses) != ATLAS_OK)
@@ -186,19 +194,56 @@ static int hash_group(const group_t* group)
     for (size_t i = 0; i < group->count; i++) {
         uint8_t* result = group->results[i];
         result[1] = atlas_witness_residue(witnesses[i]);
-        memcpy(result + 2, atlas_witness_digest(witnesses[i]), ATLAS_DIGEST_BYTES);
-        result[0] = 1;
+        memcpy(result + ATLAS_RESULT_SHA256, atlas_witness_digest(witnesses[i]),
+               ATLAS_DIGEST_BYTES);
         atlas_witness_destroy(witnesses[i]);
     }
     return 1;
 }
 
+static int hash_trees(const group_t* group, int keep)
+{
+    uint8_t roots[GROUP_FILES * ATLAS_DIGEST_BYTES];
+    uint8_t hashes[GROUP_WINDOWS * ATLAS_DIGEST_BYTES], residues[GROUP_WINDOWS];
+    if (atlas_tree_leaves_many(group->bases, group->lens, group->count, hashes, residues, roots) !=
+        ATLAS_OK)
+        return 0;
+    size_t first = 0;
+    for (size_t i = 0; i < group->count; i++) {
+        size_t windows = (size_t)atlas_windows_of(group->lens[i]);
+        unsigned residue = 0;
+        for (size_t window = first; window < first + windows; window++)
+            residue += residues[window];
+        group->results[i][1] = (uint8_t)(residue % ATLAS_MODULUS);
+        memcpy(group->results[i] + ATLAS_RESULT_ROOT, roots + i * ATLAS_DIGEST_BYTES,
+               ATLAS_DIGEST_BYTES);
+        if (keep && windows > 0)
+            memcpy(group->leaves[i], hashes + first * ATLAS_DIGEST_BYTES,
+                   windows * ATLAS_DIGEST_BYTES);
+        first += windows;
+    }
+    return 1;
+}
+
+static int hash_group(const group_t* group, const atlas_wanted_t* wanted)
+{
+    if ((wanted->flat && !hash_flat(group)) ||
+        (wanted->tree && !hash_trees(group, wanted->leaves != NULL)))
+        return 0;
+    for (size_t i = 0; i < group->count; i++)
+        group->results[i][0] = 1;
+    return 1;
+}
+
 size_t atlas_witness_files(atlas_listed_file_t* files, size_t count, uint8_t* buffer, size_t room,
-                           uint64_t stop_ns, uint8_t* results)
+                           uint64_t stop_ns, const atlas_wanted_t* wanted)
 {
     uint64_t begin = now_ns();
     size_t done = 0;
-    memset(results, 0, count * ATLAS_RESULT_BYTES);
+    uint8_t* leaves = wanted->leaves;
+    if (wanted->tree && room > ATLAS_TREE_FILE_MOST_BYTES)
+        room = ATLAS_TREE_FILE_MOST_BYTES;
+    memset(wanted->results, 0, count * ATLAS_RESULT_BYTES);
     while (done < count && (done == 0 || now_ns() - begin < stop_ns)) {
         group_t group = {.count = 0};
         size_t filled = 0;
@@ -211,14 +256,17 @@ size_t atlas_witness_files(atlas_listed_file_t* files, size_t count, uint8_t* bu
             if (file->size <= room - filled && atlas_read_listed_file(file)) {
                 group.bases[group.count] = file->bytes;
                 group.lens[group.count] = (size_t)file->size;
-                group.results[group.count++] = results + done * ATLAS_RESULT_BYTES;
+                group.leaves[group.count] = leaves;
+                group.results[group.count++] = wanted->results + done * ATLAS_RESULT_BYTES;
                 filled += (size_t)file->size;
             }
+            if (leaves != NULL)
+                leaves += atlas_windows_of(file->size) * ATLAS_DIGEST_BYTES;
             done++;
             if (is_first && now_ns() - begin >= stop_ns)
                 break;
         }
-        if (group.count > 0 && !hash_group(&group))
+        if (group.count > 0 && !hash_group(&group, wanted))
             return 0;
     }
     return done;

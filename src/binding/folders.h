@@ -49,14 +49,29 @@ typedef struct {
 int atlas_folder_list(int descriptor, const atlas_listing_bounds_t* bounds, atlas_folder_t* out);
 void atlas_folder_free(atlas_folder_t* folder);
 
-/* What is known of a file: was it read, its residue, its SHA-256. */
-enum { ATLAS_RESULT_BYTES = 2 + 32 };
+/* What is known of a file: was it read, its residue, its SHA-256, the root of its tree; zeros in the
+ * place of a digest that is not wanted. */
+enum { ATLAS_RESULT_BYTES = 2 + 32 + 32, ATLAS_RESULT_SHA256 = 2, ATLAS_RESULT_ROOT = 34 };
+
+/* The most bytes of a file whose tree is wanted: of a subtree of 256 windows. */
+enum { ATLAS_TREE_FILE_MOST_BYTES = 256 * 12288 };
+
+/* What is wanted of files, and where it goes. */
+typedef struct {
+    int flat, tree;   /* which digests */
+    uint8_t* results; /* ATLAS_RESULT_BYTES for each file */
+    uint8_t* leaves;  /* NULL: not wanted. Of one file after another, as many as its listed size
+                       * says; not written where a file was not read */
+} atlas_wanted_t;
 
 /* Reads files by atlas_read_listed_file() and hashes them beside one another. `bytes` of the files
- * is not used; all go to `buffer`, which has room for the largest one. It returns after `stop_ns`
- * nanoseconds, or a little later, with the number of files that are done, at least one; 0 where
- * there was no memory. */
+ * is not used; all go to `buffer`, which has room for the largest one. A file for which there is no
+ * room is not read. It returns after `stop_ns` nanoseconds, or a little later, with the number of
+ * files that are done, at least one; 0 where there was no memory. */
 size_t atlas_witness_files(atlas_listed_file_t* files, size_t count, uint8_t* buffer, size_t room,
-                           uint64_t stop_ns, uint8_t* results);
+                           uint64_t stop_ns, const atlas_wanted_t* wanted);
+
+/* The windows of a file. */
+uint64_t atlas_windows_of(uint64_t size);
 
 #endif /* ATLAS_FOLDERS_H */

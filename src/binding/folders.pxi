@@ -29,9 +29,16 @@ cdef extern from "folders.h" nogil:
     int atlas_folder_list(
         int descriptor, const atlas_listing_bounds_t *bounds, atlas_folder_t *out)
     void atlas_folder_free(atlas_folder_t *folder)
+
+    ctypedef struct atlas_wanted_t:
+        int flat, tree
+        uint8_t *results
+        uint8_t *leaves
+
     size_t atlas_witness_files(
         atlas_listed_file_t *files, size_t count, uint8_t *buffer, size_t room, uint64_t stop_ns,
-        uint8_t *results)
+        const atlas_wanted_t *wanted)
+    uint64_t atlas_windows_of(uint64_t size)
 
 RESULT_BYTES = <int>ATLAS_RESULT_BYTES
 
@@ -108,18 +115,31 @@ cdef size_t count_of(bytes names, bytes numbers) except? 0:
     return count
 
 
-def witness_files(list groups not None, first, buffer, stop_ns, /):
+cdef uint64_t windows_in(const atlas_listed_file_t *files, size_t count) noexcept nogil:
+    cdef uint64_t windows = 0
+    cdef size_t i
+    for i in range(count):
+        windows += atlas_windows_of(files[i].size)
+    return windows
+
+
+def witness_files(list groups not None, first, buffer, stop_ns, bint flat, bint tree, bint leaves,
+                  /):
     """Read and hash small files by `atlas_witness_files`; the lock is free meanwhile.
 
     Args: groups, tuples (descriptor of a folder, which stays open as long as the call lasts, names,
     numbers); first, the number of files of all groups to pass over; buffer, writable; stop_ns,
-    nanoseconds after which it returns.
-    Returns bytes, RESULT_BYTES for each of the files that are done, at least one: 1 or 0, whether
-    it was read as `atlas_read_listed_file` says; residue; SHA-256.
+    nanoseconds after which it returns; flat and tree, the digests that are wanted; leaves, whether
+    those of the trees are.
+    Returns (results, leaves), bytes: RESULT_BYTES for each of the files that are done, at least
+    one: 1 or 0, whether it was read as `atlas_read_listed_file` says; residue; SHA-256; root. The
+    leaf hashes of these files, as many as their listed sizes say, undefined where a file was not
+    read; none if they are not wanted.
     """
     cdef Span room
     cdef size_t total = 0, count, skipped = first, i, done
-    cdef uint64_t most_ns = stop_ns
+    cdef uint64_t most_ns = stop_ns, windows = 0
+    cdef atlas_wanted_t wanted
     cdef const char *name
     cdef const int64_t *numbers
     cdef int descriptor
@@ -149,13 +169,23 @@ def witness_files(list groups not None, first, buffer, stop_ns, /):
                 total += 1
         total -= skipped
         results = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(total * ATLAS_RESULT_BYTES))
-        to = <uint8_t *>PyBytes_AsString(results)
+        wanted.flat, wanted.tree = flat, tree
+        wanted.results = <uint8_t *>PyBytes_AsString(results)
+        wanted.leaves = NULL
+        hashes = b""
+        if tree and leaves:
+            windows = windows_in(files + skipped, total)
+            hashes = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(windows * ATLAS_DIGEST_BYTES))
+            wanted.leaves = <uint8_t *>PyBytes_AsString(hashes)
         state = release_gil(1, 1)
-        done = atlas_witness_files(files + skipped, total, room.data, room.len, most_ns, to)
+        done = atlas_witness_files(files + skipped, total, room.data, room.len, most_ns, &wanted)
         restore_gil(state)
         if done == 0:
             raise MemoryError
-        return results if done == total else results[:done * ATLAS_RESULT_BYTES]
+        if done < total:
+            results = results[:done * ATLAS_RESULT_BYTES]
+            hashes = hashes[:windows_in(files + skipped, done) * ATLAS_DIGEST_BYTES]
+        return results, hashes
     finally:
         PyMem_Free(files)
         release(&room)

@@ -2,12 +2,15 @@
 #include "lines.h"
 
 #include "atlas/conservation.h"
+#include "folders.h"
 
 #include <string.h>
 
 /* --- Writing --- */
 
 static const char HEX[] = "0123456789abcdef";
+/* What begins a digest. */
+static const char SHA256[] = ",\"sha256\":\"", ROOT[] = ",\"sha256-merkle-12288\":\"";
 
 char* atlas_write_json(char* to, const char* text, size_t len)
 {
@@ -58,20 +61,30 @@ static char* write_text(char* to, const char* text)
     return to + len;
 }
 
+static char* write_digest(char* to, const char* key, const uint8_t* digest)
+{
+    to = write_text(to, key);
+    for (size_t i = 0; i < ATLAS_DIGEST_BYTES; i++) {
+        *to++ = HEX[digest[i] >> 4];
+        *to++ = HEX[digest[i] & 15];
+    }
+    *to++ = '"';
+    return to;
+}
+
 char* atlas_write_line(char* to, const char* folder, size_t folder_len, const char* name,
-                       const uint8_t* result, uint64_t size)
+                       const uint8_t* result, uint64_t size, int flat, int tree)
 {
     to = write_text(to, "{\"path\":\"");
     memcpy(to, folder, folder_len);
     to = atlas_write_json(to + folder_len, name, strlen(name));
     to = write_text(to, "\",\"residue\":");
     to = atlas_write_number(to, result[1]);
-    to = write_text(to, ",\"sha256\":\"");
-    for (size_t i = 0; i < ATLAS_DIGEST_BYTES; i++) {
-        *to++ = HEX[result[2 + i] >> 4];
-        *to++ = HEX[result[2 + i] & 15];
-    }
-    to = write_text(to, "\",\"size\":");
+    if (flat)
+        to = write_digest(to, SHA256, result + ATLAS_RESULT_SHA256);
+    if (tree)
+        to = write_digest(to, ROOT, result + ATLAS_RESULT_ROOT);
+    to = write_text(to, ",\"size\":");
     to = atlas_write_number(to, (int64_t)size);
     *to++ = '}';
     return to;
@@ -146,9 +159,9 @@ static const char* read_file(const char* text, const char* end, int flat, int tr
         residue >= ATLAS_MODULUS)
         return NULL;
     if (flat)
-        text = skip(skip_digest(skip(text, end, ",\"sha256\":\""), end), end, "\"");
+        text = skip(skip_digest(skip(text, end, SHA256), end), end, "\"");
     if (tree)
-        text = skip(skip_digest(skip(text, end, ",\"sha256-merkle-12288\":\""), end), end, "\"");
+        text = skip(skip_digest(skip(text, end, ROOT), end), end, "\"");
     text = skip(text, end, ",\"size\":");
     if (text == NULL || (text = skip_number(text, end, 15, size)) == NULL)
         return NULL;

@@ -15,11 +15,11 @@ enum { ATLAS_JSON_BYTES = 6 };
 char* atlas_write_json(char* to, const char* text, size_t len);
 
 /* Writes the line of a file without its line feed. `folder`: the path around it, with its slash,
- * written by atlas_write_json(). Returns the end; the line takes at most ATLAS_LINE_BYTES beside
- * folder and name. */
+ * written by atlas_write_json(). `flat`, `tree`: the digests in it. Returns the end; the line takes
+ * at most ATLAS_LINE_BYTES beside folder and name. */
 enum { ATLAS_LINE_BYTES = 256 };
 char* atlas_write_line(char* to, const char* folder, size_t folder_len, const char* name,
-                       const uint8_t* result, uint64_t size);
+                       const uint8_t* result, uint64_t size, int flat, int tree);
 
 /* Writes a number in decimal; returns the end. */
 enum { ATLAS_NUMBER_BYTES = 21 };

@@ -15,7 +15,7 @@ cdef extern from "lines.h" nogil:
     char *atlas_write_json(char *to, const char *text, size_t len)
     char *atlas_write_line(
         char *to, const char *folder, size_t folder_len, const char *name, const uint8_t *result,
-        uint64_t size)
+        uint64_t size, int flat, int tree)
     char *atlas_write_number(char *to, int64_t number)
     int atlas_leaf_hashes(
         const void *const *messages, const size_t *lens, size_t count, uint8_t *out)
@@ -30,6 +30,7 @@ cdef struct Lines:
     const uint8_t *results
     size_t count
     int64_t since_ns
+    int flat, tree      # the digests in the lines
     char *folder        # in JSON, with its slash
     size_t folder_len
     char *messages      # the lines, each after the prefix of a leaf
@@ -51,7 +52,8 @@ cdef void write_lines(Lines *lines) noexcept nogil:
         begin = to
         to[0] = 0
         to = atlas_write_line(to + 1, lines.folder, lines.folder_len, name,
-                              lines.results + i * ATLAS_RESULT_BYTES, <uint64_t>numbers[0])
+                              lines.results + i * ATLAS_RESULT_BYTES, <uint64_t>numbers[0],
+                              lines.flat, lines.tree)
         lines.bases[i] = begin
         lines.lens[i] = to - begin
         lines.lines_len += lines.lens[i]
@@ -70,12 +72,12 @@ cdef void write_lines(Lines *lines) noexcept nogil:
 
 
 def entry_lines(bytes folder not None, bytes names not None, bytes numbers not None, results,
-                since_ns, /):
+                since_ns, bint flat, bint tree, /):
     """Return the lines of a manifest about files, the hashes of the lines, and their identities.
 
     Args: folder, the path around them, "" or with a slash at its end; names and numbers; results,
     as `witness_files` returns them. All paths are UTF-8. since_ns: the identity of a file that was
-    modified then or later begins with NUL.
+    modified then or later begins with NUL; flat and tree, the digests in the lines.
     Returns (lines, each ended by a line feed; their leaf hashes, RFC 9162; the identities,
     modification time and ctime, with a line feed between one and the next).
     """
@@ -84,6 +86,7 @@ def entry_lines(bytes folder not None, bytes names not None, bytes numbers not N
     cdef size_t i, folder_most, names_most, text_most
     lines.count = count_of(names, numbers)
     lines.since_ns = since_ns
+    lines.flat, lines.tree = flat, tree
     lines.names = PyBytes_AsString(names)
     lines.numbers = <const int64_t *>PyBytes_AsString(numbers)
     folder_most = ATLAS_JSON_BYTES * <size_t>PyBytes_Size(folder)

@@ -6,6 +6,9 @@ cdef extern from "atlas/conservation.h" nogil:
 
     int atlas_tree_leaves_residues(
         const void *base, size_t len, uint8_t *out, uint8_t *residues)
+    int atlas_tree_leaves_many(
+        const void *const *bases, const size_t *lens, size_t count, uint8_t *leaves,
+        uint8_t *residues, uint8_t *roots)
     int atlas_tree_node(const uint8_t *left, const uint8_t *right, uint8_t *out)
     int atlas_tree_root(const uint8_t *leaves, size_t count, uint8_t *out)
 
@@ -42,7 +45,7 @@ def bytes_of(buf, /):
 
     Raises TypeError or BufferError where `buf` is not a C-contiguous buffer.
     """
-    return PyMemoryView_FromObject(_Region(buf))
+    return PyMemoryView_FromObject(_Held(buf))
 
 
 cdef int hold_hashes(object buf, str name, Span *span) except -1:
@@ -73,9 +76,7 @@ def tree_leaves(buf, /):
     """
     cdef Span span
     hold(buf, "buf", 0, &span)
-    cdef size_t windows = (
-        span.len // <size_t>ATLAS_WINDOW_BYTES + (span.len % <size_t>ATLAS_WINDOW_BYTES != 0)
-    )
+    cdef size_t windows = <size_t>atlas_windows_of(span.len)
     try:
         leaves = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows * ATLAS_DIGEST_BYTES)
         residues = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows)
@@ -95,11 +96,13 @@ def block_witness(cls, block_class, buf, most, bint keep, clock, /):
 
     Args: cls, `TreeWitness` or a subclass; block_class, `Subtree`; buf; most, windows of a block;
     keep, whether the block belongs to the witness; clock, returns the time in nanoseconds.
-    Returns None where `buf` has more windows. Raises as `tree_leaves`.
+    Returns None where `buf` has more windows, or is on a device. Raises as `tree_leaves`.
     """
     cdef Span span
     cdef size_t windows, most_windows = most
     cdef uint8_t total
+    if device_of(buf) is not None:
+        return None
     hold(buf, "buf", 0, &span)
     length = span.len
     windows = span.len // <size_t>ATLAS_WINDOW_BYTES + (span.len % <size_t>ATLAS_WINDOW_BYTES != 0)

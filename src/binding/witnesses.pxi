@@ -156,11 +156,11 @@ cdef class Witness:
         return type(self).from_bytes, (bytes(self),)
 
 
-cdef struct Regions:
-    # What atlas_witness_generate_many() takes and gives.
+cdef struct ManyBuffers:
+    # What functions about many regions of memory take.
     const void **bases
     size_t *lens
-    atlas_witness_t **witnesses
+    size_t count, total  # the bytes of all
 
 
 @cython.final
@@ -199,45 +199,88 @@ cdef class Buffers:
         cdef size_t i
         return [self.spans[i].len for i in range(self.count)]
 
-    def witnesses(self, cls, start, stop, /):
-        """Return the witnesses of the buffers with the indices start..stop - 1, of class `cls`."""
-        cdef size_t first, number, i, total = 0
-        cdef Regions regions
+    cdef int take(self, start, stop, ManyBuffers *out) except -1:
+        """Get the buffers with the indices start..stop - 1; `free_many` frees what it takes."""
+        cdef size_t first, i
         if not 0 <= start <= stop <= self.count:
             raise ValueError(f"start, stop are {start}, {stop}, must be in 0..{self.count}")
-        if start == stop:
-            return []
-        first, number = start, stop - start
-        regions.bases = <const void **>PyMem_Calloc(number, sizeof(void *))
-        regions.lens = <size_t *>PyMem_Calloc(number, sizeof(size_t))
-        regions.witnesses = <atlas_witness_t **>PyMem_Calloc(number, sizeof(void *))
+        first, out.count, out.total = start, stop - start, 0
+        out.bases = <const void **>PyMem_Calloc(out.count + 1, sizeof(void *))
+        out.lens = <size_t *>PyMem_Calloc(out.count + 1, sizeof(size_t))
+        if out.bases is NULL or out.lens is NULL:
+            free_many(out)
+            raise MemoryError
+        for i in range(out.count):
+            out.bases[i] = self.spans[first + i].data
+            out.lens[i] = self.spans[first + i].len
+            out.total += out.lens[i]
+        return 0
+
+    def witnesses(self, cls, start, stop, /):
+        """Return the witnesses of the buffers with the indices start..stop - 1, of class `cls`."""
+        cdef size_t i
+        cdef ManyBuffers regions
+        cdef atlas_witness_t **witnesses
+        self.take(start, stop, &regions)
+        witnesses = <atlas_witness_t **>PyMem_Calloc(regions.count + 1, sizeof(void *))
         try:
-            if regions.bases is NULL or regions.lens is NULL or regions.witnesses is NULL:
+            if witnesses is NULL:
                 raise MemoryError
-            for i in range(number):
-                regions.bases[i] = self.spans[first + i].data
-                regions.lens[i] = self.spans[first + i].len
-                total += regions.lens[i]
-            state = release_gil(total, HASH_GIL_BYTES)
+            state = release_gil(regions.total, HASH_GIL_BYTES)
             code = atlas_witness_generate_many(
-                regions.bases, regions.lens, number, regions.witnesses
+                regions.bases, regions.lens, regions.count, witnesses
             )
             restore_gil(state)
             if code != ATLAS_OK:
                 raise_last_error()
             made = []
-            for i in range(number):
-                handle = regions.witnesses[i]
-                regions.witnesses[i] = NULL
+            for i in range(regions.count):
+                handle = witnesses[i]
+                witnesses[i] = NULL
                 made.append(Witness.adopt(cls, handle))
             return made
         finally:
-            if regions.witnesses is not NULL:
-                for i in range(number):
-                    atlas_witness_destroy(regions.witnesses[i])
-            PyMem_Free(regions.bases)
-            PyMem_Free(regions.lens)
-            PyMem_Free(regions.witnesses)
+            if witnesses is not NULL:
+                for i in range(regions.count):
+                    atlas_witness_destroy(witnesses[i])
+            PyMem_Free(witnesses)
+            free_many(&regions)
+
+    def trees(self, start, stop, /):
+        """Return the trees of the buffers with the indices start..stop - 1.
+
+        Returns (leaves, residues, roots), bytes: those of the windows of one buffer after another;
+        the root of each buffer.
+        """
+        cdef size_t windows = 0, i
+        cdef ManyBuffers regions
+        self.take(start, stop, &regions)
+        try:
+            for i in range(regions.count):
+                windows += <size_t>atlas_windows_of(regions.lens[i])
+            leaves = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows * ATLAS_DIGEST_BYTES)
+            residues = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows)
+            roots = PyBytes_FromStringAndSize(
+                NULL, <Py_ssize_t>regions.count * ATLAS_DIGEST_BYTES
+            )
+            to_leaves = <uint8_t *>PyBytes_AsString(leaves)
+            to_residues = <uint8_t *>PyBytes_AsString(residues)
+            to_roots = <uint8_t *>PyBytes_AsString(roots)
+            state = release_gil(regions.total, HASH_GIL_BYTES)
+            code = atlas_tree_leaves_many(
+                regions.bases, regions.lens, regions.count, to_leaves, to_residues, to_roots
+            )
+            restore_gil(state)
+            if code != ATLAS_OK:
+                raise_last_error()
+            return leaves, residues, roots
+        finally:
+            free_many(&regions)
+
+
+cdef void free_many(ManyBuffers *regions) noexcept:
+    PyMem_Free(regions.bases)
+    PyMem_Free(regions.lens)
 
 
 cdef class WitnessStream:

@@ -453,6 +453,32 @@ static void case_fixup(void)
                   "atlas_conserved_fixup", "base is NULL");
 }
 
+static void case_fixup_at(void)
+{
+    for (size_t i = 0; i < COUNT(LENGTHS); i++) {
+        size_t len = LENGTHS[i];
+        const size_t places[] = {0, len / 2, len - 1};
+        for (size_t p = 0; len > 0 && p < COUNT(places); p++) {
+            size_t at = places[p];
+            fill_data();
+            memcpy(other, data, sizeof data);
+            CHECK_OK(atlas_conserved_fixup_at(data, len, at) == ATLAS_OK);
+            CHECK(residue_of(data, len) == 0);
+            uint8_t found = data[at];
+            data[at] = other[at];
+            CHECK(memcmp(data, other, sizeof data) == 0); /* nothing else changed */
+            data[at] = data[len - 1];
+            CHECK(found == expected_fixup(data, len, other[at]));
+        }
+        CHECK_REFUSED(atlas_conserved_fixup_at(data, len, len) == ATLAS_E_MEMORY, ATLAS_E_MEMORY,
+                      "atlas_conserved_fixup_at", "must be below");
+        CHECK_REFUSED(atlas_conserved_fixup_at(data, len, SIZE_MAX) == ATLAS_E_MEMORY,
+                      ATLAS_E_MEMORY, "atlas_conserved_fixup_at", "must be below");
+    }
+    CHECK_REFUSED(atlas_conserved_fixup_at(NULL, 1, 0) == ATLAS_E_MEMORY, ATLAS_E_MEMORY,
+                  "atlas_conserved_fixup_at", "base is NULL");
+}
+
 /* Larger than any threshold between kernels of one operation. */
 static void case_large_regions(void)
 {
@@ -527,6 +553,7 @@ static void case_kernel_sets(void)
     X(memcpy_overlap, "memcpy refuses regions that overlap by a byte, not ones that touch")        \
     X(memset, "memset: all bytes are value but the last, which is the fixup")                      \
     X(fixup, "fixup: the nearest byte that makes the region conserved, the smaller on a tie")      \
+    X(fixup_at, "fixup at an index: that byte alone changes, as the last one does")                \
     X(large_regions, "regions beyond the caches are filled and copied right")                      \
     X(kernel_sets, "every set that the CPU can run can be chosen, and no other one")
 

@@ -126,6 +126,11 @@ static void* make_copy_of_tree(void)
     return atlas_tree_stream_copy(tree);
 }
 
+static void* make_region(void)
+{
+    return atlas_region_create(sizeof region);
+}
+
 /* Any struct behind a pointer: the destroy functions are not called through a converted type. */
 static void destroy_domain(void* object)
 {
@@ -154,6 +159,11 @@ static void destroy_tree(void* object)
     atlas_tree_stream_destroy(object);
 }
 
+static void destroy_region(void* object)
+{
+    atlas_region_destroy(object);
+}
+
 static const struct {
     const char* function;
     void* (*make)(void);
@@ -168,6 +178,7 @@ static const struct {
     {"atlas_witness_stream_witness", make_witness_of_stream, destroy_witness},
     {"atlas_tree_stream_create", make_tree, destroy_tree},
     {"atlas_tree_stream_copy", make_copy_of_tree, destroy_tree},
+    {"atlas_region_create", make_region, destroy_region},
 };
 
 static void check_no_memory(const char* function)
@@ -266,6 +277,7 @@ static void case_no_allocation(void)
     atlas_witness_t* w = atlas_witness_generate(region, sizeof region);
     stream = atlas_witness_stream_create();
     tree = atlas_tree_stream_create();
+    atlas_region_t* balanced = atlas_region_create(sizeof region);
     until_fail = 0;
     failed = 0;
     CHECK(atlas_domain_verify(domain));
@@ -285,9 +297,14 @@ static void case_no_allocation(void)
     CHECK(atlas_conserved_memcpy(copy, region, sizeof copy) == ATLAS_OK);
     CHECK(atlas_conserved_memset(copy, 1, sizeof copy) == ATLAS_OK);
     CHECK(atlas_conserved_fixup(copy, sizeof copy) == ATLAS_OK);
+    CHECK(atlas_conserved_fixup_at(copy, sizeof copy, 0) == ATLAS_OK);
+    CHECK(atlas_region_balance(balanced, NULL) == ATLAS_OK);
+    CHECK(atlas_region_fill(balanced, 1) == ATLAS_OK);
+    CHECK(atlas_region_copy(balanced, region, sizeof region) == ATLAS_OK);
     CHECK(!atlas_budget_alloc(domain, 96) && atlas_get_last_error()[0] != '\0');
     CHECK(failed == 0);
     until_fail = -1;
+    atlas_region_destroy(balanced);
     atlas_tree_stream_destroy(tree);
     atlas_witness_stream_destroy(stream);
     atlas_witness_destroy(w);

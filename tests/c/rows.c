@@ -418,6 +418,8 @@ static void case_wrap_around(void)
         REFUSED("tree_leaves", atlas_tree_leaves(base, len, out, &state) == ATLAS_E_MEMORY);
         REFUSED("tree_leaves_residues",
                 atlas_tree_leaves_residues(base, len, out, out) == ATLAS_E_MEMORY);
+        REFUSED("tree_leaves_many", atlas_tree_leaves_many((const void* const[]){base}, &len, 1,
+                                                           out, out, out) == ATLAS_E_MEMORY);
         REFUSED("tree_stream_update", atlas_tree_stream_update(tree, base, len) == ATLAS_E_MEMORY);
 #undef REFUSED
     }

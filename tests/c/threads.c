@@ -261,12 +261,49 @@ static void case_select_while_in_use(void)
     CHECK(atlas_kernel_set_select(before) == ATLAS_OK);
 }
 
+/* --- Seals --- */
+
+enum { SEAL_THREADS = 8, SEAL_ROUNDS = 50 };
+static atlas_region_t* raced_region;
+
+/* A domain of its own on the same region. */
+static void* commit_sealed(void* argument)
+{
+    worker_t* worker = argument;
+    size_t size = atlas_region_size(raced_region);
+    worker->domain = atlas_domain_create(size, 0);
+    CHECK(atlas_domain_attach(worker->domain, atlas_region_payload(raced_region), size) ==
+          ATLAS_OK);
+    pthread_barrier_wait(worker->start);
+    worker->result = atlas_domain_commit_sealed(worker->domain, raced_region);
+    CHECK(atlas_domain_verify(worker->domain));
+    return NULL;
+}
+
+static void case_seal_race(void)
+{
+    for (int round = 0; round < SEAL_ROUNDS; round++) {
+        size_t committed = 0;
+        raced_region = atlas_region_create(3 * ATLAS_WINDOW_BYTES);
+        in_threads(SEAL_THREADS, commit_sealed, race_workers, NULL);
+        CHECK(atlas_region_sealed(raced_region));
+        for (size_t i = 0; i < SEAL_THREADS; i++) {
+            CHECK(race_workers[i].result == ATLAS_OK || race_workers[i].result == ATLAS_E_STATE);
+            committed += race_workers[i].result == ATLAS_OK;
+            atlas_domain_destroy(race_workers[i].domain);
+        }
+        CHECK(committed >= 1);
+        atlas_region_destroy(raced_region);
+    }
+}
+
 #define CASES(X)                                                                                   \
     X(budget_sum, "1000 threads: the budget is the first one - allocs + releases, in 0..95")       \
     X(budget_borrowed, "1000 threads that return what they took leave the budget as it was")       \
     X(budget_drained, "1000 threads together take a budget of 77 exactly")                         \
     X(commit_race, "64 racing commits: one ATLAS_OK, every other ATLAS_E_STATE, one witness")      \
     X(attach_race, "64 racing attaches: one ATLAS_OK, every other ATLAS_E_STATE")                  \
+    X(seal_race, "of racing seals one seals; the others commit later or are told to wait")         \
     X(error_per_thread, "each thread has its own last error")                                      \
     X(select_while_in_use, "another kernel set may be chosen while threads work")
 

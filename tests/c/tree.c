@@ -251,6 +251,114 @@ static void case_null_stream(void)
     atlas_tree_stream_destroy(NULL);
 }
 
+/* --- Many regions at once --- */
+
+enum { MOST = 40, BOUNDS = 259 };
+
+static const void* bases[BOUNDS];
+static size_t lens[BOUNDS];
+
+/* Hashes the regions at once, and each alone. */
+static void check_regions(size_t count)
+{
+    static uint8_t many[8 * BOUNDS * HASH + 1], many_residues[8 * BOUNDS + 1],
+        roots[BOUNDS * HASH + 1], residues[8 * BOUNDS];
+    size_t windows = 0;
+    memset(many, 0xee, sizeof many);
+    memset(many_residues, 0xee, sizeof many_residues);
+    memset(roots, 0xee, sizeof roots);
+    CHECK_OK(atlas_tree_leaves_many(bases, lens, count, many, many_residues, roots) == ATLAS_OK);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t root[HASH];
+        size_t some = windows_of(lens[i]);
+        CHECK(windows + some <= 8 * BOUNDS);
+        CHECK(atlas_tree_leaves_residues(bases[i], lens[i], leaves, residues) == ATLAS_OK);
+        CHECK(memcmp(many + HASH * windows, leaves, HASH * some) == 0);
+        CHECK(memcmp(many_residues + windows, residues, some) == 0);
+        expected_root(leaves, some, root);
+        CHECK(memcmp(roots + HASH * i, root, HASH) == 0);
+        windows += some;
+    }
+    CHECK(many[HASH * windows] == 0xee && many_residues[windows] == 0xee);
+    CHECK(roots[HASH * count] == 0xee);
+}
+
+static uint32_t next_number(void)
+{
+    static uint32_t x = 12288;
+    x = x * 1664525 + 1013904223;
+    return x >> 8;
+}
+
+static void add_region(size_t i, size_t len)
+{
+    lens[i] = len;
+    bases[i] = len > 0 ? data + next_number() % (sizeof data - len) : NULL;
+}
+
+/* Each number of regions, of less than a window and of some windows. */
+static void case_many(void)
+{
+    fill_data();
+    for (size_t count = 1; count <= MOST; count++) {
+        for (size_t i = 0; i < count; i++)
+            add_region(i, next_number() % (i % 8 == 5 ? 4 * ATLAS_WINDOW_BYTES : 1000));
+        check_regions(count);
+    }
+}
+
+/* Lengths around whole windows, and numbers of windows around those that are merged together. */
+static void case_many_bounds(void)
+{
+    fill_data();
+    for (size_t i = 0; i < 24; i++)
+        add_region(i, (1 + i / 3) * ATLAS_WINDOW_BYTES - 1 + i % 3);
+    check_regions(24);
+    for (size_t windows = 255; windows <= 257; windows++) {
+        add_region(0, windows * ATLAS_WINDOW_BYTES - windows % 2);
+        add_region(1, windows % 3);
+        add_region(2, 2 * ATLAS_WINDOW_BYTES);
+        check_regions(3);
+    }
+    for (size_t i = 0; i < BOUNDS; i++)
+        add_region(i, 1 + i % 2);
+    for (size_t count = 254; count <= BOUNDS; count++)
+        check_regions(count);
+}
+
+static void case_many_refused(void)
+{
+    uint8_t out[4 * HASH], residues[4], roots[3 * HASH];
+    for (size_t i = 0; i < 3; i++) {
+        bases[i] = data;
+        lens[i] = 1 + i;
+    }
+    memset(out, 0xee, sizeof out);
+#define REFUSED(call, why)                                                                         \
+    CHECK_REFUSED((call) == ATLAS_E_MEMORY, ATLAS_E_MEMORY, "atlas_tree_leaves_many", why)
+    REFUSED(atlas_tree_leaves_many(NULL, lens, 3, out, residues, roots), "bases is NULL");
+    REFUSED(atlas_tree_leaves_many(bases, NULL, 3, out, residues, roots), "lens is NULL");
+    REFUSED(atlas_tree_leaves_many(bases, lens, 3, NULL, residues, roots), "leaves is NULL");
+    REFUSED(atlas_tree_leaves_many(bases, lens, 3, out, NULL, roots), "residues is NULL");
+    REFUSED(atlas_tree_leaves_many(bases, lens, 3, out, residues, NULL), "roots is NULL");
+    bases[2] = NULL;
+    REFUSED(atlas_tree_leaves_many(bases, lens, 3, out, residues, roots), "bases[2] is NULL");
+    bases[2] = data;
+    lens[1] = SIZE_MAX;
+    REFUSED(atlas_tree_leaves_many(bases, lens, 3, out, residues, roots),
+            "bytes of bases[1] wrap around");
+#undef REFUSED
+    for (size_t i = 0; i < sizeof out; i++)
+        CHECK(out[i] == 0xee);
+    CHECK_OK(atlas_tree_leaves_many(NULL, NULL, 0, NULL, NULL, NULL) == ATLAS_OK);
+    /* Regions without a window have no leaf, and a root. */
+    bases[0] = bases[1] = NULL;
+    lens[0] = lens[1] = 0;
+    CHECK_OK(atlas_tree_leaves_many(bases, lens, 2, NULL, NULL, roots) == ATLAS_OK);
+    expected_root(NULL, 0, out);
+    CHECK(memcmp(roots, out, HASH) == 0 && memcmp(roots + HASH, out, HASH) == 0);
+}
+
 #define CASES(X)                                                                                   \
     X(leaves, "a leaf is SHA-256(0x00 || window), and the residue is that of all windows")         \
     X(node, "a node is SHA-256(0x01 || left || right)")                                            \
@@ -258,6 +366,9 @@ static void case_null_stream(void)
     X(stream, "a stream in any chunks has the root of the whole")                                  \
     X(append, "leaves that were hashed elsewhere can be appended between windows only")            \
     X(copy, "a copy of a stream is a stream of its own")                                           \
-    X(null_stream, "NULL is refused with ATLAS_E_MEMORY")
+    X(null_stream, "NULL is refused with ATLAS_E_MEMORY")                                          \
+    X(many, "every number of regions up to 40 is as each alone")                                   \
+    X(many_bounds, "regions around the bounds of windows, and of what is merged together")         \
+    X(many_refused, "nothing is hashed where anything is refused; no region is fine")
 
 CHECK_MAIN(CASES)

@@ -36,7 +36,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 
 @pytest.mark.parametrize("single_thread", [False, True], ids=["threads", "single_thread"])
-@pytest.mark.parametrize("program", ["rows", "extensions", "tree", "many"])
+@pytest.mark.parametrize("program", ["rows", "extensions", "tree", "many", "regions"])
 def test_memory_and_undefined_behaviour(program: str, single_thread: bool, build: Build) -> None:
     run(build(program, MEMORY, single_thread))
 

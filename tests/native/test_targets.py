@@ -12,7 +12,7 @@ from support.c_fixtures import C_PROGRAMS, CInstall, install, run
 from support.c_inputs import vector_rows
 from support.tools import require
 
-PROGRAMS = ("rows", "extensions", "tree", "many", "threads", "kernels", "vectors")
+PROGRAMS = ("rows", "extensions", "tree", "many", "regions", "threads", "kernels", "vectors")
 
 
 @dataclass(frozen=True)

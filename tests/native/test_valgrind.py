@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.c_fixtures import ALLOCATORS, C_PROGRAMS, CInstall, run
+from support.c_fixtures import ALLOCATORS, C_PROGRAMS, SYSTEM_CALLS, CInstall, run
 from support.tools import require
 
 VALGRIND = "valgrind", "--quiet", "--error-exitcode=9"
@@ -38,7 +38,7 @@ def sets(library: CInstall, tmp_path_factory: pytest.TempPathFactory) -> list[st
     return names
 
 
-@pytest.mark.parametrize("program", ["rows", "extensions", "tree", "many", "kernels"])
+@pytest.mark.parametrize("program", ["rows", "extensions", "tree", "many", "regions", "kernels"])
 def test_memcheck(program: str, library: CInstall, sets: list[str], tmp_path: Path) -> None:
     source = C_PROGRAMS / f"{program}.c"
     built = library.compile_static(tmp_path / program, source, *library.private_includes)
@@ -50,6 +50,13 @@ def test_memcheck_when_memory_runs_out(library: CInstall, tmp_path: Path) -> Non
     require("valgrind")
     source = C_PROGRAMS / "out_of_memory.c"
     run(*VALGRIND, *LEAKS, library.compile_static(tmp_path / "program", source, ALLOCATORS))
+
+
+def test_memcheck_when_a_region_is_sealed(library: CInstall, tmp_path: Path) -> None:
+    require("valgrind")
+    flags = *library.private_includes, SYSTEM_CALLS
+    built = library.compile_static(tmp_path / "seal", C_PROGRAMS / "seal.c", *flags)
+    run(*VALGRIND, "--child-silent-after-fork=yes", *LEAKS, built)
 
 
 def test_digests_are_compared_in_constant_time(

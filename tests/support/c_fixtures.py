@@ -17,7 +17,14 @@ C_PROGRAMS = ROOT / "tests" / "c"
 # A Python that has llvmlite: named so where the one that runs the tests has none.
 KERNELGEN_PYTHON = os.environ.get("ATLAS12288_KERNELGEN_PYTHON", sys.executable)
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
-ALLOCATORS = "-Wl," + ",".join(f"--wrap={f}" for f in ("malloc", "calloc", "realloc", "free"))
+
+
+def _wrap(*functions: str) -> str:
+    return "-Wl," + ",".join(f"--wrap={name}" for name in functions)
+
+
+ALLOCATORS = _wrap("malloc", "calloc", "realloc", "free")
+SYSTEM_CALLS = _wrap("mmap", "mmap64", "fcntl", "fcntl64", "mprotect", "syscall")
 
 
 def run(*command: str | Path, path: Path | None = None) -> str:

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the installed command line in processes of its own, as a user does."""
 
+import atexit
 import fcntl
 import json
 import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
-import tempfile
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,8 +26,153 @@ HOLDS, DOES_NOT_HOLD, COULD_NOT_CHECK, INTERRUPTED = 0, 1, 2, 130
 TIMEOUT_S = 180  # a hang, also on a machine with other work
 
 
+# Gets four descriptors for each command: its standard streams, and a socket that brings the rest
+# and takes the answers, its process and its exit code. The command runs in a fork, with streams as
+# the interpreter opens them.
+_FORKS = """
+import atexit, gc, json, os, socket, sys, threading
+from importlib import import_module
+from pkgutil import iter_modules
+from atlas12288._cli import commands, main
+
+for module in iter_modules(commands.__path__):
+    import_module(f"{commands.__name__}.{module.name}")
+
+gc.collect()
+gc.freeze()  # or each fork would copy all pages with objects when it collects garbage
+control = socket.socket(fileno=int(sys.argv[1]))
+while True:
+    byte, descriptors, _, _ = socket.recv_fds(control, 1, 4)
+    if not byte:
+        sys.exit()
+    answers = socket.socket(fileno=descriptors.pop())
+    words, folder, umask, environment = json.load(answers.makefile("rb"))
+    child = os.fork()
+    if child == 0:
+        break
+    for descriptor in descriptors:
+        os.close(descriptor)
+    answers.sendall(b"%d\\n" % child)
+    answers.sendall(b"%d\\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    answers.close()
+
+control.close()
+answers.close()
+for number, descriptor in enumerate(descriptors):
+    os.dup2(descriptor, number)
+    os.close(descriptor)
+for number, name in enumerate(("stdin", "stdout", "stderr")):
+    before = getattr(sys, name)
+    how = {"encoding": before.encoding, "errors": before.errors, "newline": "\\n"}
+    stream = open(number, "w" if number else "r", 1 if number == 2 else -1, closefd=False, **how)
+    setattr(sys, name, stream)
+    setattr(sys, f"__{name}__", stream)
+os.environ.clear()
+os.environ.update(environment)
+os.chdir(os.fsdecode(bytes.fromhex(folder)))
+if umask >= 0:
+    os.umask(umask)
+sys.argv[1:] = [os.fsdecode(bytes.fromhex(word)) for word in words]
+code = main()
+# As the interpreter ends, but for freeing all objects, which takes longer than a short command.
+threading._shutdown()
+atexit._run_exitfuncs()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(code)
+"""
+# What a command reads, and neither the interpreter at its start nor an import.
+_READ_LATE = frozenset(("PYTEST_CURRENT_TEST", "XDG_STATE_HOME", "NO_COLOR", "COLUMNS", "TERM"))
+
+
+def _early(environment: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(item for item in environment.items() if item[0] not in _READ_LATE)
+
+
+_ENVIRONMENT = _early(os.environ)
+
+
+class _Forks:
+    """Runs commands in forks of one process, which has imported all of them.
+
+    An interpreter's start and its imports are nearly all the time of a short command.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.lock = threading.Lock()  # the process waits for a command before it takes the next
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                (sys.executable, "-c", _FORKS, str(theirs.fileno())),
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                pass_fds=(theirs.fileno(),),
+            )
+
+    def close(self) -> None:
+        self._control.close()
+        self._process.wait(TIMEOUT_S)
+
+    def run(
+        self,
+        command: Sequence[str | bytes | Path],
+        *,
+        input: bytes | None = None,
+        stdin: int | IO[bytes] = subprocess.DEVNULL,
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        umask: int = -1,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command to its end and keep what it prints; the options are subprocess.run's."""
+        with ExitStack() as stack, ThreadPoolExecutor(3) as threads:
+
+            def pipe() -> list[IO[bytes]]:
+                modes = zip(os.pipe(), ("rb", "wb"), strict=True)
+                return [stack.enter_context(os.fdopen(end, mode)) for end, mode in modes]
+
+            def feed(text: bytes) -> None:
+                with suppress(BrokenPipeError), sink:
+                    sink.write(text)
+
+            ours, answers = (stack.enter_context(each) for each in socket.socketpair())
+            (source, sink), (printed, output), (complaints, error) = pipe(), pipe(), pipe()
+            if input is not None:
+                threads.submit(feed, input)
+                stdin = source
+            elif stdin == subprocess.DEVNULL:
+                stdin = stack.enter_context(Path(os.devnull).open("rb"))
+            streams = stdin, output, error
+            theirs = [each if isinstance(each, int) else each.fileno() for each in streams]
+            socket.send_fds(self._control, [b"."], [*theirs, answers.fileno()])
+            for end in (source, output, error):
+                end.close()
+            answers.close()
+            texts = threads.submit(printed.read), threads.submit(complaints.read)
+            words = [os.fsencode(word).hex() for word in command]
+            folder = os.fsencode(cwd or Path.cwd()).hex()
+            ours.settimeout(TIMEOUT_S)
+            ours.sendall(json.dumps((words, folder, umask, dict(env))).encode())
+            ours.shutdown(socket.SHUT_WR)
+            lines = stack.enter_context(ours.makefile("rb"))
+            process = int(lines.readline())
+            try:
+                code = int(lines.readline())
+            except TimeoutError:
+                os.kill(process, signal.SIGKILL)
+                raise
+            return subprocess.CompletedProcess(command, code, *(text.result() for text in texts))
+
+
+@cache
+def _forks(early: frozenset[tuple[str, str]]) -> _Forks:
+    """Return what runs the commands with an environment, until this process ends."""
+    forks = _Forks(dict(early))
+    atexit.register(forks.close)
+    return forks
+
+
 def run(
-    *arguments: str | bytes | Path,
+    *command: str | bytes | Path,
     input: bytes | None = None,
     stdin: int | IO[bytes] = subprocess.DEVNULL,
     stdout: int | IO[bytes] = subprocess.PIPE,
@@ -30,68 +180,38 @@ def run(
     cwd: Path | None = None,
     umask: int = -1,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Runs a command to its end; the options are those of subprocess.run."""
-    return subprocess.run(
-        (*PROGRAM, *arguments),
-        input=input,
-        stdin=None if input is not None else stdin,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        env=env,
-        cwd=cwd,
-        umask=umask,
-        timeout=TIMEOUT_S,
-        check=False,
+    """Run a command to its end, in a fork where it can; the options are those of subprocess.run."""
+    environment = os.environ if env is None else env
+    options: dict[str, Any] = {"cwd": cwd, "umask": umask, "env": environment}
+    options |= {"stdin": stdin} if input is None else {"input": input}
+    # What becomes of a file at the exit is for a process of its own to show.
+    early = _early(environment) if stdout == subprocess.PIPE else None
+    if early == _ENVIRONMENT and (forks := _forks(early)).lock.acquire(blocking=False):
+        try:
+            return forks.run(command, **options)
+        finally:
+            forks.lock.release()
+    return in_a_process(*command, stdout=stdout, **options)
+
+
+def in_a_process(
+    *command: str | bytes | Path, **options: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end in a process of its own; the options are those of subprocess.run."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    done: subprocess.CompletedProcess[Any] = subprocess.run(
+        (*PROGRAM, *command), timeout=TIMEOUT_S, check=False, **options
     )
-
-
-# Its arguments: a folder for what the commands print, then the commands, each after its length.
-_FORKS = """
-import os, sys
-from atlas12288._cli import main
-folder, *words = sys.argv[1:]
-index = 0
-while words:
-    count = int(words[0])
-    command, words = words[1 : count + 1], words[count + 1 :]
-    child = os.fork()
-    if child == 0:
-        for descriptor in (1, 2):
-            file = os.open(f"{folder}/{index}.{descriptor}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            os.dup2(file, descriptor)
-        sys.exit(main(command))
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-    index += 1
-"""
+    return done
 
 
 def run_each(
-    commands: Sequence[Sequence[str | bytes]], env: Mapping[str, str] | None = None
+    commands: Sequence[Sequence[str | bytes]], env: Mapping[str, str]
 ) -> list[subprocess.CompletedProcess[bytes]]:
-    """Run commands to their ends, each in a fork of one process that imported the package once.
-
-    An interpreter's start is nearly all the time of a short command.
-    """
-    words = [word for command in commands for word in (str(len(command)), *command)]
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            (sys.executable, "-c", _FORKS, folder, *words),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            env=env,
-            timeout=TIMEOUT_S,
-            check=True,
-        )
-        codes = [int(line) for line in done.stdout.splitlines()]
-        assert len(codes) == len(commands)
-        printed = [
-            [Path(folder, f"{index}.{descriptor}").read_bytes() for descriptor in (1, 2)]
-            for index in range(len(commands))
-        ]
-    return [
-        subprocess.CompletedProcess(command, code, *texts)
-        for command, code, texts in zip(commands, codes, printed, strict=True)
-    ]
+    """Run commands to their ends with one environment."""
+    forks = _forks(_early(env))
+    with forks.lock:
+        return [forks.run(command, env=env) for command in commands]
 
 
 def bash(script: str) -> subprocess.CompletedProcess[bytes]:

@@ -13,6 +13,14 @@ def shares(budget: atlas.Budget, amounts: list[int]) -> int:
     return left
 
 
+async def waiting(budget: atlas.Budget) -> int:
+    with budget.lease(1, timeout=None), budget.lease(1, 0.5) as lease:
+        assert_type(lease, atlas.Lease)
+    async with budget.lease_async(1) as held, budget.lease_async(1, timeout=2):
+        assert_type(held, atlas.AsyncLease)
+        return held.amt + budget.waiting
+
+
 def witnessed(region: bytearray) -> atlas.Witness:
     with atlas.Domain(bytes=len(region), budget_class=50) as domain:
         domain.attach(region)
@@ -27,6 +35,20 @@ def witnessed(region: bytearray) -> atlas.Witness:
         if state is not atlas.State.OPEN or kept != witness:
             raise AssertionError
         return witness
+
+
+def balanced(weights: bytes) -> atlas.Witness:
+    with atlas.Region(len(weights)) as region, atlas.Domain(bytes=region.size) as domain:
+        atlas.conserved_copy(region, weights)
+        domain.attach(region)
+        with domain.transaction(0, stop=-1):
+            memoryview(region)[0] ^= 1
+        atlas.fixup(bytearray(weights), at=0)
+        whole: memoryview = region.whole
+        balance: int = region.balance()
+        if whole[-1] != balance or region.sealed:
+            raise AssertionError
+        return domain.commit()
 
 
 def residues(chunks: list[bytes]) -> tuple[int, list[int]]:

@@ -310,9 +310,7 @@ class _Run:
             self._together = (
                 begun is None
                 and not update
-                and leaves is None
                 and (place is None or place is True)
-                and self._options.digests == (ALGORITHM,)
                 and self._hashes_here
             )
             self._listed = store.begin(
@@ -524,6 +522,7 @@ class _Run:
             self._source,
             store.siblings(),
             self._options.digests,
+            leaves=self._leaves is not None,
             threads=self._threads,
             since_ns=store.since_ns,
             advance=self._listener.advance,

@@ -33,6 +33,9 @@ class Listener:
     def note(self, text: str) -> None:
         """Hear a sentence for people, such as what is known already or what is left out."""
 
+    def compared(self, path: bytes) -> None:
+        """Hear that the files up to this path were compared; for `verify_manifest` with `done`."""
+
     def difference(self, difference: Difference) -> None:
         """Hear of a difference; called in order of path, once all earlier paths are compared."""
 
@@ -54,6 +57,7 @@ class FunctionListener(Listener):
         advance: Callable[[int], object] | None = None,
         problem: Callable[[bytes, str], object] | None = None,
         note: Callable[[str], object] | None = None,
+        compared: Callable[[bytes], object] | None = None,
         difference: Callable[[Difference], object] | None = None,
         differing: Callable[[bytes, WindowRange], object] | None = None,
     ) -> None:
@@ -63,6 +67,7 @@ class FunctionListener(Listener):
             "advance": advance,
             "problem": problem,
             "note": note,
+            "compared": compared,
             "difference": difference,
             "differing": differing,
         }

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from bisect import bisect_left
 from dataclasses import replace
+from itertools import accumulate
 from typing import Final
 
 from .._files import FileError, RegularFile
@@ -12,7 +14,7 @@ from .._sidecars import LeafComparison, TreeLeaves, WindowRange, first_without_l
 from .._subtree import window_count
 from .._witness import TREE_ALGORITHM
 from ._differences import Difference
-from ._entries import Entry
+from ._lined import Lined
 from ._listener import Listener
 from ._paths import quoted
 from ._sources.source import Found
@@ -24,39 +26,39 @@ class ManifestLeaves:
     """The leaves of each entry in the sidecar of a manifest.
 
     Args:
-        entries: all entries of the manifest.
+        lined: the manifest, which has trees.
         sidecar: the open file.
 
     Raises:
-        FileError: not readable, or not the leaves of these entries.
+        FileError: not readable, or not the leaves of its entries.
     """
 
-    def __init__(self, entries: Sequence[Entry], sidecar: RegularFile) -> None:
+    def __init__(self, lined: Lined, sidecar: RegularFile) -> None:
+        self._lined = lined
         self._sidecar = sidecar
-        self._first: dict[bytes, int] = {}
-        first = 0
-        for entry in entries:
-            if entry.root is not None:
-                self._first[entry.path] = first
-                first += window_count(entry.size)
-        require_size(sidecar, first, "manifest")
-        self._check(entries)
+        windows = [0 if size is None else window_count(size) for size in lined.sizes()]
+        self._firsts = array("q", accumulate(windows, initial=0))
+        require_size(sidecar, self._firsts[-1], "manifest")
+        self._check()
 
-    def _check(self, entries: Sequence[Entry]) -> None:
+    def _check(self) -> None:
         """Check all leaves against the roots, so that they can be trusted later."""
-        files = [entry for entry in entries if entry.target is None]
-        trees = ((entry.size, entry.root) for entry in files if entry.root is not None)
-        wrong = first_without_leaves(self._sidecar, trees)
+        wrong = first_without_leaves(self._sidecar, self._lined.trees())
         if wrong is not None:
+            sizes = zip(self._lined.paths, self._lined.sizes(), strict=True)
+            files = [path for path, size in sizes if size is not None]
             raise FileError(
-                f"does not have the leaves of {quoted(files[wrong].path)}: they are damaged, or "
+                f"does not have the leaves of {quoted(files[wrong])}: they are damaged, or "
                 "belong to another manifest"
             )
 
-    def leaves(self, entry: Entry) -> TreeLeaves:
-        """Return the leaves of an entry with a tree."""
+    def leaves(self, path: bytes) -> TreeLeaves:
+        """Return the leaves of the file at a path of the manifest."""
+        index = bisect_left(self._lined.paths, path)
+        entry = self._lined.entry(index)
+        assert entry.path == path
         assert entry.root is not None
-        return TreeLeaves(self._sidecar, self._first[entry.path], entry.size, entry.root)
+        return TreeLeaves(self._sidecar, self._firsts[index], entry.size, entry.root)
 
 
 class FirstDifferenceError(Exception):

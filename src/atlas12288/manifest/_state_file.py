@@ -342,18 +342,25 @@ class State:
         if len(self._appended) >= _FULL_BYTES:
             self._fill()
 
-    def known_flat(self, files: Iterable[tuple[bytes, int, bytes, int, bytes]]) -> None:
-        """Add small files that were read for their flat digests alone; `commit` writes them.
+    def known_small(
+        self,
+        flat: bool,
+        tree: bool,
+        files: Iterable[tuple[bytes, int, bytes, int, bytes, int | None]],
+    ) -> None:
+        """Add small files that were read; `commit` writes them.
 
         Args:
-            files: path, size, identity, residue and SHA-256 of each; the identity is that of a file
-                of this machine.
+            flat, tree: the digests of each.
+            files: path, size, identity, residue, joined digests and leaf of each, as `Known` has
+                them; the identity is that of a file of this machine.
         """
-        file, digests = _FILE.pack, _DIGESTS.pack
-        for path, size, identity, residue, sha256 in files:
+        file, numbers = _FILE.pack, _DIGESTS.pack
+        which = flat | tree << 1
+        for path, size, identity, residue, digests, leaf in files:
             self._appended += file(len(path), len(identity), size)
             self._appended += path + identity
-            self._appended += digests(residue, 1, _NO_LEAF) + sha256
+            self._appended += numbers(residue, which, _NO_LEAF if leaf is None else leaf) + digests
             if len(self._appended) >= _FULL_BYTES:
                 self._fill()
 

@@ -20,6 +20,7 @@ from .._witness import Witness
 from ._beside import Outputs, is_url
 
 STATE_NAME: Final = re.compile(r"[0-9a-f]{64}\.state")
+_ROTATION_NAME: Final = re.compile(r"[0-9a-f]{64}\.rotation")
 _FOLDER: Final = "atlas12288"
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _MACHINE_FILES: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
@@ -60,6 +61,11 @@ def state_file(output: str) -> str:
     """Return the name of a manifest's state in the user's state folder."""
     name = os.fsencode(f"{machine()}\0{real_path(output)}")
     return Witness.generate(name).hexdigest() + ".state"
+
+
+def rotation_name(key: str) -> str:
+    """Return the name in the user's state folder of what is kept of a rotation."""
+    return Witness.generate(os.fsencode(key)).hexdigest() + ".rotation"
 
 
 def user_folder() -> Path:
@@ -154,7 +160,7 @@ def leave_out_states(outputs: Outputs, root: str) -> bool:
         folder = open_folder(path, make=False)
         try:
             for name in names_in(folder):
-                if STATE_NAME.fullmatch(name) or TEMPORARY.fullmatch(name):
+                if any(form.fullmatch(name) for form in (STATE_NAME, _ROTATION_NAME, TEMPORARY)):
                     with suppress(OSError):
                         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                         if stat.S_ISREG(status.st_mode):

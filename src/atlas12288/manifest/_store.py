@@ -10,9 +10,11 @@ they need no database: see `Spool`. The data for the next run goes to a `State`.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain, starmap
+from hashlib import sha256
+from itertools import accumulate, chain, starmap
 from operator import itemgetter
 from time import monotonic, time, time_ns
 from types import TracebackType
@@ -111,12 +113,20 @@ _PUT_DIGESTS: Final = (
     "UPDATE files SET residue = ?, sha256 = ?, root = ?, leaf = ?, fresh = 1 WHERE path = ?"
 )
 _UNTRUSTED: Final = UNTRUSTED.encode()
-# A line that `entry_lines` wrote, if its path has no escape.
-_FLAT: Final = (
-    rb'\{"path":"([^"\\]+)","residue":([0-9]+),"sha256":"([0-9a-f]+)","size":([0-9]+)\}\n'
-)
+# In place of the leaves of siblings: the first one among those under way, how many there are, and
+# their SHA-256.
+_LEAVES: Final = struct.Struct("=QQ32s")
+_DAMAGED_LEAVES: Final = "the leaves are damaged; the next run reads them again"
 _FOUND: Final = ", ".join(("path", "size", "identity", "target"))
 _UNKNOWN: Final = "residue IS NULL AND target IS NULL"
+
+
+def _plain_lines(digests: tuple[bool, bool]) -> re.Pattern[bytes]:
+    """Return the expression for a line that `entry_lines` wrote, if its path has no escape."""
+    names = [name for name, on in zip(DIGESTS, digests, strict=True) if on]
+    hashes = "".join(f',"{re.escape(name)}":"([0-9a-f]+)"' for name in names)
+    path = r'"path":"([^"\\]+)"'
+    return re.compile(rf'\{{{path},"residue":([0-9]+){hashes},"size":([0-9]+)\}}\n'.encode())
 
 
 class Listed(NamedTuple):
@@ -176,7 +186,8 @@ class Store:
     Args:
         digests: digests of the run.
         state: keeps the data for the next run; None to keep nothing.
-        leaves: takes the leaves of files of more than one window; None if they are not wanted.
+        leaves: takes the leaves of siblings, and of other files of more than one window; None if
+            they are not wanted.
         kept_after: seconds until it starts to keep results.
         failed: called with the error when nothing more can be kept; may raise it.
 
@@ -198,6 +209,7 @@ class Store:
         failed: Callable[[FileError], object] = lambda _: None,
     ) -> None:
         self._digests = (ALGORITHM in digests, TREE_ALGORITHM in digests)
+        self._plain = _plain_lines(self._digests)
         self._state = state
         self._leaves = leaves
         self._failed = failed
@@ -483,7 +495,7 @@ class Store:
         try:
             yield from checked(read, known.leaf, window_count(known.size), known.root)
         except WrongLeavesError as error:
-            raise FileError("the leaves are damaged; the next run reads them again") from error
+            raise FileError(_DAMAGED_LEAVES) from error
 
     def _read_fresh(self, place: int, count: int) -> bytes:
         assert self._leaves is not None
@@ -539,7 +551,13 @@ class Store:
     # --- Results for a file
 
     def hashed(self, hashed: Hashed) -> None:
-        """Store the lines of siblings that were read, in order of path."""
+        """Store the lines and the leaves of siblings that were read, in order of path."""
+        if self._leaves is not None:
+            count = len(hashed.leaves) // DIGEST_BYTES
+            place = self._leaves.reserve(count)
+            self._leaves.write(place, hashed.leaves)
+            digest = sha256(hashed.leaves).digest()
+            hashed = hashed._replace(leaves=_LEAVES.pack(place, count, digest))
         self._hashed.add(hashed)
         if self._keeping:
             self._keep_hashed(hashed)
@@ -685,27 +703,50 @@ class Store:
         for hashed in self._hashed:
             self._keep_hashed(hashed)
             if state.is_full:
+                if self._leaves is not None:
+                    self._leaves.flush()
                 state.commit()
 
     def _keep_hashed(self, hashed: Hashed) -> None:
         """Pass the results of siblings to the state."""
-        found = re.findall(_FLAT, hashed.text)
+        found = self._plain.findall(hashed.text)
         identities = hashed.identities.split(b"\n")
         if len(found) < len(identities):  # JSON escapes a path
             entries = map(self._read_line, hashed.text.split(b"\n")[:-1])
-            found = [(each.path, each.residue, each.sha256, each.size) for each in entries]
-        else:
-            found = [
-                (path, int(residue), bytes.fromhex(digits.decode()), int(size))
-                for path, residue, digits, size in found
+            files = [
+                (each.path, each.size, each.residue, (each.sha256 or b"") + (each.root or b""))
+                for each in entries
             ]
-        self._keep(
-            lambda state: state.known_flat(
-                (path, size, identity, residue, sha256)
-                for (path, residue, sha256, size), identity in zip(found, identities, strict=True)
-                if not identity.startswith(_UNTRUSTED)
+        else:
+            files = [
+                (path, int(size), int(residue), bytes.fromhex(b"".join(digits).decode()))
+                for path, residue, *digits, size in found
+            ]
+
+        def keep(state: State) -> None:
+            leaves = self._leaf_places(hashed, [size for _, size, _, _ in files])
+            state.known_small(
+                *self._digests,
+                (
+                    (path, size, identity, residue, digests, leaf)
+                    for (path, size, residue, digests), identity, leaf in zip(
+                        files, identities, leaves, strict=True
+                    )
+                    if not identity.startswith(_UNTRUSTED)
+                ),
             )
-        )
+
+        self._keep(keep)
+
+    def _leaf_places(self, hashed: Hashed, sizes: list[int]) -> Iterable[int | None]:
+        """Return the place of the leaves of each of some siblings among those under way, None for
+        one window, whose leaf is the root."""
+        if self._leaves is None:
+            return [None] * len(sizes)
+        windows = [window_count(size) for size in sizes]
+        first, _, _ = _LEAVES.unpack(hashed.leaves)
+        starts = accumulate(windows, initial=first)
+        return [start if count > 1 else None for start, count in zip(starts, windows, strict=False)]
 
     def _read_line(self, line: bytes) -> Entry:
         digests = tuple(name for name, on in zip(DIGESTS, self._digests, strict=True) if on)
@@ -744,6 +785,8 @@ class Store:
         """
         for some in self._in_order(leaves):
             if isinstance(some, Hashed):
+                if leaves is not None:
+                    leaves(self._leaves_of(some))
                 if identities is not None:
                     identities(some.identities.decode().split("\n"))
                 yield some.lines
@@ -751,6 +794,13 @@ class Store:
             if identities is not None:
                 identities([identity for _, identity in some])
             yield Lines.of([entry.to_json() for entry, _ in some])
+
+    def _leaves_of(self, hashed: Hashed) -> bytes:
+        place, count, digest = _LEAVES.unpack(hashed.leaves)
+        hashes = self._read_fresh(place, count)
+        if sha256(hashes).digest() != digest:
+            raise FileError(_DAMAGED_LEAVES)
+        return hashes
 
     def _in_order(
         self, leaves: Callable[[bytes], object] | None

@@ -13,15 +13,16 @@ from operator import attrgetter
 from typing import Final
 
 from .._files import FileError, RegularFile
+from .._native import DIGEST_BYTES
 from .._sidecars import TreeLeaves
-from .._subtree import BLOCK_BYTES
+from .._subtree import BLOCK_BYTES, window_count
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._beside import Outputs
 from ._differences import Difference, ManifestReport
 from ._entries import Entry, read_line
 from ._hashing.engine import hash_files
 from ._hashing.file_hash import Digests, LeafSink
-from ._hashing.siblings import hash_siblings
+from ._hashing.siblings import Hashed, hash_siblings
 from ._lined import Lined
 from ._listener import SILENT, Listener
 from ._paths import quoted
@@ -45,6 +46,7 @@ def verify_manifest(
     fail_fast: bool = False,
     outputs: Outputs | None = None,
     listener: Listener = SILENT,
+    done: bytes | None = None,
 ) -> ManifestReport:
     """Compare a folder or other source with a manifest.
 
@@ -64,6 +66,8 @@ def verify_manifest(
         outputs: files that are not part of the folder, unless the manifest has them. The sidecar is
             added to them if it has the leaves of the manifest.
         listener: called with the progress and each difference.
+        done: files up to this path are listed, but not read: they were compared before. b"" for
+            none; None if the listener need not hear what was compared, which is quicker.
 
     Raises:
         FileError: the source cannot be listed at all.
@@ -71,19 +75,19 @@ def verify_manifest(
         TypeError: `threads` is not an int.
     """
     outputs = Outputs(source.name) if outputs is None else outputs
+    lined = Lined.of(manifest)
     tally = _Tally(allow_extra, listener, outputs)
     known: ManifestLeaves | None = None
     if leaves is not None and TREE_ALGORITHM not in manifest.options.digests:
         tally.leaves_error = "is of no use: the manifest has no tree roots"
     elif leaves is not None:
         try:
-            known = ManifestLeaves(manifest.entries, leaves)
+            known = ManifestLeaves(lined, leaves)
             outputs.add(leaves.name, leaves.status)
         except FileError as error:
             tally.leaves_error = str(error)
-    together = known is None and manifest.options.digests == (ALGORITHM,)
-    listing = _Listing(Lined.of(manifest), source, outputs, tally, together)
-    listing.judge(unread=known is None)
+    listing = _Listing(lined, source, outputs, tally, together=done is None)
+    listing.judge(unread=known is None, done=done)
     if fail_fast and (first := next(listing.known(None), None)) is not None:
         tally.add(first)
         return tally.report(complete=False)
@@ -204,11 +208,12 @@ class _Listing:
         others += map(self.lined.entry, range(end, len(self.lined.paths)))
         return others
 
-    def judge(self, unread: bool) -> None:
+    def judge(self, unread: bool, done: bytes | None) -> None:
         """Separate the files to be read from the known differences; called once.
 
         Args:
             unread: do not read a file whose size differs.
+            done: do not read the files up to this path.
         """
         found_at = self._found
         for entry in self._all_entries:
@@ -221,7 +226,7 @@ class _Listing:
                     self._known.append(_changed(entry, found, ("symlink",), reason))
             elif unread and entry.size != found.size:
                 self._known.append(_changed(entry, found, ("size",)))
-            else:
+            elif done is None or entry.path > done:
                 self.to_read.append(found)
                 self.entries.append(entry)
         links = sum(entry.target is not None for entry in self._all_entries)
@@ -320,6 +325,7 @@ class _Reading:
                     return
                 if first in waiting:
                     tally.add(waiting.pop(first))
+                self._listener.compared(entries[first].path)
                 first += 1
 
         give()
@@ -355,17 +361,21 @@ class _Reading:
         parts = [self._singles(source, threads), self._groups(source, threads)]
         if self._fail_fast:  # a single file may take hours
             parts.reverse()
-        for part in parts:
-            with closing(part):
-                for last, differences in part:
-                    if differences and self._fail_fast:
-                        tally.add(differences[0])
-                        return False
-                    waiting += differences
-                    # Differences are few, and come nearly in order.
-                    waiting.sort(key=attrgetter("path"), reverse=True)
-                    while waiting and waiting[-1].path <= last:
-                        tally.add(waiting.pop())
+        try:
+            for part in parts:
+                with closing(part):
+                    for last, differences in part:
+                        if differences and self._fail_fast:
+                            tally.add(differences[0])
+                            return False
+                        waiting += differences
+                        # Differences are few, and come nearly in order.
+                        waiting.sort(key=attrgetter("path"), reverse=True)
+                        while waiting and waiting[-1].path <= last:
+                            tally.add(waiting.pop())
+        except FirstDifferenceError as error:
+            tally.add(error.difference)
+            return False
         for difference in reversed(waiting):
             tally.add(difference)
         return True
@@ -383,6 +393,7 @@ class _Reading:
             listing.to_read,
             listing.digests,
             threads=threads,
+            leaves=self._sink if self._known is not None else None,
             advance=self._listener.advance,
         )
         with closing(results):
@@ -402,6 +413,7 @@ class _Reading:
             source,
             (siblings for _, siblings in groups),
             self._listing.digests,
+            leaves=self._known is not None,
             threads=threads,
             since_ns=0,
             advance=self._listener.advance,
@@ -411,30 +423,36 @@ class _Reading:
             hashed = next(results, None)
             for index, siblings in groups:
                 last = siblings.last
-                text = b""
+                its = None
                 if hashed is not None and hashed.first <= last:
-                    text = hashed.text
-                    hashed = next(results, None)
-                yield last, self._compared(index, siblings, text, unreadable)
+                    its, hashed = hashed, next(results, None)
+                yield last, self._compared(index, siblings, its, unreadable)
 
     def _compared(
-        self, index: int, siblings: Siblings, text: bytes, unreadable: dict[bytes, str]
+        self, index: int, siblings: Siblings, hashed: Hashed | None, unreadable: dict[bytes, str]
     ) -> list[Difference]:
         """Return the differences of a group.
 
         Args:
             index: of its first entry.
             siblings: its files.
-            text: their lines, without the files that could not be read.
+            hashed: their lines, without the files that could not be read; None if there are none.
             unreadable: the reasons for these.
         """
+        text, leaves = (b"", b"") if hashed is None else (hashed.text, hashed.leaves)
         lined, tally = self._listing.lined, self._tally
         if text == lined.text(index, index + siblings.files):
             tally.files += siblings.files
             tally.bytes += siblings.size
             return []
-        lines = (read_line(line, lined.options.digests) for line in text.split(b"\n")[:-1])
-        now = {entry.path: Digests(entry.residue, entry.sha256, entry.root) for entry in lines}
+        now: dict[bytes, Digests] = {}
+        end = 0
+        for line in text.split(b"\n")[:-1]:
+            entry = read_line(line, lined.options.digests)
+            now[entry.path] = Digests(entry.residue, entry.sha256, entry.root)
+            if self._known is not None:
+                start, end = end, end + window_count(entry.size) * DIGEST_BYTES
+                self._leaves[entry.path] = bytearray(leaves[start:end])
         differences = []
         for number, found in enumerate(siblings.founds(), index):
             reason = unreadable.pop(found.path, None)
@@ -458,7 +476,7 @@ class _Reading:
 
     def _known_leaves(self, found: Found) -> TreeLeaves:
         assert self._known is not None
-        return self._known.leaves(self._listing.entries[self._index(found)])
+        return self._known.leaves(found.path)
 
     def _judge_of(self, found: Found) -> LeafJudge | None:
         """Return the judge that finds where a file differs; None without leaves."""

@@ -3,6 +3,7 @@
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 
 REGISTER_BITS = {"pred": 1, "b8": 8, "b16": 16, "b32": 32, "b64": 64}
 
@@ -38,7 +39,7 @@ class Instruction:
     guard: str | None = None
     negated: bool = False
 
-    @property
+    @cached_property
     def parts(self) -> tuple[str, ...]:
         return tuple(self.operation.split("."))
 
@@ -119,10 +120,6 @@ def _matching_brace(text: str, start: int) -> int:
     raise PtxError("a kernel has no closing brace")
 
 
-def _line(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
-
-
 def _data(match: re.Match[str]) -> Data:
     space, align, kind, name, count, several, one = match.groups()
     width = int(kind[1:]) // 8
@@ -147,13 +144,15 @@ def _kernel(entry: re.Match[str], text: str) -> KernelText:
     kernel = KernelText(entry[1], parameters)
     if bound := re.search(r"\.(?:maxntid|reqntid)\s+(\d+)", entry[3]):
         kernel.most_threads = int(bound[1])
+    line, counted = 1, 0
     for statement in _STATEMENT.finditer(text, entry.end()):
         label, body, brace = statement.groups()
         if label:
             kernel.labels[label] = len(kernel.instructions)
         elif not brace and body.strip():
             first = statement.start(2) + len(body) - len(body.lstrip())
-            _add(kernel, body.strip(), _line(text, first))
+            line, counted = line + text.count("\n", counted, first), first
+            _add(kernel, body.strip(), line)
     return kernel
 
 

@@ -5,6 +5,7 @@ one instruction at a time, a register being an array with an element for each th
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,7 @@ class _Translation:
     def __init__(self, kernel: KernelText, symbols: dict[str, int], blocks: list[Block]) -> None:
         self._kernel, self._symbols, self._blocks = kernel, symbols, blocks
         self._bits = kernel.registers | _SPECIAL
+        self._registers_in = cache(self._find_registers)
         self._names: dict[str, Any] = {"np": np, "PtxError": PtxError}
         self._offsets = {}
         for parameter in kernel.parameters:
@@ -114,7 +116,7 @@ class _Translation:
 
     # --- which registers live where ---
 
-    def _registers_in(self, text: str) -> list[str]:
+    def _find_registers(self, text: str) -> list[str]:
         return [name for name in re.findall(r"[\w%$.]+", text) if name in self._bits]
 
     def _written(self, instruction: Instruction) -> list[str]:

@@ -31,6 +31,8 @@ from ..console import (
 )
 from ..manifests import allow_cache_option, is_folder
 from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
+from ..quantities import duration as duration_of
+from ..quantities import rate as rate_of
 from ..witness_files import (
     errors_about,
     find_sidecar,
@@ -234,9 +236,12 @@ Examples:
   atlas12288 verify data.atlas.json             # the folder data beside it
   atlas12288 verify data.atlas.json /mnt/copy   # a copy elsewhere
   atlas12288 verify data.atlas.json s3://bucket/data
+  atlas12288 verify data.atlas.json --every 30d --rate 50MB/s          # until Ctrl-C
+  atlas12288 verify data.atlas.json --every 30d --rate 50MB/s --once   # from cron
 
 Exit codes: 0 nothing differs; 1 a file changed, is missing, or was added; 2 a file, WITNESS or its
-leaves could not be read.""",
+leaves could not be read. With --once, what an earlier pass told counts too; without it, --every
+ends by Ctrl-C (130), or with 2 if the first pass cannot begin.""",
 )
 @click.argument("witnesses", metavar="WITNESS", type=file_name)
 @click.argument("files", metavar="[FILE... | ROOT]", nargs=-1, type=file_name)
@@ -256,6 +261,24 @@ leaves could not be read.""",
     help="For a manifest: allow files that it does not list.",
 )
 @allow_cache_option
+@click.option(
+    "--rate",
+    callback=rate_of,
+    metavar="RATE",
+    help="For a manifest: read at most so much, such as 50MB/s or 1GiB/s, with one thread.",
+)
+@click.option(
+    "--every",
+    callback=duration_of,
+    metavar="TIME",
+    help="For a manifest: verify again and again, and begin a pass every TIME (30s, 15m, 12h, 1d). "
+    "A difference is told once. A pass that is interrupted goes on where it was.",
+)
+@click.option(
+    "--once",
+    is_flag=True,
+    help="With --every: make one pass, or go on with one, if it is due; then end.",
+)
 @json_option
 def command(
     witnesses: str,
@@ -267,6 +290,9 @@ def command(
     fail_fast: bool,
     allow_extra: bool,
     allow_cache: bool,
+    rate: float | None,
+    every: float | None,
+    once: bool,
     as_json: bool,
 ) -> int:
     """Check each FILE, or the folder ROOT, against WITNESS, and print what differs.
@@ -282,6 +308,10 @@ def command(
         raise click.UsageError("--json prints every verdict: not with --quiet")
     if witnesses == STDIN and STDIN in files:
         raise click.UsageError("WITNESS and FILE cannot both be standard input (-)")
+    if once and every is None:
+        raise click.UsageError("--once makes one of the passes of --every, which is not given")
+    if rate is not None and threads is not None:
+        raise click.UsageError("--rate reads with one thread: not with --threads")
     from . import verify_manifest
 
     wanted = verify_manifest.VerifyOptions(
@@ -295,6 +325,9 @@ def command(
         allow_extra=allow_extra,
         allow_cache=allow_cache,
         as_json=as_json,
+        rate=rate,
+        every=every,
+        once=once,
     )
     # Its name says that it is one, so the error says what is wrong with it.
     should_be = witnesses.endswith(SUFFIX) and len(files) < 2
@@ -315,12 +348,18 @@ def command(
         return _refused(files, witnesses, reason, as_json)
     if is_manifest and len(files) > 1:
         raise click.UsageError(f"WITNESS is a manifest: one ROOT is compared, not {len(files)}")
+    if every is not None and (is_manifest or should_be):
+        from . import verify_rotation
+
+        return verify_rotation.verify(wanted)
     if is_manifest or should_be:
         return verify_manifest.verify(wanted, chunks, statuses[0])
     for option, given in (
         ("--fail-fast", fail_fast),
         ("--allow-extra", allow_extra),
         ("--allow-cache", allow_cache),
+        ("--rate", rate is not None),
+        ("--every", every is not None),
     ):
         if given:
             raise click.UsageError(f"{option} is for manifests, and WITNESS is not one")

@@ -49,6 +49,9 @@ class VerifyOptions(NamedTuple):
     allow_extra: bool
     allow_cache: bool
     as_json: bool
+    rate: float | None  # bytes in a second
+    every: float | None  # seconds from the beginning of a pass to the next
+    once: bool
 
 
 def verify(
@@ -68,14 +71,11 @@ def verify(
         click.UsageError: the options do not fit each other or the manifest.
     """
     try:
-        manifest = _read(_text(chunks))
+        manifest = manifest_of(text_of(chunks))
+        root = root_of(wanted, manifest)
     except (FileError, WitnessError) as error:
         return refused(wanted, str(error))
-    try:
-        root = wanted.root if wanted.root is not None else _default_root(wanted.manifest, manifest)
-    except FileError as error:
-        return refused(wanted, str(error))
-    sidecar = _sidecar(wanted, manifest)
+    sidecar = sidecar_of(wanted, manifest)
     if wanted.plot is not None:
         if sidecar is None:
             raise click.UsageError("--plot needs a manifest with leaves: witness --tree -o")
@@ -86,7 +86,7 @@ def verify(
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
     with Printer("verify", wanted.as_json, None) as report, ExitStack() as stack:
-        view = _VerifyProgress(wanted, root, manifest.options, report)
+        view = VerifyProgress(wanted, root, manifest.options, report)
         if wanted.root is None and not wanted.quiet:
             report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
         leaves = None
@@ -96,23 +96,27 @@ def verify(
                 leaves = stack.enter_context(RegularFile(sidecar, follow=is_named))
         except FileError as error:
             report.error(str(sidecar), str(error))
-        outputs = _outputs(wanted, root, status)
         try:
-            found = _compared(manifest, root, leaves, outputs, view)
+            found = compared(manifest, root, leaves, status, view)
         except (FileError, ImportError, ValueError) as error:
             report.error(root, str(error))
-            report.document(_document(wanted, root, None, str(error), manifest.options))
+            report.document(document(wanted, root, None, str(error), manifest.options))
             return report.code
         if found.leaves_error is not None:
             report.error(str(sidecar), found.leaves_error)
         for hint in _hints(wanted, root, manifest, found, has_leaves=leaves is not None):
             report.warning(wanted.manifest, hint)
         view.finish(found)
-        report.document(_document(wanted, root, found, None, manifest.options))
+        report.document(document(wanted, root, found, None, manifest.options))
     return report.code
 
 
-def _read(text: bytes) -> "Lined":
+def manifest_of(text: bytes) -> "Lined":
+    """Return the manifest of a text.
+
+    Raises:
+        WitnessError: it is not one.
+    """
     from ...manifest._lined import Lined
 
     found = Lined.read(text)
@@ -145,7 +149,7 @@ def _hints(
         yield f"which bytes changed is not known without its leaves{name}, which are not there"
 
 
-def _text(chunks: Iterable[bytes | memoryview]) -> bytes:
+def text_of(chunks: Iterable[bytes | memoryview]) -> bytes:
     """Return the bytes of a manifest; only the first ones if they cannot begin a manifest."""
     rest = iter(chunks)
     head = bytes(next(rest, b""))
@@ -153,6 +157,17 @@ def _text(chunks: Iterable[bytes | memoryview]) -> bytes:
         return head[:_SHOWN_BYTES]
     rule = f"a manifest of at most {MANIFEST_MOST_BYTES:,} bytes"
     return bytes(read_whole(chain((head,), rest), MANIFEST_MOST_BYTES, rule))
+
+
+def root_of(wanted: VerifyOptions, manifest: "Lined") -> str:
+    """Return the folder or URL to compare.
+
+    Raises:
+        FileError: none is named, and none is there.
+    """
+    if wanted.root is not None:
+        return wanted.root
+    return _default_root(wanted.manifest, manifest)
 
 
 def _outputs(wanted: VerifyOptions, root: str, status: os.stat_result) -> Outputs:
@@ -171,26 +186,41 @@ def _outputs(wanted: VerifyOptions, root: str, status: os.stat_result) -> Output
     return outputs
 
 
-def _compared(
+def compared(
     manifest: "Lined",
     root: str,
     leaves: RegularFile | None,
-    outputs: Outputs,
-    view: "_VerifyProgress",
+    status: os.stat_result,
+    view: "VerifyProgress",
+    done: bytes | None = None,
 ) -> "ManifestReport":
+    """Return the report on a comparison, which `view` shows.
+
+    Args:
+        manifest, root, leaves, done: as for `manifest._verify.verify_manifest`.
+        status: status of the manifest when it was opened.
+        view: the listener, with the options.
+    """
     from ...manifest._arguments import open_source
     from ...manifest._verify import verify_manifest
 
     wanted = view.wanted
+    outputs = _outputs(wanted, root, status)
+    source = open_source(root, allow_cache=wanted.allow_cache)
+    if wanted.rate is not None:
+        from ...manifest._sources.rated import RatedSource
+
+        source = RatedSource(source, wanted.rate)
     return verify_manifest(
         manifest,
-        open_source(root, allow_cache=wanted.allow_cache),
+        source,
         leaves=leaves,
         threads=wanted.threads,
         allow_extra=wanted.allow_extra,
         fail_fast=wanted.fail_fast,
         outputs=outputs,
         listener=view,
+        done=done,
     )
 
 
@@ -220,7 +250,8 @@ def _has_trees(manifest: "Lined") -> bool:
     return TREE_ALGORITHM in digests and any(entry.root for entry in manifest.entries)
 
 
-def _sidecar(wanted: VerifyOptions, manifest: "Lined") -> str | None:
+def sidecar_of(wanted: VerifyOptions, manifest: "Lined") -> str | None:
+    """Return the sidecar that is named, or else there; None without one."""
     has_trees = _has_trees(manifest)
     if wanted.sidecar is not None:
         if not has_trees:
@@ -236,17 +267,18 @@ def refused(wanted: VerifyOptions, reason: str) -> int:
     """Report that a manifest cannot be used; return the exit code."""
     complain(wanted.manifest, reason)
     with Printer("verify", wanted.as_json, None) as report:
-        report.document(_document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
+        report.document(document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
     return COULD_NOT_CHECK
 
 
-def _document(
+def document(
     wanted: VerifyOptions,
     root: str | None,
     found: "ManifestReport | None",
     error: str | None,
     options: "Options | None" = None,
 ) -> dict[str, object]:
+    """Return the fields of the JSON object of a comparison."""
     from ...manifest._differences import ManifestReport
 
     fields: dict[str, object] = {"manifest": wanted.manifest, "root": root}
@@ -264,7 +296,7 @@ def _new_maps(plot: str | None) -> "_Maps | None":
     return _Maps(None if plot == SKETCH else MAX_PANELS)
 
 
-class _VerifyProgress(Listener):
+class VerifyProgress(Listener):
     """Shows a comparison while it runs."""
 
     def __init__(

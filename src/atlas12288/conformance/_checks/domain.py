@@ -3,7 +3,7 @@
 
 from .._numbers import MODULUS
 from .._outcome import NotOfferedError, require
-from .._subjects.library import E_CONSERVATION, E_STATE, OK, Library, Region, conserved, noise
+from .._subjects.library import E_CONSERVATION, E_STATE, OK, CallerBytes, Library, conserved, noise
 
 
 def create(library: Library) -> str:
@@ -123,7 +123,7 @@ def commit_witness(library: Library) -> str:
     return "commit makes a witness that matches the committed bytes and no others"
 
 
-def _commit_witness_by_verify(library: Library, region: Region) -> str:
+def _commit_witness_by_verify(library: Library, region: CallerBytes) -> str:
     """Return what `verify` shows; the contract does not require it to compare the witness."""
     with library.domain(region) as domain:
         code = library.commit(domain)

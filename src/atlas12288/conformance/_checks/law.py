@@ -5,13 +5,13 @@ from typing import Final
 
 from .._numbers import MODULUS, WINDOW_BYTES
 from .._outcome import require
-from .._subjects.library import Library, Region, conserved, noise
+from .._subjects.library import CallerBytes, Library, conserved, noise
 
 # Lengths at and around the likely bounds of a kernel or a table.
 LENGTHS: Final = (1, 2, 95, 96, 97, 255, 256, 257, 4096, 12287, 12288, 12289, 24577)
 
 
-def _judge(library: Library, region: Region, expected: bool, what: str) -> None:
+def _judge(library: Library, region: CallerBytes, expected: bool, what: str) -> None:
     """Require that a domain verifies the region exactly when it is conserved."""
     with library.domain(region) as domain:
         found = library.verify(domain)
@@ -123,7 +123,7 @@ def wide_32(library: Library) -> str:
 # --- Delta ---
 
 
-def _delta(library: Library, before: Region, after: Region, what: str) -> None:
+def _delta(library: Library, before: CallerBytes, after: CallerBytes, what: str) -> None:
     expected = (after.residue() - before.residue()) % MODULUS
     found = library.delta(before.address, after.address, before.size)
     require(found == expected, f"atlas_conserved_delta is {found} for {what}, must be {expected}")

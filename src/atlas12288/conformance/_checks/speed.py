@@ -8,7 +8,7 @@ from typing import Final
 from .._numbers import WINDOW_BYTES
 from .._outcome import require
 from .._subjects import driver
-from .._subjects.library import Library, Region, conserved, noise
+from .._subjects.library import CallerBytes, Library, conserved, noise
 
 _SECONDS: Final = 0.05
 _REPEATS: Final = 500  # of one window, in C, which takes long enough to time
@@ -32,7 +32,7 @@ def _throughput(bytes_per_ns: float, target: float, what: str) -> str:
     return text
 
 
-def _windows(library: Library) -> tuple[Region, Region]:
+def _windows(library: Library) -> tuple[CallerBytes, CallerBytes]:
     """Return two page-aligned windows, the second one conserved."""
     return library.region(WINDOW_BYTES), library.region(conserved(noise(WINDOW_BYTES)))
 

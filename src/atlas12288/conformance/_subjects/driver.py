@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from .._outcome import NotCheckedError
-from .library import Library, Region
+from .library import CallerBytes, Library
 from .native import NativeLibrary
 
 
@@ -182,7 +182,7 @@ def verdicts(
     return result
 
 
-def lives(library: Library, region: Region, threads: int) -> None:
+def lives(library: Library, region: CallerBytes, threads: int) -> None:
     """Run threads that each use all of the contract once, and end."""
     functions = (c_void_p * len(_CONTRACT))(*(_pointer(library, name) for name in _CONTRACT))
     library.note(f"all functions in {threads} threads")
@@ -190,7 +190,9 @@ def lives(library: Library, region: Region, threads: int) -> None:
     _require_threads(ran, threads)
 
 
-def witnesses(library: Library, regions: Region, threads: int, effort: Effort) -> WitnessResult:
+def witnesses(
+    library: Library, regions: CallerBytes, threads: int, effort: Effort
+) -> WitnessResult:
     """Run threads that make, verify and destroy witnesses of their own part of the regions."""
     result = WitnessResult()
     names = ("atlas_witness_generate", "atlas_witness_verify", "atlas_witness_destroy")
@@ -203,13 +205,13 @@ def witnesses(library: Library, regions: Region, threads: int, effort: Effort) -
     return result
 
 
-def copy_ns(library: Library, dst: Region, src: Region, repeats: int) -> int:
+def copy_ns(library: Library, dst: CallerBytes, src: CallerBytes, repeats: int) -> int:
     """Return the nanoseconds of `repeats` conserved copies; 0 if one was refused."""
     copy = _pointer(library, "atlas_conserved_memcpy")
     return int(_driver().atlas_drive_copy_ns(copy, dst.address, src.address, src.size, repeats))
 
 
-def fill_ns(library: Library, dst: Region, value: int, repeats: int) -> int:
+def fill_ns(library: Library, dst: CallerBytes, value: int, repeats: int) -> int:
     """Return the nanoseconds of `repeats` conserved fills; 0 if one was refused."""
     fill = _pointer(library, "atlas_conserved_memset")
     return int(_driver().atlas_drive_fill_ns(fill, dst.address, value, dst.size, repeats))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The library under test: its functions by name, and memory to pass to them.
 
-A clause uses only `Library` and `Region`, so that it is written once; `native` and `wasm` implement
-them for a shared library and for a WebAssembly module. The numbers of the model are written here
-once more, on purpose: the kit judges by the contract's numbers, not by the numbers of the library
-that it comes with.
+A clause uses only `Library` and `CallerBytes`, so that it is written once; `native` and `wasm`
+implement them for a shared library and for a WebAssembly module. The numbers of the model are
+written here once more, on purpose: the kit judges by the contract's numbers, not by the numbers of
+the library that it comes with.
 """
 
 import random
@@ -187,7 +187,7 @@ class Library(ABC):
         """
 
     @abstractmethod
-    def region(self, content: bytes | int, offset: int = 0, at_end: bool = False) -> "Region":
+    def region(self, content: bytes | int, offset: int = 0, at_end: bool = False) -> "CallerBytes":
         """Return a region of memory outside any allocator.
 
         Args:
@@ -258,7 +258,7 @@ class Library(ABC):
     # --- Shorthands ---
 
     @contextmanager
-    def domain(self, region: "Region", budget: int = 0) -> Iterator[int]:
+    def domain(self, region: "CallerBytes", budget: int = 0) -> Iterator[int]:
         """Yield a domain with the region attached; it is destroyed at the end.
 
         Raises:
@@ -286,7 +286,7 @@ class Library(ABC):
             )
         return domain
 
-    def witness(self, region: "Region") -> int:
+    def witness(self, region: "CallerBytes") -> int:
         """Return the witness of a region, for the caller to destroy.
 
         Raises:
@@ -334,7 +334,7 @@ class Library(ABC):
         return taken
 
 
-class Region(ABC):
+class CallerBytes(ABC):
     """A region of the caller, at an address in the library's memory."""
 
     def __init__(self, address: int, size: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ... import _native
 from .._outcome import BrokenClauseError, NotCheckedError
-from .library import PROTOTYPES, CType, Gauge, Library, Need, Note, Region
+from .library import PROTOTYPES, CallerBytes, CType, Gauge, Library, Need, Note
 
 _TYPES: Final[Mapping[CType, Any]] = {
     CType.BOOL: ctypes.c_bool,
@@ -77,7 +77,7 @@ class NativeLibrary(Library):
         """
         return ctypes.cast(self.symbol(name), c_void_p).value or 0  # type: ignore[arg-type]
 
-    def region(self, content: bytes | int, offset: int = 0, at_end: bool = False) -> Region:
+    def region(self, content: bytes | int, offset: int = 0, at_end: bool = False) -> CallerBytes:
         return _Pages(content, offset, at_end)
 
     def read(self, address: int, size: int) -> bytes:
@@ -146,7 +146,7 @@ def _resident_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-class _Pages(Region):
+class _Pages(CallerBytes):
     """A region on separate pages; after one `at_end` comes a page that cannot be read."""
 
     def __init__(self, content: bytes | int, offset: int, at_end: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import wasmtime
 
 from .._outcome import BrokenClauseError, NotCheckedError, NotOfferedError
-from .library import PROTOTYPES, CType, Gauge, Library, Need, Note, Prototype, Region
+from .library import PROTOTYPES, CallerBytes, CType, Gauge, Library, Need, Note, Prototype
 
 LACKS: Final[Mapping[Need, str]] = {
     Need.THREADS: "an instance of a WebAssembly module has one thread",
@@ -196,7 +196,7 @@ class WasmModule(Library):
             raise NotCheckedError(f"its memory cannot grow by {size} bytes") from error
         return page * WASM_PAGE_BYTES
 
-    def region(self, content: bytes | int, offset: int = 0, at_end: bool = False) -> Region:
+    def region(self, content: bytes | int, offset: int = 0, at_end: bool = False) -> CallerBytes:
         size = content if isinstance(content, int) else len(content)
         if at_end:
             # Leave free memory for later calls, so that they do not grow it past the region.
@@ -245,7 +245,7 @@ class WasmModule(Library):
         return (Gauge(self.memory_bytes, least=WASM_PAGE_BYTES),)
 
 
-class _Bytes(Region):
+class _Bytes(CallerBytes):
     """Bytes in the memory of an instance."""
 
     def __init__(self, module: WasmModule, address: int, size: int, at_end: bool) -> None:

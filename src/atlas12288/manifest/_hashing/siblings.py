@@ -10,11 +10,11 @@ from time import perf_counter
 from typing import Final, NamedTuple
 
 from ..._files import FileError
-from ..._native import RESULT_BYTES, entry_lines
+from ..._native import DIGEST_BYTES, RESULT_BYTES, entry_lines
 from ..._parallel import parallel_map_ahead, thread_count
-from ..._subtree import BLOCK_BYTES
+from ..._subtree import BLOCK_BYTES, window_count
 from .._entries import Entry, Lines
-from .._sources.siblings import Siblings
+from .._sources.siblings import Siblings, Wanted
 from .._sources.source import UNTRUSTED, Found, Source
 from .engine import hash_files
 from .file_hash import Digests
@@ -38,6 +38,7 @@ class Hashed(NamedTuple):
         text, hashes: their lines in a manifest, as in `Lines`.
         identities: their identities, each after `UNTRUSTED` if it does not show later changes, with
             a line feed between one and the next.
+        leaves: the leaf hashes of their trees, joined; b"" if they are not wanted.
     """
 
     first: bytes
@@ -45,6 +46,7 @@ class Hashed(NamedTuple):
     text: bytes
     hashes: bytes
     identities: bytes
+    leaves: bytes = b""
 
     @property
     def lines(self) -> Lines:
@@ -52,7 +54,14 @@ class Hashed(NamedTuple):
         return Lines(self.text, self.hashes)
 
 
-_Result = tuple[list[Siblings], bytes, list[Hashed] | None]
+class _Outcome(NamedTuple):
+    """What was read of some files, as `Source.witness_siblings` returns it."""
+
+    results: bytes
+    leaves: bytes
+
+
+_Result = tuple[list[Siblings], _Outcome, list[Hashed] | None]
 
 
 def hash_siblings(
@@ -60,6 +69,7 @@ def hash_siblings(
     all_siblings: Iterable[Siblings],
     digests: tuple[str, ...],
     *,
+    leaves: bool = False,
     threads: int | None,
     since_ns: int,
     advance: Callable[[int], object],
@@ -73,26 +83,27 @@ def hash_siblings(
     Args:
         source: the source that listed them.
         all_siblings: the files.
-        digests: the digests to compute, the flat one alone.
+        digests: the digests to compute, one or both of `entries.DIGESTS`.
+        leaves: whether the leaf hashes of the trees are wanted.
         threads: number of threads; None for one per core that this process may use.
         since_ns: the identity of a file that was modified then or later does not show later
             changes.
         advance: called with the number of bytes read since its last call.
         problem: called for each file that cannot be read, with the reason.
     """
-    work = _Work(source, since_ns)
+    work = _Work(source, Wanted.of(digests, leaves), since_ns)
     results = parallel_map_ahead(
         work.hash,
         work.batches(all_siblings),
         thread_count(threads),
-        weight=lambda batch: _HELD_BYTES * sum(siblings.files for siblings in batch),
+        weight=work.weight,
         ahead=_AHEAD_BYTES,
         stop=work.stop,
     )
     with closing(results):
-        for batch, found, hashed in results:
+        for batch, read, hashed in results:
             if hashed is None:
-                yield from _with_left(source, batch, found, digests, threads, since_ns, problem)
+                yield from _with_left(work, batch, read, digests, threads, problem)
             else:
                 yield from hashed
             advance(sum(siblings.size for siblings in batch))
@@ -101,9 +112,10 @@ def hash_siblings(
 class _Work:
     """What the threads do."""
 
-    def __init__(self, source: Source, since_ns: int) -> None:
-        self._source = source
-        self._since_ns = since_ns
+    def __init__(self, source: Source, wanted: Wanted, since_ns: int) -> None:
+        self.source = source
+        self.wanted = wanted
+        self.since_ns = since_ns
         self._buffers: list[memoryview] = []
         self._files = 1  # of a batch
         self._stopped = False
@@ -123,6 +135,13 @@ class _Work:
         if batch:
             yield batch
 
+    def weight(self, batch: list[Siblings]) -> int:
+        """Return about how many bytes of memory a batch and its results take."""
+        weight = _HELD_BYTES * sum(siblings.files for siblings in batch)
+        if self.wanted.leaves:
+            weight += DIGEST_BYTES * sum(siblings.windows for siblings in batch)
+        return weight
+
     def hash(self, batch: list[Siblings]) -> _Result:
         begin = perf_counter()
         total = sum(siblings.files for siblings in batch)
@@ -130,85 +149,106 @@ class _Work:
             buffer = self._buffers.pop()
         except IndexError:
             buffer = memoryview(bytearray(BLOCK_BYTES))
-        results = b""
+        results = leaves = b""
         while len(results) < total * RESULT_BYTES and not self._stopped:
             done = len(results) // RESULT_BYTES
-            results += self._source.witness_siblings(batch, done, buffer)
+            more = self.source.witness_siblings(batch, done, buffer, self.wanted)
+            results += more[0]
+            leaves += more[1]
         self._buffers.append(buffer)
+        read = _Outcome(results, leaves)
         if results[::RESULT_BYTES].count(_READ) < total:
-            return batch, results, None
+            return batch, read, None
         hashed = []
-        end = 0
+        end = leaf = 0
         for siblings in batch:
             start, end = end, end + siblings.files * RESULT_BYTES
-            hashed.append(_hashed(siblings, results[start:end], self._since_ns))
+            first = leaf
+            if leaves:
+                leaf += siblings.windows * DIGEST_BYTES
+            hashed.append(self._hashed(siblings, _Outcome(results[start:end], leaves[first:leaf])))
         seconds = perf_counter() - begin
         if seconds < _BATCH_SHORT_S:
             self._files = min(2 * self._files, _BATCH_FILES_MOST)
         elif seconds > _BATCH_LONG_S:
             self._files = max(1, self._files // 2)
-        return batch, results, hashed
+        return batch, read, hashed
 
+    def _hashed(self, siblings: Siblings, read: _Outcome) -> Hashed:
+        """Return the lines of files that were all read."""
+        parent = siblings.parent
+        flat, tree, _ = self.wanted
+        try:
+            (parent + siblings.names).decode()
+        except UnicodeDecodeError:  # in JSON, such a path has another form
+            founds = zip(siblings.founds(), self.digests(read), strict=True)
+            return self.one_by_one([(found, each) for found, each in founds if each], read.leaves)
+        text, hashes, identities = entry_lines(
+            parent, siblings.names, siblings.numbers, read.results, self.since_ns, flat, tree
+        )
+        return Hashed(siblings.first, siblings.last, text, hashes, identities, read.leaves)
 
-def _hashed(siblings: Siblings, results: bytes, since_ns: int) -> Hashed:
-    """Return the lines of files that were all read."""
-    parent = siblings.parent
-    try:
-        (parent + siblings.names).decode()
-    except UnicodeDecodeError:  # in JSON, such a path has another form
-        founds = zip(siblings.founds(), _digests(results), strict=True)
-        return _one_by_one([(found, each) for found, each in founds if each], since_ns)
-    text, hashes, identities = entry_lines(
-        parent, siblings.names, siblings.numbers, results, since_ns
-    )
-    return Hashed(siblings.first, siblings.last, text, hashes, identities)
+    def digests(self, read: _Outcome) -> Iterator[Digests | None]:
+        """Yield the digests of each file, or None if it was not read."""
+        flat, tree, _ = self.wanted
+        for start in range(0, len(read.results), RESULT_BYTES):
+            is_read, residue = read.results[start : start + 2]
+            middle, end = start + 2 + DIGEST_BYTES, start + RESULT_BYTES
+            sha256 = read.results[start + 2 : middle] if flat else None
+            root = read.results[middle:end] if tree else None
+            yield Digests(residue, sha256, root) if is_read else None
 
-
-def _digests(results: bytes) -> Iterator[Digests | None]:
-    """Yield the digests of each file, or None if it was not read."""
-    for start in range(0, len(results), RESULT_BYTES):
-        read, residue = results[start : start + 2]
-        sha256 = results[start + 2 : start + RESULT_BYTES]
-        yield Digests(residue, sha256, None) if read else None
+    def one_by_one(self, files: list[tuple[Found, Digests]], leaves: bytes) -> Hashed:
+        """Return the lines of files; `leaves` are those of their trees."""
+        lines = [Entry(found.path, found.size, *digests).to_json() for found, digests in files]
+        identities = "\n".join(
+            found.identity if found.modified_ns < self.since_ns else UNTRUSTED + found.identity
+            for found, _ in files
+        )
+        first, last = files[0][0].path, files[-1][0].path
+        return Hashed(first, last, *Lines.of(lines), identities.encode(), leaves)
 
 
 def _with_left(
-    source: Source,
+    work: _Work,
     batch: list[Siblings],
-    results: bytes,
+    read: _Outcome,
     digests: tuple[str, ...],
     threads: int | None,
-    since_ns: int,
     problem: Callable[[bytes, str], object],
 ) -> Iterator[Hashed]:
     """Yield the lines of a batch, after reading one by one the files that were left."""
     founds = [found for siblings in batch for found in siblings.founds()]
     known: dict[bytes, Digests | FileError] = {}
+    leaves: dict[bytes, bytearray] = {}
     left = []
-    for found, read in zip(founds, _digests(results), strict=True):
-        if read is None:
+    end = 0
+    for found, its_digests in zip(founds, work.digests(read), strict=True):
+        start, end = end, end + window_count(found.size) * DIGEST_BYTES
+        if its_digests is None:
             left.append(found)
+            leaves[found.path] = bytearray()
         else:
-            known[found.path] = read
-    for found, result in hash_files(source, left, digests, threads=threads):
+            known[found.path] = its_digests
+            leaves[found.path] = bytearray(read.leaves[start:end])
+    results = hash_files(
+        work.source,
+        left,
+        digests,
+        threads=threads,
+        leaves=(lambda found: leaves[found.path].extend) if work.wanted.leaves else None,
+    )
+    for found, result in results:
         known[found.path] = result
     for siblings in batch:
         good: list[tuple[Found, Digests]] = []
+        hashes = b""
         for found in siblings.founds():
             result = known[found.path]
             if isinstance(result, FileError):
                 problem(found.path, str(result))
             else:
                 good.append((found, result))
+                hashes += leaves[found.path]
         if good:
-            yield _one_by_one(good, since_ns)
-
-
-def _one_by_one(files: list[tuple[Found, Digests]], since_ns: int) -> Hashed:
-    lines = [Entry(found.path, found.size, *digests).to_json() for found, digests in files]
-    identities = "\n".join(
-        found.identity if found.modified_ns < since_ns else UNTRUSTED + found.identity
-        for found, _ in files
-    )
-    first, last = files[0][0].path, files[-1][0].path
-    return Hashed(first, last, *Lines.of(lines), identities.encode())
+            yield work.one_by_one(good, hashes)

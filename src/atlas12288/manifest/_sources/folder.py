@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple, Self
 
 from ..._files import CHANGED, FileError, file_errors, grown, read_at, require_regular
-from ..._native import RESULT_BYTES, list_folder, read_files, witness_files
+from ..._native import list_folder, read_files, witness_files
 from ..._subtree import BLOCK_BYTES
 from ..._witness import Witness
 from .._paths import PATH_MOST_BYTES, quoted
 from .descriptors import IS_LINK, Below
 from .links import Links
 from .selection import Selection
-from .siblings import SIBLINGS_MOST, Siblings
+from .siblings import SIBLINGS_MOST, Siblings, Wanted
 from .source import SMALL_MOST_BYTES, Found, Problem, Reader, Source, require_small
 
 # A few folders with some links to the next are reached in millions of ways.
@@ -403,17 +403,19 @@ class Folder(Source):
         sizes = [found.size for found in founds]
         return read_files([folder.number for folder in folders], names, sizes, times, buffer)
 
-    def witness_siblings(self, groups: Sequence[Siblings], first: int, buffer: memoryview) -> bytes:
+    def witness_siblings(
+        self, groups: Sequence[Siblings], first: int, buffer: memoryview, wanted: Wanted
+    ) -> tuple[bytes, bytes]:
         """Read and hash without the interpreter's lock. See `Source.witness_siblings`."""
         try:
             folders = [self._below.folder(group.folder) for group in groups]
         except (FileError, OSError):
-            return bytes(RESULT_BYTES * (sum(group.files for group in groups) - first))
+            return super().witness_siblings(groups, first, buffer, wanted)
         files = [
             (folder.number, group.names, group.numbers)
             for folder, group in zip(folders, groups, strict=True)
         ]
-        return witness_files(files, first, buffer, _STOP_NS)
+        return witness_files(files, first, buffer, _STOP_NS, *wanted)
 
     def read_small(self, path: bytes) -> bytes | None:
         """Return the bytes of a small file, without following links. See `Source.read_small`."""

@@ -7,11 +7,32 @@ from array import array
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from ..._subtree import window_count
+from ..._witness import ALGORITHM, TREE_ALGORITHM
 from .source import Found
 
 # Few enough that several threads are busy until the end, where each file takes long.
 SIBLINGS_MOST: Final = 256
 _NUMBERS: Final = 3  # of a file
+
+
+class Wanted(NamedTuple):
+    """What is computed of siblings.
+
+    Attributes:
+        flat, tree: the digests.
+        leaves: whether the leaf hashes of the trees are kept.
+    """
+
+    flat: bool
+    tree: bool
+    leaves: bool
+
+    @classmethod
+    def of(cls, digests: tuple[str, ...], leaves: bool) -> Wanted:
+        """Return what is wanted by digests of `entries.DIGESTS`, and leaves where there are any."""
+        tree = TREE_ALGORITHM in digests
+        return cls(ALGORITHM in digests, tree, leaves and tree)
 
 
 class Siblings(NamedTuple):
@@ -53,6 +74,11 @@ class Siblings(NamedTuple):
     def size(self) -> int:
         """Total size of the files, in bytes."""
         return sum(self.sizes)
+
+    @property
+    def windows(self) -> int:
+        """Number of windows that the files are listed with."""
+        return sum(map(window_count, self.sizes))
 
     @property
     def first(self) -> bytes:

@@ -12,11 +12,12 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from ..._files import FileError
-from ..._native import RESULT_BYTES
+from ..._native import DIGEST_BYTES, RESULT_BYTES
+from ..._subtree import window_count
 from .selection import RULES_BYTES_MOST, Selection
 
 if TYPE_CHECKING:
-    from .siblings import Siblings
+    from .siblings import Siblings, Wanted
 
 
 class NoFileError(FileError):
@@ -163,20 +164,25 @@ class Source(Protocol):
         """
         return None
 
-    def witness_siblings(self, groups: Sequence[Siblings], first: int, buffer: memoryview) -> bytes:
+    def witness_siblings(
+        self, groups: Sequence[Siblings], first: int, buffer: memoryview, wanted: Wanted
+    ) -> tuple[bytes, bytes]:
         """Read and hash files that `walk` yielded.
 
         Args:
             groups: some siblings.
             first: number of files, of all groups, to pass over.
             buffer: one block, to be written to.
+            wanted: what to compute.
 
         Returns:
             As `_native.witness_files`, for some of the files from `first` on, at least one: a file
             that was not read is left to `open`, which says what is wrong with it. The default
             leaves all files to it.
         """
-        return bytes(RESULT_BYTES * (sum(group.files for group in groups) - first))
+        sizes = [size for group in groups for size in group.sizes][first:]
+        windows = sum(map(window_count, sizes)) if wanted.leaves else 0
+        return bytes(RESULT_BYTES * len(sizes)), bytes(DIGEST_BYTES * windows)
 
     def open(self, found: Found) -> AbstractContextManager[Reader]:
         """Open a file that `list` yielded.

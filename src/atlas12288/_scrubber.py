@@ -1,0 +1,673 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scrubbing: buffers in memory are compared with their witnesses again and again.
+
+A look at the residues of all windows takes as long as reading the memory, and sees every flip of a
+single bit. The digests, which see everything, take longer and are computed in rotation.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+from types import TracebackType
+from typing import Final, Protocol, Self
+from weakref import WeakSet
+
+from . import _native
+from ._errors import DeviceError, StateError
+from ._native import DIGEST_BYTES, WINDOW_BYTES, Watch, bytes_of, int_in
+from ._reports import PartDifference, Report
+from ._sidecars import WindowRange
+from ._subtree import FANOUT
+from ._tree import TreeWitness
+from ._types import Memory
+from ._witness import format_timestamp
+from ._words import counted
+
+# Each window's digest is checked in one pass of so many.
+DIGEST_PASSES: Final = 32
+# Windows that are read at once: 3 MiB, some tenths of a millisecond.
+_PIECE: Final = FANOUT
+# A debt of time below this is not worth a sleep.
+_SLEEP_S: Final = 0.001
+
+
+@dataclass(frozen=True)
+class ScrubReport(Report[PartDifference]):
+    """What a pass over buffers saw; true if and only if `holds` is True.
+
+    A difference of kind "changed" is damage: `name` is the buffer's, `ranges` are the windows, and
+    `what` is ("digest",), or ("residue", "digest") where the residue alone tells it too. One of
+    kind "unreadable" is about windows that could not be read, or that a transaction is changing
+    now.
+
+    Attributes:
+        differences: all differences, by buffer and window.
+        timestamp_ns: when they had been seen, in nanoseconds since 1970-01-01T00:00:00Z.
+        windows: number of windows that were looked at.
+        seconds: how long that took.
+    """
+
+    differences: tuple[PartDifference, ...] = ()
+    timestamp_ns: int = 0
+    windows: int = 0
+    seconds: float = 0.0
+
+    _nothing_compared = "no window was compared with its witness"
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether all windows are what their witnesses say; None if nothing is known to differ but
+        not everything could be compared."""
+        return None if self.windows == 0 and not self.differences else super().holds
+
+    @property
+    def timestamp(self) -> str:
+        """The time in the form of RFC 3339, in UTC."""
+        return format_timestamp(self.timestamp_ns)
+
+    def to_fields(self) -> dict[str, object]:
+        """Return the fields of its JSON object."""
+        return super().to_fields() | {
+            "timestamp": self.timestamp,
+            "windows": self.windows,
+            "seconds": self.seconds,
+        }
+
+
+class Scrubber:
+    """Compares buffers with their witnesses in the background, and tells of damage.
+
+    Nothing runs before `start()` or `with`, which starts it and closes it at the end. The first
+    pass checks the digest of every window, so that damage from before is found. Each later pass
+    computes the residue of every window, which sees every flip of a single bit, and checks the
+    digests of one part in 32. A window whose residue differs is hashed, and the digest decides.
+
+    The buffers stay exported until `close()`: a `bytearray` cannot be resized, an mmap not closed.
+    A write that the scrubber is not told of is damage. Transactions of a domain on the same memory
+    tell it by themselves; other writers use `changing` or `update`. Make the scrubber while no
+    transaction is open.
+
+    The thread ends at the exit of the interpreter. It does not exist in a child process after a
+    fork, where `running` is False; `start()` begins another one.
+
+    Args:
+        targets: from names to pairs: a buffer, or a tensor on a GPU, and its TreeWitness, with
+            leaves.
+        every: seconds from the start of one pass to the start of the next.
+        on_damage: called with a `ScrubReport` of damage as soon as it is seen, once for each
+            damaged window until that is restored or updated, and once for each window that cannot
+            be read. `scan` calls it in the thread of its caller. What it raises goes to
+            `sys.unraisablehook`, in the scrubber's own thread even SystemExit. `start` needs it.
+        share: the share of one core that the thread takes at most, above 0 and up to 1. It wins
+            over `every`: a pass that takes longer is followed by the next one at once, and
+            `seconds` of its report says so. What a GPU does is not counted.
+
+    Raises:
+        ValueError: there is no target, a buffer is empty or has not the length of its witness, or
+            a number is out of range.
+        StateError: a witness has no leaves; from every method, once the scrubber is closed.
+        TypeError, BufferError: an argument has the wrong type, a buffer is not C-contiguous.
+    """
+
+    def __init__(
+        self,
+        targets: Mapping[str, tuple[Memory, TreeWitness]],
+        *,
+        every: float = 60.0,
+        on_damage: Callable[[ScrubReport], object] | None = None,
+        share: float = 0.05,
+    ) -> None:
+        if not isinstance(targets, Mapping):
+            raise TypeError(f"targets is of type {type(targets).__name__}, must be a mapping")
+        if on_damage is not None and not callable(on_damage):
+            raise TypeError(f"on_damage is of type {type(on_damage).__name__}, must be callable")
+        self._every = _number("every", every)
+        self._share = _number("share", share)
+        if self._share == 0 or self._share > 1:
+            raise ValueError(f"share is {share}, must be above 0 and at most 1")
+        self._on_damage = on_damage
+        if not targets:
+            raise ValueError("targets is empty, must have at least one buffer")
+        # Dropped by close(); a pass that is under way has a reference.
+        self._targets: dict[str, _Target] | None = {
+            name: _Target(name, target) for name, target in targets.items()
+        }
+        self._last: ScrubReport | None = None
+        self._passes = 0
+        self._begin_anew()
+        _all.add(self)
+
+    def _begin_anew(self) -> None:
+        """Forget the thread: before the first start, and in a child process, which has none."""
+        self._lock = threading.RLock()  # for starts and stops, also in a handler of signals
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def _known(self) -> dict[str, _Target]:
+        targets = self._targets
+        if targets is None:
+            raise StateError("the scrubber is closed, must be open for calls")
+        return targets
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread runs."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    @property
+    def report(self) -> ScrubReport | None:
+        """The report of the last complete pass, with all damage that it saw; None before that."""
+        return self._last
+
+    def start(self) -> None:
+        """Start the thread, which begins with a pass.
+
+        Raises:
+            StateError: it runs already, or the scrubber is closed.
+            ValueError: there is no `on_damage`, so nobody would hear of damage.
+        """
+        if self._on_damage is None:
+            raise ValueError("on_damage is None, must be a function for start()")
+        with self._lock:
+            targets = self._known()
+            if self.running:
+                raise StateError("the scrubber runs already, must be stopped before it is started")
+            self._stop = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, args=(targets, self._stop), name="Scrubber", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and wait until it has ended. Idempotent; `start` begins another one.
+
+        It ends within some milliseconds, or when `on_damage` returns. `on_damage` itself may call
+        this; then the thread ends after it.
+        """
+        with self._lock:
+            self._stop.set()
+            thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def close(self) -> None:
+        """End the thread and give the buffers back. Idempotent."""
+        self.stop()
+        self._targets = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def scan(self) -> ScrubReport:
+        """Make one pass now, in this thread and without regard to `share`.
+
+        Returns:
+            All that the pass saw, also damage that was told before.
+
+        Raises:
+            StateError: the scrubber is closed.
+        """
+        return self._pass(self._known(), _no_pause)
+
+    def update(
+        self, name: str, windows: Iterable[int], witness: TreeWitness | None = None, /
+    ) -> None:
+        """Tell that windows of a buffer were changed on purpose.
+
+        A pass that reads a window after the change and before this call takes it for damage:
+        `changing` is for that.
+
+        Args:
+            name: the name of the buffer.
+            windows: indices of the windows that changed. All else in them is trusted as it is now.
+            witness: the new witness, from `TreeWitness.update`, whose leaves these windows must
+                have from now on. None to take their digests anew from memory; then the old witness
+                does not cover them any more.
+
+        Raises:
+            ValueError: there is no such buffer or window, or `witness` has another length.
+            StateError: `witness` has no leaves, or the scrubber is closed.
+            TypeError: an argument has the wrong type.
+        """
+        target = self._target(name)
+        indices = target.indices(windows)
+        if witness is None:
+            for first, stop in _runs(indices):
+                with target.watch.change(first, stop):
+                    pass
+            return
+        leaves = _leaves(f"{name!r}", witness, target.length)
+        for index in indices:
+            target.watch.expect(index, _leaf(leaves, index))
+
+    def changing(
+        self, name: str, windows: Iterable[int] | None = None, /
+    ) -> AbstractContextManager[object]:
+        """Return a context manager for a change on purpose: no pass takes it for damage.
+
+        When it ends, the digests of these windows are taken anew from memory, as by `update`.
+
+        Args:
+            name: the name of the buffer.
+            windows: indices of the windows that may change; None for all.
+
+        Raises:
+            ValueError, StateError, TypeError: as `update`.
+        """
+        target = self._target(name)
+        indices = list(range(target.windows)) if windows is None else target.indices(windows)
+        stack = ExitStack()
+        for first, stop in _runs(indices):
+            stack.enter_context(target.watch.change(first, stop))
+        return stack
+
+    def _target(self, name: str) -> _Target:
+        target = self._known().get(name)
+        if target is None:
+            raise ValueError(f"name is {name!r}, must be the name of a target")
+        return target
+
+    def _run(self, targets: dict[str, _Target], stop: threading.Event) -> None:
+        pace = _Pace(self._share, stop)
+        while not stop.is_set():
+            begin = time.monotonic()
+            try:
+                self._pass(targets, pace.pause)
+            except _StoppedError:
+                return
+            except Exception as error:  # such as a lack of memory; the next pass may have some
+                _native.write_unraisable(error, self._pass)
+            stop.wait(max(0.0, begin + self._every - time.monotonic()))
+
+    def _pass(self, targets: dict[str, _Target], pause: Callable[[], None]) -> ScrubReport:
+        begin = time.monotonic()
+        differences: list[PartDifference] = []
+        windows = 0
+        turn = self._passes
+        for number, target in enumerate(targets.values(), turn):
+            seen = _Seen(target)
+            for new in target.look(number, seen, pause):
+                self._tell(new)
+            differences += seen.differences()
+            windows += target.windows
+        self._passes = turn + 1
+        seconds = time.monotonic() - begin
+        self._last = ScrubReport(tuple(differences), time.time_ns(), windows, seconds)
+        return self._last
+
+    def _tell(self, new: _Seen) -> None:
+        if self._on_damage is None:
+            return
+        report = ScrubReport(tuple(new.differences()), time.time_ns(), new.windows)
+        try:
+            self._on_damage(report)
+        except BaseException as error:
+            # A thread that SystemExit ends would end without a word, and the watch with it.
+            if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
+                raise
+            _native.write_unraisable(error, self._on_damage)
+
+    def __repr__(self) -> str:
+        if self._targets is None:
+            return f"<{type(self).__name__} closed>"
+        state = "running" if self.running else "not running"
+        return f"<{type(self).__name__} of {counted(len(self._targets), 'buffer')}, {state}>"
+
+
+class _Watch(Protocol):
+    """A buffer with the leaves and residues of its windows: `_native.Watch`, or on a GPU."""
+
+    def read_error(self, first: int, stop: int, /) -> int: ...
+    def residues_differ(self, first: int, stop: int, /) -> list[int]: ...
+    def leaves_differ(self, first: int, stop: int, /) -> list[int]: ...
+    def judge(self, index: int, /) -> int: ...
+    def expect(self, index: int, leaf: bytes, /) -> None: ...
+    def change(self, first: int, stop: int, /) -> AbstractContextManager[object]: ...
+
+
+class _Target:
+    """A buffer under watch."""
+
+    def __init__(self, name: object, target: object) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"name of a target is of type {type(name).__name__}, must be str")
+        if not isinstance(target, tuple) or len(target) != 2:
+            raise TypeError(f"targets[{name!r}] is not a pair, must be a buffer and its witness")
+        buf, witness = target
+        on_device = _native.device_of(buf) is not None
+        self.name = name
+        # A tensor on a GPU says its length when it is hashed.
+        self.length = (
+            TreeWitness.generate(buf, leaves=False).length if on_device else len(bytes_of(buf))
+        )
+        leaves = _leaves(f"targets[{name!r}]", witness, self.length)
+        if self.length == 0:
+            raise ValueError(f"targets[{name!r}] is empty, must have bytes")
+        self.windows = len(leaves) // DIGEST_BYTES
+        self.watch: _Watch = DeviceWatch(buf, leaves) if on_device else Watch(buf, leaves)
+        self._piece = self.windows if on_device else _PIECE
+        self._is_known = False  # was every digest checked?
+        self._unread: set[int] = set()  # windows that could not be read, as was told
+
+    def indices(self, windows: Iterable[int]) -> list[int]:
+        """Return the sorted indices of windows."""
+        return sorted({int_in(index, "window", 0, self.windows - 1) for index in windows})
+
+    def look(self, turn: int, seen: _Seen, pause: Callable[[], None]) -> Iterator[_Seen]:
+        """Look at all windows, add to `seen` what is seen, and yield what is new.
+
+        Args:
+            turn: decides which digests are checked.
+            seen: as above.
+            pause: called after each piece.
+        """
+        is_known = self._is_known
+        for number, first in enumerate(range(0, self.windows, self._piece), turn):
+            stop = min(first + self._piece, self.windows)
+            hashes = not is_known or number % DIGEST_PASSES == 0
+            new = _Seen(self)
+            try:
+                self._look_at(first, stop, hashes, seen, new)
+            except DeviceError as error:
+                for index in range(first, stop):
+                    self._not_read(index, str(error), seen, new)
+            if new:
+                yield new
+            pause()
+        self._is_known = True
+
+    def _look_at(self, first: int, stop: int, hashes: bool, seen: _Seen, new: _Seen) -> None:
+        watch = self.watch
+        suspects: Iterable[int]
+        if watch.read_error(first, stop):
+            suspects = range(first, stop)
+        else:
+            suspects = (watch.leaves_differ if hashes else watch.residues_differ)(first, stop)
+            if self._unread:  # what can be read again may have come back as something else
+                suspects = sorted({*suspects, *self._unread.intersection(range(first, stop))})
+        for index in suspects:
+            if code := watch.read_error(index, index + 1):
+                self._not_read(index, os.strerror(code), seen, new)
+                continue
+            self._unread.discard(index)
+            verdict = watch.judge(index)
+            if verdict & _native.WINDOW_IN_CHANGE:
+                seen.unread(index, "a transaction is changing it")
+            elif verdict:
+                what = _WHAT[bool(verdict & _native.WINDOW_RESIDUE_DIFFERS)]
+                seen.damaged(index, what)
+                if verdict & _native.WINDOW_IS_NEW:
+                    new.damaged(index, what)
+
+    def _not_read(self, index: int, reason: str, seen: _Seen, new: _Seen) -> None:
+        seen.unread(index, reason)
+        if index not in self._unread:
+            self._unread.add(index)
+            new.unread(index, reason)
+
+
+_WHAT: Final = (("digest",), ("residue", "digest"))
+
+
+class _Seen:
+    """Windows of a target that are not as they must be."""
+
+    def __init__(self, target: _Target) -> None:
+        self._target = target
+        self._changed: dict[tuple[str, ...], list[int]] = {}
+        self._unread: dict[str, list[int]] = {}
+
+    @property
+    def windows(self) -> int:
+        groups = (*self._changed.values(), *self._unread.values())
+        return sum(map(len, groups))
+
+    def __bool__(self) -> bool:
+        return bool(self._changed or self._unread)
+
+    def damaged(self, index: int, what: tuple[str, ...]) -> None:
+        self._changed.setdefault(what, []).append(index)
+
+    def unread(self, index: int, reason: str) -> None:
+        self._unread.setdefault(reason, []).append(index)
+
+    def differences(self) -> Iterator[PartDifference]:
+        """Yield them as differences: for each kind of damage, and each reason, one."""
+        name = self._target.name
+        for what, indices in self._changed.items():
+            yield PartDifference("buffer", name, "changed", what, "", self._ranges(indices))
+        for reason, indices in self._unread.items():
+            ranges = self._ranges(indices)
+            yield PartDifference("buffer", name, "unreadable", (), reason, ranges)
+
+    def _ranges(self, indices: list[int]) -> tuple[WindowRange, ...]:
+        length = self._target.length
+        return tuple(
+            WindowRange(first, stop, first * WINDOW_BYTES, min(stop * WINDOW_BYTES, length))
+            for first, stop in _runs(indices)
+        )
+
+
+class DeviceWatch:
+    """The leaves and residues that the windows of a tensor on a GPU must have.
+
+    Each look is at the whole tensor.
+    """
+
+    def __init__(self, buf: Memory, leaves: bytes) -> None:
+        self._buf = buf
+        self._leaves = bytearray(leaves)
+        self._residues: list[int | None] = [None] * (len(leaves) // DIGEST_BYTES)
+        self._damaged: set[int] = set()
+        self._changes: list[tuple[int, int]] = []
+        self._found: tuple[bytes, bytes] | None = None  # by the last look; None after a change
+        self._lock = threading.RLock()
+
+    def read_error(self, first: int, stop: int, /) -> int:
+        """Return 0: a device tells by a DeviceError."""
+        return 0
+
+    def residues_differ(self, first: int, stop: int, /) -> list[int]:
+        """Return the indices of the windows to judge, by the residues."""
+        found = _native.window_residues(self._buf)
+        self._found = None
+        return [
+            index
+            for index in range(first, stop)
+            if found[index] != self._residues[index] or index in self._damaged
+        ]
+
+    def leaves_differ(self, first: int, stop: int, /) -> list[int]:
+        """Return the indices of the windows to judge, by the digests."""
+        with self._lock:
+            self._found = None
+            leaves, residues = self._look()
+            suspects = []
+            for index in range(first, stop):
+                if index in self._damaged or self._leaf(index) != _leaf(leaves, index):
+                    suspects.append(index)
+                else:
+                    self._residues[index] = residues[index]
+            return suspects
+
+    def _look(self) -> tuple[bytes, bytes]:
+        """Return leaves and residues of the tensor, of the last look if it is still good."""
+        if self._found is None:
+            tree = TreeWitness.generate(self._buf)
+            assert tree._tree is not None
+            residues = b"".join(block.residues or b"" for block in tree._tree.blocks())
+            self._found = tree.leaves or b"", residues
+        return self._found
+
+    def _leaf(self, index: int) -> bytes:
+        return _leaf(self._leaves, index)
+
+    def judge(self, index: int, /) -> int:
+        """Return the verdict on a window, a sum of the `WINDOW_` numbers."""
+        with self._lock:
+            if any(first <= index < stop for first, stop in self._changes):
+                return _native.WINDOW_IN_CHANGE
+            leaves, residues = self._look()
+            if self._leaf(index) == _leaf(leaves, index):
+                self._damaged.discard(index)
+                self._residues[index] = residues[index]
+                return 0
+            verdict = _native.WINDOW_DIGEST_DIFFERS
+            if self._residues[index] not in (None, residues[index]):
+                verdict |= _native.WINDOW_RESIDUE_DIFFERS
+            if index not in self._damaged:
+                verdict |= _native.WINDOW_IS_NEW
+            self._damaged.add(index)
+            return verdict
+
+    def expect(self, index: int, leaf: bytes, /) -> None:
+        """Set the leaf that a window must have."""
+        with self._lock:
+            self._found = None
+            self._leaves[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES] = leaf
+            self._residues[index] = None
+            self._damaged.discard(index)
+
+    def change(self, first: int, stop: int, /) -> AbstractContextManager[object]:
+        """Return a context manager for changes of windows, which are taken anew when it ends."""
+        return _DeviceChange(self, first, stop)
+
+    def begin(self, change: tuple[int, int]) -> None:
+        """Give no verdict on these windows from now on."""
+        with self._lock:
+            self._changes.append(change)
+
+    def end(self, change: tuple[int, int]) -> None:
+        """Take the leaves of these windows anew."""
+        with self._lock:
+            self._changes.remove(change)
+            self._found = None
+            leaves, _ = self._look()
+            for index in range(*change):
+                self.expect(index, _leaf(leaves, index))
+
+
+def _leaf(leaves: bytes | bytearray, index: int) -> bytes:
+    return bytes(leaves[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES])
+
+
+class _DeviceChange:
+    def __init__(self, watch: DeviceWatch, first: int, stop: int) -> None:
+        self._watch = watch
+        self._range = (first, stop)
+
+    def __enter__(self) -> None:
+        self._watch.begin(self._range)
+
+    def __exit__(self, *_: object) -> None:
+        self._watch.end(self._range)
+
+
+class _StoppedError(Exception):
+    """The scrubber was stopped in the middle of a pass."""
+
+
+class _Pace:
+    """Keeps a thread within its share of a core, by sleeps.
+
+    Args:
+        share: the share, above 0 and up to 1.
+        stop: ends the sleeps.
+    """
+
+    def __init__(self, share: float, stop: threading.Event) -> None:
+        self._share = share
+        self._stop = stop
+        self._used = time.thread_time()
+        self._until = time.monotonic()
+
+    def pause(self) -> None:
+        """Sleep as long as it takes to come down to the share.
+
+        Raises:
+            _StoppedError: the scrubber was stopped.
+        """
+        used, now = time.thread_time(), time.monotonic()
+        self._until = max(self._until, now - _SLEEP_S) + (used - self._used) / self._share
+        self._used = used
+        if self._stop.is_set() or (
+            self._until - now > _SLEEP_S and self._stop.wait(self._until - now)
+        ):
+            raise _StoppedError
+
+
+def _no_pause() -> None:
+    pass
+
+
+def _runs(indices: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield the runs of neighbours in sorted indices: the first, and the one after the last."""
+    for _, group in groupby(enumerate(indices), lambda each: each[1] - each[0]):
+        run = [index for _, index in group]
+        yield run[0], run[-1] + 1
+
+
+def _leaves(whose: str, witness: object, length: int) -> bytes:
+    """Return the leaves of a witness of so many bytes."""
+    if not isinstance(witness, TreeWitness):
+        raise TypeError(
+            f"witness of {whose} is of type {type(witness).__name__}, must be a TreeWitness: it "
+            "knows the windows"
+        )
+    leaves = witness.leaves
+    if leaves is None:
+        raise StateError(
+            f"witness of {whose} has no leaves, must have them for a Scrubber; with_leaves() adds "
+            "them"
+        )
+    if witness.length != length:
+        raise ValueError(
+            f"{whose} has {length} bytes, must have {witness.length}, the length of its witness"
+        )
+    return leaves
+
+
+def _number(name: str, value: object) -> float:
+    """Return a number that is finite and not negative."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is of type {type(value).__name__}, must be a number")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value}, must be a finite number, at least 0")
+    return float(value)
+
+
+# Looked through at exit and after a fork.
+_all: WeakSet[Scrubber] = WeakSet()
+
+
+def _stop_all() -> None:
+    for scrubber in list(_all):
+        scrubber.stop()
+
+
+def _forget_threads() -> None:
+    for scrubber in list(_all):
+        scrubber._begin_anew()
+
+
+atexit.register(_stop_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)

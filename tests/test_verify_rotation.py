@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`verify --every`: passes go on where they were, tell a difference once, and keep to a rate."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from atlas12288 import Manifest
+from atlas12288._cli import quantities
+from atlas12288.manifest._arguments import open_source
+from atlas12288.manifest._lined import Lined
+from atlas12288.manifest._listener import FunctionListener
+from atlas12288.manifest._sources import rated
+from atlas12288.manifest._verify import verify_manifest
+from support.commandline import (
+    COULD_NOT_CHECK,
+    DOES_NOT_HOLD,
+    HOLDS,
+    INTERRUPTED,
+    TIMEOUT_S,
+    run,
+    start,
+)
+from support.strategies import noise
+
+FILES = {"a": noise(1000), "aa": b"aa", "b/large": noise(7_000_000), "b/x": b"x", "c": b"c" * 9000}
+CONTEXT: Any = None  # the callbacks of options do not look at it
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with the folder `data`, its manifest, and an empty state folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name, content in FILES.items():
+        path = Path("data", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    assert run("witness", "data", "-o", "data.atlas.json").returncode == HOLDS
+    return tmp_path
+
+
+def once(*options: str) -> tuple[int, str]:
+    done = run("verify", "data.atlas.json", "--every", "0.001s", "--once", *options)
+    assert done.stderr == b""
+    return done.returncode, done.stdout.decode()
+
+
+def events(*options: str) -> tuple[int, list[dict[str, Any]]]:
+    code, text = once("--json", *options)
+    return code, [json.loads(line) for line in text.splitlines()]
+
+
+def flip(name: str) -> None:
+    content = bytearray(Path("data", name).read_bytes())
+    content[0] ^= 1
+    Path("data", name).write_bytes(content)
+
+
+# --- durations and rates ---
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("15m", 900), ("12h", 43200), ("1d", 86400), ("1.5h", 5400)]
+)
+def test_a_duration_is_a_number_with_a_unit(text: str, seconds: float) -> None:
+    assert quantities.duration(CONTEXT, CONTEXT, text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("50MB/s", 50e6), ("1GiB/s", 2**30), ("1.5KiB/s", 1536), ("7B/s", 7), ("2kB/s", 2000)],
+)
+def test_a_rate_is_a_number_with_a_unit(text: str, size: float) -> None:
+    assert quantities.rate(CONTEXT, CONTEXT, text) == size
+
+
+@pytest.mark.parametrize("text", ["", "5", "d", "0s", "-1s", "1w", "1 d", "1e3s", "nans", "1d2h"])
+def test_other_durations_are_refused_with_the_rule(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"number above 0 and s, m, h or d"):
+        quantities.duration(CONTEXT, CONTEXT, text)
+
+
+@pytest.mark.parametrize("text", ["", "5", "5MB", "0MB/s", "5mB/s", "5KB/s", "-5MB/s", "MB/s"])
+def test_other_rates_are_refused_with_the_rule(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"number above 0 and one of B/s, kB/s"):
+        quantities.rate(CONTEXT, CONTEXT, text)
+
+
+def test_a_pace_sleeps_in_small_steps_until_the_bytes_are_within_the_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = {"now": 100.0}
+    steps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        steps.append(seconds)
+        clock["now"] += seconds
+
+    monkeypatch.setattr(rated, "monotonic", lambda: clock["now"])
+    monkeypatch.setattr(rated, "sleep", sleep)
+    pace = rated.Pace(1000)
+    for size in (500, 1, 0, 2000):
+        pace.read(size)
+    assert clock["now"] == pytest.approx(102.501)
+    assert max(steps) <= 0.1
+    clock["now"] += 50  # time in which nothing was read is not made up for
+    pace.read(1000)
+    assert clock["now"] == pytest.approx(153.501)
+
+
+def test_a_rated_source_gives_the_same_report(folder: Path) -> None:
+    flip("b/large")
+    Path("data/c").unlink()
+    manifest = Manifest.from_json(Path("data.atlas.json").read_bytes())
+    source = open_source("data")
+    plain = verify_manifest(manifest, source)
+    assert [each.path for each in plain.differences] == [b"b/large", b"c"]
+    assert verify_manifest(manifest, rated.RatedSource(source, 1e12)) == plain
+
+
+def test_files_that_are_done_are_listed_and_not_read(folder: Path) -> None:
+    manifest = Lined.of(Manifest.from_json(Path("data.atlas.json").read_bytes()))
+    compared: list[bytes] = []
+    flip("a")
+    Path("data/b/x").unlink()
+    report = verify_manifest(
+        manifest,
+        rated.RatedSource(open_source("data"), 1e12),
+        done=b"b/large",
+        listener=FunctionListener(compared=compared.append),
+    )
+    assert [each.path for each in report.differences] == [b"b/x"]
+    assert report.bytes == len(FILES["c"])
+    assert report.files == len(FILES)
+    assert compared == [b"c"]
+
+
+# --- passes ---
+
+
+def test_a_difference_is_told_once_while_it_stays(folder: Path) -> None:
+    assert once()[0] == HOLDS
+    flip("a")
+    code, text = once()
+    assert code == DOES_NOT_HOLD
+    assert "a: changed, differs in residue, sha256\n" in text
+    code, text = once()
+    assert code == DOES_NOT_HOLD
+    assert "a: changed" not in text
+    assert "1 changed, 0 missing, 0 added, 0 unreadable; 1 difference told before" in text
+    Path("data/a").unlink()
+    assert "a: missing\n" in once()[1]
+    Path("data/a").write_bytes(FILES["a"])
+    assert once()[0] == HOLDS
+    Path("data/a").unlink()
+    assert "a: missing\n" in once()[1]
+
+
+def test_json_has_a_line_for_each_event(folder: Path) -> None:
+    flip("c")
+    code, (difference, whole) = events()
+    assert code == DOES_NOT_HOLD
+    assert (difference["event"], difference["holds"]) == ("difference", False)
+    assert [each["path"] for each in difference["differences"]] == ["c"]
+    assert (whole["event"], whole["holds"], whole["differences"]) == ("pass", False, None)
+    assert whole["counts"]["changed"] == 1
+    assert whole["next"].endswith("Z")
+    code, (whole,) = events()
+    assert (code, whole["event"], whole["counts"]["changed"]) == (DOES_NOT_HOLD, "pass", 1)
+    assert whole["type"] == "atlas12288/report/v1"
+
+
+def test_once_waits_for_its_time(folder: Path) -> None:
+    flip("c")
+    assert once()[0] == DOES_NOT_HOLD
+    Path("data/c").write_bytes(FILES["c"])
+    command = ("verify", "data.atlas.json", "--every", "30d", "--once")
+    done = run(*command)
+    assert done.returncode == DOES_NOT_HOLD  # as far as is known
+    assert b"data: next pass 20" in done.stdout
+    assert b"1 difference told before" in done.stdout
+    waits = json.loads(run(*command, "--json").stdout)
+    assert (waits["event"], waits["counts"]["changed"]) == ("wait", 1)
+
+
+def test_a_pass_that_is_interrupted_goes_on_after_the_last_file(folder: Path) -> None:
+    flip("a")
+    state = folder / "state" / "atlas12288"
+    options = ("--every", "1d", "--rate", "200kB/s")  # half a minute
+    with start("verify", "data.atlas.json", *options) as process:
+        while not any('"done": "61"' in each.read_text() for each in state.glob("*.rotation")):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) == INTERRUPTED
+        assert process.stdout is not None
+        assert b"a: changed" in process.stdout.read()
+    code, (whole,) = events()
+    assert code == DOES_NOT_HOLD
+    assert whole["counts"]["changed"] == 1  # as was told
+    assert whole["counts"]["bytes"] == sum(map(len, FILES.values())) - len(FILES["a"])
+    code, text = once()
+    assert "1 changed" in text
+
+
+def test_without_once_passes_follow_until_ctrl_c(folder: Path) -> None:
+    with start("verify", "data.atlas.json", "--every", "0.2s") as process:
+        assert process.stdout is not None
+        while b"matches its manifest" not in process.stdout.readline():
+            assert process.poll() is None
+        flip("a")
+        while process.stdout.readline() != b"a: changed, differs in residue, sha256\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) == INTERRUPTED
+
+
+def test_what_cannot_be_read_is_no_verdict_and_told_once(folder: Path) -> None:
+    Path("data/a").unlink()
+    os.mkfifo("data/a")
+    command = ("verify", "data.atlas.json", "--every", "0.001s", "--once")
+    done = run(*command)
+    assert done.returncode == COULD_NOT_CHECK
+    assert b"a: is a FIFO" in done.stderr
+    done = run(*command)
+    assert done.returncode == COULD_NOT_CHECK
+    assert done.stderr == b""
+
+
+def test_of_another_manifest_nothing_is_known(folder: Path) -> None:
+    flip("a")
+    assert once()[0] == DOES_NOT_HOLD
+    assert run("witness", "data", "-o", "data.atlas.json").returncode == HOLDS
+    code, text = once()
+    assert code == HOLDS
+    assert "told before" not in text
+
+
+def test_the_state_is_no_part_of_the_folder_and_a_damaged_one_is_of_no_use(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "data"))
+    (folder / "data" / "atlas12288").mkdir(mode=0o700)
+    assert once()[0] == HOLDS
+    (state,) = Path("data/atlas12288").glob("*.rotation")
+    assert state.stat().st_mode & 0o777 == 0o600
+    for text in (b"{", b"[]", b'{"type": "other"}', b'{"type": "atlas12288/rotation/v1"}'):
+        state.write_bytes(text)
+        done = run("verify", "data.atlas.json", "--every", "1d", "--once")
+        assert done.returncode == HOLDS
+        assert b"goes on without a state" in done.stderr
+        assert b"damaged" in done.stderr or b"type is 'other'" in done.stderr
+
+
+def test_options_that_do_not_fit_are_refused(folder: Path) -> None:
+    assert run("witness", "data/a", "-o", "a.json").returncode == HOLDS
+    for arguments, text in (
+        (("data.atlas.json", "--once"), b"--once makes one of the passes of --every"),
+        (("data.atlas.json", "--rate", "1MB/s", "--threads", "2"), b"not with --threads"),
+        (("data.atlas.json", "--every", "1d", "--fail-fast"), b"not with --every"),
+        (("-", "data", "--every", "1d"), b"not standard input"),
+        (("a.json", "data/a", "--every", "1d"), b"--every is for manifests"),
+        (("a.json", "data/a", "--rate", "1MB/s"), b"--rate is for manifests"),
+        (("data.atlas.json", "--every", "day"), b"a number above 0"),
+    ):
+        done = run("verify", *arguments, input=Path("data.atlas.json").read_bytes())
+        assert done.returncode == COULD_NOT_CHECK
+        assert text in b" ".join(done.stderr.split()), done.stderr
+    done = run("verify", "missing.atlas.json", "--every", "1d")
+    assert done.returncode == COULD_NOT_CHECK
+
+
+def test_ctrl_c_in_a_sleep_ends_a_comparison_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rated, "sleep", interrupted)
+    manifest = Manifest.from_json(Path("data.atlas.json").read_bytes())
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        verify_manifest(manifest, rated.RatedSource(open_source("data"), 1))
+    assert threading.active_count() == threads
+
+
+def test_a_plain_comparison_takes_a_rate_too(folder: Path) -> None:
+    assert run("verify", "data.atlas.json", "--rate", "1TB/s").returncode == HOLDS
