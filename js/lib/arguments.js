@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** @file The bytes of arguments. */
 
-import { isInside, Region } from "./memory.js";
+import { isInside, ModuleMemory } from "./memory.js";
 import { isBuffer, typeName } from "./values.js";
 import { heap } from "./wasm.js";
 
 /**
- * @typedef {ArrayBufferLike | ArrayBufferView | Region} Bytes
- * What has bytes: an ArrayBuffer, any view of one (also of a shared one), or a Region.
+ * @typedef {ArrayBufferLike | ArrayBufferView | ModuleMemory} Bytes
+ * What has bytes: an ArrayBuffer, any view of one (also of a shared one), or a ModuleMemory.
  */
 
 /**
@@ -18,11 +18,11 @@ import { heap } from "./wasm.js";
  * @throws {TypeError} it has no bytes, or they are detached or outside of their buffer
  */
 export function bytesOf(value, name) {
-  if (value instanceof Region) return value.bytes;
+  if (value instanceof ModuleMemory) return value.bytes;
   const isView = ArrayBuffer.isView(value);
   if (!isView && !isBuffer(value)) {
     throw new TypeError(
-      `${name} is of type ${typeName(value)}, must be an ArrayBuffer, a view of one or a Region`,
+      `${name} is of type ${typeName(value)}, must be an ArrayBuffer, a view of one or a ModuleMemory`,
     );
   }
   const buffer = isView ? value.buffer : value;

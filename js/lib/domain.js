@@ -5,7 +5,7 @@
 import { bytesOf } from "./arguments.js";
 import { MODULUS } from "./constants.js";
 import { BudgetError, ConservationError, DomainMemoryError, StateError } from "./errors.js";
-import { Handle, outPointer, Region } from "./memory.js";
+import { Handle, ModuleMemory, outPointer } from "./memory.js";
 import { residue } from "./residue.js";
 import { integer } from "./values.js";
 import { check, heap, lastError, made, wasm } from "./wasm.js";
@@ -27,8 +27,8 @@ export class Domain extends Handle {
   bytes;
   /** @type {Bytes | undefined} */
   #attached;
-  /** @type {Region | undefined} the attached bytes as the module sees them */
-  #region;
+  /** @type {ModuleMemory | undefined} the attached bytes as the module sees them */
+  #memory;
   #length = 0;
   #transactions = 0;
 
@@ -91,34 +91,36 @@ export class Domain extends Handle {
    * Puts bytes under the law. No copy is kept: each call judges their present state.
    *
    * Bytes outside the module's memory, less than 2 GiB, are copied into it for each judgement, which
-   * takes as much memory again. The bytes of a {@link Region} are judged in place.
+   * takes as much memory again. The bytes of a {@link ModuleMemory} are judged in place.
    * @param {Bytes} buf
    * @throws {DomainMemoryError} `buf` is empty or larger than the capacity, or there is no memory
    * @throws {StateError} bytes are attached already, or the domain is COMMITTED or closed
-   * @throws {TypeError} `buf` has no bytes, or is a view of a Region: attach the Region itself
+   * @throws {TypeError} `buf` has no bytes, or is a view of a ModuleMemory: attach that itself
    */
   attach(buf) {
     const domain = this.pointer;
     const { length, buffer } = bytesOf(buf, "buf");
-    if (!(buf instanceof Region) && buffer === heap().buffer) {
-      throw new TypeError("buf is a view of a Region, must be the Region, which keeps its memory");
+    if (!(buf instanceof ModuleMemory) && buffer === heap().buffer) {
+      throw new TypeError(
+        "buf is a view of a ModuleMemory, must be the ModuleMemory, which keeps its bytes",
+      );
     }
     if (length > this.bytes) {
       throw new DomainMemoryError(
         `len is ${length}, must be in 1..${this.bytes}, the capacity of the domain`,
       );
     }
-    // Where it will be refused, without a region; the address is then not looked at.
+    // Where it will be refused, without memory; the address is then not looked at.
     const fits = length >= 1 && this.#attached === undefined;
-    const region = buf instanceof Region ? buf : fits ? new Region(length) : undefined;
-    const base = region?.address ?? outPointer();
+    const memory = buf instanceof ModuleMemory ? buf : fits ? new ModuleMemory(length) : undefined;
+    const base = memory?.address ?? outPointer();
     if (wasm().atlas_domain_attach(domain, base, length) !== 0) {
       const error = lastError();
-      if (region !== buf) region?.close();
+      if (memory !== buf) memory?.close();
       throw error;
     }
     this.#attached = buf;
-    this.#region = region;
+    this.#memory = memory;
     this.#length = length;
   }
 
@@ -139,8 +141,8 @@ export class Domain extends Handle {
   /** Shows the module the attached bytes as they are now. */
   #show() {
     const bytes = this.#bytes();
-    const region = this.#region;
-    if (region !== undefined && region !== this.#attached) region.bytes.set(bytes);
+    const memory = this.#memory;
+    if (memory !== undefined && memory !== this.#attached) memory.bytes.set(bytes);
   }
 
   /**
@@ -216,8 +218,8 @@ export class Domain extends Handle {
   /** Frees its memory, never the attached bytes. Again, it does nothing. */
   close() {
     super.close();
-    if (this.#region !== this.#attached) this.#region?.close();
-    this.#region = this.#attached = undefined;
+    if (this.#memory !== this.#attached) this.#memory?.close();
+    this.#memory = this.#attached = undefined;
   }
 }
 

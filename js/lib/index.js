@@ -39,7 +39,7 @@ export {
   windowResidues,
 } from "./residue.js";
 export { kernelSet, kernelSets, selectKernelSet } from "./kernel-sets.js";
-export { Region } from "./memory.js";
+export { ModuleMemory } from "./memory.js";
 export { RUN_BYTES } from "./source.js";
 export { TreeHash, TreeWitness, witnessFromJson } from "./tree.js";
 export { load, simdSupported, version } from "./wasm.js";
