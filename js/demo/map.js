@@ -185,11 +185,12 @@ function clamped(index, count) {
   return Math.max(0, Math.min(index, count - 1));
 }
 
-/** @param {HTMLCanvasElement} canvas the scale of colours */
+/** @param {HTMLCanvasElement} canvas the scale of colours, but 0, which has a key of its own */
 export function drawScale(canvas) {
   const { pen, width } = prepared(canvas, canvas.clientHeight);
-  for (let residue = 0; residue < MODULUS; residue++) {
+  const step = width / (MODULUS - 1);
+  for (let residue = 1; residue < MODULUS; residue++) {
     pen.fillStyle = colour(residue);
-    pen.fillRect((residue * width) / MODULUS, 0, width / MODULUS + 1, canvas.clientHeight);
+    pen.fillRect((residue - 1) * step, 0, step + 1, canvas.clientHeight);
   }
 }

@@ -503,6 +503,7 @@ function showMap(selected) {
   mapCanvas.hidden = byId("legend").hidden = count === 0;
   const windows = (damage ?? located)?.windows ?? [];
   byId("key-damaged").hidden = windows.length === 0;
+  byId("legend").classList.toggle("pale", windows.length > 0);
   map.show(damage?.residues ?? shown.residues, windows, selected);
   describeMap();
   describeWindow(selected);

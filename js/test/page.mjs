@@ -342,10 +342,12 @@ test("a file with its witness and leaves: each damaged window is named and on th
     await page.waitForSelector("#found[data-windows]");
     await page.click("#restore");
     assert.ok(await page.isVisible("#key-damaged"));
+    assert.ok(await page.isVisible("#legend.pale .zero")); // the cells of the map are pale too
     // A good file has no damage, and no key of it.
     await drop(page, "data.bin", "made.json", leaves);
     await page.waitForSelector("#verdict.good");
     assert.ok(!(await page.isVisible("#key-damaged")));
+    assert.ok(await page.isVisible("#legend:not(.pale) .zero"));
     // The leaves last, first, and those that the page saved.
     await drop(page, "hurt/data.bin", "made.json");
     await says(page, "detail", /^Drop its leaves/);
