@@ -2,12 +2,13 @@
 /** @file The bytes of arguments. */
 
 import { isInside, ModuleMemory } from "./memory.js";
+import { Region } from "./region.js";
 import { isBuffer, typeName } from "./values.js";
 import { heap } from "./wasm.js";
 
 /**
- * @typedef {ArrayBufferLike | ArrayBufferView | ModuleMemory} Bytes
- * What has bytes: an ArrayBuffer, any view of one (also of a shared one), or a ModuleMemory.
+ * @typedef {ArrayBufferLike | ArrayBufferView | ModuleMemory | Region} Bytes
+ * What has bytes: an ArrayBuffer, any view of one (also of a shared one), a ModuleMemory or a Region.
  */
 
 /**
@@ -19,10 +20,12 @@ import { heap } from "./wasm.js";
  */
 export function bytesOf(value, name) {
   if (value instanceof ModuleMemory) return value.bytes;
+  if (value instanceof Region) return value.whole;
   const isView = ArrayBuffer.isView(value);
   if (!isView && !isBuffer(value)) {
     throw new TypeError(
-      `${name} is of type ${typeName(value)}, must be an ArrayBuffer, a view of one or a ModuleMemory`,
+      `${name} is of type ${typeName(value)}, ` +
+        "must be an ArrayBuffer, a view of one, a ModuleMemory or a Region",
     );
   }
   const buffer = isView ? value.buffer : value;

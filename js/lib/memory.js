@@ -107,8 +107,8 @@ export class Handle {
 }
 
 /**
- * Bytes in the memory of the module, where all functions work on them without a copy. They have no
- * balance, as a region of the C library has.
+ * Bytes in the memory of the module, where all functions work on them without a copy. A Region has a
+ * balance besides.
  *
  * A ModuleMemory stands for its bytes in every call. It is not cleared when it is made.
  */

@@ -62,7 +62,7 @@ test("any bytes are taken: buffers, views at an offset, shared memory; nothing e
   for (const wrong of ["text", 12, null, undefined, [1, 2], {}]) {
     assert.throws(() => atlas.residue(/** @type {any} */ (wrong)), {
       name: "TypeError",
-      message: /^buf is of type \w+, must be an ArrayBuffer, a view of one or a ModuleMemory$/,
+      message: /^buf is of type \w+, must be an ArrayBuffer, a view of one, a ModuleMemory or a Region$/,
     });
   }
   structuredClone(bytes, { transfer: [bytes.buffer] });
@@ -200,6 +200,100 @@ test("witnesses of many buffers are those of each alone", () => {
   }
   memory.close();
   assert.throws(() => atlas.Witness.generateMany([memory]), { name: "StateError" });
+});
+
+test("a region is payload and balance in every call, and its payload stays as it is", () => {
+  for (const length of [1, 95, 12287, 12288, 200_000]) {
+    const region = new atlas.Region(length);
+    assert.deepEqual([region.length, region.size, region.payload.length], [length, length + 1, length]);
+    assert.deepEqual(region.whole, new Uint8Array(length + 1));
+    const data = inputBytes(length);
+    region.payload.set(data);
+    const balance = (96 - residueOf(data)) % 96;
+    assert.equal(region.balance(), balance);
+    assert.deepEqual(region.whole, new Uint8Array([...data, balance]));
+    assert.ok(atlas.isConserved(region));
+    assert.equal(atlas.residue(region.payload), residueOf(data));
+    const witness = atlas.Witness.generate(region);
+    assert.equal(witness.length, length + 1);
+    assert.ok(witness.verify(region) && witness.verify(region.whole));
+    assert.ok(atlas.TreeWitness.generate(region).verify(region));
+    region.payload[0] += 5;
+    assert.ok(!witness.verify(region));
+    assert.ok(!atlas.isConserved(region));
+    atlas.fixup(region);
+    assert.equal(region.payload[0], (data[0] + 5) & 255);
+    assert.ok(atlas.isConserved(region));
+    region.close();
+    assert.throws(() => region.payload, { name: "StateError", message: /^the Region is closed/ });
+    assert.throws(() => region.balance(), { name: "StateError" });
+  }
+  for (const wrong of [0, -1, 2 ** 31, 2 ** 32, 2 ** 53]) {
+    assert.throws(() => new atlas.Region(wrong), { name: "DomainMemoryError", code: 4 });
+  }
+  assert.throws(() => new atlas.Region(1.5), TypeError);
+});
+
+test("a region is filled with any value and copied from any bytes of its payload's length", () => {
+  const [region, other] = [new atlas.Region(1000), new atlas.Region(1000)];
+  atlas.conservedFill(region, 7);
+  assert.deepEqual(region.payload, new Uint8Array(1000).fill(7));
+  assert.ok(atlas.isConserved(region));
+  assert.throws(() => atlas.conservedFill(region, 256), RangeError);
+  const data = inputBytes(1000);
+  const memory = new atlas.ModuleMemory(1000);
+  memory.bytes.set(data);
+  for (const source of [data, memory]) {
+    atlas.conservedFill(region, 0);
+    atlas.conservedCopy(region, source);
+    assert.deepEqual(region.payload, data);
+    assert.ok(atlas.isConserved(region));
+  }
+  atlas.conservedCopy(other, region);
+  assert.deepEqual(other.whole, region.whole);
+  const outside = new Uint8Array(1001);
+  atlas.conservedCopy(outside, region);
+  assert.deepEqual(outside, region.whole);
+  assert.throws(() => atlas.conservedCopy(region, data.subarray(1)), RangeError);
+  assert.throws(() => atlas.conservedCopy(region, region.whole), RangeError);
+  assert.throws(() => atlas.conservedCopy(region, region), { name: "DomainMemoryError" });
+  assert.throws(() => atlas.conservedCopy(region, region.whole.subarray(1)), { name: "DomainMemoryError" });
+  assert.throws(() => atlas.fixup(region, 3), { name: "RangeError", message: /must be left out for a Region/ });
+  assert.deepEqual(region.payload, data);
+  for (const one of [region, other, memory]) one.close();
+});
+
+test("a transaction on a region sets the balance, and balances no damage away", () => {
+  const region = new atlas.Region(500);
+  const domain = new atlas.Domain({ bytes: region.size });
+  domain.attach(region);
+  domain.transaction(() => {
+    region.payload.set(inputBytes(500));
+    domain.transaction(() => region.payload.fill(3, 100, 200));
+  });
+  assert.ok(domain.verify());
+  const before = region.whole.slice();
+  assert.throws(() => domain.transaction(() => {
+    region.payload.fill(1);
+    throw new Error("no");
+  }), /no/);
+  assert.deepEqual(region.whole, before);
+  region.payload[9] ^= 64; // behind the back of the domain
+  const damaged = region.whole.slice();
+  assert.throws(() => domain.transaction(() => assert.fail("the body ran")), {
+    name: "ConservationError",
+    message: /^residue of the 501 bytes of the region is \d+ before the transaction/,
+  });
+  assert.deepEqual(region.whole, damaged);
+  assert.ok(!domain.verify());
+  region.balance();
+  const witness = domain.commit();
+  assert.ok(witness.verify(region) && domain.verify());
+  region.payload[0] ^= 1;
+  assert.ok(!domain.verify());
+  region.close();
+  assert.throws(() => domain.verify(), { name: "StateError", message: /Region is closed/ });
+  domain.close();
 });
 
 test("witnesses are equal when all fields are, the time included; JSON.stringify knows them", () => {
