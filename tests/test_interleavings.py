@@ -313,7 +313,7 @@ C_FUNCTIONS: dict[str, Callable[..., Run]] = {
     "atlas_domain_attach": Runtime.attach,
     "attached": Runtime.attached,
     "verify": Runtime.verify,
-    "atlas_domain_commit": Runtime.commit,
+    "commit": Runtime.commit,
     "atlas_domain_state": Runtime.state,
     "atlas_domain_witness": Runtime.witness,
     "atlas_budget_alloc": Runtime.alloc,

@@ -6,7 +6,8 @@ from support.c_fixtures import ROOT
 SOURCES = ROOT / "tests" / "wrong_implementations"
 # The files of the runtime that these implementations are built with.
 RUNTIME = tuple(
-    ROOT / "runtime" / f"{name}.c" for name in ("budget", "conserve", "domain", "sha256", "witness")
+    ROOT / "runtime" / f"{name}.c"
+    for name in ("budget", "conserve", "domain", "region", "seal", "sha256", "witness")
 )
 MISTAKES = {
     "MODULUS_97": "law-modulus",
