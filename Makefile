@@ -20,6 +20,7 @@
 #   make check-sign      signatures, both ways with model_signing, and the schemas of the specification
 #   make check-gpu       on a machine with a CUDA device: all results against the CPU's, then the table of docs/gpu.md
 #   make check-gpu-model the kernels for GPUs without one: every class of lengths, and mistakes that must be seen
+#   make check-zarr      stores of Zarr, beside zarr-checksum
 #   make check-torch     tensors of PyTorch and JAX, on the CPU (3 GB of packages)
 #   make check-ptxas     the GPU kernels of the package through NVIDIA's assembler, for sm_80 to sm_120: registers,
 #                        and an error for spills (PTX=folder: those in a folder)
@@ -46,7 +47,7 @@ WASM := js/lib/atlas12288.wasm js/lib/atlas12288-simd.wasm
 # In PYTEST_ARGS, -n0 runs the tests in one process, as a debugger needs it.
 WORKERS := -n logical --dist worksteal
 
-.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster check-sign check-gpu check-gpu-model check-torch check-ptxas fuzz lint bench docs docs-performance wasm test-wasm clean
+.PHONY: demo test check-slow check-all check-core check-native check-aarch64 check-s390x dist-c check-dist-c check-kernels check-faults check-remote check-cluster check-sign check-zarr check-gpu check-gpu-model check-torch check-ptxas fuzz lint bench docs docs-performance wasm test-wasm clean
 
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
@@ -62,7 +63,7 @@ check-core: $(VENV)/.test
 
 # One after another, also under make -j: each measures memory or kills processes as if it were alone.
 check-all:
-	for target in check-core check-native check-aarch64 check-s390x check-dist-c check-faults check-remote check-cluster check-sign test-wasm; do \
+	for target in check-core check-native check-aarch64 check-s390x check-dist-c check-faults check-remote check-cluster check-sign check-zarr test-wasm; do \
 	  $(MAKE) $$target || exit 1; \
 	done
 
@@ -100,6 +101,9 @@ check-cluster: $(VENV)/.test
 
 check-sign: $(VENV)/.sign
 	$(BIN)/python -m pytest tests/signing tests/test_signing.py tests/test_cli_sign.py $(PYTEST_ARGS)
+
+check-zarr: $(VENV)/.zarr
+	$(BIN)/python -m pytest tests/test_zarr_stores.py tests/test_documents.py -k zarr $(PYTEST_ARGS)
 
 PTX ?= $(wildcard $(VENV)/lib/python3*/site-packages/atlas12288)
 
@@ -181,6 +185,10 @@ $(VENV)/.lint: $(VENV)/.test
 
 $(VENV)/.remote: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --group remote
+	touch $@
+
+$(VENV)/.zarr: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group zarr
 	touch $@
 
 $(VENV)/.remote-oldest: $(VENV)/.package

@@ -6,8 +6,8 @@
  * of several batches. `node bench.mjs --serve` times what `atlas12288 bench` asks for: a line of
  * JSON in, {"work", "kernels", "size", "repeats"}, and {"ns"} out.
  *
- * "module" is for bytes in the module's memory (a Region), "JavaScript" for bytes outside, which
- * pass through it.
+ * "module" is for bytes in the module's memory (a ModuleMemory), "JavaScript" for bytes outside,
+ * which pass through it.
  */
 import { createHash } from "node:crypto";
 import { cpus } from "node:os";
@@ -24,7 +24,7 @@ const BATCH_MS = 40;
 function buffers(size) {
   const bytes = Uint8Array.from({ length: size }, (_, i) => i % 251);
   atlas.fixup(bytes);
-  const [source, target] = [new atlas.Region(size), new atlas.Region(size)];
+  const [source, target] = [new atlas.ModuleMemory(size), new atlas.ModuleMemory(size)];
   source.bytes.set(bytes);
   const close = () => {
     source.close();

@@ -5,6 +5,7 @@ import { MODULUS } from "../lib/constants.js";
 
 const CELLS = [22, 16, 12, 8, 6, 4, 3, 2, 1]; // sizes in CSS pixels, the largest that fits is taken
 const HEIGHT = 260;
+const RINGS_MOST = 50; // more of them would hide the picture, and are seen without
 const MARGIN = 8; // room for the ring of a window at the edge
 
 /** @param {number} residue */
@@ -136,12 +137,15 @@ export class WindowMap {
     const card = style.getPropertyValue("--card");
     this.#ring(pen, this.#selected, card, 7);
     this.#ring(pen, this.#selected, style.getPropertyValue("--text"), 3);
-    for (const window of this.#damaged.slice(0, 1000)) {
+    const damage = style.getPropertyValue("--damage");
+    pen.fillStyle = damage;
+    for (const window of this.#damaged) {
       const [x, y] = this.#place(Math.floor(window / this.#together));
-      pen.fillStyle = "#e01020";
       pen.fillRect(x, y, cell - gap, cell - gap);
+    }
+    for (const window of this.#damaged.length <= RINGS_MOST ? this.#damaged : []) {
       this.#ring(pen, window, card, 8);
-      this.#ring(pen, window, "#e01020", 4);
+      this.#ring(pen, window, damage, 4);
     }
     this.#onDraw();
   }
@@ -181,11 +185,12 @@ function clamped(index, count) {
   return Math.max(0, Math.min(index, count - 1));
 }
 
-/** @param {HTMLCanvasElement} canvas the scale of colours */
+/** @param {HTMLCanvasElement} canvas the scale of colours, but 0, which has a key of its own */
 export function drawScale(canvas) {
   const { pen, width } = prepared(canvas, canvas.clientHeight);
-  for (let residue = 0; residue < MODULUS; residue++) {
+  const step = width / (MODULUS - 1);
+  for (let residue = 1; residue < MODULUS; residue++) {
     pen.fillStyle = colour(residue);
-    pen.fillRect((residue * width) / MODULUS, 0, width / MODULUS + 1, canvas.clientHeight);
+    pen.fillRect((residue - 1) * step, 0, step + 1, canvas.clientHeight);
   }
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /** @file The bytes of arguments. */
 
-import { isInside, Region } from "./memory.js";
+import { isInside, ModuleMemory } from "./memory.js";
+import { Region } from "./region.js";
 import { isBuffer, typeName } from "./values.js";
 import { heap } from "./wasm.js";
 
 /**
- * @typedef {ArrayBufferLike | ArrayBufferView | Region} Bytes
- * What has bytes: an ArrayBuffer, any view of one (also of a shared one), or a Region.
+ * @typedef {ArrayBufferLike | ArrayBufferView | ModuleMemory | Region} Bytes
+ * What has bytes: an ArrayBuffer, any view of one (also of a shared one), a ModuleMemory or a Region.
  */
 
 /**
@@ -18,11 +19,13 @@ import { heap } from "./wasm.js";
  * @throws {TypeError} it has no bytes, or they are detached or outside of their buffer
  */
 export function bytesOf(value, name) {
-  if (value instanceof Region) return value.bytes;
+  if (value instanceof ModuleMemory) return value.bytes;
+  if (value instanceof Region) return value.whole;
   const isView = ArrayBuffer.isView(value);
   if (!isView && !isBuffer(value)) {
     throw new TypeError(
-      `${name} is of type ${typeName(value)}, must be an ArrayBuffer, a view of one or a Region`,
+      `${name} is of type ${typeName(value)}, ` +
+        "must be an ArrayBuffer, a view of one, a ModuleMemory or a Region",
     );
   }
   const buffer = isView ? value.buffer : value;

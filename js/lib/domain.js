@@ -5,7 +5,8 @@
 import { bytesOf } from "./arguments.js";
 import { MODULUS } from "./constants.js";
 import { BudgetError, ConservationError, DomainMemoryError, StateError } from "./errors.js";
-import { Handle, outPointer, Region } from "./memory.js";
+import { Handle, ModuleMemory, outPointer } from "./memory.js";
+import { Region } from "./region.js";
 import { residue } from "./residue.js";
 import { integer } from "./values.js";
 import { check, heap, lastError, made, wasm } from "./wasm.js";
@@ -27,8 +28,8 @@ export class Domain extends Handle {
   bytes;
   /** @type {Bytes | undefined} */
   #attached;
-  /** @type {Region | undefined} the attached bytes as the module sees them */
-  #region;
+  /** @type {ModuleMemory | undefined} for attached bytes outside the module: what it sees of them */
+  #copy;
   #length = 0;
   #transactions = 0;
 
@@ -91,34 +92,38 @@ export class Domain extends Handle {
    * Puts bytes under the law. No copy is kept: each call judges their present state.
    *
    * Bytes outside the module's memory, less than 2 GiB, are copied into it for each judgement, which
-   * takes as much memory again. The bytes of a {@link Region} are judged in place.
+   * takes as much memory again. The bytes of a {@link ModuleMemory} or a {@link Region}
+   * are judged in place.
    * @param {Bytes} buf
    * @throws {DomainMemoryError} `buf` is empty or larger than the capacity, or there is no memory
    * @throws {StateError} bytes are attached already, or the domain is COMMITTED or closed
-   * @throws {TypeError} `buf` has no bytes, or is a view of a Region: attach the Region itself
+   * @throws {TypeError} `buf` has no bytes, or is a view of the module's memory: attach what has it
    */
   attach(buf) {
     const domain = this.pointer;
     const { length, buffer } = bytesOf(buf, "buf");
-    if (!(buf instanceof Region) && buffer === heap().buffer) {
-      throw new TypeError("buf is a view of a Region, must be the Region, which keeps its memory");
+    const inPlace = buf instanceof ModuleMemory || buf instanceof Region;
+    if (!inPlace && buffer === heap().buffer) {
+      throw new TypeError(
+        "buf is a view of the module's memory, must be the ModuleMemory or Region, which keeps it",
+      );
     }
     if (length > this.bytes) {
       throw new DomainMemoryError(
         `len is ${length}, must be in 1..${this.bytes}, the capacity of the domain`,
       );
     }
-    // Where it will be refused, without a region; the address is then not looked at.
+    // Where it will be refused, without a copy; the address is then not looked at.
     const fits = length >= 1 && this.#attached === undefined;
-    const region = buf instanceof Region ? buf : fits ? new Region(length) : undefined;
-    const base = region?.address ?? outPointer();
+    const copy = fits && !inPlace ? new ModuleMemory(length) : undefined;
+    const base = (inPlace ? buf : copy)?.address ?? outPointer();
     if (wasm().atlas_domain_attach(domain, base, length) !== 0) {
       const error = lastError();
-      if (region !== buf) region?.close();
+      copy?.close();
       throw error;
     }
     this.#attached = buf;
-    this.#region = region;
+    this.#copy = copy;
     this.#length = length;
   }
 
@@ -139,8 +144,7 @@ export class Domain extends Handle {
   /** Shows the module the attached bytes as they are now. */
   #show() {
     const bytes = this.#bytes();
-    const region = this.#region;
-    if (region !== undefined && region !== this.#attached) region.bytes.set(bytes);
+    this.#copy?.bytes.set(bytes);
   }
 
   /**
@@ -172,17 +176,23 @@ export class Domain extends Handle {
   /**
    * Calls `body` for changes that must keep the law. Where it throws, or leaves bytes that are not
    * conserved, they are restored to what they were. Transactions nest.
+   *
+   * Of a Region, the balance is set at the end, and when an inner transaction begins. It
+   * must be conserved before the first one: otherwise damage would be balanced away.
    * @template T
    * @param {() => T} body not asynchronous
    * @returns {T} what `body` returns
-   * @throws {ConservationError} the bytes were not conserved after it; they are restored
+   * @throws {ConservationError} the bytes were not conserved after it, and are restored; or a Region
+   *   was not before it
    * @throws {StateError} nothing is attached, or the domain is COMMITTED or closed
    * @throws {TypeError} `body` returned a promise; the bytes are restored
    */
   transaction(body) {
-    const before = this.#bytes().slice();
+    this.#bytes();
     if (this.state !== "OPEN") throw new StateError("the domain is COMMITTED, must be OPEN");
     const attached = /** @type {Bytes} */ (this.#attached);
+    if (attached instanceof Region) this.#requireBalance(attached);
+    const before = this.#bytes().slice();
     const restore = () => bytesOf(attached, "the attached buffer").set(before);
     this.#transactions += 1;
     let result;
@@ -202,6 +212,7 @@ export class Domain extends Handle {
       restore();
       throw new TypeError("body returned a promise, must do its work before it returns");
     }
+    if (attached instanceof Region) attached.balance();
     const left = residue(attached);
     if (left !== 0) {
       restore();
@@ -213,11 +224,23 @@ export class Domain extends Handle {
     return result;
   }
 
+  /** @param {Region} region where a transaction begins */
+  #requireBalance(region) {
+    if (this.#transactions > 0) region.balance(); // what the outer one has written so far
+    const left = residue(region);
+    if (left !== 0) {
+      throw new ConservationError(
+        `residue of the ${this.#length} bytes of the region is ${left} before the transaction, ` +
+          `must be 0 (mod ${MODULUS}); balance() makes it so, where the payload is known to be right`,
+      );
+    }
+  }
+
   /** Frees its memory, never the attached bytes. Again, it does nothing. */
   close() {
     super.close();
-    if (this.#region !== this.#attached) this.#region?.close();
-    this.#region = this.#attached = undefined;
+    this.#copy?.close();
+    this.#copy = this.#attached = undefined;
   }
 }
 

@@ -39,7 +39,8 @@ export {
   windowResidues,
 } from "./residue.js";
 export { kernelSet, kernelSets, selectKernelSet } from "./kernel-sets.js";
-export { Region } from "./memory.js";
+export { ModuleMemory } from "./memory.js";
+export { Region } from "./region.js";
 export { RUN_BYTES } from "./source.js";
 export { TreeHash, TreeWitness, witnessFromJson } from "./tree.js";
 export { load, simdSupported, version } from "./wasm.js";

@@ -183,6 +183,6 @@ export function toHex(bytes) {
  * @param {string} digits
  * @returns {Uint8Array<ArrayBuffer>}
  */
-function fromHex(digits) {
+export function fromHex(digits) {
   return Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// <reference lib="esnext.disposable" preserve="true" />
-/** @file The memory of the module: its stage, and the objects and regions that live there. */
+/** @file The memory of the module: its stage, and the objects and bytes that live there. */
 
 import { DomainMemoryError, StateError } from "./errors.js";
 import { integer } from "./values.js";
@@ -107,24 +107,25 @@ export class Handle {
 }
 
 /**
- * Bytes in the memory of the module, where all functions work on them without a copy.
+ * Bytes in the memory of the module, where all functions work on them without a copy. A Region has a
+ * balance besides.
  *
- * A Region stands for its bytes in every call. It is not cleared when it is made.
+ * A ModuleMemory stands for its bytes in every call. It is not cleared when it is made.
  */
-export class Region extends Handle {
+export class ModuleMemory extends Handle {
   /** @readonly How many bytes it has. */
   length;
 
   /**
    * @param {number} length in bytes
-   * @throws {DomainMemoryError} there is no memory; a region has less than 2 GiB, all have 4
+   * @throws {DomainMemoryError} there is no memory; one has less than 2 GiB, all together 4
    * @throws {TypeError} the length is not an integer
    */
   constructor(length) {
     integer(length, "length");
     const fits = length >= 0 && length < 2 ** 32;
     const pointer = fits ? wasm().atlas_host_alloc(length) >>> 0 : 0;
-    if (pointer === 0) throw new DomainMemoryError(`no memory for a region of ${length} bytes`);
+    if (pointer === 0) throw new DomainMemoryError(`no memory for ${length} bytes`);
     super(pointer, "atlas_host_free");
     this.length = length;
   }

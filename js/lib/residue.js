@@ -5,6 +5,7 @@ import { bytesOf } from "./arguments.js";
 import { MODULUS, WINDOW_BYTES } from "./constants.js";
 import { ConservationError, DomainMemoryError } from "./errors.js";
 import { inPieces, isInside, outPointer, staged } from "./memory.js";
+import { Region } from "./region.js";
 import { integer } from "./values.js";
 import { check, heap, PIECE_BYTES, wasm } from "./wasm.js";
 
@@ -103,6 +104,9 @@ export function delta(before, after) {
 
 /**
  * Copies `src`, which must be conserved, to `dst`, of equal length, all or nothing.
+ *
+ * To a Region, any bytes of the payload's length are copied, of a Region its payload, and the balance
+ * is set.
  * @param {Bytes} dst
  * @param {Bytes} src
  * @throws {ConservationError} `src` is not conserved; `dst` is unchanged, here and below
@@ -111,6 +115,10 @@ export function delta(before, after) {
  * @throws {TypeError} an argument has no bytes to read
  */
 export function conservedCopy(dst, src) {
+  if (dst instanceof Region) {
+    copyToRegion(dst, src);
+    return;
+  }
   const [to, from] = pairOf(dst, "dst", src, "src");
   const length = from.length;
   if (isInside(to) && isInside(from)) {
@@ -118,12 +126,7 @@ export function conservedCopy(dst, src) {
     return;
   }
   // From here, atlas_conserved_memcpy for bytes that are not in the module's memory.
-  const apart = Math.abs(to.byteOffset - from.byteOffset);
-  if (to.buffer === from.buffer && apart < length) {
-    throw new DomainMemoryError(
-      `dst and src are ${apart} bytes apart, must be at least ${length}, the length`,
-    );
-  }
+  requireApart(to, from);
   const left = residueOf(from);
   if (left !== 0) {
     throw new ConservationError(
@@ -134,7 +137,34 @@ export function conservedCopy(dst, src) {
 }
 
 /**
+ * @param {Region} region
+ * @param {Bytes} src
+ */
+function copyToRegion(region, src) {
+  const payload = src instanceof Region ? src.payload : src;
+  const [to, from] = pairOf(region.payload, "dst", payload, "src");
+  requireApart(to, from);
+  to.set(from);
+  region.balance();
+}
+
+/**
+ * Refuses bytes of equal length that overlap.
+ * @param {Uint8Array} to
+ * @param {Uint8Array} from
+ */
+function requireApart(to, from) {
+  const apart = Math.abs(to.byteOffset - from.byteOffset);
+  if (to.buffer === from.buffer && apart < from.length) {
+    throw new DomainMemoryError(
+      `dst and src are ${apart} bytes apart, must be at least ${from.length}, the length`,
+    );
+  }
+}
+
+/**
  * Makes every byte `value`, but the last, which makes the bytes conserved (see {@link fixup}).
+ * Of a Region it is every byte of the payload, and the balance.
  * @param {Bytes} dst
  * @param {number} value
  * @throws {RangeError} `value` is not in 0..255
@@ -143,6 +173,11 @@ export function conservedCopy(dst, src) {
 export function conservedFill(dst, value) {
   if (integer(value, "value") < 0 || value > 255) {
     throw new RangeError(`value is ${value}, must be in 0..255`);
+  }
+  if (dst instanceof Region) {
+    dst.payload.fill(value);
+    dst.balance();
+    return;
   }
   const bytes = bytesOf(dst, "dst");
   const length = bytes.length;
@@ -158,14 +193,22 @@ export function conservedFill(dst, value) {
 }
 
 /**
- * Makes the bytes conserved: one becomes the nearest that does so, the smaller on a tie.
+ * Makes the bytes conserved: one becomes the nearest that does so, the smaller on a tie. Of a Region
+ * it is the balance that is set, and never a byte of the payload.
  * @param {Bytes} buf
  * @param {number} [at] index of the byte, in bytes also where the items are larger, negative from
  *   the end; without it the last one
- * @throws {RangeError} there is no byte `at`
+ * @throws {RangeError} there is no byte `at`, or it is given for a Region
  * @throws {TypeError} `at` is not an integer, or `buf` has no bytes
  */
 export function fixup(buf, at) {
+  if (buf instanceof Region) {
+    if (at !== undefined) {
+      throw new RangeError(`at is ${at}, must be left out for a Region: the balance is set`);
+    }
+    buf.balance();
+    return;
+  }
   const bytes = bytesOf(buf, "buf");
   const length = bytes.length;
   if (at !== undefined && (integer(at, "at") < -length || at >= length)) {

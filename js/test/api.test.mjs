@@ -27,10 +27,10 @@ for (const set of atlas.kernelSets()) {
       assert.equal(atlas.delta(one, two), delta);
       for (const value of [0, 1, 47, 48, 95, 96, 255]) {
         atlas.conservedFill(two, value);
-        const region = new atlas.Region(length);
-        atlas.conservedFill(region, value);
-        assert.deepEqual(region.bytes, two);
-        region.close();
+        const memory = new atlas.ModuleMemory(length);
+        atlas.conservedFill(memory, value);
+        assert.deepEqual(memory.bytes, two);
+        memory.close();
         assert.ok(two.subarray(0, -1).every((byte) => byte === value));
         assert.equal(residueOf(two), 0);
         if (length > 0) assert.ok(Math.abs(two[length - 1] - value) <= 95);
@@ -39,7 +39,7 @@ for (const set of atlas.kernelSets()) {
       const copy = new Uint8Array(length);
       atlas.conservedCopy(copy, source);
       assert.deepEqual(copy, source);
-      const [from, to] = [new atlas.Region(length), new atlas.Region(length)];
+      const [from, to] = [new atlas.ModuleMemory(length), new atlas.ModuleMemory(length)];
       from.bytes.set(source);
       atlas.conservedCopy(to, from);
       assert.deepEqual(to.bytes, source);
@@ -62,7 +62,7 @@ test("any bytes are taken: buffers, views at an offset, shared memory; nothing e
   for (const wrong of ["text", 12, null, undefined, [1, 2], {}]) {
     assert.throws(() => atlas.residue(/** @type {any} */ (wrong)), {
       name: "TypeError",
-      message: /^buf is of type \w+, must be an ArrayBuffer, a view of one or a Region$/,
+      message: /^buf is of type \w+, must be an ArrayBuffer, a view of one, a ModuleMemory or a Region$/,
     });
   }
   structuredClone(bytes, { transfer: [bytes.buffer] });
@@ -132,12 +132,12 @@ test("a refused copy changes nothing", () => {
     { name: "DomainMemoryError", code: 4, message: /are 10 bytes apart, must be at least 100/ },
   );
   atlas.conservedCopy(target.subarray(0, 0), source.subarray(0, 0));
-  const region = new atlas.Region(400);
-  region.bytes.fill(9);
-  const [to, from] = [region.bytes.subarray(0, 100), region.bytes.subarray(50, 150)];
+  const memory = new atlas.ModuleMemory(400);
+  memory.bytes.fill(9);
+  const [to, from] = [memory.bytes.subarray(0, 100), memory.bytes.subarray(50, 150)];
   assert.throws(() => atlas.conservedCopy(to, from), { name: "DomainMemoryError", code: 4 });
-  same(region.bytes);
-  region.close();
+  same(memory.bytes);
+  memory.close();
 });
 
 test("a witness tells changes, is immutable and refuses what is none", () => {
@@ -177,13 +177,13 @@ test("a witness tells changes, is immutable and refuses what is none", () => {
 
 test("witnesses of many buffers are those of each alone", () => {
   const bytes = inputBytes(300_000);
-  const region = new atlas.Region(70_000);
-  region.bytes.set(bytes.subarray(9, 70_009));
+  const memory = new atlas.ModuleMemory(70_000);
+  memory.bytes.set(bytes.subarray(9, 70_009));
   const lengths = [...Array(130).keys(), 12_288, 196_608, 196_609, 100_000, 100_000, 0, 63, 64];
   for (const count of [0, 1, 2, 47, 48, 49, lengths.length]) {
     const some = lengths.slice(lengths.length - count).map((n, i) => bytes.subarray(i, i + n));
-    const made = atlas.Witness.generateMany(count % 2 ? some : new Set([...some, region]));
-    const expected = count % 2 ? some : [...some, region];
+    const made = atlas.Witness.generateMany(count % 2 ? some : new Set([...some, memory]));
+    const expected = count % 2 ? some : [...some, memory];
     assert.equal(made.length, expected.length);
     for (const [i, witness] of made.entries()) {
       assert.ok(witness instanceof atlas.Witness);
@@ -198,8 +198,102 @@ test("witnesses of many buffers are those of each alone", () => {
   for (const wrong of /** @type {any[]} */ ([undefined, 5, bytes])) {
     assert.throws(() => atlas.Witness.generateMany(wrong), TypeError);
   }
+  memory.close();
+  assert.throws(() => atlas.Witness.generateMany([memory]), { name: "StateError" });
+});
+
+test("a region is payload and balance in every call, and its payload stays as it is", () => {
+  for (const length of [1, 95, 12287, 12288, 200_000]) {
+    const region = new atlas.Region(length);
+    assert.deepEqual([region.length, region.size, region.payload.length], [length, length + 1, length]);
+    assert.deepEqual(region.whole, new Uint8Array(length + 1));
+    const data = inputBytes(length);
+    region.payload.set(data);
+    const balance = (96 - residueOf(data)) % 96;
+    assert.equal(region.balance(), balance);
+    assert.deepEqual(region.whole, new Uint8Array([...data, balance]));
+    assert.ok(atlas.isConserved(region));
+    assert.equal(atlas.residue(region.payload), residueOf(data));
+    const witness = atlas.Witness.generate(region);
+    assert.equal(witness.length, length + 1);
+    assert.ok(witness.verify(region) && witness.verify(region.whole));
+    assert.ok(atlas.TreeWitness.generate(region).verify(region));
+    region.payload[0] += 5;
+    assert.ok(!witness.verify(region));
+    assert.ok(!atlas.isConserved(region));
+    atlas.fixup(region);
+    assert.equal(region.payload[0], (data[0] + 5) & 255);
+    assert.ok(atlas.isConserved(region));
+    region.close();
+    assert.throws(() => region.payload, { name: "StateError", message: /^the Region is closed/ });
+    assert.throws(() => region.balance(), { name: "StateError" });
+  }
+  for (const wrong of [0, -1, 2 ** 31, 2 ** 32, 2 ** 53]) {
+    assert.throws(() => new atlas.Region(wrong), { name: "DomainMemoryError", code: 4 });
+  }
+  assert.throws(() => new atlas.Region(1.5), TypeError);
+});
+
+test("a region is filled with any value and copied from any bytes of its payload's length", () => {
+  const [region, other] = [new atlas.Region(1000), new atlas.Region(1000)];
+  atlas.conservedFill(region, 7);
+  assert.deepEqual(region.payload, new Uint8Array(1000).fill(7));
+  assert.ok(atlas.isConserved(region));
+  assert.throws(() => atlas.conservedFill(region, 256), RangeError);
+  const data = inputBytes(1000);
+  const memory = new atlas.ModuleMemory(1000);
+  memory.bytes.set(data);
+  for (const source of [data, memory]) {
+    atlas.conservedFill(region, 0);
+    atlas.conservedCopy(region, source);
+    assert.deepEqual(region.payload, data);
+    assert.ok(atlas.isConserved(region));
+  }
+  atlas.conservedCopy(other, region);
+  assert.deepEqual(other.whole, region.whole);
+  const outside = new Uint8Array(1001);
+  atlas.conservedCopy(outside, region);
+  assert.deepEqual(outside, region.whole);
+  assert.throws(() => atlas.conservedCopy(region, data.subarray(1)), RangeError);
+  assert.throws(() => atlas.conservedCopy(region, region.whole), RangeError);
+  assert.throws(() => atlas.conservedCopy(region, region), { name: "DomainMemoryError" });
+  assert.throws(() => atlas.conservedCopy(region, region.whole.subarray(1)), { name: "DomainMemoryError" });
+  assert.throws(() => atlas.fixup(region, 3), { name: "RangeError", message: /must be left out for a Region/ });
+  assert.deepEqual(region.payload, data);
+  for (const one of [region, other, memory]) one.close();
+});
+
+test("a transaction on a region sets the balance, and balances no damage away", () => {
+  const region = new atlas.Region(500);
+  const domain = new atlas.Domain({ bytes: region.size });
+  domain.attach(region);
+  domain.transaction(() => {
+    region.payload.set(inputBytes(500));
+    domain.transaction(() => region.payload.fill(3, 100, 200));
+  });
+  assert.ok(domain.verify());
+  const before = region.whole.slice();
+  assert.throws(() => domain.transaction(() => {
+    region.payload.fill(1);
+    throw new Error("no");
+  }), /no/);
+  assert.deepEqual(region.whole, before);
+  region.payload[9] ^= 64; // behind the back of the domain
+  const damaged = region.whole.slice();
+  assert.throws(() => domain.transaction(() => assert.fail("the body ran")), {
+    name: "ConservationError",
+    message: /^residue of the 501 bytes of the region is \d+ before the transaction/,
+  });
+  assert.deepEqual(region.whole, damaged);
+  assert.ok(!domain.verify());
+  region.balance();
+  const witness = domain.commit();
+  assert.ok(witness.verify(region) && domain.verify());
+  region.payload[0] ^= 1;
+  assert.ok(!domain.verify());
   region.close();
-  assert.throws(() => atlas.Witness.generateMany([region]), { name: "StateError" });
+  assert.throws(() => domain.verify(), { name: "StateError", message: /Region is closed/ });
+  domain.close();
 });
 
 test("witnesses are equal when all fields are, the time included; JSON.stringify knows them", () => {
@@ -272,20 +366,20 @@ test("a tree hash takes leaves that were hashed elsewhere", () => {
   before.close();
 });
 
-/** @type {[string, (bytes: Uint8Array) => Uint8Array | import("atlas12288").Region][]} */
+/** @type {[string, (bytes: Uint8Array) => Uint8Array | import("atlas12288").ModuleMemory][]} */
 const KINDS = [
   ["bytes of JavaScript", (bytes) => bytes],
-  ["a Region", (bytes) => {
-    const region = new atlas.Region(bytes.length);
-    region.bytes.set(bytes);
-    return region;
+  ["a ModuleMemory", (bytes) => {
+    const memory = new atlas.ModuleMemory(bytes.length);
+    memory.bytes.set(bytes);
+    return memory;
   }],
 ];
 for (const [kind, made] of KINDS) {
   test(`a domain over ${kind}: attach, verify, commit`, () => {
     const attached = made(conserved(12288));
     const set = (/** @type {number} */ at, /** @type {number} */ change) => {
-      const bytes = attached instanceof atlas.Region ? attached.bytes : attached;
+      const bytes = attached instanceof atlas.ModuleMemory ? attached.bytes : attached;
       bytes[at] += change;
     };
     const domain = new atlas.Domain({ bytes: 12288, budgetClass: 50 });
@@ -329,13 +423,13 @@ for (const [kind, made] of KINDS) {
     for (const call of [() => domain.verify(), () => domain.state, () => domain.budget, () => domain.attach(attached)]) {
       refused(call, "StateError", 5);
     }
-    if (attached instanceof atlas.Region) attached.close();
+    if (attached instanceof atlas.ModuleMemory) attached.close();
   });
 
   test(`a transaction over ${kind} restores what broke the law`, () => {
     const start = conserved(1000);
     const attached = made(start.slice());
-    const bytes = () => (attached instanceof atlas.Region ? attached.bytes : attached);
+    const bytes = () => (attached instanceof atlas.ModuleMemory ? attached.bytes : attached);
     const domain = new atlas.Domain({ bytes: 1000 });
     domain.attach(attached);
     assert.throws(() => domain.transaction(() => void (bytes()[0] += 7)), {
@@ -358,7 +452,7 @@ for (const [kind, made] of KINDS) {
     assert.equal(domain.transaction(() => ((bytes()[0] += 96), "done")), "done");
     assert.equal(bytes()[0], start[0] + 96);
     domain.close();
-    if (attached instanceof atlas.Region) attached.close();
+    if (attached instanceof atlas.ModuleMemory) attached.close();
   });
 }
 
@@ -373,8 +467,8 @@ test("what a domain cannot be, and a buffer that goes away under it", () => {
   assert.throws(() => new atlas.Domain({ bytes: text }), /^TypeError: bytes is of type string, must be an integer/);
   const domain = new atlas.Domain({ bytes: 4096 });
   const bytes = new Uint8Array(96);
-  const region = new atlas.Region(96);
-  assert.throws(() => domain.attach(region.bytes), /must be the Region/);
+  const memory = new atlas.ModuleMemory(96);
+  assert.throws(() => domain.attach(memory.bytes), /must be the ModuleMemory/);
   domain.attach(bytes);
   structuredClone(bytes, { transfer: [bytes.buffer] });
   assert.throws(() => domain.verify(), /the attached buffer is detached/);
@@ -388,9 +482,9 @@ test("what a domain cannot be, and a buffer that goes away under it", () => {
   assert.throws(() => moved.transaction(fails), /^Error: of the body$/);
   moved.close();
   const other = new atlas.Domain({ bytes: 96 });
-  other.attach(region);
-  region.close();
-  assert.throws(() => other.verify(), { name: "StateError", message: /Region is closed/ });
+  other.attach(memory);
+  memory.close();
+  assert.throws(() => other.verify(), { name: "StateError", message: /ModuleMemory is closed/ });
   domain.close();
   other.close();
 });
@@ -436,65 +530,65 @@ test("budgets: alloc, release mod 96, leases", () => {
 
 test("no memory is an error of its own, and leaves all as it was", () => {
   for (const length of [2 ** 31, 2 ** 32 - 1, 2 ** 32, -1, 2 ** 53]) {
-    assert.throws(() => new atlas.Region(length), { name: "DomainMemoryError", code: 4 });
+    assert.throws(() => new atlas.ModuleMemory(length), { name: "DomainMemoryError", code: 4 });
   }
-  const region = new atlas.Region(100);
-  region.bytes.fill(1);
-  assert.equal(atlas.residue(region), 4);
-  region.close();
-  assert.throws(() => region.bytes, { name: "StateError", code: 5 });
+  const memory = new atlas.ModuleMemory(100);
+  memory.bytes.fill(1);
+  assert.equal(atlas.residue(memory), 4);
+  memory.close();
+  assert.throws(() => memory.bytes, { name: "StateError", code: 5 });
 });
 
 test("the memory may grow within a call that reads bytes in it", () => {
-  const region = new atlas.Region(1000);
-  region.bytes.fill(7);
-  const witness = atlas.Witness.generate(region);
-  const tree = atlas.TreeWitness.generate(region);
+  const memory = new atlas.ModuleMemory(1000);
+  memory.bytes.fill(7);
+  const witness = atlas.Witness.generate(memory);
+  const tree = atlas.TreeWitness.generate(memory);
   /** @type {[() => unknown, () => { close(): void }][]} what to call, and what it makes meanwhile */
   const calls = [
-    [() => assert.ok(witness.verify(region)), () => new atlas.WitnessStream()],
-    [() => assert.ok(witness.verify(region.bytes)), () => new atlas.WitnessStream()],
-    [() => atlas.Witness.generate(region.bytes), () => new atlas.WitnessStream()],
-    [() => assert.ok(tree.verify(region.bytes)), () => new atlas.TreeHash()],
-    [() => new atlas.TreeHash(region.bytes).close(), () => new atlas.TreeHash()],
+    [() => assert.ok(witness.verify(memory)), () => new atlas.WitnessStream()],
+    [() => assert.ok(witness.verify(memory.bytes)), () => new atlas.WitnessStream()],
+    [() => atlas.Witness.generate(memory.bytes), () => new atlas.WitnessStream()],
+    [() => assert.ok(tree.verify(memory.bytes)), () => new atlas.TreeHash()],
+    [() => new atlas.TreeHash(memory.bytes).close(), () => new atlas.TreeHash()],
   ];
   for (const [call, make] of calls) {
     const held = [];
     for (let grew = false; !grew; ) {
-      const { buffer } = region.bytes;
+      const { buffer } = memory.bytes;
       call();
-      grew = region.bytes.buffer !== buffer;
+      grew = memory.bytes.buffer !== buffer;
       held.push(make());
     }
     for (const one of held) one.close();
   }
-  region.close();
+  memory.close();
 });
 
 test("a domain holds no more of the module's memory than its bytes", () => {
-  const probe = new atlas.Region(1);
+  const probe = new atlas.ModuleMemory(1);
   const room = () => probe.bytes.buffer.byteLength;
   const domain = new atlas.Domain({ bytes: 2 ** 32 - 1 });
   const held = []; // what was freed before is used first
-  for (const before = room(); room() === before; ) held.push(new atlas.Region(1 << 24));
+  for (const before = room(); room() === before; ) held.push(new atlas.ModuleMemory(1 << 24));
   const before = room();
   domain.attach(new Uint8Array(300 << 20));
   assert.ok(room() - before <= (300 << 20) + 65536, `${room() - before}`);
   for (const one of [domain, probe, ...held]) one.close();
 });
 
-test("views of regions are found again after the memory grew", () => {
-  const region = new atlas.Region(12288);
-  atlas.conservedFill(region, 3);
+test("views of module memory are found again after the memory grew", () => {
+  const memory = new atlas.ModuleMemory(12288);
+  atlas.conservedFill(memory, 3);
   const domain = new atlas.Domain({ bytes: 12288 });
-  domain.attach(region);
-  const large = new atlas.Region(200 << 20);
+  domain.attach(memory);
+  const large = new atlas.ModuleMemory(200 << 20);
   assert.equal(large.bytes.length, 200 << 20);
   assert.ok(domain.verify());
-  assert.equal(region.bytes[0], 3);
+  assert.equal(memory.bytes[0], 3);
   large.close();
   domain.close();
-  region.close();
+  memory.close();
 });
 
 test("what nobody closes is freed when nobody has it any more", { timeout: 60_000 }, async () => {

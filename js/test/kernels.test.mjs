@@ -17,8 +17,8 @@ for (const set of atlas.kernelSets()) {
   test(`${set}: every length to ${MOST} at every alignment, and not a byte beyond`, () => {
     atlas.selectKernelSet(set);
     const data = random(MOST + OFFSETS);
-    const from = new atlas.Region(data.length);
-    const to = new atlas.Region(2 * MOST + 64);
+    const from = new atlas.ModuleMemory(data.length);
+    const to = new atlas.ModuleMemory(2 * MOST + 64);
     for (let offset = 0; offset < OFFSETS; offset++) {
       for (let length = 0; length <= MOST; length++) {
         from.bytes.set(data);
@@ -49,19 +49,19 @@ for (const set of atlas.kernelSets()) {
   test(`${set}: the largest sums do not wrap`, () => {
     atlas.selectKernelSet(set);
     const length = (80 << 20) + 13; // more than fills lanes of 32 bits with bytes of 255
-    const region = new atlas.Region(length);
-    region.bytes.fill(255);
+    const memory = new atlas.ModuleMemory(length);
+    memory.bytes.fill(255);
     for (const some of [16, 128, 256, 65_535, 65_536, length]) {
-      const bytes = region.bytes.subarray(0, some);
+      const bytes = memory.bytes.subarray(0, some);
       assert.equal(atlas.residue(bytes), (some * 255) % 96);
       assert.equal(atlas.delta(bytes, bytes), 0);
     }
-    const copy = new atlas.Region(48 << 20); // stored as if past the cache
-    atlas.conservedCopy(copy, region.bytes.subarray(0, copy.length));
-    assert.ok(Buffer.from(copy.bytes.buffer, copy.address, copy.length).equals(region.bytes.subarray(0, copy.length)));
+    const copy = new atlas.ModuleMemory(48 << 20); // stored as if past the cache
+    atlas.conservedCopy(copy, memory.bytes.subarray(0, copy.length));
+    assert.ok(Buffer.from(copy.bytes.buffer, copy.address, copy.length).equals(memory.bytes.subarray(0, copy.length)));
     atlas.conservedFill(copy, 1);
     assert.equal(copy.bytes.indexOf(255), -1);
-    region.close();
+    memory.close();
     copy.close();
   });
 

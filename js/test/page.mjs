@@ -6,10 +6,10 @@ import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
 import { createCipheriv } from "node:crypto";
 import { createReadStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { utimesSync, writeFileSync } from "node:fs";
+import { symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
-import { extname, join, normalize } from "node:path";
+import { dirname, extname, join, normalize } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -298,8 +298,262 @@ test("a witness and a file, together, in either order, and one that does not fit
     await drop(page, "broken.json");
     await says(page, "trouble", /^broken\.json is no witness: key 'rest' is unknown/);
     await drop(page, "data.bin", "changed.bin");
-    await says(page, "trouble", /^0 witnesses and 2 files came, must be at most one of each/);
+    await says(page, "trouble", /^2 files came, must be at most one of each/);
   });
+});
+
+/**
+ * Writes a file into the folder, also below other folders.
+ * @param {string} name
+ * @param {string | Uint8Array} content
+ */
+function put(name, content) {
+  mkdirSync(dirname(path(name)), { recursive: true });
+  writeFileSync(path(name), content);
+}
+
+/** Five windows of data.bin damaged, in two places, and the file cut. */
+function damagedData() {
+  const bytes = Buffer.from(DATA.subarray(0, 8_999_000));
+  bytes[12288 * 100 + 5] ^= 1;
+  bytes.fill(0, 12288 * 500, 12288 * 503);
+  return bytes;
+}
+
+test("a file with its witness and leaves: each damaged window is named and on the map", async () => {
+  const made = await atlas("witness", "--tree", "data.bin", "-o", "made.json");
+  assert.equal(made.code, 0, made.text);
+  put("hurt/data.bin", damagedData());
+  const leaves = "made.json.atlas.leaves";
+  const windows = "100,500,501,502,732";
+  await opened(async (page) => {
+    // All at once.
+    await drop(page, "hurt/data.bin", "made.json", leaves);
+    const text = await says(page, "detail", /windows of 733 differ/);
+    const places = "window 100 (bytes 1,228,800 to 1,241,087), windows 500 to 502 (bytes 6,144,000 to 6,180,863)";
+    assert.equal(text, `5 windows of 733 differ: ${places} and window 732 (bytes 8,994,816 to 8,998,999).`);
+    assert.equal(await page.getAttribute("#detail", "data-windows"), windows);
+    assert.match((await page.textContent("#window")) ?? "", /^Window 100: .*, damaged$/);
+    assert.ok(await page.isVisible("#key-damaged"));
+    const red = await bounds(page, [0xe0, 0x10, 0x20]);
+    assert.ok(red.right > red.left, JSON.stringify(red));
+    // A flipped byte on top, and back to the real damage.
+    await page.click("#flip");
+    await page.waitForSelector("#found[data-windows]");
+    await page.click("#restore");
+    assert.ok(await page.isVisible("#key-damaged"));
+    assert.ok(await page.isVisible("#legend.pale .zero")); // the cells of the map are pale too
+    // A good file has no damage, and no key of it.
+    await drop(page, "data.bin", "made.json", leaves);
+    await page.waitForSelector("#verdict.good");
+    assert.ok(!(await page.isVisible("#key-damaged")));
+    assert.ok(await page.isVisible("#legend:not(.pale) .zero"));
+    // The leaves last, first, and those that the page saved.
+    await drop(page, "hurt/data.bin", "made.json");
+    await says(page, "detail", /^Drop its leaves/);
+    await drop(page, leaves);
+    await page.waitForSelector(`#detail[data-windows="${windows}"]`);
+    await drop(page, "made.json");
+    await says(page, "detail", /^Drop its leaves/);
+  });
+  await opened(async (page) => {
+    await drop(page, "made.json");
+    await says(page, "message", /Now drop the file/);
+    await drop(page, leaves);
+    await says(page, "message", /^The leaves are here too/);
+    await drop(page, "hurt/data.bin");
+    await page.waitForSelector(`#detail[data-windows="${windows}"]`);
+    await drop(page, "data.bin");
+    await isRead(page);
+    assert.equal(await save(page, "#save-leaves", "saved.leaves"), "data.bin.tree.witness.json.atlas.leaves");
+    assert.deepEqual(readFileSync(path("saved.leaves")), readFileSync(path(leaves)));
+  });
+});
+
+test("leaves that are cut, of another file, or of a flat witness name no window", async () => {
+  const whole = readFileSync(path("made.json.atlas.leaves"));
+  put("cut.leaves", whole.subarray(0, -1));
+  const other = Buffer.from(whole);
+  other[40] ^= 1;
+  put("other.leaves", other);
+  await opened(async (page) => {
+    for (const [leaves, why] of /** @type {[string, RegExp][]} */ ([
+      ["cut.leaves", /leaves has 23455 bytes, must have 23456/],
+      ["other.leaves", /leaves have the root [0-9a-f]{64}, must have the witness's root/],
+    ])) {
+      await drop(page, "hurt/data.bin", "made.json", leaves);
+      await says(page, "trouble", why);
+      assert.equal(await page.getAttribute("#verdict", "class"), "bad");
+      assert.equal(await page.getAttribute("#detail", "data-windows"), null);
+    }
+    await drop(page, "hurt/data.bin", "flat.json", "other.leaves");
+    await says(page, "detail", /^Which windows differ, only a tree witness/);
+    // Of nothing that is here: a file as any other.
+    await page.reload();
+    await page.waitForSelector("body[data-ready]");
+    await drop(page, "cut.leaves");
+    await says(page, "length", /^23,455 bytes$/);
+  });
+});
+
+/** @param {Page} page */
+const rows = (page) => page.locator("#differences tbody tr").evaluateAll(
+  (all) => all.map((row) => [...row.children].map((cell) => cell.textContent)),
+);
+
+test("a folder and its manifest: each file is judged, as the command line does", async () => {
+  for (const top of ["good", "bad"]) {
+    put(`${top}/data/a.bin`, DATA.subarray(0, 100_000));
+    put(`${top}/data/sub/deep/b.bin`, DATA.subarray(100_000, 100_100));
+    put(`${top}/data/size.txt`, "one");
+    put(`${top}/data/none`, "");
+    put(`${top}/data/שלום \u202e.txt`, "names");
+  }
+  put("good/data/gone.txt", "gone");
+  const made = await atlas("witness", "--tree", "good/data", "-o", "good/data.atlas.json");
+  assert.equal(made.code, 0, made.text);
+  const hurt = Buffer.from(DATA.subarray(0, 100_000));
+  hurt[12288 * 3] ^= 1;
+  put("bad/data/a.bin", hurt);
+  put("bad/data/size.txt", "three");
+  put("bad/data/sub/new.txt", "new");
+  await opened(async (page) => {
+    await drop(page, "good/data", "good/data.atlas.json");
+    await says(page, "verdict", /^data matches its manifest: 6 files\.$/);
+    assert.equal(await page.getAttribute("#verdict", "class"), "good");
+    assert.equal(await page.locator("#same li").count(), 6);
+    assert.ok(!(await page.isVisible("#differences")));
+    const { root } = JSON.parse(readFileSync(path("good/data.atlas.json"), "utf8")).predicate;
+    assert.equal(await page.textContent("#folder-root"), root);
+    // In the other order, and with what differs.
+    await drop(page, "bad/data");
+    await says(page, "message", /^The folder data is here, with 6 files/);
+    await drop(page, "good/data.atlas.json");
+    await says(page, "verdict", /^data does not match its manifest\.$/);
+    assert.deepEqual(await rows(page), [
+      ["a.bin", "changeddiffers in residue, sha256, tree root"],
+      ["gone.txt", "missingnot in the folder"],
+      ["size.txt", "changedhas 5 bytes, must have 3"],
+      ["sub/new.txt", "addednot in the manifest"],
+    ]);
+    assert.match(await says(page, "folder-counts", /./), /^3 files match, 2 changed, 1 missing, 1 added, 0 unreadable/);
+    // The leaves come last: the windows of a changed file can be shown.
+    await drop(page, "good/data.atlas.leaves");
+    await page.click("#differences button");
+    await page.waitForSelector('#detail[data-windows="3"]');
+    assert.match(await says(page, "window", /./), /^Window 3: .*, damaged$/);
+    assert.match(await says(page, "detail", /./), /^1 window of 9 differs/);
+    await page.click('#differences button[aria-label="Show the windows of size.txt"]');
+    await page.waitForSelector('#detail[data-windows="0"]');
+    // A manifest waits too, and is no file.
+    await drop(page, "data.bin");
+    await isRead(page);
+    assert.ok(!(await page.isVisible("#folder")));
+    await drop(page, "good/data.atlas.json");
+    await says(page, "message", /^A manifest is here\. Now drop the folder/);
+    await drop(page, "good/data");
+    await page.waitForSelector("#verdict.good");
+    await drop(page, "good/data.atlas.json", "data.bin");
+    await says(page, "trouble", /^1 manifest and 1 file came: a witness is of a file, and a manifest of a folder/);
+    // By the field for folders.
+    const chooser = page.waitForEvent("filechooser");
+    await page.focus("#choose-folder");
+    await page.keyboard.press("Enter");
+    await (await chooser).setFiles(path("bad/data"));
+    await says(page, "message", /^The folder data is here, with 6 files/);
+  });
+});
+
+test("what the page cannot judge has no verdict, and is said", async () => {
+  put("odd/a.txt", "a");
+  put("odd/b.log", "b");
+  symlinkSync("a.txt", path("odd/link"));
+  const made = await atlas("witness", "--exclude", "*.log", "odd", "-o", "odd.atlas.json");
+  assert.equal(made.code, 0, made.text);
+  const own = await atlas("witness", "--no-flat", "--tree", "bad/data", "-o", "bad/data/own.atlas.json");
+  assert.equal(own.code, 0, own.text);
+  await opened(async (page) => {
+    await drop(page, "odd", "odd.atlas.json");
+    await says(page, "verdict", /^odd: no verdict, because 2 paths could not be judged; 1 file matches\.$/);
+    assert.equal(await page.getAttribute("#verdict", "class"), "unsure");
+    assert.deepEqual((await rows(page)).map(([name]) => name), ["b.log", "link"]);
+    const notes = await page.locator("#folder-notes li").allTextContents();
+    assert.match(notes[0], /^The manifest has rules that leave files out: \*\.log\. This page does not apply them/);
+    assert.match(notes[1], /^Recorded links.* are not checked: 1\.$/);
+    // A manifest inside its folder is no added file, and one with tree roots alone is read.
+    await drop(page, "bad/data", "bad/data/own.atlas.json", "bad/data/own.atlas.leaves");
+    await says(page, "verdict", /^data matches its manifest: 6 files\.$/);
+    const left = await page.locator("#folder-notes li").allTextContents();
+    assert.match(left.join(), /^Left out, as the manifest or its leaves themselves: own\.atlas\.json, own\.atlas\.leaves\.$/);
+    await drop(page, "bad/data", "bad/data/own.atlas.json");
+    await says(page, "verdict", /^data does not match/);
+    assert.deepEqual(await rows(page), [["own.atlas.leaves", "addednot in the manifest"]]);
+    rmSync(path("bad/data/own.atlas.json"));
+    rmSync(path("bad/data/own.atlas.leaves"));
+    // A damaged manifest is an error of one sentence.
+    put("damaged.atlas.json", readFileSync(path("odd.atlas.json"), "utf8").replace('"size":1', '"size":2'));
+    await drop(page, "odd", "damaged.atlas.json");
+    await says(page, "trouble", /^That did not work: the manifest must end with the root [0-9a-f]{64} and/);
+    assert.ok(!(await page.isVisible("#folder")));
+  });
+});
+
+test("samples show what the page does, copies are exact, and the documents are beside the page", async () => {
+  await opened(async (page) => {
+    await page.click("#sample");
+    await isRead(page);
+    assert.ok(!(await page.isVisible("#verdict")));
+    await page.click("#copy-digest");
+    await says(page, "message", /^Copied the SHA-256\.$/);
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), await page.textContent("#digest"));
+    await page.click("#damaged-sample");
+    await page.waitForSelector("#detail[data-windows]");
+    assert.equal(await page.getAttribute("#detail", "data-windows"), "40,73,74,75,76");
+    await page.click("#copy-root");
+    await says(page, "message", /^Copied the root\.$/);
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), await page.textContent("#root"));
+    await page.click("#ways a");
+    assert.equal(await page.textContent("h1"), "What the page can do");
+  }, { permissions: ["clipboard-read", "clipboard-write"] });
+  await opened(async (page) => {
+    // Without a clipboard the text is selected.
+    await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined }));
+    await page.click("#sample");
+    await isRead(page);
+    await page.click("#copy-digest");
+    await says(page, "message", /^The SHA-256 is selected/);
+    assert.equal(await page.evaluate(() => String(getSelection())), await page.textContent("#digest"));
+  });
+});
+
+test("narrow and wide, light and dark, nothing is cut off", async () => {
+  for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+    for (const width of [360, 1280]) {
+      await opened(
+        async (page) => {
+          const look = async (/** @type {string} */ what) => {
+            assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), what);
+            if (!process.env.LOOKS) return;
+            const file = join(process.env.LOOKS, `${what}-${colorScheme}-${width}.png`);
+            await page.screenshot({ path: file, fullPage: true });
+          };
+          await look("start");
+          await page.click("#damaged-sample");
+          await page.waitForSelector("#detail[data-windows]");
+          await look("damage");
+          await drop(page, "bad/data", "good/data.atlas.json", "good/data.atlas.leaves");
+          await page.waitForSelector("#verdict.bad");
+          await look("folder");
+          await drop(page, "odd", "odd.atlas.json");
+          await page.waitForSelector("#verdict.unsure");
+          await look("undecided");
+          await page.goto(new URL("help.html", address).href);
+          await look("help");
+        },
+        { colorScheme, viewport: { width, height: 800 } },
+      );
+    }
+  }
 });
 
 test("by keyboard alone", async () => {
@@ -309,7 +563,12 @@ test("by keyboard alone", async () => {
     await page.keyboard.press("Space");
     await (await chooser).setFiles(path("data.bin"));
     await isRead(page);
-    for (const id of ["save-flat", "save-tree", "map"]) {
+    for (const id of ["choose-folder", "sample", "damaged-sample"]) {
+      await page.keyboard.press("Tab");
+      assert.equal(await focused(page), id);
+    }
+    await page.keyboard.press("Tab"); // the link to the documents
+    for (const id of ["copy-digest", "save-flat", "copy-root", "save-tree", "save-leaves", "map"]) {
       await page.keyboard.press("Tab");
       assert.equal(await focused(page), id);
     }
@@ -460,6 +719,8 @@ test("a folder or a file that is gone is named, and a good file beside it is rea
     assert.match((await page.textContent("#trouble")) ?? "", /^folder cannot be read/);
     assert.equal(await page.textContent("#digest"), SHA256);
     await drop(page, "folder");
+    await says(page, "message", /^The folder folder is here, with 0 files\. Now drop its manifest/);
+    await drop(page, "folder", "data.bin");
     await says(page, "trouble", /^folder cannot be read/);
     await drop(page, "data.bin");
     await page.waitForSelector("#trouble", { state: "hidden" });
@@ -660,7 +921,7 @@ test("the words fit the numbers", async () => {
     await drop(page, "flat.json");
     await says(page, "verdict", /: length, residue and digest differ\.$/);
     const names = await page.locator("a[download]").allTextContents();
-    assert.equal(new Set(names).size, 2);
+    assert.equal(new Set(names).size, 3);
     await dropMade(page, { none: 0 });
     await says(page, "length", /^0 bytes$/);
     assert.ok(await page.evaluate(() => document.getElementById("damage")?.inert));
@@ -669,7 +930,7 @@ test("the words fit the numbers", async () => {
 });
 
 test("the page asked for nothing but its own files", () => {
-  const own = /^\/(demo\/|demo\/[a-z]+\.(js|css)|lib\/[a-z0-9-]+\.(js|wasm))$/;
+  const own = /^\/(demo\/|demo\/[a-z]+\.(js|css|html)|lib\/[a-z0-9-]+\.(js|wasm))$/;
   assert.ok(asked.includes("/lib/atlas12288-simd.wasm"));
   assert.deepEqual([...new Set(asked)].filter((path) => !own.test(path)), []);
 });

@@ -35,6 +35,11 @@ try {
 }
 console.log(residue, changed, either, later);
 
+const region = new atlas.Region(100);
+const balance: number = region.balance();
+region.payload.set(bytes.subarray(0, 100));
+console.log(atlas.Witness.generate(region).verify(region.whole), balance);
+
 // @ts-expect-error a string has no bytes
 atlas.residue("bytes");
 // @ts-expect-error the capacity is missing

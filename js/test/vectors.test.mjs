@@ -26,14 +26,14 @@ for (const set of atlas.kernelSets()) {
       assert.deepEqual(fixed.subarray(0, -1), data.subarray(0, -1));
 
       // The same in the module's own memory.
-      const region = new atlas.Region(data.length);
-      region.bytes.set(data);
-      assert.equal(atlas.Witness.generate(region).hexdigest(), vector.sha256);
-      assert.equal(atlas.residue(region), vector.residue);
-      assert.equal(hexOf(atlas.windowResidues(region)), vector.window_residues);
-      atlas.fixup(region);
-      assert.deepEqual(region.bytes, fixed);
-      region.close();
+      const memory = new atlas.ModuleMemory(data.length);
+      memory.bytes.set(data);
+      assert.equal(atlas.Witness.generate(memory).hexdigest(), vector.sha256);
+      assert.equal(atlas.residue(memory), vector.residue);
+      assert.equal(hexOf(atlas.windowResidues(memory)), vector.window_residues);
+      atlas.fixup(memory);
+      assert.deepEqual(memory.bytes, fixed);
+      memory.close();
 
       // At an index the byte becomes what it would in the last place.
       for (const at of data.length === 0 ? [] : [0, data.length >> 1, -data.length, -1]) {
@@ -46,7 +46,7 @@ for (const set of atlas.kernelSets()) {
         const changed = data.slice();
         atlas.fixup(changed, at);
         assert.deepEqual(changed, expected);
-        const inside = new atlas.Region(data.length);
+        const inside = new atlas.ModuleMemory(data.length);
         inside.bytes.set(data);
         atlas.fixup(inside, at);
         assert.deepEqual(inside.bytes, expected);

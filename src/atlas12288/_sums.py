@@ -52,6 +52,10 @@ class Sum(NamedTuple):
 
 # What a line or some usual lines say; None for a malformed line.
 _Found: TypeAlias = Sum | SumLines | None
+# Reads the lines of a list: its name, and its bytes in chunks; yields as `_read_lines`.
+ReadLines: TypeAlias = Callable[
+    [str, Iterable[bytes | memoryview]], Iterator[tuple[int, Sum | SumLines | None]]
+]
 
 
 def sums_line(digest: bytes, path: bytes) -> bytes:
@@ -120,7 +124,7 @@ def _read_lines(chunks: Iterable[bytes | memoryview]) -> Iterator[tuple[int, _Fo
     """
     one_space: bool | None = None  # not known before the first line without a tag
     number = 0
-    for text in _texts(chunks):
+    for text in lines_in(chunks):
         stop = 0
         while stop < len(text):
             start, number = stop, number + 1
@@ -157,7 +161,19 @@ def _read_lines(chunks: Iterable[bytes | memoryview]) -> Iterator[tuple[int, _Fo
                 yield number, None
 
 
-def _texts(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+def read_lines(
+    list_name: str, chunks: Iterable[bytes | memoryview]
+) -> Iterator[tuple[int, _Found]]:
+    """Yield the lines of a list of `sha256sum`.
+
+    A list on standard input cannot hold its own sum: the rest of it would be taken for a file.
+    """
+    for number, found in _read_lines(chunks):
+        itself = isinstance(found, Sum) and list_name == STDIN == os.fsdecode(found.path)
+        yield number, None if itself else found
+
+
+def lines_in(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     """Yield whole lines, joined, each with its newline but the last one of all.
 
     A line that is too long is cut.
@@ -322,24 +338,21 @@ class _Item(NamedTuple):
     error: str | None = None
 
 
-def sums_of(list_name: str) -> Iterator[tuple[int, Sum | None]]:
+def sums_of(list_name: str, read: ReadLines = read_lines) -> Iterator[tuple[int, Sum | None]]:
     """Read the sums of a list; yields as `read_sums`.
 
     Args:
         list_name: a path, or `-` for standard input; it may be a pipe.
+        read: reads its lines.
 
     Raises:
         FileError: the list cannot be read.
     """
-    return _each(_lines_of(list_name))
+    return _each(_lines_of(list_name, read))
 
 
-def _lines_of(list_name: str) -> Iterator[tuple[int, _Found]]:
-    chunks = read_chunks(list_name, chunk_bytes=_LIST_CHUNK_BYTES, or_pipe=True)
-    for number, found in _read_lines(chunks):
-        # A list cannot hold its own sum; the rest of standard input would be taken for a file.
-        itself = isinstance(found, Sum) and list_name == STDIN == os.fsdecode(found.path)
-        yield number, None if itself else found
+def _lines_of(list_name: str, read: ReadLines) -> Iterator[tuple[int, _Found]]:
+    return read(list_name, read_chunks(list_name, chunk_bytes=_LIST_CHUNK_BYTES, or_pipe=True))
 
 
 def check(
@@ -348,6 +361,7 @@ def check(
     threads: int | None = None,
     ignore_missing: bool = False,
     with_malformed: bool = True,
+    read: ReadLines = read_lines,
     advance: Callable[[int], None] | None = None,
 ) -> Generator[CheckedLine | MatchedLines | CheckedList, None, None]:
     """Check the files in lists of sums, several at once.
@@ -357,6 +371,7 @@ def check(
         threads: number of files read at once; None for one per core that this process may use.
         ignore_missing: skip files that do not exist; each list must have one that does.
         with_malformed: yield malformed lines too; they are counted in any case.
+        read: reads the lines of a list.
         advance: called with the number of bytes after each chunk, by any thread.
 
     Yields:
@@ -414,7 +429,7 @@ def check(
         for list_name in lists:
             error = None
             try:
-                for number, listed in _lines_of(list_name):
+                for number, listed in _lines_of(list_name, read):
                     if isinstance(listed, SumLines):
                         yield _UsualLines(list_name, number, listed)
                         continue

@@ -14,6 +14,7 @@ PACKAGES = {
     "musl-gcc": ("musl-tools",),
     "cmake": ("cmake", "make"),
     "pkg-config": ("pkg-config",),
+    "hashdeep": ("hashdeep",),
     "valgrind": ("valgrind", "libc6-dbg"),
     "aarch64-linux-gnu-gcc": ("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
     "s390x-linux-gnu-gcc": ("gcc-s390x-linux-gnu", "libc6-dev-s390x-cross"),

@@ -31,6 +31,9 @@ DOES_NOT_HOLD: Final = 1
 COULD_NOT_CHECK: Final = 2
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
 
+# The forms of lists of digests that commands write and read; the first one is the default.
+LIST_FORMS: Final = ("sha256sum", "bagit", "hashdeep", "rclone")
+
 PROGRESS_AFTER_S: Final = 1.0
 _TOLD_EVERY: Final = 100  # files, while they are listed
 RANGES_SHOWN: Final = 20

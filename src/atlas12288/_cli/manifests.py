@@ -16,7 +16,7 @@ from .._subtree import window_count
 from .._words import counted as counted
 from ..manifest._beside import SUFFIX, is_url
 from ..manifest._statement import MANIFEST_MOST_BYTES
-from .console import Printer, file_name, range_lines, shown
+from .console import LIST_FORMS, Printer, file_name, range_lines, shown
 from .witness_files import errors_about, open_witnesses, read_whole
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ allow_cache_option: Final = click.option(
     is_flag=True,
     help="For a manifest: allow URLs such as simplecache::s3://bucket, which read local copies.",
 )
-_FORMATS: Final = ("manifest", "sha256sum")
+_FORMATS: Final = ("manifest", *LIST_FORMS)
 _OPTIONS: Final = (
     click.option(
         "--exclude",
@@ -95,7 +95,8 @@ _OPTIONS: Final = (
         "--format",
         "form",
         type=click.Choice(_FORMATS),
-        help="For a manifest: write a manifest (default) or a list for sha256sum -c.",
+        help="For a manifest: write a manifest (default), a list for sha256sum -c, the "
+        "manifest-sha256.txt of a bag with this payload folder, or a list of hashdeep or rclone.",
     ),
 )
 

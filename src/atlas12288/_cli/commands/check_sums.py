@@ -9,17 +9,27 @@ from pathlib import Path
 import click
 
 from ..._files import STDIN, FileError, expected_bytes, is_pipe
+from ..._list_forms import SHA256SUM, reader
 from ..._sums import (
     MALFORMED,
     CheckedLine,
     CheckedList,
     MatchedLines,
+    ReadLines,
     check,
     sums_of,
     verdict_line,
 )
 from ..._words import word
-from ..console import COULD_NOT_CHECK, Printer, file_name, json_option, shown, shows_progress
+from ..console import (
+    COULD_NOT_CHECK,
+    LIST_FORMS,
+    Printer,
+    file_name,
+    json_option,
+    shown,
+    shows_progress,
+)
 
 
 def _is_read_once(list_name: str) -> bool:
@@ -29,14 +39,14 @@ def _is_read_once(list_name: str) -> bool:
         return False
 
 
-def _expected_bytes(lists: tuple[str, ...]) -> int | None:
+def _expected_bytes(lists: tuple[str, ...], read: ReadLines) -> int | None:
     """Return the total bytes of the files in the lists; None if that cannot be known beforehand."""
     total = 0
     for list_name in lists:
         if _is_read_once(list_name):
             return None
         with suppress(FileError):  # reading it again will report it
-            for _, listed in sums_of(list_name):
+            for _, listed in sums_of(list_name, read):
                 count = 0 if listed is None else expected_bytes([os.fsdecode(listed.path)])
                 if count is None:
                     return None
@@ -145,10 +155,12 @@ Examples:
   atlas12288 check-sums SHA256SUMS
   atlas12288 check-sums --ignore-missing --quiet SHA256SUMS
   gpg --decrypt SHA256SUMS.asc | atlas12288 check-sums --strict -
+  atlas12288 check-sums --format bagit bag/manifest-sha256.txt
 
 Exit codes: 0 all files match; 1 a file does not match; 2 a file or a list could not be read, a list
 has no digest, none of its files exists (--ignore-missing), or a line is improperly formatted
-(--strict). sha256sum -c exits with 1 in the cases of 1 and 2.""",
+(--strict, or another --format than sha256sum). sha256sum -c exits with 1 in the cases of 1 and
+2.""",
 )
 @click.argument("files", metavar="[FILE...]", nargs=-1, type=file_name)
 @click.option("-q", "--quiet", is_flag=True, help="Print no line for files that match.")
@@ -157,6 +169,14 @@ has no digest, none of its files exists (--ignore-missing), or a line is imprope
 @click.option("-w", "--warn", is_flag=True, help="Name each line that is improperly formatted.")
 @click.option(
     "--ignore-missing", is_flag=True, help="Skip files that do not exist; at least one must."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(LIST_FORMS),
+    default=SHA256SUM,
+    help="Read a list of sha256sum (default), the manifest-sha256.txt of a bag, whose names are "
+    "relative to it, or a list of hashdeep or rclone.",
 )
 @click.option(
     "--threads",
@@ -172,6 +192,7 @@ def command(
     strict: bool,
     warn: bool,
     ignore_missing: bool,
+    form: str,
     threads: int | None,
     as_json: bool,
 ) -> int:
@@ -187,7 +208,10 @@ def command(
         files = (STDIN,)
     if as_json and (quiet or status):
         raise click.UsageError("--json prints every verdict: not with --quiet or --status")
-    total = _expected_bytes(files) if shows_progress() else None
+    read = reader(form)
+    # Other forms have no malformed lines by habit: one is a file that nobody checked.
+    strict = strict or form != SHA256SUM
+    total = _expected_bytes(files, read) if shows_progress() else None
     with Printer("check-sums", as_json, total) as report:
         verdicts = _Verdicts(
             report, as_json=as_json, quiet=quiet, status=status, strict=strict, warn=warn
@@ -197,6 +221,7 @@ def command(
             threads=threads,
             ignore_missing=ignore_missing,
             with_malformed=as_json or warn,
+            read=read,
             advance=report.advance,
         )
         differs = False

@@ -17,7 +17,7 @@ from ..._outputs import OutputKind, Target, atomic_write_all
 from ..._witness import ALGORITHM
 from ...manifest._beside import is_url, leaves_name
 from ...manifest._listener import Listener
-from ..console import Printer, shown
+from ..console import LIST_FORMS, Printer, shown
 from ..manifests import (
     EVERYTHING,
     KINDS,
@@ -41,19 +41,13 @@ if TYPE_CHECKING:
     from ...manifest._statement import Options
 
 
-def _is_list(file: RegularFile) -> bool:
-    from ..._sums import read_sums
+def _list_kind(form: str) -> OutputKind:
+    from ..._list_forms import is_list
 
-    found = False
-    for _, one in read_sums(file.chunks()):
-        if one is None:
-            return False
-        found = True
-    return found
+    return OutputKind(f"list of {form}", lambda file: is_list(form, file.chunks()))
 
 
 _LINES_MOST: Final = 20
-_SUMS: Final = OutputKind("list of sha256sum", _is_list)
 
 
 def _may_be_leaves(file: RegularFile) -> bool:
@@ -82,8 +76,8 @@ class WitnessOptions(NamedTuple):
 
     @property
     def as_sums(self) -> bool:
-        """Whether to write a list for `sha256sum -c` instead of a manifest."""
-        return self.form == "sha256sum"
+        """Whether to write a list of digests instead of a manifest."""
+        return self.form not in (None, "manifest")
 
     @property
     def accepted(self) -> "Accept":
@@ -173,7 +167,7 @@ def _require_sense(wanted: WitnessOptions) -> None:
     if wanted.no_flat and not wanted.tree:
         raise click.UsageError("--no-flat needs --tree: a file needs a digest")
     if wanted.as_sums and wanted.tree:
-        raise click.UsageError("--format sha256sum has flat digests alone: not with --tree")
+        raise click.UsageError(f"--format {wanted.form} has flat digests alone: not with --tree")
     if wanted.update and (wanted.output is None or wanted.as_sums):
         raise click.UsageError("--update needs -o with a manifest, which has what is known")
     if wanted.state is not None:
@@ -214,7 +208,7 @@ def _require_outputs(wanted: WitnessOptions, stack: ExitStack) -> Target | None:
         return None
     inputs = [path for path in wanted.paths if not is_url(path)]
     if wanted.as_sums:
-        return output_at("-o", output, _SUMS, inputs, stack)
+        return output_at("-o", output, _list_kind(str(wanted.form)), inputs, stack)
     with ExitStack() as before:  # the run itself holds them
         output_at("-o", output, WITNESSES, inputs, before)
         if wanted.tree:
@@ -352,15 +346,18 @@ class _Making:
             report.warning(_name(wanted, self._root), each)
         if outcome.files == 0:
             links = counted(outcome.links, "symbolic link")
-            raise FileError(f"has no file that sha256sum could read, only {links}")
+            raise FileError(f"has no file that {wanted.form} could read, only {links}")
+        parts = _sums(lines) if wanted.form == LIST_FORMS[0] else _list(str(wanted.form), lines)
         if self._sums is None:
-            report.raw(_sums(lines))
+            report.raw(parts)
         else:
             with atomic_write_all(self._sums) as (file,):
-                file.writelines(_sums(lines))
+                file.writelines(parts)
         if outcome.links:
             links = f"{outcome.links:,} symbolic links" if outcome.links > 1 else "a symbolic link"
-            report.warning(_name(wanted, self._root), f"{links} left out: sha256sum reads files")
+            report.warning(
+                _name(wanted, self._root), f"{links} left out: {wanted.form} reads files"
+            )
         return outcome
 
 
@@ -458,6 +455,25 @@ def _sums(all_lines: "Iterable[Lines]") -> Iterator[bytes]:
                 if entry.sha256 is not None
             )
         yield text
+
+
+def _list(form: str, all_lines: "Iterable[Lines]") -> Iterator[bytes]:
+    """Yield the list of a manifest's lines in another form, in parts.
+
+    Raises:
+        FileError: the form cannot say a name.
+    """
+    from ..._list_forms import list_header, list_line
+    from ...manifest._entries import read_line
+
+    yield list_header(form)
+    for lines in all_lines:
+        entries = (read_line(line, (ALGORITHM,)) for line in lines.text.split(b"\n")[:-1])
+        yield b"".join(
+            list_line(form, entry.sha256, entry.path, entry.size)
+            for entry in entries
+            if entry.sha256 is not None
+        )
 
 
 def _excluded(options: "Options", outcome: "RunCounts") -> Iterator[str]:
