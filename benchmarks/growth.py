@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the cost of a file's tree witness grows with the file: time per byte, and memory.
+"""How costs grow: of a file's tree witness with the file, of a folder's manifest with its files.
 
-Prints a table in Markdown. Each size is a process of its own, on a sparse file: what counts is
-reading from the page cache and hashing, not the disk.
+Prints two tables in Markdown. Each row is a process of its own for one core and one for all. Files
+are sparse, so that what counts is reading from the page cache and hashing, not the disk; those of a
+folder have 1 KiB each, 1,000 in a folder below it.
 """
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 from typing import Final
 
 from atlas12288._bench import run_for_peak, size_text
 
+_KIB: Final = 2**10
 _MIB: Final = 2**20
-SIZES: Final = tuple(size * _MIB for size in (1, 8, 64, 512, 1024, 4096, 8192))
+SIZES: Final = (_KIB, 96 * _KIB, *(size * _MIB for size in (1, 8, 64, 512, 4096, 16384)))
+FILES: Final = (10, 1_000, 50_000, 1_000_000)
+_IN_A_FOLDER: Final = 1_000
 THREADS: Final = {"1 core": "1", "all cores": "0"}
 
 # Prints the median of the seconds. Small files are read often, large ones at least three times.
@@ -30,17 +35,69 @@ while len(seconds) < 3 or (len(seconds) < 51 and time.perf_counter() - begin < 2
 print(statistics.median(seconds))
 """
 
+# Prints the median of the seconds of the command, imports left out.
+_MANIFEST: Final = """
+import os, statistics, time
+from atlas12288._cli import main
+folder, output, threads = sys.argv[1:]
+if threads == "1":
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+seconds, begin = [], time.perf_counter()
+while len(seconds) < 3 or (len(seconds) < 21 and time.perf_counter() - begin < 2):
+    start = time.perf_counter()
+    assert main(["witness", folder, "-o", output, "--threads", threads]) == 0
+    seconds.append(time.perf_counter() - start)
+print(statistics.median(seconds[1:]))
+"""
+
+
+def print_head(first: str, columns: tuple[str, ...]) -> None:
+    headings = [f"{what}, {cores}" for cores in THREADS for what in columns]
+    print(f"| {first} | {' | '.join(headings)} |")
+    print(f"|{' ---: |' * (len(headings) + 1)}")
+
+
+def print_files(most: int, folder: Path | None, interpreter: int) -> None:
+    """Print how a folder's manifest grows up to `most` files."""
+    print_head("files", ("s", "us/file", "MiB"))
+    with tempfile.TemporaryDirectory(prefix="atlas12288-", dir=folder) as place:
+        data = Path(place) / "data"
+        made = 0
+        for count in FILES:
+            if count > most:
+                break
+            for number in range(made, count):
+                name = data / str(number // _IN_A_FOLDER) / str(number % _IN_A_FOLDER)
+                if number % _IN_A_FOLDER == 0 or number == made:
+                    name.parent.mkdir(parents=True, exist_ok=True)
+                name.write_bytes(b"%1024d" % number)
+            made = count
+            cells = [f"{count:,}"]
+            for threads in THREADS.values():
+                number_of = threads if threads != "0" else str(len(os.sched_getaffinity(0)))
+                printed, peak = run_for_peak(
+                    _MANIFEST, str(data), str(Path(place) / "out.atlas.json"), number_of
+                )
+                seconds = float(printed.splitlines()[-1])
+                cells += (
+                    f"{seconds:.3f}",
+                    f"{seconds / count * 1e6:.1f}",
+                    f"{(peak - interpreter) / _MIB:.1f}",
+                )
+            print(f"| {' | '.join(cells)} |", flush=True)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--most", type=int, default=SIZES[-1] // _MIB, metavar="MIB", help="the largest file"
     )
-    parser.add_argument("--folder", type=Path, help="where the sparse files are made")
+    parser.add_argument(
+        "--files", type=int, default=FILES[-1], metavar="N", help="the most files of a folder"
+    )
+    parser.add_argument("--folder", type=Path, help="where the files are made")
     arguments = parser.parse_args()
-    headings = [f"{what}, {cores}" for cores in THREADS for what in ("ns/byte", "GB/s", "MiB")]
-    print(f"| file | {' | '.join(headings)} |")
-    print(f"|{' ---: |' * (len(headings) + 1)}")
+    print_head("file", ("ns/byte", "GB/s", "MiB"))
     interpreter = run_for_peak("")[1]
     for size in SIZES:
         if size > arguments.most * _MIB:
@@ -57,6 +114,8 @@ def main() -> None:
                     f"{(peak - interpreter) / _MIB:.1f}",
                 )
         print(f"| {' | '.join(cells)} |", flush=True)
+    print()
+    print_files(arguments.files, arguments.folder, interpreter)
     print(
         "\nMedians. MiB: the most that was resident at one time, above an interpreter that does"
         " nothing."
