@@ -3,7 +3,6 @@
 
 import hashlib
 import os
-import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +21,7 @@ from atlas12288.manifest._hashing.file_hash import Checkpoint, Digests
 from atlas12288.manifest._sources.folder import Folder, FolderReader
 from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found
+from support.leftovers import nothing_left, open_files
 from support.strategies import noise
 
 PIECE_BYTES = BLOCK_BYTES // CHAINS_MOST
@@ -291,20 +291,14 @@ def test_a_file_that_changes_while_others_are_read_is_an_error_for_it_alone(
 def test_an_end_in_the_middle_leaves_no_thread_and_no_file(tmp_path: Path, threads: int) -> None:
     make(tmp_path, [2 * BLOCK_BYTES] * 6)
     source, founds = Folder(tmp_path), founds_in(tmp_path)
-    before = threading.active_count()
-
-    def open_files() -> list[str]:
-        numbers = Path("/proc/self/fd").iterdir()
-        return [name for number in numbers if str(tmp_path) in (name := os.path.realpath(number))]
 
     def stop(found: Found, checkpoint: Checkpoint, root: bytes) -> None:
-        assert len(open_files()) > 1
+        assert len(open_files(tmp_path)) > 1
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with nothing_left(), pytest.raises(KeyboardInterrupt):
         list(hash_files(source, founds, ("sha256",), threads=threads, progress=stop))
-    assert threading.active_count() == before
-    assert open_files() == [str(tmp_path)]  # which the source has
+    assert list(open_files(tmp_path).values()) == [str(tmp_path)]  # which the source has
 
 
 def test_files_are_read_in_turns_and_so_share_the_lanes(

@@ -23,6 +23,7 @@ from atlas12288._file_witnesses import (
 from atlas12288._files import FileError, RegularFile
 from atlas12288._sidecars import Leaves, WindowRange, leaves_of
 from atlas12288._subtree import BLOCK_BYTES
+from support.leftovers import nothing_left
 from support.rfc9162 import mth
 from support.strategies import noise
 
@@ -50,10 +51,6 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "data"
     path.write_bytes(noise(max(LENGTHS)))
     return path
-
-
-def open_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 # --- tree_witness_file ---
@@ -207,7 +204,6 @@ def test_it_stops_cleanly(
     reason: str | None,
     where: str,
 ) -> None:
-    before = threading.active_count(), open_descriptors()
     calls = 0
 
     def once(_: object) -> None:
@@ -216,16 +212,14 @@ def test_it_stops_cleanly(
         if calls == 2:
             happen(path)
 
-    with pytest.raises(error, match=reason):
+    with nothing_left(), pytest.raises(error, match=reason):
         tree_witness_file(str(path), threads=threads, **{where: once})
-    assert (threading.active_count(), open_descriptors()) == before
 
 
 @pytest.mark.parametrize("threads", THREADS)
 def test_an_error_in_a_worker_is_the_callers(
     path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    before = threading.active_count(), open_descriptors()
     calls = iter(range(100))
 
     def worker(chunk: memoryview) -> tuple[bytes, bytes]:
@@ -235,9 +229,8 @@ def test_an_error_in_a_worker_is_the_callers(
         return bytes(32 * windows), bytes(windows)
 
     monkeypatch.setattr(_file_blocks, "tree_leaves", worker)
-    with pytest.raises(MemoryError):
+    with nothing_left(), pytest.raises(MemoryError):
         tree_witness_file(str(path), threads=threads)
-    assert (threading.active_count(), open_descriptors()) == before
 
 
 def test_a_file_that_vanishes_is_read_as_it_was(path: Path) -> None:

@@ -35,6 +35,7 @@ from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.links import Links, leads_out
 from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Reader
+from support.leftovers import open_files
 from support.strategies import noise
 
 FLAT = DIGESTS[:1]
@@ -323,16 +324,6 @@ def test_a_path_that_is_too_long_is_a_problem_of_its_folder(
     assert read_all(Folder(tmp_path)) == {b"ab/cd": "has paths of more than 5 bytes"}
 
 
-def open_folders(below: Path) -> int:
-    found = 0
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            found += link.readlink().is_relative_to(below)
-        except FileNotFoundError:  # the one of this listing
-            continue
-    return found
-
-
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
 @pytest.mark.parametrize("symlinks", ["record", "follow"])
 def test_few_folders_are_open_and_none_when_the_source_is_gone(
@@ -343,9 +334,9 @@ def test_few_folders_are_open_and_none_when_the_source_is_gone(
         (tmp_path / f"{index}" / "file").write_bytes(b"1")
     source = Folder(tmp_path)
     assert len(read_all(source, symlinks)) == 3 * OPEN_MOST
-    assert 1 < open_folders(tmp_path) <= OPEN_MOST + 2
+    assert 1 < len(open_files(tmp_path)) <= OPEN_MOST + 2
     del source
-    assert open_folders(tmp_path) == 0
+    assert len(open_files(tmp_path)) == 0
 
 
 def test_a_path_that_is_none_of_a_listing_opens_nothing(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Problem
 from support import manifest_runs
+from support.leftovers import nothing_left
 from support.manifest_runs import KILLED, Disturbed
 from support.paths import facts
 from support.strategies import noise
@@ -190,16 +191,6 @@ def test_a_checkpoint_of_any_block_leads_to_the_same_digests(tmp_path: Path) -> 
 # --- Threads and callbacks
 
 
-def open_files() -> set[str]:
-    found = set()
-    for path in Path("/proc/self/fd").iterdir():
-        try:
-            found.add(str(path.readlink()))
-        except FileNotFoundError:  # the one of this listing
-            continue
-    return found
-
-
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_small_and_large_files_mixed(tmp_path: Path, threads: int) -> None:
     """Many tiny files, which the calling thread takes, while others work on large ones."""
@@ -231,29 +222,27 @@ def test_what_a_callback_raises_ends_the_run_and_leaves_nothing_behind(
     fill(tmp_path, (*LARGE_SIZES, *SIZES * 10))
     source = Folder(tmp_path)
     founds = sorted(founds_of(source), key=lambda found: -found.size)
-    before, files = threading.active_count(), open_files()
 
     def some() -> Iterator[Found]:
         yield from founds[: len(founds) // 2]
         raise StopError
 
-    results = hash_files(
-        source,
-        some() if by == "founds" else founds,
-        DIGESTS,
-        threads=threads,
-        leaves=raise_stop if by == "leaves" else (lambda _: raise_stop) if by == "sink" else None,
-        advance=raise_stop if by == "advance" else None,
-        progress=raise_stop if by == "progress" else None,
-    )
-    if by == "close":
-        next(results)
-        results.close()
-    else:
-        with pytest.raises(StopError):
-            list(results)
-    assert threading.active_count() == before
-    assert open_files() == files
+    with nothing_left():
+        results = hash_files(
+            source,
+            some() if by == "founds" else founds,
+            DIGESTS,
+            threads=threads,
+            leaves={"leaves": raise_stop, "sink": lambda _: raise_stop}.get(by),
+            advance=raise_stop if by == "advance" else None,
+            progress=raise_stop if by == "progress" else None,
+        )
+        if by == "close":
+            next(results)
+            results.close()
+        else:
+            with pytest.raises(StopError):
+                list(results)
 
 
 def test_callbacks_are_called_by_the_thread_that_takes_the_results(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -37,6 +36,7 @@ from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Problem, Reader, Source
 from atlas12288.manifest._statement import Options
 from atlas12288.manifest._verify import WrongRootError, verify_manifest
+from support.leftovers import nothing_left
 from support.strategies import noise
 from support.threads import in_threads
 
@@ -1031,19 +1031,15 @@ def test_no_thread_and_no_descriptor_is_left(root: Path) -> None:
     def crash(difference: Difference) -> None:
         raise CrashError
 
-    def open_files() -> set[str]:
-        return set(os.listdir("/proc/self/fd"))  # noqa: PTH208
-
-    before = threading.active_count(), len(open_files())
     crashing: dict[str, Any] = {"listener": FunctionListener(difference=crash)}
     for options in ({"fail_fast": True}, crashing, {}):
         expectation: AbstractContextManager[object] = contextlib.nullcontext()
         if options is crashing:
             expectation = pytest.raises(CrashError)
-        with expectation:
-            verify_manifest(manifest_of(tree), Folder(root), threads=3, **options)
-        del expectation  # it holds the error, and that the folder, which is open while it is there
-        assert (threading.active_count(), len(open_files())) == before
+        with nothing_left():
+            with expectation:
+                verify_manifest(manifest_of(tree), Folder(root), threads=3, **options)
+            del expectation  # it holds the error, whose frames hold the folder, which is open
 
 
 @pytest.mark.parametrize("threads", [0, -1])

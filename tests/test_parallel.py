@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from atlas12288._parallel import parallel_map, parallel_map_ahead
+from support.leftovers import nothing_left
 
 TIMEOUT_S = 60
 
@@ -21,9 +22,8 @@ def one(item: int) -> int:
 
 @pytest.fixture(autouse=True)
 def leaves_no_thread() -> Iterator[None]:
-    before = threading.active_count()  # libraries that other tests use keep some
-    yield
-    assert threading.active_count() == before
+    with nothing_left():
+        yield
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -24,6 +24,7 @@ import pytest
 import atlas12288 as atlas
 from atlas12288 import WINDOW_BYTES, ScrubReport, _native, _scrubber
 from atlas12288._scrubber import DIGEST_PASSES
+from support.leftovers import nothing_left
 from support.strategies import noise
 
 WAIT_S = 60
@@ -78,11 +79,10 @@ def data() -> bytearray:
 
 
 def test_nothing_runs_before_start(data: bytearray) -> None:
-    threads = threading.active_count()
-    scrubber = scrubber_of(data, on_damage=Told(), every=0)
-    assert not scrubber.running
-    assert scrubber.report is None
-    assert threading.active_count() == threads
+    with nothing_left():
+        scrubber = scrubber_of(data, on_damage=Told(), every=0)
+        assert not scrubber.running
+        assert scrubber.report is None
 
 
 def test_a_pass_over_whole_buffers_holds(data: bytearray) -> None:

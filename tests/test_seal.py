@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 import atlas12288 as atlas
+from support.leftovers import nothing_left, open_files
 from support.strategies import noise
 
 if sys.platform != "linux":
@@ -357,19 +358,15 @@ def descriptors(tmp_path: Path) -> dict[str, int]:
     }
 
 
-def open_descriptors() -> set[int]:
-    return {int(entry.name) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()}
-
-
 def test_a_descriptor_of_anything_else_is_refused(tmp_path: Path) -> None:
     given = descriptors(tmp_path)
     for name, fd in given.items():
-        before = open_descriptors()
-        with pytest.raises(atlas.StateError, match="fd"):
+        before = open_files()
+        with nothing_left(), pytest.raises(atlas.StateError, match="fd"):
             atlas.Region.from_fd(fd)
-        assert open_descriptors() == before, name
+        assert open_files().get(fd) == before.get(fd), name  # ours to close
     for fd in given.values():
-        if fd in open_descriptors():
+        if fd in open_files():
             os.close(fd)
 
 

@@ -4,7 +4,6 @@
 import json
 import os
 import signal
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from support.commandline import (
     run,
     start,
 )
+from support.leftovers import nothing_left
 from support.strategies import noise
 
 FILES = {"a": noise(1000), "aa": b"aa", "b/large": noise(7_000_000), "b/x": b"x", "c": b"c" * 9000}
@@ -325,10 +325,8 @@ def test_ctrl_c_in_a_sleep_ends_a_comparison_at_once(
 
     monkeypatch.setattr(rated, "sleep", interrupted)
     manifest = Manifest.from_json(Path("data.atlas.json").read_bytes())
-    threads = threading.active_count()
-    with pytest.raises(KeyboardInterrupt):
+    with nothing_left(), pytest.raises(KeyboardInterrupt):
         verify_manifest(manifest, rated.RatedSource(open_source("data"), 1))
-    assert threading.active_count() == threads
 
 
 def test_a_plain_comparison_takes_a_rate_too(folder: Path) -> None:

@@ -21,6 +21,7 @@ from atlas12288._file_witnesses import (
     witness_files,
 )
 from atlas12288._files import CHUNK_BYTES, FileError
+from support.leftovers import open_files
 from support.strategies import noise
 
 Outcome = tuple[int, int, bytes] | str
@@ -148,18 +149,14 @@ def test_an_error_of_the_caller_closes_all_files(tmp_path: Path) -> None:
         (tmp_path / f"{number}").write_bytes(bytes(2 * CHUNK_BYTES))
         paths.append(os.fsencode(tmp_path / f"{number}"))
 
-    def open_files() -> int:
-        numbers = Path("/proc/self/fd").iterdir()
-        return sum(str(tmp_path) in os.path.realpath(number) for number in numbers)
-
     def stop(count: int) -> None:
         if count:
-            assert open_files() == 5
+            assert len(open_files(tmp_path)) == 5
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         witness_files(paths, sizes_of(paths), stop)
-    assert open_files() == 0
+    assert open_files(tmp_path) == {}
 
 
 @given(

@@ -183,7 +183,7 @@ class _Work:
         sizes = (found.size for found in founds)
         self.shards = sum(1 if shard_size is None else max(1, -(-n // shard_size)) for n in sizes)
 
-    def _shards(self, founds: Sequence[Found]) -> Iterator[_Shard]:
+    def _shards(self, founds: Sequence[Found]) -> Generator[_Shard, None, None]:
         for found in founds:
             size = found.size if self._size is None else self._size
             starts = range(0, found.size, size) if size else range(0)
@@ -210,7 +210,8 @@ class _Work:
         self.results.put((file.found, file.finish()))
 
     def close(self) -> None:
-        """Close the files that are open, after an exception."""
+        """Close the files that are open, after an exception, and let go of the source."""
+        self._next.close()  # its frame holds this object, which holds the source
         for file in self._open:
             with suppress(FileError):
                 file.close()
