@@ -3,16 +3,17 @@
 
 Prints a table in Markdown. The folder holds copies of the installed packages of this Python, and an
 archive of them as one large file, until it has `--gigabytes`; or `--small` files of 300 B to 40 kB,
-or `--large` files of 256 MiB.
+or `--large` files of 256 MiB, or one file of `--one` GiB.
 Everything is read once before, so that all read from memory. Each command runs `--repeat` times, in
 turns with the others, with all its processes on as many CPUs as it has threads, and its median
-counts. Commands that are not installed are left out, and named.
+counts. Peers that are not installed are left out, and named; `--peers` chooses some.
 """
 
 import argparse
 import json
 import os
 import random
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -21,7 +22,7 @@ import sysconfig
 import tarfile
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -55,15 +56,16 @@ with tempfile.TemporaryDirectory() as cache:
           checksum_jobs=int(sys.argv[2]))
 """
 # In parts only where several run at once: one process for all files is the quickest on one CPU.
-_XARGS: Final = (
-    'find "$1" -type f -print0 | if [ "$2" = 1 ]; then xargs -0 {0}; else '
-    'xargs -0 -n 512 -P "$2" {0}; fi > /dev/null'
+_FOUND: Final = 'find "$1" -type f -print0 | {} > /dev/null'
+_XARGS: Final = _FOUND.format(
+    'if [ "$2" = 1 ]; then xargs -0 {0}; else xargs -0 -n 512 -P "$2" {0}; fi'
 )
 _TOOLS: Final = {
     "sha256sum": "SHA-256",
     "openssl dgst -sha256": "SHA-256",
-    "b3sum --num-threads 1": "BLAKE3",
+    "b3sum --num-threads {threads}": "BLAKE3",
 }
+PEERS: Final = ("sha256sum", "openssl", "b3sum", "model_signing", "blake3", "dvc_data")
 
 
 class Row(NamedTuple):
@@ -88,54 +90,49 @@ def _python(program: str, threads: int) -> tuple[str | None, ...]:
     return (sys.executable, "-c", program, None, str(threads))
 
 
-def rows(place: Path) -> list[Row]:
-    """All commands; ours write their manifests to a folder."""
-    flat, both = str(place / "flat.atlas.json"), str(place / "both.atlas.json")
-    found = []
-    for threads in (1, 2):
-        for name, digest, output, options in (
-            ("atlas12288 witness", "SHA-256", flat, ()),
-            (
-                "atlas12288 witness --tree --no-flat",
-                "tree",
-                str(place / "tree.atlas.json"),
-                ("--tree", "--no-flat"),
-            ),
-            (
-                "atlas12288 witness --tree",
-                "SHA-256 and tree",
-                both,
-                ("--tree",),
-            ),
+def rows(place: Path, files: int) -> list[Row]:
+    """All commands on a number of files; ours write their manifests to a folder."""
+    return [
+        row
+        for threads in (1, 2)
+        for row in (*_ours(place, threads), *_peers(place, threads, files))
+    ]
+
+
+def _ours(place: Path, threads: int) -> Iterator[Row]:
+    folder, manifests = None, {"SHA-256": (), "tree": ("--tree", "--no-flat")}
+    for digest, options in (manifests | {"SHA-256 and tree": ("--tree",)}).items():
+        manifest = str(place / f"{digest}.atlas.json")
+        for name, arguments in (
+            (" ".join(("witness", *options)), ("witness", folder, "-o", manifest, *options)),
+            ("verify", ("verify", manifest, folder)),
         ):
-            ours = (sys.executable, "-m", "atlas12288", "witness", None, "-o", output, *options)
-            found.append(Row(name, digest, threads, "", (*ours, "--threads", str(threads))))
-        for digest, manifest in (("SHA-256", flat), ("SHA-256 and tree", both)):
-            verify = (sys.executable, "-m", "atlas12288", "verify", manifest, None)
-            verify = (*verify, "--threads", str(threads))
-            found.append(Row("atlas12288 verify", digest, threads, "", verify))
-        sums = str(place / SUMS)
-        check = (sys.executable, "-m", "atlas12288", "check-sums", sums, "--threads", str(threads))
-        found.append(Row("atlas12288 check-sums", "SHA-256", threads, "", check))
-        check = ("sh", "-c", f"sha256sum --quiet --check {sums}", "sh")
-        found.append(
-            Row("`sha256sum --check`, one process", "SHA-256", threads, "sha256sum", check)
-        )
-        for tool, digest in _TOOLS.items():
-            command = ("sh", "-c", _XARGS.format(tool), "sh", None, str(threads))
-            found.append(Row(f"`find \\| xargs {tool}`", digest, threads, tool.split()[0], command))
-        found += [
-            Row(
-                "model-signing",
-                "SHA-256",
-                threads,
-                "model_signing",
-                _python(_MODEL_SIGNING, threads),
-            ),
-            Row("blake3", "BLAKE3", threads, "blake3", _python(_BLAKE3, 1 if threads == 1 else 0)),
-            Row("dvc-data", "MD5", threads, "dvc_data", _python(_DVC, threads)),
-        ]
-    return found
+            yield _atlas(name, digest, threads, arguments)
+    tool = f"{shlex.quote(sys.executable)} -m atlas12288 sum"
+    command = ("sh", "-c", _FOUND.format(f"xargs -0 {tool}"), "sh", folder)
+    yield Row("`find \\| xargs atlas12288 sum`", "SHA-256", threads, "", command)
+    yield _atlas("check-sums", "SHA-256", threads, ("check-sums", str(place / SUMS)))
+
+
+def _atlas(name: str, digest: str, threads: int, arguments: tuple[str | None, ...]) -> Row:
+    command = (sys.executable, "-m", "atlas12288", *arguments, "--threads", str(threads))
+    return Row(f"atlas12288 {name}", digest, threads, "", command)
+
+
+def _peers(place: Path, threads: int, files: int) -> Iterator[Row]:
+    check = ("sh", "-c", f"sha256sum --quiet --check {place / SUMS}", "sh")
+    yield Row("`sha256sum --check`, one process", "SHA-256", threads, "sha256sum", check)
+    for tool, digest in _TOOLS.items():
+        # One process for each CPU, or threads where there is one file.
+        text = tool.format(threads=threads if files == 1 else 1)
+        command = ("sh", "-c", _XARGS.format(text), "sh", None, str(threads))
+        yield Row(f"`find \\| xargs {text}`", digest, threads, tool.split()[0], command)
+    for name, digest, program, workers in (
+        ("model_signing", "SHA-256", _MODEL_SIGNING, threads),
+        ("blake3", "BLAKE3", _BLAKE3, 1 if threads == 1 else 0),
+        ("dvc_data", "MD5", _DVC, threads),
+    ):
+        yield Row(name.replace("_", "-"), digest, threads, name, _python(program, workers))
 
 
 def make_folder(folder: Path, size: int) -> int:
@@ -175,14 +172,13 @@ def make_small(folder: Path, count: int) -> int:
     return total
 
 
-def make_large(folder: Path, count: int) -> int:
-    """Fills the folder with files of 256 MiB.
+def make_large(folder: Path, count: int, size: int = 256 << 20) -> int:
+    """Fills the folder with files of so many bytes, whole MiB.
 
     Returns:
         How many bytes they have.
     """
     numbers = random.Random(1)
-    size = 256 << 20
     for number in range(count):
         with (folder / f"{number:03}.bin").open("wb") as file:
             for _ in range(size >> 20):
@@ -210,20 +206,24 @@ def run(row: Row, folder: Path) -> float:
     return time.perf_counter() - begin
 
 
-def table(measured: Sequence[tuple[Row, float]], size: int, files: int) -> str:
+def table(measured: dict[Row, list[float]], size: int, files: int) -> str:
     """The table in Markdown."""
-    base = {row.threads: seconds for row, seconds in measured if "xargs sha256sum" in row.name}
+    medians = {row: statistics.median(seconds) for row, seconds in measured.items()}
+    base = next(row.needs for row in medians if row.needs and "xargs" in row.name)
+    against = {row.threads: s for row, s in medians.items() if f"xargs {base}" in row.name}
     lines = [
-        f"{files:,} files, {size / _GB:.2f} GB.",
+        f"{files:,} {'file' if files == 1 else 'files'}, {size / _GB:.2f} GB.",
         "",
-        "| command | digest of each file | threads | s | GB/s | against `sha256sum` |",
+        f"| command | digest of each file | threads | s | GB/s | against `{base}` |",
         "|---|---|---:|---:|---:|---:|",
     ]
-    for row, seconds in measured:
+    for row, seconds in medians.items():
+        spread = (max(measured[row]) - min(measured[row])) / 2 / seconds
         lines.append(
-            f"| {row.name} | {row.digest} | {row.threads} | {seconds:.2f} "
-            f"| {size / seconds / _GB:.2f} | {base[row.threads] / seconds:.2f}x |"
+            f"| {row.name} | {row.digest} | {row.threads} | {seconds:.2f} ±{spread:.0%} "
+            f"| {size / seconds / _GB:.2f} | {against[row.threads] / seconds:.2f}x |"
         )
+    lines += ("", "s: median ± half of what lies between the shortest run and the longest.")
     return "\n".join(lines)
 
 
@@ -232,6 +232,8 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=2.0)
     parser.add_argument("--small", type=int, metavar="N", help="make N small files instead")
     parser.add_argument("--large", type=int, metavar="N", help="make N files of 256 MiB instead")
+    parser.add_argument("--one", type=int, metavar="GIB", help="make one file of GIB GiB instead")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print the seconds of every run")
     arguments = parser.parse_args()
@@ -242,26 +244,28 @@ def main() -> None:
             size = make_small(folder, arguments.small)
         elif arguments.large is not None:
             size = make_large(folder, arguments.large)
+        elif arguments.one is not None:
+            size = make_large(folder, 1, arguments.one << 30)
         else:
             size = make_folder(folder, int(arguments.gigabytes * _GB))
         files = sum(path.is_file() for path in folder.rglob("*"))
-        all_commands = rows(Path(place))
+        chosen = {"", *arguments.peers}
+        all_commands = [row for row in rows(Path(place), files) if row.needs in chosen]
         commands = [row for row in all_commands if is_installed(row)]
         for row in all_commands:
             if row not in commands:
                 print(f"left out, not installed: {row.name}", file=sys.stderr)
-        seconds: dict[Row, list[float]] = {row: [] for row in commands}
+        measured: dict[Row, list[float]] = {row: [] for row in commands}
         make_sums = ("sh", "-c", _MAKE_SUMS, "sh", folder, Path(place) / SUMS)
         subprocess.run(make_sums, check=True)  # also brings the files into memory
         for _ in range(arguments.repeat):
             for row in commands:
-                seconds[row].append(run(row, folder))
-                print(f"{row.threads} {row.name}: {seconds[row][-1]:.2f} s", file=sys.stderr)
+                measured[row].append(run(row, folder))
+                print(f"{row.threads} {row.name}: {measured[row][-1]:.2f} s", file=sys.stderr)
     if arguments.json:
-        print(json.dumps([{**row._asdict(), "seconds": seconds[row]} for row in commands]))
+        print(json.dumps([{**row._asdict(), "seconds": s} for row, s in measured.items()]))
     else:
-        medians = [(row, statistics.median(seconds[row])) for row in commands]
-        print(table(medians, size, files))
+        print(table(measured, size, files))
 
 
 if __name__ == "__main__":

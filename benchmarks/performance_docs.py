@@ -20,13 +20,18 @@ ROOT: Final = Path(__file__).parent.parent
 DOCUMENT: Final = ROOT / "docs" / "performance.md"
 _BENCH: Final = ("-m", "atlas12288", "bench")
 _JS: Final = ("--js", "js")  # with the rows of the WebAssembly module
+_FOLDERS: Final = ("benchmarks/folders.py",)
+_TOOLS: Final = ("--peers", "sha256sum", "openssl", "b3sum")
 # Arguments of this Python, started in the project's root.
 TABLES: Final = {
     "this machine": (*_BENCH, *_JS, "--json"),
     "avx2": (*_BENCH, *_JS, "--kernels", "avx2", "--json"),
     "avx2 without sha": (*_BENCH, *_JS, "--kernels", "avx2", "--no-sha-ni", "--json"),
     "growth": ("benchmarks/growth.py",),
-    "folders": ("benchmarks/folders.py",),
+    "folders": _FOLDERS,
+    "small files": (*_FOLDERS, "--small", "50000", *_TOOLS),
+    "large files": (*_FOLDERS, "--large", "8", "--repeat", "3", *_TOOLS),
+    "one file": (*_FOLDERS, "--one", "8", "--repeat", "3", "--peers", "openssl", "b3sum"),
 }
 PICTURE: Final = (*_BENCH, "--plot", "docs/throughput.png")
 _TARGET_MISSED: Final = 1  # the exit code of a benchmark that was made and shows a miss

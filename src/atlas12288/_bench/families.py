@@ -11,6 +11,9 @@ from .._tree import TreeWitness
 from .._witness import Witness
 from .node import UnderNode
 from .rows import (
+    ANY_SIZE,
+    FEW_WINDOWS,
+    FROM_CACHE,
     FROM_DRAM,
     FROM_MANY_WINDOWS,
     MIB,
@@ -26,6 +29,7 @@ from .rows import (
 from .work import LARGE_BYTES, MIB_BYTES, Arena, InC, InPython, PeakMemory
 
 _BUDGET_AMOUNT: Final = 10
+_MESSAGE_BYTES: Final = 16 * 2**10
 
 
 def _budget_names(arena: Arena) -> dict[str, Any]:
@@ -42,6 +46,15 @@ def _nothing(arena: Arena) -> dict[str, Any]:
     return {}
 
 
+def _messages(arena: Arena) -> dict[str, Any]:
+    starts = range(0, arena.size, _MESSAGE_BYTES)
+    return {
+        "messages": [arena.src[start : start + _MESSAGE_BYTES] for start in starts],
+        "sha256": hashlib.sha256,
+        "generate_many": Witness.generate_many,
+    }
+
+
 def _tree(arena: Arena) -> dict[str, Any]:
     return {"tree": TreeWitness}
 
@@ -52,15 +65,30 @@ def _tree_made(arena: Arena) -> dict[str, Any]:
 
 _READ: Final = "memory read"
 _SHA256: Final = "hashlib.sha256"
+_SHA256_LOOP: Final = "a loop over hashlib.sha256"
 _BLAKE3: Final = "blake3, 1 core"
 _BLAKE3_CORES: Final = "blake3, all cores"
 _SUBTLE: Final = "crypto.subtle.digest"
 _AS_HASHLIB: Final = (Bound(">=", 0.97, _SHA256),)
+_AS_HASHLIB_TREE: Final = Bound(">=", 0.9, _SHA256, ONE_WINDOW)
 _ONE_CORE: Final = (
     Bound(">=", 1.7, _SHA256, FROM_MANY_WINDOWS),
+    Bound(">=", 3.0, _SHA256, FROM_CACHE),
+    Bound(">=", 2.8, _SHA256, FROM_DRAM),
     Bound(">=", 2.5, _SHA256, FROM_MANY_WINDOWS, stretch=True),
 )
-_TWO_CORES: Final = (Bound(">=", 3.2, _SHA256, FROM_MANY_WINDOWS),)
+_TWO_CORES: Final = (
+    Bound(">=", 3.2, _SHA256, FROM_MANY_WINDOWS),
+    Bound(">=", 6.0, _SHA256, FROM_CACHE),
+    Bound(">=", 5.6, _SHA256, FROM_DRAM),
+)
+
+
+def _faster_than(peer: str) -> tuple[Bound, ...]:
+    """Return the goals of trees beside BLAKE3 on the same cores."""
+    return Bound(">=", 1.15, peer, FROM_CACHE), Bound(">=", 1.08, peer, FROM_DRAM)
+
+
 _WITNESS_TARGET: Final = Bound(">=", 1)
 
 _HASHLIB: Final = InPython("sha256(buf).digest()", lambda arena: {"sha256": hashlib.sha256})
@@ -198,6 +226,20 @@ FAMILIES: tuple[Family, ...] = (
         {_SHA256: _HASHLIB},
     ),
     Family(
+        "many messages",
+        (
+            Row(
+                f"many messages of {size_text(_MESSAGE_BYTES)}, 1 core",
+                "Python",
+                InPython("generate_many(messages, threads=1)", _messages),
+                (_SHA256_LOOP,),
+                goals=(Bound(">=", 2.5, _SHA256_LOOP, ANY_SIZE),),
+            ),
+        ),
+        {_SHA256_LOOP: InPython("[sha256(each).digest() for each in messages]", _messages)},
+        sizes=FROM_MANY_WINDOWS,
+    ),
+    Family(
         "tree witness",
         (
             Row("tree root, 1 core", "C", InC("tree"), (_SHA256,), goals=_ONE_CORE),
@@ -206,14 +248,19 @@ FAMILIES: tuple[Family, ...] = (
                 "Python",
                 InPython("tree.generate(buf, threads=1)", _tree),
                 (_SHA256, _BLAKE3),
-                goals=_ONE_CORE,
+                goals=(
+                    _AS_HASHLIB_TREE,
+                    *_ONE_CORE,
+                    Bound(">=", 1, _BLAKE3, FEW_WINDOWS),
+                    *_faster_than(_BLAKE3),
+                ),
             ),
             Row(
                 "tree verify, 1 core",
                 "Python",
                 InPython("verify(buf, threads=1)", _tree_made),
                 (_SHA256, _BLAKE3),
-                goals=_ONE_CORE,
+                goals=(*_ONE_CORE, *_faster_than(_BLAKE3)),
             ),
             Row(
                 "tree generate, AVX2 only, 1 core",
@@ -228,7 +275,7 @@ FAMILIES: tuple[Family, ...] = (
                 "Python",
                 InPython("tree.generate(buf)", _tree),
                 (_SHA256, _BLAKE3_CORES),
-                goals=_TWO_CORES,
+                goals=(*_TWO_CORES, *_faster_than(_BLAKE3_CORES)),
                 cores=2,
             ),
             Row(
@@ -236,7 +283,7 @@ FAMILIES: tuple[Family, ...] = (
                 "Python",
                 InPython("verify(buf)", _tree_made),
                 (_SHA256, _BLAKE3_CORES),
-                goals=_TWO_CORES,
+                goals=(*_TWO_CORES, *_faster_than(_BLAKE3_CORES)),
                 cores=2,
             ),
         ),

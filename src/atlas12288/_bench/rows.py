@@ -11,8 +11,8 @@ from .._native import WINDOW_BYTES, kernel_set, kernel_set_supported, select_ker
 from .._parallel import thread_count
 from .work import LARGE_BYTES, MIB_BYTES, Arena, Timed, Work
 
-# One window, and a buffer too large for the caches: the sizes that the goals name.
-GOAL_SIZES: Final = (WINDOW_BYTES, LARGE_BYTES)
+# One window, a buffer that caches hold, and one too large for them: the sizes that the goals name.
+GOAL_SIZES: Final = (WINDOW_BYTES, 512 * WINDOW_BYTES, LARGE_BYTES)
 # Sizes for every cache level; whole windows except for the last size.
 ALL_SIZES: Final = (*(WINDOW_BYTES * 8**power for power in range(5)), LARGE_BYTES)
 
@@ -45,7 +45,9 @@ class Sizes:
 ANY_SIZE: Final = Sizes(0)
 FROM_A_WINDOW: Final = Sizes(WINDOW_BYTES)  # below, the call itself is what takes the time
 ONE_WINDOW: Final = Sizes(WINDOW_BYTES, WINDOW_BYTES)
-FROM_MANY_WINDOWS: Final = Sizes(MIB_BYTES)  # below, too few to fill lanes and cores
+FEW_WINDOWS: Final = Sizes(8 * WINDOW_BYTES, MIB_BYTES - 1)  # too few to fill lanes and cores
+FROM_MANY_WINDOWS: Final = Sizes(MIB_BYTES)
+FROM_CACHE: Final = Sizes(MIB_BYTES, 8 * MIB_BYTES)
 FROM_DRAM: Final = Sizes(LARGE_BYTES)
 
 _COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {

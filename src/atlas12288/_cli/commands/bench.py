@@ -164,7 +164,7 @@ measurement failed. This library's own goals do not affect the exit code.""",
     type=_Size(),
     multiple=True,
     metavar="BYTES",
-    help="Measure buffers of this size; repeatable.  [default: 12288 and 256MiB]",
+    help="Measure buffers of this size; repeatable.  [default: 12288, 6MiB and 256MiB]",
 )
 @click.option("--all-sizes", is_flag=True, help="Measure six sizes, from one window to 256MiB.")
 @click.option(
