@@ -28,7 +28,7 @@ from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest import _generate as generate
 from atlas12288.manifest._arguments import hasher
 from atlas12288.manifest._entries import DIGESTS
-from atlas12288.manifest._hashing import cluster, engine
+from atlas12288.manifest._hashing import cluster, cluster_tasks, engine
 from atlas12288.manifest._hashing.file_hash import Digests
 from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
@@ -70,15 +70,15 @@ class Simulated(Source):
         return None
 
 
-def make_up(task: cluster.Task) -> cluster.TaskResult:
+def make_up(task: cluster_tasks.Task) -> cluster_tasks.TaskResult:
     """What a worker would send, without reading."""
     flat, tree = (name in task.digests for name in DIGESTS)
-    if isinstance(task, cluster.Batch):
+    if isinstance(task, cluster_tasks.Batch):
         digests = Digests(0, bytes(32) if flat else None, bytes(32) if tree else None)
-        return [cluster.FileResult(digests, b"") for _ in task.founds]
+        return [cluster_tasks.FileResult(digests, b"") for _ in task.founds]
     blocks = task.stop - task.start if task.blocks else 1
     state = bytes(WitnessStream())
-    return cluster.StretchResult(
+    return cluster_tasks.StretchResult(
         bytes(32 * blocks) if tree else b"",
         b"" if flat else bytes(task.stop - task.start),
         (state,) * blocks if flat else (),
@@ -159,7 +159,7 @@ class Counting(Client):  # type: ignore[misc]
         return results
 
 
-def _objects(result: cluster.TaskResult) -> int:
+def _objects(result: cluster_tasks.TaskResult) -> int:
     return len(result) if isinstance(result, list) else 1
 
 

@@ -38,7 +38,7 @@ from atlas12288._subtree import BLOCK_BYTES
 from atlas12288._sums import read_sums, sums_line
 from atlas12288._witness_lists import LINE_MOST_BYTES, line_of, lines_of, read_line
 from atlas12288.manifest._sources.gitignore import Matcher, Rule
-from atlas12288.manifest._state_file import _frame
+from atlas12288.manifest._state_frames import frame
 from atlas12288.signing import Bundle
 from atlas12288.signing._verify import Signed
 from atlas12288.tables import TableWitness
@@ -406,7 +406,7 @@ def state(data: bytes) -> None:
     whole, new = runs.made[choice % len(runs.made)], data[_PLACE.size :]
     is_frame = bool(choice & 0x40)
     if is_frame:
-        new = _frame(b"IFBKRPX"[at % 7 :][:1], new)
+        new = frame(b"IFBKRPX"[at % 7 :][:1], new)
     at %= len(whole) + 1
     whole = whole[:at] + new + whole[at + count :]
     runs.output.write_bytes(runs.manifest)

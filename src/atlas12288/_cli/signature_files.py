@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from .console import file_name
+from .console import file_name, with_options
 
 # The keys of a Sigstore bundle; neither a witness nor a manifest has one of them.
 _BUNDLE: Final = re.compile(rb'\s*\{\s*"(?:mediaType|verificationMaterial|dsseEnvelope)"\s*:')
@@ -82,9 +82,7 @@ _OPTIONS: Final = (
 
 def signature_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options of `verify` that are only for signatures; None or () if not given."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(command, _OPTIONS)
 
 
 def is_bundle(head: bytes) -> bool:

@@ -178,27 +178,6 @@ def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
     return None
 
 
-def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | FileError]:
-    """Return the witnesses of a witness file, with a FileError for each line that holds none.
-
-    Raises:
-        FileError: not readable, or not `count` lines of text.
-    """
-    is_manifest, chunks = open_witnesses(name)
-    if is_manifest:
-        raise FileError("is a manifest, which verify alone takes; must be a witness file")
-    return parse_witnesses(chunks, count)
-
-
-def parse_witnesses(
-    chunks: Iterable[bytes | memoryview], count: int
-) -> list[Witness | TreeWitness | FileError]:
-    """Return the witnesses of a witness file that is being read; as `read_witnesses`."""
-    found = parse_lines(chunks)
-    require_lines(found, count)
-    return found.witnesses
-
-
 def require_lines(found: WitnessFile, count: int) -> None:
     """Raise FileError unless a witness file has a line for each of `count` files."""
     if len(found.witnesses) != count:
@@ -276,13 +255,10 @@ def output_file(name: str | None, as_json: bool) -> str | None:
     return None
 
 
-def output_at(
-    option: str, name: str, kind: OutputKind, inputs: Sequence[str], stack: ExitStack
-) -> Target:
-    """Return the target of an output, before any work is done.
+def output_at(name: str, kind: OutputKind, inputs: Sequence[str], stack: ExitStack) -> Target:
+    """Return the target of an output that `-o` names, before any work is done.
 
     Args:
-        option: the option that gave its name.
         name, kind, inputs: as for `Target`.
         stack: closes the target.
 
@@ -292,7 +268,7 @@ def output_at(
     try:
         return stack.enter_context(Target(name, kind, inputs))
     except FileError as error:
-        raise click.UsageError(f"{option} {shown(name)}: {error}") from error
+        raise click.UsageError(f"-o {shown(name)}: {error}") from error
 
 
 @contextmanager
@@ -313,7 +289,12 @@ def read_tree_witness(name: str) -> TreeWitness:
         FileError: not readable, or not a single tree witness; it knows the file.
     """
     with errors_about(name):
-        (witness,) = read_witnesses(name, 1)
+        is_manifest, chunks = open_witnesses(name)
+        if is_manifest:
+            raise FileError("is a manifest, which verify alone takes; must be a witness file")
+        found = parse_lines(chunks)
+        require_lines(found, 1)
+        (witness,) = found.witnesses
         if isinstance(witness, FileError):
             raise witness
         if not isinstance(witness, TreeWitness):
@@ -340,7 +321,7 @@ def open_sidecar(
 
     Args:
         name: of the sidecar.
-        witnesses: what `read_witnesses` gave.
+        witnesses: one for each line of the file.
         follow: may the sidecar be a symbolic link? Only where a user named it.
 
     Raises:

@@ -42,8 +42,9 @@ from ._sources.selection import (
 )
 from ._sources.siblings import Siblings
 from ._sources.source import Found, NoFileError, Source
-from ._state_file import REFUSED, Begun, Context, Finished, State
+from ._state_file import State
 from ._state_folder import InUseError, leave_out_states, machine, real_path
+from ._state_frames import REFUSED, Begun, Context, Finished
 from ._statement import SYMLINKS, Options, bounded, write_lines
 from ._store import KEPT_AFTER_S, Listed, Store
 

@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 from .._files import FileError, require_regular, shown
 from .._outputs import TEMPORARY
 from ._leaves_file import remove_leaves
-from ._state_file import Begun, Context, Finished, NotAStateError, State
+from ._state_file import NotAStateError, State
 from ._state_folder import (
     STATE_NAME,
     InUseError,
@@ -25,6 +25,7 @@ from ._state_folder import (
     unusable,
     user_folder,
 )
+from ._state_frames import Begun, Context, Finished
 
 # The path of a file, or True for one in the user's state folder.
 Place = str | Literal[True]

@@ -11,7 +11,8 @@ from .._errors import WitnessError
 from .._files import FileError, file_errors, open_regular
 from .._witness import WitnessStream
 from ._entries import Entry, read_line
-from ._state_file import Finished, State
+from ._state_file import State
+from ._state_frames import Finished
 
 # Longer than any entry with a path and target that a file system allows.
 _LINE_MOST = 1 << 20

@@ -34,7 +34,8 @@ from ._paths import quoted
 from ._sources.siblings import Siblings
 from ._sources.source import UNTRUSTED, Found, same_but_ctime
 from ._spool import Spool
-from ._state_file import REFUSED, Begun, Context, Failed, Known, Part, Record, Roots, State
+from ._state_file import State
+from ._state_frames import REFUSED, Begun, Context, Failed, Known, Part, Record, Roots
 
 if TYPE_CHECKING:
     import sqlite3

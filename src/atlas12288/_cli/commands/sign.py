@@ -184,7 +184,7 @@ def command(**given: Any) -> int:
     with ExitStack() as stack:
         from ...signing._kinds import SIGNATURES
 
-        target = output_at("-o", output, SIGNATURES, inputs, stack)
+        target = output_at(output, SIGNATURES, inputs, stack)
         report = stack.enter_context(Printer("sign", wanted.as_json, None))
         try:
             signing = _Signing(wanted, target, report, fields)

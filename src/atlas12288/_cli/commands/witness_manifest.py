@@ -208,13 +208,13 @@ def _require_outputs(wanted: WitnessOptions, stack: ExitStack) -> Target | None:
         return None
     inputs = [path for path in wanted.paths if not is_url(path)]
     if wanted.as_sums:
-        return output_at("-o", output, _list_kind(str(wanted.form)), inputs, stack)
+        return output_at(output, _list_kind(str(wanted.form)), inputs, stack)
     with ExitStack() as before:  # the run itself holds them
-        output_at("-o", output, WITNESSES, inputs, before)
+        output_at(output, WITNESSES, inputs, before)
         if wanted.tree:
             # The run checks them against the manifest, which takes time and is needed only once.
             leaves = leaves_of(output)._replace(is_one=_may_be_leaves)
-            output_at("-o", wanted.sidecar, leaves, inputs, before)
+            output_at(wanted.sidecar, leaves, inputs, before)
     return None
 
 
