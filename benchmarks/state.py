@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a state costs in a run of seconds: `python benchmarks/state.py [FILES]`.
 
-The time in the calls that open, fill and write the state is held against that of the whole run,
-because two whole runs differ by more than that.
+The time in the calls that open, fill and write the state is compared with the time of the same run,
+because two runs differ by more.
 """
 
 import os
@@ -35,7 +35,7 @@ def _timed(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     global _spent  # noqa: PLW0603
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     generate.open_state = _timed(generate.open_state)  # type: ignore[assignment]

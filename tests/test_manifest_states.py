@@ -31,20 +31,18 @@ from atlas12288.manifest._kept_states import DAYS_KEPT, open_state
 from atlas12288.manifest._state_file import State
 from atlas12288.manifest._state_folder import machine, state_file
 from atlas12288.manifest._state_frames import MAGIC, Begun, Finished, frame, run_to_json
+from support.manifests import StopError, StoppedRuns
 from support.strategies import noise
 
 DAY_S = 24 * 60 * 60
 COMMAND = (sys.executable, "-m", "atlas12288")
 
 
-class StopError(Exception):
-    pass
-
-
-class Runs:
+class Runs(StoppedRuns):
     """Runs over one folder that keep their state in the user's folder, from the first second on."""
 
     def __init__(self, place: Path) -> None:
+        super().__init__()
         self.folder = place / "data"
         self.folder.mkdir()
         for index, size in enumerate((0, 1, 12289, 5 * BLOCK_BYTES)):
@@ -53,18 +51,9 @@ class Runs:
             os.utime(path, (1e9, 1e9))
         self.size = sum(path.stat().st_size for path in self.folder.iterdir())
         self.output = place / "out.atlas.json"
-        self.notes: list[str] = []
-        self.read = 0
 
     def run(self, stop_after: int | None = None, **options: Any) -> None:
-        self.notes.clear()
-        self.read = 0
-
-        def advance(count: int) -> None:
-            self.read += count
-            if stop_after is not None and self.read >= stop_after:
-                raise StopError
-
+        advance = self.begin(stop_after)
         arguments = {"state": True, "note": self.notes.append, "threads": 1, **options}
         atlas.Manifest.generate(self.folder, output=self.output, advance=advance, **arguments)
 

@@ -120,9 +120,9 @@ if TYPE_CHECKING:
     from ._reports import UndecidedError as UndecidedError
     from ._scrubber import Scrubber as Scrubber
     from ._scrubber import ScrubReport as ScrubReport
-    from ._tree import TreeHash as TreeHash
     from ._tree import TreeWitness as TreeWitness
     from ._tree import witness_from_json as witness_from_json
+    from ._tree_hash import TreeHash as TreeHash
     from .manifest._manifest import Manifest as Manifest
 else:
     _IMPORTED_WHEN_USED = {
@@ -134,7 +134,7 @@ else:
         "Pending": "._pending",
         "ScrubReport": "._scrubber",
         "Scrubber": "._scrubber",
-        "TreeHash": "._tree",
+        "TreeHash": "._tree_hash",
         "TreeWitness": "._tree",
         "UndecidedError": "._reports",
         "release_device_memory": "._gpu",

@@ -113,7 +113,7 @@ def witness_files(
     """Return the witness of each file, or why there is none; each is as by `witness_file`.
 
     They are hashed beside one another: small ones are read whole, many at once, and large ones in
-    turns. The memory is that of one file.
+    turns. It takes no more memory than one file.
 
     Args:
         paths: the files, or `-` for standard input; at most `FILES_AT_ONCE`.

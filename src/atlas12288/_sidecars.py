@@ -8,6 +8,7 @@ window and nothing else. Leaves are read in order and are never all in memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._files import FileError, RegularFile
@@ -191,13 +192,29 @@ def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]
 class WindowRange(NamedTuple):
     """Neighbouring windows first..stop-1 that differ.
 
-    They are bytes start..end-1, in whichever of file and witnessed region is longer.
+    They are the bytes start..end-1 of the file, or of the witnessed region if that is longer.
     """
 
     first: int
     stop: int
     start: int
     end: int
+
+
+def neighbours(indices: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield sorted indices as ranges of neighbours: the first, and the one behind the last."""
+    # Among neighbours, index and place grow alike.
+    for _, group in groupby(enumerate(indices), lambda each: each[1] - each[0]):
+        some = [index for _, index in group]
+        yield some[0], some[-1] + 1
+
+
+def window_ranges(windows: Iterable[int], length: int) -> tuple[WindowRange, ...]:
+    """Return sorted windows of a region of `length` bytes as ranges."""
+    return tuple(
+        WindowRange(first, stop, first * WINDOW_BYTES, min(stop * WINDOW_BYTES, length))
+        for first, stop in neighbours(windows)
+    )
 
 
 class LeafComparison:

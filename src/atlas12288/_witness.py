@@ -219,7 +219,7 @@ class WitnessStream(_native.WitnessStream):
     __slots__ = ()
 
     name = ALGORITHM
-    digest_size = _native.DIGEST_BYTES
+    digest_size: int = _native.DIGEST_BYTES
     block_size = 64
 
     def witness(self) -> Witness:
@@ -348,8 +348,8 @@ def _parse_timestamp(text: str) -> int:
     from datetime import UTC, datetime, timedelta
 
     try:
-        since = datetime.fromisoformat(text[:19] + "Z") - datetime(1970, 1, 1, tzinfo=UTC)
-        timestamp_ns = since // timedelta(seconds=1) * _NS_PER_S + int(text[20:29])
+        elapsed = datetime.fromisoformat(text[:19] + "Z") - datetime(1970, 1, 1, tzinfo=UTC)
+        timestamp_ns = elapsed // timedelta(seconds=1) * _NS_PER_S + int(text[20:29])
     except ValueError:
         return -1
     if not 0 <= timestamp_ns <= UINT64_MAX or format_timestamp(timestamp_ns) != text:

@@ -109,8 +109,8 @@ cdef double seconds_of(object timeout) except? -2:
 cdef class Budget:
     """The budget of a domain, an integer in 0..95; got from `Domain.budget`. Thread-safe.
 
-    Leases may wait for it; they are served in order of arrival. While one waits, whatever would
-    take from the budget at once raises BudgetError, an amount of 0 included.
+    Leases may wait for it; they are served in order of arrival. While one waits, a call that would
+    take from the budget at once raises BudgetError, even for an amount of 0.
 
     Contract: Budget Operations.
     """
@@ -347,7 +347,7 @@ cdef void join_queue(_Claim claim, bint as_first) noexcept:
 
 
 cdef void leave_queue(_Claim claim) noexcept:
-    """Take a claim, of which the caller has a reference, out of the queue."""
+    """Take a claim out of the queue; the caller has a reference to it."""
     cdef Domain domain = claim.domain
     if domain.first is None:  # the collector cleared the domain, and `ahead` leads nowhere
         return
@@ -444,7 +444,7 @@ cdef void forget_parent(Domain domain) noexcept:
 
 
 cdef void take_back(_Claim claim, object task, bint as_first) noexcept:
-    """Undo a grant of which the task was not told, unless it found out by itself."""
+    """Undo a grant that the task was not told of, unless it found out by itself."""
     cdef Domain domain = claim.domain
     cdef bint granted = False
     with cython.critical_section(domain):

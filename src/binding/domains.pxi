@@ -164,7 +164,7 @@ cdef class Domain:
         restored to their state at the start; the latter raises ConservationError. They alone are
         copied on entry: all by default. Changes outside them are not restored.
 
-        Of a `Region`, the bytes are those of the payload. Entering raises ConservationError where
+        Of a `Region`, the bytes of the payload count. Entering raises ConservationError where
         the region is not conserved: what damaged it must not be balanced away. Leaving sets the
         balance to what the changes of the bytes start..stop - 1 make it, or to what it was where
         they are restored. So a change outside them, too, raises ConservationError.

@@ -597,7 +597,7 @@ class Store:
         yield from starmap(Found, self._pages(_FOUND, f"size <= {BLOCK_BYTES} AND {_UNKNOWN}"))
 
     def siblings(self) -> Iterator[Siblings]:
-        """Yield the siblings, all of which are to be read, in order of path."""
+        """Yield the siblings in order of path; all of them are to be read."""
         return iter(self._siblings)
 
     # --- Results for a file
@@ -748,16 +748,16 @@ class Store:
         for row in self._known_files(where):
             digests = Digests(row.residue, row.sha256, row.root)
             self._keep_known(Known(row.path, row.size, row.identity, digests, row.leaf))
-            if state.is_full:
-                if self._leaves is not None:
-                    self._leaves.flush()
-                state.commit()
+            self._commit_if_full(state)
         for hashed in self._hashed:
             self._keep_hashed(hashed)
-            if state.is_full:
-                if self._leaves is not None:
-                    self._leaves.flush()
-                state.commit()
+            self._commit_if_full(state)
+
+    def _commit_if_full(self, state: State) -> None:
+        if state.is_full:
+            if self._leaves is not None:
+                self._leaves.flush()  # before what says that they are there
+            state.commit()
 
     def _keep_hashed(self, hashed: Hashed) -> None:
         """Pass the results of siblings to the state."""

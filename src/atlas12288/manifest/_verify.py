@@ -606,10 +606,10 @@ class _Reading:
             hashed = next(results, None)
             for index, siblings in groups:
                 last = siblings.last
-                its = None
+                part = None
                 if hashed is not None and hashed.first <= last:
-                    its, hashed = hashed, next(results, None)
-                yield last, self._compared(index, siblings, its, unreadable)
+                    part, hashed = hashed, next(results, None)
+                yield last, self._compared(index, siblings, part, unreadable)
 
     def _compared(
         self, index: int, siblings: Siblings, hashed: Hashed | None, unreadable: dict[bytes, str]

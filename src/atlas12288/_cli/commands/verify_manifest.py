@@ -241,9 +241,9 @@ def parts_of(wanted: VerifyOptions, manifest: "Lined") -> tuple[bytes, ...]:
     Raises:
         WitnessError: the manifest has nothing there.
     """
-    from ...manifest._paths import below
+    from ...manifest._paths import canonical_paths
 
-    found = below(map(os.fsencode, wanted.parts), "--path")
+    found = canonical_paths(map(os.fsencode, wanted.parts), "--path")
     manifest.part(found)
     return found
 
