@@ -59,16 +59,6 @@ files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=T
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-def with_options(
-    command: Callable[..., int],
-    options: Sequence[Callable[[Callable[..., int]], Callable[..., int]]],
-) -> Callable[..., int]:
-    """Return a command with options, which its help lists in this order."""
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 def range_lines(
     ranges: Iterable["WindowRange"], count: int, windows: int, total: int, more: str = ""
 ) -> Iterator[str]:

@@ -16,7 +16,7 @@ from .._subtree import window_count
 from .._words import counted as counted
 from ..manifest._beside import SUFFIX, is_url
 from ..manifest._statement import MANIFEST_MOST_BYTES
-from .console import LIST_FORMS, Printer, file_name, range_lines, shown, with_options
+from .console import LIST_FORMS, Printer, file_name, range_lines, shown
 from .witness_files import errors_about, open_witnesses, read_whole
 
 if TYPE_CHECKING:
@@ -126,7 +126,9 @@ class AcceptCommand(click.Command):
 
 def manifest_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options of `witness` that are only for manifests; None, False or () if not given."""
-    return with_options(command, _OPTIONS)
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 def is_wanted(paths: tuple[str, ...], output: str | None, options: dict[str, object]) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from .console import file_name, with_options
+from .console import file_name
 
 # The keys of a Sigstore bundle; neither a witness nor a manifest has one of them.
 _BUNDLE: Final = re.compile(rb'\s*\{\s*"(?:mediaType|verificationMaterial|dsseEnvelope)"\s*:')
@@ -82,7 +82,9 @@ _OPTIONS: Final = (
 
 def signature_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options of `verify` that are only for signatures; None or () if not given."""
-    return with_options(command, _OPTIONS)
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 def is_bundle(head: bytes) -> bool:

@@ -178,6 +178,27 @@ def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
     return None
 
 
+def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | FileError]:
+    """Return the witnesses of a witness file, with a FileError for each line that holds none.
+
+    Raises:
+        FileError: not readable, or not `count` lines of text.
+    """
+    is_manifest, chunks = open_witnesses(name)
+    if is_manifest:
+        raise FileError("is a manifest, which verify alone takes; must be a witness file")
+    return parse_witnesses(chunks, count)
+
+
+def parse_witnesses(
+    chunks: Iterable[bytes | memoryview], count: int
+) -> list[Witness | TreeWitness | FileError]:
+    """Return the witnesses of a witness file that is being read; as `read_witnesses`."""
+    found = parse_lines(chunks)
+    require_lines(found, count)
+    return found.witnesses
+
+
 def require_lines(found: WitnessFile, count: int) -> None:
     """Raise FileError unless a witness file has a line for each of `count` files."""
     if len(found.witnesses) != count:
@@ -289,12 +310,7 @@ def read_tree_witness(name: str) -> TreeWitness:
         FileError: not readable, or not a single tree witness; it knows the file.
     """
     with errors_about(name):
-        is_manifest, chunks = open_witnesses(name)
-        if is_manifest:
-            raise FileError("is a manifest, which verify alone takes; must be a witness file")
-        found = parse_lines(chunks)
-        require_lines(found, 1)
-        (witness,) = found.witnesses
+        (witness,) = read_witnesses(name, 1)
         if isinstance(witness, FileError):
             raise witness
         if not isinstance(witness, TreeWitness):
@@ -321,7 +337,7 @@ def open_sidecar(
 
     Args:
         name: of the sidecar.
-        witnesses: one for each line of the file.
+        witnesses: what `read_witnesses` gave.
         follow: may the sidecar be a symbolic link? Only where a user named it.
 
     Raises:

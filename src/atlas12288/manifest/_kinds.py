@@ -64,8 +64,8 @@ def leaves_of(witnesses: str) -> OutputKind:
 
     def are_its_leaves(file: RegularFile) -> bool:
         try:
-            with RegularFile(witnesses) as opened:
-                return first_without_leaves(file, _trees(opened)) is None
+            with RegularFile(witnesses) as its:
+                return first_without_leaves(file, _trees(its)) is None
         except (FileError, WitnessError):
             return False
 

@@ -124,9 +124,9 @@ def _compare(
 
     try:
         root = wanted.root
-        folders = folders_outside(root or ".", options["links_below"], "--links-folders")
+        below = folders_outside(root or ".", options["links_below"], "--links-below")
         only = None if root is None else only_name(root)
-        signed = Signed.of(bundle.payload, folders, options["ignored"], only)
+        signed = Signed.of(bundle.payload, below, options["ignored"], only)
         if root is None:
             root = verify_manifest.default_root(wanted.manifest, signed.content)
         source = open_signed(root, allow_cache=wanted.allow_cache)
