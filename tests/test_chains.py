@@ -5,7 +5,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -216,17 +216,16 @@ class Disturbed(Folder):
     """Does something to a file when so many parts of it were read."""
 
     def disturb(self, path: bytes, at: int, action: Callable[[], object]) -> None:
-        self.path, self.at, self.action, self.reads = path, at, action, 0
+        self.path, self.at, self.action = path, at, action
+        self.reads = count(1)  # one step, also where threads read at once
 
     def open(self, found: Found) -> FolderReader:
         reader, source = super().open(found), self
 
         class Reader(FolderReader):
             def read_into(self, offset: int, buffer: memoryview) -> int:
-                if found.path == source.path:
-                    source.reads += 1
-                    if source.reads == source.at:
-                        source.action()
+                if found.path == source.path and next(source.reads) == source.at:
+                    source.action()
                 return super().read_into(offset, buffer)
 
         return Reader(reader._descriptor, found)

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final, Protocol, Self
 from weakref import WeakSet
 
@@ -23,10 +22,11 @@ from . import _native
 from ._errors import DeviceError, StateError
 from ._native import DIGEST_BYTES, Watch, bytes_of, int_in
 from ._reports import PartDifference, Report
-from ._sidecars import WindowRange, neighbours, window_ranges
+from ._sidecars import WindowRange
 from ._subtree import FANOUT
 from ._tree import TreeWitness
 from ._types import Memory
+from ._window_ranges import neighbours, window_ranges
 from ._witness import format_timestamp
 from ._words import counted
 
@@ -207,12 +207,7 @@ class Scrubber:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def scan(self) -> ScrubReport:

@@ -8,7 +8,6 @@ window and nothing else. Leaves are read in order and are never all in memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._files import FileError, RegularFile
@@ -201,28 +200,12 @@ class WindowRange(NamedTuple):
     end: int
 
 
-def neighbours(indices: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Yield sorted indices as ranges of neighbours: the first, and the one behind the last."""
-    # Among neighbours, index and place grow alike.
-    for _, group in groupby(enumerate(indices), lambda each: each[1] - each[0]):
-        some = [index for _, index in group]
-        yield some[0], some[-1] + 1
-
-
-def window_ranges(windows: Iterable[int], length: int) -> tuple[WindowRange, ...]:
-    """Return sorted windows of a region of `length` bytes as ranges."""
-    return tuple(
-        WindowRange(first, stop, first * WINDOW_BYTES, min(stop * WINDOW_BYTES, length))
-        for first, stop in neighbours(windows)
-    )
-
-
 class LeafComparison:
     """Compares leaf hashes with known ones; the two may come in different chunks.
 
     Args:
         known: the known leaf hashes in order, joined, in batches.
-        changed: called with each run of windows that differ, in order, as soon as it is known.
+        changed: called with each range of windows that differ, in order, as soon as it is known.
     """
 
     def __init__(self, known: Iterator[bytes], changed: Callable[[WindowRange], object]) -> None:
@@ -230,7 +213,7 @@ class LeafComparison:
         self._rest = b""  # of the last known chunk
         self._changed = changed
         self._windows = 0  # compared so far
-        self._differ_from: int | None = None  # the first window of the current run
+        self._differ_from: int | None = None  # the first window of the current range
 
     @property
     def differs(self) -> bool:
@@ -261,7 +244,7 @@ class LeafComparison:
         self.stop(longer)
 
     def stop(self, most: int) -> None:
-        """Stop comparing. A run of windows that differ ends here, or after `most` bytes."""
+        """Stop comparing. A range of windows that differ ends here, or after `most` bytes."""
         self._end_run(min(most, self._windows * WINDOW_BYTES))
 
     def _next(self, windows: int, differ: bool) -> None:

@@ -3,7 +3,7 @@
 
 import contextvars
 
-cdef class _Claim  # budgets.pxi
+cdef class _Claim  # budget_queue.pxi
 
 cdef class Domain:
     """Domain(bytes, budget_class=0)\n--\n
@@ -17,7 +17,7 @@ cdef class Domain:
     cdef size_t capacity
     cdef bint is_closed
     cdef _Entry innermost  # of the open transactions, None where none is open
-    # The queue of those who wait for the budget; see budgets.pxi.
+    # The queue of those who wait for the budget; see budget_queue.pxi.
     cdef _Claim first
     cdef PyObject *last  # borrowed, from the queue
     cdef int waiting  # claims in the queue; atomic

@@ -16,7 +16,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from .._files import FileError, shown
@@ -106,12 +105,7 @@ class State:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._next is not None:
             self._next.discard()
         with suppress(OSError):
@@ -360,12 +354,7 @@ class _errors:  # noqa: N801 - used as `suppress`
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
             raise FileError(f"the state {shown(self._path)} cannot be used: {reason}") from error

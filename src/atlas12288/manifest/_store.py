@@ -17,7 +17,6 @@ from hashlib import sha256
 from itertools import accumulate, chain, starmap
 from operator import itemgetter
 from time import monotonic, time, time_ns
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from .._errors import WitnessError
@@ -269,12 +268,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._keeping:
             with suppress(FileError):
                 self._commit()

@@ -23,10 +23,11 @@ from .._errors import StateError, WitnessError
 from .._native import DIGEST_BYTES, bytes_of
 from .._parallel import thread_count
 from .._reports import DifferenceKind, PartDifference, Report
-from .._sidecars import WindowRange, window_ranges
+from .._sidecars import WindowRange
 from .._tree import TreeWitness
 from .._types import Buffer, Lazy, Memory, Stream
 from .._value import Value
+from .._window_ranges import window_ranges
 from .._witness import ALGORITHM, TREE_ALGORITHM, format_timestamp, read_timestamp
 from . import _npz, _safetensors, _shards
 from ._content import How
