@@ -276,8 +276,8 @@ def of_buffers(
 
 
 def _parts(lengths: list[int], threads: int) -> Iterator[tuple[int, int]]:
-    """Part buffers into groups of about equal size; yield the first index of each and the one behind
-    its last."""
+    """Part buffers into groups of about equal size; yield the first index of each, and the one
+    behind its last."""
     count = threads
     if threads > 1:  # more than one for each, so that they end together
         count *= max(1, min(4, len(lengths) // (threads * _PART_BUFFERS)))
