@@ -89,7 +89,7 @@ def _python(program: str, threads: int) -> tuple[str | None, ...]:
 
 
 def rows(place: Path) -> list[Row]:
-    """Return all commands; ours write their manifests to a folder."""
+    """All commands; ours write their manifests to a folder."""
     flat, both = str(place / "flat.atlas.json"), str(place / "both.atlas.json")
     found = []
     for threads in (1, 2):
@@ -139,7 +139,7 @@ def rows(place: Path) -> list[Row]:
 
 
 def make_folder(folder: Path, size: int) -> int:
-    """Fill the folder with real files.
+    """Fills the folder with real files.
 
     Returns:
         How many bytes they have, at least `size`.
@@ -158,7 +158,7 @@ def make_folder(folder: Path, size: int) -> int:
 
 
 def make_small(folder: Path, count: int) -> int:
-    """Fill the folder with small files, 200 in each folder; their sizes are evenly spread in their
+    """Fills the folder with small files, 200 in each folder; their sizes are evenly spread in their
     logarithm.
 
     Returns:
@@ -176,7 +176,7 @@ def make_small(folder: Path, count: int) -> int:
 
 
 def make_large(folder: Path, count: int) -> int:
-    """Fill the folder with files of 256 MiB.
+    """Fills the folder with files of 256 MiB.
 
     Returns:
         How many bytes they have.
@@ -191,13 +191,13 @@ def make_large(folder: Path, count: int) -> int:
 
 
 def is_installed(row: Row) -> bool:
-    """Return whether the command can run here."""
+    """Whether the command can run here."""
     find = shutil.which if row.command[0] == "sh" else find_spec
     return not row.needs or find(row.needs) is not None
 
 
 def run(row: Row, folder: Path) -> float:
-    """Return the seconds that the command takes, on as many CPUs as it has threads."""
+    """Seconds that the command takes, on as many CPUs as it has threads."""
     command = [str(folder) if part is None else part for part in row.command]
     cpus = sorted(os.sched_getaffinity(0))[: row.threads]
     begin = time.perf_counter()
@@ -211,7 +211,7 @@ def run(row: Row, folder: Path) -> float:
 
 
 def table(measured: Sequence[tuple[Row, float]], size: int, files: int) -> str:
-    """Return the table in Markdown."""
+    """The table in Markdown."""
     base = {row.threads: seconds for row, seconds in measured if "xargs sha256sum" in row.name}
     lines = [
         f"{files:,} files, {size / _GB:.2f} GB.",
