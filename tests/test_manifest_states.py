@@ -28,7 +28,7 @@ from atlas12288.manifest import _generate as generate
 from atlas12288.manifest import _state_folder as state_folder
 from atlas12288.manifest import _store as store
 from atlas12288.manifest._kept_states import DAYS_KEPT, open_state
-from atlas12288.manifest._state_file import State
+from atlas12288.manifest._state_file import StateFile
 from atlas12288.manifest._state_folder import machine, state_file
 from atlas12288.manifest._state_frames import MAGIC, Begun, Finished, frame, run_to_json
 from support.manifests import StopError, StoppedRuns
@@ -407,7 +407,7 @@ def test_leaves_under_way_are_never_a_file_that_the_state_names(runs: Runs, tmp_
     leaves = runs.output.with_suffix(".leaves")
     runs.stop(state=place, tree=True, leaves=leaves)
     folder = os.open(tmp_path, os.O_RDONLY)
-    with State(os.open(place, os.O_RDWR), folder, "kept", str(place), locked=False) as state:
+    with StateFile(os.open(place, os.O_RDWR), folder, "kept", str(place), locked=False) as state:
         begun = state.begun
     assert begun is not None
     for name in ("victim", "../place/victim", str(victim)):

@@ -35,9 +35,9 @@ from ._state_frames import (
     Finished,
     Known,
     Part,
-    Record,
     Roots,
     SmallFile,
+    StateRecord,
     frame,
     frames_of,
     is_bounded,
@@ -59,7 +59,7 @@ class NotAStateError(FileError):
     """The file exists but is not a state, so it is not replaced."""
 
 
-class State:
+class StateFile:
     """The state in an open file; a context manager that closes it. Used by one thread.
 
     Args:
@@ -191,7 +191,7 @@ class State:
                     raise FileError(f"the state {shown(self.path)} is damaged") from None
                 yield text.split(LINE_END)
 
-    def log(self, digests: tuple[bool, bool]) -> Iterator[Record]:
+    def log(self, digests: tuple[bool, bool]) -> Iterator[StateRecord]:
         """Yield the records of the run that did not end, in order. The next records are appended
         where this ends, so exhaust it.
 

@@ -139,7 +139,7 @@ class Failed(NamedTuple):
 # Path, size, identity, residue, joined digests and leaf, as `Known` has them. The identity is of a
 # file of this machine, and within the bounds.
 SmallFile = tuple[bytes, int, bytes, int, bytes, int | None]
-Record = Known | Roots | Part | Failed
+StateRecord = Known | Roots | Part | Failed
 
 
 class DamagedError(Exception):
@@ -278,12 +278,12 @@ def _require(holds: bool) -> None:
         raise DamagedError
 
 
-def read_records(kind: bytes, payload: bytes, digests: tuple[bool, bool]) -> list[Record]:
+def read_records(kind: bytes, payload: bytes, digests: tuple[bool, bool]) -> list[StateRecord]:
     fields = _Fields(payload)
     if kind == FAILED:
         return [Failed(payload)]
     if kind == KNOWN:
-        records: list[Record] = []
+        records: list[StateRecord] = []
         while not fields.is_over:
             records.append(_read_known(fields, digests))
         return records

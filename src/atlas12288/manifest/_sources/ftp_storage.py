@@ -10,7 +10,7 @@ from ..._files import CHANGED, FileError
 from .identities import identity_of, is_same
 from .source import Found
 from .storage_errors import is_gone, storage_errors
-from .storages import Stream, StreamStorage
+from .storages import ByteStream, StreamStorage
 
 # Each stream is a connection, and many servers take few of one client.
 _READERS: Final = 2
@@ -28,7 +28,7 @@ class FtpStorage(StreamStorage):
         super().__init__(fs, scheme)
         self._idle: list[Any] = []
 
-    def open_stream(self, name: str, offset: int, found: Found) -> Stream:
+    def open_stream(self, name: str, offset: int, found: Found) -> ByteStream:
         with storage_errors():
             connection = self._connection()
             try:

@@ -30,7 +30,7 @@ NO_PARTS: Final = "is not read: the server gives no parts of files"
 Refuse = Callable[[str, str], object]
 
 
-class Stream(Protocol):
+class ByteStream(Protocol):
     """The bytes of one file, in order, by one request."""
 
     def read(self, count: int) -> bytes:
@@ -160,7 +160,7 @@ class Storage:
                 return b""
             raise
 
-    def open_stream(self, name: str, offset: int, found: Found) -> Stream:
+    def open_stream(self, name: str, offset: int, found: Found) -> ByteStream:
         """Open the bytes of a file from `offset` on, by one request.
 
         Raises:
@@ -327,7 +327,7 @@ class WholeStorage(StreamStorage):
     def _tells_writing(self, found: Found, now: str | None = None) -> bool:
         return True
 
-    def open_stream(self, name: str, offset: int, found: Found) -> Stream:
+    def open_stream(self, name: str, offset: int, found: Found) -> ByteStream:
         with self._lock, storage_errors():
             file = self._open(name)
             if offset:
