@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generate the manifest of a folder or other source: list it, read unknown files, write.
 
-Known files are kept in a `Store`, so that a run takes little memory. With a `StateFile`, a run resumes
-where the last one was killed, or updates a manifest by reading only changed files. The result has
-the same bytes.
+Known files are kept in a `Store`, so that a run takes little memory. With a `StateFile`, a run
+resumes where the last one was killed, or updates a manifest by reading only changed files. The
+result has the same bytes.
 """
 
 from __future__ import annotations

@@ -827,7 +827,8 @@ class Store:
 
         Args:
             leaves: called with the leaves of all files, in this order.
-            identities: called with the identities of the entries, in this order, as `StateFile.keep`.
+            identities: called with the identities of the entries, in this order; see
+                `StateFile.keep`.
         """
         for some in self._in_order(leaves):
             if isinstance(some, Hashed):
