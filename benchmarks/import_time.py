@@ -31,7 +31,7 @@ _STATEMENTS: Final = (
 
 def milliseconds(statement: str) -> tuple[float, float]:
     """Return how long a fresh interpreter takes for the statement: milliseconds, processor's."""
-    # -I: as users start it, whatever the environment says about bytecode.
+    # -I: as users start it; what the environment says about bytecode does not count.
     command = (sys.executable, "-I", "-c", statement)
     started = perf_counter()
     _, status, used = os.wait4(os.posix_spawn(sys.executable, command, os.environ), 0)
@@ -53,8 +53,8 @@ def main() -> None:
     print("| --- | ---: | ---: |")
     for statement in _STATEMENTS[1:]:
         pairs = zip(times[statement], times[_HASHLIB], strict=True)
-        above = [[ours - theirs for ours, theirs in zip(*pair, strict=True)] for pair in pairs]
-        elapsed, used = (median(column) for column in zip(*above, strict=True))
+        extra = [[ours - theirs for ours, theirs in zip(*pair, strict=True)] for pair in pairs]
+        elapsed, used = (median(column) for column in zip(*extra, strict=True))
         print(f"| `{statement}` | {elapsed:.1f} | {used:.1f} |")
 
 

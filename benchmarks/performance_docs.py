@@ -61,7 +61,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def run(arguments: tuple[str, ...]) -> str:
-    """What a command printed; ends the program where it could not measure."""
+    """Return what a command printed; end the program where it could not measure."""
     print("python", *arguments, file=sys.stderr, flush=True)
     done = subprocess.run(
         (sys.executable, *arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
@@ -72,7 +72,7 @@ def run(arguments: tuple[str, ...]) -> str:
 
 
 def replace_table(document: str, name: str, table: str) -> str:
-    """The document with another table of that name."""
+    """Return the document with another table of that name."""
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     changed, count = pattern.subn(lambda _: f"{begin}\n{table.strip()}\n\n{end}", document)

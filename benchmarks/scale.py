@@ -28,7 +28,7 @@ from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest import _generate as generate
 from atlas12288.manifest._arguments import hasher
 from atlas12288.manifest._entries import DIGESTS
-from atlas12288.manifest._hashing import cluster, engine
+from atlas12288.manifest._hashing import cluster, cluster_tasks, engine
 from atlas12288.manifest._hashing.file_hash import Digests
 from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
@@ -45,7 +45,7 @@ LARGE_EVERY: Final = 20  # objects
 
 
 def size_of(index: int) -> int:
-    """The bytes of a simulated object: 100 MB in the mean, to a percent."""
+    """Return the bytes of a simulated object: 100 MB in the mean, to a percent."""
     return LARGE if index % LARGE_EVERY == 0 else SIZES[index % len(SIZES)]
 
 
@@ -58,7 +58,7 @@ class Simulated(Source):
         self._objects = objects
 
     def list(self, rules: Selection, problem: Problem) -> Iterator[Found]:
-        """Objects in folders of 1,000."""
+        """Yield objects in folders of 1,000."""
         for index in range(self._objects):
             path = b"data/%06d/object-%09d.bin" % (index // 1000, index)
             yield Found(path, size_of(index), f'"{index:032x}"')
@@ -70,15 +70,15 @@ class Simulated(Source):
         return None
 
 
-def make_up(task: cluster.Task) -> cluster.TaskResult:
-    """What a worker would send, without reading."""
+def make_up(task: cluster_tasks.Task) -> cluster_tasks.TaskResult:
+    """Return what a worker would send, without reading."""
     flat, tree = (name in task.digests for name in DIGESTS)
-    if isinstance(task, cluster.Batch):
+    if isinstance(task, cluster_tasks.Batch):
         digests = Digests(0, bytes(32) if flat else None, bytes(32) if tree else None)
-        return [cluster.FileResult(digests, b"") for _ in task.founds]
+        return [cluster_tasks.FileResult(digests, b"") for _ in task.founds]
     blocks = task.stop - task.start if task.blocks else 1
     state = bytes(WitnessStream())
-    return cluster.StretchResult(
+    return cluster_tasks.StretchResult(
         bytes(32 * blocks) if tree else b"",
         b"" if flat else bytes(task.stop - task.start),
         (state,) * blocks if flat else (),
@@ -86,7 +86,7 @@ def make_up(task: cluster.Task) -> cluster.TaskResult:
 
 
 def peak_bytes(process: int | str) -> int:
-    """The most that a process had resident at one time."""
+    """Return the most that a process had resident at one time."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024
@@ -95,7 +95,7 @@ def peak_bytes(process: int | str) -> int:
 
 @contextmanager
 def processes(workers: int, threads: int) -> Iterator[tuple[str, int]]:
-    """A scheduler and workers in processes of their own; its address and process."""
+    """Start a scheduler and workers in processes of their own; yield its address and process."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
 
         def start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -159,12 +159,12 @@ class Counting(Client):  # type: ignore[misc]
         return results
 
 
-def _objects(result: cluster.TaskResult) -> int:
+def _objects(result: cluster_tasks.TaskResult) -> int:
     return len(result) if isinstance(result, list) else 1
 
 
 def simulate(objects: int, workers: int, threads: int, flat: bool) -> None:
-    """Prints what a run over a listing takes in the driver and the scheduler."""
+    """Print what a run over a listing takes in the driver and the scheduler."""
     # `work` is what a task does on its worker.
     real = cluster.hash_files
     cluster.hash_files = partial(real, work=make_up)
@@ -225,7 +225,7 @@ def seconds_of(work: Callable[[], object], rounds: int = 5) -> float:
 
 
 def constants(delay: float) -> None:
-    """Prints what a core, a small file and a request take."""
+    """Print what a core, a small file and a request take."""
     print("| measured | |\n| --- | ---: |")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         folder = Path(name)
@@ -290,7 +290,7 @@ class _Server(ThreadingHTTPServer):
 
 
 def serve(delay: float) -> None:
-    """Runs the server with latency; prints its port."""
+    """Run the server with latency; print its port."""
     _Slow.delay = delay
     server = _Server(("127.0.0.1", 0), _Slow)
     print(server.server_address[1], flush=True)
@@ -299,7 +299,7 @@ def serve(delay: float) -> None:
 
 
 def latency(delay: float) -> None:
-    """Prints what readers at once gain where each request takes its time."""
+    """Print what readers at once gain where each request takes its time."""
     command = (sys.executable, __file__, "serve", "--delay", str(delay))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
@@ -325,7 +325,7 @@ def latency(delay: float) -> None:
 def model(
     rate: float, objects: int, size: int, objects_s: float, network: float, threads: int
 ) -> None:
-    """Prints how long 1 PB takes on N workers, and what bounds it."""
+    """Print how long 1 PB takes on N workers, and what bounds it."""
     total = objects * size
     print("| workers | hashing, h | network, h | driver and scheduler, h | whole, h | bound by |")
     print("| ---: | ---: | ---: | ---: | ---: | --- |")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a state costs in a run of seconds: `python benchmarks/state.py [FILES]`.
 
-The time in the calls that open, fill and write the state is held against that of the whole run,
-because two whole runs differ by more than that.
+The time in the calls that open, fill and write the state is compared with the time of the same run,
+because two runs differ by more.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import atlas12288 as atlas
 from atlas12288.manifest import _generate as generate
-from atlas12288.manifest._state_file import State
+from atlas12288.manifest._state_file import StateFile
 
 _RUNS: Final = 5
 _spent = 0.0
@@ -35,12 +35,12 @@ def _timed(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     global _spent  # noqa: PLW0603
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     generate.open_state = _timed(generate.open_state)  # type: ignore[assignment]
-    State.keep = _timed(State.keep)  # type: ignore[method-assign]
-    State.finish = _timed(State.finish)  # type: ignore[method-assign]
+    StateFile.keep = _timed(StateFile.keep)  # type: ignore[method-assign]
+    StateFile.finish = _timed(StateFile.finish)  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as place:
         os.environ["XDG_STATE_HOME"] = f"{place}/state"
         data = Path(place, "data")

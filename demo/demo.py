@@ -27,7 +27,7 @@ def heading(text: str) -> None:
 
 
 def run(*arguments: str | Path, must_exit: int, cwd: Path | None = None) -> None:
-    """Runs a command, shows what it prints, and stops the demo on another exit code."""
+    """Run a command, show what it prints, and stop the demo on another exit code."""
     print(" ".join(["$ atlas12288", *map(str, arguments)]), flush=True)
     done = subprocess.run([PROGRAM, *arguments], cwd=cwd, env=ENVIRONMENT, check=False)
     if done.returncode != must_exit:
@@ -36,7 +36,7 @@ def run(*arguments: str | Path, must_exit: int, cwd: Path | None = None) -> None
 
 
 def files_to_copy(folder: Path) -> list[Path]:
-    """The largest files that are quickly copied; the first has two bytes to swap."""
+    """Return the largest files that are quickly copied; the first has two bytes to swap."""
     sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     found = sorted(
         (path for path, size in sizes.items() if size <= MOST_TO_COPY and os.access(path, os.R_OK)),

@@ -12,7 +12,7 @@ import targets
 from atlas12288 import Manifest, TreeWitness, Witness, WitnessStream
 from atlas12288._sums import sums_line
 from atlas12288._witness_lists import line_of
-from atlas12288.manifest import _state_file as state
+from atlas12288.manifest import _state_frames as frames
 from atlas12288.manifest._statement import Options
 from atlas12288.signing import Bundle
 from atlas12288.signing._files_statement import FilesStatement, Serialization, SignedFile
@@ -105,9 +105,9 @@ def safetensors() -> bytes:
 
 TENSORS = TensorsWitness.generate(ARRAYS, metadata={"k": "v"}).to_json()
 
-FILE = state._FILE.pack(1, 3, 2 * targets.BLOCK_BYTES + 1) + b"2" + b"1 2"
-KNOWN = FILE + state._DIGESTS.pack(5, 1, state._NO_LEAF) + bytes(32)
-PART = FILE + state._CHECKPOINT.pack(1, 5, len(bytes(STREAM)), state._NO_LEAF) + bytes(STREAM)
+FILE = frames._FILE.pack(1, 3, 2 * targets.BLOCK_BYTES + 1) + b"2" + b"1 2"
+KNOWN = FILE + frames._DIGESTS.pack(5, 1, frames._NO_LEAF) + bytes(32)
+PART = FILE + frames._CHECKPOINT.pack(1, 5, len(bytes(STREAM)), frames._NO_LEAF) + bytes(STREAM)
 
 SEEDS = {
     "witness_json": [FLAT.to_json(), EMPTY.to_json(), TREE.to_json()],
@@ -139,7 +139,7 @@ SEEDS = {
     "state": [
         *(targets._PLACE.pack(choice, 0, 0) for choice in (0, 1, 0x81, 0x82)),
         targets._PLACE.pack(0, 400, 0) + b"\xff" * 9,
-        targets._PLACE.pack(0x40, len(state._MAGIC) * 7 + 3, 0) + KNOWN,
+        targets._PLACE.pack(0x40, len(frames.MAGIC) * 7 + 3, 0) + KNOWN,
         targets._PLACE.pack(0x40, 7 * 60 + 5, 0) + PART,
     ],
     "named_files": [

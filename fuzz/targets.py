@@ -38,7 +38,7 @@ from atlas12288._subtree import BLOCK_BYTES
 from atlas12288._sums import read_sums, sums_line
 from atlas12288._witness_lists import LINE_MOST_BYTES, line_of, lines_of, read_line
 from atlas12288.manifest._sources.gitignore import Matcher, Rule
-from atlas12288.manifest._state_file import _frame
+from atlas12288.manifest._state_frames import frame
 from atlas12288.signing import Bundle
 from atlas12288.signing._verify import Signed
 from atlas12288.tables import TableWitness
@@ -60,7 +60,7 @@ def _json_round_trip(read: Callable[[bytes], JsonValue], data: bytes) -> JsonVal
     again = read(text.encode())
     assert again == value
     assert again.to_json() == text
-    # The text that was read says the same, whatever its order and white space.
+    # The text that was read says the same, in any order and with any white space.
     assert json.loads(data) == json.loads(text)
     return value
 
@@ -112,7 +112,7 @@ def consistency_json(data: bytes) -> None:
 
 
 def leaves(data: bytes) -> None:
-    """The leaves of a sidecar: those of the witness, or refused."""
+    """The leaves of a sidecar belong to the witness, or are refused."""
     try:
         whole = TREE.with_leaves(data)
     except WitnessError:
@@ -323,7 +323,7 @@ _CHANGE = struct.Struct("<HB")
 
 
 def arrow_ipc(data: bytes) -> None:
-    """Arrow tables of which some bytes are others: 3 bytes for each, two for its place."""
+    """Arrow tables with some bytes changed: 3 bytes for each change, two for its place."""
     whole = bytearray(_STREAM)
     for place, value in _CHANGE.iter_unpack(data[: len(data) // 3 * 3]):
         whole[_PLACES[place % len(_PLACES)]] ^= value
@@ -406,7 +406,7 @@ def state(data: bytes) -> None:
     whole, new = runs.made[choice % len(runs.made)], data[_PLACE.size :]
     is_frame = bool(choice & 0x40)
     if is_frame:
-        new = _frame(b"IFBKRPX"[at % 7 :][:1], new)
+        new = frame(b"IFBKRPX"[at % 7 :][:1], new)
     at %= len(whole) + 1
     whole = whole[:at] + new + whole[at + count :]
     runs.output.write_bytes(runs.manifest)

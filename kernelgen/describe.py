@@ -75,8 +75,8 @@ def _sum_tail(
     length: ir.Value,
     so_far: tuple[ir.Value, ir.Value],
 ) -> ir.Value:
-    """The sum of a region, of which the bytes before an index, all but less than a vector, are
-    summed: so_far is this index and this sum."""
+    """The sum of a region. The bytes before an index are summed already, and less than a vector is
+    left: so_far is this index and this sum."""
     index, total = so_far
     width = low.vector_bytes
     if low.masks_tails:

@@ -30,8 +30,8 @@ def _machine(target_triple: str, cpu: str, features: str) -> binding.TargetMachi
     reloc = "pic"
     if target_triple.startswith("wasm"):
         reloc = "static"
-        without = (f"-{feature}" for feature in WASM_WITHOUT)
-        features = ",".join(filter(None, (*without, features)))
+        absent = (f"-{feature}" for feature in WASM_WITHOUT)
+        features = ",".join(filter(None, (*absent, features)))
     return binding.Target.from_triple(target_triple).create_target_machine(
         cpu=cpu, features=features, opt=3, reloc=reloc, codemodel="default"
     )

@@ -53,7 +53,7 @@ def _least(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     return b.select(b.icmp_signed("<", x, y), x, y)
 
 
-# --- which part of which region ---
+# --- the part of a region that a thread takes ---
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def _part_of(b: ir.IRBuilder, low: Grid, regions: Sequence[ir.Value], part: ir.V
             row, left = search.values
             half = b.lshr(left, i64(1))
             middle = b.add(row, half)
-            behind = b.icmp_unsigned("<=", field(middle, "first"), part)
-            search.next([b.select(behind, middle, row), b.sub(left, half)])
+            is_behind = b.icmp_unsigned("<=", field(middle, "first"), part)
+            search.next([b.select(is_behind, middle, row), b.sub(left, half)])
         row = search.values[0]
         found = [field(row, "start"), field(row, "length"), b.sub(part, field(row, "first"))]
         inside = b.block

@@ -96,8 +96,8 @@ class ShaBesideLanes(ShaExtensions):
     three at a time and then alone.
 
     Measured on Emerald Rapids in cycles for a block of 64 bytes: one message 131, three 98; in
-    lanes eight 80, sixteen 62. `sha256rnds2` starts in every third cycle there, so 96 is the bound
-    of whatever uses it.
+    lanes eight 80, sixteen 62. `sha256rnds2` starts in every third cycle there, so no code that
+    uses it takes less than 96.
     """
 
     few = 6  # messages that take less time by three and by one than in half of the lanes

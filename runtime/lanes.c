@@ -199,8 +199,8 @@ static void compress_one(columns_t* columns, const void* blocks, size_t count)
         columns->states[word * width] = state[word];
 }
 
-/* Adds to the sum what of the stretch is not in it yet: of a stretch at once, since most of the time
- * for a few blocks is that of the call. */
+/* Adds to the sum what of the stretch is not in it yet: of a stretch at once, since a call takes
+ * most of the time for a few blocks. */
 static void columns_sum(columns_t* columns, size_t column)
 {
     lane_t* lane = columns->lanes[column];

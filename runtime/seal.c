@@ -111,7 +111,7 @@ static int freeze(const char* function, atlas_region_t* region)
 
 int atlas_region_seal(const char* function, atlas_region_t* region)
 {
-    uint32_t before = ATLAS_REGION_OPEN; /* claimed, so that of two calls one seals */
+    uint32_t before = ATLAS_REGION_OPEN; /* claimed, so that only one of two calls seals */
     if (!atlas_atomic_exchange(&region->sealed, &before, ATLAS_REGION_SEALING)) {
         if (before == ATLAS_REGION_SEALED)
             return ATLAS_OK;

@@ -1053,7 +1053,7 @@ Run = Generator[Step[Queue], Any, Any]
 
 
 class Protocol:
-    """The steps of budgets.pxi, each a critical section or an atomic operation."""
+    """The steps of budget_queue.pxi, each a critical section or an atomic operation."""
 
     def serve(self) -> Run:
         def one(queue: Queue) -> tuple[Queue, bool]:

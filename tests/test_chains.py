@@ -4,7 +4,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,10 @@ from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._hashing.engine import hash_files
 from atlas12288.manifest._hashing.file_hash import Checkpoint, Digests
 from atlas12288.manifest._sources.folder import Folder, FolderReader
-from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found
+from support.files import grow
 from support.leftovers import nothing_left, open_files
+from support.manifests import OneByOne, founds_in, results
 from support.strategies import noise
 
 PIECE_BYTES = BLOCK_BYTES // CHAINS_MOST
@@ -32,10 +33,6 @@ LENGTHS = st.one_of(
     st.integers(-70, 70).map(lambda near: PIECE_BYTES + near),
     st.integers(-70, 70).map(lambda near: 2 * PIECE_BYTES + near),
 )
-
-
-class OneByOne(Folder):
-    batches = False
 
 
 # --- update_streams ---
@@ -137,19 +134,6 @@ def make(root: Path, sizes: list[int]) -> dict[bytes, bytes]:
     return found
 
 
-def founds_in(root: Path) -> list[Found]:
-    return sorted(Folder(root).list(Selection(), pytest.fail))
-
-
-def results(
-    source: Folder, founds: list[Found], digests: tuple[str, ...] = DIGESTS, threads: int = 1
-) -> Results:
-    return {
-        each.path: str(result) if isinstance(result, FileError) else result
-        for each, result in hash_files(source, founds, digests, threads=threads)
-    }
-
-
 NEAR = [BLOCK_BYTES + near for near in (1, 63, 64, 65, PIECE_BYTES, PIECE_BYTES + 1)]
 
 
@@ -229,27 +213,22 @@ def test_a_file_goes_on_in_the_middle_beside_others(tmp_path: Path) -> None:
 
 
 class Disturbed(Folder):
-    """Does something to a file when so many parts of files were read."""
+    """Does something to a file when so many parts of it were read."""
 
-    def disturb(self, at: int, action: Callable[[], object]) -> None:
-        self.at, self.action, self.reads = at, action, 0
+    def disturb(self, path: bytes, at: int, action: Callable[[], object]) -> None:
+        self.path, self.at, self.action = path, at, action
+        self.reads = count(1)  # one step, also where threads read at once
 
     def open(self, found: Found) -> FolderReader:
         reader, source = super().open(found), self
 
         class Reader(FolderReader):
             def read_into(self, offset: int, buffer: memoryview) -> int:
-                source.reads += 1
-                if source.reads == source.at:
+                if found.path == source.path and next(source.reads) == source.at:
                     source.action()
                 return super().read_into(offset, buffer)
 
         return Reader(reader._descriptor, found)
-
-
-def grow(path: Path) -> None:
-    with path.open("ab") as file:
-        file.write(b"more")
 
 
 def shrink(path: Path) -> None:
@@ -278,7 +257,7 @@ def test_a_file_that_changes_while_others_are_read_is_an_error_for_it_alone(
         os.utime(tmp_path / os.fsdecode(found.path), ns=(10**18, 10**18))
     founds = founds_in(tmp_path)
     source = Disturbed(tmp_path)
-    source.disturb(30, lambda: action(tmp_path / "002"))
+    source.disturb(b"002", 7, lambda: action(tmp_path / "002"))
     found = results(source, founds, threads=threads)
     assert "changed while it was read" in str(found.pop(b"002"))
     del expected[b"002"]

@@ -18,9 +18,9 @@ from support.commandline import (
     DOES_NOT_HOLD,
     HOLDS,
     PROGRAM,
+    file_in,
     files_in,
     in_a_process,
-    name_in,
     run,
     run_each,
     run_on_terminal,
@@ -183,7 +183,7 @@ def test_names_of_any_bytes(tmp_path: Path, name: bytes, locale: str) -> None:
         assert b"\x1b" not in done.stderr
         if "--json" in command:
             items = files_in(done.stdout)
-            assert [name_in(item, "file") for item in items] == [path, path + b"missing"]
+            assert [file_in(item) for item in items] == [path, path + b"missing"]
         elif command[0] != "sum":
             assert done.stdout.count(b"\n") == (1 if command[0] == "check" else 2)
             assert b"\x1b" not in done.stdout

@@ -22,8 +22,8 @@ from support.commandline import (
     PROGRAM,
     TIMEOUT_S,
     bash,
+    file_in,
     files_in,
-    name_in,
     peak_kib,
     run,
     run_on_terminal,
@@ -33,6 +33,7 @@ from support.commandline import (
     wait_until_read,
     without_colour,
 )
+from support.files import REFUSED
 from support.tools import needs
 
 GIB = 2**30
@@ -232,7 +233,7 @@ def test_json_has_an_element_for_each_line_and_each_failed_list(folder: Path) ->
 def test_json_names_are_of_any_bytes(folder: Path) -> None:
     sums = run("sum", "--", *gnu.NAMES, cwd=folder).stdout
     items = files_in(run("check-sums", "--json", "-", input=sums, cwd=folder).stdout)
-    assert [name_in(item, "file") for item in items] == list(gnu.NAMES)
+    assert [file_in(item) for item in items] == list(gnu.NAMES)
 
 
 def test_json_of_missing_files_that_are_ignored(folder: Path) -> None:
@@ -352,11 +353,8 @@ def test_the_bar_knows_how_much_there_is(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("missing", "No such file or directory"),
-        ("directory", "is a directory"),
-        ("fifo", "is a FIFO"),  # GNU waits for a writer
-        ("device", "is a character device"),  # GNU reads /dev/zero for ever
-        ("loop", "Too many levels of symbolic links"),
+        # GNU waits for a writer of a FIFO, and reads /dev/zero for ever.
+        *((kind, reason) for kind, (_, reason) in REFUSED.items()),
         ("nofolder", "Not a directory"),
         ("long", "File name too long"),
     ],
@@ -366,18 +364,13 @@ def test_what_cannot_be_read_is_named_and_the_rest_done(
     folder: Path, tmp_path: Path, kind: str, reason: str, place: str
 ) -> None:
     bad = tmp_path / "bad"
-    if kind == "directory":
-        bad.mkdir()
-    elif kind == "fifo":
-        os.mkfifo(bad)
-    elif kind == "device":
-        bad.symlink_to("/dev/zero")
-    elif kind == "loop":
-        bad.symlink_to(bad)
-    elif kind == "nofolder":
+    if kind == "nofolder":
         bad = folder / "plain" / "x"
     elif kind == "long":
         bad = tmp_path / ("x" * 300)
+    else:
+        make, _ = REFUSED[kind]
+        make(bad)
     good = f"{gnu.digest_of(b'plain')}  plain\n"
     if place == "list":
         done = run("check-sums", bad, "-", input=good.encode(), cwd=folder)

@@ -230,7 +230,7 @@ def test_links_may_lead_below_a_folder_that_is_named(folder: Path) -> None:
 
 
 def test_an_update_says_what_was_read_for_its_ctime_alone(folder: Path) -> None:
-    make_old("data")
+    make_old()
     witness = ("witness", "data", "-o", "m.atlas.json")
     assert run(*witness).returncode == HOLDS
     os.link("data/big", "backup")
@@ -364,14 +364,14 @@ def test_an_empty_folder_has_no_manifest(folder: Path) -> None:
     assert complaint(done) == "atlas12288: nothing: has no file to witness"
 
 
-def make_old(folder: str) -> None:
+def make_old() -> None:
     """Files that were modified within two seconds before the run are read again by --update."""
-    for path in Path(folder).rglob("*"):
+    for path in Path("data").rglob("*"):
         os.utime(path, (1e9, 1e9), follow_symlinks=False)
 
 
 def test_update_reads_only_what_changed_and_says_so(folder: Path) -> None:
-    make_old("data")
+    make_old()
     assert run("witness", "--tree", "data", "-o", "m.atlas.json").returncode == HOLDS
     before = Path("m.atlas.json").read_bytes()
     done = run("witness", "--update", "--tree", "data", "-o", "m.atlas.json")
@@ -394,7 +394,7 @@ def test_update_reads_only_what_changed_and_says_so(folder: Path) -> None:
 
 def test_a_run_that_was_killed_goes_on_and_says_so(folder: Path) -> None:
     sparse_file(Path("data/huge"), 3 * GIB)
-    make_old("data")
+    make_old()
     command = ("witness", "--tree", "--no-flat", "data", "-o", "m.atlas.json", "--state", "kept")
     process = start(*command)
     wait_until_read(process, 2 * GIB)

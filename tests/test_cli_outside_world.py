@@ -25,6 +25,7 @@ from support.commandline import (
     wait_until_read,
     wait_until_taken,
 )
+from support.files import REFUSED
 
 GIB = 2**30
 READERS = (  # verify, delta: see below
@@ -39,21 +40,12 @@ def good(tmp_path: Path) -> Path:
     return path
 
 
-BAD_FILES = {
-    "directory": "is a directory",
-    "missing": "No such file or directory",
-    "fifo": "is a FIFO",
-    "device": "is a character device",
-    "loop": "Too many levels of symbolic links",
-}
-
-
 @pytest.mark.parametrize(
     ("command", "kind", "reason"),
     [
         (command, kind, reason)
         for command in READERS
-        for kind, reason in BAD_FILES.items()
+        for kind, (_, reason) in REFUSED.items()
         if (command[0], kind) != ("witness", "directory")  # that makes a manifest
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
@@ -62,14 +54,8 @@ def test_bad_files_are_named_and_the_others_done(
     tmp_path: Path, good: Path, command: tuple[str, ...], kind: str, reason: str
 ) -> None:
     bad = tmp_path / "bad"
-    if kind == "directory":
-        bad.mkdir()
-    elif kind == "fifo":
-        os.mkfifo(bad)
-    elif kind == "device":
-        bad.symlink_to("/dev/zero")
-    elif kind == "loop":
-        bad.symlink_to(bad)
+    make, _ = REFUSED[kind]
+    make(bad)
     done = run(*command, bad, good)
     assert done.returncode == COULD_NOT_CHECK
     errors = done.stderr.decode().splitlines()

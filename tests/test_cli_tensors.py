@@ -34,12 +34,13 @@ ARRAYS = {
 LEAVES = "t.json.atlas.leaves"
 
 
-def save_shards(folder: str, arrays: dict[str, Any]) -> None:
-    Path(folder).mkdir()
+def save_shards(arrays: dict[str, Any]) -> None:
+    folder = Path("shards")
+    folder.mkdir()
     places = {name: f"model-{index}.safetensors" for index, name in enumerate(arrays)}
     for name, shard in places.items():
-        safetensors_numpy.save_file({name: arrays[name]}, Path(folder, shard), {"format": "pt"})
-    index = Path(folder, "model.safetensors.index.json")
+        safetensors_numpy.save_file({name: arrays[name]}, folder / shard, {"format": "pt"})
+    index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": places}))
 
 
@@ -49,7 +50,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     safetensors_numpy.save_file(ARRAYS, "m.safetensors", {"format": "pt"})
     numpy.savez("m.npz", **ARRAYS)
-    save_shards("shards", ARRAYS)
+    save_shards(ARRAYS)
     assert run("witness", "--tensors", "m.safetensors", "-o", "w.json").returncode == HOLDS
     tree = run("witness", "--tensors", "--tree", "m.safetensors", "-o", "t.json")
     assert (tree.returncode, tree.stdout, tree.stderr) == (HOLDS, b"", b"")

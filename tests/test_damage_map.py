@@ -26,8 +26,8 @@ def map_of(damaged: set[int], witnessed: int, found: int) -> DamageMap:
     return damage_map
 
 
-def labels(damage_map: DamageMap, most: int = MAX_CELLS) -> list[str]:
-    return [kind.label for kind in damage_map.kinds(most)[0]]
+def labels(damage_map: DamageMap) -> list[str]:
+    return [kind.label for kind in damage_map.kinds(MAX_CELLS)[0]]
 
 
 def picture(damage_map: DamageMap) -> str:

@@ -23,6 +23,7 @@ from atlas12288._file_witnesses import (
 from atlas12288._files import FileError, RegularFile
 from atlas12288._sidecars import Leaves, WindowRange, leaves_of
 from atlas12288._subtree import BLOCK_BYTES
+from support.files import grow, overwrite
 from support.leftovers import nothing_left
 from support.rfc9162 import mth
 from support.strategies import noise
@@ -163,17 +164,6 @@ def test_threads_must_be_at_least_one(path: Path, threads: int, error: type[Exce
 
 def shrink(path: Path) -> None:
     os.truncate(path, 2 * BLOCK_BYTES)
-
-
-def grow(path: Path) -> None:
-    with path.open("ab") as file:
-        file.write(b"more")
-
-
-def overwrite(path: Path) -> None:
-    with path.open("r+b") as file:
-        file.write(b"other")
-    os.utime(path, ns=(1, 1))  # a time that differs, whatever the file system's resolution
 
 
 def interrupt(path: Path) -> None:

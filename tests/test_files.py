@@ -3,7 +3,6 @@
 
 import os
 import pickle
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from atlas12288 import WINDOW_BYTES
 from atlas12288._cli.witness_files import read_tree_witness
 from atlas12288._files import CHUNK_BYTES, FileError, expected_bytes, read_chunks
+from support.files import REFUSED, grow, overwrite
 from support.leftovers import nothing_left
 
 DATA = bytes(i % 251 for i in range(2 * CHUNK_BYTES + 12345))
@@ -24,19 +24,8 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def append(path: Path) -> None:
-    with path.open("ab") as file:
-        file.write(b"more")
-
-
 def shorten(path: Path) -> None:
     os.truncate(path, CHUNK_BYTES + 1)
-
-
-def overwrite(path: Path) -> None:
-    with path.open("r+b") as file:
-        file.write(b"other")
-    os.utime(path, ns=(1, 1))  # a time that differs, whatever the file system's resolution
 
 
 def grow_and_hide(path: Path) -> None:
@@ -69,7 +58,7 @@ def test_the_descriptor_is_closed(path: Path) -> None:
         del stopped  # a reader that does not go on to the end
 
 
-@pytest.mark.parametrize("change", [append, shorten, overwrite, grow_and_hide])
+@pytest.mark.parametrize("change", [grow, shorten, overwrite, grow_and_hide])
 def test_a_file_that_changes_while_it_is_read(path: Path, change: Callable[[Path], None]) -> None:
     chunks = read_chunks(str(path))
     next(chunks)
@@ -91,38 +80,7 @@ def test_a_file_without_a_size_is_not_taken_for_empty() -> None:
         list(read_chunks("/proc/self/status"))
 
 
-def make_directory(path: Path) -> None:
-    path.mkdir()
-
-
-def make_fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def make_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as unix:
-        unix.bind(str(path))
-
-
-def link_to_zero(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def link_to_itself(path: Path) -> None:
-    path.symlink_to(path)
-
-
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (make_directory, "is a directory"),
-        (make_fifo, "is a FIFO"),
-        (make_socket, "is a socket"),
-        (link_to_zero, "is a character device"),
-        (link_to_itself, "Too many levels of symbolic links"),
-        (lambda path: None, "No such file or directory"),
-    ],
-)
+@pytest.mark.parametrize(("make", "reason"), REFUSED.values(), ids=REFUSED)
 def test_what_is_not_a_file_is_refused(
     tmp_path: Path, make: Callable[[Path], None], reason: str
 ) -> None:

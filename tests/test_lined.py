@@ -25,13 +25,10 @@ from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._statement import Options, read_statement, write_statement
 from atlas12288.manifest._verify import verify_manifest
+from support.manifests import OneByOne
 from support.strategies import noise
 
 DIGESTS = ("sha256", "sha256-merkle-12288")
-
-
-class OneByOne(Folder):
-    batches = False
 
 
 def _is_path(path: bytes) -> bool:

@@ -35,10 +35,10 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def tar(folder: Path, mode: str = "w", name: str = ".") -> str:
+def tar(folder: Path, mode: str = "w") -> str:
     path = folder.parent / f"data.tar{mode.partition(':')[2] and '.gz'}"
     with tarfile.open(path, mode) as file:
-        file.add(folder, name)
+        file.add(folder, ".")
     return f"tar://::file://{path}"
 
 
@@ -69,7 +69,8 @@ def test_a_part_of_an_archive(folder: Path) -> None:
     assert {found.path for found in founds.values()} == {b"many/7", b"deep/er/b"}
 
 
-def members(path: Path, *infos: tarfile.TarInfo, data: bytes = b"hello") -> str:
+def members(path: Path, *infos: tarfile.TarInfo) -> str:
+    data = b"hello"
     with tarfile.open(path, "w") as file:
         for info in infos:
             info.size = len(data) if info.isreg() else 0

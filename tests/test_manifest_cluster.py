@@ -26,7 +26,7 @@ from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._arguments import hasher
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._generate import generate_manifest, read_options
-from atlas12288.manifest._hashing import cluster, engine
+from atlas12288.manifest._hashing import cluster, cluster_tasks, engine
 from atlas12288.manifest._hashing.file_hash import Checkpoint, Digests
 from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources.folder import Folder
@@ -195,7 +195,7 @@ def test_runs_may_be_longer_and_the_digests_stay(
     lengths = set()
     run = cluster._Job._stretch
 
-    def noted(job: cluster._Job, file: cluster._Large, start: int) -> cluster.Stretch:
+    def noted(job: cluster._Job, file: cluster._Large, start: int) -> cluster_tasks.Stretch:
         made = run(job, file, start)
         lengths.add(made.stop - made.start)
         return made
@@ -293,7 +293,7 @@ def test_what_a_callback_raises_ends_the_run_and_cancels_its_tasks(
     assert not client.futures
 
 
-def fails(task: cluster.Task) -> cluster.TaskResult:
+def fails(task: cluster_tasks.Task) -> cluster_tasks.TaskResult:
     raise LookupError("of the worker")
 
 
@@ -326,12 +326,12 @@ def test_a_result_that_was_lost_after_it_was_known_is_waited_for_again(
     assert len(lost) > 10
 
 
-def made_up(task: cluster.Task) -> cluster.TaskResult:
+def made_up(task: cluster_tasks.Task) -> cluster_tasks.TaskResult:
     """Digests without reading."""
-    if isinstance(task, cluster.Batch):
+    if isinstance(task, cluster_tasks.Batch):
         digests = Digests(0, bytes(32), None)
-        return [cluster.FileResult(digests, b"") for _ in task.founds]
-    return cluster.StretchResult(states=(bytes(WitnessStream()),))
+        return [cluster_tasks.FileResult(digests, b"") for _ in task.founds]
+    return cluster_tasks.StretchResult(states=(bytes(WitnessStream()),))
 
 
 def test_many_files_are_few_tasks_and_few_of_them_are_under_way(
@@ -342,7 +342,7 @@ def test_many_files_are_few_tasks_and_few_of_them_are_under_way(
     tasks = [0]
     submit = cluster._Job._submit
 
-    def counts(job: cluster._Job, some: list[cluster.Task], *rest: object) -> None:
+    def counts(job: cluster._Job, some: list[cluster_tasks.Task], *rest: object) -> None:
         submit(job, some, *rest)  # type: ignore[arg-type]
         tasks[0] += len(some)
         most[0] = max(most[0], len(job._tasks))
@@ -419,8 +419,8 @@ def test_a_worker_that_comes_late_is_waited_for(
 
 def test_what_goes_to_a_worker_names_nothing_that_it_may_not_have(folder: Path) -> None:
     """Else the message cannot be read there, and the worker ends without a word."""
-    task = cluster.Batch(Folder(folder), DIGESTS, False, (), 1)
-    sent = pickle.dumps(cluster._Sent(cluster.do_task, task))
+    task = cluster_tasks.Batch(Folder(folder), DIGESTS, False, (), 1)
+    sent = pickle.dumps(cluster_tasks.SentTask(cluster_tasks.do_task, task))
     strings = [value for _, value, _ in pickletools.genops(sent) if isinstance(value, str)]
     assert strings[:2] == ["builtins", "eval"]
     code = "import pickle, sys; pickle.loads(sys.stdin.buffer.read())"
@@ -434,8 +434,8 @@ def test_what_goes_to_a_worker_names_nothing_that_it_may_not_have(folder: Path) 
 def test_a_worker_with_another_version_is_named(
     client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = cluster.do_sent
-    monkeypatch.setattr(cluster, "do_sent", lambda _, task: real("0.0.0", task))
+    real = cluster_tasks.do_sent
+    monkeypatch.setattr(cluster_tasks, "do_sent", lambda _, task: real("0.0.0", task))
     with pytest.raises(
         FileError,
         match=rf"^a task failed on a worker: RuntimeError: the worker has atlas12288 "

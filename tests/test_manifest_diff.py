@@ -17,6 +17,7 @@ from atlas12288.manifest._entries import DIGESTS, Entry
 from atlas12288.manifest._moves import Moves
 from atlas12288.manifest._statement import write_statement
 from support.commandline import peak_kib
+from support.manifests import kinds
 from support.strategies import noise
 
 Tree = dict[bytes, bytes | str]  # a text is the target of a link
@@ -37,10 +38,6 @@ def manifest_of(tree: Tree, options: Options | None = None) -> Manifest:
         ]
         entries.append(Entry(path, len(content), flat.residue, *values))
     return Manifest.from_entries(options, entries)
-
-
-def kinds(report: ManifestReport) -> list[tuple[bytes, str, bytes | None]]:
-    return [(each.path, each.kind, each.moved_to) for each in report.differences]
 
 
 def expected(before: Tree, after: Tree) -> list[tuple[bytes, str, bytes | None]]:

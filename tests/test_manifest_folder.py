@@ -25,7 +25,7 @@ from atlas12288._files import FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._entries import DIGESTS
 from atlas12288.manifest._generate import RunCounts, generate_manifest, read_options
-from atlas12288.manifest._hashing import cluster
+from atlas12288.manifest._hashing import cluster_tasks
 from atlas12288.manifest._hashing.engine import hash_files
 from atlas12288.manifest._hashing.file_hash import Digests
 from atlas12288.manifest._listener import FunctionListener
@@ -385,11 +385,11 @@ def test_a_file_that_holds_more_than_its_size_says_is_refused(
     reason = f"changed while it was read: it had {size} bytes, and there are more"
     ((_, result),) = hash_files(source, [found], digests)
     assert str(result) == reason
-    run = cluster.Stretch(
+    run = cluster_tasks.Stretch(
         source, digests, False, found, 0, max(1, -(-size // BLOCK_BYTES)), None, False, 1
     )
-    done = cluster.do_task(run)
-    assert isinstance(done, cluster.StretchResult)
+    done = cluster_tasks.do_task(run)
+    assert isinstance(done, cluster_tasks.StretchResult)
     assert str(done.error) == reason
 
 
@@ -470,9 +470,9 @@ def test_the_parts_of_a_file_are_of_one_content(tmp_path: Path) -> None:
     resumed = hash_files(source, [found], FLAT, resume=lambda _: (checkpoints[0], ()))
     ((_, result),) = resumed
     assert str(result) == "changed while it was read"
-    run = cluster.Stretch(source, FLAT, False, found, 1, 2, checkpoints[0].flat, False, 1)
-    done = cluster.do_task(run)
-    assert isinstance(done, cluster.StretchResult)
+    run = cluster_tasks.Stretch(source, FLAT, False, found, 1, 2, checkpoints[0].flat, False, 1)
+    done = cluster_tasks.do_task(run)
+    assert isinstance(done, cluster_tasks.StretchResult)
     assert str(done.error) == "changed while it was read"
 
 

@@ -41,6 +41,7 @@ from atlas12288.manifest._sources.source import Found, Problem
 from support import manifest_runs
 from support.leftovers import nothing_left
 from support.manifest_runs import KILLED, Disturbed
+from support.manifests import StopError, StoppedRuns
 from support.paths import facts
 from support.strategies import noise
 
@@ -204,10 +205,6 @@ def test_small_and_large_files_mixed(tmp_path: Path, threads: int) -> None:
     for found, result in results:
         assert isinstance(result, Digests)
         assert result.sha256 == hashlib.sha256(contents[found.path]).digest()
-
-
-class StopError(Exception):
-    pass
 
 
 def raise_stop(*_: object) -> None:
@@ -817,25 +814,17 @@ def test_a_run_that_is_killed_again_and_again_gives_the_same_bytes(
     assert Path(f"{output}.leaves").read_bytes() == Path(f"{whole}.leaves").read_bytes()
 
 
-class Stopped:
+class Stopped(StoppedRuns):
     """Runs with a state, of which the first is stopped after some bytes."""
 
     def __init__(self, folder: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
         monkeypatch.setattr(store, "_COMMIT_S", 0.0)
         self.folder = folder
         self.output = output
-        self.notes: list[str] = []
-        self.read = 0
 
     def run(self, stop_after: int | None = None, **arguments: Any) -> RunCounts:
-        self.notes.clear()
-        self.read = 0
-
-        def advance(count: int) -> None:
-            self.read += count
-            if stop_after is not None and self.read >= stop_after:
-                raise StopError
-
+        advance = self.begin(stop_after)
         outcome, problems = generate(
             self.folder,
             self.output,

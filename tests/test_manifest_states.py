@@ -28,22 +28,21 @@ from atlas12288.manifest import _generate as generate
 from atlas12288.manifest import _state_folder as state_folder
 from atlas12288.manifest import _store as store
 from atlas12288.manifest._kept_states import DAYS_KEPT, open_state
-from atlas12288.manifest._state_file import _MAGIC, Begun, Finished, State, _frame, _to_json
+from atlas12288.manifest._state_file import StateFile
 from atlas12288.manifest._state_folder import machine, state_file
+from atlas12288.manifest._state_frames import MAGIC, Begun, Finished, frame, run_to_json
+from support.manifests import StopError, StoppedRuns
 from support.strategies import noise
 
 DAY_S = 24 * 60 * 60
 COMMAND = (sys.executable, "-m", "atlas12288")
 
 
-class StopError(Exception):
-    pass
-
-
-class Runs:
+class Runs(StoppedRuns):
     """Runs over one folder that keep their state in the user's folder, from the first second on."""
 
     def __init__(self, place: Path) -> None:
+        super().__init__()
         self.folder = place / "data"
         self.folder.mkdir()
         for index, size in enumerate((0, 1, 12289, 5 * BLOCK_BYTES)):
@@ -52,18 +51,9 @@ class Runs:
             os.utime(path, (1e9, 1e9))
         self.size = sum(path.stat().st_size for path in self.folder.iterdir())
         self.output = place / "out.atlas.json"
-        self.notes: list[str] = []
-        self.read = 0
 
     def run(self, stop_after: int | None = None, **options: Any) -> None:
-        self.notes.clear()
-        self.read = 0
-
-        def advance(count: int) -> None:
-            self.read += count
-            if stop_after is not None and self.read >= stop_after:
-                raise StopError
-
+        advance = self.begin(stop_after)
         arguments = {"state": True, "note": self.notes.append, "threads": 1, **options}
         atlas.Manifest.generate(self.folder, output=self.output, advance=advance, **arguments)
 
@@ -361,9 +351,9 @@ def test_bytes_of_a_stranger_begin_anew_or_are_one_error(runs: Runs, tmp_path: P
             at = rng.randrange(len(state))
             state[at:at] = rng.randbytes(rng.randrange(1, 40))
         else:  # the numbers of a frame are those of a stranger too
-            state = bytearray(_MAGIC + rng.choice(made)[len(_MAGIC) :])
+            state = bytearray(MAGIC + rng.choice(made)[len(MAGIC) :])
             payload = rng.randbytes(rng.randrange(80))
-            state[len(_MAGIC) : len(_MAGIC)] = _frame(rng.choice([b"I", b"F", b"B"]), payload)
+            state[len(MAGIC) : len(MAGIC)] = frame(rng.choice([b"I", b"F", b"B"]), payload)
         place.write_bytes(state)
         runs.output.write_bytes(output)
         reason = None
@@ -386,7 +376,7 @@ def test_a_length_that_no_frame_has_costs_no_memory(
     runs: Runs, tmp_path: Path, length: int
 ) -> None:
     place = tmp_path / "kept"
-    place.write_bytes(_MAGIC + b"F" + length.to_bytes(4, "little") + bytes(4))
+    place.write_bytes(MAGIC + b"F" + length.to_bytes(4, "little") + bytes(4))
     place.chmod(0o600)
     runs.run(state=place)
     assert runs.notes == [f"the state {place} is damaged: begins anew"]
@@ -417,13 +407,13 @@ def test_leaves_under_way_are_never_a_file_that_the_state_names(runs: Runs, tmp_
     leaves = runs.output.with_suffix(".leaves")
     runs.stop(state=place, tree=True, leaves=leaves)
     folder = os.open(tmp_path, os.O_RDONLY)
-    with State(os.open(place, os.O_RDWR), folder, "kept", str(place), locked=False) as state:
+    with StateFile(os.open(place, os.O_RDWR), folder, "kept", str(place), locked=False) as state:
         begun = state.begun
     assert begun is not None
     for name in ("victim", "../place/victim", str(victim)):
         sidecar = {"name": name, "device": status.st_dev, "inode": status.st_ino}
-        fields = json.loads(_to_json(begun)) | {"sidecar": sidecar}
-        place.write_bytes(_MAGIC + _frame(b"B", json.dumps(fields).encode()))
+        fields = json.loads(run_to_json(begun)) | {"sidecar": sidecar}
+        place.write_bytes(MAGIC + frame(b"B", json.dumps(fields).encode()))
         runs.run(state=place, tree=True, leaves=leaves)
         assert "cannot be used (is not the name of leaves under way): begins anew" in runs.notes[0]
         assert victim.read_bytes() == b"precious"
@@ -440,7 +430,7 @@ def _kept(home: Path, output: Path, days: float, *, finished: bool = True) -> Pa
     run: Finished | Begun = Finished(context, int(time.time()), bytes(32), 0)
     if not finished:
         run = Begun(context, int(time.time()), False, None)
-    path.write_bytes(_MAGIC + _frame(b"F" if finished else b"B", _to_json(run)))
+    path.write_bytes(MAGIC + frame(b"F" if finished else b"B", run_to_json(run)))
     path.chmod(0o600)
     os.utime(path, (time.time() - days * DAY_S,) * 2)
     return path

@@ -25,7 +25,7 @@ from atlas12288 import _sidecars as sidecars
 from atlas12288._files import FileError, RegularFile
 from atlas12288._sidecars import WindowRange
 from atlas12288.manifest._beside import outputs_in
-from atlas12288.manifest._differences import Difference, ManifestReport
+from atlas12288.manifest._differences import Difference
 from atlas12288.manifest._entries import DIGESTS, Entry
 from atlas12288.manifest._lined import Lined
 from atlas12288.manifest._listener import FunctionListener
@@ -37,6 +37,7 @@ from atlas12288.manifest._sources.source import Found, Problem, Reader, Source
 from atlas12288.manifest._statement import Options
 from atlas12288.manifest._verify import WrongRootError, verify_manifest
 from support.leftovers import nothing_left
+from support.manifests import kinds
 from support.strategies import noise
 from support.threads import in_threads
 
@@ -354,10 +355,6 @@ def test_where_extra_ones_are_allowed_they_need_not_be_files(root: Path) -> None
 
 
 # --- what was moved ---
-
-
-def kinds(report: ManifestReport) -> list[tuple[bytes, str, bytes | None]]:
-    return [(each.path, each.kind, each.moved_to) for each in report.differences]
 
 
 @pytest.mark.parametrize("digests", [FLAT, TREE, DIGESTS])

@@ -4,7 +4,6 @@
 import os
 import resource
 import signal
-import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from atlas12288._files import FileError, RegularFile
 from atlas12288._outputs import OutputKind, Target, atomic_write, atomic_write_all
+from support.files import make_socket
 from support.leftovers import nothing_left
 from support.paths import facts
 
@@ -114,11 +114,6 @@ def make_text(path: Path) -> None:
 def make_hard_link(path: Path) -> None:
     path.with_name("elsewhere").write_bytes(b"my only copy")
     path.hardlink_to(path.with_name("elsewhere"))
-
-
-def make_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as unix:
-        unix.bind(str(path))
 
 
 @pytest.mark.parametrize("make", [make_text, make_hard_link, Path.mkdir, os.mkfifo, make_socket])

@@ -42,8 +42,6 @@ def line_of(text: str, part: str) -> int:
 
 # --- instructions ---
 
-M32, M64 = (1 << 32) - 1, (1 << 64) - 1
-
 
 def signed(x: int, bits: int) -> int:
     return x - (1 << bits) if x >> bits - 1 else x

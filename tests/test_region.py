@@ -25,6 +25,7 @@ import atlas12288 as atlas
 from atlas12288 import _native
 from support import model, strategies
 from support.leftovers import nothing_left
+from support.regions import address_of, region_of, strike
 
 numpy = pytest.importorskip("numpy")
 SYSTEM_PAGE = os.sysconf("SC_PAGESIZE")
@@ -32,25 +33,9 @@ LENGTHS = (1, 95, 96, SYSTEM_PAGE - 1, SYSTEM_PAGE, SYSTEM_PAGE + 1, 2 * model.W
 needs_maps = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux")
 
 
-def region_of(data: bytes) -> atlas.Region:
-    """Return a region whose payload is `data`, conserved."""
-    region = atlas.Region(len(data))
-    atlas.conserved_copy(region, data)
-    return region
-
-
-def address_of(region: atlas.Region) -> int:
-    return int(array_of(region, "uint8").ctypes.data)
-
-
 def array_of(region: Any, dtype: Any) -> Any:
     """Return an array over the payload. NumPy's types do not know every buffer."""
     return numpy.frombuffer(region, dtype)
-
-
-def strike(region: atlas.Region, at: int, value: int) -> None:
-    """Set a byte of payload and balance behind the back of the region."""
-    ctypes.memset(address_of(region) + at, value, 1)
 
 
 # --- Life ---

@@ -23,6 +23,7 @@ import pytest
 
 import atlas12288 as atlas
 from support.leftovers import nothing_left, open_files
+from support.regions import region_of
 from support.strategies import noise
 
 if sys.platform != "linux":
@@ -33,35 +34,36 @@ DATA = noise(NBYTES, 12288)
 ALL_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
-def region_of(data: bytes = DATA) -> atlas.Region:
-    region = atlas.Region(len(data))
-    atlas.conserved_copy(region, data)
-    return region
-
-
 def domain_of(region: atlas.Region) -> atlas.Domain:
     domain = atlas.Domain(bytes=region.size)
     domain.attach(region)
     return domain
 
 
-def address_of(region: atlas.Region) -> int:
-    view = np.frombuffer(region, np.uint8)
-    return int(view.ctypes.data)
+def forked() -> tuple[int, int]:
+    """Return a child that lives until the descriptor beside it is closed."""
+    here, there = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(there)
+        os.read(here, 1)
+        os._exit(0)
+    os.close(here)
+    return child, there
 
 
 @pytest.fixture
 def sealed() -> Iterator[atlas.Region]:
-    with region_of() as region, domain_of(region) as domain:
+    with region_of(DATA) as region, domain_of(region) as domain:
         domain.commit(seal=True)
         yield region
 
 
 def test_a_sealed_commit_has_the_witness_of_a_plain_one() -> None:
-    with region_of() as plain, domain_of(plain) as domain:
+    with region_of(DATA) as plain, domain_of(plain) as domain:
         expected = domain.commit()
         whole = bytes(plain.whole)
-    with region_of() as region, domain_of(region) as domain:
+    with region_of(DATA) as region, domain_of(region) as domain:
         witness = domain.commit(seal=True)
         assert (witness.length, witness.residue) == (expected.length, expected.residue)
         assert witness.hexdigest() == expected.hexdigest()
@@ -207,7 +209,7 @@ def assert_nothing_happened(region: atlas.Region, domain: atlas.Domain) -> None:
 
 @pytest.mark.parametrize("export", [memoryview, lambda r: np.frombuffer(r, np.float32, 4)])
 def test_an_export_forbids_the_seal(export: object) -> None:
-    with region_of() as region, domain_of(region) as domain:
+    with region_of(DATA) as region, domain_of(region) as domain:
         held = export(region)  # type: ignore[operator]
         with pytest.raises(atlas.StateError, match="1 writable view"):
             domain.commit(seal=True)
@@ -218,14 +220,14 @@ def test_an_export_forbids_the_seal(export: object) -> None:
 
 
 def test_an_open_transaction_forbids_the_seal() -> None:
-    with region_of() as region, domain_of(region) as domain:
+    with region_of(DATA) as region, domain_of(region) as domain:
         with domain.transaction(), pytest.raises(atlas.StateError, match="transaction"):
             domain.commit(seal=True)
         assert_nothing_happened(region, domain)
 
 
 def test_a_second_open_domain_forbids_the_seal() -> None:
-    with region_of() as region, domain_of(region) as domain, domain_of(region) as other:
+    with region_of(DATA) as region, domain_of(region) as domain, domain_of(region) as other:
         with pytest.raises(atlas.StateError, match="another domain"):
             domain.commit(seal=True)
         assert_nothing_happened(region, domain)
@@ -236,7 +238,7 @@ def test_a_second_open_domain_forbids_the_seal() -> None:
 
 
 def test_a_region_that_is_not_conserved_is_not_sealed() -> None:
-    with region_of() as region, domain_of(region) as domain:
+    with region_of(DATA) as region, domain_of(region) as domain:
         with memoryview(region) as view:
             view[5] ^= 1
         with pytest.raises(atlas.ConservationError):
@@ -258,7 +260,7 @@ def test_only_a_region_can_be_sealed() -> None:
 def test_nothing_attached_or_committed_already_forbids_the_seal() -> None:
     with atlas.Domain(bytes=96) as domain, pytest.raises(atlas.StateError, match="attached"):
         domain.commit(seal=True)
-    with region_of() as region, domain_of(region) as domain:
+    with region_of(DATA) as region, domain_of(region) as domain:
         domain.commit()
         with pytest.raises(atlas.StateError, match="COMMITTED"):
             domain.commit(seal=True)
@@ -266,14 +268,8 @@ def test_nothing_attached_or_committed_already_forbids_the_seal() -> None:
 
 
 def test_a_child_that_has_the_memory_forbids_the_seal_until_it_ends() -> None:
-    with region_of() as region, domain_of(region) as domain:
-        here, there = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(there)
-            os.read(here, 1)
-            os._exit(0)
-        os.close(here)
+    with region_of(DATA) as region, domain_of(region) as domain:
+        child, there = forked()
         try:
             with pytest.raises(atlas.StateError, match="process"):
                 domain.commit(seal=True)
@@ -295,7 +291,7 @@ def test_a_child_reads_and_writes_the_memory_of_its_parent_until_the_seal() -> N
 
 
 def test_the_seal_argument_is_a_bool() -> None:
-    with region_of() as region, domain_of(region) as domain:
+    with region_of(DATA) as region, domain_of(region) as domain:
         for value in (1, None, "yes"):
             with pytest.raises(TypeError, match="seal"):
                 domain.commit(seal=value)  # type: ignore[arg-type]
@@ -316,7 +312,7 @@ def test_another_region_of_the_descriptor_is_the_same_memory(sealed: atlas.Regio
 
 
 def test_a_region_outlives_the_one_that_it_came_from() -> None:
-    with region_of() as region, domain_of(region) as domain:
+    with region_of(DATA) as region, domain_of(region) as domain:
         witness = domain.commit(seal=True)
         same = atlas.Region.from_fd(region.fileno())
     assert region.closed
@@ -325,7 +321,7 @@ def test_a_region_outlives_the_one_that_it_came_from() -> None:
 
 
 def test_before_the_seal_there_is_no_descriptor() -> None:
-    with region_of() as region, pytest.raises(atlas.StateError, match="seal"):
+    with region_of(DATA) as region, pytest.raises(atlas.StateError, match="seal"):
         region.fileno()
 
 
@@ -385,7 +381,7 @@ def _receive(connection: socket.socket, expected: bytes) -> None:
 
 
 def test_another_process_gets_the_memory_through_a_socket() -> None:
-    with region_of() as region, domain_of(region) as domain:
+    with region_of(DATA) as region, domain_of(region) as domain:
         witness = domain.commit(seal=True)
         ours, theirs = socket.socketpair()
         spawn = multiprocessing.get_context("spawn")
@@ -405,7 +401,7 @@ def _receive_handle(handle: DupFd, expected: bytes) -> None:
 
 
 def test_another_process_gets_the_memory_as_an_argument() -> None:
-    with region_of() as region, domain_of(region) as domain:
+    with region_of(DATA) as region, domain_of(region) as domain:
         witness = domain.commit(seal=True)
         spawn = multiprocessing.get_context("spawn")
         arguments = DupFd(region.fileno()), bytes(witness)
@@ -451,14 +447,7 @@ def test_any_order_of_calls_seals_or_leaves_all_as_it_was() -> None:
                 region.balance()
                 data[at] = value
             elif act == "fork" and not children and draw.random() < 0.1:
-                here, there = os.pipe()
-                child = os.fork()
-                if child == 0:
-                    os.close(there)
-                    os.read(here, 1)
-                    os._exit(0)
-                os.close(here)
-                children.append((child, there))
+                children.append(forked())
             elif act == "seal" and domains:
                 domain = draw.choice(domains)
                 others = [d for d in domains if d is not domain and d.state is atlas.State.OPEN]
@@ -485,7 +474,7 @@ def test_any_order_of_calls_seals_or_leaves_all_as_it_was() -> None:
 
 def test_of_racing_seals_exactly_one_commits() -> None:
     for _ in range(30):
-        with region_of() as region, domain_of(region) as domain:
+        with region_of(DATA) as region, domain_of(region) as domain:
             barrier = threading.Barrier(4)
             done: list[object] = []
 

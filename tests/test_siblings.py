@@ -34,6 +34,7 @@ from atlas12288.manifest._sources.source import UNTRUSTED, Found
 from atlas12288.manifest._spool import Spool
 from atlas12288.manifest._store import Store
 from support.leftovers import nothing_left
+from support.manifests import OneByOne
 from support.strategies import noise
 
 FAR = 2**62  # no file is modified as late
@@ -50,10 +51,6 @@ BOUNDS = [n * WINDOW_BYTES + more for n in (1, 2, 4) for more in (-1, 0, 1)]
 def form(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
-
-
-class OneByOne(Folder):
-    batches = False
 
 
 def made(

@@ -15,36 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas12288 import WINDOW_BYTES, _native
-from atlas12288._files import FileError
-from atlas12288.manifest._entries import DIGESTS
-from atlas12288.manifest._hashing.engine import hash_files
 from atlas12288.manifest._hashing.file_hash import Digests
 from atlas12288.manifest._sources.folder import Folder
-from atlas12288.manifest._sources.selection import Selection
-from atlas12288.manifest._sources.source import Found
+from support.manifests import OneByOne, Results, founds_in, results
 from support.strategies import noise
 
 SUPPORT = Path(__file__).parent / "support"
-Results = dict[bytes, Digests | str]
-
-
-class OneByOne(Folder):
-    batches = False
-
-
-def results(source: Folder, founds: list[Found], threads: int = 1) -> Results:
-    """The digests of files, or why there are none."""
-    found = hash_files(source, founds, DIGESTS, threads=threads)
-    return {
-        each.path: str(result) if isinstance(result, FileError) else result
-        for each, result in found
-    }
-
-
-def founds_in(root: Path) -> list[Found]:
-    return sorted(Folder(root).list(Selection(), pytest.fail))
-
-
 SIZES = (0, 1, 55, 56, 63, 64, 65, 900, WINDOW_BYTES - 1, WINDOW_BYTES, WINDOW_BYTES + 1, 40_000)
 
 
@@ -56,7 +32,7 @@ def test_many_at_once_have_the_digests_of_one_by_one(tmp_path: Path, threads: in
         for size in SIZES:
             (folder / f"{number}-{size}").write_bytes(noise(size, number))
     founds = founds_in(tmp_path)
-    found = results(Folder(tmp_path), founds, threads)
+    found = results(Folder(tmp_path), founds, threads=threads)
     assert found == results(OneByOne(tmp_path), founds)
     for path, digests in found.items():
         assert isinstance(digests, Digests)

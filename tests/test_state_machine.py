@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 import atlas12288 as atlas
 from atlas12288 import _native
 from support import model, rfc9162, strategies
+from support.regions import strike
 
 OK, CONSERVATION, WITNESS, BUDGET, MEMORY, STATE = range(6)  # atlas_error_t of the contract
 Outcome = tuple[int, Any]  # error code; result where that is OK, else None
@@ -1030,17 +1031,13 @@ class RegionTransactions(Transactions):
 
     @rule(value=st.integers(0, 255))
     def strike(self, value: int) -> None:
-        ctypes.memset(_address_of(self.region) + 96, value, 1)
+        strike(self.region, 96, value)
         self.balance = value
 
     @rule()
     def repair(self) -> None:
         self.balance = -model.residue(self.payload) % model.MODULUS
         assert self.region.balance() == self.balance
-
-
-def _address_of(region: atlas.Region) -> int:
-    return ctypes.addressof((ctypes.c_char * region.nbytes).from_buffer(region))
 
 
 def test_any_order_of_transactions_nests_or_raises_and_loses_nothing() -> None:

@@ -501,8 +501,8 @@ def test_a_malformed_array_is_refused() -> None:
 
 
 def test_what_is_not_valid_is_refused_with_its_column_and_the_others_compared() -> None:
-    def over(kind: Any, *buffers: Any, count: int = 2) -> Any:
-        return pa.Array.from_buffers(kind, count, [None, *map(pa.py_buffer, buffers)])
+    def over(kind: Any, *buffers: Any) -> Any:
+        return pa.Array.from_buffers(kind, 2, [None, *map(pa.py_buffer, buffers)])
 
     def listed_view(starts: list[int], sizes: list[int]) -> Any:
         return pa.ListViewArray.from_arrays(starts, sizes, pa.array([1, 2, 3]))

@@ -31,6 +31,7 @@ safetensors_numpy = pytest.importorskip("safetensors.numpy")
 
 from atlas12288.tensors import ArrayWitness, PartDifference, Report, TensorsWitness  # noqa: E402
 from atlas12288.tensors._dtypes import SAFETENSORS, bits_of  # noqa: E402
+from support.commandline import peak_kib_of  # noqa: E402
 
 WINDOW = atlas.WINDOW_BYTES
 TIME = "2025-01-31T12:00:00.000000000Z"
@@ -1332,15 +1333,6 @@ def test_a_part_that_cannot_be_read_is_unreadable(
     assert raised.value.filename == str(path)
 
 
-def peak_kib(code: str, *arguments: object) -> int:
-    """The most memory that a run of some lines of Python had."""
-    code += "\nprint(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
-    done = subprocess.run(
-        (sys.executable, "-c", code, *map(str, arguments)), stdout=subprocess.PIPE, check=True
-    )
-    return int(done.stdout)
-
-
 READ = "import sys, numpy\nfrom atlas12288.tensors import *\n"
 
 
@@ -1355,7 +1347,7 @@ def test_memory_for_a_file_does_not_grow_with_its_tensors(tmp_path: Path, tree: 
     code = (
         READ + "if sys.argv[1:]: TensorsWitness.from_file(sys.argv[1], tree=sys.argv[2] == 'True')"
     )
-    assert peak_kib(code, path, tree) - peak_kib(code) <= 64 * 1024
+    assert peak_kib_of(code, path, tree) - peak_kib_of(code) <= 64 * 1024
 
 
 def test_memory_for_a_strided_array_does_not_grow_with_it() -> None:
@@ -1363,7 +1355,7 @@ def test_memory_for_a_strided_array_does_not_grow_with_it() -> None:
         "array = numpy.ones((8192, 4096), '>f4').T\n"  # 128 MiB
         "if sys.argv[1:]: ArrayWitness.generate(array)"
     )
-    assert peak_kib(code, "run") - peak_kib(code) <= 16 * 1024
+    assert peak_kib_of(code, "run") - peak_kib_of(code) <= 16 * 1024
 
 
 def test_what_is_only_unreadable_has_no_verdict() -> None:

@@ -7,6 +7,7 @@
  * mean anything. docs/manifests.md describes the form.
  */
 import { DIGEST_BYTES, MODULUS, TreeHash, WINDOW_BYTES, Witness, WitnessStream } from "../lib/index.js";
+import { fromHex } from "../lib/json.js";
 import { printable } from "../lib/text.js";
 
 /** @import { Found, Outcome } from "./messages.js" */
@@ -192,7 +193,7 @@ function readEntry(line, number, digests, firstLeaf) {
   if (!holds || JSON.stringify(again) !== line) {
     throw new ManifestError(`line ${number} is ${cut(line)}, must be an entry`);
   }
-  const key = named === "path" ? new TextEncoder().encode(value.path) : bytesOfHex(value.pathHex);
+  const key = named === "path" ? new TextEncoder().encode(value.path) : fromHex(value.pathHex);
   return {
     path: value.path,
     shown: named === "path" ? printable(value.path) : `${value.pathHex} (hex)`,
@@ -232,18 +233,13 @@ function isHexOfBytes(value) {
   if (typeof value !== "string" || value.length > 2 * PATH_MOST || !/^([0-9a-f]{2})+$/.test(value)) {
     return false;
   }
-  const bytes = bytesOfHex(value);
+  const bytes = fromHex(value);
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(bytes);
     return false;
   } catch {
     return !bytes.includes(0);
   }
-}
-
-/** @param {string} digits */
-function bytesOfHex(digits) {
-  return Uint8Array.from({ length: digits.length / 2 }, (_, i) => parseInt(digits.slice(2 * i, 2 * i + 2), 16));
 }
 
 /**

@@ -62,7 +62,7 @@
 /**
  * @typedef {object} Compared
  * @property {"compared"} kind
- * @property {number[]} windows those of the checked file that differ
+ * @property {number[]} windows of the checked file that differ
  * @property {number} missing how many windows past its end the witness has
  * @property {number} total how many windows either has
  */
@@ -70,7 +70,7 @@
 /**
  * @typedef {object} Verified
  * @property {"verified"} kind
- * @property {Outcome[]} outcomes in order of path, but those of the kind "same"
+ * @property {Outcome[]} outcomes in order of path, without the kind "same"
  * @property {string[]} same the paths of the files that match, as they are shown
  * @property {number} bytes that were read
  * @property {string} root of the manifest

@@ -59,7 +59,7 @@ let damage;
 let located;
 /** @type {Parts} what came without the file or folder that it is of */
 let waiting = {};
-/** @type {Parts} that of the file that is being read */
+/** @type {Parts} what came with the file that is being read */
 let expected = {};
 /** @type {Parts} what the shown file or folder was held against last */
 let judged = {};

@@ -184,7 +184,7 @@ export function conservedFill(dst, value) {
   if (isInside(bytes)) {
     check(wasm().atlas_conserved_memset(bytes.byteOffset, value, length));
   } else if (length > 0) {
-    // The last byte is that of a shorter fill: 96 times a byte is 0 mod 96.
+    // A shorter fill ends with the same byte: 96 times a byte is 0 mod 96.
     const short = ((length - 1) % MODULUS) + 1;
     check(wasm().atlas_conserved_memset(outPointer(), value, short));
     bytes.fill(value);
@@ -224,7 +224,7 @@ export function fixup(buf, at) {
   if (isInside(bytes)) {
     check(wasm().atlas_conserved_fixup_at(bytes.byteOffset, length, index));
   } else {
-    // That of two bytes: one that has the residue of all the others, and this one.
+    // Two bytes are enough: one that has the residue of all the others, and this one.
     const others = (residueOf(bytes) + 3 * MODULUS - bytes[index]) % MODULUS;
     const pair = outPointer();
     heap().set([others, bytes[index]], pair);

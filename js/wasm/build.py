@@ -24,7 +24,7 @@ from kernelgen import contract, emit, facts, targets  # noqa: E402  (the build's
 
 SYSTEM = "wasi"
 CPU = "-".join(("generic", *(name.replace("-", "_") for name in targets.WASM_WITHOUT)))
-# Output file: the CPU family whose kernel sets it holds; that of no CPU has the portable set alone.
+# Output file: the CPU family whose kernel sets it holds; "" is for the portable set alone.
 MODULES = {"atlas12288.wasm": "", "atlas12288-simd.wasm": "wasm32"}
 KERNELS = (contract.DELTA, contract.WINDOW_CHECK, contract.UPDATE)
 HOST = ("atlas_host_alloc", "atlas_host_free")  # js/wasm/host.c
@@ -54,7 +54,7 @@ def compile_and_link(
 
     Args:
         sources: beside the module's host functions.
-        exports: functions to export, all of which must be there.
+        exports: functions to export; all must be there.
         output: the module.
         arguments: more ones of the compiler.
     """
@@ -64,7 +64,7 @@ def compile_and_link(
             *("-std=c11", "-O3", "-g0", "-mexec-model=reactor"),
             *("-DATLAS_SINGLE_THREAD", f'-DATLAS_VERSION="{project_version()}"'),
             *("-I", str(ROOT / "include"), *arguments),
-            # First, so that the linker takes its timespec_get before that of the C library.
+            # First, so that the linker takes its timespec_get and not the C library's.
             str(ROOT / "js" / "wasm" / "host.c"),
             *map(str, sources),
             *(f"-Wl,--export={name}" for name in exports),

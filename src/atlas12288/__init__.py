@@ -55,6 +55,7 @@ from ._native import (
     window_residues,
 )
 from ._types import TYPE_CHECKING
+from ._types import imported_when_used as _imported_when_used
 from ._witness import Witness, WitnessStream
 
 __all__ = [
@@ -120,37 +121,29 @@ if TYPE_CHECKING:
     from ._reports import UndecidedError as UndecidedError
     from ._scrubber import Scrubber as Scrubber
     from ._scrubber import ScrubReport as ScrubReport
-    from ._tree import TreeHash as TreeHash
     from ._tree import TreeWitness as TreeWitness
     from ._tree import witness_from_json as witness_from_json
+    from ._tree_hash import TreeHash as TreeHash
     from .manifest._manifest import Manifest as Manifest
 else:
-    _IMPORTED_WHEN_USED = {
-        "ConsistencyProof": "._proofs",
-        "FileError": "._files",
-        "InclusionProof": "._proofs",
-        "Manifest": ".manifest._manifest",
-        "MismatchError": "._reports",
-        "Pending": "._pending",
-        "ScrubReport": "._scrubber",
-        "Scrubber": "._scrubber",
-        "TreeHash": "._tree",
-        "TreeWitness": "._tree",
-        "UndecidedError": "._reports",
-        "release_device_memory": "._gpu",
-        "witness_from_json": "._tree",
-    }
-
-    def __getattr__(name: str) -> object:
-        """Import a name on first use."""
-        module = _IMPORTED_WHEN_USED.get(name)
-        if module is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        value = getattr(import_module(module, __name__), name)
-        globals()[name] = value
-        return value
+    __getattr__ = _imported_when_used(
+        __name__,
+        {
+            "ConsistencyProof": "._proofs",
+            "FileError": "._files",
+            "InclusionProof": "._proofs",
+            "Manifest": ".manifest._manifest",
+            "MismatchError": "._reports",
+            "Pending": "._pending",
+            "ScrubReport": "._scrubber",
+            "Scrubber": "._scrubber",
+            "TreeHash": "._tree_hash",
+            "TreeWitness": "._tree",
+            "UndecidedError": "._reports",
+            "release_device_memory": "._gpu",
+            "witness_from_json": "._tree",
+        },
+    )
 
 
 def __dir__() -> list[str]:

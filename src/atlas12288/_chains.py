@@ -22,7 +22,7 @@ C = TypeVar("C", bound="Chain")
 
 
 class Chain:
-    """A part of a file, to be hashed beside those of other files.
+    """A part of a file, to be hashed beside parts of other files.
 
     Args:
         stream: takes the bytes; no other chain has it.

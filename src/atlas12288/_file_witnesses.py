@@ -70,12 +70,12 @@ def shares(sizes: Sequence[int], threads: int) -> Iterator[list[list[int]]]:
             start, larges = stop, 0
 
 
-def _dealt(run: range, sizes: Sequence[int], threads: int) -> list[list[int]]:
+def _dealt(indices: range, sizes: Sequence[int], threads: int) -> list[list[int]]:
     if threads == 1:
-        return [list(run)]
+        return [list(indices)]
     # The longest first, each to whom has the fewest bytes so far.
-    small = [index for index in run if sizes[index] <= SMALL_MOST]
-    large = sorted(set(run).difference(small), key=lambda index: -sizes[index])
+    small = [index for index in indices if sizes[index] <= SMALL_MOST]
+    large = sorted(set(indices).difference(small), key=lambda index: -sizes[index])
     hands: list[tuple[int, int, list[int]]] = [(0, i, []) for i in range(min(threads, len(large)))]
     for index in large:
         total, number, hand = min(hands)
@@ -113,7 +113,7 @@ def witness_files(
     """Return the witness of each file, or why there is none; each is as by `witness_file`.
 
     They are hashed beside one another: small ones are read whole, many at once, and large ones in
-    turns. The memory is that of one file.
+    turns. It takes no more memory than one file.
 
     Args:
         paths: the files, or `-` for standard input; at most `FILES_AT_ONCE`.
@@ -244,7 +244,7 @@ def compare_file(
         name: a path, or `-` for standard input.
         leaves: the leaves of the witness. Check them first, because ranges are reported before it
             is known that the leaves belong to the witness.
-        changed: called with each run of windows that differ, in order, as soon as it is known.
+        changed: called with each range of windows that differ, in order, as soon as it is known.
         threads, advance: as for `tree_witness_file`.
 
     Returns:

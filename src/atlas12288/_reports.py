@@ -241,18 +241,18 @@ def _is_known(difference: BaseDifference) -> bool:
     return difference.kind != "unreadable"
 
 
-def range_to_fields(run: WindowRange) -> dict[str, int]:
+def range_to_fields(some: WindowRange) -> dict[str, int]:
     """Return a range of bytes as a JSON object: `start`, and `end`, the first byte after it."""
-    return {"start": run.start, "end": run.end}
+    return {"start": some.start, "end": some.end}
 
 
-def ranges_to_fields(runs: Iterable[WindowRange]) -> list[dict[str, int]]:
+def ranges_to_fields(ranges: Iterable[WindowRange]) -> list[dict[str, int]]:
     """Return ranges of bytes as JSON objects."""
-    return list(map(range_to_fields, runs))
+    return list(map(range_to_fields, ranges))
 
 
-def range_words(run: WindowRange, between: str) -> str:
+def range_words(some: WindowRange, between: str) -> str:
     """Return a range in words: "bytes [24576, 36864)", then the windows in it."""
-    one = run.stop == run.first + 1
-    windows = f"window {run.first}" if one else f"windows {run.first} to {run.stop - 1}"
-    return f"bytes [{run.start}, {run.end}){between}{windows}"
+    one = some.stop == some.first + 1
+    windows = f"window {some.first}" if one else f"windows {some.first} to {some.stop - 1}"
+    return f"bytes [{some.start}, {some.end}){between}{windows}"

@@ -15,19 +15,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from itertools import groupby
-from types import TracebackType
 from typing import Final, Protocol, Self
 from weakref import WeakSet
 
 from . import _native
 from ._errors import DeviceError, StateError
-from ._native import DIGEST_BYTES, WINDOW_BYTES, Watch, bytes_of, int_in
+from ._native import DIGEST_BYTES, Watch, bytes_of, int_in
 from ._reports import PartDifference, Report
 from ._sidecars import WindowRange
 from ._subtree import FANOUT
 from ._tree import TreeWitness
 from ._types import Memory
+from ._window_ranges import neighbours, window_ranges
 from ._witness import format_timestamp
 from ._words import counted
 
@@ -208,12 +207,7 @@ class Scrubber:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def scan(self) -> ScrubReport:
@@ -250,7 +244,7 @@ class Scrubber:
         target = self._target(name)
         indices = target.indices(windows)
         if witness is None:
-            for first, stop in _runs(indices):
+            for first, stop in neighbours(indices):
                 with target.watch.change(first, stop):
                     pass
             return
@@ -275,7 +269,7 @@ class Scrubber:
         target = self._target(name)
         indices = list(range(target.windows)) if windows is None else target.indices(windows)
         stack = ExitStack()
-        for first, stop in _runs(indices):
+        for first, stop in neighbours(indices):
             stack.enter_context(target.watch.change(first, stop))
         return stack
 
@@ -459,11 +453,7 @@ class _Seen:
             yield PartDifference("buffer", name, "unreadable", (), reason, ranges)
 
     def _ranges(self, indices: list[int]) -> tuple[WindowRange, ...]:
-        length = self._target.length
-        return tuple(
-            WindowRange(first, stop, first * WINDOW_BYTES, min(stop * WINDOW_BYTES, length))
-            for first, stop in _runs(indices)
-        )
+        return window_ranges(indices, self._target.length)
 
 
 class DeviceWatch:
@@ -616,13 +606,6 @@ class _Pace:
 
 def _no_pause() -> None:
     pass
-
-
-def _runs(indices: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Yield the runs of neighbours in sorted indices: the first, and the one after the last."""
-    for _, group in groupby(enumerate(indices), lambda each: each[1] - each[0]):
-        run = [index for _, index in group]
-        yield run[0], run[-1] + 1
 
 
 def _leaves(whose: str, witness: object, length: int) -> bytes:

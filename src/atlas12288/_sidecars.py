@@ -191,7 +191,7 @@ def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]
 class WindowRange(NamedTuple):
     """Neighbouring windows first..stop-1 that differ.
 
-    They are bytes start..end-1, in whichever of file and witnessed region is longer.
+    They are the bytes start..end-1 of the file, or of the witnessed region if that is longer.
     """
 
     first: int
@@ -205,7 +205,7 @@ class LeafComparison:
 
     Args:
         known: the known leaf hashes in order, joined, in batches.
-        changed: called with each run of windows that differ, in order, as soon as it is known.
+        changed: called with each range of windows that differ, in order, as soon as it is known.
     """
 
     def __init__(self, known: Iterator[bytes], changed: Callable[[WindowRange], object]) -> None:
@@ -213,7 +213,7 @@ class LeafComparison:
         self._rest = b""  # of the last known chunk
         self._changed = changed
         self._windows = 0  # compared so far
-        self._differ_from: int | None = None  # the first window of the current run
+        self._differ_from: int | None = None  # the first window of the current range
 
     @property
     def differs(self) -> bool:
@@ -244,7 +244,7 @@ class LeafComparison:
         self.stop(longer)
 
     def stop(self, most: int) -> None:
-        """Stop comparing. A run of windows that differ ends here, or after `most` bytes."""
+        """Stop comparing. A range of windows that differ ends here, or after `most` bytes."""
         self._end_run(min(most, self._windows * WINDOW_BYTES))
 
     def _next(self, windows: int, differ: bool) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How tasks wait for a budget: those of asyncio and Trio, and so those of AnyIO.
+"""How tasks of asyncio and Trio, and so of AnyIO, wait for a budget.
 
-The binding keeps the queue (src/binding/budgets.pxi) and tells a task by `tell`, from any thread.
-Neither library is imported here: whoever runs in a task of one has imported it.
+The binding keeps the queue (src/binding/budget_queue.pxi) and tells a task by `tell`, from any
+thread. Neither library is imported here: code that runs in a task of one has imported it.
 """
 
 import sys

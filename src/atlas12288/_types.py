@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names for annotations, without the cost of importing them.
+"""What is imported when it is used: names for annotations, and names of packages.
 
 Importing `typing` takes about as long as the whole `import atlas12288`. The modules of that import,
 and no others, therefore take `TYPE_CHECKING` and `typing` from here: a type checker sees the real
@@ -59,3 +59,27 @@ class _Unknown:
 
 if not TYPE_CHECKING:
     typing = Lazy("typing")
+
+
+def imported_when_used(
+    package: str, modules: typing.Mapping[str, str]
+) -> typing.Callable[[str], object]:
+    """Return the `__getattr__` of a package that imports a name on its first use.
+
+    Args:
+        package: name of the package.
+        modules: for each such name the module that has it, relative to the package.
+    """
+
+    def get(name: str) -> object:
+        module = modules.get(name)
+        if module is None:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        import sys
+        from importlib import import_module
+
+        value: object = getattr(import_module(module, package), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return get

@@ -219,7 +219,7 @@ class WitnessStream(_native.WitnessStream):
     __slots__ = ()
 
     name = ALGORITHM
-    digest_size = _native.DIGEST_BYTES
+    digest_size: int = _native.DIGEST_BYTES
     block_size = 64
 
     def witness(self) -> Witness:
@@ -276,7 +276,8 @@ def of_buffers(
 
 
 def _parts(lengths: list[int], threads: int) -> Iterator[tuple[int, int]]:
-    """Yield the first index and the one behind the last of runs of buffers of about equal size."""
+    """Part buffers into groups of about equal size; yield the first index of each, and the one
+    behind its last."""
     count = threads
     if threads > 1:  # more than one for each, so that they end together
         count *= max(1, min(4, len(lengths) // (threads * _PART_BUFFERS)))
@@ -348,8 +349,8 @@ def _parse_timestamp(text: str) -> int:
     from datetime import UTC, datetime, timedelta
 
     try:
-        since = datetime.fromisoformat(text[:19] + "Z") - datetime(1970, 1, 1, tzinfo=UTC)
-        timestamp_ns = since // timedelta(seconds=1) * _NS_PER_S + int(text[20:29])
+        elapsed = datetime.fromisoformat(text[:19] + "Z") - datetime(1970, 1, 1, tzinfo=UTC)
+        timestamp_ns = elapsed // timedelta(seconds=1) * _NS_PER_S + int(text[20:29])
     except ValueError:
         return -1
     if not 0 <= timestamp_ns <= UINT64_MAX or format_timestamp(timestamp_ns) != text:

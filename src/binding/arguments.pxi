@@ -93,8 +93,8 @@ cdef int byte_of(object value, str name, int most, int code) except -1:
 cdef size_t byte_index(object value, str name, size_t len, bint of_byte) except? 0:
     """Return an index into `len` bytes, negative from the end, as one from the start.
 
-    It is that of a byte, or of a place between bytes, which may be the end. Nothing is clipped:
-    raises IndexError outside.
+    It names a byte, or a place between bytes, which may be the end. Nothing is clipped: raises
+    IndexError outside.
     """
     value = index_of(value, name)
     if of_byte and len == 0:

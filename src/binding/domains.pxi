@@ -3,7 +3,7 @@
 
 import contextvars
 
-cdef class _Claim  # budgets.pxi
+cdef class _Claim  # budget_queue.pxi
 
 cdef class Domain:
     """Domain(bytes, budget_class=0)\n--\n
@@ -17,7 +17,7 @@ cdef class Domain:
     cdef size_t capacity
     cdef bint is_closed
     cdef _Entry innermost  # of the open transactions, None where none is open
-    # The queue of those who wait for the budget; see budgets.pxi.
+    # The queue of those who wait for the budget; see budget_queue.pxi.
     cdef _Claim first
     cdef PyObject *last  # borrowed, from the queue
     cdef int waiting  # claims in the queue; atomic
@@ -164,7 +164,7 @@ cdef class Domain:
         restored to their state at the start; the latter raises ConservationError. They alone are
         copied on entry: all by default. Changes outside them are not restored.
 
-        Of a `Region`, the bytes are those of the payload. Entering raises ConservationError where
+        Of a `Region`, the bytes of the payload count. Entering raises ConservationError where
         the region is not conserved: what damaged it must not be balanced away. Leaving sets the
         balance to what the changes of the bytes start..stop - 1 make it, or to what it was where
         they are restored. So a change outside them, too, raises ConservationError.

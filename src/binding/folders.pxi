@@ -129,8 +129,8 @@ def witness_files(list groups not None, first, buffer, stop_ns, bint flat, bint 
 
     Args: groups, tuples (descriptor of a folder, which stays open as long as the call lasts, names,
     numbers); first, the number of files of all groups to pass over; buffer, writable; stop_ns,
-    nanoseconds after which it returns; flat and tree, the digests that are wanted; leaves, whether
-    those of the trees are.
+    nanoseconds after which it returns; flat and tree, which digests are wanted; leaves, whether the
+    leaves of the trees are wanted.
     Returns (results, leaves), bytes: RESULT_BYTES for each of the files that are done, at least
     one: 1 or 0, whether it was read as `atlas_read_listed_file` says; residue; SHA-256; root. The
     leaf hashes of these files, as many as their listed sizes say, undefined where a file was not

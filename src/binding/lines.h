@@ -25,7 +25,7 @@ char* atlas_write_line(char* to, const char* folder, size_t folder_len, const ch
 enum { ATLAS_NUMBER_BYTES = 21 };
 char* atlas_write_number(char* to, int64_t number);
 
-/* The leaf hashes (RFC 9162) of messages of which each begins with its prefix, the byte 0. 0: there
+/* The leaf hashes (RFC 9162) of messages that each begin with their prefix, the byte 0. 0: there
  * was no memory. */
 int atlas_leaf_hashes(const void* const* messages, const size_t* lens, size_t count, uint8_t* out);
 

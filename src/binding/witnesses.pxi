@@ -249,8 +249,8 @@ cdef class Buffers:
     def trees(self, start, stop, /):
         """Return the trees of the buffers with the indices start..stop - 1.
 
-        Returns (leaves, residues, roots), bytes: those of the windows of one buffer after another;
-        the root of each buffer.
+        Returns (leaves, residues, roots), bytes: leaves and residues of the windows, one buffer
+        after another; the root of each buffer.
         """
         cdef size_t windows = 0, i
         cdef ManyBuffers regions

@@ -21,7 +21,7 @@ enum { SEALS = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
 
 /* --- System calls ----------------------------------------------------------------------------- */
 
-static long until = -1;            /* calls that still go on; below 0: all do                 */
+static long calls_left = -1;       /* calls that still go on; below 0: all do                 */
 static int failure;                /* what the next one fails with; 0: it kills the process   */
 static bool fails_for_good;        /* and all that follow                                     */
 static bool without_memfd;         /* as on an old kernel or in a sandbox                     */
@@ -29,14 +29,14 @@ static bool without_shared_sealed; /* as on kernels before 6.7                  
 
 static bool fails(void)
 {
-    if (until != 0) {
-        until -= until > 0;
+    if (calls_left != 0) {
+        calls_left -= calls_left > 0;
         return false;
     }
     if (failure == 0)
         raise(SIGKILL);
     if (!fails_for_good)
-        until = -1;
+        calls_left = -1;
     errno = failure;
     return true;
 }
@@ -321,11 +321,11 @@ static void case_failures(void)
     long failures = 0;
     for (long step = 0; !done; step++) {
         begin();
-        until = step;
+        calls_left = step;
         failure = step % 2 == 0 ? ENOMEM : EBUSY;
         int code = atlas_domain_commit_sealed(domain, region);
-        done = until > 0; /* it took fewer calls */
-        until = -1;
+        done = calls_left > 0; /* it took fewer calls */
+        calls_left = -1;
         if (code == ATLAS_OK) {
             CHECK(is_committed() && atlas_region_sealed(region) && write_is_refused());
         } else {
@@ -343,12 +343,12 @@ static void case_failures(void)
 static void case_no_way_back(void)
 {
     begin();
-    until = 1; /* the private mapping */
+    calls_left = 1; /* the private mapping */
     failure = EBUSY;
     fails_for_good = true;
     CHECK_REFUSED(atlas_domain_commit_sealed(domain, region) == ATLAS_E_MEMORY, ATLAS_E_MEMORY,
                   "atlas_domain_commit_sealed", "read-only from now on");
-    until = -1;
+    calls_left = -1;
     fails_for_good = false;
     CHECK(!is_committed());
     CHECK(atlas_region_sealed(region));
@@ -370,11 +370,11 @@ static void case_failures_to_make(void)
         for (long step = 0; !done; step++) {
             long before = mappings();
             int next = next_descriptor();
-            until = step;
+            calls_left = step;
             failure = ENOMEM;
             atlas_region_t* made = from_fd ? atlas_region_from_fd(fd) : atlas_region_create(NBYTES);
-            done = until > 0;
-            until = -1;
+            done = calls_left > 0;
+            calls_left = -1;
             CHECK(made != NULL || atlas_get_last_error_code() == ATLAS_E_MEMORY ||
                   (from_fd && atlas_get_last_error_code() == ATLAS_E_STATE));
             CHECK(made != NULL || !done);
@@ -402,10 +402,10 @@ static void case_kills(void)
             begin();
             CHECK(write(from_child[1], &region->fd, sizeof region->fd) == sizeof region->fd);
             CHECK(read(to_child[0], &byte, 1) == 1);
-            until = step;
+            calls_left = step;
             failure = 0;
             int code = atlas_domain_commit_sealed(domain, region);
-            until = -1;
+            calls_left = -1;
             end();
             _exit(code);
         }
@@ -446,11 +446,11 @@ static void case_without_memfd(void)
                   "memfd");
     end();
     begin();
-    until = 0;
+    calls_left = 0;
     failure = ENOMEM;
     CHECK_REFUSED(atlas_domain_commit_sealed(domain, region) == ATLAS_E_MEMORY, ATLAS_E_MEMORY,
                   "atlas_domain_commit_sealed", "protect");
-    until = -1;
+    calls_left = -1;
     check_untouched();
     end();
     without_memfd = false;

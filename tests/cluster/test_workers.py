@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 import atlas12288 as atlas
 from atlas12288._files import FileError
 from atlas12288.manifest._entries import DIGESTS
-from atlas12288.manifest._hashing import cluster, engine
+from atlas12288.manifest._hashing import cluster, cluster_tasks, engine
 from atlas12288.manifest._hashing.cluster import STRETCH_BYTES
 from atlas12288.manifest._hashing.file_hash import Digests
 from atlas12288.manifest._sources.folder import Folder
@@ -242,9 +242,9 @@ def test_a_manifest_is_the_same_bytes_while_workers_are_killed(
     assert manifest.verify(folder, leaves=there / "m.atlas.leaves")
 
 
-def slow(task: cluster.Task) -> cluster.TaskResult:
+def slow(task: cluster_tasks.Task) -> cluster_tasks.TaskResult:
     time.sleep(0.3)
-    return cluster.do_task(task)
+    return cluster_tasks.do_task(task)
 
 
 def test_a_scheduler_that_is_gone_is_one_error(folder: Path, founds: list[Found]) -> None:
@@ -266,7 +266,7 @@ def test_a_scheduler_that_is_gone_is_one_error(folder: Path, founds: list[Found]
         machines.close()
 
 
-def ends(task: cluster.Task) -> cluster.TaskResult:
+def ends(task: cluster_tasks.Task) -> cluster_tasks.TaskResult:
     os.kill(os.getpid(), signal.SIGKILL)
     return []
 

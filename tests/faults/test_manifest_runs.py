@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs that make a manifest are killed at random moments, and meet full disks and a million files:
-the result is that of an uninterrupted run, or there is none and one error says why."""
+the result is the same as without interruption, or there is none and one error says why."""
 
 import os
 import random

@@ -180,7 +180,7 @@ def run(
     cwd: Path | None = None,
     umask: int = -1,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command to its end, in a fork where it can; the options are those of subprocess.run."""
+    """Run a command to its end, in a fork where it can; the options are subprocess.run's."""
     environment = os.environ if env is None else env
     options: dict[str, Any] = {"cwd": cwd, "umask": umask, "env": environment}
     options |= {"stdin": stdin} if input is None else {"input": input}
@@ -197,7 +197,7 @@ def run(
 def in_a_process(
     *command: str | bytes | Path, **options: Any
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command to its end in a process of its own; the options are those of subprocess.run."""
+    """Run a command to its end in a process of its own; the options are subprocess.run's."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     done: subprocess.CompletedProcess[Any] = subprocess.run(
         (*PROGRAM, *command), timeout=TIMEOUT_S, check=False, **options
@@ -221,9 +221,9 @@ def bash(script: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-def name_in(item: Mapping[str, Any], key: str) -> bytes:
-    """The bytes of a name in JSON."""
-    return bytes.fromhex(item[f"{key}Hex"]) if f"{key}Hex" in item else item[key].encode()
+def file_in(item: Mapping[str, Any]) -> bytes:
+    """The bytes of the name of a file in JSON."""
+    return bytes.fromhex(item["fileHex"]) if "fileHex" in item else item["file"].encode()
 
 
 def files_in(output: bytes | str) -> list[dict[str, Any]]:
@@ -339,18 +339,26 @@ def sparse_file(path: Path, size: int) -> Path:
 
 
 def peak_kib(*arguments: str) -> int:
-    """The most memory that a run of the command line had, or that of Python alone without one."""
-    # VmHWM, not ru_maxrss: that one begins with the memory of the parent.
+    """The most memory that a run of the command line had; without arguments, Python alone."""
     code = (
         "import sys\n"
         "if sys.argv[1:]:\n"
         "    import atlas12288._cli\n"
-        "    atlas12288._cli.main(sys.argv[1:])\n"
-        "status = open('/proc/self/status').read()\n"
-        "sys.stderr.write(status.split('VmHWM:')[1].split()[0])\n"
+        "    atlas12288._cli.main(sys.argv[1:])"
     )
+    return peak_kib_of(code, *arguments)
+
+
+def peak_kib_of(code: str, *arguments: object) -> int:
+    """The most memory that some lines of Python had."""
+    # VmHWM, not ru_maxrss, which begins with the memory of the parent.
+    code += """
+import sys
+status = open('/proc/self/status').read()
+sys.stderr.write(status.split('VmHWM:')[1].split()[0])
+"""
     done = subprocess.run(
-        (sys.executable, "-c", code, *arguments),
+        (sys.executable, "-c", code, *map(str, arguments)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         check=True,

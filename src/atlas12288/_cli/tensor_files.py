@@ -64,8 +64,7 @@ def tensor_errors(name: str) -> Iterator[None]:
 
 
 class TreesOfTensors:
-    """The witnessed trees of tensors, with leaves that are read from a sidecar when they are asked
-    for, those of one tensor at a time.
+    """The witnessed trees of tensors; leaves are read from a sidecar when a tree is asked for.
 
     Args:
         sidecar: the open file.
@@ -113,8 +112,8 @@ def leaves_of_tensors(output: str) -> OutputKind:
 
     def are_its_leaves(file: RegularFile) -> bool:
         try:
-            with RegularFile(output) as its:
-                witness = read_tensors_witness(its.chunks())
+            with RegularFile(output) as opened:
+                witness = read_tensors_witness(opened.chunks())
             trees = ((tree.length, tree.root) for _, tree in _trees(witness))
             return first_without_leaves(file, trees) is None
         except FileError:

@@ -276,13 +276,10 @@ def output_file(name: str | None, as_json: bool) -> str | None:
     return None
 
 
-def output_at(
-    option: str, name: str, kind: OutputKind, inputs: Sequence[str], stack: ExitStack
-) -> Target:
-    """Return the target of an output, before any work is done.
+def output_at(name: str, kind: OutputKind, inputs: Sequence[str], stack: ExitStack) -> Target:
+    """Return the target of an output that `-o` names, before any work is done.
 
     Args:
-        option: the option that gave its name.
         name, kind, inputs: as for `Target`.
         stack: closes the target.
 
@@ -292,7 +289,7 @@ def output_at(
     try:
         return stack.enter_context(Target(name, kind, inputs))
     except FileError as error:
-        raise click.UsageError(f"{option} {shown(name)}: {error}") from error
+        raise click.UsageError(f"-o {shown(name)}: {error}") from error
 
 
 @contextmanager

@@ -13,24 +13,20 @@ if TYPE_CHECKING:
     from ._sources.selection import Excluded as Excluded
     from ._statement import Options as Options
 else:
+    from .._types import imported_when_used
 
-    def __getattr__(name: str) -> object:
-        """Import a name on first use, so that each module loads only what it needs."""
-        from importlib import import_module
-
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_MODULES[name], __name__), name)
-
-
-_MODULES = {
-    "Difference": "._differences",
-    "Entry": "._entries",
-    "Excluded": "._sources.selection",
-    "Manifest": "._manifest",
-    "ManifestReport": "._differences",
-    "Options": "._statement",
-}
+    # Each module loads only what it needs.
+    __getattr__ = imported_when_used(
+        __name__,
+        {
+            "Difference": "._differences",
+            "Entry": "._entries",
+            "Excluded": "._sources.selection",
+            "Manifest": "._manifest",
+            "ManifestReport": "._differences",
+            "Options": "._statement",
+        },
+    )
 
 
 def __dir__() -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ._beside import is_url, local_path
 from ._hashing import engine
 from ._hashing.engine import HashFiles
-from ._paths import below
+from ._paths import canonical_paths
 from ._sources.folder import Folder
 from ._sources.source import Source
 
@@ -73,7 +73,7 @@ def root_and_paths(
         raise TypeError(f"paths is of type {type(paths).__name__}, must be a path or several")
     if not paths:
         raise ValueError("paths is empty, must have at least one")
-    return "." if root is None else root, below(map(os.fsencode, paths), "path")
+    return "." if root is None else root, canonical_paths(map(os.fsencode, paths), "path")
 
 
 def local_files(**names: Name | None) -> dict[str, str]:

@@ -27,7 +27,8 @@ from ._kinds import is_manifest
 from ._manifest_file import Block, ManifestFile, NotCanonicalError, in_memory
 from ._paths import quoted
 from ._sources.source import UNTRUSTED, same_but_ctime
-from ._state_file import Finished, State
+from ._state_file import StateFile
+from ._state_frames import Finished
 from ._statement import Options
 
 _UNWRITTEN: Final = "changed without a write: damage, or written through a memory map"
@@ -56,7 +57,7 @@ class Before(NamedTuple):
     """
 
     output: str
-    state: State | None
+    state: StateFile | None
     finished: Finished | None
     local: bool
     leaves: RegularFile | None = None

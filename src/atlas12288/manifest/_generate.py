@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generate the manifest of a folder or other source: list it, read unknown files, write.
 
-Known files are kept in a `Store`, so that a run takes little memory. With a `State`, a run resumes
-where the last one was killed, or updates a manifest by reading only changed files. The result has
-the same bytes.
+Known files are kept in a `Store`, so that a run takes little memory. With a `StateFile`, a run
+resumes where the last one was killed, or updates a manifest by reading only changed files. The
+result has the same bytes.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ from ._sources.selection import (
 )
 from ._sources.siblings import Siblings
 from ._sources.source import Found, NoFileError, Source
-from ._state_file import REFUSED, Begun, Context, Finished, State
+from ._state_file import StateFile
 from ._state_folder import InUseError, leave_out_states, machine, real_path
+from ._state_frames import REFUSED, Begun, Context, Finished
 from ._statement import SYMLINKS, Options, bounded, write_lines
-from ._store import KEPT_AFTER_S, Listed, Store
+from ._store import KEPT_AFTER_S, ListingCounts, Store
 
 if TYPE_CHECKING:
     from ._changes import Accept
@@ -257,9 +258,9 @@ class _Run:
         self._errors = 0
         self._links_out = 0
         self._selection = Selection()
-        self._listed = Listed(0, 0, 0, 0, 0)
+        self._listed = ListingCounts(0, 0, 0, 0, 0)
         self._context: Context = {}
-        self._state: State | None = None
+        self._state: StateFile | None = None
         self._must_keep = False  # a state in a place that was named
         self._leaves: LeavesFile | None = None
 
@@ -370,7 +371,7 @@ class _Run:
                 self._links_out += 1
             yield found
 
-    def _open_state(self, place: Place | None, output: str | None) -> State | None:
+    def _open_state(self, place: Place | None, output: str | None) -> StateFile | None:
         if place is None:
             return None
         try:
@@ -458,7 +459,7 @@ class _Run:
             known_from = f"goes on with the state of the run at {moment(begun.time)}"
         return known_from
 
-    def _load_last(self, store: Store, state: State, output: str | None) -> str:
+    def _load_last(self, store: Store, state: StateFile, output: str | None) -> str:
         finished = state.finished
         if finished is None or output is None:
             raise FileError("there is no state of a run that wrote the manifest")

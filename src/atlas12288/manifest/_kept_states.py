@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 from .._files import FileError, require_regular, shown
 from .._outputs import TEMPORARY
 from ._leaves_file import remove_leaves
-from ._state_file import Begun, Context, Finished, NotAStateError, State
+from ._state_file import NotAStateError, StateFile
 from ._state_folder import (
     STATE_NAME,
     InUseError,
@@ -25,6 +25,7 @@ from ._state_folder import (
     unusable,
     user_folder,
 )
+from ._state_frames import Begun, Context, Finished
 
 # The path of a file, or True for one in the user's state folder.
 Place = str | Literal[True]
@@ -61,7 +62,7 @@ def moment(seconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
-def open_state(place: Place, output: str | None) -> State:
+def open_state(place: Place, output: str | None) -> StateFile:
     """Open and lock the state of a manifest; create it if there is none.
 
     Args:
@@ -98,7 +99,7 @@ def open_state(place: Place, output: str | None) -> State:
     except BaseException:
         os.close(folder)
         raise
-    return State(descriptor, folder, name, file, locked=True)
+    return StateFile(descriptor, folder, name, file, locked=True)
 
 
 def _open_file(folder: int, name: str, path: str) -> int:
@@ -160,7 +161,7 @@ def _judged(folder: int, name: str, path: str) -> Kept:
     with suppress(OSError, FileError):
         require_regular(status.st_mode)
         descriptor = os.open(name, _FLAGS, dir_fd=folder)
-        with State(descriptor, os.dup(folder), name, path, locked=False) as state:
+        with StateFile(descriptor, os.dup(folder), name, path, locked=False) as state:
             begun, finished = state.begun, state.finished
     last: Begun | Finished | None = begun or finished
     if last is not None:
@@ -194,7 +195,7 @@ def _remove_if_old(folder: int, name: str) -> None:
         return
     descriptor = _open_file(folder, name, name)
     try:
-        state = State(descriptor, os.dup(folder), name, name, locked=True)
+        state = StateFile(descriptor, os.dup(folder), name, name, locked=True)
     except NotAStateError:
         if days > DAYS_KEPT:
             os.unlink(name, dir_fd=folder)

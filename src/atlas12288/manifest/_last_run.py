@@ -11,7 +11,8 @@ from .._errors import WitnessError
 from .._files import FileError, file_errors, open_regular
 from .._witness import WitnessStream
 from ._entries import Entry, read_line
-from ._state_file import Finished, State
+from ._state_file import StateFile
+from ._state_frames import Finished
 
 # Longer than any entry with a path and target that a file system allows.
 _LINE_MOST = 1 << 20
@@ -19,7 +20,7 @@ _ENTRY = b'{"path'
 
 
 def last_entries(
-    state: State, finished: Finished, output: str
+    state: StateFile, finished: Finished, output: str
 ) -> Iterator[tuple[Entry, str, bool]]:
     """Yield the entries of a manifest, in its order, in constant memory.
 

@@ -15,7 +15,7 @@ from typing import Final
 from .._files import FileError, file_errors, require_regular
 from .._native import DIGEST_BYTES
 from .._outputs import TEMPORARY, temporary_name
-from ._state_file import Sidecar
+from ._state_frames import Sidecar
 
 _FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _WAITING_BYTES: Final = 1 << 18  # leaves of small files, which come one after another

@@ -159,9 +159,9 @@ class Lined:
         for path in paths:
             start, stop = (bisect_left(self.paths, path + end) for end in (b"/", b"0"))
             found = set(range(start, stop))
-            at = bisect_left(self.paths, path)
-            if self.paths[at : at + 1] == [path]:
-                found.add(at)
+            index = bisect_left(self.paths, path)
+            if self.paths[index : index + 1] == [path]:
+                found.add(index)
             if not found:
                 raise WitnessError(f"the manifest has nothing at or below {quoted(path)}")
             numbers |= found

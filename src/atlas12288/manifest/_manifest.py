@@ -16,7 +16,7 @@ from ._beside import outputs_in
 from ._entries import Entry, LineDigests, Lines, read_text
 from ._lined import Lined
 from ._listener import FunctionListener
-from ._paths import below, quoted
+from ._paths import canonical_paths, quoted
 from ._sources.links import folders_outside
 from ._sources.source import NoFileError
 from ._state_folder import leave_out_states
@@ -284,7 +284,7 @@ class Manifest(Value):
                 return verify_manifest(
                     self,
                     source,
-                    paths=below(map(os.fsencode, _several(paths)), "path"),
+                    paths=canonical_paths(map(os.fsencode, _several(paths)), "path"),
                     leaves=sidecar,
                     outputs=own,
                     threads=threads,
@@ -362,7 +362,7 @@ class Manifest(Value):
 def _accepted(accept: bool | Name | Sequence[Name]) -> Literal[True] | tuple[bytes, ...]:
     if isinstance(accept, bool):
         return accept or ()
-    return below(map(os.fsencode, _several(accept)), "path") or True
+    return canonical_paths(map(os.fsencode, _several(accept)), "path") or True
 
 
 def _several(paths: Name | Sequence[Name]) -> Sequence[Name]:

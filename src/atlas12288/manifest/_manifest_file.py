@@ -122,7 +122,7 @@ class NotCanonicalError(Exception):
 
 
 class ManifestFile:
-    """A manifest in a file, each byte of which is as we write it.
+    """A manifest in a file in which each byte is as we write it.
 
     Args:
         file: the open file.

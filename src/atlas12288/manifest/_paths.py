@@ -73,7 +73,7 @@ def _require_short(path: bytes, name: str) -> None:
         raise WitnessError(f"{name} has {len(path):,} bytes, {most}")
 
 
-def below(paths: Iterable[bytes], name: str) -> tuple[bytes, ...]:
+def canonical_paths(paths: Iterable[bytes], name: str) -> tuple[bytes, ...]:
     """Normalise paths below a folder: canonical, sorted, unique. Empty if one of them is the folder
     itself.
 

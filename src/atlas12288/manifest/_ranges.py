@@ -94,7 +94,7 @@ class LeafJudge:
         self._listener = listener
         self._fail_fast = fail_fast
         self._comparison = LeafComparison(known.chunks(), self._add)
-        self._first_runs: list[WindowRange] = []
+        self._first_ranges: list[WindowRange] = []
         self._run_count = 0
         self._windows = 0
         self.error: FileError | None = None
@@ -110,7 +110,7 @@ class LeafJudge:
             return
         if self._fail_fast and (self._comparison.differs or self._run_count > 0):
             self._comparison.stop(self._longer)
-            start = self._first_runs[0].start
+            start = self._first_ranges[0].start
             reason = f"differs from byte {start} on; the rest was not compared"
             sizes = self._known.length, self._found.size
             difference = Difference(self._found.path, "changed", (TREE_ALGORITHM,), reason, *sizes)
@@ -131,17 +131,17 @@ class LeafJudge:
     def _ranged(self, difference: Difference) -> Difference:
         return replace(
             difference,
-            ranges=tuple(self._first_runs),
+            ranges=tuple(self._first_ranges),
             range_count=self._run_count,
             windows=self._windows,
         )
 
-    def _add(self, run: WindowRange) -> None:
+    def _add(self, changed: WindowRange) -> None:
         self._run_count += 1
-        self._windows += run.stop - run.first
+        self._windows += changed.stop - changed.first
         if self._run_count <= RANGES_MOST:
-            self._first_runs.append(run)
-        self._listener.differing(self._found.path, run)
+            self._first_ranges.append(changed)
+        self._listener.differing(self._found.path, changed)
 
     @property
     def _longer(self) -> int:

@@ -2,15 +2,8 @@
 """The state of runs for one manifest, as a file: the identity of each file when the last run wrote
 the manifest, and the progress of a run that did not end.
 
-    "atlas12288 state 1\\n"
-    [identities... finished]
-    [begun (known | roots | part | failed)...]
-
-Each of these is a frame: a letter, the length of the payload, its CRC-32, and the payload. It has a
-format of its own instead of a database, because it may come from a stranger: nothing in it is run,
-names another file that is opened unchecked, or is used before its type and bounds are checked. It
-is only appended to, so that a killed run or a full disk loses only the last frames: everything
-after the first cut or damaged frame is ignored.
+_state_frames.py has its format. The file is only appended to, so that a killed run or a full disk
+loses only the last frames: everything after the first cut or damaged frame is ignored.
 
 It is not authenticated, like the files that it describes. Digests of a finished run are not in it:
 they are in the manifest, which is used if it is the one that was written.
@@ -19,151 +12,54 @@ they are in the manifest, which is used if it is the one that was written.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, BinaryIO, Final, NamedTuple, Self
-from zlib import crc32
+from typing import BinaryIO, Final, Self
 
-from .. import _json
-from .._errors import WitnessError
 from .._files import FileError, shown
-from .._native import DIGEST_BYTES, MODULUS, WINDOW_BYTES
 from .._outputs import temporary_name
-from .._subtree import BLOCK_BYTES, window_count
-from ._entries import SIZE_MOST
-from ._hashing.file_hash import Checkpoint, Digests
 from ._sources.source import UNTRUSTED
-
-# A key in the context of a run whose results are only for a run that accepts them.
-REFUSED: Final = "refused"
-_MAGIC: Final = b"atlas12288 state 1\n"
-_ANY_MAGIC: Final = rb"atlas12288 state [0-9]+\n"
-_FRAME: Final = struct.Struct("<cII")  # kind, length, CRC-32
-_IDENTITIES, _FINISHED, _BEGUN, _KNOWN, _ROOTS, _PART, _FAILED = (
-    bytes((letter,)) for letter in b"IFBKRPX"
+from ._state_frames import (
+    BEGUN,
+    FINISHED,
+    IDENTITIES,
+    KNOWN,
+    LINE_END,
+    LOG,
+    MAGIC,
+    Begun,
+    DamagedError,
+    Failed,
+    Finished,
+    Known,
+    Part,
+    Roots,
+    SmallFile,
+    StateRecord,
+    frame,
+    frames_of,
+    is_bounded,
+    known_payload,
+    read_begun,
+    read_finished,
+    read_head,
+    read_payload,
+    read_records,
+    run_to_json,
+    small_payloads,
 )
-_LOG: Final = (_KNOWN, _ROOTS, _PART, _FAILED)
+
+_ANY_MAGIC: Final = rb"atlas12288 state [0-9]+\n"
 _FULL_BYTES: Final = 1 << 18  # a frame that has more is written
-# More than the largest frame: the identities of 1,000 files, a path, 8,192 roots.
-_FRAME_MOST: Final = 1 << 24
-_PATH_MOST: Final = 1 << 16
-_IDENTITY_MOST: Final = 1 << 11  # characters; a version in S3 has 1,024
-_ROOTS_AT_ONCE: Final = 8192
-_LEAF_MOST: Final = 1 << 48
-_TIME_MOST: Final = 1 << 40
-_LINE_END: Final = "\n"
-_NO_LEAF: Final = (1 << 64) - 1
-
-_FILE: Final = struct.Struct("<IHQ")  # bytes of path and identity; size
-_DIGESTS: Final = struct.Struct("<BBQ")  # residue, which digests, leaf
-_CHECKPOINT: Final = struct.Struct("<QBHQ")  # blocks, residue, bytes of the flat state, leaf
-_FIRST: Final = struct.Struct("<Q")
-
-Context = dict[str, Any]
 
 
 class NotAStateError(FileError):
     """The file exists but is not a state, so it is not replaced."""
 
 
-class Sidecar(NamedTuple):
-    """The file with the leaves of a run under way.
-
-    Attributes:
-        name: its name in the folder of the manifest.
-        device, inode: its device and inode when it was made.
-    """
-
-    name: str
-    device: int
-    inode: int
-
-    @property
-    def file(self) -> tuple[int, int]:
-        """Device and inode."""
-        return self.device, self.inode
-
-
-class Finished(NamedTuple):
-    """The last run that wrote its manifest.
-
-    Attributes:
-        context: facts that must be equal for its identities to be used.
-        time: its end, in seconds since 1970.
-        sha256: SHA-256 of the bytes of the manifest.
-        entries: number of entries in it.
-    """
-
-    context: Context
-    time: int
-    sha256: bytes
-    entries: int
-
-
-class Begun(NamedTuple):
-    """A run that did not end.
-
-    Attributes:
-        context: facts that must be equal in the run that resumes; with `REFUSED` where it read all
-            files and wrote nothing, because a change was not accepted.
-        time: in seconds since 1970.
-        update: whether it also uses the results of the finished run.
-        sidecar: the file of its leaves; None if it keeps none.
-    """
-
-    context: Context
-    time: int
-    update: bool
-    sidecar: Sidecar | None
-
-
-class Known(NamedTuple):
-    """A file that was read. `leaf` is the position of its first leaf in the sidecar of the run."""
-
-    path: bytes
-    size: int
-    identity: str
-    digests: Digests
-    leaf: int | None
-
-
-class Roots(NamedTuple):
-    """Roots of blocks of a file, joined, from block `first` on."""
-
-    path: bytes
-    first: int
-    roots: bytes
-
-
-class Part(NamedTuple):
-    """The progress of reading a file; the roots of its blocks come before it."""
-
-    path: bytes
-    size: int
-    identity: str
-    checkpoint: Checkpoint
-    leaf: int | None
-
-
-class Failed(NamedTuple):
-    """A file whose earlier records no longer count."""
-
-    path: bytes
-
-
-Record = Known | Roots | Part | Failed
-
-
-class _DamagedError(Exception):
-    """A frame is damaged."""
-
-
-class State:
+class StateFile:
     """The state in an open file; a context manager that closes it. Used by one thread.
 
     Args:
@@ -209,16 +105,11 @@ class State:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._next is not None:
             self._next.discard()
         with suppress(OSError):
-            if self._locked and self.status.st_size <= len(_MAGIC) and self._is_linked():
+            if self._locked and self.status.st_size <= len(MAGIC) and self._is_linked():
                 os.unlink(self._name, dir_fd=self._folder)  # it was made for its lock
         self._close()
 
@@ -244,7 +135,7 @@ class State:
         if size == 0:
             return
         with self._reader(0) as file:
-            if (magic := file.read(len(_MAGIC))) != _MAGIC:
+            if (magic := file.read(len(MAGIC))) != MAGIC:
                 if re.match(_ANY_MAGIC, magic):
                     self.fault = "belongs to another version of atlas12288"
                     return
@@ -252,23 +143,23 @@ class State:
                     f"the state {shown(self.path)} is not the state of a manifest, and is not "
                     "replaced"
                 )
-            self._end = self._finished_end = len(_MAGIC)
-            kind, length, checksum = _head(file)
+            self._end = self._finished_end = len(MAGIC)
+            kind, length, checksum = read_head(file)
             try:
-                while kind == _IDENTITIES:
+                while kind == IDENTITIES:
                     if file.seek(length, os.SEEK_CUR) > size:
-                        raise _DamagedError
-                    kind, length, checksum = _head(file)
-                if kind == _FINISHED:
-                    self.finished = _finished(_payload(file, length, checksum))
+                        raise DamagedError
+                    kind, length, checksum = read_head(file)
+                if kind == FINISHED:
+                    self.finished = read_finished(read_payload(file, length, checksum))
                     self._end = self._finished_end = file.tell()
-                    kind, length, checksum = _head(file)
-                if kind == _BEGUN:
-                    self.begun = _begun(_payload(file, length, checksum))
+                    kind, length, checksum = read_head(file)
+                if kind == BEGUN:
+                    self.begun = read_begun(read_payload(file, length, checksum))
                     self._log_start = self._end = file.tell()
                 elif kind:
-                    raise _DamagedError
-            except _DamagedError:
+                    raise DamagedError
+            except DamagedError:
                 self.fault = "is damaged"
 
     def _reader(self, offset: int) -> BinaryIO:
@@ -289,18 +180,18 @@ class State:
     def identity_lists(self) -> Iterator[list[str]]:
         """Yield the same some at a time, with `UNTRUSTED` before an identity that does not show
         later changes."""
-        with _errors(self.path), self._reader(len(_MAGIC)) as file:
+        with _errors(self.path), self._reader(len(MAGIC)) as file:
             while True:
-                kind, length, checksum = _head(file)
-                if kind != _IDENTITIES:
+                kind, length, checksum = read_head(file)
+                if kind != IDENTITIES:
                     return
                 try:
-                    text = _payload(file, length, checksum).decode("utf-8", "surrogatepass")
-                except (_DamagedError, UnicodeDecodeError):
+                    text = read_payload(file, length, checksum).decode("utf-8", "surrogatepass")
+                except (DamagedError, UnicodeDecodeError):
                     raise FileError(f"the state {shown(self.path)} is damaged") from None
-                yield text.split(_LINE_END)
+                yield text.split(LINE_END)
 
-    def log(self, digests: tuple[bool, bool]) -> Iterator[Record]:
+    def log(self, digests: tuple[bool, bool]) -> Iterator[StateRecord]:
         """Yield the records of the run that did not end, in order. The next records are appended
         where this ends, so exhaust it.
 
@@ -309,12 +200,12 @@ class State:
         """
         with _errors(self.path), self._reader(self._log_start) as file:
             while True:
-                kind, length, checksum = _head(file)
-                if kind not in _LOG:
+                kind, length, checksum = read_head(file)
+                if kind not in LOG:
                     return
                 try:
-                    records = _records(kind, _payload(file, length, checksum), digests)
-                except _DamagedError:
+                    records = read_records(kind, read_payload(file, length, checksum), digests)
+                except DamagedError:
                     return
                 self._end = file.tell()
                 yield from records
@@ -328,76 +219,33 @@ class State:
             os.ftruncate(self._descriptor, self._finished_end)
             self._end = self._finished_end
             if self._end == 0:
-                self._append(_MAGIC)
+                self._append(MAGIC)
                 self._finished_end = self._end
-            self._append(_frame(_BEGUN, _to_json(begun)))
+            self._append(frame(BEGUN, run_to_json(begun)))
         self._log_start = self._end
         self.begun = begun
 
     def known(self, known: Known) -> None:
         """Add a file that was read; `commit` writes it."""
-        head = _file(known.path, known.size, known.identity)
-        if head is None:
-            return
-        residue, sha256, root = known.digests
-        which = (sha256 is not None) | (root is not None) << 1
-        leaf = _NO_LEAF if known.leaf is None else known.leaf
-        self._appended += b"%b%b%b%b" % (
-            head,
-            _DIGESTS.pack(residue, which, leaf),
-            sha256 or b"",
-            root or b"",
-        )
+        self._appended += known_payload(known)
         if len(self._appended) >= _FULL_BYTES:
             self._fill()
 
-    def known_small(
-        self,
-        flat: bool,
-        tree: bool,
-        files: Iterable[tuple[bytes, int, bytes, int, bytes, int | None]],
-    ) -> None:
-        """Add small files that were read; `commit` writes them.
-
-        Args:
-            flat, tree: the digests of each.
-            files: path, size, identity, residue, joined digests and leaf of each, as `Known` has
-                them; the identity is that of a file of this machine.
-        """
-        file, numbers = _FILE.pack, _DIGESTS.pack
-        which = flat | tree << 1
-        for path, size, identity, residue, digests, leaf in files:
-            self._appended += file(len(path), len(identity), size)
-            self._appended += path + identity
-            self._appended += numbers(residue, which, _NO_LEAF if leaf is None else leaf) + digests
+    def known_small(self, flat: bool, tree: bool, files: Iterable[SmallFile]) -> None:
+        """Add small files that were read, each with these digests; `commit` writes them."""
+        for payload in small_payloads(flat, tree, files):
+            self._appended += payload
             if len(self._appended) >= _FULL_BYTES:
                 self._fill()
 
     def add(self, record: Roots | Part | Failed) -> None:
         """Add a record of one file; `commit` writes it."""
         self._fill()
-        if isinstance(record, Failed):
-            self._waiting.append(_frame(_FAILED, record.path))
-        elif isinstance(record, Roots):
-            head = _file(record.path, 0, "")
-            if head is None:
-                return
-            step = _ROOTS_AT_ONCE * DIGEST_BYTES
-            for offset in range(0, len(record.roots), step):
-                first = _FIRST.pack(record.first + offset // DIGEST_BYTES)
-                roots = record.roots[offset : offset + step]
-                self._waiting.append(_frame(_ROOTS, b"%b%b%b" % (head, first, roots)))
-        else:
-            head = _file(record.path, record.size, record.identity)
-            blocks, residue, flat = record.checkpoint
-            leaf = _NO_LEAF if record.leaf is None else record.leaf
-            tail = _CHECKPOINT.pack(blocks, residue, len(flat or b""), leaf)
-            if head is not None:
-                self._waiting.append(_frame(_PART, b"%b%b%b" % (head, tail, flat or b"")))
+        self._waiting.extend(frames_of(record))
 
     def _fill(self) -> None:
         if self._appended:
-            self._waiting.append(_frame(_KNOWN, bytes(self._appended)))
+            self._waiting.append(frame(KNOWN, bytes(self._appended)))
             self._appended.clear()
 
     @property
@@ -460,7 +308,7 @@ class _Next:
         self._texts: list[str] = []
         self._bytes = 0
         try:
-            self._write(_MAGIC)
+            self._write(MAGIC)
         except BaseException:
             self.discard()
             raise
@@ -470,9 +318,9 @@ class _Next:
         self._position += len(data)
 
     def keep(self, identities: list[str]) -> None:
-        text = _LINE_END.join(identities)
-        if text.count(_LINE_END) != len(identities) - 1 or len(text) > _FULL_BYTES:
-            text = _LINE_END.join(each if _is_bounded(each) else "" for each in identities)
+        text = LINE_END.join(identities)
+        if text.count(LINE_END) != len(identities) - 1 or len(text) > _FULL_BYTES:
+            text = LINE_END.join(each if is_bounded(each) else "" for each in identities)
         self._texts.append(text)
         self._bytes += len(text)
         if self._bytes >= _FULL_BYTES:
@@ -480,14 +328,14 @@ class _Next:
 
     def _flush(self) -> None:
         if self._texts:
-            text = _LINE_END.join(self._texts)
-            self._write(_frame(_IDENTITIES, text.encode("utf-8", "surrogatepass")))
+            text = LINE_END.join(self._texts)
+            self._write(frame(IDENTITIES, text.encode("utf-8", "surrogatepass")))
             self._texts.clear()
             self._bytes = 0
 
     def finish(self, finished: Finished) -> None:
         self._flush()
-        self._write(_frame(_FINISHED, _to_json(finished)))
+        self._write(frame(FINISHED, run_to_json(finished)))
         os.rename(self._part, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         os.close(self._descriptor)
 
@@ -506,12 +354,7 @@ class _errors:  # noqa: N801 - used as `suppress`
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
             raise FileError(f"the state {shown(self._path)} cannot be used: {reason}") from error
@@ -524,172 +367,3 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
         if count == 0:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         view, offset = view[count:], offset + count
-
-
-# --- Frames
-
-
-def _frame(kind: bytes, payload: bytes) -> bytes:
-    return _FRAME.pack(kind, len(payload), crc32(payload)) + payload
-
-
-def _head(file: BinaryIO) -> tuple[bytes, int, int]:
-    """Read kind, length and checksum of the next frame; an empty kind if there is none."""
-    head = file.read(_FRAME.size)
-    if len(head) < _FRAME.size:
-        return b"", 0, 0
-    kind, length, checksum = _FRAME.unpack(head)
-    return kind, length, checksum
-
-
-def _payload(file: BinaryIO, length: int, checksum: int) -> bytes:
-    if length > _FRAME_MOST:
-        raise _DamagedError
-    payload = file.read(length)
-    if len(payload) < length or crc32(payload) != checksum:
-        raise _DamagedError
-    return payload
-
-
-def _is_bounded(identity: str) -> bool:
-    """Return whether an identity is one line within the bound; others are not kept."""
-    return len(identity) <= _IDENTITY_MOST and _LINE_END not in identity
-
-
-def _file(path: bytes, size: int, identity: str) -> bytes | None:
-    """Return how a record begins; None for a file whose path or identity exceeds the bounds."""
-    if len(path) > _PATH_MOST or not _is_bounded(identity):
-        return None
-    text = identity.encode("utf-8", "surrogatepass")
-    return b"%b%b%b" % (_FILE.pack(len(path), len(text), size), path, text)
-
-
-class _Fields:
-    """Parse the fields of a payload."""
-
-    def __init__(self, payload: bytes) -> None:
-        self._payload = payload
-        self._position = 0
-
-    @property
-    def is_over(self) -> bool:
-        return self._position == len(self._payload)
-
-    def take(self, count: int) -> bytes:
-        stop = self._position + count
-        if stop > len(self._payload):
-            raise _DamagedError
-        found = self._payload[self._position : stop]
-        self._position = stop
-        return found
-
-    def rest(self) -> bytes:
-        return self.take(len(self._payload) - self._position)
-
-    def numbers(self, form: struct.Struct) -> tuple[Any, ...]:
-        return form.unpack(self.take(form.size))
-
-    def file(self) -> tuple[bytes, int, str]:
-        path, identity, size = self.numbers(_FILE)
-        _require(size <= SIZE_MOST and path > 0)
-        found = self.take(path)
-        try:
-            return found, size, self.take(identity).decode("utf-8", "surrogatepass")
-        except UnicodeDecodeError:
-            raise _DamagedError from None
-
-
-def _require(holds: bool) -> None:
-    if not holds:
-        raise _DamagedError
-
-
-def _records(kind: bytes, payload: bytes, digests: tuple[bool, bool]) -> list[Record]:
-    fields = _Fields(payload)
-    if kind == _FAILED:
-        return [Failed(payload)]
-    if kind == _KNOWN:
-        records: list[Record] = []
-        while not fields.is_over:
-            records.append(_known(fields, digests))
-        return records
-    path, size, identity = fields.file()
-    if kind == _ROOTS:
-        (first,) = fields.numbers(_FIRST)
-        roots = fields.rest()
-        _require(first <= _LEAF_MOST and len(roots) % DIGEST_BYTES == 0)
-        return [Roots(path, first, roots)]
-    blocks, residue, count, leaf = fields.numbers(_CHECKPOINT)
-    flat = fields.take(count)
-    _require(fields.is_over and 0 < blocks * BLOCK_BYTES < size + BLOCK_BYTES)
-    _require(residue < MODULUS and bool(flat) == digests[0])
-    checkpoint = Checkpoint(blocks, residue, flat or None)
-    return [Part(path, size, identity, checkpoint, _leaf(leaf, size, digests))]
-
-
-def _known(fields: _Fields, digests: tuple[bool, bool]) -> Known:
-    path, size, identity = fields.file()
-    residue, which, leaf = fields.numbers(_DIGESTS)
-    _require(residue < MODULUS and which == digests[0] | digests[1] << 1)
-    _require(size > 0 or residue == 0)
-    sha256, root = (fields.take(DIGEST_BYTES) if wanted else None for wanted in digests)
-    found = Digests(residue, sha256, root)
-    return Known(path, size, identity, found, _leaf(leaf, size, digests))
-
-
-def _leaf(leaf: int, size: int, digests: tuple[bool, bool]) -> int | None:
-    if leaf == _NO_LEAF:
-        return None
-    _require(digests[1] and size > WINDOW_BYTES and leaf + window_count(size) <= _LEAF_MOST)
-    return leaf
-
-
-# --- Runs
-
-
-def _to_json(run: Finished | Begun) -> bytes:
-    fields: dict[str, Any] = run._asdict()
-    if isinstance(run, Finished):
-        fields["sha256"] = run.sha256.hex()
-    else:
-        fields["sidecar"] = None if run.sidecar is None else run.sidecar._asdict()
-    return json.dumps(fields).encode()
-
-
-def _read(payload: bytes, make: Callable[[_json.Fields], Any], keys: tuple[str, ...]) -> Any:
-    try:
-        fields = _json.Fields(payload, keys)
-        _require(isinstance(fields.value("context"), dict))
-        return make(fields)
-    except (WitnessError, UnicodeDecodeError):
-        raise _DamagedError from None
-
-
-def _finished(payload: bytes) -> Finished:
-    def make(fields: _json.Fields) -> Finished:
-        return Finished(
-            fields.value("context"),
-            fields.integer("time", _TIME_MOST),
-            fields.digest("sha256"),
-            fields.integer("entries", SIZE_MOST),
-        )
-
-    found: Finished = _read(payload, make, Finished._fields)
-    return found
-
-
-def _begun(payload: bytes) -> Begun:
-    def make(fields: _json.Fields) -> Begun:
-        sidecar = fields.value("sidecar")
-        if sidecar is not None:
-            inside = _json.Fields.of(sidecar, "sidecar", Sidecar._fields)
-            name = inside.value("name")
-            inside.check("name", isinstance(name, str), "a name")
-            numbers = (inside.integer(key, 2**64 - 1) for key in ("device", "inode"))
-            sidecar = Sidecar(name, *numbers)
-        update = fields.value("update")
-        fields.check("update", isinstance(update, bool), "true or false")
-        return Begun(fields.value("context"), fields.integer("time", _TIME_MOST), update, sidecar)
-
-    found: Begun = _read(payload, make, Begun._fields)
-    return found

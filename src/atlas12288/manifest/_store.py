@@ -4,7 +4,7 @@
 What comes one by one and in any order is in SQLite, so that only files are read that are not known.
 The database is a private, unnamed file that is gone after the run, so SQLite never opens a file
 that somebody else could have written. Siblings come in order and nothing is known of them, so that
-they need no database: see `Spool`. The data for the next run goes to a `State`.
+they need no database: see `Spool`. The data for the next run goes to a `StateFile`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from hashlib import sha256
 from itertools import accumulate, chain, starmap
 from operator import itemgetter
 from time import monotonic, time, time_ns
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from .._errors import WitnessError
@@ -34,7 +33,8 @@ from ._paths import quoted
 from ._sources.siblings import Siblings
 from ._sources.source import UNTRUSTED, Found, same_but_ctime
 from ._spool import Spool
-from ._state_file import REFUSED, Begun, Context, Failed, Known, Part, Record, Roots, State
+from ._state_file import StateFile
+from ._state_frames import REFUSED, Begun, Context, Failed, Known, Part, Roots, StateRecord
 
 if TYPE_CHECKING:
     import sqlite3
@@ -129,7 +129,7 @@ def _plain_lines(digests: tuple[bool, bool]) -> re.Pattern[bytes]:
     return re.compile(rf'\{{{path},"residue":([0-9]+){hashes},"size":([0-9]+)\}}\n'.encode())
 
 
-class Listed(NamedTuple):
+class ListingCounts(NamedTuple):
     """The counts of a listing.
 
     Attributes:
@@ -202,7 +202,7 @@ class Store:
     def __init__(
         self,
         digests: tuple[str, ...],
-        state: State | None = None,
+        state: StateFile | None = None,
         leaves: LeavesFile | None = None,
         *,
         kept_after: float = KEPT_AFTER_S,
@@ -268,12 +268,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._keeping:
             with suppress(FileError):
                 self._commit()
@@ -336,7 +331,7 @@ class Store:
                 self._base.execute("DELETE FROM files")
             raise
 
-    def load_log(self, records: Iterable[Record]) -> None:
+    def load_log(self, records: Iterable[StateRecord]) -> None:
         """Load the results of an interrupted run, which this run resumes."""
         rows: list[dict[str, Any]] = []
         execute, many = self._base.execute, self._base.executemany
@@ -375,7 +370,7 @@ class Store:
         sidecar: RegularFile | None = None,
         *,
         ignore_ctime: bool = False,
-    ) -> Listed:
+    ) -> ListingCounts:
         """Store the listing, and keep the known digests of files that did not change.
 
         Args:
@@ -404,7 +399,7 @@ class Store:
                 self._list(rows)
         self._count = together
         if not rows and self._opened is None:
-            return Listed(together, 0, together_bytes, 0, together_bytes)
+            return ListingCounts(together, 0, together_bytes, 0, together_bytes)
         self._list(rows)
         execute = self._base.execute
         with self._errors():
@@ -424,7 +419,7 @@ class Store:
             ).fetchone()
         files, links, size, known, unread, by_ctime, parts = row
         self._count += files + links
-        return Listed(
+        return ListingCounts(
             files + together,
             links,
             (size or 0) + together_bytes,
@@ -596,7 +591,7 @@ class Store:
         yield from starmap(Found, self._pages(_FOUND, f"size <= {BLOCK_BYTES} AND {_UNKNOWN}"))
 
     def siblings(self) -> Iterator[Siblings]:
-        """Yield the siblings, all of which are to be read, in order of path."""
+        """Yield the siblings in order of path; all of them are to be read."""
         return iter(self._siblings)
 
     # --- Results for a file
@@ -703,7 +698,7 @@ class Store:
             self._commit()
             self._due = monotonic() + _COMMIT_S
 
-    def _keep(self, act: Callable[[State], object]) -> None:
+    def _keep(self, act: Callable[[StateFile], object]) -> None:
         """Do something with the state, if there is one; the run continues if that fails."""
         if self._state is None or not self._keeping:
             return
@@ -734,7 +729,7 @@ class Store:
         except FileError as error:
             self._give_up(error)
 
-    def _begin_to_keep(self, state: State) -> None:
+    def _begin_to_keep(self, state: StateFile) -> None:
         sidecar = None if self._leaves is None else self._leaves.named()
         try:
             state.begin(Begun(self._context, int(time()), self._update, sidecar))
@@ -747,16 +742,16 @@ class Store:
         for row in self._known_files(where):
             digests = Digests(row.residue, row.sha256, row.root)
             self._keep_known(Known(row.path, row.size, row.identity, digests, row.leaf))
-            if state.is_full:
-                if self._leaves is not None:
-                    self._leaves.flush()
-                state.commit()
+            self._commit_if_full(state)
         for hashed in self._hashed:
             self._keep_hashed(hashed)
-            if state.is_full:
-                if self._leaves is not None:
-                    self._leaves.flush()
-                state.commit()
+            self._commit_if_full(state)
+
+    def _commit_if_full(self, state: StateFile) -> None:
+        if state.is_full:
+            if self._leaves is not None:
+                self._leaves.flush()  # before what says that they are there
+            state.commit()
 
     def _keep_hashed(self, hashed: Hashed) -> None:
         """Pass the results of siblings to the state."""
@@ -774,7 +769,7 @@ class Store:
                 for path, residue, *digits, size in found
             ]
 
-        def keep(state: State) -> None:
+        def keep(state: StateFile) -> None:
             leaves = self._leaf_places(hashed, [size for _, size, _, _ in files])
             state.known_small(
                 *self._digests,
@@ -803,7 +798,7 @@ class Store:
         digests = tuple(name for name, on in zip(DIGESTS, self._digests, strict=True) if on)
         return read_line(line, digests)
 
-    def _keep_parts(self, state: State) -> None:
+    def _keep_parts(self, state: StateFile) -> None:
         for path in self._changed:
             reading = self._reading[path]
             found, checkpoint = reading.found, reading.checkpoint
@@ -832,7 +827,8 @@ class Store:
 
         Args:
             leaves: called with the leaves of all files, in this order.
-            identities: called with the identities of the entries, in this order, as `State.keep`.
+            identities: called with the identities of the entries, in this order; see
+                `StateFile.keep`.
         """
         for some in self._in_order(leaves):
             if isinstance(some, Hashed):

@@ -512,15 +512,7 @@ class _Reading:
                 first += 1
 
         give()
-        results = self._hash_files(
-            source,
-            listing.to_read,
-            listing.digests,
-            threads=threads,
-            leaves=self._sink if self._known is not None else None,
-            advance=self._listener.advance,
-        )
-        with closing(results):
+        with closing(self._results(source, threads)) as results:
             try:
                 for found, result in results:
                     index = self._index(found)
@@ -563,6 +555,19 @@ class _Reading:
             tally.add(difference)
         return True
 
+    def _results(
+        self, source: Source, threads: int | None
+    ) -> Generator[tuple[Found, Digests | FileError], None, None]:
+        """Yield the digests of the files that have to be read."""
+        return self._hash_files(
+            source,
+            self._listing.to_read,
+            self._listing.digests,
+            threads=threads,
+            leaves=self._sink if self._known is not None else None,
+            advance=self._listener.advance,
+        )
+
     def _singles(
         self, source: Source, threads: int | None
     ) -> Generator[tuple[bytes, list[Difference]], None, None]:
@@ -571,15 +576,7 @@ class _Reading:
         listing = self._listing
         if not listing.to_read:
             return
-        results = self._hash_files(
-            source,
-            listing.to_read,
-            listing.digests,
-            threads=threads,
-            leaves=self._sink if self._known is not None else None,
-            advance=self._listener.advance,
-        )
-        with closing(results):
+        with closing(self._results(source, threads)) as results:
             for found, result in results:
                 difference = self._judge(listing.entries[self._index(found)], found, result)
                 if difference is not None:
@@ -606,10 +603,10 @@ class _Reading:
             hashed = next(results, None)
             for index, siblings in groups:
                 last = siblings.last
-                its = None
+                part = None
                 if hashed is not None and hashed.first <= last:
-                    its, hashed = hashed, next(results, None)
-                yield last, self._compared(index, siblings, its, unreadable)
+                    part, hashed = hashed, next(results, None)
+                yield last, self._compared(index, siblings, part, unreadable)
 
     def _compared(
         self, index: int, siblings: Siblings, hashed: Hashed | None, unreadable: dict[bytes, str]

@@ -12,23 +12,19 @@ if TYPE_CHECKING:
     from ._sign import sign_folder as sign_folder
     from ._verify import verify as verify
 else:
+    from .._types import imported_when_used
 
-    def __getattr__(name: str) -> object:
-        """Import a name on first use, so that each module loads only what it needs."""
-        from importlib import import_module
-
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_MODULES[name], __name__), name)
-
-
-_MODULES = {
-    "Bundle": "._bundle",
-    "SignatureError": "._bundle",
-    "sign": "._sign",
-    "sign_folder": "._sign",
-    "verify": "._verify",
-}
+    # Each module loads only what it needs.
+    __getattr__ = imported_when_used(
+        __name__,
+        {
+            "Bundle": "._bundle",
+            "SignatureError": "._bundle",
+            "sign": "._sign",
+            "sign_folder": "._sign",
+            "verify": "._verify",
+        },
+    )
 
 
 def __dir__() -> list[str]:

@@ -108,10 +108,10 @@ def verify(
         ImportError: an extra or package that is needed is not installed.
     """
     require_signer(bundle, public_key, certificate_roots, at, identity, issuer)
-    below = folders_outside(os.fspath(root), links_below, "links_below")
+    folders = folders_outside(os.fspath(root), links_below, "links_below")
     with naming("root", root):
         source = open_signed(root, storage_options, allow_cache=allow_cache)
-    signed = Signed.of(bundle.payload, below, ignored, only_name(root))
+    signed = Signed.of(bundle.payload, folders, ignored, only_name(root))
     own = outputs_in(source.name, [os.fspath(name) for name in outputs])
     try:
         return verify_manifest(

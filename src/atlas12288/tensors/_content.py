@@ -118,7 +118,7 @@ class How(NamedTuple):
 
 
 class _Counted:
-    """A binary file, of which somebody is told how many bytes were read."""
+    """A binary file that tells how many bytes of it were read."""
 
     def __init__(self, content: Readable, advance: Callable[[int], None]) -> None:
         self._content = content

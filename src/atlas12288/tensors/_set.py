@@ -12,28 +12,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .. import _json
 from .._errors import StateError, WitnessError
-from .._native import DIGEST_BYTES, WINDOW_BYTES, bytes_of, device_of
-from .._parallel import parallel_map, thread_count
+from .._native import DIGEST_BYTES, bytes_of
+from .._parallel import thread_count
 from .._reports import DifferenceKind, PartDifference, Report
 from .._sidecars import WindowRange
 from .._tree import TreeWitness
 from .._types import Buffer, Lazy, Memory, Stream
 from .._value import Value
-from .._witness import ALGORITHM, TREE_ALGORITHM, Witness, format_timestamp, read_timestamp
+from .._window_ranges import window_ranges
+from .._witness import ALGORITHM, TREE_ALGORITHM, format_timestamp, read_timestamp
 from . import _npz, _safetensors, _shards
-from ._content import CHUNK_BYTES, How, Whole
-from ._dlpack import Content, is_tensor, on_devices, whole_tensor
+from ._content import How
+from ._hashing import in_parallel, launched, unread_of
 from ._tensor_file import TensorFile, UnreadTensor, witness_in
-from ._witness import ArrayWitness, array_content
+from ._witness import ArrayWitness
 
 if TYPE_CHECKING:
     import numpy
@@ -108,9 +108,9 @@ class TensorsWitness(Value):
             ValueError: `threads` is less than 1.
             ImportError: NumPy is not installed.
         """
-        tensors, known = _unread_of(arrays), _metadata_of(metadata or {})
+        tensors, known = unread_of(arrays), _metadata_of(metadata or {})
         how = How(tree, leaves, thread_count(threads), time.time_ns(), stream, host)
-        return cls._of_unread(_launched(tensors, how), known, how)
+        return cls._of_unread(launched(tensors, how), known, how)
 
     @classmethod
     def from_file(
@@ -161,7 +161,7 @@ class TensorsWitness(Value):
             path: as in `from_file`.
             how: with the time of the witness.
             write_leaves: called with the leaves of each tree, in the order of their names, so that
-                only those of one tensor are in memory; the witness then has none.
+                the leaves of only one tensor are in memory; the witness then has none.
 
         Raises:
             ValueError, OSError, ImportError: as `from_file`; what `write_leaves` raises.
@@ -198,7 +198,7 @@ class TensorsWitness(Value):
             return tensor.name, witness_in(file_name, tensor, how)
 
         algorithm = TREE_ALGORITHM if how.tree else ALGORITHM
-        arrays = _in_parallel(made, tensors, how)
+        arrays = in_parallel(made, tensors, how)
         return cls._of_parts(algorithm, metadata, arrays, how.made_ns or 0)
 
     @classmethod
@@ -294,7 +294,7 @@ class TensorsWitness(Value):
         """
         known = None if metadata is None else _metadata_of(metadata)
         how = self._how(threads)._replace(stream=stream, host=host)
-        return self._report(_launched(_unread_of(arrays), how), known, (), how)
+        return self._report(launched(unread_of(arrays), how), known, (), how)
 
     def verify_file(
         self, path: str | os.PathLike[str], /, *, threads: int | None = None
@@ -346,7 +346,7 @@ class TensorsWitness(Value):
             except (BufferError, OSError, TypeError, ValueError) as error:
                 return _difference(tensor.name, "unreadable", reason=str(error))
 
-        judged = [each for each in _in_parallel(found, tensors, how) if each is not None]
+        judged = [each for each in in_parallel(found, tensors, how) if each is not None]
         judged.sort(key=attrgetter("name"))
         names = {tensor.name for tensor in tensors}
         other = list(problems)
@@ -412,71 +412,6 @@ class TensorsWitness(Value):
         return f"<{type(self).__name__} {self.algorithm} of {count} tensors at {self.timestamp}>"
 
 
-def _unread_of(arrays: Mapping[str, numpy.ndarray[Any, Any] | Memory]) -> list[_InMemory]:
-    if not isinstance(arrays, Mapping):
-        raise TypeError(f"arrays is of type {type(arrays).__name__}, must be a mapping")
-    return [_unread_tensor(name, array) for name, array in arrays.items()]
-
-
-def _launched(tensors: list[_InMemory], how: How) -> list[UnreadTensor]:
-    """Hash the tensors that are on devices, together; return them in place of the others."""
-    found: list[UnreadTensor] = list(tensors)
-    places, sources = [], []
-    for place, tensor in enumerate(tensors):
-        device = device_of(tensor.array) if is_tensor(tensor.array) else None
-        if device is not None:
-            places.append(place)
-            sources.append((f"tensor {tensor.name!r}", tensor.array, device))
-    if sources:
-        for number, content in on_devices(sources, how):
-            place = places[number]
-            found[place] = _Hashed(tensors[place].name, content)
-    return found
-
-
-class _Hashed(NamedTuple):
-    """A tensor that is hashed already, or the error that it has on its device."""
-
-    name: str
-    found: Content | Exception
-    size: int = 0
-
-    def whole(self) -> None:
-        """Return None: it is hashed already."""
-
-    def witness(self, how: How) -> ArrayWitness:
-        if isinstance(self.found, Exception):
-            raise self.found
-        return ArrayWitness._made(self.found.dtype, self.found.shape, self.found.witness, how)
-
-
-def _unread_tensor(name: object, array: object) -> _InMemory:
-    if not isinstance(name, str):
-        raise TypeError(f"name {name!r} is of type {type(name).__name__}, must be str")
-    size = getattr(array, "nbytes", 0)
-    return _InMemory(name, array, size if isinstance(size, int) else 0)
-
-
-class _InMemory(NamedTuple):
-    """An array in memory, or the object that was passed as one."""
-
-    name: str
-    array: object
-    size: int
-
-    def whole(self) -> Whole | None:
-        what = f"tensor {self.name!r}"
-        if self.size > CHUNK_BYTES:
-            return None
-        if is_tensor(self.array):
-            return None if device_of(self.array) is not None else whole_tensor(self.array, what)
-        dtype, shape, content = array_content(self.array, what)
-        return Whole(dtype, shape, content) if isinstance(content, memoryview) else None
-
-    def witness(self, how: How) -> ArrayWitness:
-        return ArrayWitness._of_array(self.array, f"tensor {self.name!r}", how)
-
-
 def _are_texts(metadata: object) -> bool:
     return isinstance(metadata, Mapping) and all(
         isinstance(text, str) for item in metadata.items() for text in item
@@ -526,79 +461,6 @@ def files_of(name: str) -> list[str]:
     return _shards.shards_of(name) if is_index else [name]
 
 
-def _in_parallel(
-    work: Callable[[UnreadTensor, How], R], tensors: Iterable[UnreadTensor], how: How
-) -> Iterator[R]:
-    """Yield work(tensor, how) for each tensor, in any order; one tree uses all threads."""
-    across, within = (1, how) if how.tree else (how.threads, how._replace(threads=1))
-    here: list[R] = []  # results of this thread, made while it handed out work
-
-    def work_on(group: list[UnreadTensor]) -> list[R]:
-        found = group if how.tree or len(group) == 1 else _hashed_at_once(group, how.advance)
-        return [work(tensor, within) for tensor in found]
-
-    def handed_out() -> Iterator[list[UnreadTensor]]:
-        for group in _groups(tensors):
-            if len(group) < _GROUP_MOST:
-                yield group
-            else:
-                # Sources of a few bytes hold the GIL: two threads would wait for each other and
-                # take a third longer than one.
-                here.extend(work_on(group))
-
-    with closing(parallel_map(work_on, handed_out(), across)) as results:
-        for some in results:
-            yield from some
-            yield from here
-            here.clear()
-    yield from here
-
-
-def _hashed_at_once(
-    group: list[UnreadTensor], advance: Callable[[int], None] | None = None
-) -> list[UnreadTensor]:
-    """Hash small tensors beside one another; return them in place of what was not read.
-
-    What cannot be read stays as it is: its own witness says why.
-    """
-    found = list(group)
-    places: list[int] = []
-    wholes: list[Whole] = []
-    size = 0
-    for place, tensor in enumerate(group):
-        if size + tensor.size > CHUNK_BYTES:
-            continue
-        try:
-            whole = tensor.whole()
-        except (OSError, ValueError, TypeError, BufferError, ImportError):
-            continue
-        if whole is not None:
-            places.append(place)
-            wholes.append(whole)
-            size += len(whole.content)
-    witnesses = Witness.generate_many([whole.content for whole in wholes], threads=1)
-    for place, whole, witness in zip(places, wholes, witnesses, strict=True):
-        content = Content(whole.dtype, whole.shape, witness)
-        found[place] = _Hashed(group[place].name, content)
-    if advance is not None:
-        advance(sum(len(whole.content) for whole in wholes))
-    return found
-
-
-def _groups(tensors: Iterable[UnreadTensor]) -> Iterator[list[UnreadTensor]]:
-    """Yield small tensors in groups: handing one to a thread costs more than hashing it."""
-    group: list[UnreadTensor] = []
-    size = 0
-    for tensor in tensors:
-        group.append(tensor)
-        size += tensor.size
-        if size >= CHUNK_BYTES or len(group) == _GROUP_MOST:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
-
-
 def _difference(
     name: str | None,
     kind: DifferenceKind,
@@ -619,14 +481,5 @@ def _change(
     tree = witnessed.tree if tree_of is None else tree_of(name)
     if tree is not None and found.tree is not None:
         windows = tree.changed_windows(found.tree)
-        ranges = tuple(_runs_of(windows, max(witnessed.length, found.length)))
+        ranges = window_ranges(windows, max(witnessed.length, found.length))
     return _difference(name, "changed", what, f"differs in {', '.join(what)}", ranges)
-
-
-def _runs_of(windows: list[int], length: int) -> Iterator[WindowRange]:
-    """Yield ranges of adjacent windows."""
-    # Within a run, the window number and its position grow alike.
-    for _, group in groupby(enumerate(windows), lambda item: item[1] - item[0]):
-        run = [window for _, window in group]
-        first, stop = run[0], run[-1] + 1
-        yield WindowRange(first, stop, first * WINDOW_BYTES, min(stop * WINDOW_BYTES, length))

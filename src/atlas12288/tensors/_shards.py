@@ -102,13 +102,13 @@ class _Shards:
                 if known[1].get(key) != metadata.get(key):
                     yield f"has shards {known[0]!r} and {shard!r} whose metadata {key!r} differ"
             for tensor in file.tensors:
-                its = self._index.get(tensor.name)
-                if its == shard:
+                named = self._index.get(tensor.name)
+                if named == shard:
                     found.add(tensor.name)
-                elif its is None:
+                elif named is None:
                     yield f"does not name tensor {tensor.name!r} of shard {shard!r}"
                 else:
-                    yield f"has tensor {tensor.name!r} in {its!r}, and shard {shard!r} has it too"
+                    yield f"has tensor {tensor.name!r} in {named!r}, and shard {shard!r} has it too"
         for name, shard in self._index.items():
             if name not in found and shard not in self._lost:
                 yield f"has tensor {name!r} in shard {shard!r}, which does not have it"

@@ -26,8 +26,8 @@ class UnreadTensor(Protocol):
         ...
 
     def whole(self) -> Whole | None:
-        """Return what a flat witness covers, to be hashed beside that of other tensors; None if it
-        is of more than `CHUNK_BYTES`, or hashed already.
+        """Return what a flat witness covers, to be hashed beside other tensors; None if it has more
+        than `CHUNK_BYTES`, or is hashed already.
 
         Raises:
             ValueError, OSError, TypeError, BufferError: it cannot be read; `witness` says why.

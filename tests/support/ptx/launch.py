@@ -190,15 +190,15 @@ class _Grid:
         return self.memory.clock
 
     def warp_of(self, threads: Index) -> Index:
-        blocks, within = np.divmod(threads, self.block_size)
-        return blocks * self.warps_of_block + within // LANES
+        blocks, places = np.divmod(threads, self.block_size)
+        return blocks * self.warps_of_block + places // LANES
 
     def is_ordered(self, earlier: Index, when: Index, threads: Index) -> npt.NDArray[np.bool_]:
         blocks = threads // self.block_size
-        of = np.where(
+        owners = np.where(
             earlier >= 0, earlier // self.block_size, SEVERAL_BLOCKS - 1 - earlier
         )  # -1 for several blocks
-        ordered = (of == blocks) & (when < self.block_barrier[blocks])
+        ordered = (owners == blocks) & (when < self.block_barrier[blocks])
         one = earlier >= 0
         warps = self.warp_of(threads)
         same_warp = one & (self.warp_of(np.maximum(earlier, 0)) == warps)
@@ -209,8 +209,8 @@ class _Grid:
                 if known is not None:
                     if earlier[k] >= 0:
                         least = known[earlier[k]]
-                    elif of[k] >= 0:
-                        first = int(of[k]) * self.block_size
+                    elif owners[k] >= 0:
+                        first = int(owners[k]) * self.block_size
                         least = known[first : first + self.block_size].min()
                     else:
                         least = known.min()
@@ -284,12 +284,12 @@ class _Residents(Arithmetic):
     def __init__(self, grid: _Grid, blocks: Index) -> None:
         self.grid, kernel, size = grid, grid.kernel, grid.block_size
         self.count = len(blocks) * size
-        within = np.tile(np.arange(size, dtype=np.int64), len(blocks))
+        places = np.tile(np.arange(size, dtype=np.int64), len(blocks))
         self.slot_block = np.repeat(np.arange(len(blocks)), size)
-        self.threads = np.repeat(blocks, size) * size + within
+        self.threads = np.repeat(blocks, size) * size + places
         self.blocks = blocks
-        self.warp = self.slot_block * grid.warps_of_block + within // LANES
-        self.lane = within % LANES
+        self.warp = self.slot_block * grid.warps_of_block + places // LANES
+        self.lane = places % LANES
         self.warps = len(blocks) * grid.warps_of_block
         self.lanes_there = np.zeros(self.warps, np.int64)
         np.bitwise_or.at(self.lanes_there, self.warp, np.int64(1) << self.lane)
@@ -300,14 +300,14 @@ class _Residents(Arithmetic):
         every = np.repeat(blocks, size)
         (x, y, _), (gx, gy, gz) = grid.block, grid.grid
         numbers = {
-            "%tid.x": within % x,
-            "%tid.y": within // x % y,
-            "%tid.z": within // (x * y),
+            "%tid.x": places % x,
+            "%tid.y": places // x % y,
+            "%tid.z": places // (x * y),
             "%ctaid.x": every % gx,
             "%ctaid.y": every // gx % gy,
             "%ctaid.z": every // (gx * gy),
             "%laneid": lanes,
-            "%warpid": within // LANES,
+            "%warpid": places // LANES,
             "%lanemask_eq": np.uint32(1) << lanes,
             "%lanemask_lt": (np.uint32(1) << lanes) - np.uint32(1),
         }
@@ -708,22 +708,22 @@ class _Residents(Arithmetic):
         """Return the value of another lane, and whether that lane is within the segment."""
         table, there, active = self._table(value, a)
         own = self.lane[active]
-        by = np.broadcast_to(lane, active.shape).astype(np.int64) & 31
+        distance = np.broadcast_to(lane, active.shape).astype(np.int64) & 31
         c = np.broadcast_to(clamp, active.shape).astype(np.int64)
         bound, segment = c & 31, (c >> 8) & 31
         most = (own & segment) | (bound & ~segment & 31)
         least = own & segment
         if mode == "up":
-            source = own - by
+            source = own - distance
             inside = source >= most
         elif mode == "down":
-            source = own + by
+            source = own + distance
             inside = source <= most
         elif mode == "bfly":
-            source = own ^ by
+            source = own ^ distance
             inside = source <= most
         else:
-            source = least | (by & ~segment & 31)
+            source = least | (distance & ~segment & 31)
             inside = source <= most
         source = np.where(inside, source, own)
         masks = np.broadcast_to(mask, active.shape).astype(np.int64)

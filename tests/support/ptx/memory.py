@@ -82,17 +82,12 @@ class Space:
         offset = self._inside(address, size)
         self._state[offset : offset + size] = _NOTHING
 
-    def mark_written(self, address: int, size: int, *, written: bool = True) -> None:
+    def mark_written(self, address: int, size: int) -> None:
         """Note that the host wrote bytes; raise AccessError where no allocation is."""
         offset = self._inside(address, size)
         if not self._state[offset : offset + size].all():
             raise AccessError(f"{size} bytes at {address:#x} are not within one allocation")
-        self._state[offset : offset + size] = _WRITTEN if written else _ALLOCATED
-
-    def is_allocated(self, address: int, size: int) -> bool:
-        offset = address - self.base
-        inside = offset >= 0 and offset + size <= len(self.data)
-        return inside and bool(self._state[offset : offset + size].all())
+        self._state[offset : offset + size] = _WRITTEN
 
     def _inside(self, address: int, size: int) -> int:
         offset = address - self.base
@@ -201,8 +196,8 @@ class Space:
         lost = self._reader[places] != now
         if lost.any():
             kept = self._reader[places[lost]].astype(np.int64)
-            of = np.where(kept >= 0, kept // by.block_size, SEVERAL_BLOCKS - 1 - kept)
-            same = of == blocks[lost]
+            owners = np.where(kept >= 0, kept // by.block_size, SEVERAL_BLOCKS - 1 - kept)
+            same = owners == blocks[lost]
             self._reader[places[lost]] = SEVERAL_BLOCKS - 1 - np.where(same, blocks[lost], 0)
             self._reader[places[lost][~same]] = SEVERAL_BLOCKS
         self._read[places] = by.now
@@ -248,14 +243,14 @@ class Space:
         recent &= earlier != threads
         if strong:
             recent &= ~self._strong[places]
-        at = np.flatnonzero(recent)
-        if not len(at):
+        found = np.flatnonzero(recent)
+        if not len(found):
             return
         ordered = by.is_ordered(
-            earlier[at].astype(np.int64), times[at].astype(np.int64), threads[at]
+            earlier[found].astype(np.int64), times[found].astype(np.int64), threads[found]
         )
         if not ordered.all():
-            k = at[int(np.flatnonzero(~ordered)[0])]
+            k = found[int(np.flatnonzero(~ordered)[0])]
             other = int(earlier[k])
             name = f"thread {other}" if other >= 0 else "several threads"
             self._race(places[k], threads[k], what, f"{name} {before}")
@@ -306,6 +301,6 @@ class GlobalMemory(Space):
         """Return bytes of an allocation; raise AccessError where some were never written."""
         offset = self._inside(address, size)
         if (self._state[offset : offset + size] != _WRITTEN).any():
-            at = int(np.flatnonzero(self._state[offset : offset + size] != _WRITTEN)[0])
-            raise AccessError(f"byte {at} of {size} at {address:#x} was never written")
+            first = int(np.flatnonzero(self._state[offset : offset + size] != _WRITTEN)[0])
+            raise AccessError(f"byte {first} of {size} at {address:#x} was never written")
         return self.data[offset : offset + size].tobytes()

@@ -168,11 +168,10 @@ class _Translation:
             changed = False
             for k in reversed(range(len(blocks))):
                 out = set().union(*(live_in[n] for n in self._next(blocks[k])))
-                into = needs[k] | (out - makes[k])
-                if out != live_out[k] or into != live_in[k]:
-                    live_out[k], live_in[k], changed = out, into, True
+                entering = needs[k] | (out - makes[k])
+                if out != live_out[k] or entering != live_in[k]:
+                    live_out[k], live_in[k], changed = out, entering, True
         self._live_in = live_in
-        self.crossing = set().union(*live_in)
         return live_out
 
     def _next(self, block: Block) -> list[int]:
@@ -400,15 +399,15 @@ class _Translation:
             return self._operand(source, 64)
         if len(ins.parts) != 3 or ins.parts[1] not in _KINDS or ins.parts[2] not in _KINDS:
             raise UnknownInstructionError(f"instruction {str(ins)!r}")
-        into, of = ins.parts[1:]
-        value = self._wide(source, int(of[1:]))
-        if of[0] == "s":
-            value = f"{value}.view(np.int{of[1:]})"
-        value = f"{value}.astype(np.{_UNSIGNED[int(into[1:])]})"
+        target, kind = ins.parts[1:]
+        value = self._wide(source, int(kind[1:]))
+        if kind[0] == "s":
+            value = f"{value}.view(np.int{kind[1:]})"
+        value = f"{value}.astype(np.{_UNSIGNED[int(target[1:])]})"
         have = self._bits[to]
-        if have != int(into[1:]):
-            if into[0] == "s":
-                value = f"{value}.view(np.int{into[1:]})"
+        if have != int(target[1:]):
+            if target[0] == "s":
+                value = f"{value}.view(np.int{target[1:]})"
             value = f"{value}.astype(np.{_UNSIGNED[have]})"
         return value
 

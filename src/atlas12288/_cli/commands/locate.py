@@ -51,11 +51,11 @@ def command(
     ):
         holds = True
 
-        def differs(run: WindowRange) -> None:
+        def differs(changed: WindowRange) -> None:
             nonlocal holds
             holds = False
-            report.line(f"{run.start} {run.end}")
-            item.extend([range_to_fields(run)])
+            report.line(f"{changed.start} {changed.end}")
+            item.extend([range_to_fields(changed)])
 
         try:
             with open_only_leaves(witness, sidecar) as leaves:

@@ -108,7 +108,7 @@ def command(
 
     subject = str(file or witness)
     with ExitStack() as stack:
-        target = None if output is None else output_at("-o", output, _PROOF, inputs, stack)
+        target = None if output is None else output_at(output, _PROOF, inputs, stack)
         report = stack.enter_context(
             Printer("prove", as_json, None if file is None else bytes_to_read([file]))
         )

@@ -184,7 +184,7 @@ def command(**given: Any) -> int:
     with ExitStack() as stack:
         from ...signing._kinds import SIGNATURES
 
-        target = output_at("-o", output, SIGNATURES, inputs, stack)
+        target = output_at(output, SIGNATURES, inputs, stack)
         report = stack.enter_context(Printer("sign", wanted.as_json, None))
         try:
             signing = _Signing(wanted, target, report, fields)
@@ -302,11 +302,15 @@ class _Signing:
             root = None
         if root is None or is_url(root):
             return Path(wanted.signed.removesuffix(SUFFIX)).name or "data", []
-        beside = []
+        manifest_files = []
         if wanted.signed != STDIN:
             sidecar = leaves_name(wanted.signed)
-            beside = [wanted.signed, *([sidecar] if Path(sidecar).is_file() else [])]
-        own = [name for name in paths_ignored(root, beside) if name.encode() not in manifest.paths]
+            manifest_files = [wanted.signed, *([sidecar] if Path(sidecar).is_file() else [])]
+        own = [
+            name
+            for name in paths_ignored(root, manifest_files)
+            if name.encode() not in manifest.paths
+        ]
         return name_of(root), [*paths_ignored(root, [wanted.output]), *own]
 
     def _verified(self, manifest: "Lined", root: str) -> bool:

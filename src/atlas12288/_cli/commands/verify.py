@@ -63,26 +63,26 @@ class _Changes:
 
     def __init__(self, report: Printer, item: Item, damage_map: "DamageMap | None") -> None:
         self.windows = 0
-        self._runs = 0
-        self._first_runs: list[WindowRange] = []
+        self._range_count = 0
+        self._first_ranges: list[WindowRange] = []
         self._report = report
         self._map = damage_map
         self._item = item
         item.begin("ranges")
 
-    def add(self, run: WindowRange) -> None:
-        self.windows += run.stop - run.first
-        self._runs += 1
-        if self._runs <= RANGES_SHOWN:
-            self._first_runs.append(run)
-        self._item.extend([range_to_fields(run)])
+    def add(self, changed: WindowRange) -> None:
+        self.windows += changed.stop - changed.first
+        self._range_count += 1
+        if self._range_count <= RANGES_SHOWN:
+            self._first_ranges.append(changed)
+        self._item.extend([range_to_fields(changed)])
         if self._map is not None:
-            self._map.update(run.first, run.stop)
+            self._map.update(changed.first, changed.stop)
 
     def show(self, windows: int) -> None:
         """Print the lines for people; `windows` is the number of windows."""
         more = "; locate prints them all"
-        for line in range_lines(self._first_runs, self._runs, self.windows, windows, more):
+        for line in range_lines(self._first_ranges, self._range_count, self.windows, windows, more):
             self._report.line(line)
 
 

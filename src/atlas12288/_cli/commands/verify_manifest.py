@@ -241,9 +241,9 @@ def parts_of(wanted: VerifyOptions, manifest: "Lined") -> tuple[bytes, ...]:
     Raises:
         WitnessError: the manifest has nothing there.
     """
-    from ...manifest._paths import below
+    from ...manifest._paths import canonical_paths
 
-    found = below(map(os.fsencode, wanted.parts), "--path")
+    found = canonical_paths(map(os.fsencode, wanted.parts), "--path")
     manifest.part(found)
     return found
 
@@ -516,8 +516,8 @@ class _Maps:
         self._maps: dict[bytes, DamageMap] = {}
         self._end: bytes | None = None  # maps of this path and later ones are not kept
 
-    def add(self, path: bytes, run: WindowRange) -> None:
-        """Mark a run of windows of a file that differ."""
+    def add(self, path: bytes, changed: WindowRange) -> None:
+        """Mark neighbouring windows of a file that differ."""
         damage_map = self._maps.get(path)
         if damage_map is None:
             if self._end is not None and path >= self._end:
@@ -526,7 +526,7 @@ class _Maps:
             if self._most is not None and len(self._maps) > self._most:
                 self._end = max(self._maps)
                 del self._maps[self._end]
-        damage_map.update(run.first, run.stop)
+        damage_map.update(changed.first, changed.stop)
 
     def take(self, difference: "Difference") -> "DamageMap | None":
         """Return the finished map of a file; None if it was not kept."""

@@ -120,7 +120,7 @@ def _show(
             continue
         report.line(f"  {_printable(str(replace(each, ranges=None)))}")
         if each.ranges is not None:
-            windows = sum(run.stop - run.first for run in each.ranges)
+            windows = sum(some.stop - some.first for some in each.ranges)
             total = max(_windows(each, witness), each.ranges[-1].stop if each.ranges else 0)
             for line in range_lines(each.ranges, len(each.ranges), windows, total):
                 report.line(line)

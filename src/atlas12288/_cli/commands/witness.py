@@ -165,7 +165,7 @@ def _outputs(files: tuple[str, ...], output: str, tree: bool, stack: ExitStack) 
     kinds = {output: WITNESSES}
     if tree:
         kinds[leaves_name(output)] = leaves_of(output)
-    return [output_at("-o", name, kind, files, stack) for name, kind in kinds.items()]
+    return [output_at(name, kind, files, stack) for name, kind in kinds.items()]
 
 
 def _print_all(

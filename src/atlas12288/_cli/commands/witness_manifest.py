@@ -86,11 +86,11 @@ class WitnessOptions(NamedTuple):
         Raises:
             WitnessError: a path leads out of the folder.
         """
-        from ...manifest._paths import below
+        from ...manifest._paths import canonical_paths
 
         if EVERYTHING in self.accept:
             return True
-        return below(map(os.fsencode, self.accept), "--accept") or bool(self.accept) or ()
+        return canonical_paths(map(os.fsencode, self.accept), "--accept") or bool(self.accept) or ()
 
     @property
     def sidecar(self) -> str:
@@ -112,7 +112,7 @@ def witness(wanted: WitnessOptions) -> int:
     if gone := [path for path in wanted.paths if not (is_url(path) or os.path.lexists(path))]:
         return _refused(wanted, gone)
     try:
-        root, below = _root_and_paths(wanted.paths)
+        root, paths = _root_and_paths(wanted.paths)
     except WitnessError as error:
         raise click.UsageError(f"{error}; run it in the folder that the paths are in") from error
     try:
@@ -131,7 +131,7 @@ def witness(wanted: WitnessOptions) -> int:
 
                 client = stack.enter_context(connect(wanted.scheduler))
             hash_files = hasher(wanted.threads, client)
-            making = _Making(wanted, root, below, report, hash_files, sums, accept)
+            making = _Making(wanted, root, paths, report, hash_files, sums, accept)
             outcome = making.run()
         except (FileError, ImportError, ValueError) as error:
             reason = " ".join(str(error).split())  # what libraries say may have several lines
@@ -208,23 +208,23 @@ def _require_outputs(wanted: WitnessOptions, stack: ExitStack) -> Target | None:
         return None
     inputs = [path for path in wanted.paths if not is_url(path)]
     if wanted.as_sums:
-        return output_at("-o", output, _list_kind(str(wanted.form)), inputs, stack)
+        return output_at(output, _list_kind(str(wanted.form)), inputs, stack)
     with ExitStack() as before:  # the run itself holds them
-        output_at("-o", output, WITNESSES, inputs, before)
+        output_at(output, WITNESSES, inputs, before)
         if wanted.tree:
             # The run checks them against the manifest, which takes time and is needed only once.
             leaves = leaves_of(output)._replace(is_one=_may_be_leaves)
-            output_at("-o", wanted.sidecar, leaves, inputs, before)
+            output_at(wanted.sidecar, leaves, inputs, before)
     return None
 
 
 def _root_and_paths(paths: tuple[str, ...]) -> tuple[str, tuple[bytes, ...]]:
     """Return the folder that the manifest's paths are relative to, and the paths to witness."""
-    from ...manifest._paths import below
+    from ...manifest._paths import canonical_paths
 
     if len(paths) == 1 and (is_url(paths[0]) or is_folder(paths[0])):
         return paths[0], ()
-    return ".", below(map(os.fsencode, paths), "PATH")
+    return ".", canonical_paths(map(os.fsencode, paths), "PATH")
 
 
 class _Making:
@@ -232,7 +232,7 @@ class _Making:
         self,
         wanted: WitnessOptions,
         root: str,
-        below: tuple[bytes, ...],
+        paths: tuple[bytes, ...],
         report: Printer,
         hash_files: "HashFiles",
         sums: Target | None,
@@ -242,7 +242,7 @@ class _Making:
         self._accept = accept
         self._wanted = wanted
         self._root = root
-        self._below = below
+        self._paths = paths
         self._report = report
         self._hash_files = hash_files
         self._sums = sums
@@ -261,7 +261,7 @@ class _Making:
             flat=not wanted.no_flat,
             symlinks=wanted.symlinks or SYMLINKS[0],
             exclude=wanted.exclude,
-            paths=self._below,
+            paths=self._paths,
             links_below=folders_outside(self._root, wanted.links_below, "--links-below"),
         )
         if wanted.output is not None and not wanted.as_sums:
@@ -302,8 +302,8 @@ class _Making:
                 known += f"; {counted(outcome.by_ctime, 'file')} read for the ctime alone"
             found = content(outcome.files, outcome.links, outcome.bytes)
             left_out = "".join(f"; {each}" for each in _excluded(options, outcome))
-            since = "" if changes is None else f"; {_since(changes)}"
-            report.line(f"{shown(output)}: {found}{known}{left_out}{since}")
+            changed = "" if changes is None else f"; {_since(changes)}"
+            report.line(f"{shown(output)}: {found}{known}{left_out}{changed}")
         return outcome
 
     def _print(self, source: "Source", options: "Options") -> "RunCounts":

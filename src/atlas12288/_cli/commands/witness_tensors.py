@@ -92,4 +92,4 @@ def _targets(name: str, output: str, tree: bool, stack: ExitStack) -> list[Targe
     kinds = {output: TENSORS_WITNESS}
     if tree:
         kinds[leaves_name(output)] = leaves_of_tensors(output)
-    return [output_at("-o", each, kind, inputs, stack) for each, kind in kinds.items()]
+    return [output_at(each, kind, inputs, stack) for each, kind in kinds.items()]

@@ -54,16 +54,16 @@ class DamageMap:
         self.title = title
         self.windows = 0
         self.differ = 0
-        self.runs = 0
+        self.ranges = 0
         self.windows_per_cell = 1
         self.cells = array("Q", bytes(8 * MAX_CELLS))  # windows that differ
         self._kept = 0  # windows that witness and file both have
         self._grown = False
 
     def update(self, first: int, stop: int) -> None:
-        """Mark the windows first..stop-1; runs come in order, and never touch."""
+        """Mark the windows first..stop-1; ranges come in order, and never touch."""
         self._reach(stop)
-        self.runs += 1
+        self.ranges += 1
         self.differ += stop - first
         while first < stop:
             cell, within = divmod(first, self.windows_per_cell)
@@ -113,8 +113,8 @@ class DamageMap:
             return "empty, as witnessed"
         if self.differ == 0:
             return f"none of {self.windows} windows differs"
-        runs = f"{self.runs} {word(self.runs, 'range')}"
-        return f"{self.differ} of {self.windows} windows differ, in {runs}"
+        ranges = f"{self.ranges} {word(self.ranges, 'range')}"
+        return f"{self.differ} of {self.windows} windows differ, in {ranges}"
 
     def sketch(self, colour: bool) -> Iterator[str]:
         """Return the map as lines of text.
@@ -155,7 +155,7 @@ def _cell_size(windows: int) -> str:
 
 
 def _groups(kinds: list[_Shade], columns: int) -> list[tuple[int, int]]:
-    """Return the runs first..last of marked cells that are neighbours in one row."""
+    """Return the marked cells that are neighbours in one row, as first..last."""
     found: list[tuple[int, int]] = []
     for index, kind in enumerate(kinds):
         if kind is _SAME:

@@ -185,7 +185,7 @@ def crc_kept(library: Library) -> str:
             ],
         )
     names = ", ".join(name for name, _, _ in _CRCS)
-    return f"{count} changes that keep {names} are found, some of which also keep sum and XOR"
+    return f"{count} changes that keep {names} are found; some of them also keep sum and XOR"
 
 
 def adler_kept(library: Library) -> str:

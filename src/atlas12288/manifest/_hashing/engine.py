@@ -148,7 +148,7 @@ class _File:
         self.begun = self.done = 0  # how many blocks
         self.ready: dict[int, _Block] = {}
         self.draining = False
-        self.in_turns = False  # one thread hashes its next block beside those of others
+        self.in_turns = False  # one thread hashes its next block beside blocks of others
         self.workers = 0  # threads that are in it
         self.context: AbstractContextManager[Reader] | None = None
         self.reader: Reader | None = None

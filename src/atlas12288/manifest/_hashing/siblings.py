@@ -199,7 +199,7 @@ class _Work:
             yield Digests(residue, sha256, root) if is_read else None
 
     def one_by_one(self, files: list[tuple[Found, Digests]], leaves: bytes) -> Hashed:
-        """Return the lines of files; `leaves` are those of their trees."""
+        """Return the lines of files, with the leaves of their trees."""
         lines = [Entry(found.path, found.size, *digests).to_json() for found, digests in files]
         identities = "\n".join(
             found.identity if found.modified_ns < self.since_ns else UNTRUSTED + found.identity

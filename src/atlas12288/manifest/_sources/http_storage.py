@@ -19,7 +19,7 @@ from ..._subtree import BLOCK_BYTES
 from .identities import Info, etag_of
 from .source import PAGE_MOST_BYTES, Found
 from .storage_errors import is_gone, storage_errors
-from .storages import NO_PARTS, ConditionalStorage, Refuse, Stream
+from .storages import NO_PARTS, ByteStream, ConditionalStorage, Refuse
 
 _OK, _PART, _NOT_FOUND = 200, 206, 404
 _PLAIN: Final = {"Accept-Encoding": "identity"}
@@ -167,7 +167,7 @@ class HttpStorage(ConditionalStorage):
         if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
             raise _NothingError
 
-    def open_stream(self, name: str, offset: int, found: Found) -> Stream:
+    def open_stream(self, name: str, offset: int, found: Found) -> ByteStream:
         part = f"bytes={offset}-" if offset else None
         with storage_errors():
             answer = sync(self.fs.loop, self._answer, name, part, _STREAM_TIMEOUT)

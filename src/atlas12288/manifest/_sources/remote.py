@@ -18,19 +18,14 @@ from ..._errors import WitnessError
 from ..._files import FileError, shown
 from ..._parallel import parallel_map
 from .._paths import check_path
+from .archive_storages import TarStorage, ZipStorage
+from .ftp_storage import FtpStorage
 from .identities import Info
 from .remote_readers import RangeReader, StreamReader
 from .selection import Selection
 from .source import SMALL_MOST_BYTES, Found, NoFileError, Problem, Reader, Source, require_small
 from .storage_errors import is_gone, storage_errors
-from .storages import (
-    FtpStorage,
-    S3Storage,
-    Storage,
-    TarStorage,
-    WholeStorage,
-    ZipStorage,
-)
+from .storages import S3Storage, Storage, WholeStorage
 
 # The package that reads a kind of URL, if fsspec alone does not.
 _PACKAGES: Final = {

@@ -12,7 +12,7 @@ from typing import Final
 
 from ..._files import CHANGED, FileError
 from .source import Found, Reader
-from .storages import NO_PARTS, Storage, Stream
+from .storages import NO_PARTS, ByteStream, Storage
 
 # Like `store.RACY_NS`, for times in seconds (the coarsest are on FAT), and for the longest clock
 # tick of systems that give fractions of a second.
@@ -81,7 +81,7 @@ class StreamReader(Reader):
         self._name = name
         self._found = found
         self._turn = Condition()
-        self._stream: Stream | None = None
+        self._stream: ByteStream | None = None
         self._position = 0
         self._error: FileError | None = None
 

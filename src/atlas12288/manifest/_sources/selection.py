@@ -113,12 +113,12 @@ class Selection:
         Raises:
             FileError: rules and paths are too many.
         """
-        around = [path[:end] for end, byte in enumerate(path) if byte == ord("/")]
-        if self.paths and self._named.isdisjoint((*around, path)):
+        folders = [path[:end] for end, byte in enumerate(path) if byte == ord("/")]
+        if self.paths and self._named.isdisjoint((*folders, path)):
             return False
         try:
             return not (
-                any(self.excludes(folder, folder=True) for folder in around)
+                any(self.excludes(folder, folder=True) for folder in folders)
                 or self.excludes(path, folder=False)
             )
         except _CostError as error:

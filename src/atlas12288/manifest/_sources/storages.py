@@ -10,14 +10,12 @@ stream if the storage has streams, and otherwise only if one request is enough.
 
 from __future__ import annotations
 
-import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from posixpath import normpath
 from typing import Any, Final, Protocol
 
-from ..._files import CHANGED, FileError, shown
+from ..._files import CHANGED, FileError
 from ..._subtree import BLOCK_BYTES
 from .identities import Info, etag_of, identity_of, is_same, tells_writing, written_ns
 from .source import Found
@@ -25,9 +23,6 @@ from .storage_errors import called, is_gone, is_no_such_part, storage_errors
 
 # Measured with a server that answers after 50 ms; docs/scale.md has the cost of more.
 READERS: Final = 16
-# Each stream of FTP is a connection, and many servers take few of one client.
-_FTP_READERS: Final = 2
-_LINK_MOST: Final = 4096  # bytes that a link in a zip file may hold: PATH_MAX
 _OTHER_ETAG: Final = ("PreconditionFailed", "412")  # as code of S3
 NO_PARTS: Final = "is not read: the server gives no parts of files"
 
@@ -35,7 +30,7 @@ NO_PARTS: Final = "is not read: the server gives no parts of files"
 Refuse = Callable[[str, str], object]
 
 
-class Stream(Protocol):
+class ByteStream(Protocol):
     """The bytes of one file, in order, by one request."""
 
     def read(self, count: int) -> bytes:
@@ -165,7 +160,7 @@ class Storage:
                 return b""
             raise
 
-    def open_stream(self, name: str, offset: int, found: Found) -> Stream:
+    def open_stream(self, name: str, offset: int, found: Found) -> ByteStream:
         """Open the bytes of a file from `offset` on, by one request.
 
         Raises:
@@ -302,7 +297,24 @@ class _ChangedError(Exception):
     """An answer is for different content than was listed."""
 
 
-class WholeStorage(Storage):
+class StreamStorage(Storage):
+    """A storage that gives each file as one stream."""
+
+    def is_stream(self, found: Found) -> bool:
+        return True
+
+    def require_readable(self, found: Found) -> None:
+        return
+
+    def read_empty(self, name: str, found: Found) -> bytes:
+        stream = self.open_stream(name, 0, found)
+        try:
+            return stream.read(1)
+        finally:
+            stream.close()
+
+
+class WholeStorage(StreamStorage):
     """A storage whose open file has all its bytes from one moment, such as a blob of git."""
 
     readers = 1
@@ -312,16 +324,10 @@ class WholeStorage(Storage):
         # All open members may share one file object, which has one position.
         self._lock = threading.Lock()
 
-    def is_stream(self, found: Found) -> bool:
-        return True
-
-    def require_readable(self, found: Found) -> None:
-        return
-
     def _tells_writing(self, found: Found, now: str | None = None) -> bool:
         return True
 
-    def open_stream(self, name: str, offset: int, found: Found) -> Stream:
+    def open_stream(self, name: str, offset: int, found: Found) -> ByteStream:
         with self._lock, storage_errors():
             file = self._open(name)
             if offset:
@@ -330,13 +336,6 @@ class WholeStorage(Storage):
 
     def _open(self, name: str) -> Any:
         return self.fs.open(name, "rb")
-
-    def read_empty(self, name: str, found: Found) -> bytes:
-        stream = self.open_stream(name, 0, found)
-        try:
-            return stream.read(1)
-        finally:
-            stream.close()
 
     def read_small(self, name: str, most: int) -> bytes | None:
         try:
@@ -374,295 +373,3 @@ class _FileStream:
     def close(self) -> None:
         with self._lock, suppress(Exception):  # nothing of it is wanted any more
             self._file.close()
-
-
-class ArchiveStorage(WholeStorage):
-    """The members of an archive, whose index was read when it was opened.
-
-    A member changes with its archive, so its identity contains the identity of the archive.
-    """
-
-    def __init__(self, fs: Any, scheme: str) -> None:
-        super().__init__(fs, scheme)
-        self._archive = self._archive_identity()
-        self._members: dict[str, dict[str, Any]] | None = None
-
-    def _archive_identity(self) -> str | None:
-        """Return the identity of the archive file; None if it was given as an open file."""
-        file: Any = getattr(self.fs, "of", None)
-        if not hasattr(file, "fs") or not hasattr(file, "path"):
-            return None
-        called(file.fs.invalidate_cache)
-        info = called(file.fs.info, file.path)
-        identity, _ = identity_of(info, getattr(file.fs, "protocol", "") or "")
-        size = info.get("size")
-        if not identity:
-            raise FileError(
-                "is not read: nothing that the storage says of the archive would show a change"
-            )
-        return f"{size} {identity}"
-
-    def identity(self, info: Info) -> tuple[str, int]:
-        return identity_of({**info, "archive": self._archive})
-
-    def check(self, name: str, found: Found) -> None:
-        if self._archive_identity() != self._archive:
-            raise FileError(CHANGED)
-
-    def info(self, name: str) -> Info:
-        name = name.strip("/")
-        info = self._all().get(name)
-        if info is not None:
-            return info
-        if not name or any(other.startswith(f"{name}/") for other in self._all()):
-            return {"name": name, "size": 0, "type": "directory"}
-        error = FileError("No such file or directory")
-        raise error from FileNotFoundError(name)
-
-    def list_folder(self, name: str, refuse: Refuse) -> Iterator[Info]:
-        """Yield everything below a folder, at any depth."""
-        start = f"{name.strip('/')}/" if name.strip("/") else ""
-        for member, info in self._all().items():
-            if not member.startswith(start) or info["type"] == "directory":
-                continue
-            if (reason := info.get("reason")) is not None:
-                refuse(member, reason)
-            else:
-                yield info
-
-    def _all(self) -> Mapping[str, dict[str, Any]]:
-        """Return the member for each name; as in unpacking, the last one of a name counts."""
-        if self._members is None:
-            with self._lock, storage_errors():
-                self._members = dict(self._infos())
-        return self._members
-
-    def _infos(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        raise NotImplementedError(type(self).__name__)
-
-
-class TarStorage(ArchiveStorage):
-    """tar files: hard links are what they lead to, symbolic ones are links."""
-
-    def _infos(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        tar = self.fs.tar
-        for member in tar.getmembers():
-            name = _member_name(member.name)
-            info = {"name": name, "size": member.size, "type": "file", "mtime": member.mtime}
-            if member.isdir():
-                info["type"] = "directory"
-            elif member.issym():
-                info |= {"type": "link", "islink": True, "destination": member.linkname}
-            elif member.islnk():
-                target = _link_target(tar, member)
-                if target is None:
-                    where = shown(member.linkname)
-                    info["reason"] = (
-                        f"is a hard link to '{where}', which is not a file of the archive"
-                    )
-                else:
-                    info["size"] = target.size
-                    info["member"] = target
-            elif not member.isreg():
-                info["reason"] = "is a device, a FIFO or of an unknown kind, must be a file"
-            info.setdefault("member", member)
-            yield name, info
-
-    def _open(self, name: str) -> Any:
-        info = self._members.get(name) if self._members is not None else None
-        if info is None:
-            raise FileNotFoundError(name)
-        return self.fs.tar.extractfile(info["member"])
-
-
-def _link_target(tar: Any, member: Any) -> Any:
-    """Return the file that a hard link leads to; None if there is none."""
-    seen = set()
-    while member.islnk() and member not in seen:
-        seen.add(member)
-        try:
-            member = tar._find_link_target(member)
-        except KeyError:
-            return None
-    return member if member.isreg() else None
-
-
-class ZipStorage(ArchiveStorage):
-    """zip files; Info-ZIP and others put links into them too."""
-
-    def _infos(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        for member in self.fs.zip.infolist():
-            name = _member_name(member.filename)
-            kind = "directory" if member.is_dir() else "file"
-            info = {"name": name, "size": member.file_size, "type": kind, "CRC": member.CRC}
-            info |= {"date_time": member.date_time, "member": member}
-            mode = member.external_attr >> 16
-            if stat.S_ISLNK(mode):
-                with self.fs.zip.open(member) as file:
-                    target = file.read(_LINK_MOST + 1)
-                if 0 < len(target) <= _LINK_MOST:
-                    info |= {"islink": True, "destination": target}
-                else:
-                    info["reason"] = f"is a symbolic link of {member.file_size:,} bytes"
-            elif stat.S_IFMT(mode) and not (stat.S_ISREG(mode) or member.is_dir()):
-                info["reason"] = "is a device, a FIFO or of an unknown kind, must be a file"
-            yield name, info
-
-    def _open(self, name: str) -> Any:
-        info = self._members.get(name) if self._members is not None else None
-        if info is None:
-            raise FileNotFoundError(name)
-        return self.fs.zip.open(info["member"])
-
-
-def _member_name(name: str) -> str:
-    """Return a name as it is unpacked, if that is below the folder: `./a//b/` is `a/b`."""
-    if name.startswith("/") or ".." in name.split("/"):
-        return name.rstrip("/")  # it is refused, under the name that it has
-    name = normpath(name)
-    return "" if name == "." else name
-
-
-class FtpStorage(Storage):
-    """FTP: each reader has a connection of its own, because a connection does one thing at a time.
-
-    A file is one stream. Connections that are idle are used again.
-    """
-
-    readers = _FTP_READERS
-
-    def __init__(self, fs: Any, scheme: str) -> None:
-        super().__init__(fs, scheme)
-        self._idle: list[Any] = []
-
-    def is_stream(self, found: Found) -> bool:
-        return True
-
-    def require_readable(self, found: Found) -> None:
-        return
-
-    def open_stream(self, name: str, offset: int, found: Found) -> Stream:
-        with storage_errors():
-            connection = self._connection()
-            try:
-                connection.ftp.voidcmd("TYPE I")
-                data = connection.ftp.transfercmd(f"RETR {name}", rest=offset or None)
-            except BaseException as error:
-                _close(connection)
-                if str(error).startswith("550"):
-                    raise FileNotFoundError(name) from error
-                raise
-        return _FtpStream(connection, data, self._idle)
-
-    def read_empty(self, name: str, found: Found) -> bytes:
-        stream = self.open_stream(name, 0, found)
-        try:
-            return stream.read(1)
-        finally:
-            stream.close()
-
-    def read_small(self, name: str, most: int) -> bytes | None:
-        try:
-            stream = self.open_stream(name, 0, Found(b"", most, ""))
-        except FileError as error:
-            if not is_gone(error):
-                raise
-            # The answer is the same where it may not be read.
-            folder = name.rpartition("/")[0]
-            names = {info["name"] for info in self.list_folder(folder, lambda *_: None)}
-            if name in names and self.info(name)["type"] != "directory":
-                raise FileError("is there, and is not given") from error
-            return None
-        try:
-            return stream.read(most)
-        finally:
-            stream.close()
-
-    def check(self, name: str, found: Found) -> None:
-        """Compare by commands about one file, if the server has them: listing its folder for each
-        file would take quadratic time. The file was read as one stream, so as one content."""
-        with storage_errors():
-            connection = self._connection()
-            try:
-                connection.ftp.voidcmd("TYPE I")
-                size = _answer(connection.ftp, f"SIZE {name}")
-                time = _answer(connection.ftp, f"MDTM {name}")
-            except BaseException as error:
-                _close(connection)
-                if str(error).startswith("550"):
-                    raise FileNotFoundError(name) from error
-                raise
-        self._idle.append(connection)
-        identity, _ = identity_of({"modify": time})
-        if (size is not None and size != str(found.size)) or (
-            identity and not is_same(found.identity, identity)
-        ):
-            raise FileError(CHANGED)
-
-    def _connection(self) -> Any:
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            return self._new()
-        try:
-            connection.ftp.voidcmd("NOOP")
-        except Exception:  # the server has closed it
-            _close(connection)
-            return self._new()
-        return connection
-
-    def _new(self) -> Any:
-        return type(self.fs)(*self.fs.storage_args, **self.fs.storage_options)
-
-
-def _answer(ftp: Any, command: str) -> str | None:
-    """Return the server's answer to a command about a file; None if it lacks the command."""
-    from ftplib import error_perm
-
-    try:
-        answer = str(ftp.sendcmd(command))
-    except error_perm as error:
-        if str(error).startswith("50"):
-            return None
-        raise
-    return answer[3:].strip() if answer.startswith("213") else None
-
-
-def _close(connection: Any) -> None:
-    with suppress(Exception):  # nothing of it is wanted any more
-        connection.ftp.close()
-
-
-class _FtpStream:
-    def __init__(self, connection: Any, data: Any, idle: list[Any]) -> None:
-        self._connection = connection
-        self._data = data
-        self._idle = idle
-        self._ended = False
-
-    def read(self, count: int) -> bytes:
-        data = bytearray()
-        with storage_errors():
-            while len(data) < count and not self._ended:
-                some = self._data.recv(count - len(data))
-                if not some:
-                    self._end()
-                data += some
-        return bytes(data)
-
-    def _end(self) -> None:
-        """Ask the server whether the data is complete or broke off."""
-        self._ended = True
-        if hasattr(self._data, "unwrap"):
-            with suppress(OSError):  # many servers just close it
-                self._data.unwrap()
-        self._data.close()
-        self._connection.ftp.voidresp()
-        self._idle.append(self._connection)
-
-    def close(self) -> None:
-        if not self._ended:
-            self._ended = True
-            with suppress(OSError):
-                self._data.close()
-            _close(self._connection)
