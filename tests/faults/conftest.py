@@ -8,17 +8,30 @@ from pathlib import Path
 
 import pytest
 
+from support.mounts import keep_mounts_private, mount_disk
 
-@pytest.fixture
-def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A disk of the `DISK_BYTES` of the module."""
+
+@pytest.fixture(scope="session")
+def private_mounts() -> None:
+    """Mounts that are gone when the tests end, however they end."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a disk")
+    try:
+        keep_mounts_private()
+    except OSError as error:
+        pytest.skip(f"no disk can be mounted here: {error}")
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no disk can be mounted here: {error.stderr}")
+
+
+@pytest.fixture
+def disk(tmp_path: Path, request: pytest.FixtureRequest, private_mounts: None) -> Iterator[Path]:
+    """A disk of the `DISK_BYTES` of the module."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ("mount", "-t", "tmpfs", "-o", f"size={request.module.DISK_BYTES}", "none", str(folder))
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no disk can be mounted here: {done.stderr}")
+    try:
+        mount_disk(folder, request.module.DISK_BYTES)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no disk can be mounted here: {error.stderr}")
     yield folder
     subprocess.run(("umount", str(folder)), check=True)
