@@ -156,6 +156,51 @@ def test_a_result_is_waited_for_and_the_tensor_kept_until_then(library: Path) ->
 
 
 @pytest.mark.slow
+def test_a_call_asks_little_of_the_driver(library: Path) -> None:
+    """A real driver takes two microseconds for each."""
+    run(
+        library,
+        """
+        from support.fake_device import ENTRY_POINTS
+        from cuda import core
+
+        tensor = driver.tensor(noise(300))
+        atlas.TreeWitness.generate(tensor)
+        core.Device(0).set_current()  # as PyTorch does
+
+        def asked(work):
+            before = {name: driver.calls(name) for name in ENTRY_POINTS}
+            found = work()
+            calls = {name: driver.calls(name) - before[name] for name in ENTRY_POINTS}
+            return found, {name: count for name, count in calls.items() if count}
+
+        launch = {
+            "cuCtxGetCurrent": 1, "cuMemAllocFromPoolAsync": 1, "cuStreamIsCapturing": 1,
+            "cuLaunchKernel": 2, "cuEventRecord": 1,
+        }
+        result = {
+            "cuCtxGetCurrent": 2, "cuEventSynchronize": 1, "cuMemcpyDtoHAsync": 1,
+            "cuStreamSynchronize": 1, "cuMemFreeAsync": 1,
+        }
+        for leaves in (True, False):
+            generate = lambda: atlas.TreeWitness.generate(tensor, leaves=leaves, wait=False)
+            pending, calls = asked(generate)
+            assert calls == launch | ({"cuMemcpyDtoDAsync": 1} if leaves else {}), calls
+            witness, calls = asked(pending.result)
+            assert calls == result, calls
+            assert witness.root == atlas.TreeWitness.generate(noise(300)).root
+        # An array that another stream may still write: one more record, and a wait.
+        array = driver.tensor(noise(300), forms=["interface"], stream=1)
+        atlas.residue(array)
+        pending, calls = asked(lambda: atlas.TreeWitness.generate(array, leaves=False, wait=False))
+        more = {"cuPointerGetAttribute": 1, "cuInit": 1, "cuStreamWaitEvent": 1}
+        assert calls == launch | more | {"cuEventRecord": 2}, calls
+        pending.result()
+        """,
+    )
+
+
+@pytest.mark.slow
 def test_streams_are_named_and_waited_for(library: Path) -> None:
     run(
         library,

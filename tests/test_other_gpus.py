@@ -152,7 +152,10 @@ class OpenClMachine:
             for thread in running:
                 thread.join()
 
-    def download(self, address: int, size: int, *, last: bool = False) -> bytes:
+    def copy(self, target: int, source: int, size: int) -> None:
+        ctypes.memmove(target, source, size)
+
+    def download(self, address: int, size: int) -> bytes:
         return ctypes.string_at(address, size)
 
 

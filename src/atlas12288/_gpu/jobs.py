@@ -50,20 +50,40 @@ class TreeParts(NamedTuple):
     shape: tuple[int, ...] = ()
 
 
-class _Download:
+class _Results:
+    """What a job reads back: one copy, from its first byte to its last."""
+
+    def __init__(self, device: devices.Device, memory: Any) -> None:
+        self._device, self._memory = device, memory  # kept until it was read
+        self._start = self._end = 0
+        self._content: memoryview | None = None
+
+    def add(self, address: int, size: int) -> _Download:
+        self._start = min(self._start or address, address)
+        self._end = max(self._end, address + size)
+        return _Download(self, address, size)
+
+    def part(self, address: int, size: int) -> memoryview:
+        """Return bytes of it; the launches before it have ended."""
+        if self._content is None:
+            content = bytearray(self._end - self._start)
+            stream, api = self._device.results, self._device.api
+            devices.check(api.cuMemcpyDtoHAsync(content, self._start, len(content), stream.handle))
+            stream.sync()
+            self._content, self._memory = memoryview(content).toreadonly(), None
+        return self._content[address - self._start :][:size]
+
+
+class _Download(NamedTuple):
     """Bytes on the device that no launch writes over any more."""
 
-    def __init__(self, buffer: Any, address: int, size: int) -> None:
-        self._buffer, self._address, self._size = buffer, address, size
+    results: _Results
+    address: int
+    size: int
 
-    def read(self, device: devices.Device) -> bytearray:
+    def read(self) -> memoryview:
         """Return the bytes; the launches before the download have ended."""
-        out = bytearray(self._size)
-        stream = device.results
-        copied = device.api.cuMemcpyDtoHAsync(out, self._address, self._size, stream.handle)
-        devices.check(copied)
-        stream.sync()
-        return out
+        return self.results.part(self.address, self.size)
 
 
 class Job:
@@ -74,13 +94,14 @@ class Job:
         self.handle = device.handle if stream is device.stream else int(stream.handle)
         self.multiprocessors = device.multiprocessors
         self.places = tuple((kind, device.number) for kind in CUDA)  # as DLPack names them
-        self._memory: Any = None
+        self._results: _Results | None = None
         self._waited = {self.handle}  # streams that the job's stream need not wait for any more
 
     def allocate(self, size: int) -> int:
         # Freed in the order of the stream, once nobody needs it.
-        self._memory = self.device.pool.allocate(size, stream=self.stream)
-        return int(self._memory.handle)
+        memory = self.device.pool.allocate(size, stream=self.stream)
+        self._results = _Results(self.device, memory)
+        return int(memory.handle)
 
     def upload(self, address: int, data: bytes) -> None:
         copied = self.device.api.cuMemcpyHtoDAsync(address, data, len(data), self.stream.handle)
@@ -89,13 +110,13 @@ class Job:
     def launch(self, kernel: str, groups: int, threads: int, *arguments: int) -> None:
         self.device.launch(self.stream, kernel, groups, threads, arguments)
 
-    def download(self, address: int, size: int, *, last: bool = False) -> _Download:
-        if last:
-            return _Download(self._memory, address, size)
-        copy = self.device.pool.allocate(size, stream=self.stream)
-        target, handle = int(copy.handle), self.stream.handle
-        devices.check(self.device.api.cuMemcpyDtoDAsync(target, address, size, handle))
-        return _Download(copy, target, size)
+    def copy(self, target: int, source: int, size: int) -> None:
+        api, handle = self.device.api, self.stream.handle
+        devices.check(api.cuMemcpyDtoDAsync(target, source, size, handle))
+
+    def download(self, address: int, size: int) -> _Download:
+        assert self._results is not None  # what is downloaded was allocated
+        return self._results.add(address, size)
 
     def wait_for(self, producer: int) -> None:
         """Let the job's stream wait for what is on another one now."""
@@ -283,7 +304,7 @@ def trees(
         no = b"" if leaves else None
 
         def made() -> list[TreeParts | Exception]:
-            parts = _parts_of(job.device, hashes, whole) if hashes else []
+            parts = _parts_of(hashes, whole) if hashes else []
             if len(parts) == len(held):
                 return list(parts)
             rest = iter(parts)
@@ -305,13 +326,11 @@ def _whole(held: Sequence[Held | Exception]) -> list[Held]:
     return [each for each in held if not isinstance(each, Exception) and each.length]
 
 
-def _parts_of(
-    device: devices.Device, hashes: plan.Hashes[_Download], regions: Sequence[Held]
-) -> list[TreeParts]:
+def _parts_of(hashes: plan.Hashes[_Download], regions: Sequence[Held]) -> list[TreeParts]:
     """Read the results of a plan; return them in the order of its regions."""
-    roots = bytes(hashes.roots.read(device))
+    roots = bytes(hashes.roots.read())
     sums = roots[_HASH * len(regions) :]
-    kept = [_Joined(device, each) for each in (hashes.leaves, hashes.blocks) if each is not None]
+    kept = [_Joined(each) for each in (hashes.leaves, hashes.blocks) if each is not None]
     leaves: tuple[Buffer | None, Buffer | None] = (None, None)
     block_roots = leaves
     found: dict[int, TreeParts] = {}
@@ -335,8 +354,8 @@ def _parts_of(
 class _Joined:
     """Hashes of several regions and then their residues, taken region by region."""
 
-    def __init__(self, device: devices.Device, download: _Download) -> None:
-        self._data = memoryview(download.read(device)).toreadonly()
+    def __init__(self, download: _Download) -> None:
+        self._data = download.read()
         self._hashes = len(self._data) // (_HASH + 1)
         self._taken = 0
 
@@ -363,7 +382,7 @@ def residues(
         lengths = [each.length for each in held if not isinstance(each, Exception)]
 
         def made() -> list[int]:
-            values = iter(found.read(job.device) if found else b"")
+            values = iter(found.read() if found else b"")
             return [next(values) if length else 0 for length in lengths]
 
         return made
@@ -379,7 +398,7 @@ def window_residues(source: object, number: int, *, stream: object = None) -> Pe
 
     def start(job: Job, held: list[Held | Exception]) -> Callable[[], bytes]:
         found = _sums(job, held, windows=True)
-        return lambda: bytes(found.read(job.device)) if found else b""
+        return lambda: bytes(found.read()) if found else b""
 
     return _on_device([(source, "buf")], number, stream, start)
 

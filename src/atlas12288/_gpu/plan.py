@@ -52,10 +52,13 @@ class Machine(Protocol[R]):
 
     def launch(self, kernel: str, groups: int, threads: int, *arguments: int) -> None: ...
 
-    def download(self, address: int, size: int, *, last: bool = False) -> R:
-        """Return what will have the bytes as they are at this point of the order.
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Copy bytes as they are at this point of the order."""
 
-        last: nothing that is launched later writes over them.
+    def download(self, address: int, size: int) -> R:
+        """Return what will have bytes that nothing writes over any more.
+
+        All that is between two downloads is read with them: they lie side by side.
         """
 
 
@@ -145,9 +148,10 @@ class _Layout(NamedTuple):
     Attributes:
         order, windows: as in `Hashes`.
         lengths, firsts: the length and the first window of each region, in this order.
-        leaves, trees: the launches, in their order; the last one writes the roots of regions.
+        leaves, trees: the launches, in their order; the last one writes the roots of regions, at
+            the end of memory.
         tables: of the trees, one after another; empty for one region.
-        size: bytes of memory.
+        size: bytes of memory, without copies of leaves and of roots of blocks.
     """
 
     order: Sequence[int]
@@ -224,7 +228,12 @@ def hash_regions(
     """
     aligned = tuple([address % QUAD_BYTES == 0 for address in addresses])
     layout = _layout(tuple(lengths), aligned, LARGE_WINDOWS * machine.multiprocessors)
-    memory = machine.allocate(layout.size)
+    first, last = layout.trees[0], layout.trees[-1]
+    sizes = [(_HASH + 1) * count for count in (first.elements, first.parts, len(addresses))]
+    # Trees are made over what is below them. The roots of the only pass are those of the blocks.
+    blocks_at = layout.size
+    leaves_at = blocks_at + (_rounded(sizes[1]) if first is not last else 0)
+    memory = machine.allocate(leaves_at + sizes[0] if leaves else layout.size)
     rows = len(addresses) if len(addresses) > 1 else 0  # one region needs no table
     if rows:
         starts = [addresses[number] for number in layout.order]
@@ -237,26 +246,28 @@ def hash_regions(
             for each in layout.leaves
         ]
         machine.upload(memory, b"".join([*tables, layout.tables]))
-    for each in layout.leaves:
+    for some in layout.leaves:
         if rows:
-            region = (memory + each.table, len(starts[each.regions]), 0)
+            region = (memory + some.table, len(starts[some.regions]), 0)
         else:
             region = (addresses[0], 0, lengths[0])
-        out = (memory + each.hashes, memory + each.residues)
-        machine.launch(each.kernel, each.groups, each.threads, *region, each.windows, *out)
-    found_leaves = blocks = None
+        out = (memory + some.hashes, memory + some.residues)
+        machine.launch(some.kernel, some.groups, some.threads, *region, some.windows, *out)
     if leaves:
-        first = layout.trees[0]
-        found_leaves = machine.download(memory + first.hashes, (_HASH + 1) * first.elements)
-    for above in layout.trees:
-        region = (memory + above.table, rows, 0) if rows else (0, 0, above.elements)
-        ends = (memory + above.hashes, memory + above.residues)
-        out = (memory + above.roots, memory + above.sums)
-        machine.launch("trees", above.parts, TREE_THREADS, *region, *ends, *out)
-        if leaves and blocks is None:
-            blocks = machine.download(out[0], (_HASH + 1) * above.parts)
-    found = machine.download(out[0], (_HASH + 1) * len(addresses), last=True)
-    return Hashes(layout.order, layout.windows, found_leaves, blocks, found)
+        machine.copy(memory + leaves_at, memory + first.hashes, sizes[0])
+    for each in layout.trees:
+        region = (memory + each.table, rows, 0) if rows else (0, 0, each.elements)
+        ends = (memory + each.hashes, memory + each.residues)
+        out = (memory + each.roots, memory + each.sums)
+        machine.launch("trees", each.parts, TREE_THREADS, *region, *ends, *out)
+        if leaves and each is first and each is not last:
+            machine.copy(memory + blocks_at, memory + each.roots, sizes[1])
+    roots = machine.download(memory + last.roots, sizes[2])
+    if not leaves:
+        return Hashes(layout.order, layout.windows, None, None, roots)
+    blocks = roots if first is last else machine.download(memory + blocks_at, sizes[1])
+    found = machine.download(memory + leaves_at, sizes[0])
+    return Hashes(layout.order, layout.windows, found, blocks, roots)
 
 
 def sum_regions(
@@ -297,4 +308,4 @@ def sum_regions(
     for region, count, out in launches:
         groups = -(-count * TEAM_THREADS // RESIDUE_THREADS)
         machine.launch("residues", groups, RESIDUE_THREADS, *region, count, out)
-    return machine.download(out, count, last=True)
+    return machine.download(out, count)
