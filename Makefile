@@ -21,7 +21,8 @@
 #   make check-gpu       on a machine with a CUDA device: all results against the CPU's, then the table of docs/gpu.md
 #   make check-gpu-model the kernels for GPUs without one: every class of lengths, and mistakes that must be seen
 #   make check-zarr      stores of Zarr, beside zarr-checksum
-#   make check-torch     tensors of PyTorch and JAX, on the CPU (3 GB of packages)
+#   make check-torch     tensors of PyTorch and JAX on the CPU, arrays of Numba by the driver without a GPU, and the
+#                        page of PyTorch (3 GB of packages)
 #   make check-ptxas     the GPU kernels of the package through NVIDIA's assembler, for sm_80 to sm_120: registers,
 #                        and an error for spills (PTX=folder: those in a folder)
 #   make fuzz            random bytes in all that is read, FUZZ_SECONDS=60 for each target
@@ -118,6 +119,7 @@ check-gpu-model: $(VENV)/.test
 
 check-torch: $(VENV)/.torch
 	$(BIN)/python -m pytest tests/pytorch $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/test_documents.py -k pytorch $(PYTEST_ARGS)
 
 check-gpu: $(VENV)/.torch
 	$(BIN)/python -m pytest tests/gpu tests/pytorch $(PYTEST_ARGS)

@@ -41,6 +41,11 @@ def main() -> None:
         target=False,
     )
 
+    other = command("gpu", "a kernel for other GPUs, which no release has", target=False)
+    other.add_argument("--kernel", required=True)
+    other.add_argument("--make", choices=sorted(emit.OTHER_GPUS), required=True)
+    other.add_argument("--format", choices=("assembly", "object"), default="assembly")
+
     arguments = parser.parse_args()
     result: str | bytes
     match arguments.command:
@@ -58,6 +63,11 @@ def main() -> None:
             result = emit.entry_object(arguments.family, arguments.system)
         case "ptx":
             result = emit.ptx(grid.find(arguments.kernel))
+        case "gpu":
+            write = (
+                emit.other_gpu_object if arguments.format == "object" else emit.other_gpu_assembly
+            )
+            result = write(grid.find(arguments.kernel), arguments.make)
         case "ptx-kernels":
             result = "".join(f"{k.name}\n" for k in grid.KERNELS) if emit.has_ptx() else ""
         case _:

@@ -11,7 +11,9 @@ from .build import grid_module, kernel_set_module
 from .contract import ACTIVE_TABLE, DELTA, UPDATE, WINDOW_CHECK, entry_module, standalone_module
 from .grid import GridKernel
 from .kernels import KERNELS, POINTER
+from .lower_amdgcn import Amdgcn
 from .lower_nvptx import Nvptx, NvptxMad
+from .lower_spirv import Spirv
 from .targets import WASM_WITHOUT, KernelSet, for_family, triple
 
 
@@ -132,14 +134,52 @@ def standalone(binary: bool) -> bytes:
 _PTX_TARGET = ("nvptx64-nvidia-cuda", "sm_80", "+ptx78")
 
 
-def has_ptx() -> bool:
-    """Return whether this LLVM writes PTX."""
+# Other GPUs: their kernels are compiled by tests and are in no release. AMD's code is for one chip,
+# here the MI300's.
+OTHER_GPUS = {
+    "amdgcn": (Amdgcn, ("amdgcn-amd-amdhsa", "gfx942", "")),
+    "spirv": (Spirv, ("spirv64-unknown-unknown", "", "")),
+}
+
+
+def _has_target(target_triple: str) -> bool:
     binding.initialize_all_targets()
     try:
-        binding.Target.from_triple(_PTX_TARGET[0])
+        binding.Target.from_triple(target_triple)
     except RuntimeError:
         return False
     return True
+
+
+def has_ptx() -> bool:
+    """Return whether this LLVM writes PTX."""
+    return _has_target(_PTX_TARGET[0])
+
+
+def has_other_gpu(name: str) -> bool:
+    """Return whether this LLVM writes code for a GPU of OTHER_GPUS."""
+    return _has_target(OTHER_GPUS[name][1][0])
+
+
+def _other_gpu_kernel(
+    entry: GridKernel, name: str
+) -> tuple[binding.TargetMachine, binding.ModuleRef]:
+    lowering, target = OTHER_GPUS[name]
+    return _prepare(grid_module(entry, lowering()), *target, {entry.name})
+
+
+def other_gpu_assembly(entry: GridKernel, name: str) -> str:
+    """Return one kernel of the grid for a GPU of OTHER_GPUS, as text."""
+    machine, parsed = _other_gpu_kernel(entry, name)
+    text: str = machine.emit_assembly(parsed)
+    return text
+
+
+def other_gpu_object(entry: GridKernel, name: str) -> bytes:
+    """Return the same as its driver takes it: an ELF object, or a module of SPIR-V."""
+    machine, parsed = _other_gpu_kernel(entry, name)
+    code: bytes = machine.emit_object(parsed)
+    return code
 
 
 def ptx(entry: GridKernel) -> str:

@@ -119,6 +119,28 @@ assert tensor.tobytes() == more and cuda.cuEventQuery(event) == 0
     )
 
 
+def test_who_waits_for_an_event_waits_for_its_record_of_that_time(library: Path) -> None:
+    succeed(
+        library,
+        """
+start()
+first, second = driver.tensor(words), driver.tensor(words)
+function, event = kernel(), made(cuda.cuEventCreate, 2)
+one, two, waits = (made(cuda.cuStreamCreate, 1) for _ in range(3))
+ok(launch(function, first.pointer, one))
+ok(cuda.cuEventRecord(event, one))
+ok(cuda.cuStreamWaitEvent(waits, event, 0))
+ok(launch(function, second.pointer, two))
+ok(cuda.cuEventRecord(event, two))
+ok(cuda.cuStreamSynchronize(waits))
+assert (first.tobytes(), second.tobytes()) == (more, words) and cuda.cuEventQuery(event) == 600
+ok(cuda.cuEventSynchronize(event))
+assert second.tobytes() == more
+""",
+        late=1,
+    )
+
+
 def test_the_host_cannot_read_memory_of_the_device(library: Path) -> None:
     code = """
 start()

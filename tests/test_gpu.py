@@ -156,6 +156,51 @@ def test_a_result_is_waited_for_and_the_tensor_kept_until_then(library: Path) ->
 
 
 @pytest.mark.slow
+def test_a_call_asks_little_of_the_driver(library: Path) -> None:
+    """A real driver takes two microseconds for each."""
+    run(
+        library,
+        """
+        from support.fake_device import ENTRY_POINTS
+        from cuda import core
+
+        tensor = driver.tensor(noise(300))
+        atlas.TreeWitness.generate(tensor)
+        core.Device(0).set_current()  # as PyTorch does
+
+        def asked(work):
+            before = {name: driver.calls(name) for name in ENTRY_POINTS}
+            found = work()
+            calls = {name: driver.calls(name) - before[name] for name in ENTRY_POINTS}
+            return found, {name: count for name, count in calls.items() if count}
+
+        launch = {
+            "cuCtxGetCurrent": 1, "cuMemAllocFromPoolAsync": 1, "cuStreamIsCapturing": 1,
+            "cuLaunchKernel": 2, "cuEventRecord": 1,
+        }
+        result = {
+            "cuCtxGetCurrent": 2, "cuEventSynchronize": 1, "cuMemcpyDtoHAsync": 1,
+            "cuStreamSynchronize": 1, "cuMemFreeAsync": 1,
+        }
+        for leaves in (True, False):
+            generate = lambda: atlas.TreeWitness.generate(tensor, leaves=leaves, wait=False)
+            pending, calls = asked(generate)
+            assert calls == launch | ({"cuMemcpyDtoDAsync": 1} if leaves else {}), calls
+            witness, calls = asked(pending.result)
+            assert calls == result, calls
+            assert witness.root == atlas.TreeWitness.generate(noise(300)).root
+        # An array that another stream may still write: one more record, and a wait.
+        array = driver.tensor(noise(300), forms=["interface"], stream=1)
+        atlas.residue(array)
+        pending, calls = asked(lambda: atlas.TreeWitness.generate(array, leaves=False, wait=False))
+        more = {"cuPointerGetAttribute": 1, "cuInit": 1, "cuStreamWaitEvent": 1}
+        assert calls == launch | more | {"cuEventRecord": 2}, calls
+        pending.result()
+        """,
+    )
+
+
+@pytest.mark.slow
 def test_streams_are_named_and_waited_for(library: Path) -> None:
     run(
         library,
@@ -526,6 +571,188 @@ def test_a_scrubber_watches_a_tensor(library: Path) -> None:
         report = scrubber.scan()
         assert report.holds is None and "LAUNCH_FAILED" in str(report), report
         assert len(told) == 3
+        """,
+    )
+
+
+SMALL_TARGETS = """
+from atlas12288 import _scrubber
+_scrubber.DIGEST_PASSES = 3
+content = {name: bytearray(noise(200, number)) for number, name in enumerate("ab")}
+tensors = {name: driver.tensor(bytes(data)) for name, data in content.items()}
+told = []
+scrubber = atlas.Scrubber(
+    {name: (tensors[name], atlas.TreeWitness.generate(data)) for name, data in content.items()},
+    on_damage=told.append,
+)
+
+def scanned():
+    driver.launches.clear()
+    report = scrubber.scan()
+    starts = {tensor.pointer: name for name, tensor in tensors.items()}
+    hashed = [
+        starts[launch.arguments[0]]
+        for launch in driver.launches
+        if launch.kernel == "leaves_small"
+    ]
+    return report, hashed
+
+def swap(name):
+    # The sum of the bytes stays, and the residue with it.
+    content[name][5], content[name][6] = content[name][6], content[name][5]
+    tensors[name].write(bytes(content[name]))
+"""
+
+
+@pytest.mark.slow
+def test_a_scrubber_checks_digests_of_tensors_in_rotation(library: Path) -> None:
+    run(
+        library,
+        SMALL_TARGETS
+        + """
+report, hashed = scanned()
+assert report and hashed == ["a", "b"]  # the first pass checks all
+swap("b")
+report, hashed = scanned()
+assert report and hashed == []
+report, hashed = scanned()
+assert hashed == ["b"] and [each.what for each in report.changed] == [("digest",)]
+swap("b")
+report, hashed = scanned()
+assert report and "a" in hashed
+assert len(told) == 1
+assert tensors["a"].deleted == tensors["a"].handed  # none is held between passes
+""",
+    )
+
+
+@pytest.mark.slow
+def test_a_scrubber_says_nothing_of_a_tensor_that_its_device_does_not_give(library: Path) -> None:
+    run(
+        library,
+        SMALL_TARGETS
+        + """
+scrubber.scan()
+# Also where the tensor is damaged meanwhile: the next pass tells, this one does not.
+for call in ("cuLaunchKernel", "cuMemAllocFromPoolAsync", "cuEventSynchronize"):
+    for hurt in (False, True):
+        if hurt:
+            swap("a")
+        driver.fail(call, 1, result=LAUNCH_FAILED)
+        report = scrubber.scan()
+        driver.fail("*", 0, result=0)
+        assert report.holds is None and report.changed == (), (call, hurt, str(report))
+        assert [each.name for each in report.unreadable] == ["a"]
+        report = scrubber.scan()
+        assert report.holds is (not hurt) and not report.unreadable, (call, hurt, str(report))
+        if hurt:
+            swap("a")
+            assert scrubber.scan()  # what came back is judged again
+""",
+    )
+
+
+@pytest.mark.slow
+def test_a_scrubber_says_nothing_of_a_tensor_that_has_another_length(library: Path) -> None:
+    run(
+        library,
+        SMALL_TARGETS
+        + """
+scrubber.scan()
+for shape in ((100,), (0,)):
+    tensors["b"].shape = shape
+    for _ in range(3):
+        report = scrubber.scan()
+        if report.unreadable:
+            break
+    else:
+        raise AssertionError(shape)
+    assert report.holds is None and report.changed == ()
+    assert ", must have " in str(report)
+tensors["b"].shape = (200,)
+assert scrubber.scan()
+tensors["b"].strides = (2,)
+report = scrubber.scan()
+assert report.holds is None and "C-contiguous" in str(report)
+""",
+    )
+
+
+@pytest.mark.slow
+def test_a_scrubber_says_nothing_of_a_tensor_that_was_freed(library: Path) -> None:
+    run(
+        library,
+        SMALL_TARGETS
+        + """
+scrubber.scan()
+tensors["a"].free()
+for _ in range(3):
+    report = scrubber.scan()
+    assert report.holds is None and report.changed == ()
+    assert "ILLEGAL_ADDRESS" in str(report)
+""",
+    )
+
+
+# --- from the file to the device ---
+
+
+@pytest.mark.slow
+def test_a_file_that_the_command_witnesses_is_verified_on_a_device(
+    library: Path, tmp_path: Path
+) -> None:
+    numpy = pytest.importorskip("numpy")
+    save = pytest.importorskip("safetensors.numpy").save_file
+    shapes = {"q": (70, 60), "k": (70, 60), "bias": (9,), "none": (0, 4)}
+    arrays = {
+        name: (numpy.arange(int(numpy.prod(shape))) % 251 + place).astype("f4").reshape(shape)
+        for place, (name, shape) in enumerate(shapes.items())
+    }
+    model, out = tmp_path / "model.safetensors", tmp_path / "w.json"
+    save(arrays, model, {"format": "pt"})
+    command = ["witness", "--tensors", "--tree", model, "-o", out]
+    subprocess.run([sys.executable, "-m", "atlas12288", *command], check=True)
+    run(
+        library,
+        f"""
+        from pathlib import Path
+        from safetensors.numpy import load_file
+        from atlas12288.tensors import TensorsWitness
+        arrays = load_file({str(model)!r})
+        text, leaves = (Path({str(out)!r} + end).read_bytes() for end in ("", ".atlas.leaves"))
+        witness = TensorsWitness.from_json(text).with_leaves(leaves)
+
+        def placed(data, shape):
+            return driver.tensor(data, shape=shape, dtype=(2, 32, 1), typestr="<f4")
+
+        served = {{name: placed(data.tobytes(), data.shape) for name, data in arrays.items()}}
+        report = witness.verify(served)
+        assert report.holds is True, str(report)
+
+        served["q"].write(b"?", 12288 + 40)
+        assert str(witness.verify(served)) == (
+            "tensor 'q': residue, digest differ; bytes [12288, 16800), window 1"
+        )
+        served["q"].write(arrays["q"].tobytes()[12288:], 12288)
+        assert witness.verify(served)
+
+        # Another layout is said as what it is: no window of it is called damaged.
+        fused = dict(served)
+        both = fused.pop("q"), fused.pop("k")
+        fused["qk"] = placed(b"".join(each.tobytes() for each in both), (140, 60))
+        report = witness.verify(fused)
+        assert report.changed == () == report.unreadable
+        assert report.lines() == [
+            "tensor 'k' is missing", "tensor 'q' is missing", "tensor 'qk' was added",
+        ]
+        half = arrays["q"].tobytes()[: 35 * 60 * 4]
+        (line,) = witness.verify(served | {{"q": placed(half, (35, 60))}}).differences
+        assert (line.kind, line.what[0], line.ranges) == ("changed", "shape", None)
+        turned = served | {{"q": placed(arrays["q"].tobytes(), (60, 70))}}
+        assert [each.what for each in witness.verify(turned).differences] == [("shape",)]
+
+        driver.fail("*", result=LAUNCH_FAILED, sticks=True)
+        assert "LAUNCH_FAILED" in raised(atlas.DeviceError, lambda: witness.verify(served))
         """,
     )
 

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas12288 as atlas
+from atlas12288._gpu.jobs import TreeParts
 from support import model, rfc9162, strategies
 from support.guarded import Guarded, repeated, run_in_child
 from support.leftovers import nothing_left
@@ -743,3 +744,33 @@ def test_json_with_a_wrong_value_is_refused_by_the_name_of_its_key(key: str, val
         if (read, key, value) != (atlas.witness_from_json, "algorithm", "sha256"):
             with pytest.raises(atlas.WitnessError, match=rf"^{key} is .+, must be "):
                 read(json.dumps(FIELDS | {key: value}))
+
+
+@pytest.mark.parametrize("windows", [1, 256, 257, 600])
+def test_a_tree_of_leaves_that_a_device_made_is_the_tree_of_the_bytes(windows: int) -> None:
+    """Its blocks are views of what the device wrote; all that a tree can do works with them."""
+    data = strategies.noise(WINDOW_BYTES * windows)
+    expected = atlas.TreeWitness.generate(data)
+    blocks = list(expected._tree.blocks())
+    written = memoryview(bytearray(expected.leaves + atlas.window_residues(data))).toreadonly()
+    parts = TreeParts(
+        len(data),
+        expected.root,
+        expected.residue,
+        written[: 32 * windows],
+        written[32 * windows :],
+        b"".join(block.root for block in blocks),
+        bytes(block.residue for block in blocks),
+    )
+    made = atlas.TreeWitness._of_device(parts)
+    assert (made.root, made.leaves) == (expected.root, expected.leaves)
+    assert made.changed_windows(expected) == [] == expected.changed_windows(made)
+    last = windows - 1
+    other = bytearray(data)
+    other[WINDOW_BYTES * last] ^= 1
+    for tree in (made, pickle.loads(pickle.dumps(made)), copy.deepcopy(made)):
+        assert tree.changed(other) == [last]
+        assert tree.update(other, [last]).leaves == atlas.TreeWitness.generate(other).leaves
+        assert tree.prove(last).to_json() == expected.prove(last).to_json()
+        older = tree.prove_consistency(max(1, last))
+        assert older.to_json() == expected.prove_consistency(max(1, last)).to_json()

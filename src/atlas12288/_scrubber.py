@@ -356,7 +356,9 @@ class _Target:
         if self.length == 0:
             raise ValueError(f"targets[{name!r}] is empty, must have bytes")
         self.windows = len(leaves) // DIGEST_BYTES
-        self.watch: _Watch = DeviceWatch(buf, leaves) if on_device else Watch(buf, leaves)
+        self.watch: _Watch = (
+            DeviceWatch(buf, self.length, leaves) if on_device else Watch(buf, leaves)
+        )
         self._piece = self.windows if on_device else _PIECE
         self._is_known = False  # was every digest checked?
         self._unread: set[int] = set()  # windows that could not be read, as was told
@@ -380,7 +382,7 @@ class _Target:
             new = _Seen(self)
             try:
                 self._look_at(first, stop, hashes, seen, new)
-            except DeviceError as error:
+            except (BufferError, DeviceError) as error:
                 for index in range(first, stop):
                     self._not_read(index, str(error), seen, new)
             if new:
@@ -459,11 +461,13 @@ class _Seen:
 class DeviceWatch:
     """The leaves and residues that the windows of a tensor on a GPU must have.
 
-    Each look is at the whole tensor.
+    Each look is at the whole tensor. A tensor that has another length by then, or that its library
+    does not give any more, is a BufferError, as a lost device is a DeviceError: no damage.
     """
 
-    def __init__(self, buf: Memory, leaves: bytes) -> None:
+    def __init__(self, buf: Memory, length: int, leaves: bytes) -> None:
         self._buf = buf
+        self._length = length
         self._leaves = bytearray(leaves)
         self._residues: list[int | None] = [None] * (len(leaves) // DIGEST_BYTES)
         self._damaged: set[int] = set()
@@ -479,6 +483,10 @@ class DeviceWatch:
         """Return the indices of the windows to judge, by the residues."""
         found = _native.window_residues(self._buf)
         self._found = None
+        if len(found) != len(self._residues):
+            raise BufferError(
+                f"the tensor has {len(found)} windows, must have {len(self._residues)}"
+            )
         return [
             index
             for index in range(first, stop)
@@ -503,6 +511,8 @@ class DeviceWatch:
         if self._found is None:
             tree = TreeWitness.generate(self._buf)
             assert tree._tree is not None
+            if tree.length != self._length:
+                raise BufferError(f"the tensor has {tree.length} bytes, must have {self._length}")
             residues = b"".join(block.residues or b"" for block in tree._tree.blocks())
             self._found = tree.leaves or b"", residues
         return self._found

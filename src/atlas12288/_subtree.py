@@ -30,7 +30,8 @@ class Subtree:
     """A block, or a subtree above other subtrees.
 
     Attributes:
-        hashes: the leaves of a block, or the roots of the children, joined.
+        hashes: the leaves of a block, or the roots of the children, joined. Of what a device made
+            they are a view of what all blocks have in common, as the residues are.
         children: none for a block.
         residues: residue of each window of a block, b"" above blocks; None if not known.
         residue: residue of all its windows together; None if not known.
@@ -43,8 +44,8 @@ class Subtree:
     def __init__(
         self, hashes: bytes, residues: bytes | None, children: tuple[Subtree, ...] = ()
     ) -> None:
-        self.hashes = hashes
-        self.residues = residues
+        self.hashes: bytes | memoryview = hashes
+        self.residues: bytes | memoryview | None = residues
         self.children = children
         self.root = _native.tree_root(hashes)
         self.span: int = FANOUT * children[0].span if children else 1
@@ -54,7 +55,9 @@ class Subtree:
             self.residue = _native.residue(parts)
 
     @classmethod
-    def known(cls, hashes: bytes, residues: bytes, root: bytes, residue: int) -> Subtree:
+    def known(
+        cls, hashes: bytes | memoryview, residues: bytes | memoryview, root: bytes, residue: int
+    ) -> Subtree:
         """Return a block whose root and residue are made already."""
         block = cls.__new__(cls)
         block.hashes, block.residues, block.children = hashes, residues, ()
@@ -62,7 +65,8 @@ class Subtree:
         return block
 
     def __reduce__(self) -> tuple[type[Subtree], tuple[object, ...]]:
-        return Subtree, (self.hashes, self.residues, self.children)
+        residues = None if self.residues is None else bytes(self.residues)
+        return Subtree, (bytes(self.hashes), residues, self.children)
 
     @classmethod
     def above(cls, children: tuple[Subtree, ...]) -> Subtree:
@@ -94,23 +98,23 @@ def tree_of_leaves(
     """Return the tree of a region whose blocks are hashed already.
 
     Args:
-        leaves, residues: of the windows, joined.
+        leaves, residues: of the windows, joined. A tree of several blocks keeps them uncopied, so
+            they must not change any more.
         block_roots, block_residues: of the blocks, joined; none for an empty region.
     """
-    if len(memoryview(block_residues)) == 1:
-        (residue,) = memoryview(block_residues)
-        return Subtree.known(bytes(leaves), bytes(residues), bytes(block_roots), residue)
+    roots, sums = bytes(block_roots), bytes(block_residues)
+    if len(sums) == 1:
+        return Subtree.known(bytes(leaves), bytes(residues), roots, sums[0])
     all_leaves, all_residues = memoryview(leaves), memoryview(residues)
-    roots = memoryview(block_roots)
     step = _HASH * FANOUT
     blocks = {
         index: Subtree.known(
-            bytes(all_leaves[step * index : step * (index + 1)]),
-            bytes(all_residues[FANOUT * index : FANOUT * (index + 1)]),
-            bytes(roots[_HASH * index : _HASH * (index + 1)]),
+            all_leaves[step * index : step * (index + 1)],
+            all_residues[FANOUT * index : FANOUT * (index + 1)],
+            roots[_HASH * index : _HASH * (index + 1)],
             residue,
         )
-        for index, residue in enumerate(memoryview(block_residues))
+        for index, residue in enumerate(sums)
     }
     return with_blocks(None, len(blocks) or 1, blocks or {0: Subtree(b"", b"")})
 
@@ -186,7 +190,7 @@ def changed_block(
 def with_residues(tree: Subtree, residues: bytes) -> Subtree:
     """Return the tree with the residue of each window."""
     blocks = {
-        index: Subtree(block.hashes, residues[FANOUT * index : FANOUT * (index + 1)])
+        index: Subtree(bytes(block.hashes), residues[FANOUT * index : FANOUT * (index + 1)])
         for index, block in enumerate(tree.blocks())
     }
     return with_blocks(None, len(blocks), blocks)
@@ -259,7 +263,8 @@ def left_part(windows: int) -> int:
 def changed_windows(one: Subtree, two: Subtree) -> Iterator[int]:
     """Yield in order the indices of the windows whose leaves the two trees do not share."""
     for index, blocks in enumerate(zip_longest(one.blocks(), two.blocks())):
-        some, others = (b"" if block is None else block.hashes for block in blocks)
+        # As bytes, which are compared faster than views.
+        some, others = (b"" if block is None else bytes(block.hashes) for block in blocks)
         if some != others:
             for start in range(0, max(len(some), len(others)), _HASH):
                 stop = start + _HASH

@@ -285,7 +285,7 @@ class TreeWitness(Record, Value):
             for block, size in blocks:
                 length += size
                 if each is not None:
-                    each(block.hashes)
+                    each(bytes(block.hashes))
                 if keep:
                     kept.append(block)
                 else:

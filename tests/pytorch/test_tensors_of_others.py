@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tensors of PyTorch and JAX, on the CPU and, where there is one, on a GPU."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,47 @@ def test_a_saved_model_is_verified_where_it_serves(place: str, tmp_path: Path) -
     assert ranges is not None
     assert [each.first for each in ranges] == [(280 * 200 + 100) * 2 // WINDOW]
     assert told["changed", "1.weight"].what == ("shape",)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_the_command_witnesses_is_verified_in_any_layout(place: str, tmp_path: Path) -> None:
+    save = pytest.importorskip("safetensors.torch")
+    query, key = torch.randn(64, 300), torch.randn(64, 300)
+    path, out = tmp_path / "model.safetensors", tmp_path / "w.json"
+    save.save_file({"q": query, "k": key, "bias": torch.ones(5)}, path)
+    command = ["witness", "--tensors", "--tree", path, "-o", out]
+    subprocess.run([sys.executable, "-m", "atlas12288", *command], check=True)
+    leaves = Path(f"{out}.atlas.leaves").read_bytes()
+    witness = TensorsWitness.from_json(out.read_bytes()).with_leaves(leaves)
+
+    class Model(torch.nn.Module):
+        def __init__(self, **tensors: torch.Tensor) -> None:
+            super().__init__()
+            for name, tensor in tensors.items():
+                setattr(self, name, torch.nn.Parameter(tensor.clone().to(place)))
+
+    model = Model(q=query, k=key, bias=torch.ones(5))
+    report = witness.verify(model.state_dict())
+    assert report.holds is True, str(report)
+    with torch.no_grad():
+        model.k[63, 299] += 1
+    assert str(witness.verify(model.state_dict())) == (
+        "tensor 'k': residue, digest differ; bytes [73728, 76800), window 6"
+    )
+    # The fused projection and the first half of a tensor: other names, another shape, no windows.
+    fused = Model(qk=torch.cat([query, key]), bias=torch.ones(5))
+    assert witness.verify(fused.state_dict()).lines() == [
+        "tensor 'k' is missing",
+        "tensor 'q' is missing",
+        "tensor 'qk' was added",
+    ]
+    shard = Model(q=query[:32], k=key, bias=torch.ones(5))
+    (found,) = witness.verify(shard.state_dict()).differences
+    assert (found.name, found.what[:2], found.ranges) == ("q", ("shape", "length"), None)
+    # Half of it by columns is a view with holes, of which nothing is known before it is copied.
+    report = witness.verify(model.state_dict() | {"k": key, "q": query.to(place)[:, :150]})
+    assert report.holds is None
+    assert [each.name for each in report.unreadable] == ["q"]
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -12,6 +12,7 @@ it what has to fail:
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ from .ptx import AccessError, GlobalMemory, Module, PtxError
 from .ptx.memory import Space
 
 SOURCE = Path(__file__).with_name("fakecuda.c")
+# The names by which calls are counted and can be told to fail.
+ENTRY_POINTS = sorted(set(re.findall(r'BEGIN\("(\w+)"', SOURCE.read_text())))
 
 OUT_OF_MEMORY, INVALID_PTX, NO_DEVICE, ILLEGAL_ADDRESS, LAUNCH_FAILED = 2, 218, 100, 700, 719
 

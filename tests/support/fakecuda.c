@@ -467,8 +467,7 @@ typedef struct Work {
     size_t size;
     int staged; /* host is a copy of ours */
     unsigned value, unit;
-    Event* event;
-    uint64_t ticket;
+    struct Mark* mark;
     Kernel* kernel;
     unsigned grid[3], block[3], shared;
     void** values;
@@ -481,11 +480,16 @@ typedef struct Stream {
     Work *first, **last;
     struct Stream* next;
 } Stream;
-struct Event {
-    uint64_t ticket, done; /* the last record asked for, and the last that was reached */
+/* One record of an event. Who waits for it waits for this one, also when the event is recorded again
+ * on another stream. Never freed: work may still name it. */
+typedef struct Mark {
     Stream* stream;
-    unsigned queries;
+    int reached;
     struct timespec time;
+} Mark;
+struct Event {
+    Mark* mark; /* of the last record; none before the first */
+    unsigned queries;
 };
 struct Kernel {
     int number, sizes[64], parameters;
@@ -556,12 +560,12 @@ static Result perform(Work* work)
                                      work->values);
         break;
     case RECORD:
-        work->event->done = work->ticket;
-        clock_gettime(CLOCK_MONOTONIC, &work->event->time);
+        work->mark->reached = 1;
+        clock_gettime(CLOCK_MONOTONIC, &work->mark->time);
         break;
     case WAIT:
-        if (work->event->done < work->ticket && work->event->stream)
-            result = drain(work->event->stream);
+        if (work->mark && !work->mark->reached)
+            result = drain(work->mark->stream);
         break;
     case FREE: result = release(work->to); break;
     }
@@ -940,7 +944,7 @@ Result cuStreamWaitEvent(Stream* stream, Event* event, unsigned flags)
     (void)flags;
     if (!event)
         return INVALID_HANDLE;
-    return submit(stream, (Work){.kind = WAIT, .event = event, .ticket = event->ticket});
+    return submit(stream, (Work){.kind = WAIT, .mark = event->mark});
 }
 Result cuStreamGetCtx(Stream* stream, Context** context)
 {
@@ -996,32 +1000,33 @@ Result cuEventRecord(Event* event, Stream* stream)
     Stream* s = stream_of(stream);
     if (!event || !s)
         return INVALID_HANDLE;
-    event->stream = s, event->queries = 0;
-    return submit(stream, (Work){.kind = RECORD, .event = event, .ticket = ++event->ticket});
+    event->mark = calloc(1, sizeof(Mark)), event->queries = 0;
+    event->mark->stream = s;
+    return submit(stream, (Work){.kind = RECORD, .mark = event->mark});
 }
 Result cuEventQuery(Event* event)
 {
     BEGIN("cuEventQuery", 1)
     if (!event)
         return INVALID_HANDLE;
-    if (event->done == event->ticket)
+    if (!event->mark || event->mark->reached)
         return SUCCESS;
-    return ++event->queries < 3 ? NOT_READY : drain(event->stream);
+    return ++event->queries < 3 ? NOT_READY : drain(event->mark->stream);
 }
 Result cuEventSynchronize(Event* event)
 {
     BEGIN("cuEventSynchronize", 1)
     if (!event)
         return INVALID_HANDLE;
-    return event->done < event->ticket ? drain(event->stream) : SUCCESS;
+    return event->mark && !event->mark->reached ? drain(event->mark->stream) : SUCCESS;
 }
 Result cuEventElapsedTime(float* ms, Event* from, Event* to)
 {
     BEGIN("cuEventElapsedTime", 1)
-    if (from->done < from->ticket || to->done < to->ticket)
+    if (!from->mark || !to->mark || !from->mark->reached || !to->mark->reached)
         return NOT_READY;
-    *ms = 1e3f * (float)(to->time.tv_sec - from->time.tv_sec) +
-          1e-6f * (float)(to->time.tv_nsec - from->time.tv_nsec);
+    *ms = 1e3f * (float)(to->mark->time.tv_sec - from->mark->time.tv_sec) +
+          1e-6f * (float)(to->mark->time.tv_nsec - from->mark->time.tv_nsec);
     return SUCCESS;
 }
 Result cuEventElapsedTime_v2(float* ms, Event* from, Event* to)

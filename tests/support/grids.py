@@ -59,7 +59,10 @@ class CpuMachine:
         for number in range(count):
             self._functions[kernel](*arguments, number)
 
-    def download(self, address: int, size: int, *, last: bool = False) -> bytes:
+    def copy(self, target: int, source: int, size: int) -> None:
+        ctypes.memmove(target, source, size)
+
+    def download(self, address: int, size: int) -> bytes:
         return ctypes.string_at(address, size)
 
 
@@ -98,7 +101,10 @@ class SimulatedMachine:
         geometry = {"grid": groups, "block": threads, "seed": self.seed}
         self._modules[kernel].launch(kernel, arguments=arguments, **geometry)
 
-    def download(self, address: int, size: int, *, last: bool = False) -> bytes:
+    def copy(self, target: int, source: int, size: int) -> None:
+        self.memory.write(target, self.memory.read(source, size))
+
+    def download(self, address: int, size: int) -> bytes:
         return self.memory.read(address, size)
 
 

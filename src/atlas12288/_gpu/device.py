@@ -9,6 +9,7 @@ becomes a DeviceError, which says nothing about the bytes.
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .._errors import DeviceError
@@ -30,7 +31,7 @@ class Device:
     Attributes:
         number: of the device, from 0 on.
         core: the device as cuda.core has it.
-        stream: a stream of our own, which waits for no other one.
+        stream, handle: a stream of our own, which waits for no other one, and its handle.
         multiprocessors: how many it has.
     """
 
@@ -54,10 +55,18 @@ class Device:
         self.pool: Any = core.DeviceMemoryResource(self.core, options)
         api = self.api = driver()
         self.context = int(check(api.cuCtxGetCurrent()))
+        self.handle = int(self.stream.handle)
         attribute = api.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
         check(api.cuMemPoolSetAttribute(self.pool.handle, attribute, api.cuuint64_t(KEPT_BYTES)))
-        self._launch, self._config = core.launch, core.LaunchConfig
+        self._launch = core.launch
+        # Models are hashed again and again, in grids of the same size.
+        self._config: Callable[[int, int], Any] = lru_cache(maxsize=64)(
+            lambda groups, threads: core.LaunchConfig(grid=groups, block=threads)
+        )
         self.stream_at: Callable[[int], Any] = core.Stream.from_handle
+        # Made once, because from_handle takes 14 us; other handles can be given to new streams.
+        self._legacy = self.stream_at(LEGACY_STREAM)
+        self._events: list[Any] = []  # of ours, that nobody waits for any more
         self._kernels: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -66,7 +75,26 @@ class Device:
     ) -> None:
         """Launch a kernel, which the driver compiles on first use, in about 0.2 s."""
         kernel = self._kernels.get(name) or self._kernel(name)
-        self._launch(stream, self._config(grid=groups, block=threads), kernel, *arguments)
+        self._launch(stream, self._config(groups, threads), kernel, *arguments)
+
+    def record(self, stream: Any) -> Any:
+        """Record an event on a stream; `keep` takes it back, so that few are ever made."""
+        try:
+            event = self._events.pop()
+        except IndexError:
+            return stream.record()
+        stream.record(event)
+        return event
+
+    def keep(self, event: Any) -> None:
+        """Take back an event of `record` that was waited for."""
+        self._events.append(event)
+
+    def order(self, stream: Any, producer: int) -> None:
+        """Let a stream wait for what is now on another one, a handle."""
+        event = self.record(self._legacy if producer == LEGACY_STREAM else self.stream_at(producer))
+        stream.wait(event)
+        self.keep(event)  # the wait is for this record, also when the event is recorded again
 
     def _kernel(self, name: str) -> Any:
         from cuda.core import ObjectCode
@@ -119,10 +147,10 @@ def check(result: tuple[Any, ...]) -> Any:
     Raises:
         DeviceError: the call failed.
     """
-    code, *values = result
-    if code != driver().CUresult.CUDA_SUCCESS:
+    code = result[0]
+    if code != 0:  # CUDA_SUCCESS
         raise DeviceError(f"the CUDA driver says {code.name}: nothing is known of the bytes")
-    return values[0] if len(values) == 1 else values
+    return result[1] if len(result) == 2 else result[1:]
 
 
 _devices: dict[int, Device] = {}

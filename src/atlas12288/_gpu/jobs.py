@@ -6,7 +6,7 @@ from __future__ import annotations
 from contextlib import suppress
 from math import prod
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .. import _native
 from .._pending import Pending
@@ -50,35 +50,58 @@ class TreeParts(NamedTuple):
     shape: tuple[int, ...] = ()
 
 
-class _Download:
+class _Results:
+    """What a job reads back: one copy, from its first byte to its last."""
+
+    def __init__(self, device: devices.Device, memory: Any) -> None:
+        self._device, self._memory = device, memory  # kept until it was read
+        self._start = self._end = 0
+        self._content: memoryview | None = None
+
+    def add(self, address: int, size: int) -> _Download:
+        self._start = min(self._start or address, address)
+        self._end = max(self._end, address + size)
+        return _Download(self, address, size)
+
+    def part(self, address: int, size: int) -> memoryview:
+        """Return bytes of it; the launches before it have ended."""
+        if self._content is None:
+            content = bytearray(self._end - self._start)
+            stream, api = self._device.results, self._device.api
+            devices.check(api.cuMemcpyDtoHAsync(content, self._start, len(content), stream.handle))
+            stream.sync()
+            self._content, self._memory = memoryview(content).toreadonly(), None
+        return self._content[address - self._start :][:size]
+
+
+class _Download(NamedTuple):
     """Bytes on the device that no launch writes over any more."""
 
-    def __init__(self, buffer: Any, address: int, size: int) -> None:
-        self._buffer, self._address, self._size = buffer, address, size
+    results: _Results
+    address: int
+    size: int
 
-    def read(self, device: devices.Device) -> bytearray:
+    def read(self) -> memoryview:
         """Return the bytes; the launches before the download have ended."""
-        out = bytearray(self._size)
-        stream = device.results
-        copied = device.api.cuMemcpyDtoHAsync(out, self._address, self._size, stream.handle)
-        devices.check(copied)
-        stream.sync()
-        return out
+        return self.results.part(self.address, self.size)
 
 
 class Job:
     """One call on one device and stream; a `plan.Machine`."""
 
     def __init__(self, device: devices.Device, stream: Any) -> None:
-        self.device, self.stream, self.handle = device, stream, int(stream.handle)
+        self.device, self.stream = device, stream
+        self.handle = device.handle if stream is device.stream else int(stream.handle)
         self.multiprocessors = device.multiprocessors
-        self._memory: Any = None
-        self._waited: set[int] = set()
+        self.places = tuple((kind, device.number) for kind in CUDA)  # as DLPack names them
+        self._results: _Results | None = None
+        self._waited = {self.handle}  # streams that the job's stream need not wait for any more
 
     def allocate(self, size: int) -> int:
         # Freed in the order of the stream, once nobody needs it.
-        self._memory = self.device.pool.allocate(size, stream=self.stream)
-        return int(self._memory.handle)
+        memory = self.device.pool.allocate(size, stream=self.stream)
+        self._results = _Results(self.device, memory)
+        return int(memory.handle)
 
     def upload(self, address: int, data: bytes) -> None:
         copied = self.device.api.cuMemcpyHtoDAsync(address, data, len(data), self.stream.handle)
@@ -87,32 +110,35 @@ class Job:
     def launch(self, kernel: str, groups: int, threads: int, *arguments: int) -> None:
         self.device.launch(self.stream, kernel, groups, threads, arguments)
 
-    def download(self, address: int, size: int, *, last: bool = False) -> _Download:
-        if last:
-            return _Download(self._memory, address, size)
-        copy = self.device.pool.allocate(size, stream=self.stream)
-        target, handle = int(copy.handle), self.stream.handle
-        devices.check(self.device.api.cuMemcpyDtoDAsync(target, address, size, handle))
-        return _Download(copy, target, size)
+    def copy(self, target: int, source: int, size: int) -> None:
+        api, handle = self.device.api, self.stream.handle
+        devices.check(api.cuMemcpyDtoDAsync(target, source, size, handle))
+
+    def download(self, address: int, size: int) -> _Download:
+        assert self._results is not None  # what is downloaded was allocated
+        return self._results.add(address, size)
 
     def wait_for(self, producer: int) -> None:
         """Let the job's stream wait for what is on another one now."""
         producer = producer or devices.LEGACY_STREAM
-        if producer not in self._waited and producer != self.handle:
+        if producer not in self._waited:
             self._waited.add(producer)
-            self.stream.wait(self.device.stream_at(producer).record())
+            self.device.order(self.stream, producer)
 
-    def end(self, number: int, kept: object, made: Callable[[], Any]) -> _Work:
+    def end(self, kept: object, made: Callable[[], Any]) -> _Work:
         """Return what waits for all that was launched."""
-        event = self.stream.record()
-        return _Work(number, event, kept, made)
+        return _Work(self.device, self.device.record(self.stream), kept, made)
 
 
 class _Work:
     """What a device was given to do, and what reads its results."""
 
-    def __init__(self, number: int, event: Any, kept: object, made: Callable[[], Any]) -> None:
-        self._number, self._event, self._kept = number, event, kept
+    __slots__ = ("_device", "_event", "_found", "_kept", "_lock", "_made")
+
+    def __init__(
+        self, device: devices.Device, event: Any, kept: object, made: Callable[[], Any]
+    ) -> None:
+        self._device, self._event, self._kept = device, event, kept
         self._made: Any = made
         self._lock = Lock()  # any thread may ask
         self._found: Any = None
@@ -121,33 +147,47 @@ class _Work:
         with self._lock:
             if self._event is None:
                 return True
-            with devices.current(self._number):
+            with devices.current(self._device.number):
                 return bool(self._event.is_done)
 
     def finish(self) -> Any:
         with self._lock:
             if self._event is not None:
-                with devices.current(self._number):
+                with devices.current(self._device.number):
                     self._event.sync()
                     self._found = self._made()
+                self._device.keep(self._event)
                 self._event = self._kept = self._made = None
             return self._found
 
     def __del__(self) -> None:
         # Memory that is given back while a kernel reads it could end the context of all.
         if self._event is not None:
-            with suppress(Exception), devices.current(self._number):
+            with suppress(Exception), devices.current(self._device.number):
                 self._event.sync()
 
 
-class Held(NamedTuple):
-    """A tensor's bytes on the device, and what keeps them."""
+class Held(Protocol):
+    """A tensor's bytes on the device, kept as long as this object."""
+
+    @property
+    def address(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+class _HeldArray(NamedTuple):
+    """The bytes of an array with `__cuda_array_interface__`."""
 
     address: int
     length: int
-    keeper: object
     kind: Kind
     shape: tuple[int, ...]
+    keeper: object
 
 
 def _number_of(source: Any, number: int) -> int:
@@ -166,14 +206,14 @@ def hold(source: Any, name: str, job: Job) -> Held:
     """
     if hasattr(source, "__dlpack__"):
         tensor = _native.Tensor(source, name, job.handle)
-        if tensor.device not in ((kind, job.device.number) for kind in CUDA):
+        if tensor.device not in job.places:
             raise BufferError(
                 f"{name} is on the device {tensor.device} by DLPack, must be on "
                 f"{(CUDA[0], job.device.number)} as it said"
             )
         if tensor.producer is not None:
             job.wait_for(tensor.producer)
-        return Held(tensor.address, tensor.length, tensor, tensor.kind, tensor.shape)
+        return tensor
     face = source.__cuda_array_interface__
     order, letter, item = face["typestr"][0], face["typestr"][1], int(face["typestr"][2:])
     if order == ">" or letter not in _CODES:
@@ -194,7 +234,7 @@ def hold(source: Any, name: str, job: Job) -> Held:
     if (producer := face.get("stream")) is not None:
         job.wait_for(producer)
     kind = (_CODES[letter], 8 * item, 1)
-    return Held(face["data"][0] if length else 0, length, source, kind, shape)
+    return _HeldArray(face["data"][0] if length else 0, length, kind, shape, source)
 
 
 def _on_device(
@@ -226,7 +266,7 @@ def _on_device(
                     if not tolerant:
                         raise
                     held.append(error)
-            work = job.end(number, (held, stream), start(job, held))
+            work = job.end((held, stream), start(job, held))
         except BaseException:
             with suppress(Exception):
                 job.stream.record().sync()  # what was launched may still read the tensors
@@ -259,22 +299,23 @@ def trees(
         whole = _whole(held)
         hashes = None
         if whole:
-            addresses, lengths = zip(*((each.address, each.length) for each in whole), strict=True)
+            addresses, lengths = [each.address for each in whole], [each.length for each in whole]
             hashes = plan.hash_regions(job, addresses, lengths, leaves=leaves)
         no = b"" if leaves else None
 
         def made() -> list[TreeParts | Exception]:
-            parts = iter(_parts_of(job.device, hashes, whole) if hashes else ())
-            found: list[TreeParts | Exception] = []
-            for each in held:
-                if isinstance(each, Exception):
-                    found.append(each)
-                elif each.length:
-                    found.append(next(parts))
-                else:
-                    empty = TreeParts(0, _EMPTY_ROOT, 0, no, no, no, no, each.kind, each.shape)
-                    found.append(empty)
-            return found
+            parts = _parts_of(hashes, whole) if hashes else []
+            if len(parts) == len(held):
+                return list(parts)
+            rest = iter(parts)
+            return [
+                each
+                if isinstance(each, Exception)
+                else next(rest)
+                if each.length
+                else TreeParts(0, _EMPTY_ROOT, 0, no, no, no, no, each.kind, each.shape)
+                for each in held
+            ]
 
         return made
 
@@ -282,33 +323,39 @@ def trees(
 
 
 def _whole(held: Sequence[Held | Exception]) -> list[Held]:
-    return [each for each in held if isinstance(each, Held) and each.length]
+    return [each for each in held if not isinstance(each, Exception) and each.length]
 
 
-def _parts_of(
-    device: devices.Device, hashes: plan.Hashes[_Download], regions: Sequence[Held]
-) -> list[TreeParts]:
+def _parts_of(hashes: plan.Hashes[_Download], regions: Sequence[Held]) -> list[TreeParts]:
     """Read the results of a plan; return them in the order of its regions."""
-    roots = bytes(hashes.roots.read(device))
-    count = len(regions)
-    kept = [_Joined(device, each) for each in (hashes.leaves, hashes.blocks) if each is not None]
-    found: list[TreeParts | None] = [None] * count
-    for place, (number, windows) in enumerate(zip(hashes.order, hashes.windows, strict=True)):
-        _, length, _, kind, shape = regions[number]
-        root, residue = roots[_HASH * place : _HASH * (place + 1)], roots[_HASH * count + place]
-        leaves: tuple[Buffer | None, Buffer | None] = (None, None)
-        block_roots = leaves
+    roots = bytes(hashes.roots.read())
+    sums = roots[_HASH * len(regions) :]
+    kept = [_Joined(each) for each in (hashes.leaves, hashes.blocks) if each is not None]
+    leaves: tuple[Buffer | None, Buffer | None] = (None, None)
+    block_roots = leaves
+    found: dict[int, TreeParts] = {}
+    for place, number in enumerate(hashes.order):
+        region = regions[number]
         if kept:
+            windows = hashes.windows[place]
             leaves, block_roots = kept[0].take(windows), kept[1].take(block_count(windows))
-        found[number] = TreeParts(length, root, residue, *leaves, *block_roots, kind, shape)
-    return [each for each in found if each is not None]
+        found[number] = TreeParts(
+            region.length,
+            roots[_HASH * place : _HASH * (place + 1)],
+            sums[place],
+            *leaves,
+            *block_roots,
+            region.kind,
+            region.shape,
+        )
+    return [found[number] for number in range(len(regions))]
 
 
 class _Joined:
     """Hashes of several regions and then their residues, taken region by region."""
 
-    def __init__(self, device: devices.Device, download: _Download) -> None:
-        self._data = memoryview(download.read(device)).toreadonly()
+    def __init__(self, download: _Download) -> None:
+        self._data = download.read()
         self._hashes = len(self._data) // (_HASH + 1)
         self._taken = 0
 
@@ -332,10 +379,10 @@ def residues(
 
     def start(job: Job, held: list[Held | Exception]) -> Callable[[], list[int]]:
         found = _sums(job, held, windows=False)
-        lengths = [each.length for each in held if isinstance(each, Held)]
+        lengths = [each.length for each in held if not isinstance(each, Exception)]
 
         def made() -> list[int]:
-            values = iter(found.read(job.device) if found else b"")
+            values = iter(found.read() if found else b"")
             return [next(values) if length else 0 for length in lengths]
 
         return made
@@ -351,7 +398,7 @@ def window_residues(source: object, number: int, *, stream: object = None) -> Pe
 
     def start(job: Job, held: list[Held | Exception]) -> Callable[[], bytes]:
         found = _sums(job, held, windows=True)
-        return lambda: bytes(found.read(job.device)) if found else b""
+        return lambda: bytes(found.read()) if found else b""
 
     return _on_device([(source, "buf")], number, stream, start)
 
@@ -360,5 +407,5 @@ def _sums(job: Job, held: Sequence[Held | Exception], *, windows: bool) -> _Down
     whole = _whole(held)
     if not whole:
         return None
-    addresses, lengths = zip(*((each.address, each.length) for each in whole), strict=True)
+    addresses, lengths = [each.address for each in whole], [each.length for each in whole]
     return plan.sum_regions(job, addresses, lengths, windows=windows)

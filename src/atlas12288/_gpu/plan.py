@@ -52,10 +52,13 @@ class Machine(Protocol[R]):
 
     def launch(self, kernel: str, groups: int, threads: int, *arguments: int) -> None: ...
 
-    def download(self, address: int, size: int, *, last: bool = False) -> R:
-        """Return what will have the bytes as they are at this point of the order.
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Copy bytes as they are at this point of the order."""
 
-        last: nothing that is launched later writes over them.
+    def download(self, address: int, size: int) -> R:
+        """Return what will have bytes that nothing writes over any more.
+
+        All that is between two downloads is read with them: they lie side by side.
         """
 
 
@@ -100,13 +103,43 @@ def _rounded(size: int) -> int:
 
 
 class _Leaves(NamedTuple):
-    """A launch of leaves: from this region and window on, in the order of a layout."""
+    """A launch of leaves, of some regions in the order of a layout.
+
+    Attributes:
+        kernel, groups, threads: of the launch.
+        regions: which ones.
+        first_window, windows: the first window of theirs, and how many they have.
+        table, hashes, residues: where its table, leaves and residues begin in memory.
+    """
 
     kernel: str
+    groups: int
     threads: int
     regions: slice
     first_window: int
     windows: int
+    table: int
+    hashes: int
+    residues: int
+
+
+class _Trees(NamedTuple):
+    """A launch of trees: what is above up to TREE_HASHES hashes of each part.
+
+    Attributes:
+        parts: how many.
+        elements: hashes of all parts.
+        table, hashes, residues: where its table and what it reads begin in memory.
+        roots, sums: where the root and the residue of each part are written.
+    """
+
+    parts: int
+    elements: int
+    table: int
+    hashes: int
+    residues: int
+    roots: int
+    sums: int
 
 
 class _Layout(NamedTuple):
@@ -115,11 +148,10 @@ class _Layout(NamedTuple):
     Attributes:
         order, windows: as in `Hashes`.
         lengths, firsts: the length and the first window of each region, in this order.
-        leaves: the launches of leaves.
-        tables: a table for each pass over the trees; none for one region.
-        passes: the number of parts of each pass.
-        offsets: where the tables, the leaves, and the roots of each pass are.
-        size: bytes of memory.
+        leaves, trees: the launches, in their order; the last one writes the roots of regions, at
+            the end of memory.
+        tables: of the trees, one after another; empty for one region.
+        size: bytes of memory, without copies of leaves and of roots of blocks.
     """
 
     order: Sequence[int]
@@ -127,9 +159,8 @@ class _Layout(NamedTuple):
     lengths: Sequence[int]
     firsts: Sequence[int]
     leaves: Sequence[_Leaves]
-    tables: Sequence[bytes]
-    passes: Sequence[int]
-    offsets: Sequence[int]
+    trees: Sequence[_Trees]
+    tables: bytes
     size: int
 
 
@@ -141,16 +172,6 @@ def _layout(lengths: tuple[int, ...], aligned: tuple[bool, ...], large_windows: 
     sizes = [lengths[number] for number in order]
     windows = _parts(sizes, WINDOW_BYTES)
     firsts, total = _firsts(windows)
-    split = sum(aligned)
-    others = firsts[split] if split < len(firsts) else total  # the first window of the others
-    leaves = []
-    if others:
-        small = others < large_windows
-        kernel, threads = ("leaves_small", HASH_THREADS) if small else ("leaves", LARGE_THREADS)
-        leaves.append(_Leaves(kernel, threads, slice(split), 0, others))
-    if others < total:
-        unaligned = slice(split, len(order))
-        leaves.append(_Leaves("leaves_any", HASH_THREADS, unaligned, others, total - others))
 
     passes: list[int] = []
     tables: list[bytes] = []
@@ -161,10 +182,38 @@ def _layout(lengths: tuple[int, ...], aligned: tuple[bool, ...], large_windows: 
         passes.append(count)
         tables.append(_table(begin, elements, part_firsts))
         elements, begin = parts, part_firsts
-    table_bytes = ROW_BYTES * len(order) * (1 + len(passes)) if len(order) > 1 else 0
-    parts = [table_bytes, *((_HASH + 1) * count for count in (total, *passes))]
-    offsets, size = _firsts([_rounded(part) for part in parts])
-    return _Layout(order, windows, sizes, firsts, leaves, tables, passes, offsets, size)
+    table_bytes = ROW_BYTES * len(order) if len(order) > 1 else 0
+    counts = (total, *passes)
+    rooms = [table_bytes * len(counts), *((_HASH + 1) * count for count in counts)]
+    (_, *offsets), size = _firsts([_rounded(room) for room in rooms])
+    residues = [start + _HASH * count for start, count in zip(offsets, counts, strict=True)]
+
+    split = sum(aligned)
+    others = firsts[split] if split < len(firsts) else total  # the first window of the others
+    usual = ("leaves_small", HASH_THREADS) if others < large_windows else ("leaves", LARGE_THREADS)
+    leaves = []
+    for kernel, threads, regions, first, stop in (
+        (*usual, slice(split), 0, others),
+        ("leaves_any", HASH_THREADS, slice(split, len(order)), others, total),
+    ):
+        if first < stop:
+            groups, table = -(-(stop - first) // threads), ROW_BYTES * (regions.start or 0)
+            where = (table, offsets[0] + _HASH * first, residues[0] + first)
+            leaves.append(_Leaves(kernel, groups, threads, regions, first, stop - first, *where))
+    trees = [
+        _Trees(
+            passes[level],
+            counts[level],
+            table_bytes * (level + 1),
+            offsets[level],
+            residues[level],
+            offsets[level + 1],
+            residues[level + 1],
+        )
+        for level in range(len(passes))
+    ]
+    joined = b"".join(tables) if table_bytes else b""
+    return _Layout(order, windows, sizes, firsts, leaves, trees, joined, size)
 
 
 def hash_regions(
@@ -178,12 +227,16 @@ def hash_regions(
         leaves: also return the leaves and the roots of blocks.
     """
     aligned = tuple([address % QUAD_BYTES == 0 for address in addresses])
-    large_windows = LARGE_WINDOWS * machine.multiprocessors
-    layout = _layout(tuple(lengths), aligned, large_windows)
-    memory = machine.allocate(layout.size)
-    many = len(addresses) > 1
-    starts = [addresses[number] for number in layout.order]
-    if many:
+    layout = _layout(tuple(lengths), aligned, LARGE_WINDOWS * machine.multiprocessors)
+    first, last = layout.trees[0], layout.trees[-1]
+    sizes = [(_HASH + 1) * count for count in (first.elements, first.parts, len(addresses))]
+    # Trees are made over what is below them. The roots of the only pass are those of the blocks.
+    blocks_at = layout.size
+    leaves_at = blocks_at + (_rounded(sizes[1]) if first is not last else 0)
+    memory = machine.allocate(leaves_at + sizes[0] if leaves else layout.size)
+    rows = len(addresses) if len(addresses) > 1 else 0  # one region needs no table
+    if rows:
+        starts = [addresses[number] for number in layout.order]
         tables = [
             _table(
                 starts[each.regions],
@@ -192,32 +245,29 @@ def hash_regions(
             )
             for each in layout.leaves
         ]
-        machine.upload(memory, b"".join([*tables, *layout.tables]))
-    hashes = memory + layout.offsets[1]
-    residues = hashes + _HASH * sum(layout.windows)
-    table = memory
-    for each in layout.leaves:
-        rows = len(starts[each.regions])
-        region = (table, rows, 0) if many else (starts[0], 0, lengths[0])
-        out = (hashes + _HASH * each.first_window, residues + each.first_window)
-        groups = -(-each.windows // each.threads)
-        machine.launch(each.kernel, groups, each.threads, *region, each.windows, *out)
-        table += ROW_BYTES * rows
-    elements = sum(layout.windows)
-    found_leaves = machine.download(hashes, (_HASH + 1) * elements) if leaves else None
-
-    blocks = None
-    for count, offset in zip(layout.passes, layout.offsets[2:], strict=True):
-        region = (table, len(starts), 0) if many else (0, 0, elements)
-        roots = memory + offset
-        out = (roots, roots + _HASH * count)
-        machine.launch("trees", count, TREE_THREADS, *region, hashes, residues, *out)
-        if leaves and blocks is None:
-            blocks = machine.download(roots, (_HASH + 1) * count)
-        (hashes, residues), elements = out, count
-        table += ROW_BYTES * len(starts)
-    found = machine.download(hashes, (_HASH + 1) * len(starts), last=True)
-    return Hashes(layout.order, layout.windows, found_leaves, blocks, found)
+        machine.upload(memory, b"".join([*tables, layout.tables]))
+    for some in layout.leaves:
+        if rows:
+            region = (memory + some.table, len(starts[some.regions]), 0)
+        else:
+            region = (addresses[0], 0, lengths[0])
+        out = (memory + some.hashes, memory + some.residues)
+        machine.launch(some.kernel, some.groups, some.threads, *region, some.windows, *out)
+    if leaves:
+        machine.copy(memory + leaves_at, memory + first.hashes, sizes[0])
+    for each in layout.trees:
+        region = (memory + each.table, rows, 0) if rows else (0, 0, each.elements)
+        ends = (memory + each.hashes, memory + each.residues)
+        out = (memory + each.roots, memory + each.sums)
+        machine.launch("trees", each.parts, TREE_THREADS, *region, *ends, *out)
+        if leaves and each is first and each is not last:
+            machine.copy(memory + blocks_at, memory + each.roots, sizes[1])
+    roots = machine.download(memory + last.roots, sizes[2])
+    if not leaves:
+        return Hashes(layout.order, layout.windows, None, None, roots)
+    blocks = roots if first is last else machine.download(memory + blocks_at, sizes[1])
+    found = machine.download(memory + leaves_at, sizes[0])
+    return Hashes(layout.order, layout.windows, found, blocks, roots)
 
 
 def sum_regions(
@@ -258,4 +308,4 @@ def sum_regions(
     for region, count, out in launches:
         groups = -(-count * TEAM_THREADS // RESIDUE_THREADS)
         machine.launch("residues", groups, RESIDUE_THREADS, *region, count, out)
-    return machine.download(out, count, last=True)
+    return machine.download(out, count)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import _native
@@ -15,7 +15,6 @@ from ._dtypes import name_of_dlpack
 
 if TYPE_CHECKING:
     from .._gpu.jobs import TreeParts
-    from .._pending import Pending
 
 
 class Content(NamedTuple):
@@ -59,43 +58,36 @@ def tensor_content(array: object, what: str, how: How) -> Content:
     if device is None:
         dtype, shape, content = whole_tensor(array, what)
         return Content(dtype, shape, witness_of(content, how))
-    ((_, found),) = on_devices([(what, array, device)], how)
+    ((found,),) = on_devices({device: [(array, what)]}, how)
     if isinstance(found, Exception):
         raise found
     return found
 
 
 def on_devices(
-    tensors: Sequence[tuple[str, object, tuple[int, int]]], how: How
-) -> Iterator[tuple[int, Content | Exception]]:
-    """Yield the number and the content of each tensor on a device, or the error that it has.
+    sources: Mapping[tuple[int, int], Sequence[tuple[object, str]]], how: How
+) -> Iterator[list[Content | Exception]]:
+    """Yield what the tensors of each device hold, or the error that a tensor has, in their order.
 
     What one device has is one launch, and all devices work at the same time.
 
     Args:
-        tensors: what messages call each, the tensor, and the device that `device_of` gave.
+        sources: tensors by the device that `device_of` gave, each with what messages call it.
         how: as for other arrays.
     """
     from .. import _gpu
 
     if how.host or not how.tree:
-        for number, (what, array, device) in enumerate(tensors):
-            try:
-                yield number, _copied(array, what, device, how)
-            except (BufferError, TypeError) as error:
-                yield number, error
+        for device, some in sources.items():
+            yield [_copied(array, what, device, how) for array, what in some]
         return
-    members: dict[tuple[int, int], list[int]] = {}
-    for number, (_, _, device) in enumerate(tensors):
-        members.setdefault(device, []).append(number)
-    started: list[tuple[list[int], Pending[list[TreeParts | Exception]]]] = []
-    for device, numbers in members.items():
-        sources = [(tensors[number][1], tensors[number][0]) for number in numbers]
-        pending = _gpu.trees(sources, device, stream=how.stream, leaves=how.leaves, tolerant=True)
-        started.append((numbers, pending))
-    for numbers, pending in started:
-        for number, parts in zip(numbers, pending.result(), strict=True):
-            yield number, _content_of(parts, tensors[number][0])
+    started = [
+        _gpu.trees(some, device, stream=how.stream, leaves=how.leaves, tolerant=True)
+        for device, some in sources.items()
+    ]
+    for pending, some in zip(started, sources.values(), strict=True):
+        parts = pending.result()
+        yield [_content_of(each, what) for each, (_, what) in zip(parts, some, strict=True)]
 
 
 def _content_of(parts: TreeParts | Exception, what: str) -> Content | Exception:
@@ -108,7 +100,15 @@ def _content_of(parts: TreeParts | Exception, what: str) -> Content | Exception:
     return Content(dtype, parts.shape, TreeWitness._of_device(parts))
 
 
-def _copied(array: object, what: str, device: tuple[int, int], how: How) -> Content:
+def _copied(array: object, what: str, device: tuple[int, int], how: How) -> Content | Exception:
+    """Return the content of a tensor on a device, copied to host memory; or the error it has."""
+    try:
+        return _copy(array, what, device, how)
+    except (BufferError, TypeError) as error:
+        return error
+
+
+def _copy(array: object, what: str, device: tuple[int, int], how: How) -> Content:
     """Return the content of a tensor on a device, copied to host memory in pieces."""
     from .. import _gpu
 

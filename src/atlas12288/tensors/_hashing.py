@@ -40,16 +40,19 @@ def unread_of(arrays: Mapping[str, numpy.ndarray[Any, Any] | Memory]) -> list[In
 def launched(tensors: list[InMemory], how: How) -> list[UnreadTensor]:
     """Hash the tensors that are on devices, together; return them in place of the others."""
     found: list[UnreadTensor] = list(tensors)
-    places, sources = [], []
-    for place, tensor in enumerate(tensors):
-        device = device_of(tensor.array) if is_tensor(tensor.array) else None
+    places: dict[tuple[int, int], list[int]] = {}
+    sources: dict[tuple[int, int], list[tuple[object, str]]] = {}
+    for place, (name, array, _) in enumerate(tensors):
+        device = device_of(array) if is_tensor(array) else None
         if device is not None:
-            places.append(place)
-            sources.append((f"tensor {tensor.name!r}", tensor.array, device))
+            if device not in places:
+                places[device], sources[device] = [], []
+            places[device].append(place)
+            sources[device].append((array, f"tensor {name!r}"))
     if sources:
-        for number, content in on_devices(sources, how):
-            place = places[number]
-            found[place] = _Hashed(tensors[place].name, content)
+        for some, contents in zip(places.values(), on_devices(sources, how), strict=True):
+            for place, content in zip(some, contents, strict=True):
+                found[place] = _Hashed(tensors[place].name, content)
     return found
 
 

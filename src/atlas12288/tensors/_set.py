@@ -478,7 +478,9 @@ def _change(
     if not what:
         return None
     ranges = None
-    tree = witnessed.tree if tree_of is None else tree_of(name)
+    # The windows of another layout, such as a shard, are other parts of the tensor.
+    is_layout = "dtype" in what or "shape" in what
+    tree = None if is_layout else witnessed.tree if tree_of is None else tree_of(name)
     if tree is not None and found.tree is not None:
         windows = tree.changed_windows(found.tree)
         ranges = window_ranges(windows, max(witnessed.length, found.length))
