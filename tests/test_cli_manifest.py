@@ -1073,8 +1073,8 @@ def test_other_commands_say_that_it_is_a_manifest(manifest: str) -> None:
         ("prove", "--window=0", "--witness", manifest),
     ):
         assert complaint(run(*arguments)) == (
-            "atlas12288: data.atlas.json: is a manifest, which verify alone takes; "
-            "must be a witness file"
+            "atlas12288: data.atlas.json: is a manifest, and WITNESS must be a witness file: "
+            "atlas12288 verify data.atlas.json compares it with its folder"
         )
 
 
