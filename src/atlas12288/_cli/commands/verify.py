@@ -290,7 +290,12 @@ begin.""",
     help="Draw a map of the windows that differ, in a .png, .svg or .pdf or on the terminal.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print only differences and errors.")
-@click.option("--fail-fast", is_flag=True, help="For a manifest: stop at the first difference.")
+@click.option(
+    "--fail-fast",
+    is_flag=True,
+    help="For a manifest: stop at the first difference. A moved file is then told as missing or "
+    "added.",
+)
 @click.option(
     "--allow-extra",
     is_flag=True,
