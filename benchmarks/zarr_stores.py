@@ -2,10 +2,10 @@
 """A Zarr store, witnessed by this project and checksummed by zarr-checksum, on one CPU.
 
 Prints a table in Markdown, a row for each size of chunks. Each store is read once before, so that
-all read from memory. The commands run `--repeat` times, in turns, and the medians of their CPU times
-count, because others may use the machine too. Needs
-`pip install zarr-checksum` beside this project; the chunks are files of random bytes in the layout
-of a Zarr array, so zarr itself is not needed.
+all read from memory. The commands run `--repeat` times, in turns, and the medians of their CPU
+times count, because others may use the machine too. Needs `pip install zarr-checksum` beside this
+project; the chunks are files of random bytes in the layout of a Zarr array, so zarr itself is not
+needed.
 """
 
 import argparse
