@@ -2,20 +2,21 @@
 """A Zarr store, witnessed by this project and checksummed by zarr-checksum, on one CPU.
 
 Prints a table in Markdown, a row for each size of chunks. Each store is read once before, so that
-all read from memory. The commands run `--repeat` times, in turns, and their medians count. Needs
-`pip install zarr-checksum` beside this project; the chunks are files of random bytes in the layout
-of a Zarr array, so zarr itself is not needed.
+all read from memory. The commands run `--repeat` times, in turns, and the medians of their CPU
+times count, because others may use the machine too. Needs `pip install zarr-checksum` beside this
+project; the chunks are files of random bytes in the layout of a Zarr array, so zarr itself is not
+needed.
 """
 
 import argparse
 import os
 import random
+import resource
 import statistics
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 from pathlib import Path
 from typing import Final
 
@@ -40,10 +41,11 @@ def make_store(store: Path, count: int, size: int) -> None:
 
 
 def seconds(command: tuple[object, ...]) -> float:
-    """Run a command to its end and return its time."""
-    start = time.perf_counter()
+    """Run a command to its end and return the CPU time that it took."""
+    start = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
-    return time.perf_counter() - start
+    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
 
 
 def commands(store: Path, place: Path) -> dict[str, tuple[object, ...]]:

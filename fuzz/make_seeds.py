@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes fuzz/seeds: one or more good inputs for each target. Run it when a form changes."""
+"""Writes fuzz/seeds: one or more good inputs for each target. Run it when a form changes.
+
+Every run writes the same bytes. `make_seeds.py FOLDER` writes to another folder.
+"""
 
 import io
+import json
 import struct
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -103,7 +108,10 @@ def safetensors() -> bytes:
     return struct.pack("<Q", len(header)) + header.encode() + ARRAYS["a"].tobytes()
 
 
-TENSORS = TensorsWitness.generate(ARRAYS, metadata={"k": "v"}).to_json()
+TENSORS = json.dumps(
+    json.loads(TensorsWitness.generate(ARRAYS, metadata={"k": "v"}).to_json())
+    | {"timestamp": FLAT.to_fields()["timestamp"]}
+)
 
 FILE = frames._FILE.pack(1, 3, 2 * targets.BLOCK_BYTES + 1) + b"2" + b"1 2"
 KNOWN = FILE + frames._DIGESTS.pack(5, 1, frames._NO_LEAF) + bytes(32)
@@ -149,8 +157,10 @@ SEEDS = {
     "command_line": [f"w{TREE.to_json()}\n", f"w{FLAT.to_json()}\n", f"p{PROOF}\n", b"l" + LEAVES],
 }
 
+SEEDS_FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "seeds"
+
 for name, seeds in SEEDS.items():
-    folder = Path(__file__).parent / "seeds" / name
+    folder = SEEDS_FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds):
         (folder / f"{number}").write_bytes(seed if isinstance(seed, bytes) else seed.encode())

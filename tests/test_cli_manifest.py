@@ -852,6 +852,18 @@ def test_fail_fast_stops_at_the_first(manifest: str) -> None:
     assert lines[-1].endswith("; the rest was not compared")
 
 
+def test_fail_fast_tells_a_moved_file_as_missing_or_added(manifest: str) -> None:
+    Path("data/big").rename("data/moved")
+    assert b"big: moved to moved" in run("verify", manifest).stdout
+    done = run("verify", "--fail-fast", manifest)
+    assert done.returncode == DOES_NOT_HOLD
+    first, last = done.stdout.decode().splitlines()[-2:]
+    assert first in ("big: missing", "moved: added")
+    assert "moved" not in last
+    words = " ".join(run("verify", "--help").stdout.decode().split())
+    assert "A moved file is then told as missing or added." in words
+
+
 def test_fail_fast_does_not_read_on(folder: Path) -> None:
     found = json.loads(run("witness", "data").stdout)["predicate"]["files"]
     entries = [Entry.of_json(each, DIGESTS[:1]) for each in found]
@@ -1073,8 +1085,8 @@ def test_other_commands_say_that_it_is_a_manifest(manifest: str) -> None:
         ("prove", "--window=0", "--witness", manifest),
     ):
         assert complaint(run(*arguments)) == (
-            "atlas12288: data.atlas.json: is a manifest, which verify alone takes; "
-            "must be a witness file"
+            "atlas12288: data.atlas.json: is a manifest, and WITNESS must be a witness file: "
+            "atlas12288 verify data.atlas.json compares it with its folder"
         )
 
 

@@ -737,7 +737,7 @@ def test_a_proof_of_another_index_does_not_hold(proof: InclusionProof) -> None:
         (("p.json", "window", "--root", "0" * 64, "--witness=w.json"), "exclude each other"),
         (("-", "-"), "only one of the files"),
         (("p.json", "--from=-"), "not -"),
-        (("w.json", "window"), "w.json: key 'length' is unknown"),
+        (("w.json", "window"), "w.json: is a witness file, and PROOF must be a proof"),
         (("window", "window"), "window: is not a proof"),
         (("data", "window"), "data: is not a proof: too long"),
         (("missing", "window"), "missing: No such file or directory"),

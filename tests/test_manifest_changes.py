@@ -5,6 +5,7 @@ replace, and a year of monthly runs."""
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,25 @@ def test_what_was_accepted_is_not_read_again(data: Data, monkeypatch: pytest.Mon
     assert notes[0].endswith(": 3 files known")
     assert made == Manifest.generate("data")
     assert made == Manifest.from_json(Path("data.atlas.json").read_bytes())
+
+
+def test_recent_files_are_read_again_where_a_change_is_accepted(data: Data) -> None:
+    common: dict[str, Any] = {"output": "data.atlas.json", "state": True}
+    Manifest.generate("data", **common)
+    data.next_month()
+    data.rot("b")
+    (data.root / "log").write_text("first")
+    now = time.time()
+    data._note("log", mtime=now, ctime=True)
+    with pytest.raises(MismatchError):
+        Manifest.generate("data", **common)
+    (data.root / "log").write_text("again")  # within the tick: size and times are the same
+    data._note("log", mtime=now, ctime=True)
+    read: list[int] = []
+    made = Manifest.generate("data", **common, accept=["b"], advance=read.append)
+    assert sum(read) == len("again")
+    assert made == Manifest.generate("data")
+    assert made.verify("data").holds
 
 
 def test_a_run_that_accepts_nothing_reads_all_again(data: Data) -> None:

@@ -3,9 +3,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from atlas12288 import WINDOW_BYTES, TreeWitness, Witness
@@ -324,3 +325,112 @@ def test_memory_does_not_grow_with_the_entries(tmp_path: Path) -> None:
     size = (tmp_path / "before").stat().st_size
     assert size > 20 << 20
     assert peak_kib("diff", *names) - peak_kib("diff", "--help") < (size >> 10)
+
+
+# --- any options, against plain Python ---
+
+_ANY_NAMES = (
+    *(b"a", b"a!", b"a-", b"a/b", b"a/b-", b"a/b/c", b"a0", b"a.log", b"b/a.log", b"b\n", b"b\\"),
+    *(b"\xff", b"\xff/a", b"c:1:2", b" ", "ü".encode(), b"*.log", b"!a", b"#", b'"', b"\x7f/\x01"),
+)
+_RULES = {
+    "*.log": lambda path: any(part.endswith(b".log") for part in path.split(b"/")),
+    "/a": lambda path: path.split(b"/")[0] == b"a",
+    "b/": lambda path: b"b" in path.split(b"/")[:-1],
+    "b": lambda path: b"b" in path.split(b"/"),
+}
+_PATHS = ("a", "b", "ü", "c:1:2")
+any_options = st.builds(
+    Options,
+    digests=st.sampled_from([DIGESTS, DIGESTS[:1], DIGESTS[1:]]),
+    symlinks=st.sampled_from(["record", "follow"]),
+    exclude=st.lists(st.sampled_from(sorted(_RULES)), unique=True, max_size=2).map(tuple),
+    paths=st.lists(st.sampled_from(_PATHS), unique=True, max_size=2).map(sorted).map(tuple),
+    links_below=st.just(()),
+)
+
+
+def allowed(path: bytes, options: Options) -> bool:
+    """Whether a manifest with these options can have a path."""
+    tops = [top.encode() for top in options.paths]
+    is_covered = not tops or any(path == top or path.startswith(top + b"/") for top in tops)
+    return is_covered and not any(_RULES[rule](path) for rule in options.exclude)
+
+
+def without_clashes(tree: Tree, options: Options) -> Tree:
+    """What of a tree a manifest with these options can have: no file is a folder too."""
+    found = {
+        path: content
+        for path, content in tree.items()
+        if allowed(path, options) and not any(other.startswith(path + b"/") for other in tree)
+    }
+    if options.symlinks == "follow":
+        return {path: each for path, each in found.items() if isinstance(each, bytes)}
+    return found
+
+
+def oracle(before: Tree, one: Options, after: Tree, other: Options) -> tuple[Any, ...] | None:
+    """Differences, counts of compared files and links, and the count of paths that are not
+    compared; None where nothing is in common."""
+    if set(one.digests).isdisjoint(other.digests):
+        return None
+    links = {path for tree in (before, after) for path in tree if isinstance(tree[path], str)}
+    if (one.symlinks == "follow") == (other.symlinks == "follow"):
+        links = set()
+
+    def compared(path: bytes) -> bool:
+        parts = path.split(b"/")
+        if any(b"/".join(parts[: count + 1]) in links for count in range(len(parts))):
+            return False
+        if path in before and path in after:
+            return True
+        return allowed(path, other if path in before else one)
+
+    everything = before.keys() | after.keys()
+    left, right = (
+        {path: content for path, content in tree.items() if compared(path)}
+        for tree in (before, after)
+    )
+    wanted = expected(left, right) if left or right else []
+    if left.keys().isdisjoint(right) and not any(kind == "moved" for _, kind, _ in wanted):
+        return None
+    count = sum(isinstance(content, str) for content in left.values())
+    ignored = sum(not compared(path) for path in everything)
+    return wanted, len(left) - count, count, ignored
+
+
+@settings(deadline=None)
+@given(
+    before=st.dictionaries(st.sampled_from(_ANY_NAMES), contents, min_size=1),
+    after=st.dictionaries(st.sampled_from(_ANY_NAMES), contents, min_size=1),
+    one=any_options,
+    other=any_options,
+    common=st.booleans(),
+)
+def test_manifests_of_any_options_differ_as_plain_python_says(
+    tmp_path_factory: pytest.TempPathFactory,
+    before: Tree,
+    after: Tree,
+    one: Options,
+    other: Options,
+    common: bool,
+) -> None:
+    if common:
+        after = before | after
+    before, after = without_clashes(before, one), without_clashes(after, other)
+    assume(before and after)
+    sides = manifest_of(before, one), manifest_of(after, other)
+    wanted = oracle(before, one, after, other)
+    folder = tmp_path_factory.getbasetemp()
+    if wanted is None:
+        with pytest.raises(NothingCommonError):
+            sides[0].diff(sides[1])
+        with pytest.raises(NothingCommonError):
+            report_of_files(folder, *sides)
+        return
+    for report in (sides[0].diff(sides[1]), report_of_files(folder, *sides)):
+        found = kinds(report), report.files, report.links, report.not_compared
+        assert found == wanted
+        assert report.holds is (False if wanted[0] else True if wanted[1] + wanted[2] else None)
+        names = [name for name in Options._fields if getattr(one, name) != getattr(other, name)]
+        assert [name for name, _, _ in report.other_options] == names

@@ -401,7 +401,9 @@ const rows = (page) => page.locator("#differences tbody tr").evaluateAll(
   (all) => all.map((row) => [...row.children].map((cell) => cell.textContent)),
 );
 
-test("a folder and its manifest: each file is judged, as the command line does", async () => {
+/** The folder good/data with its manifest and leaves, and bad/data, which differs from it. */
+async function goodAndBad() {
+  if (existsSync(path("good"))) return;
   for (const top of ["good", "bad"]) {
     put(`${top}/data/a.bin`, DATA.subarray(0, 100_000));
     put(`${top}/data/sub/deep/b.bin`, DATA.subarray(100_000, 100_100));
@@ -417,6 +419,20 @@ test("a folder and its manifest: each file is judged, as the command line does",
   put("bad/data/a.bin", hurt);
   put("bad/data/size.txt", "three");
   put("bad/data/sub/new.txt", "new");
+}
+
+/** The folder odd, whose manifest has a rule and a link. */
+async function odd() {
+  if (existsSync(path("odd"))) return;
+  put("odd/a.txt", "a");
+  put("odd/b.log", "b");
+  symlinkSync("a.txt", path("odd/link"));
+  const made = await atlas("witness", "--exclude", "*.log", "odd", "-o", "odd.atlas.json");
+  assert.equal(made.code, 0, made.text);
+}
+
+test("a folder and its manifest: each file is judged, as the command line does", async () => {
+  await goodAndBad();
   await opened(async (page) => {
     await drop(page, "good/data", "good/data.atlas.json");
     await says(page, "verdict", /^data matches its manifest: 6 files\.$/);
@@ -465,11 +481,8 @@ test("a folder and its manifest: each file is judged, as the command line does",
 });
 
 test("what the page cannot judge has no verdict, and is said", async () => {
-  put("odd/a.txt", "a");
-  put("odd/b.log", "b");
-  symlinkSync("a.txt", path("odd/link"));
-  const made = await atlas("witness", "--exclude", "*.log", "odd", "-o", "odd.atlas.json");
-  assert.equal(made.code, 0, made.text);
+  await goodAndBad();
+  await odd();
   const own = await atlas("witness", "--no-flat", "--tree", "bad/data", "-o", "bad/data/own.atlas.json");
   assert.equal(own.code, 0, own.text);
   await opened(async (page) => {
@@ -527,6 +540,8 @@ test("samples show what the page does, copies are exact, and the documents are b
 });
 
 test("narrow and wide, light and dark, nothing is cut off", async () => {
+  await goodAndBad();
+  await odd();
   for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
     for (const width of [360, 1280]) {
       await opened(

@@ -28,7 +28,7 @@ _DIGITS: Final = rb"[0-9A-Fa-f]{%d}" % (2 * DIGEST_BYTES)
 _BAGIT: Final = re.compile(rb"(%b)[ \t]+\*?(.+)" % _DIGITS, re.DOTALL)
 _RCLONE: Final = re.compile(rb"(%b) [ *](.+)" % _DIGITS, re.DOTALL)
 
-_HASHDEEP_BEGIN: Final = b"%%%% HASHDEEP-1.0"
+HASHDEEP_BEGIN: Final = b"%%%% HASHDEEP-1.0"
 _COLUMNS_BEGIN: Final = b"%%%% "
 _SIZE: Final = re.compile(rb"[0-9]{1,20}")
 
@@ -64,7 +64,7 @@ def is_list(form: str, chunks: Iterable[bytes | memoryview]) -> bool:
 def list_header(form: str) -> bytes:
     """Return what begins a list."""
     if form == "hashdeep":
-        return _HASHDEEP_BEGIN + b"\n%%%% size,sha256,filename\n"
+        return HASHDEEP_BEGIN + b"\n%%%% size,sha256,filename\n"
     return b""
 
 
@@ -164,8 +164,8 @@ def _read_hashdeep(_: str, chunks: Iterable[bytes | memoryview]) -> _Lines:
     columns: list[bytes] = []
     for number, line in _numbered(chunks):
         if number == 1:
-            if line != _HASHDEEP_BEGIN:
-                begin = _HASHDEEP_BEGIN.decode()
+            if line != HASHDEEP_BEGIN:
+                begin = HASHDEEP_BEGIN.decode()
                 raise FileError(f"begins with another line, must begin with '{begin}'")
         elif number == 2:
             columns = line.removeprefix(_COLUMNS_BEGIN).split(b",")

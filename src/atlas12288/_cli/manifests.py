@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .._files import STDIN, FileError, RegularFile
+from .._files import CHUNK_BYTES, STDIN, FileError, RegularFile
 from .._subtree import window_count
 from .._words import counted as counted
 from ..manifest._beside import SUFFIX, is_url
 from ..manifest._statement import MANIFEST_MOST_BYTES
 from .console import LIST_FORMS, Printer, file_name, range_lines, shown
+from .file_kinds import MANIFEST, kind_of, require_kind
 from .witness_files import errors_about, open_witnesses, read_whole
 
 if TYPE_CHECKING:
@@ -256,17 +257,26 @@ def option_notes(report: "ManifestReport", before: str) -> Iterator[str]:
         yield f"{paths} not compared, because only one of the two manifests can have them"
 
 
-def open_manifest(name: str, stack: ExitStack) -> "Text":
+def open_manifest(name: str, argument: str, stack: ExitStack) -> "Text":
     """Return the open file of a manifest, or its bytes where they can be read only once.
 
+    Args:
+        name: name of the file.
+        argument: the argument that it was given for.
+        stack: closes the file.
+
     Raises:
-        FileError: not readable; it knows the file.
+        FileError: not readable, or a file of another kind; it knows the file.
     """
     with errors_about(name):
         if is_folder(name):
             raise FileError("is a folder, must be a manifest")
         if name != STDIN and Path(name).is_file():
-            return stack.enter_context(RegularFile(name))
-        _, chunks = open_witnesses(name)
+            file = stack.enter_context(RegularFile(name))
+            head = file.read(0, CHUNK_BYTES)
+            require_kind(kind_of(name, head), name, argument, MANIFEST)
+            return file
+        kind, chunks = open_witnesses(name)
+        require_kind(kind, name, argument, MANIFEST)
         rule = f"a manifest of at most {MANIFEST_MOST_BYTES:,} bytes"
         return bytes(read_whole(chunks, MANIFEST_MOST_BYTES, rule))

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signatures on the command line: how they are recognised, and the options of `verify`."""
+"""The options of `verify` for signatures."""
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
@@ -9,9 +8,6 @@ from typing import Final
 import click
 
 from .console import file_name
-
-# The keys of a Sigstore bundle; neither a witness nor a manifest has one of them.
-_BUNDLE: Final = re.compile(rb'\s*\{\s*"(?:mediaType|verificationMaterial|dsseEnvelope)"\s*:')
 
 
 class _Time(click.ParamType[datetime]):
@@ -85,8 +81,3 @@ def signature_options(command: Callable[..., int]) -> Callable[..., int]:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
-
-
-def is_bundle(head: bytes) -> bool:
-    """Return whether a file is a signature, by its first bytes."""
-    return _BUNDLE.match(head) is not None

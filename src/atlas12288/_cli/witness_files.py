@@ -2,10 +2,9 @@
 """What the commands about witnesses share: witness files, the leaves beside them, options."""
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import chain, islice
+from itertools import chain
 from typing import Final, NamedTuple
 
 import click
@@ -15,7 +14,7 @@ from .._files import STDIN, FileError, RegularFile, read_chunks, shown
 from .._outputs import OutputKind, Target
 from .._sidecars import Leaves, leaves_of
 from .._tree import TreeWitness
-from .._witness import WITNESS_MOST_BYTES, Witness
+from .._witness import Witness
 from .._witness_lists import (
     NO_WITNESS,
     ListedWitness,
@@ -26,7 +25,17 @@ from .._witness_lists import (
 )
 from ..manifest._beside import is_url, leaves_name
 from .console import file_name
-from .signature_files import is_bundle
+from .file_kinds import (
+    BINARY,
+    MANIFEST,
+    SIGNATURE,
+    TENSORS,
+    WITNESSES,
+    Kind,
+    kind_of,
+    require_kind,
+    wrong_kind,
+)
 
 # Of a witness file. A command line cannot name so many files.
 LINES_MOST: Final = 1 << 20
@@ -34,12 +43,7 @@ LIST_MOST_BYTES: Final = 1 << 28
 ONLY_ROOT_IS_URL: Final = (
     "is a URL, must be a file of this machine: only what is witnessed may be elsewhere"
 )
-# The keys of a manifest; a witness has none of them.
-_MANIFEST: Final = rb'\s*\{\s*"(?:_type|predicate|predicateType|subject)"\s*:'
-_DATASET: Final = rb'"type"\s*:\s*"atlas12288/(?:array|table)/v1"'
-_TENSORS: Final = rb'"type"\s*:\s*"atlas12288/tensors/v1"'
-_WITNESSES: Final = ("a manifest", "a witness file", "a witness of tensors")
-_SUMS_LOOKED_AT: Final = 10  # lines: a list may begin with comments and lines that are none
+_TAKEN_BY_VERIFY: Final = (MANIFEST, WITNESSES, TENSORS, SIGNATURE)
 
 threads_option = click.option(
     "--threads",
@@ -112,8 +116,8 @@ def read_text(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> str
 
 def open_witnesses(
     name: str, opened: Callable[[os.stat_result], object] | None = None
-) -> tuple[bool, Iterator[bytes | memoryview]]:
-    """Return whether a file begins like a manifest, and all its bytes.
+) -> tuple[Kind | None, Iterator[bytes | memoryview]]:
+    """Return the kind of a file, or None if it is of none, and all its bytes.
 
     Args:
         name: name of the file.
@@ -126,56 +130,26 @@ def open_witnesses(
         raise FileError(ONLY_ROOT_IS_URL)
     chunks = read_chunks(name, opened=opened, or_pipe=True)
     head = bytes(next(chunks, b""))
-    return re.match(_MANIFEST, head) is not None, chain((head,), chunks)
+    return kind_of(name, head), chain((head,), chunks)
 
 
-def looks_like(head: bytes) -> str | None:
-    """Return the kind of a file by its beginning, in words; None if it is not one of ours."""
-    if re.match(_MANIFEST, head) is not None:
-        return "a manifest"
-    if is_bundle(head):
-        return "a signature"
-    first, *_ = head.splitlines() or [b""]
-    if is_of_tensors(head):
-        return "a witness of tensors"
-    if re.search(_DATASET, head[:WITNESS_MOST_BYTES]) is not None:
-        return "a witness of a dataset"
-    with suppress(WitnessError):
-        read_line(first)
-        return "a witness file"
-    from .._sums import read_sums
-
-    sums = islice(read_sums((head,)), _SUMS_LOOKED_AT)
-    return "a list of SHA-256 sums" if any(found is not None for _, found in sums) else None
-
-
-def is_of_tensors(head: bytes) -> bool:
-    """Return whether a file begins like a witness of tensors."""
-    start = head[:WITNESS_MOST_BYTES]
-    return start.lstrip().startswith(b"{") and re.search(_TENSORS, start) is not None
-
-
-def misplaced(name: str, head: bytes, others: Sequence[str]) -> str | None:
-    """Return a hint for a file that is neither a witness file nor a manifest.
+def misplaced(name: str, kind: Kind | None, others: Sequence[str]) -> str | None:
+    """Return why `verify` cannot take a file, with a hint; None where its readers say it.
 
     Args:
         name: the file.
-        head: its first bytes; b"" for a folder.
+        kind: its kind; None for a folder.
         others: the names that follow it on the command line.
     """
-    kind = looks_like(head)
-    if kind == "a list of SHA-256 sums":
-        return f"is {kind}: atlas12288 check-sums {shown(name)} checks its files"
-    if kind == "a witness of a dataset":
-        return f"is {kind}: what atlas12288.tensors or atlas12288.tables made verifies it in Python"
-    if kind is not None:
-        return None
+    if kind not in (None, BINARY):
+        return None if kind in _TAKEN_BY_VERIFY else wrong_kind(kind, name)
     for other in others:
         with suppress(FileError):
-            _, chunks = open_witnesses(other)
-            if (its := looks_like(bytes(next(chunks, b"")))) in _WITNESSES:
-                return f"is not a witness, but {shown(other)} is {its}: name WITNESS first"
-    return None
+            its, _ = open_witnesses(other)
+            if its is not None and its in _TAKEN_BY_VERIFY:
+                return f"is not a witness, but {shown(other)} is {its.words}: name WITNESS first"
+    must = "WITNESS must be a witness file, a manifest or a signature"
+    return None if kind is None else wrong_kind(kind, name, must)
 
 
 def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | FileError]:
@@ -184,9 +158,8 @@ def read_witnesses(name: str, count: int) -> list[Witness | TreeWitness | FileEr
     Raises:
         FileError: not readable, or not `count` lines of text.
     """
-    is_manifest, chunks = open_witnesses(name)
-    if is_manifest:
-        raise FileError("is a manifest, which verify alone takes; must be a witness file")
+    kind, chunks = open_witnesses(name)
+    require_kind(kind, name, "WITNESS", WITNESSES)
     return parse_witnesses(chunks, count)
 
 

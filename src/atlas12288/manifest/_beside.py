@@ -14,7 +14,7 @@ from typing import Final
 from .._files import FileError, RegularFile
 
 SUFFIX: Final = ".atlas.json"
-_LEAVES_SUFFIX: Final = ".atlas.leaves"
+LEAVES_SUFFIX: Final = ".atlas.leaves"
 _STATE_SUFFIX: Final = ".atlas.state"
 _LOCAL_SCHEMES: Final = ("file", "local")
 
@@ -43,7 +43,7 @@ def folder_of(manifest: str) -> str | None:
 def leaves_name(witnesses: str) -> str:
     """Return the sidecar of a manifest or witness file: `data.atlas.leaves` for `data.atlas.json`,
     `x.json.atlas.leaves` for `x.json`."""
-    return witnesses.removesuffix(SUFFIX) + _LEAVES_SUFFIX
+    return witnesses.removesuffix(SUFFIX) + LEAVES_SUFFIX
 
 
 def state_name(manifest: str) -> str:

@@ -11,6 +11,7 @@ import click
 from ..._files import STDIN, FileError, RegularFile
 from ...manifest._beside import is_url, leaves_name
 from ..console import Printer, file_name, json_option, shown
+from ..file_kinds import MANIFEST, require_kind
 from ..manifests import (
     allow_cache_option,
     counted,
@@ -81,9 +82,10 @@ def command(
         )
         statuses: list[os.stat_result] = []
         try:
-            _, chunks = open_witnesses(before, statuses.append)
+            kind, chunks = open_witnesses(before, statuses.append)
+            require_kind(kind, before, "OLD", MANIFEST)
         except FileError as error:
-            return verify_manifest.refused(wanted, str(error))
+            return verify_manifest.refused(wanted, error.reason)
         return verify_manifest.verify(wanted, chunks, statuses[0])
     for option, given in (("--threads", threads), ("--allow-cache", allow_cache)):
         if given:
@@ -102,7 +104,7 @@ def _compare(before: str, after: str, report: Printer, quiet: bool, as_json: boo
     from ...manifest._diff import comparison_of
 
     with ExitStack() as stack:
-        texts = open_manifest(before, stack), open_manifest(after, stack)
+        texts = open_manifest(before, "OLD", stack), open_manifest(after, "NEW", stack)
         leaves = _leaves(before, stack), _leaves(after, stack)
         comparison = stack.enter_context(comparison_of(*texts, leaves))
         for note in option_notes(comparison.report(()), shown(before)):

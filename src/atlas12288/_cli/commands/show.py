@@ -61,7 +61,7 @@ def command(manifest: str, entries: bool, as_json: bool) -> int:
     with Printer("show", as_json, None) as report, ExitStack() as stack:
         try:
             with errors_about(manifest):
-                found, listed = _read(open_manifest(manifest, stack))
+                found, listed = _read(open_manifest(manifest, "MANIFEST", stack))
                 if entries and not as_json:
                     for entry in _entries(listed):
                         report.line(_line(entry))

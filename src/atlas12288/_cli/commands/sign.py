@@ -12,6 +12,7 @@ from ..._files import STDIN, FileError, read_chunks
 from ..._outputs import Target, atomic_write_all
 from ...manifest._beside import SUFFIX, is_url, leaves_name, outputs_in
 from ..console import DOES_NOT_HOLD, Printer, file_name, json_option, shown
+from ..file_kinds import MANIFEST, Kind, require_kind
 from ..key_files import read_certificates, read_private_key
 from ..manifests import amount, counted, is_folder, streams
 from ..witness_files import open_witnesses, output_at, output_file, threads_option
@@ -176,7 +177,10 @@ def command(**given: Any) -> int:
     wanted = SignOptions(**{**given, "output": output})
     if wanted.chain and wanted.certificate is None:
         raise click.UsageError("--chain needs --certificate")
-    of_folder = not _is_manifest(wanted.signed)
+    kind = _kind(wanted.signed)
+    of_folder = kind != MANIFEST
+    if of_folder and wanted.method is None:
+        _require_signable(wanted.signed, kind)
     _require_sense(wanted, of_folder)
     keys = [wanted.private_key, *wanted.certificates]
     inputs = keys if of_folder else [wanted.signed, *keys]
@@ -199,16 +203,30 @@ def command(**given: Any) -> int:
     return report.code
 
 
-def _is_manifest(name: str) -> bool:
-    """Return whether a file is a manifest, by its name or its first bytes."""
-    if name == STDIN or name.endswith(SUFFIX):
-        return True
+def _kind(name: str) -> Kind | None:
+    """Return the kind of what is signed; None for a folder, and for a file of no kind."""
+    if name == STDIN:
+        return MANIFEST
     if is_folder(name) or is_url(name):
-        return False
+        return None
     try:
-        return open_witnesses(name)[0]
+        kind, _ = open_witnesses(name)
     except FileError:
-        return False
+        kind = None
+    return MANIFEST if kind is None and name.endswith(SUFFIX) else kind
+
+
+def _require_signable(name: str, kind: Kind | None) -> None:
+    """Refuse a file of ours that is no manifest, unless --method says that its bytes are meant.
+
+    Raises:
+        click.UsageError: it is one.
+    """
+    try:
+        require_kind(kind, name, "what is signed", MANIFEST)
+    except FileError as error:
+        more = f"; --method {_METHODS[0]} signs its own bytes"
+        raise click.UsageError(f"{shown(name)}: {error.reason}{more}") from error
 
 
 def _require_sense(wanted: SignOptions, of_folder: bool) -> None:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain, groupby, repeat
+from itertools import groupby, repeat
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -30,16 +30,16 @@ from ..console import (
     range_lines,
     shown,
 )
+from ..file_kinds import MANIFEST, SIGNATURE, TENSORS, WITNESSES, Kind, require_kind
 from ..manifests import allow_cache_option, is_folder
 from ..pairing import pair
 from ..plotting import SKETCH, PlotCommand, require_plot, write_plot
 from ..quantities import duration as duration_of
 from ..quantities import rate as rate_of
-from ..signature_files import is_bundle, signature_options
+from ..signature_files import signature_options
 from ..witness_files import (
     errors_about,
     find_sidecar,
-    is_of_tensors,
     leaves_option,
     misplaced,
     open_sidecar,
@@ -290,7 +290,12 @@ begin.""",
     help="Draw a map of the windows that differ, in a .png, .svg or .pdf or on the terminal.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print only differences and errors.")
-@click.option("--fail-fast", is_flag=True, help="For a manifest: stop at the first difference.")
+@click.option(
+    "--fail-fast",
+    is_flag=True,
+    help="For a manifest: stop at the first difference. A moved file is then told as missing or "
+    "added.",
+)
 @click.option(
     "--allow-extra",
     is_flag=True,
@@ -384,35 +389,35 @@ def command(
         every=every,
         once=once,
     )
-    # Its name says that it is one, so the error says what is wrong with it.
-    should_be = witnesses.endswith(SUFFIX) and len(files) < 2
-    should_be = should_be or (len(files) == 1 and (is_url(files[0]) or is_folder(files[0])))
-    head = b""
+    of_folder = len(files) == 1 and (is_url(files[0]) or is_folder(files[0]))
+    kind: Kind | None = None
     try:
         statuses: list[os.stat_result] = []
-        is_manifest, chunks = open_witnesses(witnesses, statuses.append)
-        head = bytes(next(chunks, b""))
-        chunks = chain((head,), chunks)
-        reason = None if is_manifest else misplaced(witnesses, head, files)
+        kind, chunks = open_witnesses(witnesses, statuses.append)
+        reason = misplaced(witnesses, kind, files)
+        if of_folder and kind == WITNESSES:
+            require_kind(kind, witnesses, "WITNESS of a folder", MANIFEST)
     except FileError as error:
-        reason = misplaced(witnesses, head, files) if is_folder(witnesses) else None
-        reason = reason or str(error)
-    of_tensors = is_of_tensors(head)
-    should_be = should_be and not of_tensors
+        reason = misplaced(witnesses, kind, files) if is_folder(witnesses) else None
+        reason = reason or error.reason
+    # If it is of no kind but has the name of one, the error says what is wrong with it.
+    is_named = kind is None and witnesses.endswith(SUFFIX) and len(files) < 2
+    should_be = is_named or (of_folder and kind != TENSORS)
     if reason is not None:
         if should_be:
             return verify_manifest.refused(wanted, reason)
         return _refused(files, witnesses, reason, as_json)
-    if is_bundle(head):
+    what = "is not one" if kind is None else f"is {kind.words}"
+    if kind == SIGNATURE:
         return verify_signature.verify(wanted, of_signatures, files, chunks, statuses[0])
-    verify_signature.require_none(of_signatures)
-    if is_manifest and len(files) > 1:
+    verify_signature.require_none(of_signatures, what)
+    if kind == MANIFEST and len(files) > 1:
         raise click.UsageError(f"WITNESS is a manifest: one ROOT is compared, not {len(files)}")
-    if every is not None and (is_manifest or should_be):
+    if every is not None and (kind == MANIFEST or should_be):
         from . import verify_rotation
 
         return verify_rotation.verify(wanted)
-    if is_manifest or should_be:
+    if kind == MANIFEST or should_be:
         return verify_manifest.verify(wanted, chunks, statuses[0])
     for option, given in (
         ("--fail-fast", fail_fast),
@@ -423,12 +428,15 @@ def command(
         ("--every", every is not None),
     ):
         if given:
-            raise click.UsageError(f"{option} is for manifests, and WITNESS is not one")
-    if of_tensors:
+            raise click.UsageError(f"{option} is for manifests, and WITNESS {what}")
+    if kind == TENSORS:
         from . import verify_tensors
 
         if plot is not None:
-            raise click.UsageError("--plot is for files, and WITNESS is of tensors")
+            raise click.UsageError(
+                "--plot is for files, and WITNESS is a witness of tensors: without --plot the "
+                "windows that differ are named"
+            )
         return verify_tensors.verify(witnesses, chunks, files, sidecar, threads, quiet, as_json)
     return _verify_files(witnesses, chunks, files, sidecar, threads, plot, quiet, as_json)
 

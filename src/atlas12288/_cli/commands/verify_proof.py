@@ -11,7 +11,8 @@ from ..._native import DIGEST_BYTES, WINDOW_BYTES
 from ..._proofs import PROOF_MOST_BYTES, InclusionProof
 from ..._tree import TreeWitness
 from ..console import Printer, file_name, json_option, shown
-from ..witness_files import errors_about, read_text, read_tree_witness
+from ..file_kinds import PROOF, require_kind
+from ..witness_files import errors_about, open_witnesses, read_text, read_tree_witness
 
 
 def _parse_root(ctx: click.Context, param: click.Parameter, value: str | None) -> bytes | None:
@@ -117,7 +118,9 @@ def command(
 
 def _read_proof(name: str) -> InclusionProof:
     with errors_about(name):
-        text = read_text(read_chunks(name, or_pipe=True), PROOF_MOST_BYTES, "a proof")
+        kind, chunks = open_witnesses(name)
+        require_kind(kind, name, "PROOF", PROOF)
+        text = read_text(chunks, PROOF_MOST_BYTES, "a proof")
         try:
             return InclusionProof.from_json(text)
         except WitnessError as error:

@@ -16,6 +16,7 @@ from ..._files import STDIN, FileError, RegularFile
 from ..._words import counted
 from ...manifest._rotation import Rotation
 from ..console import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, Printer, complain, shown
+from ..file_kinds import MANIFEST
 from ..manifests import KINDS, counts_in_words
 from ..witness_files import open_witnesses
 from . import verify_manifest
@@ -89,8 +90,8 @@ def _duration(seconds: float) -> str:
 def _read(wanted: VerifyOptions) -> tuple[bytes, os.stat_result]:
     """Return the text and the status of the manifest."""
     statuses: list[os.stat_result] = []
-    is_manifest, chunks = open_witnesses(wanted.manifest, statuses.append)
-    if not is_manifest:
+    kind, chunks = open_witnesses(wanted.manifest, statuses.append)
+    if kind != MANIFEST:
         raise FileError("is not a manifest, which --every needs")
     return verify_manifest.manifest_text(chunks), statuses[0]
 

@@ -27,8 +27,8 @@ _SUFFIX: Final = ".sig"
 _OPTION_NAMES: Final = {"certificate_roots": "certificate-root", "ignored": "ignore"}
 
 
-def require_none(options: Mapping[str, Any]) -> None:
-    """Refuse the options for signatures where WITNESS is none.
+def require_none(options: Mapping[str, Any], what: str) -> None:
+    """Refuse the options for signatures where WITNESS is none; `what` says what it is.
 
     Raises:
         click.UsageError: one was given.
@@ -36,7 +36,7 @@ def require_none(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if value:
             option = _OPTION_NAMES.get(name, name).replace("_", "-")
-            raise click.UsageError(f"--{option} is for signatures, and WITNESS is not one")
+            raise click.UsageError(f"--{option} is for signatures, and WITNESS {what}")
 
 
 def verify(
