@@ -493,6 +493,29 @@ def test_a_file_that_is_no_sidecar_is_not_replaced(folder: Path) -> None:
     assert reason in complaint(run("witness", "--tree", "data", "-o", "data.atlas.json"))
 
 
+def test_a_manifest_without_trees_takes_the_leaves_of_the_old_one_away(folder: Path) -> None:
+    for output, sidecar in (
+        ("data.atlas.json", "data.atlas.leaves"),
+        ("data/own.atlas.json", "data/own.atlas.leaves"),  # in the folder: no file of it
+    ):
+        made = "witness", "data", "-o", output
+        assert run(*made, "--tree").returncode == HOLDS
+        assert Path(sidecar).exists()
+        assert complaint(run(*made, "nosuch")).startswith("atlas12288: nosuch: ")
+        assert Path(sidecar).exists()
+        done = run(*made)
+        assert done.returncode == HOLDS
+        assert (
+            f"atlas12288: {output}: {sidecar} is removed: it had the leaves of the manifest that "
+            "was replaced, and this one has no trees\n"
+        ) in done.stderr.decode()
+        assert not Path(sidecar).exists()
+        assert run("verify", output, "data", "--quiet").returncode == HOLDS
+        assert run(*made, "--tree").returncode == HOLDS
+        Path(output).unlink()
+        Path(sidecar).unlink()
+
+
 def test_what_is_no_output_of_ours_is_not_replaced(folder: Path) -> None:
     Path("thesis.txt").write_text("my only copy\n")
     Path("data/sums").write_text("text\n")

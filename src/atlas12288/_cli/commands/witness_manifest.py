@@ -135,7 +135,11 @@ def witness(wanted: WitnessOptions) -> int:
             outcome = making.run()
         except (FileError, ImportError, ValueError) as error:
             reason = " ".join(str(error).split())  # what libraries say may have several lines
-            report.error(_name(wanted, root), reason)
+            name = _name(wanted, root)
+            if isinstance(error, FileError) and error.argument in ("output", "leaves"):
+                # The names of Python's arguments; here both follow from -o.
+                name, reason = error.name or name, error.reason
+            report.error(name, reason)
             report.document(_document(wanted, root, None, reason))
         else:
             wanting = _not_written(outcome)
