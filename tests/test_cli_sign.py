@@ -124,6 +124,14 @@ def test_with_verify_the_folder_is_read_first_and_must_match() -> None:
     assert done.returncode == COULD_NOT_CHECK
     assert b"not signed, because data could not be read as a whole" in done.stderr
     assert Path("data.sig").read_bytes() == before
+    Path("empty").mkdir()
+    for root, reason in (
+        ("nowhere", "nowhere: No such file or directory"),
+        ("empty", "data.atlas.json: none of its 6 paths is in empty: "),
+    ):
+        done = run(*arguments, "--verify", root)
+        assert done.returncode == COULD_NOT_CHECK
+        assert done.stderr.decode().startswith(f"atlas12288: {reason}")
 
 
 @pytest.mark.usefixtures("place")

@@ -22,6 +22,7 @@ from .verify_manifest import (
     default_root,
     manifest_text,
     read_manifest,
+    subject_of,
 )
 
 if TYPE_CHECKING:
@@ -327,7 +328,10 @@ class _Signing:
         )
         view = VerifyProgress(options, root, manifest.options, report)
         outputs = outputs_in(root, [wanted.signed, wanted.output], streams())
-        found = compared(manifest, (), root, None, outputs, view)
+        try:
+            found = compared(manifest, (), root, None, outputs, view)
+        except FileError as error:
+            raise FileError(str(error), subject_of(options, root, error)) from error
         view.finish(found)
         self._fields["bytes_read"] = found.bytes
         if found.holds is None:

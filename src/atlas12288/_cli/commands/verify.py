@@ -138,7 +138,7 @@ class _Verifier:
 
     def without_file(self, name: str, witness: Witness | TreeWitness | FileError) -> None:
         """Report on a file that has a witness and is no FILE."""
-        reason = f"has a witness in {shown(self._witnesses)}, and is no FILE"
+        reason = f"has a witness in {shown(self._witnesses)}, and is not among the FILEs"
         fields = {} if isinstance(witness, FileError) else {"witness": witness.to_fields()}
         with self._report.item(name, _NO_VERDICT | fields | {"error": reason}):
             if self._without_file < NAMES_SHOWN:
@@ -150,7 +150,9 @@ class _Verifier:
         """Print how many more files have a witness and are no FILE."""
         if self._without_file > NAMES_SHOWN:
             more = counted(self._without_file - NAMES_SHOWN, "more file")
-            self._report.error(self._witnesses, f"has witnesses of {more} that are no FILE")
+            self._report.error(
+                self._witnesses, f"has witnesses of {more} that are not among the FILEs"
+            )
 
     def _verify(
         self,
