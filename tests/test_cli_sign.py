@@ -68,6 +68,12 @@ def test_moves_parts_and_a_wrong_root_are_as_of_manifests(method: tuple[str, ...
     code, lines, error = verify("empty")
     assert (code, len(lines)) == (COULD_NOT_CHECK, 1)
     assert error.endswith("paths is in empty: is that the folder that was witnessed?\n")
+    code, lines, error = verify("nowhere")
+    assert (code, len(lines), error) == (
+        COULD_NOT_CHECK,
+        0,
+        "atlas12288: nowhere: No such file or directory\n",
+    )
     (Path("data") / "sub").mkdir(exist_ok=True)
     files = [path for path in Path("data").iterdir() if path.is_file() and path.stat().st_size]
     name = min(files).name
