@@ -33,11 +33,13 @@ class OutputKind(NamedTuple):
             FileError.
         through_links: whether the name may be a symbolic link to such a file; only for names that a
             user typed.
+        way_out: what to do with a file of another kind, for the message.
     """
 
     words: str
     is_one: Callable[[RegularFile], bool]
     through_links: bool = False
+    way_out: str = ""
 
 
 # The names that `temporary_name` gives.
@@ -116,7 +118,8 @@ class Target:
                 return known
             is_new = file.size == 0 and not self._is_link
             if not is_new and not self._kind.is_one(file):
-                raise FileError(f"is not a {self._kind.words}, and is not replaced")
+                kind = self._kind
+                raise FileError(f"is not a {kind.words}, and is not replaced{kind.way_out}")
             return file.status
 
     @property

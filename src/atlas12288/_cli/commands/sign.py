@@ -132,7 +132,10 @@ not be signed.""",
     help="For a folder: with --method shards, the size of a shard.  [default: 1000000000]",
 )
 @click.option(
-    "--hash", "algorithm", type=click.Choice(_HASHES), help="For a folder.  [default: sha256]"
+    "--hash",
+    "algorithm",
+    type=click.Choice(_HASHES),
+    help="For a folder: the hash of its files or shards.  [default: sha256]",
 )
 @click.option(
     "--symlinks",

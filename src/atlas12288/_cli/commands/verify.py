@@ -261,7 +261,7 @@ def _field(witness: Witness | TreeWitness, difference: str) -> str:
 @click.command(
     "verify",
     cls=PlotCommand,
-    short_help="Check files or a folder against witnesses or a manifest.",
+    short_help="Check files or a folder against what was witnessed or signed.",
     epilog="""\b
 Examples:
   atlas12288 verify model.witness.json model.bin
