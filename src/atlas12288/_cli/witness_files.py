@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, islice
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import click
 
 from .._errors import WitnessError
 from .._files import STDIN, FileError, RegularFile, read_chunks, shown
-from .._outputs import OutputKind, Target, atomic_write_all, open_outdated
+from .._outputs import OutputKind, Target
 from .._sidecars import Leaves, leaves_of
 from .._tree import TreeWitness
 from .._witness import WITNESS_MOST_BYTES, Witness
@@ -25,7 +25,7 @@ from .._witness_lists import (
     read_line,
 )
 from ..manifest._beside import is_url, leaves_name
-from .console import Printer, file_name
+from .console import file_name
 from .signature_files import is_bundle
 
 # Of a witness file. A command line cannot name so many files.
@@ -293,32 +293,6 @@ def output_at(
         return stack.enter_context(Target(name, kind, inputs))
     except FileError as error:
         raise click.UsageError(f"{option} {shown(name)}: {error}") from error
-
-
-@contextmanager
-def write_without_leaves(
-    output: Target, kind: OutputKind, report: Printer
-) -> Iterator[tuple[BinaryIO]]:
-    """Yield a witness file without trees to write, as `atomic_write_all` does.
-
-    Leaves beside the witness file that it replaces are removed with that, and a message says so.
-
-    Args:
-        output: the target of the witness file.
-        kind: what the leaves must be.
-        report: prints the message.
-    """
-    outdated = open_outdated(leaves_name(output.name), kind)
-    with ExitStack() as stack:
-        if outdated is not None:
-            stack.enter_context(outdated)
-        with atomic_write_all(output, outdated=outdated) as (file,):
-            yield (file,)
-        if outdated is not None:
-            owner = shown(output.name)
-            report.warning(
-                outdated.name, f"is removed: it had the leaves of {owner}, which has no trees now"
-            )
 
 
 @contextmanager

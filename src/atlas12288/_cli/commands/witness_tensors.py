@@ -14,7 +14,8 @@ from ..._parallel import thread_count
 from ...manifest._beside import SUFFIX, leaves_name
 from ..console import Printer
 from ..tensor_files import TENSORS_WITNESS, leaves_of_tensors, tensor_bytes, tensor_errors
-from ..witness_files import output_at, write_without_leaves
+from ..witness_files import output_at
+from ..witness_outputs import write_without_leaves
 
 if TYPE_CHECKING:
     from ...tensors import TensorsWitness
