@@ -72,10 +72,12 @@ class SignOptions(NamedTuple):
     epilog="""\b
 Examples:
   atlas12288 sign data.atlas.json --private-key key.pem -o data.sig
-  atlas12288 sign data.atlas.json --private-key key.pem -o data.sig --verify data
+  atlas12288 sign data.atlas.json --private-key key.pem -o data.sig \\
+      --verify data
   atlas12288 sign data.atlas.json --private-key key.pem -o data.sig \\
       --certificate signer.pem --chain authority.pem
-  atlas12288 sign --form manifest data.atlas.json --private-key key.pem -o data.sig
+  atlas12288 sign data.atlas.json --private-key key.pem -o data.sig \\
+      --form manifest
   atlas12288 sign model --method shards --private-key key.pem -o model.sig
 
 Exit codes: 0 it is signed; 1 with --verify: a file changed, is missing, or was added; 2 it could

@@ -266,14 +266,14 @@ def _field(witness: Witness | TreeWitness, difference: str) -> str:
 Examples:
   atlas12288 verify model.witness.json model.bin
   atlas12288 verify --plot damage.png model.witness.json model.bin
-  atlas12288 verify model.witness.json model.safetensors   # made with --tensors
+  atlas12288 verify model.witness.json model.safetensors  # of tensors
   atlas12288 verify tables.witnesses *.parquet
   atlas12288 verify data.atlas.json             # the folder data beside it
   atlas12288 verify data.atlas.json /mnt/copy   # a copy elsewhere
   atlas12288 verify data.atlas.json --path raw/2026 --path notes.txt
   atlas12288 verify data.atlas.json s3://bucket/data
-  atlas12288 verify data.atlas.json --every 30d --rate 50MB/s          # until Ctrl-C
-  atlas12288 verify data.atlas.json --every 30d --rate 50MB/s --once   # from cron
+  atlas12288 verify data.atlas.json --every 30d  # until Ctrl-C
+  atlas12288 verify data.atlas.json --every 30d --once --rate 50MB/s
   atlas12288 verify data.sig data --public-key signer.pub
 
 Exit codes: 0 nothing differs; 1 a file changed, is missing, was added or moved; 2 a file, WITNESS
