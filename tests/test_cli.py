@@ -99,6 +99,8 @@ def test_help_of_a_command_shows_an_example_and_its_exit_codes(command: str) -> 
     assert done.returncode == HOLDS
     assert f"\n    atlas12288 {command}" in done.stdout.decode()
     assert "Exit codes: 0" in done.stdout.decode()
+    # A terminal of 80 columns breaks no line.
+    assert max(map(len, done.stdout.decode().splitlines())) <= 80
 
 
 def test_help_and_the_package_load_no_heavy_module() -> None:

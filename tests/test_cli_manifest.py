@@ -482,7 +482,7 @@ def test_a_file_that_is_no_sidecar_is_not_replaced(folder: Path) -> None:
     for content in ("my own notes", 64 * "k"):  # a key, say
         Path("data.atlas.leaves").write_text(content)
         done = run("witness", "--tree", "data", "-o", "data.atlas.json")
-        assert complaint(done).endswith(reason)
+        assert complaint(done).endswith(f"{reason}: remove it if it has old leaves")
         assert "data.atlas.leaves" in complaint(done)
         assert Path("data.atlas.leaves").read_text() == content
         assert not Path("data.atlas.json").exists()
@@ -491,6 +491,29 @@ def test_a_file_that_is_no_sidecar_is_not_replaced(folder: Path) -> None:
         assert run("witness", "--tree", "data", "-o", "data.atlas.json").returncode == HOLDS
     Path("data.atlas.json").unlink()  # then nobody knows of what they are
     assert reason in complaint(run("witness", "--tree", "data", "-o", "data.atlas.json"))
+
+
+def test_a_manifest_without_trees_takes_the_leaves_of_the_old_one_away(folder: Path) -> None:
+    for output, sidecar in (
+        ("data.atlas.json", "data.atlas.leaves"),
+        ("data/own.atlas.json", "data/own.atlas.leaves"),  # in the folder: no file of it
+    ):
+        made = "witness", "data", "-o", output
+        assert run(*made, "--tree").returncode == HOLDS
+        assert Path(sidecar).exists()
+        assert complaint(run(*made, "nosuch")).startswith("atlas12288: nosuch: ")
+        assert Path(sidecar).exists()
+        done = run(*made)
+        assert done.returncode == HOLDS
+        assert (
+            f"atlas12288: {output}: {sidecar} is removed: it had the leaves of the manifest that "
+            "was replaced, and this one has no trees\n"
+        ) in done.stderr.decode()
+        assert not Path(sidecar).exists()
+        assert run("verify", output, "data", "--quiet").returncode == HOLDS
+        assert run(*made, "--tree").returncode == HOLDS
+        Path(output).unlink()
+        Path(sidecar).unlink()
 
 
 def test_what_is_no_output_of_ours_is_not_replaced(folder: Path) -> None:

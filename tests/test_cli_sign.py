@@ -68,6 +68,12 @@ def test_moves_parts_and_a_wrong_root_are_as_of_manifests(method: tuple[str, ...
     code, lines, error = verify("empty")
     assert (code, len(lines)) == (COULD_NOT_CHECK, 1)
     assert error.endswith("paths is in empty: is that the folder that was witnessed?\n")
+    code, lines, error = verify("nowhere")
+    assert (code, len(lines), error) == (
+        COULD_NOT_CHECK,
+        0,
+        "atlas12288: nowhere: No such file or directory\n",
+    )
     (Path("data") / "sub").mkdir(exist_ok=True)
     files = [path for path in Path("data").iterdir() if path.is_file() and path.stat().st_size]
     name = min(files).name
@@ -124,6 +130,14 @@ def test_with_verify_the_folder_is_read_first_and_must_match() -> None:
     assert done.returncode == COULD_NOT_CHECK
     assert b"not signed, because data could not be read as a whole" in done.stderr
     assert Path("data.sig").read_bytes() == before
+    Path("empty").mkdir()
+    for root, reason in (
+        ("nowhere", "nowhere: No such file or directory"),
+        ("empty", "data.atlas.json: none of its 6 paths is in empty: "),
+    ):
+        done = run(*arguments, "--verify", root)
+        assert done.returncode == COULD_NOT_CHECK
+        assert done.stderr.decode().startswith(f"atlas12288: {reason}")
 
 
 @pytest.mark.usefixtures("place")

@@ -122,6 +122,18 @@ def test_nothing_is_written_where_a_tensor_cannot_be_read(model: str) -> None:
     assert not list(Path().glob(".atlas*"))
 
 
+def test_a_witness_without_trees_takes_the_leaves_of_the_old_one_away(model: str) -> None:
+    assert Path(LEAVES).exists()
+    done = run("witness", "--tensors", model, "-o", "t.json")
+    assert (done.returncode, done.stderr.decode()) == (
+        HOLDS,
+        f"atlas12288: {LEAVES}: is removed: it had the leaves of t.json, which has no trees now\n",
+    )
+    assert not Path(LEAVES).exists()
+    assert run("witness", "--tensors", "--tree", model, "-o", "t.json").returncode == HOLDS
+    assert Path(LEAVES).exists()
+
+
 def test_an_output_replaces_a_witness_of_tensors_and_nothing_else(model: str) -> None:
     assert run("witness", "--tensors", "--tree", "shards", "-o", "t.json").returncode == HOLDS
     Path("notes.json").write_text('{"type": "atlas12288/tensors/v1"}, my notes\n')

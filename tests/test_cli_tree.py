@@ -177,14 +177,31 @@ def test_no_two_outputs_share_a_sidecar(folder: Path) -> None:
         done = run("witness", "--tree", "sub" if "atlas" in output else "data", "-o", output)
         if output == "x.json.atlas.json":  # would have that of x.json
             assert done.returncode == COULD_NOT_CHECK
-            assert done.stderr.endswith(
-                b"leaves is 'x.json.atlas.leaves': is not a file with the leaves of "
-                b"x.json.atlas.json as it is, and is not replaced\n"
+            assert complaint(done) == (
+                "atlas12288: x.json.atlas.leaves: is not a file with the leaves of "
+                "x.json.atlas.json as it is, and is not replaced: remove it if it has old leaves"
             )
         else:
             assert done.returncode == HOLDS
     assert run("locate", "x.json", "data").returncode == HOLDS
     assert run("verify", "x.atlas.json", "sub").returncode == HOLDS
+
+
+def test_a_witness_without_a_tree_takes_the_leaves_of_the_old_one_away(folder: Path) -> None:
+    done = run("witness", "data", "missing", "-o", "w.json")  # not written
+    assert done.returncode == COULD_NOT_CHECK
+    assert Path(SIDECAR).exists()
+    done = run("witness", "data", "-o", "w.json")
+    assert (done.returncode, done.stderr.decode()) == (
+        HOLDS,
+        f"atlas12288: {SIDECAR}: is removed: it had the leaves of w.json, which has no trees now\n",
+    )
+    assert names(folder) == {"data", "w.json"}
+    for content in (b"", b"k" * 64):  # a key, say
+        Path(SIDECAR).write_bytes(content)
+        done = run("witness", "data", "-o", "w.json")
+        assert (done.returncode, done.stderr) == (HOLDS, b"")
+        assert Path(SIDECAR).read_bytes() == content
 
 
 def test_both_files_are_written_or_none(folder: Path) -> None:

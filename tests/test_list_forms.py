@@ -229,7 +229,8 @@ def test_hashdeep_and_we_read_each_other_s_lists(folder: Path) -> None:
     assert (good.returncode, good.stdout.count(b": OK\n")) == (HOLDS, 9), good.stderr
     ours = folder.parent / "ours.txt"
     assert run("witness", "--format", "hashdeep", folder, "-o", ours).returncode == HOLDS
-    audit = ("hashdeep", "-a", "-l", "-k", ours, "-r", ".")
+    (folder / "link").symlink_to("plain")  # which the list has not
+    audit = ("hashdeep", "-a", "-l", "-o", "f", "-k", ours, "-r", ".")
     assert subprocess.run(audit, cwd=folder, capture_output=True, check=False).returncode == 0
     (folder / "plain").write_bytes(b"plaIn")
     assert subprocess.run(audit, cwd=folder, capture_output=True, check=False).returncode != 0

@@ -6,12 +6,19 @@ import resource
 import signal
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from atlas12288._files import FileError, RegularFile
-from atlas12288._outputs import OutputKind, Target, atomic_write, atomic_write_all
+from atlas12288._outputs import (
+    OutputKind,
+    Target,
+    atomic_write,
+    atomic_write_all,
+    open_outdated,
+)
 from support.files import make_socket
 from support.leftovers import nothing_left
 from support.paths import facts
@@ -396,3 +403,34 @@ def test_a_name_that_cannot_be_given_leaves_a_pair_that_belongs_together(
     monkeypatch.undo()
     expected = {"first": b"old", "beside": b"old"} if fails < 2 else {"first": b"new"}
     assert contents(tmp_path) == expected
+
+
+def test_what_is_outdated_goes_when_the_first_file_is_there(tmp_path: Path) -> None:
+    first, beside = tmp_path / "out", tmp_path / "beside"
+    for path in (first, beside):
+        path.write_bytes(MINE)
+    for fails in (True, False):
+        outdated = open_outdated(str(beside), KIND)
+        assert outdated is not None
+        with (
+            suppress(KeyError),
+            outdated,
+            Target(str(first), KIND) as target,
+            atomic_write_all(target, outdated=outdated) as (file,),
+        ):
+            file.write(MINE + b"new")
+            assert beside.read_bytes() == MINE
+            if fails:
+                raise KeyError
+        assert names(tmp_path) == ({"out", "beside"} if fails else {"out"})
+    assert first.read_bytes() == MINE + b"new"
+
+
+def test_only_what_is_ours_is_outdated(tmp_path: Path) -> None:
+    assert open_outdated(str(tmp_path / "none"), KIND) is None
+    for content in (b"", b"theirs"):
+        (tmp_path / "other").write_bytes(content)
+        assert open_outdated(str(tmp_path / "other"), KIND) is None
+    (tmp_path / "mine").write_bytes(MINE)
+    (tmp_path / "link").symlink_to("mine")
+    assert open_outdated(str(tmp_path / "link"), KIND) is None

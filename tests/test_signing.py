@@ -250,6 +250,9 @@ def test_names_that_are_not_utf_8_are_refused_with_their_number(folder: Path) ->
         sign(atlas.Manifest.generate(folder))
     with pytest.raises(atlas.WitnessError, match="2 names that are not UTF-8"):
         signing.sign_folder(folder, KEY)
+    Path(os.fsdecode(bytes(folder) + b"/\xfe")).unlink()
+    with pytest.raises(atlas.WitnessError, match=r"1 name that is not UTF-8, such as '\\xff'"):
+        sign(atlas.Manifest.generate(folder))
 
 
 def test_parts_of_a_folder_and_digests_of_trees_are_refused(folder: Path) -> None:
@@ -727,6 +730,8 @@ def test_keys_that_are_not_suitable_are_refused_with_the_list_of_those_that_are(
     for read in (read_private_key, read_public_key):
         with pytest.raises(ValueError, match="in PEM"):
             read(b"nothing")
+    with pytest.raises(ValueError, match="is a private key, must be its public key"):
+        read_public_key(private_pem(KEY))
 
 
 def test_an_encrypted_key_needs_its_own_passphrase() -> None:
@@ -849,6 +854,36 @@ def test_a_certificate_that_is_not_for_signing_is_refused(
         signing.verify(
             Bundle.from_json(json.dumps(text)), folder, certificate_roots=[ROOT_CERTIFICATE]
         )
+
+
+def test_the_missing_certificate_of_a_chain_is_named(
+    folder: Path, manifest: atlas.Manifest
+) -> None:
+    with pytest.raises(SignatureError) as refused:
+        signing.verify(certified(manifest, leaf()), folder, certificate_roots=[ROOT_CERTIFICATE])
+    assert str(refused.value) == (
+        "the certificate of 'CN=signer' leads to no trusted root: the certificate of 'CN=middle', "
+        "which issued 'CN=signer', is neither trusted nor in the bundle"
+    )
+    whole = certified(manifest, leaf(), MIDDLE_CERTIFICATE)
+    other = certificate("other", private_key("P-256", 9), authority=True)
+    with pytest.raises(SignatureError, match="'CN=root', which issued 'CN=middle', is neither"):
+        signing.verify(whole, folder, certificate_roots=[other])
+
+
+def test_a_chain_without_the_issuer_of_the_signer_is_not_signed_with(
+    manifest: atlas.Manifest,
+) -> None:
+    namesake = certificate("middle", private_key("P-256", 9), ("root", ROOT), authority=True)
+    for other in (ROOT_CERTIFICATE, namesake):
+        with pytest.raises(SignatureError) as refused:
+            certified(manifest, leaf(), other)
+        assert str(refused.value) == (
+            "the certificate of 'CN=signer' was issued by 'CN=middle', and the chain has another "
+            "certificate instead"
+        )
+    # In any order.
+    certified(manifest, leaf(), ROOT_CERTIFICATE, MIDDLE_CERTIFICATE)
 
 
 def test_the_certificate_of_another_key_is_refused(manifest: atlas.Manifest) -> None:

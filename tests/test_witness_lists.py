@@ -197,14 +197,14 @@ def test_a_file_without_witness_and_a_witness_without_file_are_named(folder: Pat
     assert done.returncode == COULD_NOT_CHECK
     assert done.stderr.decode().splitlines() == [
         "atlas12288: more: has no witness by its name",
-        "atlas12288: a/x: has a witness in w, and is no FILE",
-        "atlas12288: b/x: has a witness in w, and is no FILE",
+        "atlas12288: a/x: has a witness in w, and is not among the FILEs",
+        "atlas12288: b/x: has a witness in w, and is not among the FILEs",
     ]
     items = files_in(done.stdout)
     assert [item["file"] for item in items] == ["y", "more", "a/x", "b/x"]
     assert [item["holds"] for item in items] == [True, None, None, None]
     assert items[2]["witness"]["length"] == 3
-    assert items[2]["error"] == "has a witness in w, and is no FILE"
+    assert items[2]["error"] == "has a witness in w, and is not among the FILEs"
 
 
 def test_of_many_witnesses_without_a_file_the_first_are_named(folder: Path) -> None:
@@ -212,7 +212,7 @@ def test_of_many_witnesses_without_a_file_the_first_are_named(folder: Path) -> N
     text = "\n".join([line_of(b"y", Witness.generate(b"y")), *lines]).encode()
     found = errors("-", "y", input=text)
     assert len(found) == 21
-    assert found[-1] == "-: has witnesses of 1,980 more files that are no FILE"
+    assert found[-1] == "-: has witnesses of 1,980 more files that are not among the FILEs"
 
 
 def test_names_that_are_not_utf8_and_names_that_look_like_json(folder: Path) -> None:
@@ -270,7 +270,7 @@ def test_one_line_of_a_list_serves_every_command(folder: Path) -> None:
     assert run("verify", "one", "y").returncode == HOLDS
     assert errors("one", "a/x") == [
         "a/x: has no witness by its name",
-        "y: has a witness in one, and is no FILE",
+        "y: has a witness in one, and is not among the FILEs",
     ]
     Path("one.atlas.leaves").write_bytes(Path("t.atlas.leaves").read_bytes()[:32])
     assert run("locate", "one", "y").returncode == HOLDS

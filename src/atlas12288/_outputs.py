@@ -32,11 +32,13 @@ class OutputKind(NamedTuple):
             FileError.
         through_links: whether the name may be a symbolic link to such a file; only for names that a
             user typed.
+        way_out: what to do with a file of another kind, for the message.
     """
 
     words: str
     is_one: Callable[[RegularFile], bool]
     through_links: bool = False
+    way_out: str = ""
 
 
 # The names that `temporary_name` gives.
@@ -115,8 +117,14 @@ class Target:
                 return known
             is_new = file.size == 0 and not self._is_link
             if not is_new and not self._kind.is_one(file):
-                raise FileError(f"is not a {self._kind.words}, and is not replaced")
+                kind = self._kind
+                raise FileError(f"is not a {kind.words}, and is not replaced{kind.way_out}")
             return file.status
+
+    @property
+    def has_content(self) -> bool:
+        """Whether a file with at least a byte has the name already."""
+        return self._before is not None and self._before.st_size > 0
 
     def open(self) -> BinaryIO:
         """Create a new file for the content, under a temporary name in the same folder.
@@ -238,15 +246,38 @@ def atomic_write(name: str, kind: OutputKind) -> Iterator[BinaryIO]:
         yield file
 
 
+def open_outdated(name: str, kind: OutputKind) -> Target | None:
+    """Return the target of a file that belongs to an output as it is and gets no successor.
+
+    Args:
+        name: of the file.
+        kind: what it must be.
+
+    Returns:
+        The target, or None if there is no such file, or it is empty or not ours: then it stays.
+    """
+    try:
+        target = Target(name, kind)
+    except FileError:
+        return None
+    if target.has_content:
+        return target
+    target.close()
+    return None
+
+
 @contextmanager
-def atomic_write_all(first: Target, *others: Target) -> Iterator[tuple[BinaryIO, ...]]:
+def atomic_write_all(
+    first: Target, *others: Target, outdated: Target | None = None
+) -> Iterator[tuple[BinaryIO, ...]]:
     """Yield files to write as with `atomic_write`; none gets its name before all are on disk.
 
     Args:
         first: the target of the first file.
-        beside: the targets of the files that belong to it. Old ones are removed before the first
+        others: the targets of the files that belong to it. Old ones are removed before the first
             file gets its name, and new ones get theirs after it. So even after a crash, no file
             lies beside a first file that it does not belong to.
+        outdated: the target of a file that belongs to the old first file, and is removed with it.
 
     Raises:
         FileError: as for `atomic_write`.
@@ -259,9 +290,10 @@ def atomic_write_all(first: Target, *others: Target) -> Iterator[tuple[BinaryIO,
             for file in files:
                 file.flush()
                 os.fsync(file.fileno())
-        for target in targets:
+        removed = () if outdated is None else (outdated,)
+        for target in (*targets, *removed):
             target.check()
-        _rename_all(first, others)
+        _rename_all(first, others, removed)
     except OSError as error:
         # A regular file is not a pipe: a broken pipe is the caller's, such as standard output.
         if isinstance(error, BrokenPipeError):
@@ -269,10 +301,10 @@ def atomic_write_all(first: Target, *others: Target) -> Iterator[tuple[BinaryIO,
         raise FileError(error.strerror or os.strerror(errno.EIO)) from error
 
 
-def _rename_all(first: Target, others: Sequence[Target]) -> None:
+def _rename_all(first: Target, others: Sequence[Target], removed: Sequence[Target]) -> None:
     aside: list[tuple[Target, str | None]] = []
     try:
-        aside += ((target, target.put_aside()) for target in others)
+        aside += ((target, target.put_aside()) for target in (*others, *removed))
         first.replace()
     except BaseException:
         for target, name in aside:

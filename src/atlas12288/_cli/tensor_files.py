@@ -11,6 +11,7 @@ from .._names import is_text
 from .._outputs import OutputKind
 from .._sidecars import TreeLeaves, first_without_leaves, require_size
 from .._tree import TreeWitness
+from ..manifest._kinds import LEAVES_WAY_OUT
 from .console import shows_progress
 from .witness_files import read_whole
 
@@ -119,4 +120,5 @@ def leaves_of_tensors(output: str) -> OutputKind:
         except FileError:
             return False
 
-    return OutputKind(f"file with the leaves of {shown(output)} as it is", are_its_leaves)
+    words = f"file with the leaves of {shown(output)} as it is"
+    return OutputKind(words, are_its_leaves, way_out=LEAVES_WAY_OUT)

@@ -181,7 +181,10 @@ def _judged(
             "that the files had when the old manifest was written are not known here"
         )
     for path in sorted(unused):
-        note(f"there is nothing to accept at {quoted(path)}")
+        note(
+            f"there is nothing to accept at {quoted(path)}: each path must be of a file that was "
+            "refused, relative to the folder"
+        )
     return Changes(dict(counts), comparison.report(kept), tuple(unexplained), refused, accepted)
 
 

@@ -18,9 +18,9 @@ from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._files import FileError, RegularFile, naming, shown
-from .._outputs import Target, atomic_write_all
+from .._outputs import Target, atomic_write_all, open_outdated
 from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
-from ._beside import Outputs, is_url, outputs_in, state_name
+from ._beside import Outputs, is_url, leaves_name, outputs_in, state_name
 from ._entries import DIGESTS, Lines
 from ._hashing import engine
 from ._hashing.engine import HashFiles
@@ -150,7 +150,8 @@ def generate_manifest(
         options: the options of the manifest, as `read_options` returns them.
         output: the file to write; only a manifest or witness file is replaced.
         leaves: the sidecar to write; needs tree roots. Only the leaves of the manifest at `output`
-            are replaced.
+            are replaced. A manifest without tree roots has no leaves: those beside the manifest
+            that it replaces are removed.
         state: file for the data that the next run needs, True for one in the user's state folder,
             or None. If the state folder cannot be used, the run continues without a state.
         update: skip files whose size, modification time and ctime are the same as when the manifest
@@ -184,8 +185,13 @@ def generate_manifest(
             if name is not None:
                 with naming(what, name):
                     targets.append(stack.enter_context(Target(name, kind)))
+        outdated = None
+        if TREE_ALGORITHM not in options.digests:
+            outdated = open_outdated(leaves_name(output), leaves_of(output))
         run = _Run(source, options, hash_files, listener, accept)
         names = [target.name for target in targets]
+        if outdated is not None:
+            names.append(stack.enter_context(outdated).name)
         store = stack.enter_context(
             run.store(names, output, leaves, state, update, ignore_ctime, streams)
         )
@@ -196,13 +202,18 @@ def generate_manifest(
             store.keep_refused()
             return outcome._replace(refused=refused)
         digest = WitnessStream()
-        with atomic_write_all(*targets) as files:
+        with atomic_write_all(*targets, outdated=outdated) as files:
             lines = store.lines(None if leaves is None else files[-1].write, run.identities)
             write = files[0].write
             for part in bounded(write_lines(options, lines)):
                 digest.update(part)
                 write(part)
         run.finish(store, digest.digest(), outcome)
+        if outdated is not None:
+            listener.note(
+                f"{shown(outdated.name)} is removed: it had the leaves of the manifest that was "
+                "replaced, and this one has no trees"
+            )
     return outcome
 
 

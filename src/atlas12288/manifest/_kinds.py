@@ -55,6 +55,9 @@ WITNESSES: Final = OutputKind(
 )
 
 
+LEAVES_WAY_OUT: Final = ": remove it if it has old leaves"
+
+
 def leaves_of(witnesses: str) -> OutputKind:
     """Return the kind of file that holds the leaves of the present manifest or witness file.
 
@@ -69,7 +72,8 @@ def leaves_of(witnesses: str) -> OutputKind:
         except (FileError, WitnessError):
             return False
 
-    return OutputKind(f"file with the leaves of {shown(witnesses)} as it is", are_its_leaves)
+    words = f"file with the leaves of {shown(witnesses)} as it is"
+    return OutputKind(words, are_its_leaves, way_out=LEAVES_WAY_OUT)
 
 
 def _trees(file: RegularFile) -> Iterator[tuple[int, bytes]]:

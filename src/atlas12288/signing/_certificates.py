@@ -7,6 +7,7 @@ import datetime
 from collections.abc import Sequence
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
@@ -65,11 +66,26 @@ def trusted_key(
     try:
         policy.build_client_verifier().verify(leaf, others)
     except verification.VerificationError as error:
-        reason = " ".join(str(error).split())
+        reason = _gap(leaf, others, roots) or " ".join(str(error).split())
         raise SignatureError(
             f"the certificate of {_subject(leaf)} leads to no trusted root: {reason}"
         ) from error
     return _key_of(leaf)
+
+
+def _gap(
+    leaf: x509.Certificate, others: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
+) -> str | None:
+    """Return which certificate is missing between a signer and the roots; None if none is."""
+    last, left = leaf, list(others)
+    while not any(root.subject == last.issuer for root in roots):
+        issuers = [each for each in left if each.subject == last.issuer]
+        if not issuers:
+            wanting = f"{_issuer(last)}, which issued {_subject(last)}"
+            return f"the certificate of {wanting}, is neither trusted nor in the bundle"
+        last = issuers[0]
+        left.remove(last)
+    return None
 
 
 def _authorities() -> verification.ExtensionPolicy:
@@ -130,16 +146,31 @@ def chain_of(
         key: the key of the signer.
 
     Raises:
-        SignatureError: the first is of another key, or not for signing.
+        SignatureError: the first is of another key, or not for signing, or none of the others
+            issued it.
         ValueError: there are too many.
     """
     if len(certificates) > CERTIFICATES_MOST:
         count = f"{len(certificates)} certificates"
         raise ValueError(f"certificates has {count}, must have at most {CERTIFICATES_MOST}")
     chain = tuple(each.public_bytes(Encoding.DER) for each in certificates)
-    require_for_signing(certificates[0])
+    leaf, *others = certificates
+    require_for_signing(leaf)
     require_key_of(chain[0], key)
+    if others and not any(_issued(each, leaf) for each in others):
+        raise SignatureError(
+            f"the certificate of {_subject(leaf)} was issued by {_issuer(leaf)}, and the chain has "
+            "another certificate instead"
+        )
     return chain
+
+
+def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def require_key_of(leaf: bytes, key: ec.EllipticCurvePublicKey) -> None:
@@ -184,6 +215,13 @@ def subject_of(certificate: x509.Certificate) -> str:
     """Return whom a certificate is of, as the text of its name."""
     try:
         return certificate.subject.rfc4514_string()
+    except ValueError:
+        return "a name that is not valid"
+
+
+def _issuer(certificate: x509.Certificate) -> str:
+    try:
+        return repr(certificate.issuer.rfc4514_string())
     except ValueError:
         return "a name that is not valid"
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from .._errors import WitnessError
 from .._witness import ALGORITHM
-from .._words import counted
+from .._words import counted, word
 from ..manifest._entries import Entry
 from ..manifest._paths import quoted
 from ..manifest._sources.gitignore import Rule
@@ -128,21 +128,22 @@ def _files(entries: tuple[Entry, ...]) -> Iterator[Entry]:
     links = sum(entry.target is not None for entry in entries)
     if links:
         first = next(entry.path for entry in entries if entry.target is not None)
-        raise WitnessError(links_refused(links, first))
+        raise WitnessError(links_refused(links, first, "witness --symlinks follow"))
     yield from entries
 
 
-def links_refused(count: int, first: bytes) -> str:
+def links_refused(count: int, first: bytes, follow: str = "--symlinks follow") -> str:
     """Return why symbolic links cannot be signed, and what to do.
 
     Args:
         count: number of links.
         first: path of one.
+        follow: what follows links instead.
     """
     return (
         f"has {counted(count, 'symbolic link')}, such as {quoted(first)}, and the form knows files "
-        "alone: --symlinks follow takes the files that they lead to, --links-below DIR also those "
-        f"below another folder; or {OTHER_FORM}"
+        f"alone: {follow} takes the files that they lead to, --links-below DIR also those below "
+        f"another folder; or {OTHER_FORM}"
     )
 
 
@@ -155,7 +156,8 @@ def require_text(paths: Iterable[bytes]) -> None:
     wrong = [path for path in paths if not _is_utf8(path)]
     if wrong:
         raise WitnessError(
-            f"has {counted(len(wrong), 'name')} that are not UTF-8, such as {quoted(wrong[0])}, "
+            f"has {counted(len(wrong), 'name')} that {word(len(wrong), 'is', 'are')} not UTF-8, "
+            f"such as {quoted(wrong[0])}, "
             f"which the form cannot say; {OTHER_FORM}"
         )
 

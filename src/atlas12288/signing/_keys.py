@@ -77,6 +77,9 @@ def read_public_key(pem: bytes) -> ec.EllipticCurvePublicKey:
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
+        if b"PRIVATE KEY-----" in pem:
+            must = "must be its public key, which openssl pkey -in KEY -pubout prints"
+            raise ValueError(f"is a private key, {must}") from error
         raise ValueError(f"is not a public key in PEM, must be {SUITABLE}") from error
     return require_public_key(key)
 
@@ -131,7 +134,8 @@ def require_signature(bundle: Bundle, key: ec.EllipticCurvePublicKey) -> None:
     hint = hint_of(key)
     if bundle.hint and bundle.hint != hint:
         raise SignatureError(
-            f"is signed with another key, whose hint is {bundle.hint!r}: this one's is {hint}"
+            f"is signed with another key, whose hint is {bundle.hint!r}, the SHA-256 of its PEM: "
+            f"this key's is {hint}"
         )
     algorithm = _HASHES[key.curve.name]
     digest = _signed(bundle.payload, algorithm)

@@ -149,7 +149,7 @@ class _Verdicts:
 
 @click.command(
     "check-sums",
-    short_help="Check files against lists made by sha256sum.",
+    short_help="Check files against lists of sha256sum, BagIt, hashdeep.",
     epilog="""\b
 Examples:
   atlas12288 check-sums SHA256SUMS

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "diff",
-    short_help="Say what differs between two manifests, or a manifest and a folder.",
+    short_help="Say what changed from one manifest to another, or to a folder.",
     epilog="""\b
 Examples:
   atlas12288 diff 2026-01.atlas.json 2026-03.atlas.json

@@ -23,6 +23,7 @@ from .verify_manifest import (
     default_root,
     manifest_text,
     read_manifest,
+    subject_of,
 )
 
 if TYPE_CHECKING:
@@ -72,10 +73,12 @@ class SignOptions(NamedTuple):
     epilog="""\b
 Examples:
   atlas12288 sign data.atlas.json --private-key key.pem -o data.sig
-  atlas12288 sign data.atlas.json --private-key key.pem -o data.sig --verify data
+  atlas12288 sign data.atlas.json --private-key key.pem -o data.sig \\
+      --verify data
   atlas12288 sign data.atlas.json --private-key key.pem -o data.sig \\
       --certificate signer.pem --chain authority.pem
-  atlas12288 sign --form manifest data.atlas.json --private-key key.pem -o data.sig
+  atlas12288 sign data.atlas.json --private-key key.pem -o data.sig \\
+      --form manifest
   atlas12288 sign model --method shards --private-key key.pem -o model.sig
 
 Exit codes: 0 it is signed; 1 with --verify: a file changed, is missing, or was added; 2 it could
@@ -132,7 +135,10 @@ not be signed.""",
     help="For a folder: with --method shards, the size of a shard.  [default: 1000000000]",
 )
 @click.option(
-    "--hash", "algorithm", type=click.Choice(_HASHES), help="For a folder.  [default: sha256]"
+    "--hash",
+    "algorithm",
+    type=click.Choice(_HASHES),
+    help="For a folder: the hash of its files or shards.  [default: sha256]",
 )
 @click.option(
     "--symlinks",
@@ -349,7 +355,10 @@ class _Signing:
         )
         view = VerifyProgress(options, root, manifest.options, report)
         outputs = outputs_in(root, [wanted.signed, wanted.output], streams())
-        found = compared(manifest, (), root, None, outputs, view)
+        try:
+            found = compared(manifest, (), root, None, outputs, view)
+        except FileError as error:
+            raise FileError(str(error), subject_of(options, root, error)) from error
         view.finish(found)
         self._fields["bytes_read"] = found.bytes
         if found.holds is None:

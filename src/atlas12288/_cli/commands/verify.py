@@ -138,7 +138,7 @@ class _Verifier:
 
     def without_file(self, name: str, witness: Witness | TreeWitness | FileError) -> None:
         """Report on a file that has a witness and is no FILE."""
-        reason = f"has a witness in {shown(self._witnesses)}, and is no FILE"
+        reason = f"has a witness in {shown(self._witnesses)}, and is not among the FILEs"
         fields = {} if isinstance(witness, FileError) else {"witness": witness.to_fields()}
         with self._report.item(name, _NO_VERDICT | fields | {"error": reason}):
             if self._without_file < NAMES_SHOWN:
@@ -150,7 +150,9 @@ class _Verifier:
         """Print how many more files have a witness and are no FILE."""
         if self._without_file > NAMES_SHOWN:
             more = counted(self._without_file - NAMES_SHOWN, "more file")
-            self._report.error(self._witnesses, f"has witnesses of {more} that are no FILE")
+            self._report.error(
+                self._witnesses, f"has witnesses of {more} that are not among the FILEs"
+            )
 
     def _verify(
         self,
@@ -259,19 +261,19 @@ def _field(witness: Witness | TreeWitness, difference: str) -> str:
 @click.command(
     "verify",
     cls=PlotCommand,
-    short_help="Check files or a folder against witnesses or a manifest.",
+    short_help="Check files or a folder against what was witnessed or signed.",
     epilog="""\b
 Examples:
   atlas12288 verify model.witness.json model.bin
   atlas12288 verify --plot damage.png model.witness.json model.bin
-  atlas12288 verify model.witness.json model.safetensors   # made with --tensors
+  atlas12288 verify model.witness.json model.safetensors  # of tensors
   atlas12288 verify tables.witnesses *.parquet
   atlas12288 verify data.atlas.json             # the folder data beside it
   atlas12288 verify data.atlas.json /mnt/copy   # a copy elsewhere
   atlas12288 verify data.atlas.json --path raw/2026 --path notes.txt
   atlas12288 verify data.atlas.json s3://bucket/data
-  atlas12288 verify data.atlas.json --every 30d --rate 50MB/s          # until Ctrl-C
-  atlas12288 verify data.atlas.json --every 30d --rate 50MB/s --once   # from cron
+  atlas12288 verify data.atlas.json --every 30d  # until Ctrl-C
+  atlas12288 verify data.atlas.json --every 30d --once --rate 50MB/s
   atlas12288 verify data.sig data --public-key signer.pub
 
 Exit codes: 0 nothing differs; 1 a file changed, is missing, was added or moved; 2 a file, WITNESS

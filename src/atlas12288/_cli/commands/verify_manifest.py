@@ -337,11 +337,18 @@ def sidecar_of(wanted: VerifyOptions, manifest: "Lined") -> str | None:
     return sidecar if os.path.lexists(sidecar) else None
 
 
-def refused(wanted: VerifyOptions, reason: str) -> int:
-    """Report that a manifest cannot be used; return the exit code."""
-    complain(wanted.manifest, reason)
+def refused(wanted: VerifyOptions, reason: str, name: str | None = None) -> int:
+    """Report that a file or folder cannot be used; return the exit code.
+
+    Args:
+        wanted: the options.
+        reason: why not.
+        name: of the file or folder; None for the manifest.
+    """
+    name = wanted.manifest if name is None else name
+    complain(name, reason)
     with Printer(wanted.command, wanted.as_json, None) as report:
-        report.document(document(wanted, wanted.root, None, f"{shown(wanted.manifest)}: {reason}"))
+        report.document(document(wanted, wanted.root, None, f"{shown(name)}: {reason}"))
     return COULD_NOT_CHECK
 
 

@@ -129,9 +129,12 @@ def _compare(
         signed = Signed.of(bundle.payload, below, options["ignored"], only)
         if root is None:
             root = verify_manifest.default_root(wanted.manifest, signed.content)
-        source = open_signed(root, allow_cache=wanted.allow_cache)
     except (FileError, WitnessError, ImportError, ValueError) as error:
         return refused(wanted, str(error))
+    try:
+        source = open_signed(root, allow_cache=wanted.allow_cache)
+    except (FileError, ImportError, ValueError) as error:
+        return refused(wanted, str(error), root)
     view = SignatureView(
         signer=signer,
         fields=_fields(bundle, holds=True),

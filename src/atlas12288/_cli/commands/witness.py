@@ -2,8 +2,8 @@
 """`atlas12288 witness`."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
-from typing import Any, TypeAlias
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, BinaryIO, TypeAlias
 
 import click
 
@@ -16,6 +16,7 @@ from .. import manifests
 from ..console import COULD_NOT_CHECK, Printer, bytes_to_read, file_name, json_option
 from ..manifests import AcceptCommand, manifest_options
 from ..witness_files import output_at, output_file, threads_option, witness_line
+from ..witness_outputs import write_without_leaves
 
 # The witness of a file, or why there is none.
 _Outcome: TypeAlias = Witness | TreeWitness | FileError
@@ -143,7 +144,7 @@ def _witness_files(
             _print_all(files, found, report.line, report)
             return report.code
         try:
-            with atomic_write_all(*outputs) as written:
+            with _writing(outputs, report) as written:
                 found = trees(written[-1].write) if tree else witness_in_turn(files, report.advance)
                 write = written[0].write
                 _print_all(files, found, lambda line: write(f"{line}\n".encode()), report)
@@ -166,6 +167,18 @@ def _outputs(files: tuple[str, ...], output: str, tree: bool, stack: ExitStack) 
     if tree:
         kinds[leaves_name(output)] = leaves_of(output)
     return [output_at(name, kind, files, stack) for name, kind in kinds.items()]
+
+
+def _writing(
+    outputs: list[Target], report: Printer
+) -> AbstractContextManager[tuple[BinaryIO, ...]]:
+    """Return the open outputs: the witness file and, for trees, its sidecar."""
+    from ...manifest._kinds import leaves_of
+
+    if len(outputs) > 1:
+        return atomic_write_all(*outputs)
+    (output,) = outputs
+    return write_without_leaves(output, leaves_of(output.name), report)
 
 
 def _print_all(

@@ -135,7 +135,11 @@ def witness(wanted: WitnessOptions) -> int:
             outcome = making.run()
         except (FileError, ImportError, ValueError) as error:
             reason = " ".join(str(error).split())  # what libraries say may have several lines
-            report.error(_name(wanted, root), reason)
+            name = _name(wanted, root)
+            if isinstance(error, FileError) and error.argument in ("output", "leaves"):
+                # The names of Python's arguments; here both follow from -o.
+                name, reason = error.name or name, error.reason
+            report.error(name, reason)
             report.document(_document(wanted, root, None, reason))
         else:
             wanting = _not_written(outcome)
@@ -385,7 +389,8 @@ def _show_changes(changes: "Changes", report: Printer) -> None:
         show_windows(report, difference)
     others = sum(changes.counts.values()) - _LINES_MOST
     if others > 0:
-        report.line(f"and {counted(others, 'more difference')}; diff names them all")
+        more = counted(others, "more difference")
+        report.line(f"and {more}; diff names them all, from a copy of the old manifest")
 
 
 def _show_refused(output: str, changes: "Changes", report: Printer) -> None:
@@ -400,11 +405,14 @@ def _show_refused(output: str, changes: "Changes", report: Printer) -> None:
     one = changes.refused == 1
     files = f"{counted(changes.refused, 'file')} {'is' if one else 'are'}"
     accept = "--accept takes it" if one else "--accept takes them, --accept PATH one of them"
+    if changes.accepted > 0:
+        accept += f"; {counted(changes.accepted, 'accepted file')} must be named again"
     report.line(
         f"{shown(output)}: ",
         good=False,
         verdict="not replaced",
-        more=f"; {files} not known to have been edited: {accept}; {_kinds(changes)} since it",
+        more=f"; {files} not known to have been edited: {accept}; "
+        f"{_kinds(changes)} since it was made",
     )
 
 

@@ -15,6 +15,7 @@ from ...manifest._beside import SUFFIX, leaves_name
 from ..console import Printer
 from ..tensor_files import TENSORS_WITNESS, leaves_of_tensors, tensor_bytes, tensor_errors
 from ..witness_files import output_at
+from ..witness_outputs import write_without_leaves
 
 if TYPE_CHECKING:
     from ...tensors import TensorsWitness
@@ -37,7 +38,11 @@ def witness(
                 found = _made(name, tree, threads, report, None)
                 report.line(found.to_json())
             else:
-                with atomic_write_all(*targets) as written:
+                with (
+                    atomic_write_all(*targets)
+                    if tree
+                    else write_without_leaves(targets[0], leaves_of_tensors(output), report)
+                ) as written:
                     write = written[-1].write if tree else None
                     found = _made(name, tree, threads, report, write)
                     written[0].write(f"{found.to_json()}\n".encode())
