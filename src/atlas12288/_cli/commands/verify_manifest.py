@@ -320,8 +320,8 @@ def default_root(name: str, manifest: "Lined") -> str:
 
 
 def _has_trees(manifest: "Lined") -> bool:
-    digests = manifest.options.digests
-    return TREE_ALGORITHM in digests and any(entry.root for entry in manifest.entries)
+    # Not by the entries: to make them all takes longer than to read the manifest.
+    return TREE_ALGORITHM in manifest.options.digests and next(manifest.trees(), None) is not None
 
 
 def sidecar_of(wanted: VerifyOptions, manifest: "Lined") -> str | None:
