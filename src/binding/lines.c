@@ -151,35 +151,45 @@ static const char* skip_digest(const char* text, const char* end)
     return text;
 }
 
-static const char* read_file(const char* text, const char* end, int flat, int tree, int64_t* size)
+static const char* read_digest(const char* text, const char* end, const char* key,
+                               const char** digest)
 {
-    int64_t residue;
-    text = skip(text, end, "\"residue\":");
-    if (text == NULL || (text = skip_number(text, end, 2, &residue)) == NULL ||
-        residue >= ATLAS_MODULUS)
-        return NULL;
-    if (flat)
-        text = skip(skip_digest(skip(text, end, SHA256), end), end, "\"");
-    if (tree)
-        text = skip(skip_digest(skip(text, end, ROOT), end), end, "\"");
-    text = skip(text, end, ",\"size\":");
-    if (text == NULL || (text = skip_number(text, end, 15, size)) == NULL)
-        return NULL;
-    return *size == 0 && residue != 0 ? NULL : text;
+    *digest = skip(text, end, key);
+    return skip(skip_digest(*digest, end), end, "\"");
 }
 
-static const char* read_link(const char* text, const char* end)
+static const char* read_file(const char* text, const char* end, int flat, int tree,
+                             atlas_line_t* out)
+{
+    text = skip(text, end, "\"residue\":");
+    if (text == NULL || (text = skip_number(text, end, 2, &out->residue)) == NULL ||
+        out->residue >= ATLAS_MODULUS)
+        return NULL;
+    if (flat)
+        text = read_digest(text, end, SHA256, &out->sha256);
+    if (tree)
+        text = read_digest(text, end, ROOT, &out->root);
+    text = skip(text, end, ",\"size\":");
+    if (text == NULL || (text = skip_number(text, end, 15, &out->size)) == NULL)
+        return NULL;
+    return out->size == 0 && out->residue != 0 ? NULL : text;
+}
+
+static const char* read_link(const char* text, const char* end, atlas_line_t* out)
 {
     text = skip(text, end, "\"symlink\":\"");
     const char* target = text;
     if (text == NULL || (text = skip_string(text, end)) == NULL || text == target)
         return NULL;
+    out->target = target;
+    out->target_len = (size_t)(text - target);
     return text + 1;
 }
 
 const char* atlas_read_line(const char* text, const char* end, int flat, int tree,
                             atlas_line_t* out)
 {
+    *out = (atlas_line_t){.size = -1};
     text = skip(text, end, "{\"path\":\"");
     if (text == NULL)
         return NULL;
@@ -189,11 +199,21 @@ const char* atlas_read_line(const char* text, const char* end, int flat, int tre
         return NULL;
     out->path_len = (size_t)(text - out->path);
     text = skip(text, end, "\",");
-    out->size = -1;
-    const char* rest = read_link(text, end);
+    const char* rest = read_link(text, end, out);
     if (rest == NULL)
-        rest = text == NULL ? NULL : read_file(text, end, flat, tree, &out->size);
+        rest = text == NULL ? NULL : read_file(text, end, flat, tree, out);
     return skip(rest, end, "}");
+}
+
+static uint8_t nibble(char digit)
+{
+    return (uint8_t)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+}
+
+void atlas_read_digest(const char* hex, uint8_t* out)
+{
+    for (size_t i = 0; i < ATLAS_DIGEST_BYTES; i++)
+        out[i] = (uint8_t)(16 * nibble(hex[2 * i]) + nibble(hex[2 * i + 1]));
 }
 
 /* --- Hashing --- */

@@ -321,7 +321,8 @@ def default_root(name: str, manifest: "Lined") -> str:
 
 def _has_trees(manifest: "Lined") -> bool:
     # Not by the entries: to make them all takes longer than to read the manifest.
-    return TREE_ALGORITHM in manifest.options.digests and next(manifest.trees(), None) is not None
+    digests = manifest.options.digests
+    return TREE_ALGORITHM in digests and any(trees.roots for trees in manifest.trees())
 
 
 def sidecar_of(wanted: VerifyOptions, manifest: "Lined") -> str | None:
