@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import gc
 import hashlib
 import json
 import os
@@ -1034,6 +1035,7 @@ def test_no_thread_and_no_descriptor_is_left(root: Path) -> None:
     def open_files() -> set[str]:
         return set(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
+    gc.collect()  # what other tests left, so that it is not collected meanwhile
     before = threading.active_count(), len(open_files())
     crashing: dict[str, Any] = {"listener": FunctionListener(difference=crash)}
     for options in ({"fail_fast": True}, crashing, {}):

@@ -141,14 +141,20 @@ static const char* skip_number(const char* text, const char* end, size_t digits_
     return text > begin && (*begin != '0' || text - begin == 1) ? text : NULL;
 }
 
+/* Of a lowercase hex digit, one more than its value; else 0. */
+static const uint8_t DIGITS[256] = {
+    ['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+};
+
 static const char* skip_digest(const char* text, const char* end)
 {
     if (text == NULL || (size_t)(end - text) < 2 * ATLAS_DIGEST_BYTES)
         return NULL;
-    for (size_t i = 0; i < 2 * ATLAS_DIGEST_BYTES; i++, text++)
-        if (!((*text >= '0' && *text <= '9') || (*text >= 'a' && *text <= 'f')))
-            return NULL;
-    return text;
+    int wrong = 0;
+    for (size_t i = 0; i < 2 * ATLAS_DIGEST_BYTES; i++)
+        wrong |= DIGITS[(unsigned char)text[i]] == 0;
+    return wrong ? NULL : text + 2 * ATLAS_DIGEST_BYTES;
 }
 
 static const char* read_digest(const char* text, const char* end, const char* key,
@@ -205,15 +211,25 @@ const char* atlas_read_line(const char* text, const char* end, int flat, int tre
     return skip(rest, end, "}");
 }
 
-static uint8_t nibble(char digit)
-{
-    return (uint8_t)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
-}
-
 void atlas_read_digest(const char* hex, uint8_t* out)
 {
     for (size_t i = 0; i < ATLAS_DIGEST_BYTES; i++)
-        out[i] = (uint8_t)(16 * nibble(hex[2 * i]) + nibble(hex[2 * i + 1]));
+        out[i] = (uint8_t)(16 * (DIGITS[(unsigned char)hex[2 * i]] - 1) +
+                           (DIGITS[(unsigned char)hex[2 * i + 1]] - 1));
+}
+
+const char* atlas_read_root(const char* text, const char* end)
+{
+    static const char SIZE[] = "\",\"size\":";
+    enum { KEY_BYTES = sizeof ROOT - 1, SIZE_BYTES = sizeof SIZE - 1 };
+    const size_t len = KEY_BYTES + 2 * ATLAS_DIGEST_BYTES + SIZE_BYTES;
+    end--; /* the brace */
+    while (end > text && end[-1] >= '0' && end[-1] <= '9')
+        end--;
+    if ((size_t)(end - text) < len || memcmp(end - SIZE_BYTES, SIZE, SIZE_BYTES) != 0 ||
+        memcmp(end - len, ROOT, KEY_BYTES) != 0)
+        return NULL;
+    return skip_digest(end - len + KEY_BYTES, end) == NULL ? NULL : end - len + KEY_BYTES;
 }
 
 /* --- Hashing --- */

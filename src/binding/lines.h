@@ -47,7 +47,11 @@ typedef struct {
 const char* atlas_read_line(const char* text, const char* end, int flat, int tree,
                             atlas_line_t* out);
 
-/* Reads a digest that atlas_read_line() found. */
+/* Returns the 64 digits of the root in a line that atlas_read_line() has read, by its end alone; NULL
+ * where it has none. No path and no target has what stands around a root: they would have quotes. */
+const char* atlas_read_root(const char* text, const char* end);
+
+/* Reads a digest that atlas_read_line() or atlas_read_root() found. */
 void atlas_read_digest(const char* hex, uint8_t* out);
 
 #endif /* ATLAS_LINES_H */

@@ -26,6 +26,7 @@ cdef extern from "lines.h" nogil:
         const void *const *messages, const size_t *lens, size_t count, uint8_t *out)
     const char *atlas_read_line(
         const char *text, const char *end, int flat, int tree, atlas_line_t *out)
+    const char *atlas_read_root(const char *text, const char *end)
     void atlas_read_digest(const char *hex, uint8_t *out)
 
 
@@ -363,28 +364,30 @@ def read_entries(bytes lines not None, bint flat, bint tree, path_most, cls, oth
     return entries
 
 
-def read_roots(bytes lines not None, bint flat, /):
-    """Return the roots of the files in lines, joined, without a place for a link.
+def read_roots(bytes lines not None, /):
+    """Return the roots in lines by `atlas_read_root`, joined, without a place for a line that has
+    none.
 
-    Args: lines, each ended by a line feed, as `read_lines` returns them where trees are wanted;
-    flat, whether they have the other digest too.
-    Raises ValueError where one is not written so.
+    Args: lines, each ended by a line feed, as `read_lines` returns them.
+    Raises ValueError where the last one has no end.
     """
     cdef const char *text = PyBytes_AsString(lines)
     cdef const char *end = text + PyBytes_Size(lines)
+    cdef const char *stop
+    cdef const char *hex
     cdef size_t count = 0, i
-    cdef atlas_line_t line
     for i in range(<size_t>(end - text)):
         count += text[i] == b"\n"
     roots = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(count * ATLAS_DIGEST_BYTES))
     to = <uint8_t *>PyBytes_AsString(roots)
     count = 0
     while text < end:
-        text = atlas_read_line(text, end, flat, True, &line)
-        if text is NULL or text == end or text[0] != b"\n":
-            raise ValueError("lines have one that is not written as a manifest has it")
-        text += 1
-        if line.root is not NULL:
-            atlas_read_digest(line.root, to + count * ATLAS_DIGEST_BYTES)
+        stop = <const char *>memchr(text, b"\n", end - text)
+        if stop is NULL:
+            raise ValueError("lines have no line feed at their end")
+        hex = atlas_read_root(text, stop)
+        if hex is not NULL:
+            atlas_read_digest(hex, to + count * ATLAS_DIGEST_BYTES)
             count += 1
+        text = stop + 1
     return roots[:count * ATLAS_DIGEST_BYTES]

@@ -125,13 +125,12 @@ class Lined:
                 (entry.size, entry.root) for entry in self._made if entry.root is not None
             )
             return
-        flat = ALGORITHM in self.options.digests
         for start in range(0, len(self.paths), _LINES_AT_ONCE):
             stop = min(start + _LINES_AT_ONCE, len(self.paths))
             sizes = self._sizes[start:stop]
             if _LINK in sizes:
                 sizes = array("q", (size for size in sizes if size != _LINK))
-            yield Trees(sizes, read_roots(self.text(start, stop), flat))
+            yield Trees(sizes, read_roots(self.text(start, stop)))
 
     def leaf_places(self) -> array[int]:
         """Return the place of the first leaf of each entry in the sidecar, and the number of all
