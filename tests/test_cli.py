@@ -9,10 +9,13 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import atlas12288
-from atlas12288._cli.console import shown
+from atlas12288._cli.console import FilesCommand, files_argument, json_option, shown
 from support.commandline import (
     COULD_NOT_CHECK,
     DOES_NOT_HOLD,
@@ -291,3 +294,45 @@ def test_info_says_what_the_library_says() -> None:
     text = run("info").stdout.decode()
     assert f"\nkernel set             {atlas12288.kernel_set()}\n" in text
     assert len(text.splitlines()) == len(fields.keys() - {"type", "command", "holds", "error"})
+
+
+ARGUMENTS = (
+    "a",
+    "b",
+    "",
+    "-",
+    "--",
+    "--json",
+    "--js",
+    "-x",
+    "-x",
+    "--text",
+    "--text=a",
+    "-",
+    "--no",
+)
+
+
+@given(arguments=st.lists(st.sampled_from(ARGUMENTS), max_size=9), operands=st.integers(0, 9))
+def test_many_files_are_parsed_as_few_are(arguments: list[str], operands: int) -> None:
+    def parsed(kind: type[click.Command]) -> object:
+        @click.command(cls=kind)
+        @files_argument
+        @json_option
+        @click.option("-x", "--text")
+        def command(**values: object) -> object:
+            return sorted(values.items())
+
+        try:
+            return command.main([*arguments, *("c",) * operands], "command", standalone_mode=False)
+        except click.UsageError as error:
+            return error.format_message()
+
+    assert parsed(FilesCommand) == parsed(click.Command)
+
+
+def test_names_are_completed_after_many_files() -> None:
+    context = click.Context(click.Command("sum"), resilient_parsing=True)
+    command = FilesCommand("sum", params=[click.Argument(["files"], nargs=-1, required=True)])
+    for arguments in (["--nosuch", "a", "b", "c", "d"], ["a"] * 9, []):
+        assert command.make_context("sum", list(arguments), context, resilient_parsing=True)

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 from contextlib import ExitStack
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas12288 import _native
+from atlas12288 import WINDOW_BYTES, _json, _native, _sidecars
 from atlas12288._errors import WitnessError
 from atlas12288._files import RegularFile
 from atlas12288._sidecars import WindowRange
+from atlas12288._subtree import window_count
 from atlas12288.manifest import Manifest
 from atlas12288.manifest._differences import Difference
 from atlas12288.manifest._entries import Entry, read_line, read_text
 from atlas12288.manifest._generate import generate_manifest, read_options
 from atlas12288.manifest._lined import Lined
 from atlas12288.manifest._listener import FunctionListener
+from atlas12288.manifest._paths import PATH_MOST_BYTES
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._statement import Options, read_statement, write_statement
 from atlas12288.manifest._verify import verify_manifest
+from support import rfc9162
 from support.manifests import OneByOne
 from support.strategies import noise
 
@@ -64,6 +68,163 @@ def test_entries_are_read_many_at_once_as_one_by_one(made: tuple[Options, list[E
     text = b"".join(line + b"\n" for line in lines)
     assert list(read_text(text, options.digests)) == entries
     assert [read_line(line, options.digests) for line in lines] == entries
+
+
+def alone(text: bytes, digests: tuple[str, ...]) -> list[Entry] | None:
+    """The entries of lines, each read by the reader for what others wrote; None if one is none."""
+    try:
+        return [Entry.of_json(_json.read(line), digests) for line in text.split(b"\n")[:-1]]
+    except WitnessError:
+        return None
+
+
+@given(
+    made=entries_of(st.one_of(ASCII, ANY)),
+    place=st.integers(0, 10**6),
+    byte=st.sampled_from(b' \n\t",./019:[]af{}\\\x00\xff\xc3'),
+    insert=st.booleans(),
+)
+def test_no_line_is_read_among_others_that_is_refused_alone(
+    made: tuple[Options, list[Entry]], place: int, byte: int, insert: bool
+) -> None:
+    options, entries = made
+    text = b"".join(entry.to_json() + b"\n" for entry in entries)
+    place %= len(text) - 1  # the last line feed stays
+    changed = text[:place] + bytes((byte,)) + text[place + (not insert) :]
+    expected = alone(changed, options.digests)
+    if expected is None:
+        with pytest.raises(WitnessError):
+            read_text(changed, options.digests)
+    else:
+        assert read_text(changed, options.digests) == expected
+
+
+def test_paths_that_are_too_long_or_lead_elsewhere_are_refused_among_others() -> None:
+    for path in (b"a" * (PATH_MOST_BYTES + 1), b"../a", b"/a", b"a//b", b".", b"a/.."):
+        with pytest.raises(WitnessError):
+            read_text(Entry(path, 1, 1, bytes(32)).to_json() + b"\n", DIGESTS[:1])
+    longest = Entry(b"a" * PATH_MOST_BYTES, 1, 1, bytes(32))
+    assert read_text(longest.to_json() + b"\n", DIGESTS[:1]) == [longest]
+
+
+def test_wrong_arguments_are_refused() -> None:
+    arguments = (True, False, 9, Entry, Entry)
+    with pytest.raises(ValueError, match="no line feed"):
+        _native.read_entries(b"a", *arguments)
+    with pytest.raises(ValueError, match="no line feed"):
+        _native.read_entries(Entry(b"a", 1, 1, bytes(32)).to_json(), *arguments)
+    with pytest.raises(ValueError, match="no line feed"):
+        _native.read_roots(b"\na")
+    with pytest.raises(ValueError, match="sizes has 9 bytes"):
+        _native.leaf_places(bytes(9))
+    for roots, first in ((bytes(32), 0), (bytes(96), 0), (bytes(64), 3)):
+        with pytest.raises(ValueError, match="must be for 2 sizes"):
+            _native.match_leaves(bytes(16), roots, first, b"")
+    with pytest.raises(ValueError, match="roots has 9 bytes"):
+        _native.match_leaves(bytes(16), bytes(9), 0, b"")
+    with pytest.raises(OverflowError):
+        _native.match_leaves(bytes(16), bytes(64), -1, b"")
+    for function, arguments_ in (
+        (_native.read_entries, (None, *arguments)),
+        (_native.read_entries, (bytearray(b"a\n"), *arguments)),
+        (_native.read_roots, (None,)),
+        (_native.leaf_places, (None,)),
+        (_native.match_leaves, (bytes(16), bytes(64), 0, None)),
+    ):
+        with pytest.raises(TypeError):
+            function(*arguments_)  # type: ignore[operator]
+
+
+@given(made=entries_of(st.one_of(ASCII, ANY)))
+def test_trees_are_those_of_the_entries(made: tuple[Options, list[Entry]]) -> None:
+    options, entries = made
+    text = b"".join(write_statement(options, entries))
+    expected = [(entry.size, entry.root) for entry in entries if entry.root is not None]
+    for lined in (Lined.read(text), Lined.of(Manifest.from_entries(options, entries))):
+        if lined is not None and DIGESTS[1] in options.digests:
+            trees = list(lined.trees())
+            sizes = [size for each in trees for size in each.sizes]
+            roots = b"".join(each.roots for each in trees)
+            assert sizes == [size for size, _ in expected]
+            assert roots == b"".join(root for _, root in expected if root is not None)
+        if lined is not None:
+            windows = [window_count(entry.size) for entry in entries]
+            assert lined.leaf_places().tolist() == list(accumulate(windows, initial=0))
+
+
+def test_what_looks_like_a_root_is_none_in_a_line_of_a_link() -> None:
+    end = b'","sha256-merkle-12288":"%b","size":7}' % (b"0" * 64)
+    entries = [Entry(end, target=b"a"), Entry(b"x", target=end), Entry(end[2:-1], target=b"9}")]
+    assert _native.read_roots(b"".join(entry.to_json() + b"\n" for entry in entries)) == b""
+
+
+def tree_of(leaves: bytes) -> bytes:
+    count = len(leaves) // 32
+    if count < 2:
+        return leaves if leaves else hashlib.sha256().digest()
+    middle = 32 * rfc9162.split(count)
+    both = tree_of(leaves[:middle]) + tree_of(leaves[middle:])
+    return hashlib.sha256(b"\1" + both).digest()
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(
+        st.sampled_from((0, 1, WINDOW_BYTES, WINDOW_BYTES + 1, 3 * WINDOW_BYTES, 7 * WINDOW_BYTES)),
+        max_size=12,
+    ),
+    spoil=st.sampled_from(("nothing", "flip", "cut", "more", "swap", "root", "cut meanwhile")),
+    place=st.integers(0, 10**6),
+    at_once=st.sampled_from((1, 2, 3, 5, 1000)),
+    trees_at_once=st.sampled_from((1, 2, 1000)),
+)
+def test_the_first_tree_without_its_leaves_is_found(
+    tmp_path_factory: pytest.TempPathFactory,
+    sizes: list[int],
+    spoil: str,
+    place: int,
+    at_once: int,
+    trees_at_once: int,
+) -> None:
+    counts = [window_count(size) for size in sizes]
+    places = list(accumulate(counts, initial=0))
+    data = noise(32 * places[-1], len(sizes))
+    roots = [tree_of(data[32 * start : 32 * stop]) for start, stop in pairwise(places)]
+    found = data
+    if spoil == "flip" and data:
+        at = place % len(data)
+        found = data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
+    elif spoil in ("cut", "cut meanwhile"):
+        found = data[: place % (len(data) + 1)]
+    elif spoil == "more":
+        found = data + bytes(1 + place % 100)
+    elif spoil == "swap":
+        found = data[32:] + data[:32]
+    elif spoil == "root" and roots:
+        roots[place % len(roots)] = bytes(32)
+    good = [
+        32 * stop <= len(found) and tree_of(found[32 * start : 32 * stop]) == root
+        for (start, stop), root in zip(pairwise(places), roots, strict=True)
+    ]
+    expected = good.index(False) if False in good else None if found == data else len(sizes)
+    path = tmp_path_factory.mktemp("leaves") / "leaves"
+    path.write_bytes(data if spoil == "cut meanwhile" else found)
+    with pytest.MonkeyPatch.context() as patch, RegularFile(str(path)) as sidecar:
+        patch.setattr(_sidecars, "_LEAVES_OF_MANY", at_once)
+        patch.setattr(_sidecars, "_TREES_AT_ONCE", trees_at_once)
+        if spoil == "cut meanwhile":
+            os.truncate(path, len(found))
+            expected = good.index(False) if False in good else None
+        trees = _sidecars.Trees.of(zip(sizes, roots, strict=True))
+        assert _sidecars.first_without_leaves(sidecar, trees) == expected
+
+
+def test_a_tree_larger_than_any_file_has_no_leaves(tmp_path: Path) -> None:
+    (tmp_path / "leaves").write_bytes(bytes(32))
+    with RegularFile(str(tmp_path / "leaves")) as sidecar:
+        for size in (2**63, 2**64 - 1):
+            trees = _sidecars.Trees.of([(1, bytes(32)), (size, bytes(32))])
+            assert _sidecars.first_without_leaves(sidecar, trees) == 1
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b'{"path":"a","residue":1,"size":1}', b"x"])

@@ -19,6 +19,7 @@ import pytest
 
 import atlas12288 as atlas
 from atlas12288 import _native
+from atlas12288.manifest._entries import Entry
 
 _testcapi = pytest.importorskip("_testcapi", reason="this Python has no _testcapi")
 
@@ -31,6 +32,15 @@ BROKEN_96 = bytes([1, *bytes(95)])
 
 FILE = os.fsencode(__file__)
 FILE_BYTES = Path(__file__).stat().st_size
+ENTRIES = b"".join(
+    each.to_json() + b"\n"
+    for each in (
+        Entry(b"a", 1, 1, bytes(32)),
+        Entry(b"\xff", 1, 1, bytes(32)),
+        Entry("é".encode(), 1, 1, bytes(32)),
+        Entry(b"link", target=b"a"),
+    )
+)
 SUMS = b"%b  %b\n%b  none\n" % (b"0a" * 32, FILE, b"0a" * 32)
 
 
@@ -138,6 +148,14 @@ def sum_lines(t: Things) -> None:
     lines.measure()
     lines.check(t.room)
     lines.verdicts(b"OK")
+
+
+def file_sums(t: Things) -> None:
+    files = _native.FileSums([os.fsdecode(FILE), b"none"])
+    files.measure()
+    files.take(len(t.room), t.room, 10**9)
+    files.taken()
+    files.lines(0, 1)
 
 
 # Those "in Python" run code of the package that is not in the binding, and no leak is looked for in
@@ -252,6 +270,8 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "in Python: prove_consistency": lambda t: t.tree_witness.prove_consistency(2),
     "in Python: TreeWitness.generate, small": lambda t: atlas.TreeWitness.generate(bytes(12289)),
     "SumLines": sum_lines,
+    "FileSums": file_sums,
+    "FileSums refused": lambda t: refused(TypeError, _native.FileSums, [FILE, 1]),
     "tree_leaves": lambda t: _native.tree_leaves(t.region),
     "tree_root": lambda t: _native.tree_root(t.leaves),
     "tree_node": lambda t: _native.tree_node(t.leaves[:32], t.leaves[32:64]),
@@ -271,6 +291,18 @@ CALLS: dict[str, Callable[[Things], object]] = {
         ValueError, _native.entry_lines, b"", b"b\0", bytes(24), b"", 0, True, True
     ),
     "read_lines": lambda t: _native.read_lines(b'{"path":"a","symlink":"b"}', True, False, 9),
+    "read_entries": lambda t: _native.read_entries(ENTRIES, True, False, 9, Entry, Entry),
+    "read_entries refused": lambda t: refused(
+        ValueError, _native.read_entries, b"a", True, True, 9, Entry, Entry
+    ),
+    "read_roots": lambda t: _native.read_roots(ENTRIES),
+    "read_roots refused": lambda t: refused(ValueError, _native.read_roots, b"a"),
+    "leaf_places": lambda t: _native.leaf_places(bytes(16)),
+    "leaf_places refused": lambda t: refused(ValueError, _native.leaf_places, b"a"),
+    "match_leaves": lambda t: _native.match_leaves(bytes(16), bytes(64), 1, t.leaves),
+    "match_leaves refused": lambda t: refused(
+        ValueError, _native.match_leaves, bytes(16), bytes(32), 1, t.leaves
+    ),
     "leaf_hashes": lambda t: _native.leaf_hashes(b"a\nb\n"),
     "leaf_hashes refused": lambda t: refused(ValueError, _native.leaf_hashes, b"a"),
 }

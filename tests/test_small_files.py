@@ -195,3 +195,80 @@ def test_a_file_that_changes_at_any_step_is_seen_or_was_as_it_was(
             seen.append(victim != whole)
     assert any(seen)
     assert not all(seen)
+
+
+SUMS_PROGRAM = """
+import os, sys
+from atlas12288 import _sums
+from atlas12288._files import FileError
+if sys.argv[2] == "one":
+    class Nothing:
+        def __init__(self, names): self.count = len(names)
+        def measure(self): return [-1] * self.count
+        def take(self, size_most, buffer, stop_ns): return self.count
+        def taken(self): return bytes(self.count)
+    _sums.FileSums = Nothing
+names = [os.path.join(sys.argv[1], name) for name in ("a", "victim", "z")]
+os.environ["STEP_NAME"] = names[1]
+for found in _sums.sum_lines(names):
+    if isinstance(found, bytes):
+        sys.stdout.write(found.decode())
+    else:
+        name, outcome = found
+        text = str(outcome) if isinstance(outcome, FileError) else outcome.hexdigest()
+        print(text, name, sep="  ")
+"""
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        *("grow", "replace"),
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("write", "vanish", "shrink", "fifo")
+        ),
+    ],
+)
+def test_a_file_that_changes_at_any_step_has_the_sum_of_one_of_its_contents(
+    tmp_path: Path, stepping: Path, action: str
+) -> None:
+    before, other = noise(1000), noise(1000, 1)
+    contents = {
+        "grow": before + b"x",
+        "write": b"xyz" + before[3:],
+        "shrink": before[:10],
+        "replace": other,
+    }
+    sums = {hashlib.sha256(each).hexdigest() for each in (before, contents.get(action, before))}
+    whole = hashlib.sha256(before).hexdigest()
+    seen = set()
+    for step in range(1, 8):
+        for way in ("many", "one"):
+            root = tmp_path / f"{way}{step}"
+            root.mkdir()
+            for name in ("a", "victim", "z"):
+                (root / name).write_bytes(before)
+                os.utime(root / name, ns=(10**18, 10**18))
+            (root / "victim.other").write_bytes(other)
+            environment = {"STEP_AT": str(step), "STEP_ACTION": action, "LD_PRELOAD": str(stepping)}
+            done = subprocess.run(
+                (sys.executable, "-c", SUMS_PROGRAM, root, way),
+                env=os.environ | environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            found = [line.split("  ") for line in done.stdout.splitlines()]
+            assert [name for _, name in found] == [
+                str(root / name) for name in ("a", "victim", "z")
+            ]
+            (first, _), (victim, _), (last, _) = found
+            assert first == last == whole
+            reasons = ("changed while it was read", "No such file", "is a FIFO")
+            assert victim in sums or any(reason in victim for reason in reasons)
+            seen.add((way, victim))
+    for way in ("many", "one"):
+        assert len({victim for each, victim in seen if each == way}) > 1

@@ -4,7 +4,7 @@
 import hashlib
 import os
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from atlas12288 import _sums
 from atlas12288._file_witnesses import SMALL_MOST
+from atlas12288._files import FileError
+from atlas12288._native import FileSums
 from atlas12288._sums import (
     CheckedLine,
     CheckedList,
@@ -20,10 +22,12 @@ from atlas12288._sums import (
     Sum,
     check,
     read_sums,
+    sum_lines,
     sums_line,
     verdict_line,
 )
 from support import gnu, strategies
+from support.strategies import noise
 
 NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name)
 DIGEST = bytes(range(0, 256, 8))
@@ -238,3 +242,143 @@ def test_files_of_usual_lines_are_checked_together_as_alone(
     assert each_of(iter(together)) == each_of(iter(alone))
     assert isinstance(alone[-1], CheckedList)
     assert alone[-1].matched == 1300 - {"none": 0, "some": 4, "large": 5}[wrong]
+
+
+# --- making lists ---
+
+
+class NoneTaken:
+    """In the place of `FileSums`: no file is read together with others."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._count = len(names)
+
+    def measure(self) -> list[int]:
+        return [-1] * self._count
+
+    def take(self, size_most: int, buffer: memoryview, stop_ns: int) -> int:
+        return self._count
+
+    def taken(self) -> bytes:
+        return bytes(self._count)
+
+
+def printed(names: list[str]) -> list[bytes]:
+    """What is printed for each file, or the reason why there is no line."""
+    lines: list[bytes] = []
+    for found in sum_lines(names):
+        if isinstance(found, bytes):
+            assert found.endswith(b"\n")
+            lines += found[:-1].split(b"\n")
+        elif isinstance(found[1], FileError):
+            lines.append(b"%b: %b" % (os.fsencode(found[0]), str(found[1]).encode()))
+        else:
+            lines.append(sums_line(found[1].digest, os.fsencode(found[0])))
+    return lines
+
+
+ODD_NAMES = ("plain", "two words", "new\nline", "carriage\rreturn", "back\\slash", "\udcff", "\\\n")
+
+
+def test_sums_of_files_together_are_those_of_each_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    for size in (0, 1, 55, 56, 63, 64, 65, SMALL_MOST - 1, SMALL_MOST, SMALL_MOST + 1):
+        (tmp_path / f"{size}").write_bytes(noise(size))
+        names.append(str(tmp_path / f"{size}"))
+    for name in ODD_NAMES:
+        (tmp_path / name).write_bytes(os.fsencode(name))
+        names.append(str(tmp_path / name))
+    (tmp_path / "link").symlink_to("plain")
+    (tmp_path / "broken").symlink_to("nothing")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    others = ("link", "broken", "folder", "fifo", "missing", "nu\0l", "plain/below", "a" * 300)
+    names += [str(tmp_path / name) for name in others]
+    names += ["", str(tmp_path / "plain")]
+    assert len(names) == 10 + len(ODD_NAMES) + 10
+    together = printed(names)
+    for name, line in zip(names[:-10], together, strict=False):
+        digest = hashlib.sha256(Path(name).read_bytes()).digest()
+        assert line == sums_line(digest, os.fsencode(name))
+    bad = [name for name, line in zip(names, together, strict=True) if b": " in line]
+    assert bad == names[-9:-1]
+    monkeypatch.setattr(_sums, "FileSums", NoneTaken)
+    assert together == printed(names)
+    for start in range(len(names)):
+        assert printed(names[start : start + 2]) == together[start : start + 2]
+
+
+@pytest.mark.parametrize(
+    "missing", [(), (0,), (511,), (512,), (0, 1, 2, 511, 512, 1299), range(1300), (1299,)]
+)
+def test_a_file_without_a_sum_is_named_in_its_place(tmp_path: Path, missing: Sequence[int]) -> None:
+    names, expected = [], []
+    for number in range(1300):
+        path = tmp_path / f"{number}"
+        data = b"%d" % number * (number % 50)
+        if number not in missing:
+            path.write_bytes(data)
+        names.append(str(path))
+        line = sums_line(hashlib.sha256(data).digest(), bytes(path))
+        expected.append(
+            line if number not in missing else b"%b: No such file or directory" % bytes(path)
+        )
+    counts: list[int] = []
+    assert printed(names) == expected
+    for _ in sum_lines(names, counts.append):
+        pass
+    total = sum(len(b"%d" % number) * (number % 50) for number in range(1300))
+    assert sum(counts) == total - sum(len(b"%d" % n) * (n % 50) for n in missing)
+
+
+def test_files_are_taken_some_at_a_time_and_as_they_were_measured(tmp_path: Path) -> None:
+    names = []
+    for number in range(300):
+        (tmp_path / f"{number}").write_bytes(noise(number * 7 % 1000, number))
+        names.append(str(tmp_path / f"{number}"))
+    files = FileSums([os.fsencode(name) for name in names])
+    assert len(files) == 300
+    assert files.take(0, bytearray(), 10**9) == 300  # before their sizes are known
+    assert files.taken() == bytes(300)
+    files = FileSums(list(names))
+    assert files.measure() == [number * 7 % 1000 for number in range(300)]
+    (tmp_path / "3").write_bytes(b"other")
+    (tmp_path / "4").unlink()
+    steps = []
+    while not steps or steps[-1] < 300:
+        steps.append(files.take(900, bytearray(1100), 0))
+    assert steps == list(range(1, 301))
+    assert files.take(900, bytearray(1100), 0) == 300
+    good = [number not in (3, 4) and number * 7 % 1000 <= 900 for number in range(300)]
+    assert list(files.taken()) == good
+    for number in range(300):
+        if good[number]:
+            digest = hashlib.sha256(noise(number * 7 % 1000, number)).digest()
+            assert (
+                files.lines(number, number + 1) == sums_line(digest, names[number].encode()) + b"\n"
+            )
+        else:
+            with pytest.raises(ValueError, match=rf"files\[{number}\] was not read"):
+                files.lines(number, number + 1)
+    assert files.lines(9, 9) == b""
+
+
+def test_wrong_arguments_of_file_sums_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"names\[1\] is of type int"):
+        FileSums(["a", 1])  # type: ignore[list-item]
+    with pytest.raises(TypeError):
+        FileSums(("a",))  # type: ignore[arg-type]
+    files = FileSums(["a"])
+    for start, stop in ((-1, 0), (0, 2), (1, 0)):
+        with pytest.raises(ValueError, match="start and stop"):
+            files.lines(start, stop)
+    for size_most in (-1, 2):
+        with pytest.raises(ValueError, match="size_most"):
+            files.take(size_most, bytearray(1), 0)
+    with pytest.raises(BufferError):
+        files.take(1, b"a", 0)
+    with pytest.raises(OverflowError):
+        files.take(1, bytearray(1), -1)
+    assert FileSums([]).take(0, bytearray(), 0) == 0

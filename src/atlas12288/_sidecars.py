@@ -7,11 +7,13 @@ window and nothing else. Leaves are read in order and are never all in memory.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._files import FileError, RegularFile
-from ._native import DIGEST_BYTES, WINDOW_BYTES, TreeStream, tree_root
+from ._native import DIGEST_BYTES, WINDOW_BYTES, TreeStream, match_leaves
 from ._subtree import window_count
 from ._words import word
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _LEAVES_AT_ONCE: Final = 4096  # 128 KiB of a sidecar
 _LEAVES_OF_MANY: Final = 1 << 15  # 1 MiB, which has the leaves of many small files
+_TREES_AT_ONCE: Final = 1024
+_SIZE_MOST: Final = 2**63 - 1
 
 # Reads `count` leaves from leaf `first`, joined; fewer at the end of a sidecar.
 ReadLeaves = Callable[[int, int], bytes]
@@ -81,16 +85,13 @@ class TreeLeaves:
         """The number of leaves."""
         return window_count(self.length)
 
-    def _read(self, place: int, count: int) -> bytes:
-        return self._sidecar.read(place * DIGEST_BYTES, count * DIGEST_BYTES)
-
     def chunks(self) -> Iterator[bytes]:
         """Yield the leaf hashes in order, joined, in batches.
 
         Raises:
             FileError: not readable, or (after the last one) they do not match the root.
         """
-        return checked(self._read, self._first, self.windows, self.root)
+        return checked(_reader(self._sidecar), self._first, self.windows, self.root)
 
     def check(self) -> None:
         """Read all leaves and check them against the root.
@@ -147,12 +148,33 @@ def require_size(sidecar: RegularFile, windows: int, owner: str) -> None:
         )
 
 
-def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]]) -> int | None:
+class Trees(NamedTuple):
+    """Trees that follow one another.
+
+    Attributes:
+        sizes: size of the file or region of each, in bytes.
+        roots: the root of each, joined.
+    """
+
+    sizes: array[int]
+    roots: bytes
+
+    @classmethod
+    def of(cls, trees: Iterable[tuple[int, bytes]]) -> Iterator[Trees]:
+        """Yield trees, given by size and root of each, some at a time."""
+        rest = iter(trees)
+        while some := list(islice(rest, _TREES_AT_ONCE)):
+            # A larger one has more leaves than any file.
+            sizes = array("q", (min(size, _SIZE_MOST) for size, _ in some))
+            yield cls(sizes, b"".join(root for _, root in some))
+
+
+def first_without_leaves(sidecar: RegularFile, all_trees: Iterable[Trees]) -> int | None:
     """Compare a sidecar with the trees whose leaves it should have, in constant memory.
 
     Args:
         sidecar: the open file.
-        trees: size in bytes and root of each tree, in the order of their leaves.
+        all_trees: the trees, in the order of their leaves.
 
     Returns:
         The index of the first tree with missing or wrong leaves, or the number of trees if other
@@ -161,31 +183,47 @@ def first_without_leaves(sidecar: RegularFile, trees: Iterable[tuple[int, bytes]
     Raises:
         FileError: not readable.
     """
-    index = -1
-    place = begin = 0  # in leaves: of this tree, and of what is read
-    some = b""
-    for index, (size, root) in enumerate(trees):
-        count = window_count(size)
-        if (place + count) * DIGEST_BYTES > sidecar.size:
-            return index
-        if count > _LEAVES_OF_MANY:
-            stream = TreeStream()
-            for first in range(place, place + count, _LEAVES_OF_MANY):
-                part = min(_LEAVES_OF_MANY, place + count - first)
-                stream.append(sidecar.read(first * DIGEST_BYTES, part * DIGEST_BYTES), 0)
-            found, _, _ = stream.result()
-        else:
-            if place + count > begin + len(some) // DIGEST_BYTES:
-                begin = place
-                some = sidecar.read(place * DIGEST_BYTES, _LEAVES_OF_MANY * DIGEST_BYTES)
-            start = (place - begin) * DIGEST_BYTES
-            found = some[start : start + count * DIGEST_BYTES]
-            if count != 1:
-                found = tree_root(found)
-        if found != root:
-            return index
-        place += count
-    return None if sidecar.size == place * DIGEST_BYTES else index + 1
+    index = place = 0  # of the next tree, and of its first leaf
+    leaves = memoryview(b"")  # from there on
+    for sizes, roots in all_trees:
+        done = 0  # of these trees
+        while True:
+            found, used = match_leaves(sizes, roots, done, leaves)
+            done += found
+            index += found
+            place += used
+            leaves = leaves[used * DIGEST_BYTES :]
+            if done == len(sizes):
+                break
+            # The leaves of the next tree are wrong, or have not all been read yet.
+            count = window_count(sizes[done])
+            if count * DIGEST_BYTES <= len(leaves) or (place + count) * DIGEST_BYTES > sidecar.size:
+                return index
+            if count <= _LEAVES_OF_MANY:
+                leaves = memoryview(
+                    sidecar.read(place * DIGEST_BYTES, _LEAVES_OF_MANY * DIGEST_BYTES)
+                )
+                if len(leaves) < count * DIGEST_BYTES:
+                    return index
+                continue
+            root = roots[done * DIGEST_BYTES : (done + 1) * DIGEST_BYTES]
+            try:
+                for _ in checked(_reader(sidecar), place, count, root):
+                    pass
+            except WrongLeavesError:
+                return index
+            done += 1
+            index += 1
+            place += count
+            leaves = memoryview(b"")
+    return None if sidecar.size == place * DIGEST_BYTES else index
+
+
+def _reader(sidecar: RegularFile) -> ReadLeaves:
+    def read(place: int, count: int) -> bytes:
+        return sidecar.read(place * DIGEST_BYTES, count * DIGEST_BYTES)
+
+    return read
 
 
 class WindowRange(NamedTuple):

@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import compress
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
 from ._chains import CHAINS_MOST
 from ._file_witnesses import FILES_AT_ONCE, SMALL_MOST, shares, sizes_of, witness_files
 from ._files import CHUNK_BYTES, STDIN, FileError, read_chunks
-from ._native import DIGEST_BYTES, WINDOW_BYTES, SumLines
+from ._native import DIGEST_BYTES, WINDOW_BYTES, FileSums, SumLines
 from ._parallel import parallel_map_ahead, thread_count
 from ._witness import Witness
 
@@ -206,6 +207,60 @@ def _escaped(path: bytes) -> tuple[bytes, bytes]:
     for byte, escape in _ESCAPES:
         name = name.replace(byte, escape)
     return b"\\", name
+
+
+# --- Making lists ---
+
+# After so long, native code comes back to Python, which sees Ctrl-C.
+_STOP_NS: Final = 50_000_000
+
+
+def sum_lines(
+    names: Sequence[str], advance: Callable[[int], None] | None = None
+) -> Iterator[bytes | tuple[str, Witness | FileError]]:
+    """Yield what `sha256sum` prints for files, in order and in constant memory.
+
+    Args:
+        names: paths, or `-` for standard input.
+        advance: called with the number of bytes after each piece of the work.
+
+    Yields:
+        The lines of some files, each with its end; or a name and what `witness_file` has for it,
+        for what is no small file or could not be read at once.
+    """
+    buffer = memoryview(bytearray(CHUNK_BYTES))
+    for start in range(0, len(names), FILES_AT_ONCE):
+        some = list(names[start : start + FILES_AT_ONCE])
+        files = FileSums(some)
+        sizes = files.measure()
+        while files.take(SMALL_MOST, buffer, _STOP_NS) < len(some):
+            pass
+        taken = files.taken()
+        if advance is not None:
+            advance(sum(compress(sizes, taken)))
+        done = 0
+        for place, outcome in _others(some, sizes, taken, advance):
+            if done < place:
+                yield files.lines(done, place)
+            yield some[place], outcome
+            done = place + 1
+        if done < len(some):
+            yield files.lines(done, len(some))
+
+
+def _others(
+    names: Sequence[str],
+    sizes: Sequence[int],
+    taken: bytes,
+    advance: Callable[[int], None] | None,
+) -> Iterator[tuple[int, Witness | FileError]]:
+    """Yield place and outcome of each file that is not taken."""
+    left = [place for place, is_taken in enumerate(taken) if not is_taken]
+    left_sizes = [sizes[place] for place in left]
+    for (run,) in shares(left_sizes, 1):
+        paths = [os.fsencode(names[left[index]]) for index in run]
+        found = witness_files(paths, [left_sizes[index] for index in run], advance)
+        yield from zip((left[index] for index in run), found, strict=True)
 
 
 # --- Checking files ---

@@ -29,7 +29,7 @@ from cpython.pythread cimport (
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.limits cimport INT_MAX
 from libc.stdint cimport SIZE_MAX, UINT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memset, strlen
+from libc.string cimport memchr, memcmp, memcpy, memset, strcmp, strlen
 
 include "c_api.pxi"
 include "regions.pxi"
@@ -47,5 +47,6 @@ include "kernel_sets.pxi"
 include "files.pxi"
 include "folders.pxi"
 include "lines.pxi"
+include "leaves.pxi"
 include "sums.pxi"
 include "timing.pxi"

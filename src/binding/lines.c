@@ -141,45 +141,61 @@ static const char* skip_number(const char* text, const char* end, size_t digits_
     return text > begin && (*begin != '0' || text - begin == 1) ? text : NULL;
 }
 
+/* Of a lowercase hex digit, one more than its value; else 0. */
+static const uint8_t DIGITS[256] = {
+    ['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+};
+
 static const char* skip_digest(const char* text, const char* end)
 {
     if (text == NULL || (size_t)(end - text) < 2 * ATLAS_DIGEST_BYTES)
         return NULL;
-    for (size_t i = 0; i < 2 * ATLAS_DIGEST_BYTES; i++, text++)
-        if (!((*text >= '0' && *text <= '9') || (*text >= 'a' && *text <= 'f')))
-            return NULL;
-    return text;
+    int wrong = 0;
+    for (size_t i = 0; i < 2 * ATLAS_DIGEST_BYTES; i++)
+        wrong |= DIGITS[(unsigned char)text[i]] == 0;
+    return wrong ? NULL : text + 2 * ATLAS_DIGEST_BYTES;
 }
 
-static const char* read_file(const char* text, const char* end, int flat, int tree, int64_t* size)
+static const char* read_digest(const char* text, const char* end, const char* key,
+                               const char** digest)
 {
-    int64_t residue;
+    *digest = skip(text, end, key);
+    return skip(skip_digest(*digest, end), end, "\"");
+}
+
+static const char* read_file(const char* text, const char* end, int flat, int tree,
+                             atlas_line_t* out)
+{
     text = skip(text, end, "\"residue\":");
-    if (text == NULL || (text = skip_number(text, end, 2, &residue)) == NULL ||
-        residue >= ATLAS_MODULUS)
+    if (text == NULL || (text = skip_number(text, end, 2, &out->residue)) == NULL ||
+        out->residue >= ATLAS_MODULUS)
         return NULL;
     if (flat)
-        text = skip(skip_digest(skip(text, end, SHA256), end), end, "\"");
+        text = read_digest(text, end, SHA256, &out->sha256);
     if (tree)
-        text = skip(skip_digest(skip(text, end, ROOT), end), end, "\"");
+        text = read_digest(text, end, ROOT, &out->root);
     text = skip(text, end, ",\"size\":");
-    if (text == NULL || (text = skip_number(text, end, 15, size)) == NULL)
+    if (text == NULL || (text = skip_number(text, end, 15, &out->size)) == NULL)
         return NULL;
-    return *size == 0 && residue != 0 ? NULL : text;
+    return out->size == 0 && out->residue != 0 ? NULL : text;
 }
 
-static const char* read_link(const char* text, const char* end)
+static const char* read_link(const char* text, const char* end, atlas_line_t* out)
 {
     text = skip(text, end, "\"symlink\":\"");
     const char* target = text;
     if (text == NULL || (text = skip_string(text, end)) == NULL || text == target)
         return NULL;
+    out->target = target;
+    out->target_len = (size_t)(text - target);
     return text + 1;
 }
 
 const char* atlas_read_line(const char* text, const char* end, int flat, int tree,
                             atlas_line_t* out)
 {
+    *out = (atlas_line_t){.size = -1};
     text = skip(text, end, "{\"path\":\"");
     if (text == NULL)
         return NULL;
@@ -189,11 +205,31 @@ const char* atlas_read_line(const char* text, const char* end, int flat, int tre
         return NULL;
     out->path_len = (size_t)(text - out->path);
     text = skip(text, end, "\",");
-    out->size = -1;
-    const char* rest = read_link(text, end);
+    const char* rest = read_link(text, end, out);
     if (rest == NULL)
-        rest = text == NULL ? NULL : read_file(text, end, flat, tree, &out->size);
+        rest = text == NULL ? NULL : read_file(text, end, flat, tree, out);
     return skip(rest, end, "}");
+}
+
+void atlas_read_digest(const char* hex, uint8_t* out)
+{
+    for (size_t i = 0; i < ATLAS_DIGEST_BYTES; i++)
+        out[i] = (uint8_t)(16 * (DIGITS[(unsigned char)hex[2 * i]] - 1) +
+                           (DIGITS[(unsigned char)hex[2 * i + 1]] - 1));
+}
+
+const char* atlas_read_root(const char* text, const char* end)
+{
+    static const char SIZE[] = "\",\"size\":";
+    enum { KEY_BYTES = sizeof ROOT - 1, SIZE_BYTES = sizeof SIZE - 1 };
+    const size_t len = KEY_BYTES + 2 * ATLAS_DIGEST_BYTES + SIZE_BYTES;
+    end--; /* the brace */
+    while (end > text && end[-1] >= '0' && end[-1] <= '9')
+        end--;
+    if ((size_t)(end - text) < len || memcmp(end - SIZE_BYTES, SIZE, SIZE_BYTES) != 0 ||
+        memcmp(end - len, ROOT, KEY_BYTES) != 0)
+        return NULL;
+    return skip_digest(end - len + KEY_BYTES, end) == NULL ? NULL : end - len + KEY_BYTES;
 }
 
 /* --- Hashing --- */

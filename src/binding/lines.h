@@ -33,7 +33,11 @@ int atlas_leaf_hashes(const void* const* messages, const size_t* lens, size_t co
 typedef struct {
     const char* path;
     size_t path_len;
-    int64_t size; /* of a link: -1 */
+    int64_t size;              /* of a link: -1 */
+    int64_t residue;           /* this and the digests: of a file */
+    const char *sha256, *root; /* 64 hex digits each; NULL: not wanted */
+    const char* target;        /* of a link; else NULL */
+    size_t target_len;
 } atlas_line_t;
 
 /* Reads the line that begins at `text`, which ends before `end`, as it is written for a path in
@@ -42,5 +46,12 @@ typedef struct {
  * digits. Returns where the line ends; NULL where it is not so. */
 const char* atlas_read_line(const char* text, const char* end, int flat, int tree,
                             atlas_line_t* out);
+
+/* Returns the 64 digits of the root in a line that atlas_read_line() has read, by its end alone; NULL
+ * where it has none. No path and no target has what stands around a root: they would have quotes. */
+const char* atlas_read_root(const char* text, const char* end);
+
+/* Reads a digest that atlas_read_line() or atlas_read_root() found. */
+void atlas_read_digest(const char* hex, uint8_t* out);
 
 #endif /* ATLAS_LINES_H */

@@ -11,6 +11,11 @@ cdef extern from "lines.h" nogil:
         const char *path
         size_t path_len
         int64_t size
+        int64_t residue
+        const char *sha256
+        const char *root
+        const char *target
+        size_t target_len
 
     char *atlas_write_json(char *to, const char *text, size_t len)
     char *atlas_write_line(
@@ -21,6 +26,8 @@ cdef extern from "lines.h" nogil:
         const void *const *messages, const size_t *lens, size_t count, uint8_t *out)
     const char *atlas_read_line(
         const char *text, const char *end, int flat, int tree, atlas_line_t *out)
+    const char *atlas_read_root(const char *text, const char *end)
+    void atlas_read_digest(const char *hex, uint8_t *out)
 
 
 cdef struct Lines:
@@ -282,3 +289,105 @@ def read_lines(entries, bint flat, bint tree, path_most, /):
         PyMem_Free(found.paths)
         PyMem_Free(found.places)
         release(&span)
+
+
+cdef object tuple_new = tuple.__new__
+
+cdef enum:
+    LINES_BETWEEN_SIGNALS = 1024
+
+
+cdef object digest_of(const char *hex):
+    if hex is NULL:
+        return None
+    digest = PyBytes_FromStringAndSize(NULL, ATLAS_DIGEST_BYTES)
+    atlas_read_digest(hex, <uint8_t *>PyBytes_AsString(digest))
+    return digest
+
+
+cdef object utf8_of(const char *text, size_t length):
+    """Return bytes; None where they are not UTF-8."""
+    cdef size_t i
+    cdef unsigned char above = 0
+    found = PyBytes_FromStringAndSize(text, <Py_ssize_t>length)
+    for i in range(length):
+        above |= <unsigned char>text[i]
+    if above >= 0x80:
+        try:
+            found.decode()
+        except UnicodeDecodeError:
+            return None
+    return found
+
+
+cdef object entry_of(const atlas_line_t *line, cls):
+    """Return an entry; None where the line is not UTF-8."""
+    path = utf8_of(line.path, line.path_len)
+    target = None if line.target is NULL else utf8_of(line.target, line.target_len)
+    if path is None or (target is None and line.target is not NULL):
+        return None
+    size = 0 if line.target is not NULL else line.size
+    return tuple_new(
+        cls, (path, size, line.residue, digest_of(line.sha256), digest_of(line.root), target)
+    )
+
+
+def read_entries(bytes lines not None, bint flat, bint tree, path_most, cls, other, /):
+    """Return the entries of lines, each ended by a line feed, by `atlas_read_line`.
+
+    Args: lines; flat and tree, the digests of each file; path_most, the most bytes of a path; cls,
+    the tuple that an entry is: path, size, residue, SHA-256, root, target, None for what it has
+    not; other, called with a line that is not written so, without its line feed, returns its entry.
+    Raises ValueError where the last one has no end; what `other` raises.
+    """
+    cdef const char *text = PyBytes_AsString(lines)
+    cdef const char *end = text + PyBytes_Size(lines)
+    cdef const char *stop
+    cdef size_t most = path_most, count = 0
+    cdef atlas_line_t line
+    entries = []
+    while text < end:
+        if count % LINES_BETWEEN_SIGNALS == 0:
+            PyErr_CheckSignals()
+        count += 1
+        stop = atlas_read_line(text, end, flat, tree, &line)
+        entry = None
+        if stop is not NULL and stop < end and stop[0] == b"\n" and line.path_len <= most:
+            entry = entry_of(&line, cls)
+        if entry is None:
+            stop = <const char *>memchr(text, b"\n", end - text)
+            if stop is NULL:
+                raise ValueError("lines have no line feed at their end")
+            entry = other(PyBytes_FromStringAndSize(text, stop - text))
+        entries.append(entry)
+        text = stop + 1
+    return entries
+
+
+def read_roots(bytes lines not None, /):
+    """Return the roots in lines by `atlas_read_root`, joined, without a place for a line that has
+    none.
+
+    Args: lines, each ended by a line feed, as `read_lines` returns them.
+    Raises ValueError where the last one has no end.
+    """
+    cdef const char *text = PyBytes_AsString(lines)
+    cdef const char *end = text + PyBytes_Size(lines)
+    cdef const char *stop
+    cdef const char *hex
+    cdef size_t count = 0, i
+    for i in range(<size_t>(end - text)):
+        count += text[i] == b"\n"
+    roots = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(count * ATLAS_DIGEST_BYTES))
+    to = <uint8_t *>PyBytes_AsString(roots)
+    count = 0
+    while text < end:
+        stop = <const char *>memchr(text, b"\n", end - text)
+        if stop is NULL:
+            raise ValueError("lines have no line feed at their end")
+        hex = atlas_read_root(text, stop)
+        if hex is not NULL:
+            atlas_read_digest(hex, to + count * ATLAS_DIGEST_BYTES)
+            count += 1
+        text = stop + 1
+    return roots[:count * ATLAS_DIGEST_BYTES]

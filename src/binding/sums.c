@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime */
+
 #include "sums.h"
 
+#include "clock.h"
 #include "files.h"
 
 #include <string.h>
@@ -37,38 +40,101 @@ char* atlas_read_sum(char* text, char* end, size_t name_most, atlas_sum_t* out)
     return text;
 }
 
+static int is_escaped(char byte)
+{
+    return byte == '\\' || byte == '\n' || byte == '\r';
+}
+
+char* atlas_write_sum(char* to, const atlas_sum_t* sum)
+{
+    static const char HEX[] = "0123456789abcdef";
+    size_t escaped = 0;
+    for (size_t i = 0; i < sum->name_len; i++)
+        escaped += is_escaped(sum->name[i]);
+    if (escaped > 0)
+        *to++ = '\\';
+    for (size_t i = 0; i < ATLAS_DIGEST_BYTES; i++) {
+        *to++ = HEX[sum->digest[i] >> 4];
+        *to++ = HEX[sum->digest[i] & 15];
+    }
+    *to++ = ' ';
+    *to++ = ' ';
+    if (escaped == 0) {
+        memcpy(to, sum->name, sum->name_len);
+        to += sum->name_len;
+    } else {
+        for (size_t i = 0; i < sum->name_len; i++) {
+            char byte = sum->name[i];
+            if (is_escaped(byte))
+                *to++ = '\\';
+            *to++ = byte == '\n' ? 'n' : byte == '\r' ? 'r' : byte;
+        }
+    }
+    *to++ = '\n';
+    return to;
+}
+
 /* Files that are hashed at once. */
 enum { FILES_AT_ONCE = 128 };
 
-int atlas_check_sums(const atlas_sum_t* sums, size_t count, uint8_t* room, size_t size,
-                     uint8_t* matches)
+/* Hashes files that were read. Where their digests are not taken, they are compared. */
+static int hash_some(atlas_sum_t* const* sums, const void* const* bases, const size_t* lens,
+                     size_t count, int take, uint8_t* const* flags)
 {
-    const void* bases[FILES_AT_ONCE];
-    size_t lens[FILES_AT_ONCE], places[FILES_AT_ONCE];
     atlas_witness_t* witnesses[FILES_AT_ONCE];
-    memset(matches, 0, count);
-    for (size_t i = 0; i < count;) {
-        size_t some = 0, filled = 0;
-        for (; i < count && some < FILES_AT_ONCE; i++) {
-            size_t len = sums[i].size < 0 ? SIZE_MAX : (size_t)sums[i].size;
+    if (atlas_witness_generate_many(bases, lens, count, witnesses) != ATLAS_OK)
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t* digest = atlas_witness_digest(witnesses[i]);
+        if (take)
+            memcpy(sums[i]->digest, digest, ATLAS_DIGEST_BYTES);
+        *flags[i] = take || memcmp(digest, sums[i]->digest, ATLAS_DIGEST_BYTES) == 0;
+        atlas_witness_destroy(witnesses[i]);
+    }
+    return 1;
+}
+
+static size_t hash_files(atlas_sum_t* sums, size_t count, uint8_t* room, size_t size,
+                         uint64_t stop_ns, int take, uint8_t* flags)
+{
+    atlas_sum_t* some[FILES_AT_ONCE];
+    const void* bases[FILES_AT_ONCE];
+    size_t lens[FILES_AT_ONCE];
+    uint8_t* its_flags[FILES_AT_ONCE];
+    uint64_t begin = monotonic_ns();
+    size_t done = 0;
+    memset(flags, 0, count);
+    while (done < count && (done == 0 || monotonic_ns() - begin < stop_ns)) {
+        size_t number = 0, filled = 0;
+        for (; done < count && number < FILES_AT_ONCE; done++) {
+            size_t len = sums[done].size < 0 ? SIZE_MAX : (size_t)sums[done].size;
+            if (done > 0 && monotonic_ns() - begin >= stop_ns)
+                break;
             if (len > size)
                 continue;
             if (len > size - filled)
                 break;
-            if (!atlas_read_named_file(sums[i].name, len, room + filled))
+            if (!atlas_read_named_file(sums[done].name, len, room + filled))
                 continue;
-            bases[some] = room + filled;
-            lens[some] = len;
-            places[some++] = i;
+            some[number] = &sums[done];
+            its_flags[number] = &flags[done];
+            bases[number] = room + filled;
+            lens[number++] = len;
             filled += len;
         }
-        if (atlas_witness_generate_many(bases, lens, some, witnesses) != ATLAS_OK)
+        if (!hash_some(some, bases, lens, number, take, its_flags))
             return 0;
-        for (size_t j = 0; j < some; j++) {
-            const uint8_t* digest = atlas_witness_digest(witnesses[j]);
-            matches[places[j]] = memcmp(digest, sums[places[j]].digest, ATLAS_DIGEST_BYTES) == 0;
-            atlas_witness_destroy(witnesses[j]);
-        }
     }
-    return 1;
+    return done;
+}
+
+int atlas_check_sums(atlas_sum_t* sums, size_t count, uint8_t* room, size_t size, uint8_t* matches)
+{
+    return hash_files(sums, count, room, size, UINT64_MAX, 0, matches) == count;
+}
+
+size_t atlas_take_sums(atlas_sum_t* sums, size_t count, uint8_t* room, size_t size,
+                       uint64_t stop_ns, uint8_t* read)
+{
+    return hash_files(sums, count, room, size, stop_ns, 1, read);
 }

@@ -9,8 +9,15 @@ cdef extern from "sums.h" nogil:
         int64_t size
 
     char *atlas_read_sum(char *text, char *end, size_t name_most, atlas_sum_t *out)
+    enum:
+        ATLAS_SUM_BYTES
+
+    char *atlas_write_sum(char *to, const atlas_sum_t *sum)
     int atlas_check_sums(
-        const atlas_sum_t *sums, size_t count, uint8_t *room, size_t size, uint8_t *matches)
+        atlas_sum_t *sums, size_t count, uint8_t *room, size_t size, uint8_t *matches)
+    size_t atlas_take_sums(
+        atlas_sum_t *sums, size_t count, uint8_t *room, size_t size, uint64_t stop_ns,
+        uint8_t *read)
 
 
 @cython.final
@@ -131,3 +138,129 @@ cdef class SumLines:
             to += length + 3
             to[-1] = b"\n"
         return lines
+
+
+cdef extern from "Python.h":
+    object PyUnicode_EncodeFSDefault(object name)
+
+
+@cython.final
+cdef class FileSums:
+    """Files and the lines of their sums.
+
+    Args: names, each str or bytes. An empty name, a name with a NUL and "-" are the names of no
+    file here.
+    """
+
+    cdef tuple paths  # what the names in `sums` point to
+    cdef atlas_sum_t *sums
+    cdef uint8_t *read  # 1 where a file has its digest
+    cdef size_t count, done
+
+    def __cinit__(self, list names not None, /):
+        cdef tuple kept = tuple(names)
+        cdef size_t i
+        paths = []
+        for name in kept:
+            if type(name) is str:
+                name = PyUnicode_EncodeFSDefault(name)
+            elif type(name) is not bytes:
+                raise TypeError(
+                    f"names[{len(paths)}] is of type {type(name).__name__}, must be str or bytes"
+                )
+            paths.append(name)
+        self.paths = tuple(paths)
+        self.count = <size_t>len(paths)
+        self.sums = <atlas_sum_t *>PyMem_Calloc(self.count + 1, sizeof(atlas_sum_t))
+        self.read = <uint8_t *>PyMem_Calloc(self.count + 1, 1)
+        if self.sums is NULL or self.read is NULL:
+            raise MemoryError
+        for i in range(self.count):
+            path = self.paths[i]
+            self.sums[i].name = PyBytes_AsString(path)
+            self.sums[i].name_len = <size_t>PyBytes_Size(path)
+            self.sums[i].size = -1  # not known yet
+
+    def __dealloc__(self):
+        PyMem_Free(self.sums)
+        PyMem_Free(self.read)
+
+    def __len__(self):
+        return <Py_ssize_t>self.count
+
+    def measure(self):
+        """Take the sizes of the files, as by `file_sizes`, for `take`; the lock is free meanwhile.
+
+        Returns a list of them.
+        """
+        cdef size_t i
+        cdef atlas_sum_t *each
+        state = release_gil(1, 1)
+        for i in range(self.count):
+            each = &self.sums[i]
+            if strlen(each.name) == each.name_len and strcmp(each.name, b"-") != 0:
+                each.size = atlas_file_size(each.name)
+        restore_gil(state)
+        sizes = []  # not a comprehension: without memory in one here, the interpreter crashes
+        for i in range(self.count):
+            sizes.append(self.sums[i].size)
+        return sizes
+
+    def take(self, size_most, buffer, stop_ns, /):
+        """Read and hash the next files by `atlas_take_sums`, after `measure`; the lock is free
+        meanwhile.
+
+        Args: size_most, bytes of a file that is read, at most those of the buffer; buffer,
+        writable; stop_ns, nanoseconds after which it returns.
+        Returns how many files are done, at least one more than before if there is one.
+        """
+        cdef Span room
+        cdef size_t more, i
+        cdef uint64_t most_ns = stop_ns
+        cdef int64_t most = size_most
+        hold(buffer, "buffer", PyBUF_WRITABLE, &room)
+        try:
+            if most < 0 or <uint64_t>most > room.len:
+                raise ValueError(f"size_most is {size_most}, must be in 0..{room.len}")
+            if self.done < self.count:
+                for i in range(self.done, self.count):
+                    if self.sums[i].size > most:
+                        self.sums[i].size = -1
+                state = release_gil(1, 1)
+                more = atlas_take_sums(
+                    self.sums + self.done, self.count - self.done, room.data, room.len, most_ns,
+                    self.read + self.done
+                )
+                restore_gil(state)
+                if more == 0:
+                    raise MemoryError
+                self.done += more
+            return <Py_ssize_t>self.done
+        finally:
+            release(&room)
+
+    def taken(self):
+        """Return bytes, one for each file: 1 where `take` read it, else 0."""
+        return PyBytes_FromStringAndSize(<const char *>self.read, <Py_ssize_t>self.count)
+
+    def lines(self, Py_ssize_t start, Py_ssize_t stop, /):
+        """Return the lines of files, by `atlas_write_sum`; `take` has read each of them."""
+        cdef Py_ssize_t i
+        cdef size_t most = 0
+        cdef char *text
+        cdef char *to
+        if not 0 <= start <= stop <= <Py_ssize_t>self.count:
+            raise ValueError(f"start and stop are {start}, {stop}, must be in 0..{self.count}")
+        for i in range(start, stop):
+            if not self.read[i]:
+                raise ValueError(f"files[{i}] was not read")
+            most += ATLAS_SUM_BYTES + 2 * self.sums[i].name_len
+        text = to = <char *>PyMem_Malloc(most + 1)
+        if text is NULL:
+            raise MemoryError
+        try:
+            for i in range(start, stop):
+                to = atlas_write_sum(to, &self.sums[i])
+            return PyBytes_FromStringAndSize(text, to - text)
+        finally:
+            PyMem_Free(text)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * For LD_PRELOAD: before the STEP_AT-th system call that opens, reads or asks about a file STEP_NAME
- * (openat, fstat, pread), something happens to it, as STEP_ACTION says. It happens in this process,
+ * (open, openat, fstat, pread), something happens to it, as STEP_ACTION says. It happens in this process,
  * between two calls, as if another one had been quick enough.
  */
 #define _GNU_SOURCE
@@ -81,10 +81,12 @@ static int is_it(int descriptor)
     return same;
 }
 
-static int open_or_step(const char* symbol, int folder, const char* name, int flags, int mode)
+static void step_at_opening(const char* name)
 {
     const char* path = getenv("STEP_NAME");
-    if (!inside && path != NULL && strcmp(name, strrchr(path, '/') + 1) == 0) {
+    const char* slash = strrchr(name, '/');
+    if (!inside && path != NULL &&
+        strcmp(slash == NULL ? name : slash + 1, strrchr(path, '/') + 1) == 0) {
         struct stat status;
         if (inode == 0 && stat(path, &status) == 0) {
             device = status.st_dev;
@@ -92,6 +94,11 @@ static int open_or_step(const char* symbol, int folder, const char* name, int fl
         }
         step();
     }
+}
+
+static int open_or_step(const char* symbol, int folder, const char* name, int flags, int mode)
+{
+    step_at_opening(name);
     int (*real)(int, const char*, int, ...) =
         (int (*)(int, const char*, int, ...))dlsym(RTLD_NEXT, symbol);
     return real(folder, name, flags, mode);
@@ -108,6 +115,21 @@ static int open_or_step(const char* symbol, int folder, const char* name, int fl
     }
 OPEN(openat)
 OPEN(openat64)
+
+#define OPEN_BY_PATH(symbol)                                                                       \
+    int symbol(const char* name, int flags, ...)                                                   \
+    {                                                                                              \
+        va_list more;                                                                              \
+        va_start(more, flags);                                                                     \
+        int mode = flags & O_CREAT ? va_arg(more, int) : 0;                                        \
+        va_end(more);                                                                              \
+        step_at_opening(name);                                                                     \
+        int (*real)(const char*, int, ...) =                                                       \
+            (int (*)(const char*, int, ...))dlsym(RTLD_NEXT, #symbol);                             \
+        return real(name, flags, mode);                                                            \
+    }
+OPEN_BY_PATH(open)
+OPEN_BY_PATH(open64)
 
 #define FSTAT(symbol, type)                                                                        \
     int symbol(int descriptor, struct type* status)                                                \

@@ -9,7 +9,7 @@ from .._errors import WitnessError
 from .._files import FileError, RegularFile, expected_bytes, shown
 from .._names import is_text
 from .._outputs import OutputKind
-from .._sidecars import TreeLeaves, first_without_leaves, require_size
+from .._sidecars import TreeLeaves, Trees, first_without_leaves, require_size
 from .._tree import TreeWitness
 from ..manifest._kinds import LEAVES_WAY_OUT
 from .console import shows_progress
@@ -116,7 +116,7 @@ def leaves_of_tensors(output: str) -> OutputKind:
             with RegularFile(output) as opened:
                 witness = read_tensors_witness(opened.chunks())
             trees = ((tree.length, tree.root) for _, tree in _trees(witness))
-            return first_without_leaves(file, trees) is None
+            return first_without_leaves(file, Trees.of(trees)) is None
         except FileError:
             return False
 

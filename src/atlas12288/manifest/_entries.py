@@ -15,7 +15,6 @@ SHA-256 of the lines, each ended by one line feed.
 from __future__ import annotations
 
 import re
-from binascii import unhexlify
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import islice
@@ -24,7 +23,7 @@ from typing import Final, NamedTuple
 
 from .. import _json
 from .._errors import WitnessError
-from .._native import MODULUS, TreeStream, leaf_hashes
+from .._native import MODULUS, TreeStream, leaf_hashes, read_entries
 from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from . import _paths
 
@@ -150,30 +149,20 @@ def read_line(line: bytes, digests: tuple[str, ...]) -> Entry:
     return Entry(path, int(size), int(residue), hashes.get(ALGORITHM), hashes.get(TREE_ALGORITHM))
 
 
-def read_text(text: bytes, digests: tuple[str, ...]) -> Iterator[Entry]:
-    """Yield the entries of lines that `Entry.to_json` wrote, each ended by one line feed.
+def read_text(text: bytes, digests: tuple[str, ...]) -> list[Entry]:
+    """Return the entries of lines that `Entry.to_json` wrote, each ended by one line feed.
 
-    Like `read_line` for each, in a third of the time.
+    Like `read_line` for each, in a tenth of the time.
 
     Raises:
         WitnessError: as `Entry.of_json`.
     """
-    flat, tree = (
-        2 + digests.index(name) if name in digests else None for name in (ALGORITHM, TREE_ALGORITHM)
-    )
-    for found in _lines(digests).findall(text):
-        if not found[0]:
-            yield Entry.of_json(_json.read(found[-1]), digests)
-            continue
-        sha256 = None if flat is None else unhexlify(found[flat])
-        root = None if tree is None else unhexlify(found[tree])
-        yield Entry(found[0], int(found[-2]), int(found[1]), sha256, root)
+    flat, tree = (name in digests for name in DIGESTS)
 
+    def other(line: bytes) -> Entry:
+        return Entry.of_json(_json.read(line), digests)
 
-@cache
-def _lines(digests: tuple[str, ...]) -> re.Pattern[bytes]:
-    """Return the expression for a line: the groups of `_plain`, or else the whole line."""
-    return re.compile(rb"(?:%b|(.*))\n" % _plain(digests).pattern)
+    return read_entries(text, flat, tree, _paths.PATH_MOST_BYTES, Entry, other)
 
 
 @cache

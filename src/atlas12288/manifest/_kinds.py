@@ -9,7 +9,7 @@ from typing import Final
 from .._errors import WitnessError
 from .._files import FileError, RegularFile, shown
 from .._outputs import OutputKind
-from .._sidecars import first_without_leaves
+from .._sidecars import Trees, first_without_leaves
 from .._tree import TreeWitness
 from .._witness import Witness
 from .._witness_lists import lines_of, read_line
@@ -68,7 +68,7 @@ def leaves_of(witnesses: str) -> OutputKind:
     def are_its_leaves(file: RegularFile) -> bool:
         try:
             with RegularFile(witnesses) as its:
-                return first_without_leaves(file, _trees(its)) is None
+                return first_without_leaves(file, Trees.of(_trees(its))) is None
         except (FileError, WitnessError):
             return False
 

@@ -7,7 +7,6 @@ the line of the manifest, and only others are parsed.
 
 from __future__ import annotations
 
-import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,8 @@ from typing import Final
 
 from .. import _json
 from .._errors import WitnessError
-from .._native import DIGEST_BYTES, leaf_hashes, read_lines
+from .._native import leaf_hashes, leaf_places, read_lines, read_roots
+from .._sidecars import Trees
 from .._witness import ALGORITHM, TREE_ALGORITHM
 from ._entries import Entry, LineDigests, Lines, read_line, read_text
 from ._paths import PATH_MOST_BYTES, quoted
@@ -26,8 +26,6 @@ from ._statement import MANIFEST_BEGIN, OPTIONS_BEGIN, Options, Witnessed, state
 
 _LINK: Final = -1  # in the place of a size
 _LINES_AT_ONCE: Final = 1024
-# The root in a line. No path has a quote, which would be escaped.
-_ROOT: Final = re.compile(b'"%s":"([0-9a-f]{64})"' % TREE_ALGORITHM.encode())
 
 
 class Lined:
@@ -120,18 +118,24 @@ class Lined:
         """Yield the size of each entry in bytes; None for a link."""
         return (None if size == _LINK else size for size in self._sizes)
 
-    def trees(self) -> Iterator[tuple[int, bytes]]:
-        """Yield size and root of each file, if all have one."""
+    def trees(self) -> Iterator[Trees]:
+        """Yield the trees of the files, some at a time, if all have one."""
         if self._places is None:
-            yield from ((entry.size, entry.root) for entry in self._made if entry.root is not None)
+            yield from Trees.of(
+                (entry.size, entry.root) for entry in self._made if entry.root is not None
+            )
             return
-        sizes = (size for size in self._sizes if size != _LINK)
         for start in range(0, len(self.paths), _LINES_AT_ONCE):
-            text = self.text(start, min(start + _LINES_AT_ONCE, len(self.paths)))
-            roots = bytes.fromhex(b"".join(_ROOT.findall(text)).decode())
-            each = (roots[at : at + DIGEST_BYTES] for at in range(0, len(roots), DIGEST_BYTES))
-            # The roots first: behind the last of them, no size is taken.
-            yield from ((size, root) for root, size in zip(each, sizes, strict=False))
+            stop = min(start + _LINES_AT_ONCE, len(self.paths))
+            sizes = self._sizes[start:stop]
+            if _LINK in sizes:
+                sizes = array("q", (size for size in sizes if size != _LINK))
+            yield Trees(sizes, read_roots(self.text(start, stop)))
+
+    def leaf_places(self) -> array[int]:
+        """Return the place of the first leaf of each entry in the sidecar, and the number of all
+        leaves."""
+        return array("q", leaf_places(self._sizes))
 
     def text(self, start: int, stop: int) -> bytes:
         """Return some lines, each ended by one line feed."""

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left
 from dataclasses import replace
-from itertools import accumulate
 from typing import Final
 
 from .._files import FileError, RegularFile
 from .._sidecars import LeafComparison, TreeLeaves, WindowRange, first_without_leaves, require_size
-from .._subtree import window_count
 from .._witness import TREE_ALGORITHM
 from ._differences import Difference
 from ._lined import Lined
@@ -36,8 +33,7 @@ class ManifestLeaves:
     def __init__(self, lined: Lined, sidecar: RegularFile) -> None:
         self._lined = lined
         self._sidecar = sidecar
-        windows = [0 if size is None else window_count(size) for size in lined.sizes()]
-        self._firsts = array("q", accumulate(windows, initial=0))
+        self._firsts = lined.leaf_places()
         require_size(sidecar, self._firsts[-1], "manifest")
         self._check()
 

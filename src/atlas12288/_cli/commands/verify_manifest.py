@@ -320,8 +320,9 @@ def default_root(name: str, manifest: "Lined") -> str:
 
 
 def _has_trees(manifest: "Lined") -> bool:
+    # Not by the entries: to make them all takes longer than to read the manifest.
     digests = manifest.options.digests
-    return TREE_ALGORITHM in digests and any(entry.root for entry in manifest.entries)
+    return TREE_ALGORITHM in digests and any(trees.roots for trees in manifest.trees())
 
 
 def sidecar_of(wanted: VerifyOptions, manifest: "Lined") -> str | None:

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from ..._subtree import window_count
+from ..._native import leaf_places
 from ..._witness import ALGORITHM, TREE_ALGORITHM
 from .source import Found
 
@@ -78,7 +78,7 @@ class Siblings(NamedTuple):
     @property
     def windows(self) -> int:
         """Number of windows that the files are listed with."""
-        return sum(map(window_count, self.sizes))
+        return array("q", leaf_places(self.sizes))[-1]
 
     @property
     def first(self) -> bytes:
