@@ -379,6 +379,25 @@ def test_a_descriptor_is_an_int(fd: object) -> None:
         atlas.Region.from_fd(fd)  # type: ignore[arg-type]
 
 
+SHARED = """
+import resource
+import atlas12288 as atlas
+
+region = atlas.Region(1 << 26)
+domain = atlas.Domain(bytes=region.size)
+domain.attach(region)
+witness = domain.commit(seal=True)
+resource.setrlimit(resource.RLIMIT_DATA, (1 << 25, 1 << 25))
+same = atlas.Region.from_fd(region.fileno())
+print(witness.verify(same))
+"""
+
+
+def test_what_is_shared_counts_as_no_memory_of_the_receiver() -> None:
+    done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, check=False)
+    assert (done.stdout, done.stderr) == (b"True\n", b"")
+
+
 def _receive(connection: socket.socket, expected: bytes) -> None:
     _, fds, _, _ = socket.recv_fds(connection, 1, 1)
     with atlas.Region.from_fd(fds[0]) as region:
