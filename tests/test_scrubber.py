@@ -785,6 +785,7 @@ def test_a_mapped_file_that_another_shortens_is_unreadable_and_does_not_kill(
             assert report.holds is None
             (each,) = report.unreadable
             assert [run[:2] for run in each.ranges] == [(300, 600)], each
+            assert str(each).endswith("; bytes [3686400, 7372800), windows 300 to 599"), each
         assert sum(each.windows for each in told) == 300
         with open({str(path)!r}, "r+b") as again:
             again.truncate(600 * 12288)
