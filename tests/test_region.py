@@ -404,6 +404,12 @@ def test_no_value_of_any_type_changes_in_the_life_of_a_region(name: str, seed: i
         witness = domain.commit()
         assert array.tobytes() == data == bytes(region)
     assert witness.verify(region)
+    del array
+    raw.release()
+    with atlas.Domain(region.size) as domain:
+        domain.attach(region)
+        assert domain.commit(seal=True).digest == witness.digest
+    assert array_of(region, dtype).tobytes() == data
 
 
 @given(strategies.buffers().filter(len), st.integers(0, 255))
