@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`verify --every`: passes go on where they were, tell a difference once, and keep to a rate."""
 
+import errno
 import json
 import os
 import signal
@@ -537,6 +538,34 @@ def test_a_line_that_was_not_written_to_its_end_spoils_no_other(folder: Path, to
     again = _rotation.Rotation("data.atlas.json", "0", "data")
     assert (again.problem, again.told) == (None, rotation.told)
     again.close()
+
+
+def test_a_disk_that_becomes_full_is_said_and_the_pass_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write = _rotation._write
+    calls = 0
+
+    def full(file: int, text: bytes) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(file, text)
+
+    monkeypatch.setattr(_rotation, "_write", full)
+    flip("a")
+    flip("c")
+    wanted = options_of("data.atlas.json", "data", every=86400.0, once=True, quiet=True)
+    assert verify_rotation.verify(wanted) == DOES_NOT_HOLD
+    said = capfd.readouterr().err
+    assert said.count("goes on without a state") == 1
+    assert "No space left on device" in said
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+    monkeypatch.chdir(folder)
+    done = run(*PASS, "1d", "--once")  # the pass is not known to have ended
+    assert (done.returncode, b"2 changed" in done.stdout) == (DOES_NOT_HOLD, True)
 
 
 KILLED = """

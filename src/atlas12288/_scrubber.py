@@ -371,7 +371,9 @@ class _Target:
         self.watch: _Watch = DeviceWatch(buf, leaves) if on_device else Watch(buf, leaves)
         self._piece = self.windows if on_device else _PIECE
         self._is_known = False  # was every digest checked?
-        self._unread: set[int] = set()  # windows that could not be read, as was told
+        # Windows that could not be read, as was told. Where `scan` and the thread look at once, the
+        # one that sets the key tells.
+        self._unread: dict[int, object] = {}
 
     def indices(self, windows: Iterable[int]) -> list[int]:
         """Return the sorted indices of windows."""
@@ -408,12 +410,13 @@ class _Target:
         else:
             suspects = (watch.leaves_differ if hashes else watch.residues_differ)(first, stop)
             if self._unread:  # what can be read again may have come back as something else
-                suspects = sorted({*suspects, *self._unread.intersection(range(first, stop))})
+                again = (index for index in range(first, stop) if index in self._unread)
+                suspects = sorted({*suspects, *again})
         for index in suspects:
             if code := watch.read_error(index, index + 1):
                 self._not_read(index, os.strerror(code), seen, new)
                 continue
-            self._unread.discard(index)
+            self._unread.pop(index, None)
             verdict = watch.judge(index)
             if verdict & _native.WINDOW_IN_CHANGE:
                 seen.unread(index, "a transaction is changing it")
@@ -425,8 +428,7 @@ class _Target:
 
     def _not_read(self, index: int, reason: str, seen: _Seen, new: _Seen) -> None:
         seen.unread(index, reason)
-        if index not in self._unread:
-            self._unread.add(index)
+        if self._unread.setdefault(index, new) is new:
             new.unread(index, reason)
 
 

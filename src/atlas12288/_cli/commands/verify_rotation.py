@@ -115,17 +115,22 @@ def verify(wanted: VerifyOptions, read_signature: ReadSignature | None = None) -
         problems.is_new("WITNESS", None)
         rotation = Rotation(wanted.manifest, expected.digest, expected.root, expected.parts)
         try:
-            if problems.is_new("state", rotation.problem):
-                complain(wanted.manifest, f"goes on without a state: {rotation.problem}")
+            _say_state(wanted, rotation, problems)
             if begins:
                 _begin(expected)
             begins = False
             code, due = _turn(expected, rotation, problems, started, retry)
+            _say_state(wanted, rotation, problems)  # the disk may have become full
         finally:
             rotation.close()
         if wanted.once:
             return code
         _wait_until(due)
+
+
+def _say_state(wanted: VerifyOptions, rotation: Rotation, problems: _Problems) -> None:
+    if problems.is_new("state", rotation.problem):
+        complain(wanted.manifest, f"goes on without a state: {rotation.problem}")
 
 
 def _turn(
