@@ -103,8 +103,10 @@ static inline bool atlas_is_region(const void* base, size_t len)
  * Regions, region.c and seal.c.
  * --------------------------------------------------------------------------------------------- */
 
-/* A region in memory of this process alone. NULL: no memory, and the error says so. */
-atlas_region_t* atlas_region_reserve(const char* function, size_t nbytes);
+/* A region in memory of this process alone, or, where a file of its own will be mapped over it, the
+ * addresses alone, of which the system counts no memory. NULL: there is none, and the error says so.
+ */
+atlas_region_t* atlas_region_reserve(const char* function, size_t nbytes, bool has_file);
 
 /* Makes the memory read-only for good. A sealed region stays as it is; on an error the region is
  * as it was, but for one: it is sealed, and the error says so. */

@@ -37,9 +37,10 @@ static int no_memory(const char* function, const atlas_region_t* region)
 #ifdef ATLAS_SINGLE_THREAD
 
 /* The payload of calloc's memory begins at the first multiple of a page of the model. */
-static int take_memory(const char* function, atlas_region_t* region)
+static int take_memory(const char* function, atlas_region_t* region, bool has_file)
 {
     (void)function;
+    (void)has_file;
     size_t before = sizeof(void*) + ATLAS_PAGE_BYTES - 1;
     uint8_t* block =
         region->nbytes < MOST_BYTES - before ? calloc(1, before + region->nbytes + 1) : NULL;
@@ -148,7 +149,7 @@ static void give_memory_back(atlas_region_t* region)
         close(region->fd);
 }
 
-static int take_memory(const char* function, atlas_region_t* region)
+static int take_memory(const char* function, atlas_region_t* region, bool has_file)
 {
     size_t page = system_page();
     /* Anonymous memory comes first: of a memfd the system counts no page before it is touched, and
@@ -156,7 +157,8 @@ static int take_memory(const char* function, atlas_region_t* region)
     if (region->nbytes > MOST_BYTES - 3 * page)
         return no_memory(function, region);
     region->mapped = (region->nbytes / page + 1) * page; /* nbytes + 1, rounded up */
-    uint8_t* guard = mmap(NULL, region->mapped + 2 * page, PROT_READ | PROT_WRITE,
+    int protection = has_file ? PROT_NONE : PROT_READ | PROT_WRITE; /* addresses alone are free */
+    uint8_t* guard = mmap(NULL, region->mapped + 2 * page, protection,
                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (guard == MAP_FAILED)
         return no_memory(function, region);
@@ -171,7 +173,7 @@ static int take_memory(const char* function, atlas_region_t* region)
 
 #endif
 
-atlas_region_t* atlas_region_reserve(const char* function, size_t nbytes)
+atlas_region_t* atlas_region_reserve(const char* function, size_t nbytes, bool has_file)
 {
     atlas_region_t* region = calloc(1, sizeof *region);
     if (region == NULL) {
@@ -180,7 +182,7 @@ atlas_region_t* atlas_region_reserve(const char* function, size_t nbytes)
     }
     region->nbytes = nbytes;
     region->fd = -1;
-    if (take_memory(function, region) != ATLAS_OK) {
+    if (take_memory(function, region, has_file) != ATLAS_OK) {
         free(region);
         return NULL;
     }
@@ -194,7 +196,7 @@ atlas_region_t* atlas_region_create(size_t nbytes)
                         MOST_BYTES);
         return NULL;
     }
-    atlas_region_t* region = atlas_region_reserve(__func__, nbytes);
+    atlas_region_t* region = atlas_region_reserve(__func__, nbytes, false);
     if (region == NULL)
         return NULL;
     if (map_memory_file(__func__, region) != ATLAS_OK) {

@@ -175,7 +175,7 @@ static atlas_region_t* adopt(const char* function, int given, int fd)
     size_t size = 0;
     if (sealed_size(function, given, fd, &size) != ATLAS_OK)
         return NULL;
-    atlas_region_t* region = atlas_region_reserve(function, size - 1);
+    atlas_region_t* region = atlas_region_reserve(function, size - 1, true);
     if (region == NULL)
         return NULL;
     region->fd = fd;

@@ -5,7 +5,9 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,12 @@ from support.commandline import (
     COULD_NOT_CHECK,
     DOES_NOT_HOLD,
     HOLDS,
+    INTERRUPTED,
     PROGRAM,
     TIMEOUT_S,
     run,
     run_each,
+    start,
 )
 from support.signing import (
     FILES,
@@ -87,14 +91,25 @@ def test_moves_parts_and_a_wrong_root_are_as_of_manifests(method: tuple[str, ...
 
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("method", [(), ("--method", "shards")], ids=["files", "shards"])
-def test_a_signature_takes_a_rate_and_no_passes(method: tuple[str, ...]) -> None:
+def test_a_signature_takes_a_rate_and_passes(
+    method: tuple[str, ...], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(place / "state"))
     sign(*method, signed="data" if method else "data.atlas.json")
     code, lines, _ = verify("--rate", "1TB/s")
     assert code == HOLDS
     assert "matches what was signed" in lines[-1]
-    code, _, errors = verify("--every", "1d")
-    assert code == COULD_NOT_CHECK
-    assert "--every is for manifests, and WITNESS is a signature" in " ".join(errors.split())
+    code, lines, errors = verify("--every", "1d", "--once", "--rate", "1TB/s")
+    assert (code, errors) == (HOLDS, "")
+    assert f"data: matches what was signed; {len(FILES)} files: 0 changed" in lines[-1]
+    # A pass that was interrupted reads nothing that it had read, empty files included.
+    (state,) = Path("state/atlas12288").glob("*.rotation")
+    kept = json.loads(state.read_text())
+    last = max(map(os.fsencode, FILES)).hex()
+    state.write_text(json.dumps(kept | {"ended": None, "done": last}))
+    code, lines, _ = verify("--every", "1d", "--once", "--json")
+    counts = json.loads(lines[-1])["counts"]
+    assert (code, counts["files"], counts["bytes"]) == (HOLDS, len(FILES), 0)
 
 
 @pytest.mark.usefixtures("place")
@@ -486,3 +501,65 @@ def test_links_are_followed_below_named_folders_alone() -> None:
     code, _, errors = verify("data")
     assert code == COULD_NOT_CHECK
     assert "out of the folder" in errors
+
+
+# --- again and again ---
+
+
+def test_a_signature_is_verified_in_rotation(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(place / "state"))
+    sign()
+    code, lines, errors = verify("data", "--every", "0.001s", "--once")
+    assert (code, errors) == (HOLDS, "")
+    assert lines[0].startswith(f"data.sig: {HINT}")
+    assert lines[0].endswith(": signature holds")
+    assert lines[1] == "data.sig: compared with data every 0.001s"
+    assert lines[2].startswith(f"data: matches what was signed; {len(FILES)} files: 0 changed")
+    name = next(name for name, content in FILES.items() if content)
+    Path("data", name).write_bytes(b"another")
+    code, lines, _ = verify("data", "--every", "0.001s", "--once")
+    assert (code, lines[2].startswith(f"{name}: changed")) == (DOES_NOT_HOLD, True)
+    code, lines, _ = verify("--every", "0.001s", "--once", "--json")
+    (whole,) = map(json.loads, lines)
+    assert (code, whole["event"], whole["differences"]) == (DOES_NOT_HOLD, "pass", None)
+    assert (whole["counts"]["changed"], whole["signature"]["holds"]) == (1, True)
+
+
+def test_a_signature_that_does_not_hold_begins_no_rotation(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(place / "state"))
+    sign()
+    Path("other.pub").write_bytes(public_pem(private_key("P-256", 1)))
+    for more in ((), ("--once",)):
+        code, lines, _ = verify("data", "--every", "1d", *more, key="other.pub")
+        assert (code, len(lines)) == (DOES_NOT_HOLD, 1)
+        assert "signature does not hold" in lines[0]
+    assert not Path("state").exists()
+
+
+def test_a_signature_that_no_longer_holds_is_said_once_and_compared_with_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(place / "state"))
+    sign()
+    Path("other.pem").write_bytes(private_pem(private_key("P-256", 1)))
+    sign("--private-key", "other.pem", output="other.sig")
+    Path("data.sig").rename("first.sig")
+    os.link("first.sig", "data.sig")
+    arguments = ("verify", "data.sig", "data", "--public-key", "key.pub", "--every", "0.05s")
+    with start(*arguments) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while b"matches what was signed" not in process.stdout.readline():
+            assert process.poll() is None
+        Path("other.sig").rename("data.sig")
+        assert b"data.sig: is signed with another key" in process.stderr.readline()
+        time.sleep(0.3)  # several passes; a second line would only be missed, never invented
+        Path("first.sig").rename("data.sig")
+        Path("data/added").write_bytes(b"1")
+        while b"added: added" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) == INTERRUPTED
+        assert process.stderr.read() == b"\n"  # of Ctrl-C

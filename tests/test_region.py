@@ -389,6 +389,12 @@ def test_no_value_of_any_type_changes_in_the_life_of_a_region(name: str, seed: i
         witness = domain.commit()
         assert array.tobytes() == data == bytes(region)
     assert witness.verify(region)
+    del array
+    raw.release()
+    with atlas.Domain(region.size) as domain:
+        domain.attach(region)
+        assert domain.commit(seal=True).digest == witness.digest
+    assert array_of(region, dtype).tobytes() == data
 
 
 @given(strategies.buffers().filter(len), st.integers(0, 255))
@@ -725,3 +731,57 @@ def test_a_close_while_threads_call_is_refused_or_ends_their_calls_by_state_erro
                     region.close()
             for call in calls:
                 call.result()
+
+
+# --- A fork in a transaction ---
+
+
+def leave_in_child(transaction: Any, error: Exception | None) -> int:
+    """Leave an open transaction in a child process; return 0 if it did as it must."""
+    child = os.fork()
+    if child != 0:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        if error is not None:
+            code = int(transaction.__exit__(type(error), error, None))
+        else:
+            with pytest.raises(atlas.StateError, match="entered by the parent process"):
+                transaction.__exit__(None, None, None)
+            code = 0
+    finally:
+        os._exit(code)
+
+
+@pytest.mark.parametrize("error", [None, KeyError()])
+def test_a_child_that_leaves_a_transaction_of_its_parent_changes_nothing(
+    error: Exception | None,
+) -> None:
+    region = region_of(bytes(range(96)))
+    domain = atlas.Domain(bytes=region.size)
+    domain.attach(region)
+    with memoryview(region) as view:
+        with domain.transaction(0, 50) as transaction:
+            view[3] = 77
+            balance = region.whole[96]
+            assert leave_in_child(transaction, error) == 0
+            assert (view[3], region.whole[96]) == (77, balance)
+            view[4] = 55
+        assert (view[3], view[4]) == (77, 55)
+        assert atlas.is_conserved(region)
+    domain.close()
+
+
+def test_a_child_restores_a_buffer_of_its_own() -> None:
+    buffer = bytearray(96)
+    domain = atlas.Domain(bytes=96)
+    domain.attach(buffer)
+    with domain.transaction() as transaction:
+        buffer[3] = 96
+        child = os.fork()
+        if child == 0:
+            transaction.__exit__(KeyError, KeyError(), None)
+            os._exit(buffer[3])
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert buffer[3] == 96
+    domain.close()

@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import gc
 import json
+import math
 import mmap
 import os
 import random
@@ -15,7 +16,10 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy
@@ -369,8 +373,7 @@ def test_a_thread_sleeps_until_it_is_within_its_share(
     clock = {"cpu": 0.0, "now": 0.0}
 
     class Stop:
-        def is_set(self) -> bool:
-            return False
+        asked = False
 
         def wait(self, seconds: float) -> bool:
             clock["now"] += seconds
@@ -782,6 +785,7 @@ def test_a_mapped_file_that_another_shortens_is_unreadable_and_does_not_kill(
             assert report.holds is None
             (each,) = report.unreadable
             assert [run[:2] for run in each.ranges] == [(300, 600)], each
+            assert str(each).endswith("; bytes [3686400, 7372800), windows 300 to 599"), each
         assert sum(each.windows for each in told) == 300
         with open({str(path)!r}, "r+b") as again:
             again.truncate(600 * 12288)
@@ -876,3 +880,210 @@ def test_a_watch_refuses_other_leaves_and_windows() -> None:
     assert watch.residues_differ(0, 2) == [0, 1]  # not known yet
     assert watch.leaves_differ(0, 2) == []
     assert watch.residues_differ(0, 2) == []
+
+
+# --- hostile arguments, callbacks and moments ---
+
+
+@pytest.mark.parametrize(
+    "value", [1, 1.0, numpy.int64(1), numpy.float32(1), Fraction(1), Decimal(1)]
+)
+def test_a_number_of_any_type_is_one(data: bytearray, value: Any) -> None:
+    scrubber_of(data, every=value, share=value).close()
+
+
+@pytest.mark.parametrize("value", [True, "1", b"1", 1j, None, [1]])
+@pytest.mark.parametrize("name", ["every", "share"])
+def test_what_is_no_number_is_refused(data: bytearray, name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"{name} is of type {type(value).__name__}, must be a num"):
+        scrubber_of(data, **{name: value})
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, 1e10, 10**400, -(10**400)])
+@pytest.mark.parametrize("name", ["every", "share"])
+def test_a_number_that_no_wait_can_have_is_refused(
+    data: bytearray, name: str, value: float
+) -> None:
+    with pytest.raises(ValueError, match=rf"{name} is \S+, must be "):
+        scrubber_of(data, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "options", [{"every": threading.TIMEOUT_MAX}, {"share": 1e-300}, {"share": 5e-324}]
+)
+def test_the_longest_waits_leave_the_thread_running(
+    data: bytearray, options: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    waits: list[float] = []
+    wait = _scrubber._Stop.wait
+
+    def waiting(stop: Any, seconds: float) -> bool:
+        waits.append(seconds)
+        return wait(stop, seconds)
+
+    monkeypatch.setattr(_scrubber._Stop, "wait", waiting)
+    scrubber = scrubber_of(data, on_damage=print, **options)
+    scrubber.start()
+    wait_until(lambda: bool(waits))
+    assert scrubber.running
+    scrubber.stop()
+    assert (scrubber.running, errors) == (False, [])
+
+
+def test_a_thread_that_the_system_does_not_give_leaves_nothing_behind(
+    data: bytearray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    scrubber = scrubber_of(data, on_damage=print)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="new thread"):
+            scrubber.start()
+        assert not scrubber.running
+        scrubber.stop()
+    scrubber.start()
+    assert scrubber.running
+    scrubber.close()
+    data.extend(b"1")  # it was given back
+
+
+def test_a_change_begins_with_its_block_and_not_before(data: bytearray) -> None:
+    scrubber = scrubber_of(data)
+    assert scrubber.scan().holds
+    change = scrubber.changing("data", [0])
+    data[5] ^= 1
+    assert windows_of(scrubber.scan()) == [0]
+    data[5] ^= 1
+    with change:
+        data[6] ^= 1
+        assert scrubber.scan().holds is None
+    assert scrubber.scan().holds
+
+
+def test_a_change_that_cannot_begin_in_full_is_not_open(
+    data: bytearray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scrubber = scrubber_of(data)
+    watch = scrubber._target("data").watch
+    begun: list[int] = []
+
+    class Interrupted:
+        def change(self, first: int, stop: int) -> Any:
+            if begun:
+                raise KeyboardInterrupt
+            begun.append(first)
+            return watch.change(first, stop)
+
+    monkeypatch.setattr(scrubber._target("data"), "watch", Interrupted())
+    with pytest.raises(KeyboardInterrupt), scrubber.changing("data", [0, 2]):
+        pass
+    monkeypatch.undo()
+    data[5] ^= 1
+    assert windows_of(scrubber.scan()) == [0]
+
+
+CALLS: dict[str, Callable[[atlas.Scrubber], object]] = {
+    "scan": lambda scrubber: scrubber.scan(),
+    "stop": lambda scrubber: scrubber.stop(),
+    "close": lambda scrubber: scrubber.close(),
+    "start": lambda scrubber: scrubber.start(),
+    "stop and start": lambda scrubber: (scrubber.stop(), scrubber.start()),
+    "update": lambda scrubber: scrubber.update("data", [0]),
+    "a change": lambda scrubber: scrubber.changing("data").__enter__(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_on_damage_may_call_the_scrubber_and_damage_is_told_once(
+    data: bytearray, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda each: errors.append(each.exc_value))
+    reports: list[ScrubReport] = []
+    passes: list[int] = []
+
+    def on_damage(report: ScrubReport) -> None:
+        reports.append(report)
+        CALLS[name](scrubber)
+        passes.append(scrubber._passes)
+
+    scrubber = scrubber_of(data, on_damage=on_damage, every=0.001, share=1)
+    data[0] ^= 1
+    scrubber.start()
+    wait_until(lambda: bool(passes) or bool(errors))
+    if name not in ("stop", "close"):
+        wait_until(lambda: scrubber._passes > 5)
+    scrubber.close()
+    assert len(reports) == 1
+    assert [type(each) for each in errors] == ([atlas.StateError] if name == "start" else [])
+
+
+def test_a_handler_of_signals_may_stop_it_at_any_line(data: bytearray) -> None:
+    ends: list[int] = []
+
+    def start_and_stop_with_a_stop_at(line: int) -> bool:
+        """Return whether there was such a line."""
+        left = line
+
+        def trace(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal left
+            if event == "line":
+                left -= 1
+                if left == 0:
+                    sys.settrace(None)
+                    scrubber.stop()
+            return trace
+
+        scrubber = scrubber_of(data, on_damage=print)
+        sys.settrace(trace)
+        scrubber.start()
+        scrubber.stop()
+        sys.settrace(None)
+        assert not scrubber.running
+        scrubber.close()
+        return left <= 0
+
+    def each_line() -> None:
+        line = 1
+        while start_and_stop_with_a_stop_at(line):
+            line += 1
+        ends.append(line)
+
+    before = sys.gettrace()
+    thread = threading.Thread(target=each_line, daemon=True)
+    thread.start()
+    thread.join(60)
+    sys.settrace(before)
+    assert ends
+    assert ends[0] > 20
+
+
+def test_a_child_that_on_damage_forks_does_not_go_on_with_the_passes() -> None:
+    code = """
+import os, threading
+import atlas12288 as atlas
+
+data = bytearray(100_000)
+witness = atlas.TreeWitness.generate(data)
+data[5] = 1
+ends, heard = os.pipe(), threading.Event()
+
+def on_damage(report):
+    child = os.fork()
+    if child == 0:
+        print("child:", scrubber.running, flush=True)
+        return
+    os.waitpid(child, 0)
+    heard.set()
+
+scrubber = atlas.Scrubber({"data": (data, witness)}, every=0.001, on_damage=on_damage)
+with scrubber:
+    heard.wait()
+    print("parent:", scrubber.running)
+"""
+    assert run_python(code) == "child: False\nparent: True\n"

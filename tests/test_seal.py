@@ -102,6 +102,15 @@ def test_what_changes_a_region_is_refused_after_the_seal(sealed: atlas.Region) -
 # --- The doors: each is refused by the system, or the process that tries it dies ---
 
 DOORS = {
+    "an array made before, whose export NumPy dropped": "early[0] = 120",
+    "process_vm_writev": """
+libc = ctypes.CDLL(None, use_errno=True)
+source = ctypes.create_string_buffer(b'x')
+ours = (ctypes.c_size_t * 2)(ctypes.addressof(source), 1)
+theirs = (ctypes.c_size_t * 2)(address, 1)
+written = libc.process_vm_writev(os.getpid(), ours, 1, theirs, 1, 0)
+assert written == 1, os.strerror(ctypes.get_errno())
+""",
     "memmove": "ctypes.memmove(address, b'x', 1)",
     "the balance": f"ctypes.memmove(address + {NBYTES}, b'x', 1)",
     "mprotect": """
@@ -152,12 +161,14 @@ assert os.waitpid(child, 0)[1] == 0
 
 TRIED = """
 import ctypes, fcntl, mmap, os, resource, sys
+import numpy
 import atlas12288 as atlas
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 region = atlas.Region({nbytes})
 atlas.conserved_fill(region, 55)
 held = ctypes.c_char.from_buffer(region)
 address = ctypes.addressof(held)
+early = numpy.ndarray({nbytes}, "u1", region)
 del held
 domain = atlas.Domain(bytes=region.size)
 domain.attach(region)
@@ -186,7 +197,17 @@ def test_a_write_after_the_seal_is_refused(door: str) -> None:
     assert "other" not in said
 
 
-@pytest.mark.parametrize("door", ["memmove", "the balance", "a child", "/proc/self/mem"])
+@pytest.mark.parametrize(
+    "door",
+    [
+        "an array made before, whose export NumPy dropped",
+        "process_vm_writev",
+        "memmove",
+        "the balance",
+        "a child",
+        "/proc/self/mem",
+    ],
+)
 def test_without_a_seal_the_same_write_succeeds_and_verify_sees_it(door: str) -> None:
     code, said = attempt(DOORS[door], seal=False)
     assert (code, said) == (0, "other\n")
@@ -370,6 +391,25 @@ def test_a_descriptor_of_anything_else_is_refused(tmp_path: Path) -> None:
 def test_a_descriptor_is_an_int(fd: object) -> None:
     with pytest.raises(TypeError, match="fd"):
         atlas.Region.from_fd(fd)  # type: ignore[arg-type]
+
+
+SHARED = """
+import resource
+import atlas12288 as atlas
+
+region = atlas.Region(1 << 26)
+domain = atlas.Domain(bytes=region.size)
+domain.attach(region)
+witness = domain.commit(seal=True)
+resource.setrlimit(resource.RLIMIT_DATA, (1 << 25, 1 << 25))
+same = atlas.Region.from_fd(region.fileno())
+print(witness.verify(same))
+"""
+
+
+def test_what_is_shared_counts_as_no_memory_of_the_receiver() -> None:
+    done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, check=False)
+    assert (done.stdout, done.stderr) == (b"True\n", b"")
 
 
 def _receive(connection: socket.socket, expected: bytes) -> None:

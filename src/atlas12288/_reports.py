@@ -119,12 +119,12 @@ class PartDifference(BaseDifference):
         if self.name is None:
             return self.reason
         subject = f"{self.part} {self.name!r}"
+        places = "".join(f"; {range_words(each, ', ')}" for each in self.ranges or ())
         if self.kind == "changed":
             verb = "differs" if len(self.what) == 1 else "differ"
-            line = f"{subject}: {', '.join(self.what)} {verb}"
-            return line + "".join(f"; {range_words(each, ', ')}" for each in self.ranges or ())
+            return f"{subject}: {', '.join(self.what)} {verb}{places}"
         if self.kind == "unreadable":
-            return f"{subject} is unreadable: {self.reason}"
+            return f"{subject} is unreadable: {self.reason}{places}"
         return f"{subject} {'is missing' if self.kind == 'missing' else 'was added'}"
 
 

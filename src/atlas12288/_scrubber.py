@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 from weakref import WeakSet
@@ -100,7 +100,8 @@ class Scrubber:
     Args:
         targets: from names to pairs: a buffer, or a tensor on a GPU, and its TreeWitness, with
             leaves.
-        every: seconds from the start of one pass to the start of the next.
+        every: seconds from the start of one pass to the start of the next, up to
+            `threading.TIMEOUT_MAX`; 0 for one after the other.
         on_damage: called with a `ScrubReport` of damage as soon as it is seen, once for each
             damaged window until that is restored or updated, and once for each window that cannot
             be read. `scan` calls it in the thread of its caller. What it raises goes to
@@ -114,6 +115,7 @@ class Scrubber:
             a number is out of range.
         StateError: a witness has no leaves; from every method, once the scrubber is closed.
         TypeError, BufferError: an argument has the wrong type, a buffer is not C-contiguous.
+        RuntimeError: from `start`, where the system has no thread; nothing runs then.
     """
 
     def __init__(
@@ -129,9 +131,12 @@ class Scrubber:
         if on_damage is not None and not callable(on_damage):
             raise TypeError(f"on_damage is of type {type(on_damage).__name__}, must be callable")
         self._every = _number("every", every)
+        if not 0 <= self._every <= threading.TIMEOUT_MAX:
+            most = f"{threading.TIMEOUT_MAX:.0f}"
+            raise ValueError(f"every is {self._every}, must be in 0..{most} seconds")
         self._share = _number("share", share)
-        if self._share == 0 or self._share > 1:
-            raise ValueError(f"share is {share}, must be above 0 and at most 1")
+        if not 0 < self._share <= 1:
+            raise ValueError(f"share is {self._share}, must be above 0 and at most 1")
         self._on_damage = on_damage
         if not targets:
             raise ValueError("targets is empty, must have at least one buffer")
@@ -141,6 +146,7 @@ class Scrubber:
         }
         self._last: ScrubReport | None = None
         self._passes = 0
+        self._stop = _Stop()
         self._begin_anew()
         _all.add(self)
 
@@ -148,7 +154,8 @@ class Scrubber:
         """Forget the thread: before the first start, and in a child process, which has none."""
         self._lock = threading.RLock()  # for starts and stops, also in a handler of signals
         self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
+        self._stop.asked = True  # of the thread that forked, which is the only one of the child
+        self._stop = _Stop()
 
     def _known(self) -> dict[str, _Target]:
         targets = self._targets
@@ -180,11 +187,11 @@ class Scrubber:
             targets = self._known()
             if self.running:
                 raise StateError("the scrubber runs already, must be stopped before it is started")
-            self._stop = threading.Event()
-            self._thread = threading.Thread(
-                target=self._run, args=(targets, self._stop), name="Scrubber", daemon=True
+            self._stop = stop = _Stop()
+            self._thread = thread = threading.Thread(
+                target=self._run, args=(targets, stop), name="Scrubber", daemon=True
             )
-            self._thread.start()
+            thread.start()
 
     def stop(self) -> None:
         """End the thread, and wait until it has ended. Idempotent; `start` begins another one.
@@ -195,7 +202,8 @@ class Scrubber:
         with self._lock:
             self._stop.set()
             thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread():
+        # One that is not alive has ended, or was never begun and ends when it is.
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join()
 
     def close(self) -> None:
@@ -257,7 +265,8 @@ class Scrubber:
     ) -> AbstractContextManager[object]:
         """Return a context manager for a change on purpose: no pass takes it for damage.
 
-        When it ends, the digests of these windows are taken anew from memory, as by `update`.
+        It is for one `with`, in which the change begins. When it ends, the digests of these windows
+        are taken anew from memory, as by `update`.
 
         Args:
             name: the name of the buffer.
@@ -268,10 +277,7 @@ class Scrubber:
         """
         target = self._target(name)
         indices = list(range(target.windows)) if windows is None else target.indices(windows)
-        stack = ExitStack()
-        for first, stop in neighbours(indices):
-            stack.enter_context(target.watch.change(first, stop))
-        return stack
+        return _changing(target.watch, indices)
 
     def _target(self, name: str) -> _Target:
         target = self._known().get(name)
@@ -279,9 +285,9 @@ class Scrubber:
             raise ValueError(f"name is {name!r}, must be the name of a target")
         return target
 
-    def _run(self, targets: dict[str, _Target], stop: threading.Event) -> None:
+    def _run(self, targets: dict[str, _Target], stop: _Stop) -> None:
         pace = _Pace(self._share, stop)
-        while not stop.is_set():
+        while not stop.asked:
             begin = time.monotonic()
             try:
                 self._pass(targets, pace.pause)
@@ -361,7 +367,9 @@ class _Target:
         )
         self._piece = self.windows if on_device else _PIECE
         self._is_known = False  # was every digest checked?
-        self._unread: set[int] = set()  # windows that could not be read, as was told
+        # Windows that could not be read, as was told. Where `scan` and the thread look at once, the
+        # one that sets the key tells.
+        self._unread: dict[int, object] = {}
 
     def indices(self, windows: Iterable[int]) -> list[int]:
         """Return the sorted indices of windows."""
@@ -398,12 +406,13 @@ class _Target:
         else:
             suspects = (watch.leaves_differ if hashes else watch.residues_differ)(first, stop)
             if self._unread:  # what can be read again may have come back as something else
-                suspects = sorted({*suspects, *self._unread.intersection(range(first, stop))})
+                again = (index for index in range(first, stop) if index in self._unread)
+                suspects = sorted({*suspects, *again})
         for index in suspects:
             if code := watch.read_error(index, index + 1):
                 self._not_read(index, os.strerror(code), seen, new)
                 continue
-            self._unread.discard(index)
+            self._unread.pop(index, None)
             verdict = watch.judge(index)
             if verdict & _native.WINDOW_IN_CHANGE:
                 seen.unread(index, "a transaction is changing it")
@@ -415,8 +424,7 @@ class _Target:
 
     def _not_read(self, index: int, reason: str, seen: _Seen, new: _Seen) -> None:
         seen.unread(index, reason)
-        if index not in self._unread:
-            self._unread.add(index)
+        if self._unread.setdefault(index, new) is new:
             new.unread(index, reason)
 
 
@@ -581,6 +589,42 @@ class _DeviceChange:
         self._watch.end(self._range)
 
 
+@contextmanager
+def _changing(watch: _Watch, indices: list[int]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for first, stop in neighbours(indices):
+            stack.enter_context(watch.change(first, stop))
+        yield
+
+
+class _Stop:
+    """The request that a thread end.
+
+    It has no lock of Python's, which a handler of signals could find taken by the code that it
+    interrupts, and wait for without end, as that of `threading.Event`.
+
+    Attributes:
+        asked: whether it was made.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._bell = threading.Lock()
+        self._bell.acquire()
+
+    def set(self) -> None:
+        """Make the request. Idempotent."""
+        self.asked = True
+        with suppress(RuntimeError):  # it was made before
+            self._bell.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until the request is made; return whether it was."""
+        if not self.asked and self._bell.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
+            self._bell.release()
+        return self.asked
+
+
 class _StoppedError(Exception):
     """The scrubber was stopped in the middle of a pass."""
 
@@ -593,7 +637,7 @@ class _Pace:
         stop: ends the sleeps.
     """
 
-    def __init__(self, share: float, stop: threading.Event) -> None:
+    def __init__(self, share: float, stop: _Stop) -> None:
         self._share = share
         self._stop = stop
         self._used = time.thread_time()
@@ -608,7 +652,7 @@ class _Pace:
         used, now = time.thread_time(), time.monotonic()
         self._until = max(self._until, now - _SLEEP_S) + (used - self._used) / self._share
         self._used = used
-        if self._stop.is_set() or (
+        if self._stop.asked or (
             self._until - now > _SLEEP_S and self._stop.wait(self._until - now)
         ):
             raise _StoppedError
@@ -639,12 +683,14 @@ def _leaves(whose: str, witness: object, length: int) -> bytes:
 
 
 def _number(name: str, value: object) -> float:
-    """Return a number that is finite and not negative."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is of type {type(value).__name__}, must be a number")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} is {value}, must be a finite number, at least 0")
-    return float(value)
+    """Return a number of any type as a float, infinite where it is too large for one."""
+    of_type = type(value)
+    if of_type is bool or not (hasattr(of_type, "__float__") or hasattr(of_type, "__index__")):
+        raise TypeError(f"{name} is of type {of_type.__name__}, must be a number")
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf
 
 
 # Looked through at exit and after a fork.

@@ -182,6 +182,10 @@ cdef class Domain:
         still open raises StateError, and so does leaving the later one: neither restores anything,
         so that no change is lost, and neither checks conservation or sets a balance. A commit
         inside a transaction raises StateError.
+
+        In a child process, leaving a transaction of the parent on a `Region`, whose memory both
+        share, changes nothing: an exception of the body goes on, and without one StateError is
+        raised.
         """
         self.check()
         return Transaction.__new__(Transaction, self, start, stop)
@@ -225,6 +229,7 @@ cdef class _Entry:
     cdef size_t stop
     cdef uint8_t residue
     cdef uint8_t balance
+    cdef int pid  # of the process that entered
 
     def __init__(self, *args, **kwargs):
         raise not_made("_Entry", "Transaction.__enter__()")
@@ -341,6 +346,7 @@ cdef class Transaction:
                     )
                 entry.around = around
                 entry.is_open = True
+                entry.pid = getpid()
                 self.domain.innermost = entry
             self.entry = entry
             self.held = held
@@ -415,6 +421,19 @@ cdef class Transaction:
                 ATLAS_E_STATE,
                 "the transaction does not nest with another one of the domain, must be left after "
                 "all that were entered later; nothing is restored",
+            )
+        if held.region is not None and entry.pid != getpid():
+            # What the parent writes meanwhile must neither be undone nor balanced here.
+            end_changes(changes, before, &entry.balance)
+            self.end_writing(held)
+            with cython.critical_section(self.domain):
+                self.domain.innermost = entry.around
+            if failed:
+                return False
+            raise_error(
+                ATLAS_E_STATE,
+                "the transaction was entered by the parent process, which shares the memory of the "
+                "region, must be left there alone; nothing is restored here and no balance set",
             )
         if not failed:
             left = sum_of(held.data(), 0, held.len()) if held.region is None else leave_region(

@@ -297,6 +297,78 @@ static void case_seal_race(void)
     }
 }
 
+/* --- Scrubbing while a region is sealed --- */
+
+enum { SCRUB_THREADS = 6, SCRUB_ROUNDS = 30, SCRUB_WINDOWS = 5 };
+enum { SCRUB_BYTES = SCRUB_WINDOWS * ATLAS_WINDOW_BYTES };
+
+/* The sanitizer takes a mapping that goes over another one for a write. It is none to who reads: the
+ * bytes are the same. */
+#if defined(__GNUC__)
+__attribute__((noinline, no_sanitize("thread")))
+#endif
+static bool all_are(const uint8_t* bytes, uint8_t value)
+{
+    for (size_t i = 0; i < SCRUB_BYTES; i++)
+        if (bytes[i] != value)
+            return false;
+    return true;
+}
+
+static void scrub(const uint8_t* bytes)
+{
+    uint8_t residues[SCRUB_WINDOWS];
+    uint8_t leaves[SCRUB_WINDOWS * ATLAS_DIGEST_BYTES];
+    CHECK(atlas_conserved_window_residues(bytes, SCRUB_BYTES, residues) == ATLAS_OK);
+    for (size_t i = 0; i < SCRUB_WINDOWS; i++)
+        CHECK(residues[i] == 0);
+    CHECK(atlas_tree_leaves_residues(bytes, SCRUB_BYTES, leaves, residues) == ATLAS_OK);
+    for (size_t i = 1; i < SCRUB_WINDOWS; i++)
+        CHECK(memcmp(leaves, leaves + i * ATLAS_DIGEST_BYTES, ATLAS_DIGEST_BYTES) == 0);
+    CHECK(all_are(bytes, 7));
+}
+
+/* Reads the windows until the region is sealed, once more then, and once by its descriptor. */
+static void* scrub_until_sealed(void* argument)
+{
+    worker_t* worker = argument;
+    const uint8_t* bytes = atlas_region_payload(raced_region);
+    bool last = false;
+    int fd;
+    pthread_barrier_wait(worker->start);
+    while (!last) {
+        last = atlas_region_sealed(raced_region);
+        scrub(bytes);
+    }
+    if (atlas_region_fd(raced_region, &fd) == ATLAS_OK) {
+        atlas_region_t* same = atlas_region_from_fd(fd);
+        CHECK(same != NULL);
+        scrub(atlas_region_payload(same));
+        atlas_region_destroy(same);
+    } else { /* a system without memory that can be sealed */
+        CHECK(atlas_get_last_error_code() == ATLAS_E_STATE);
+    }
+    return NULL;
+}
+
+static void* seal_or_scrub(void* argument)
+{
+    worker_t* worker = argument;
+    return worker->random == 1 ? commit_sealed(worker) : scrub_until_sealed(worker);
+}
+
+static void case_scrub_while_sealed(void)
+{
+    for (int round = 0; round < SCRUB_ROUNDS; round++) {
+        CHECK((raced_region = atlas_region_create(SCRUB_BYTES)) != NULL);
+        CHECK(atlas_region_fill(raced_region, 7) == ATLAS_OK);
+        in_threads(SCRUB_THREADS, seal_or_scrub, race_workers, NULL);
+        CHECK(race_workers[0].result == ATLAS_OK);
+        atlas_domain_destroy(race_workers[0].domain);
+        atlas_region_destroy(raced_region);
+    }
+}
+
 #define CASES(X)                                                                                   \
     X(budget_sum, "1000 threads: the budget is the first one - allocs + releases, in 0..95")       \
     X(budget_borrowed, "1000 threads that return what they took leave the budget as it was")       \
@@ -304,6 +376,8 @@ static void case_seal_race(void)
     X(commit_race, "64 racing commits: one ATLAS_OK, every other ATLAS_E_STATE, one witness")      \
     X(attach_race, "64 racing attaches: one ATLAS_OK, every other ATLAS_E_STATE")                  \
     X(seal_race, "of racing seals one seals; the others commit later or are told to wait")         \
+    X(scrub_while_sealed,                                                                          \
+      "who reads the windows reads on while they are sealed, and by descriptor")                   \
     X(error_per_thread, "each thread has its own last error")                                      \
     X(select_while_in_use, "another kernel set may be chosen while threads work")
 

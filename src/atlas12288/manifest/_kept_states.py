@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import time
@@ -16,11 +15,11 @@ from .._outputs import TEMPORARY
 from ._leaves_file import remove_leaves
 from ._state_file import NotAStateError, StateFile
 from ._state_folder import (
+    OPEN_FLAGS,
     STATE_NAME,
-    InUseError,
     names_in,
     open_folder,
-    require_own,
+    open_locked,
     state_file,
     unusable,
     user_folder,
@@ -35,8 +34,6 @@ _DAY_S: Final = 24 * 60 * 60
 # States judged in one run, which must cost less than reading a file. Their names are digests, so a
 # random few are a fair choice, and each has its turn.
 _JUDGED_AT_ONCE: Final = 8
-_TRIES: Final = 10
-_FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Kept(NamedTuple):
@@ -95,42 +92,11 @@ def open_state(place: Place, output: str | None) -> StateFile:
         if place is True:
             _remove_old(folder, name)
         with unusable(f"the state {shown(file)}"):
-            descriptor = _open_file(folder, name, file)
+            descriptor = open_locked(folder, name, file)
     except BaseException:
         os.close(folder)
         raise
     return StateFile(descriptor, folder, name, file, locked=True)
-
-
-def _open_file(folder: int, name: str, path: str) -> int:
-    """Open a file, lock it until it is closed, and return its descriptor."""
-    for _ in range(_TRIES):
-        with suppress(FileNotFoundError):
-            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if stat.S_ISLNK(status.st_mode):
-                raise FileError("it is a symbolic link, which is not followed")
-            require_regular(status.st_mode)
-        descriptor = os.open(name, _FLAGS | os.O_CREAT, 0o600, dir_fd=folder)
-        try:
-            found = os.fstat(descriptor)
-            require_regular(found.st_mode)
-            require_own(found)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InUseError(
-                    f"the state {shown(path)} is in use by another run, must be used by one alone"
-                ) from None
-            # The run that held the lock may have put another file in its place.
-            with suppress(FileNotFoundError):
-                now = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino):
-                    return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-    raise FileError("it is replaced again and again")
 
 
 def kept_states() -> tuple[Path, list[Kept]]:
@@ -160,7 +126,7 @@ def _judged(folder: int, name: str, path: str) -> Kept:
     kind = "unreadable"
     with suppress(OSError, FileError):
         require_regular(status.st_mode)
-        descriptor = os.open(name, _FLAGS, dir_fd=folder)
+        descriptor = os.open(name, OPEN_FLAGS, dir_fd=folder)
         with StateFile(descriptor, os.dup(folder), name, path, locked=False) as state:
             begun, finished = state.begun, state.finished
     last: Begun | Finished | None = begun or finished
@@ -193,7 +159,7 @@ def _remove_if_old(folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)
     if not STATE_NAME.fullmatch(name):
         return
-    descriptor = _open_file(folder, name, name)
+    descriptor = open_locked(folder, name, name)
     try:
         state = StateFile(descriptor, os.dup(folder), name, name, locked=True)
     except NotAStateError:

@@ -6,6 +6,7 @@ Listing a folder needs it too: states inside that folder are not part of a manif
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from .._files import FileError, shown
+from .._files import FileError, require_regular, shown
 from .._outputs import TEMPORARY
 from .._witness import Witness
 from ._beside import Outputs, is_url
@@ -23,6 +24,9 @@ STATE_NAME: Final = re.compile(r"[0-9a-f]{64}\.state")
 _ROTATION_NAME: Final = re.compile(r"[0-9a-f]{64}\.rotation")
 _FOLDER: Final = "atlas12288"
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_TRIES: Final = 10
+# How a state is opened for reading and writing.
+OPEN_FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MACHINE_FILES: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 
 
@@ -140,6 +144,37 @@ def _make_folder(path: Path) -> None:
         for each in reversed(missing):
             with suppress(FileExistsError):  # of another run that begins
                 each.mkdir(0o700)
+
+
+def open_locked(folder: int, name: str, path: str) -> int:
+    """Open a file, lock it until it is closed, and return its descriptor."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                raise FileError("it is a symbolic link, which is not followed")
+            require_regular(status.st_mode)
+        descriptor = os.open(name, OPEN_FLAGS | os.O_CREAT, 0o600, dir_fd=folder)
+        try:
+            found = os.fstat(descriptor)
+            require_regular(found.st_mode)
+            require_own(found)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InUseError(
+                    f"the state {shown(path)} is in use by another run, must be used by one alone"
+                ) from None
+            # The run that held the lock may have put another file in its place.
+            with suppress(FileNotFoundError):
+                now = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if (now.st_dev, now.st_ino) == (found.st_dev, found.st_ino):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+    raise FileError("it is replaced again and again")
 
 
 def leave_out_states(outputs: Outputs, root: str) -> bool:

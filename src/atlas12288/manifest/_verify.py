@@ -356,7 +356,10 @@ class _Listing:
         others = []
         for path, found in found_at.items():
             if (expected := comparison.unlisted(found)) is not None:
-                others.append((found, expected))
+                if done is None or path > done:
+                    others.append((found, expected))
+                else:
+                    self._tally.files += 1
             else:
                 extra.append(Difference(path, "added", found_size=_size(found)))
                 self._added.append(found)

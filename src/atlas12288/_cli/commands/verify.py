@@ -316,14 +316,16 @@ begin.""",
     "--rate",
     callback=rate_of,
     metavar="RATE",
-    help="For a manifest: read at most so much, such as 50MB/s or 1GiB/s, with one thread.",
+    help="For a manifest or a signature: read at most so much, such as 50MB/s or 1GiB/s, with one "
+    "thread.",
 )
 @click.option(
     "--every",
     callback=duration_of,
     metavar="TIME",
-    help="For a manifest: verify again and again, and begin a pass every TIME (30s, 15m, 12h, 1d). "
-    "A difference is told once. A pass that is interrupted goes on where it was.",
+    help="For a manifest or a signature, not for the witness of a FILE: verify again and again, "
+    "and begin a pass every TIME (30s, 15m, 12h, 1d). A difference is told once. A pass that is "
+    "interrupted goes on where it was.",
 )
 @click.option(
     "--once",
@@ -421,13 +423,17 @@ def command(
         return verify_rotation.verify(wanted)
     if kind == MANIFEST or should_be:
         return verify_manifest.verify(wanted, chunks, statuses[0])
+    if every is not None:
+        raise click.UsageError(
+            "--every is for manifests and signatures, and WITNESS is of files: make a manifest of "
+            'their folder, with "atlas12288 witness FOLDER -o OUT"'
+        )
     for option, given in (
         ("--fail-fast", fail_fast),
         ("--allow-extra", allow_extra),
         ("--allow-cache", allow_cache),
         ("--path", parts),
         ("--rate", rate is not None),
-        ("--every", every is not None),
     ):
         if given:
             raise click.UsageError(f"{option} is for manifests, and WITNESS {what}")

@@ -4,10 +4,11 @@
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
@@ -15,26 +16,80 @@ from ..._errors import WitnessError
 from ..._files import STDIN, FileError, RegularFile
 from ..._words import counted
 from ...manifest._rotation import Rotation
+from ...manifest._statement import MANIFEST_MOST_BYTES
 from ..console import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, Printer, complain, shown
 from ..file_kinds import MANIFEST
 from ..manifests import KINDS, counts_in_words
-from ..witness_files import open_witnesses
+from ..witness_files import open_witnesses, read_whole
 from . import verify_manifest
-from .verify_manifest import VerifyOptions, VerifyProgress
+from .verify_manifest import SignatureView, VerifyOptions, VerifyProgress
 
 if TYPE_CHECKING:
     from ...manifest._differences import Difference, ManifestReport
     from ...manifest._lined import Lined
 
+# What checks the signature in these bytes: the options, with ROOT, what was signed, and the signer.
+ReadSignature = Callable[
+    [VerifyOptions, Iterable[bytes]], "tuple[VerifyOptions, Lined, SignatureView]"
+]
+
 _SAVED_EVERY_S: Final = 5.0
 _STEP_S: Final = 0.1  # of a wait: the clock may be set, the machine may sleep
+# Until a pass that could not be made is tried again.
+_RETRY_S: Final = 60.0
 
 
-def verify(wanted: VerifyOptions) -> int:
+class _Expected(NamedTuple):
+    """What a pass compares a folder with.
+
+    Attributes:
+        wanted: the options.
+        digest: SHA-256 of the file of the manifest or signature, in hex.
+        status: status of that file when it was opened.
+        manifest: the manifest, or what was signed.
+        parts: the paths that `--path` names.
+        root: the folder or URL.
+        sidecar: the leaves; None without any.
+        signature: None for a manifest.
+    """
+
+    wanted: VerifyOptions
+    digest: str
+    status: os.stat_result
+    manifest: "Lined"
+    parts: tuple[bytes, ...]
+    root: str
+    sidecar: str | None
+    signature: SignatureView | None
+
+
+class _Problems:
+    """What is in the way of passes, which is said once as long as it stays the same."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+
+    def is_new(self, about: str, reason: str | None) -> bool:
+        """Return whether there is a reason, and another one than before."""
+        before = self._said.get(about)
+        if reason is None:
+            self._said.pop(about, None)
+        else:
+            self._said[about] = reason
+        return reason is not None and reason != before
+
+
+def verify(wanted: VerifyOptions, read_signature: ReadSignature | None = None) -> int:
     """Compare a folder with its manifest again and again, or once; return the exit code.
+
+    Args:
+        wanted: the options.
+        read_signature: reads WITNESS if it is a signature; None for a manifest.
 
     Raises:
         click.UsageError: the options do not fit each other.
+        WitnessError, FileError, ImportError, ValueError: of `read_signature`, before the first
+            pass.
     """
     if wanted.manifest == STDIN:
         raise click.UsageError("--every reads WITNESS again for each pass: not standard input (-)")
@@ -42,41 +97,81 @@ def verify(wanted: VerifyOptions) -> int:
         if given:
             raise click.UsageError(f"{option} is for one comparison: not with --every")
     assert wanted.every is not None
+    problems = _Problems()
     begins = True
     while True:
         started = time.time()
+        retry = started + min(wanted.every, _RETRY_S)
         try:
-            text, status = _read(wanted)
-            manifest = verify_manifest.read_manifest(text)
-            parts = verify_manifest.parts_of(wanted, manifest)
-            root = verify_manifest.root_of(wanted, manifest)
-        except (FileError, WitnessError) as error:
-            if wanted.once or begins:
+            expected = _read(wanted, read_signature)
+        except (FileError, WitnessError, ImportError, ValueError, click.UsageError) as error:
+            if begins or wanted.once:
+                if read_signature is not None or isinstance(error, click.UsageError):
+                    raise
                 return verify_manifest.refused(wanted, str(error))
-            complain(wanted.manifest, str(error))
-            _wait_until(started + wanted.every)
+            if problems.is_new("WITNESS", str(error)):
+                complain(wanted.manifest, str(error))
+            _wait_until(retry)
             continue
-        digest = sha256(text).hexdigest()
-        rotation = Rotation(wanted.manifest, digest, root, parts)
-        if rotation.problem is not None:
-            complain(wanted.manifest, f"goes on without a state: {rotation.problem}")
-        if begins and not wanted.quiet and not wanted.as_json:
-            click.echo(f"{shown(wanted.manifest)}: compared with {shown(root)}{_how(wanted)}")
-        begins = False
-        # Without a state, the next pass begins when this one should have.
-        due = started if rotation.ended is None else (rotation.began or 0.0) + wanted.every
-        if due <= time.time():
-            code = _pass(wanted, manifest, parts, status, root, rotation)
-            due = (rotation.began or started) + wanted.every
-        else:
-            code = _not_due(wanted, root, rotation, due)
+        problems.is_new("WITNESS", None)
+        rotation = Rotation(wanted.manifest, expected.digest, expected.root, expected.parts)
+        try:
+            _say_state(wanted, rotation, problems)
+            if begins:
+                _begin(expected)
+            begins = False
+            code, due = _turn(expected, rotation, problems, started, retry)
+            _say_state(wanted, rotation, problems)  # the disk may have become full
+        finally:
+            rotation.close()
         if wanted.once:
             return code
         _wait_until(due)
 
 
+def _say_state(wanted: VerifyOptions, rotation: Rotation, problems: _Problems) -> None:
+    if problems.is_new("state", rotation.problem):
+        complain(wanted.manifest, f"goes on without a state: {rotation.problem}")
+
+
+def _turn(
+    expected: _Expected, rotation: Rotation, problems: _Problems, started: float, retry: float
+) -> tuple[int, float]:
+    """Make a pass if it is due; return the exit code, and when the next one is."""
+    wanted = expected.wanted
+    assert wanted.every is not None
+    if rotation.in_use:
+        if problems.is_new("run", "in use"):
+            _say_wait(expected, rotation, None)
+        return _known_code(rotation), retry
+    problems.is_new("run", None)
+    # A pass that began later than now did so by a clock that was wrong.
+    ended = rotation.ended is not None and (rotation.began or 0.0) <= started
+    due = (rotation.began or 0.0) + wanted.every if ended else started
+    if due > started:
+        _say_wait(expected, rotation, due)
+        return _known_code(rotation), due
+    code = _pass(expected, rotation, problems)
+    if rotation.ended is None:
+        return code, retry
+    return code, (rotation.began or started) + wanted.every
+
+
+def _begin(expected: _Expected) -> None:
+    """Say what is compared with what, and by which signature."""
+    wanted = expected.wanted
+    if wanted.quiet or wanted.as_json:
+        return
+    name = shown(wanted.manifest)
+    if expected.signature is not None:
+        click.echo(f"{name}: {expected.signature.signer}: signature holds")
+    click.echo(f"{name}: compared with {shown(expected.root)}{_how(wanted)}")
+
+
 def _how(wanted: VerifyOptions) -> str:
-    rate = "" if wanted.rate is None else f", at most {wanted.rate:,.0f} bytes a second"
+    rate = ""
+    if wanted.rate is not None:
+        rate = f", at most {counted(int(wanted.rate), 'byte')} a second"
     return f" every {_duration(wanted.every or 0.0)}{rate}"
 
 
@@ -87,13 +182,30 @@ def _duration(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def _read(wanted: VerifyOptions) -> tuple[bytes, os.stat_result]:
-    """Return the text and the status of the manifest."""
+def _read(wanted: VerifyOptions, read_signature: ReadSignature | None) -> _Expected:
+    """Read the manifest, or check the signature."""
     statuses: list[os.stat_result] = []
     kind, chunks = open_witnesses(wanted.manifest, statuses.append)
-    if kind != MANIFEST:
+    signature: SignatureView | None = None
+    if read_signature is not None:
+        rule = f"a signature of at most {MANIFEST_MOST_BYTES:,} bytes"
+        text = bytes(read_whole(chunks, MANIFEST_MOST_BYTES, rule))
+        wanted, manifest, signature = read_signature(wanted, [text])
+    elif kind == MANIFEST:
+        text = verify_manifest.manifest_text(chunks)
+        manifest = verify_manifest.read_manifest(text)
+    else:
         raise FileError("is not a manifest, which --every needs")
-    return verify_manifest.manifest_text(chunks), statuses[0]
+    return _Expected(
+        wanted=wanted,
+        digest=sha256(text).hexdigest(),
+        status=statuses[0],
+        manifest=manifest,
+        parts=verify_manifest.parts_of(wanted, manifest),
+        root=verify_manifest.root_of(wanted, manifest),
+        sidecar=verify_manifest.sidecar_of(wanted, manifest),
+        signature=signature,
+    )
 
 
 def _wait_until(due: float) -> None:
@@ -108,105 +220,89 @@ def _moment(seconds: float) -> str:
 class _Progress(VerifyProgress):
     """Shows a pass while it runs: what was not told before."""
 
-    def __init__(
-        self,
-        wanted: VerifyOptions,
-        root: str,
-        manifest: "Lined",
-        report: Printer,
-        rotation: Rotation,
-    ) -> None:
-        super().__init__(wanted, root, manifest.options, report)
+    def __init__(self, expected: _Expected, report: Printer, rotation: Rotation) -> None:
+        options = expected.manifest.options
+        super().__init__(expected.wanted, expected.root, options, report, expected.signature)
         self._rotation = rotation
         self._saved = time.monotonic()
-        self._told = False  # since the last file that was compared
+        self._told = False  # since the last step that was written down
         self.new = 0
 
     def compared(self, path: bytes) -> None:
         self._rotation.done = path
         if self._told or time.monotonic() - self._saved > _SAVED_EVERY_S:
-            self.save()
+            self._rotation.step()
+            self._saved = time.monotonic()
             self._told = False
 
-    def save(self) -> None:
-        self._rotation.save()
-        self._saved = time.monotonic()
-
     def difference(self, difference: "Difference") -> None:
-        if not self._rotation.is_new(difference):
-            return
-        self.new += 1
-        super().difference(difference)
-        self.report.document(
-            {
-                "event": "difference",
-                "manifest": self.wanted.manifest,
-                "root": self._root,
-                "holds": None if difference.kind == "unreadable" else False,
-                "time": _moment(time.time()),
-                "differences": [difference.to_fields()],
-            }
-        )
-        sys.stdout.flush()
-        self.save()  # told once, also where this run is killed now
+        if self._rotation.is_new(difference):
+            self.new += 1
+            super().difference(difference)
+            self.report.document(
+                {
+                    "event": "difference",
+                    "manifest": self.wanted.manifest,
+                    "root": self._root,
+                    "holds": None if difference.kind == "unreadable" else False,
+                    "time": _moment(time.time()),
+                    "differences": [difference.to_fields()],
+                }
+            )
+            sys.stdout.flush()
+        self._rotation.note(difference)  # told once, also where this run is killed now
         self._told = True
 
 
-def _pass(
-    wanted: VerifyOptions,
-    manifest: "Lined",
-    parts: tuple[bytes, ...],
-    status: os.stat_result,
-    root: str,
-    rotation: Rotation,
-) -> int:
+def _pass(expected: _Expected, rotation: Rotation, problems: _Problems) -> int:
     """Make a pass, or go on with one; return its exit code."""
+    wanted, root, manifest = expected.wanted, expected.root, expected.manifest
     goes_on = rotation.ended is None and rotation.done is not None
     rotation.begin()
-    sidecar = verify_manifest.sidecar_of(wanted, manifest)
+    signed = {} if expected.signature is None else {"signature": expected.signature.fields}
     with Printer("verify", wanted.as_json, None) as report, ExitStack() as stack:
-        view = _Progress(wanted, root, manifest, report, rotation)
-        view.save()
+        view = _Progress(expected, report, rotation)
         if goes_on and not wanted.quiet:
             report.line(f"{shown(root)}: goes on with the pass of {_moment(rotation.began or 0.0)}")
         leaves = None
+        leaves_error = None
         try:
-            if sidecar is not None:
+            if expected.sidecar is not None:
                 leaves = stack.enter_context(
-                    RegularFile(sidecar, follow=wanted.sidecar is not None)
+                    RegularFile(expected.sidecar, follow=wanted.sidecar is not None)
                 )
         except FileError as error:
-            report.error(str(sidecar), str(error))
-        outputs = verify_manifest.outputs_of(wanted, root, status)
+            leaves_error = str(error)
+        outputs = verify_manifest.outputs_of(wanted, root, expected.status)
         try:
             found = verify_manifest.compared(
-                manifest, parts, root, leaves, outputs, view, rotation.done or b""
+                manifest, expected.parts, root, leaves, outputs, view, rotation.done or b""
             )
         except (FileError, ImportError, ValueError) as error:
-            rotation.save()
-            report.error(verify_manifest.subject_of(wanted, root, error), str(error))
-            report.document(
-                verify_manifest.document(wanted, root, None, str(error), manifest.options)
-                | {"event": "pass"}
-            )
-            return report.code
+            rotation.step()
+            if problems.is_new("ROOT", str(error)):
+                report.error(verify_manifest.subject_of(wanted, root, error), str(error))
+                fields = verify_manifest.document(wanted, root, None, str(error), manifest.options)
+                report.document(fields | signed | {"event": "pass"})
+            return COULD_NOT_CHECK
         except BaseException:
-            rotation.save()
+            rotation.step()
             raise
-        if found.leaves_error is not None:
-            report.error(str(sidecar), found.leaves_error)
+        problems.is_new("ROOT", None)
+        leaves_error = leaves_error or found.leaves_error
+        if problems.is_new("leaves", leaves_error):
+            report.error(str(expected.sidecar), str(leaves_error))
         rotation.end()
-        rotation.save()
-        code = max(report.code, _code(rotation, found))
+        code = _code(rotation, found) if leaves_error is None else COULD_NOT_CHECK
         due = (rotation.began or 0.0) + (wanted.every or 0.0)
-        _finish(wanted, root, rotation, found, view, code, due)
+        _finish(expected, rotation, found, view, code, due)
         fields = verify_manifest.document(wanted, root, found, None, manifest.options)
         # The differences were told; what the rotation knows makes the counts and the verdict.
         fields |= {"differences": None, "holds": _HOLDS[code]}
         counts = found.to_fields()["counts"]
         assert isinstance(counts, dict)
         fields["counts"] = counts | _counts(rotation)
-        report.document(fields | {"event": "pass", "next": _moment(due)})
+        report.document(fields | signed | {"event": "pass", "next": _moment(due)})
     sys.stdout.flush()
     return code
 
@@ -226,9 +322,19 @@ def _code(rotation: Rotation, found: "ManifestReport") -> int:
     return DOES_NOT_HOLD if any(counts.values()) else HOLDS
 
 
+def _known_code(rotation: Rotation) -> int:
+    """Return the exit code of what is known."""
+    counts = _counts(rotation)
+    if counts["unreadable"]:
+        return COULD_NOT_CHECK
+    if any(counts.values()):
+        return DOES_NOT_HOLD
+    was_made = rotation.ended is not None or rotation.number > 1
+    return HOLDS if was_made else COULD_NOT_CHECK
+
+
 def _finish(
-    wanted: VerifyOptions,
-    root: str,
+    expected: _Expected,
     rotation: Rotation,
     found: "ManifestReport",
     view: _Progress,
@@ -236,11 +342,12 @@ def _finish(
     due: float,
 ) -> None:
     """Print the last line of a pass."""
-    if wanted.quiet:
+    if expected.wanted.quiet:
         return
+    witness = "its manifest" if expected.signature is None else "what was signed"
     verdict = {
-        HOLDS: "matches its manifest",
-        DOES_NOT_HOLD: "does not match its manifest",
+        HOLDS: f"matches {witness}",
+        DOES_NOT_HOLD: f"does not match {witness}",
         COULD_NOT_CHECK: "could not be checked in full",
     }[code]
     before = len(rotation.told) - view.new
@@ -251,29 +358,27 @@ def _finish(
         read = f"{found.files:,} of {counted(found.manifest_files, 'file')} checked"
     counts = counts_in_words(_counts(rotation))
     more = f"; {read}: {counts}{known}; next pass {_moment(due)}"
-    view.report.line(f"{shown(root)}: ", good=_HOLDS[code], verdict=f"{part}{verdict}", more=more)
+    root = shown(expected.root)
+    view.report.line(f"{root}: ", good=_HOLDS[code], verdict=f"{part}{verdict}", more=more)
 
 
-def _not_due(wanted: VerifyOptions, root: str, rotation: Rotation, due: float) -> int:
-    """Say when the next pass is; return the exit code of what is known."""
-    counts = _counts(rotation)
-    code = HOLDS if not any(counts.values()) else DOES_NOT_HOLD
-    if counts["unreadable"]:
-        code = COULD_NOT_CHECK
+def _say_wait(expected: _Expected, rotation: Rotation, due: float | None) -> None:
+    """Say when the next pass is; None while another run makes one."""
+    wanted, root = expected.wanted, expected.root
     with Printer("verify", wanted.as_json, None) as report:
         if not wanted.quiet:
-            known = f"; {counted(len(rotation.told), 'difference')} told before"
-            more = known if rotation.told else ""
-            report.line(f"{shown(root)}: next pass {_moment(due)}{more}")
+            told = len(rotation.told)
+            known = f"; {counted(told, 'difference')} told before" if told else ""
+            when = "another run makes a pass" if due is None else f"next pass {_moment(due)}"
+            report.line(f"{shown(root)}: {when}{known}")
         report.document(
             {
                 "event": "wait",
                 "manifest": wanted.manifest,
                 "root": root,
-                "holds": _HOLDS[code],
-                "counts": counts,
-                "next": _moment(due),
+                "holds": _HOLDS[_known_code(rotation)],
+                "counts": _counts(rotation),
+                "next": None if due is None else _moment(due),
             }
         )
     sys.stdout.flush()
-    return code

@@ -4,6 +4,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    from ...manifest._lined import Lined
     from ...signing._bundle import Bundle
 
 _SUFFIX: Final = ".sig"
@@ -63,11 +65,12 @@ def verify(
     """
     if len(files) > 1:
         raise click.UsageError(f"WITNESS is a signature: one ROOT is compared, not {len(files)}")
-    if wanted.every is not None:
-        raise click.UsageError("--every is for manifests, and WITNESS is a signature")
-    trust, roots = options["public_key"], options["certificate_roots"]
-    identity, issuer = options["identity"], options["issuer"]
-    if [trust is not None, bool(roots), identity is not None].count(True) != 1:
+    roots, identity, issuer = (
+        options["certificate_roots"],
+        options["identity"],
+        options["issuer"],
+    )
+    if [options["public_key"] is not None, bool(roots), identity is not None].count(True) != 1:
         raise click.UsageError(
             "WITNESS is a signature: one of --public-key, --certificate-root and --identity must "
             "say whose it is"
@@ -76,26 +79,62 @@ def verify(
         raise click.UsageError("--identity and --issuer belong together")
     if options["at"] is not None and not roots:
         raise click.UsageError("--at is for certificates: it needs --certificate-root")
-    from ...signing._bundle import BUNDLE_MOST_BYTES, Bundle, SignatureError
+    from ...signing._bundle import SignatureError
 
     try:
-        rule = f"a signature of at most {BUNDLE_MOST_BYTES:,} bytes"
-        bundle = Bundle.from_json(bytes(read_whole(chunks, BUNDLE_MOST_BYTES, rule)))
-        key, certificates = _trusted(trust, roots)
-        from ...signing._verify import require_signer
+        if wanted.every is not None:
+            from . import verify_rotation
 
-        if identity is not None:
-            # What Sigstore's client would tell on standard error is told by our errors.
-            logging.getLogger("sigstore").addHandler(logging.NullHandler())
-        require_signer(bundle, key, certificates, options["at"], identity, issuer)
+            return verify_rotation.verify(wanted, partial(_read, options))
+        wanted, content, view = _read(options, wanted, chunks)
     except SignatureError as error:
         return _does_not_hold(wanted, str(error))
-    except (FileError, WitnessError, ImportError) as error:
+    except FileError as error:
+        return refused(wanted, error.reason, error.name)
+    except (WitnessError, ImportError, ValueError) as error:
         return refused(wanted, str(error))
-    if wanted.root is None:
-        wanted = wanted._replace(root=_folder_beside(wanted.manifest))
-    signer = _signer(bundle, key, identity)
-    return _compare(wanted, bundle, signer, options, status)
+    return verify_manifest.verify_read(wanted, content, status, view)
+
+
+def _read(
+    options: Mapping[str, Any], wanted: VerifyOptions, chunks: Iterable[bytes | memoryview]
+) -> "tuple[VerifyOptions, Lined, SignatureView]":
+    """Check a signature; return the options, with ROOT, and what was signed by whom.
+
+    Raises:
+        SignatureError: it does not hold.
+        FileError, WitnessError, ImportError, ValueError: it cannot be checked.
+    """
+    from ...manifest._sources.links import folders_outside
+    from ...signing._bundle import BUNDLE_MOST_BYTES, Bundle
+    from ...signing._verify import Signed, only_name, open_signed, require_signer
+
+    rule = f"a signature of at most {BUNDLE_MOST_BYTES:,} bytes"
+    bundle = Bundle.from_json(bytes(read_whole(chunks, BUNDLE_MOST_BYTES, rule)))
+    key, certificates = _trusted(options["public_key"], options["certificate_roots"])
+    identity = options["identity"]
+    if identity is not None:
+        # What Sigstore's client would tell on standard error is told by our errors.
+        logging.getLogger("sigstore").addHandler(logging.NullHandler())
+    require_signer(bundle, key, certificates, options["at"], identity, options["issuer"])
+    root = _folder_beside(wanted.manifest) if wanted.root is None else wanted.root
+    below = folders_outside(root or ".", options["links_below"], "--links-below")
+    only = None if root is None else only_name(root)
+    signed = Signed.of(bundle.payload, below, options["ignored"], only)
+    if root is None:
+        root = verify_manifest.default_root(wanted.manifest, signed.content)
+    try:
+        source = open_signed(root, allow_cache=wanted.allow_cache)
+    except (FileError, ImportError, ValueError) as error:
+        raise FileError(str(error), root) from error
+    view = SignatureView(
+        signer=_signer(bundle, key, identity),
+        fields=_fields(bundle, holds=True),
+        ignored=signed.ignored,
+        comparison=signed.comparison,
+        source=source,
+    )
+    return wanted._replace(root=root), signed.content, view
 
 
 def _trusted(
@@ -110,39 +149,6 @@ def _trusted(
         return read_public_key(read_pem(trust)), []
     except ValueError as error:
         raise FileError(str(error), trust) from error
-
-
-def _compare(
-    wanted: VerifyOptions,
-    bundle: "Bundle",
-    signer: str,
-    options: Mapping[str, Any],
-    status: os.stat_result,
-) -> int:
-    from ...manifest._sources.links import folders_outside
-    from ...signing._verify import Signed, only_name, open_signed
-
-    try:
-        root = wanted.root
-        below = folders_outside(root or ".", options["links_below"], "--links-below")
-        only = None if root is None else only_name(root)
-        signed = Signed.of(bundle.payload, below, options["ignored"], only)
-        if root is None:
-            root = verify_manifest.default_root(wanted.manifest, signed.content)
-    except (FileError, WitnessError, ImportError, ValueError) as error:
-        return refused(wanted, str(error))
-    try:
-        source = open_signed(root, allow_cache=wanted.allow_cache)
-    except (FileError, ImportError, ValueError) as error:
-        return refused(wanted, str(error), root)
-    view = SignatureView(
-        signer=signer,
-        fields=_fields(bundle, holds=True),
-        ignored=signed.ignored,
-        comparison=signed.comparison,
-        source=source,
-    )
-    return verify_manifest.verify_read(wanted._replace(root=root), signed.content, status, view)
 
 
 def _folder_beside(name: str) -> str | None:
