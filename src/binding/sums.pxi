@@ -215,26 +215,26 @@ cdef class FileSums:
         Returns how many files are done, at least one more than before if there is one.
         """
         cdef Span room
-        cdef size_t more, i
+        cdef size_t first = self.done, more, i  # another thread may call it too
         cdef uint64_t most_ns = stop_ns
         cdef int64_t most = size_most
         hold(buffer, "buffer", PyBUF_WRITABLE, &room)
         try:
             if most < 0 or <uint64_t>most > room.len:
                 raise ValueError(f"size_most is {size_most}, must be in 0..{room.len}")
-            if self.done < self.count:
-                for i in range(self.done, self.count):
+            if first < self.count:
+                for i in range(first, self.count):
                     if self.sums[i].size > most:
                         self.sums[i].size = -1
                 state = release_gil(1, 1)
                 more = atlas_take_sums(
-                    self.sums + self.done, self.count - self.done, room.data, room.len, most_ns,
-                    self.read + self.done
+                    self.sums + first, self.count - first, room.data, room.len, most_ns,
+                    self.read + first
                 )
                 restore_gil(state)
                 if more == 0:
                     raise MemoryError
-                self.done += more
+                self.done = first + more
             return <Py_ssize_t>self.done
         finally:
             release(&room)
