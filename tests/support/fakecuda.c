@@ -480,8 +480,8 @@ typedef struct Stream {
     Work *first, **last;
     struct Stream* next;
 } Stream;
-/* One record of an event. Who waits for it waits for this one, also when the event is recorded again
- * on another stream. Never freed: work may still name it. */
+/* One record of an event. Who waits for it waits for this one, also when the event is recorded
+ * again on another stream. Never freed: work may still name it. */
 typedef struct Mark {
     Stream* stream;
     int reached;
