@@ -234,6 +234,8 @@ def test_files_of_usual_lines_are_checked_together_as_alone(
     if wrong == "large":
         (tmp_path / "603").write_bytes(bytes(SMALL_MOST + 1))
     (tmp_path / "LIST").write_bytes(b"\n".join(lines) + b"\n")
+    if wrong == "some":
+        monkeypatch.setattr(_sums, "_STOP_NS", 0)  # each call does the least that it can
     together = list(check([str(tmp_path / "LIST")], threads=threads))
     assert any(isinstance(one, MatchedLines) for one in together)
     monkeypatch.setattr(_sums, "SumLines", Nothing)

@@ -211,9 +211,6 @@ def _escaped(path: bytes) -> tuple[bytes, bytes]:
 
 # --- Making lists ---
 
-# After so long, native code comes back to Python, which sees Ctrl-C.
-_STOP_NS: Final = 50_000_000
-
 
 def sum_lines(
     names: Sequence[str], advance: Callable[[int], None] | None = None
@@ -273,6 +270,8 @@ _ITEM_BYTES: Final = 512  # of an item without its name
 _OPEN_MOST: Final = 64
 # Small, so that work on a list from a pipe begins with its first lines.
 _LIST_CHUNK_BYTES: Final = 4 * WINDOW_BYTES
+# After so long, native code comes back to Python, which sees Ctrl-C.
+_STOP_NS: Final = 50_000_000
 
 _STDIN: Final = os.fsencode(STDIN)
 MALFORMED: Final = "improperly formatted SHA256 checksum line"
@@ -450,9 +449,12 @@ def check(
     def match(usual: _UsualLines) -> tuple[bool, list[_Placed]]:
         advance_unless_stopped(0)
         buffer = buffers.pop() if buffers else memoryview(bytearray(CHUNK_BYTES))
-        matches, size = usual.lines.check(buffer)
+        matches = b""
+        while len(matches) < len(usual.lines):
+            more, size = usual.lines.check(len(matches), buffer, _STOP_NS)
+            matches += more
+            advance_unless_stopped(size)
         buffers.append(buffer)
-        advance_unless_stopped(size)
         if 0 not in matches:
             return True, [(0, MatchedLines(*usual))]
         known = enumerate(MatchedLines(*usual).each())

@@ -128,9 +128,10 @@ static size_t hash_files(atlas_sum_t* sums, size_t count, uint8_t* room, size_t 
     return done;
 }
 
-int atlas_check_sums(atlas_sum_t* sums, size_t count, uint8_t* room, size_t size, uint8_t* matches)
+size_t atlas_check_sums(atlas_sum_t* sums, size_t count, uint8_t* room, size_t size,
+                        uint64_t stop_ns, uint8_t* matches)
 {
-    return hash_files(sums, count, room, size, UINT64_MAX, 0, matches) == count;
+    return hash_files(sums, count, room, size, stop_ns, 0, matches);
 }
 
 size_t atlas_take_sums(atlas_sum_t* sums, size_t count, uint8_t* room, size_t size,

@@ -32,12 +32,13 @@ char* atlas_write_sum(char* to, const atlas_sum_t* sum);
 
 /* Reads files by their names, each ended by NUL, to `room`, as atlas_read_named_file() does, and
  * hashes them, several at once. A file with a size below 0 or above `size` is left out. `matches`:
- * 1 where the file has the digest of its line; else 0. 0: there was no memory. */
-int atlas_check_sums(atlas_sum_t* sums, size_t count, uint8_t* room, size_t size, uint8_t* matches);
+ * 1 where the file has the digest of its line; else 0. Returns after `stop_ns` nanoseconds, or a
+ * little later, the number of files that are done, at least one; 0 where there was no memory. */
+size_t atlas_check_sums(atlas_sum_t* sums, size_t count, uint8_t* room, size_t size,
+                        uint64_t stop_ns, uint8_t* matches);
 
 /* Reads and hashes files in the same way, but their digests are taken: `read` is 1 where a file has
- * one now; else 0. It returns after `stop_ns` nanoseconds, or a little later, with the number of
- * files that are done, at least one; 0 where there was no memory. */
+ * one now; else 0. */
 size_t atlas_take_sums(atlas_sum_t* sums, size_t count, uint8_t* room, size_t size,
                        uint64_t stop_ns, uint8_t* read);
 

@@ -13,8 +13,9 @@ cdef extern from "sums.h" nogil:
         ATLAS_SUM_BYTES
 
     char *atlas_write_sum(char *to, const atlas_sum_t *sum)
-    int atlas_check_sums(
-        atlas_sum_t *sums, size_t count, uint8_t *room, size_t size, uint8_t *matches)
+    size_t atlas_check_sums(
+        atlas_sum_t *sums, size_t count, uint8_t *room, size_t size, uint64_t stop_ns,
+        uint8_t *matches)
     size_t atlas_take_sums(
         atlas_sum_t *sums, size_t count, uint8_t *room, size_t size, uint64_t stop_ns,
         uint8_t *read)
@@ -94,30 +95,36 @@ cdef class SumLines:
         restore_gil(state)
         return greatest
 
-    def check(self, buffer, /):
-        """Read and hash the files by `atlas_check_sums`, after `measure`; the lock is free
-        meanwhile.
+    def check(self, Py_ssize_t first, buffer, stop_ns, /):
+        """Read and hash the files of the lines from `first` on by `atlas_check_sums`, after
+        `measure`; the lock is free meanwhile.
 
-        Args: buffer, writable; a file that does not fit is left out.
-        Returns bytes, one for each line, 1 where its file has the digest, else 0; and how many
-        bytes the files with a 1 have.
+        Args: first, number of a line, 0..len; buffer, writable; a file that does not fit is left
+        out; stop_ns, nanoseconds after which it returns.
+        Returns bytes, one for each line that is done, 1 where its file has the digest, else 0; and
+        how many bytes the files with a 1 have. At least one line is done if there is one.
         """
         cdef Span room
-        cdef int good
+        cdef size_t start = <size_t>first, done = 0, i
+        cdef uint64_t most_ns = stop_ns
         cdef int64_t total = 0
-        cdef size_t i
+        if not 0 <= first <= <Py_ssize_t>self.count:
+            raise ValueError(f"first is {first}, must be in 0..{self.count}")
         hold(buffer, "buffer", PyBUF_WRITABLE, &room)
         try:
-            matches = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>self.count)
+            matches = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(self.count - start))
             to = <uint8_t *>PyBytes_AsString(matches)
-            state = release_gil(1, 1)
-            good = atlas_check_sums(self.sums, self.count, room.data, room.len, to)
-            restore_gil(state)
-            if not good:
-                raise MemoryError
-            for i in range(self.count):
-                total += self.sums[i].size if to[i] else 0
-            return matches, total
+            if start < self.count:
+                state = release_gil(1, 1)
+                done = atlas_check_sums(
+                    self.sums + start, self.count - start, room.data, room.len, most_ns, to
+                )
+                restore_gil(state)
+                if done == 0:
+                    raise MemoryError
+            for i in range(done):
+                total += self.sums[start + i].size if to[i] else 0
+            return PyBytes_FromStringAndSize(<char *>to, <Py_ssize_t>done), total
         finally:
             release(&room)
 
