@@ -13,8 +13,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Protocol, Self
 from weakref import WeakSet
 
@@ -252,9 +253,8 @@ class Scrubber:
         target = self._target(name)
         indices = target.indices(windows)
         if witness is None:
-            for first, stop in neighbours(indices):
-                with target.watch.change(first, stop):
-                    pass
+            with target.watch.change(neighbours(indices)):
+                pass
             return
         leaves = _leaves(f"{name!r}", witness, target.length)
         for index in indices:
@@ -265,8 +265,8 @@ class Scrubber:
     ) -> AbstractContextManager[object]:
         """Return a context manager for a change on purpose: no pass takes it for damage.
 
-        It is for one `with`, in which the change begins. When it ends, the digests of these windows
-        are taken anew from memory, as by `update`.
+        The change begins with the block. When that ends, the digests of these windows are taken
+        anew from memory, as by `update`.
 
         Args:
             name: the name of the buffer.
@@ -277,7 +277,7 @@ class Scrubber:
         """
         target = self._target(name)
         indices = list(range(target.windows)) if windows is None else target.indices(windows)
-        return _changing(target.watch, indices)
+        return target.watch.change(neighbours(indices))
 
     def _target(self, name: str) -> _Target:
         target = self._known().get(name)
@@ -340,7 +340,7 @@ class _Watch(Protocol):
     def leaves_differ(self, first: int, stop: int, /) -> list[int]: ...
     def judge(self, index: int, /) -> int: ...
     def expect(self, index: int, leaf: bytes, /) -> None: ...
-    def change(self, first: int, stop: int, /) -> AbstractContextManager[object]: ...
+    def change(self, runs: Iterable[tuple[int, int]], /) -> AbstractContextManager[object]: ...
 
 
 class _Target:
@@ -554,22 +554,23 @@ class DeviceWatch:
             self._residues[index] = None
             self._damaged.discard(index)
 
-    def change(self, first: int, stop: int, /) -> AbstractContextManager[object]:
+    def change(self, runs: Iterable[tuple[int, int]], /) -> AbstractContextManager[object]:
         """Return a context manager for changes of windows, which are taken anew when it ends."""
-        return _DeviceChange(self, first, stop)
+        return _DeviceChange(self, list(runs))
 
-    def begin(self, change: tuple[int, int]) -> None:
+    def begin(self, runs: list[tuple[int, int]]) -> None:
         """Give no verdict on these windows from now on."""
         with self._lock:
-            self._changes.append(change)
+            self._changes += runs
 
-    def end(self, change: tuple[int, int]) -> None:
+    def end(self, runs: list[tuple[int, int]]) -> None:
         """Take the leaves of these windows anew."""
         with self._lock:
-            self._changes.remove(change)
+            for run in runs:
+                self._changes.remove(run)
             self._found = None
             leaves, _ = self._look()
-            for index in range(*change):
+            for index in chain.from_iterable(range(*run) for run in runs):
                 self.expect(index, _leaf(leaves, index))
 
 
@@ -578,23 +579,15 @@ def _leaf(leaves: bytes | bytearray, index: int) -> bytes:
 
 
 class _DeviceChange:
-    def __init__(self, watch: DeviceWatch, first: int, stop: int) -> None:
+    def __init__(self, watch: DeviceWatch, runs: list[tuple[int, int]]) -> None:
         self._watch = watch
-        self._range = (first, stop)
+        self._runs = runs
 
     def __enter__(self) -> None:
-        self._watch.begin(self._range)
+        self._watch.begin(self._runs)
 
     def __exit__(self, *_: object) -> None:
-        self._watch.end(self._range)
-
-
-@contextmanager
-def _changing(watch: _Watch, indices: list[int]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for first, stop in neighbours(indices):
-            stack.enter_context(watch.change(first, stop))
-        yield
+        self._watch.end(self._runs)
 
 
 class _Stop:

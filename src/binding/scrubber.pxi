@@ -244,14 +244,49 @@ cdef class Watch:
             self.flags[index] = 0
         release(&span)
 
-    def change(self, size_t first, size_t stop, /):
-        """Return a context manager for changes of windows, which are taken anew when it ends."""
-        self.check(first, stop)
-        cdef Change change = new_change(
-            self, first, stop, self.window(first), self.size(first, stop)
-        )
-        change.is_explicit = True
-        return change
+    def change(self, runs, /):
+        """Return a context manager for changes of windows, which are taken anew when it ends.
+
+        No handler of signals comes between its parts, so that no change stays open.
+
+        Args: runs, pairs of windows, the first and the one behind the last.
+        """
+        cdef Changes changes = Changes.__new__(Changes, self)
+        cdef Change change
+        cdef size_t first, stop
+        cdef list found = []
+        for first, stop in runs:
+            self.check(first, stop)
+            change = new_change(self, first, stop, self.window(first), self.size(first, stop))
+            change.is_explicit = True
+            found.append(change)
+        changes.changes = tuple(found)
+        return changes
+
+
+@cython.final
+cdef class Changes:
+    """The context manager of `Watch.change`."""
+
+    cdef tuple changes
+
+    def __cinit__(self, Watch watch=None):
+        if watch is None:
+            raise not_made("Changes", "Watch.change()")
+
+    def __init__(self, *args, **kwargs):
+        raise not_made("Changes", "Watch.change()")
+
+    def __enter__(self):
+        for change in self.changes:
+            (<Change>change).begin()
+        return self
+
+    def __exit__(self, exc_type, exc, traceback):
+        cdef Py_ssize_t left = len(self.changes)
+        while left > 0:  # each is the newest of the open ones then, which is quickly found
+            left -= 1
+            end_changes(<Change>self.changes[left], None, NULL)
 
 
 cdef struct Windows:
@@ -298,7 +333,7 @@ cdef void hash_marked(
 @cython.final
 @cython.no_gc_clear  # a watch may be told of it
 cdef class Change:
-    """The context manager of `Watch.change`, and the part of a transaction that a watch sees.
+    """A change of neighbouring windows: of `Watch.change`, or what a watch sees of a transaction.
 
     Until it ends, no verdict is given on its windows. Then the leaves of the windows that changed
     are taken anew.
@@ -325,13 +360,6 @@ cdef class Change:
 
     def __init__(self, *args, **kwargs):
         raise not_made("Change", "Watch.change()")
-
-    def __enter__(self):
-        self.begin()
-        return self
-
-    def __exit__(self, exc_type, exc, traceback):
-        end_changes(self, None, NULL)
 
     cdef void begin(self) noexcept:
         cdef Watch watch = self.watch

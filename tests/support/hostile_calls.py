@@ -65,9 +65,9 @@ def some_of_each() -> list[Any]:
     objects += [region, exported, memoryview(exported), _native._Whole(region)]
     objects += [atlas.Residue(b"a"), _native._Held(bytearray(9)), _native._Held(region)]
     watch = _native.Watch(bytearray(12289), bytes(64))
-    changing = watch.change(0, 1)
+    changing = watch.change([(0, 1)])
     changing.__enter__()
-    objects += [watch, changing, watch.change(1, 2)]
+    objects += [watch, changing, watch.change([(1, 2)])]
     objects += [_native.Buffers((b"a",)), _native.SumLines(b"0" * 64 + b"  name\n", 0, 9, 9)]
     objects += [_native.FileSums(["a", "-", __file__])]
     return [*objects, _native.Tensor(numpy.arange(9), "array")]
