@@ -133,6 +133,7 @@ async function drop(page, ...files) {
   await page.locator("#drop").scrollIntoViewIfNeeded();
   const box = (await page.locator("#drop").boundingBox()) ?? assert.fail("no place to drop");
   const data = { items: [], files: files.map(path), dragOperationsMask: 1 };
+  await forgetRead(page);
   for (const type of /** @type {const} */ (["dragEnter", "dragOver", "drop"])) {
     const point = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
     await session.send("Input.dispatchDragEvent", { type, ...point, data });
@@ -140,13 +141,17 @@ async function drop(page, ...files) {
 }
 
 /**
- * Waits until an element has such a text, which it returns.
+ * Waits until an element is shown and has such a text, which it returns. A text of an earlier drop
+ * stays where it is hidden.
  * @param {Page} page
  * @param {string} id
  * @param {RegExp} text
  */
 async function says(page, id, text) {
-  const found = (/** @type {string[]} */ [id, text]) => new RegExp(text).test(document.getElementById(id)?.textContent ?? "");
+  const found = (/** @type {string[]} */ [id, text]) => {
+    const element = document.getElementById(id);
+    return element?.hidden === false && new RegExp(text).test(element.textContent ?? "");
+  };
   await page.waitForFunction(found, [id, text.source]);
   return (await page.textContent(`#${id}`)) ?? "";
 }
@@ -156,8 +161,9 @@ async function says(page, id, text) {
  * @param {Page} page
  * @param {Record<string, string | number>} files texts, or numbers of bytes
  */
-function dropMade(page, files) {
-  return page.evaluate((files) => {
+async function dropMade(page, files) {
+  await forgetRead(page);
+  await page.evaluate((files) => {
     const dataTransfer = new DataTransfer();
     for (const [name, content] of Object.entries(files)) {
       const part = typeof content === "string" ? content : new Uint8Array(content);
@@ -169,6 +175,16 @@ function dropMade(page, files) {
 
 /** @param {Page} page */
 const focused = (page) => page.evaluate(() => document.activeElement?.id);
+
+/**
+ * Empties the message that a file was read, so that `isRead` waits for the file that comes next: the
+ * page opens it before it says that it reads it.
+ * @param {Page} page
+ */
+const forgetRead = (page) => page.evaluate(() => {
+  const message = document.getElementById("message");
+  if (message?.textContent?.startsWith("Read in")) message.textContent = "";
+});
 
 /** @param {Page} page */
 const isRead = (page) => page.waitForFunction(() => {

@@ -315,7 +315,12 @@ def test_the_command_line_from_witness_to_update(
     known = rb"atlas12288: data\.atlas\.json: .*: %d files known\n" % (count - 2)
     code, lines = run("witness", "--update", "--tree", url, "-o", manifest, noted=known)
     assert code == HOLDS
-    assert lines[0].endswith(f"; 2 read, {count - 2} known")
+    assert [line.split(":")[0] for line in lines if not line.startswith(" ")] == [
+        *("a.bin", "deep/large", "new", manifest)
+    ]
+    assert f"; 2 read, {count - 2} known, " in lines[-1]
+    counts = "1 changed, 1 missing, 1 added since the manifest that it replaces"
+    assert lines[-1].endswith(f"; {counts}")
     assert run("verify", "--quiet", manifest, url) == (HOLDS, [])
     assert run("witness", "--tree", url, "-o", "new.atlas.json")[0] == HOLDS
     for end in "json", "leaves":
