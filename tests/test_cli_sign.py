@@ -372,6 +372,10 @@ SENSELESS = [
         ("verify", "data.sig", "data", "--public-key", "a", "--at", "2026-01-01"),
         "--at is for certificates",
     ),
+    (
+        ("verify", "data.sig", "data", "--certificate-root", "a", "--at", "0001-01-01T00:00+14:00"),
+        "0001-01-01T00:00+14:00 is not a time such as",
+    ),
     (("verify", "data.sig", "a", "b", "--public-key", "a"), "one ROOT is compared, not 2"),
     (
         ("verify", "data.atlas.json", "--public-key", "key.pub"),

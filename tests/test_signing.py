@@ -835,6 +835,10 @@ def test_certificates_must_be_valid_when_they_are_verified_or_at_a_time_that_is_
         signing.verify(old, folder, certificate_roots=roots, at=NOW - 50 * DAY)
     with pytest.raises(ValueError, match="time zone"):
         signing.verify(old, folder, certificate_roots=roots, at=datetime.datetime(2026, 1, 1))
+    east = datetime.timezone(datetime.timedelta(hours=14))
+    first = datetime.datetime(1, 1, 1, tzinfo=east)
+    with pytest.raises(ValueError, match="must be in the years 1 to 9999 of UTC"):
+        signing.verify(old, folder, certificate_roots=roots, at=first)
     with pytest.raises(ValueError, match="at is for certificates"):
         signing.verify(old, folder, public_key=PUBLIC, at=NOW)
 

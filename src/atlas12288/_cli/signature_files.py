@@ -22,9 +22,11 @@ class _Time(click.ParamType[datetime]):
             return value
         try:
             found = datetime.fromisoformat(str(value))
-        except ValueError:
+            if found.tzinfo is not None:
+                return found.astimezone(UTC)
+        except (ValueError, OverflowError):  # the latter: out of the years that Python knows
             self.fail(f"{value} is not a time such as 2026-01-31 or 2026-01-31T12:00Z", param)
-        return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+        return found.replace(tzinfo=UTC)
 
 
 _OPTIONS: Final = (

@@ -41,6 +41,7 @@ def trusted_key(
 
     Raises:
         SignatureError: there is no such chain, or the certificate is not for signing.
+        ValueError: `at` has no time zone, or is no time of UTC.
     """
     if not chain:
         raise SignatureError("is signed with a key, not under a certificate: name the public key")
@@ -49,6 +50,10 @@ def trusted_key(
     moment = datetime.datetime.now(datetime.UTC) if at is None else at
     if moment.tzinfo is None:
         raise ValueError(f"at is {at}, must have a time zone")
+    try:
+        moment = moment.astimezone(datetime.UTC)
+    except OverflowError:
+        raise ValueError(f"at is {at}, must be in the years 1 to 9999 of UTC") from None
     if leaf in roots:
         _require_valid(leaf, moment)
         return _key_of(leaf)
@@ -56,7 +61,7 @@ def trusted_key(
     policy = (
         verification.PolicyBuilder()
         .store(verification.Store(list(roots)))
-        .time(moment.astimezone(datetime.UTC))
+        .time(moment)
         .max_chain_depth(CERTIFICATES_MOST)
         .extension_policies(
             ca_policy=_authorities(), ee_policy=verification.ExtensionPolicy.permit_all()
