@@ -313,8 +313,14 @@ ARGUMENTS = (
 )
 
 
-@given(arguments=st.lists(st.sampled_from(ARGUMENTS), max_size=9), operands=st.integers(0, 9))
-def test_many_files_are_parsed_as_few_are(arguments: list[str], operands: int) -> None:
+@given(
+    arguments=st.lists(st.sampled_from(ARGUMENTS), max_size=9),
+    operands=st.integers(0, 9),
+    has_first=st.booleans(),
+)
+def test_many_files_are_parsed_as_few_are(
+    arguments: list[str], operands: int, has_first: bool
+) -> None:
     def parsed(kind: type[click.Command]) -> object:
         @click.command(cls=kind)
         @files_argument
@@ -323,6 +329,8 @@ def test_many_files_are_parsed_as_few_are(arguments: list[str], operands: int) -
         def command(**values: object) -> object:
             return sorted(values.items())
 
+        if has_first:
+            command.params.insert(0, click.Argument(["first"]))
         try:
             return command.main([*arguments, *("c",) * operands], "command", standalone_mode=False)
         except click.UsageError as error:

@@ -54,7 +54,7 @@ class _FileName(click.Path):
 
 
 class FilesCommand(click.Command):
-    """A command with `files_argument`, which takes as many files as a shell can name."""
+    """A command whose last argument is `files`, of which it takes as many as a shell can name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # click takes each argument off the front of a list, and all others move up: of 50,000 files

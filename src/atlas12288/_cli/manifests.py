@@ -16,7 +16,7 @@ from .._subtree import window_count
 from .._words import counted as counted
 from ..manifest._beside import SUFFIX, is_url
 from ..manifest._statement import MANIFEST_MOST_BYTES
-from .console import LIST_FORMS, Printer, file_name, range_lines, shown
+from .console import LIST_FORMS, FilesCommand, Printer, file_name, range_lines, shown
 from .file_kinds import MANIFEST, kind_of, require_kind
 from .witness_files import errors_about, open_witnesses, read_whole
 
@@ -102,7 +102,7 @@ _OPTIONS: Final = (
 )
 
 
-class AcceptCommand(click.Command):
+class AcceptCommand(FilesCommand):
     """Takes `--accept` without a path, at the end or before another option, as all files."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -10,14 +10,14 @@ import click
 
 from .._files import FileError
 from .._outputs import Target, atomic_write
-from .console import Printer, shown
+from .console import FilesCommand, Printer, shown
 from .drawings.figures import IMAGE_FORMATS, format_of, picture_at
 
 SKETCH: Final = "-"  # the value of --plot without a file name
 _IMAGE_SUFFIXES: Final = tuple(f".{image_format}" for image_format in IMAGE_FORMATS)
 
 
-class PlotCommand(click.Command):
+class PlotCommand(FilesCommand):
     """Takes the word after `--plot` as its file name only if it names an image.
 
     `check --plot data.bin` asks for a sketch of data.bin. Click alone would write over data.bin.
