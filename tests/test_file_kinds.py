@@ -154,7 +154,8 @@ def test_options_for_manifests_say_what_the_witness_is(folder: Path, name: str) 
     ):
         done = run("verify", name, "big", *options)
         assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"")
-        words = f"{options[0]} is for manifests, and WITNESS is {_KINDS[name].words}"
+        kinds = "manifests and signatures" if options[0] == "--every" else "manifests"
+        words = f"{options[0]} is for {kinds}, and WITNESS is {_KINDS[name].words}"
         assert words in " ".join(done.stderr.decode().split())
 
 

@@ -321,7 +321,7 @@ def test_options_that_do_not_fit_are_refused(folder: Path) -> None:
         (("data.atlas.json", "--every", "1d", "--fail-fast"), b"not with --every"),
         (("-", "data", "--every", "1d"), b"not standard input"),
         (("a.json", "data/a", "--every", "1d"), b"--every is for manifests and signatures"),
-        (("a.json", "data/a", "--every", "1d"), b"make a manifest of their folder"),
+        (("a.json", "data/a", "--every", "1d"), b"is a witness file: make a manifest of a folder"),
         (("a.json", "data/a", "--rate", "1MB/s"), b"--rate is for manifests"),
         (("data.atlas.json", "--every", "day"), b"a number above 0"),
     ):

@@ -324,6 +324,7 @@ cdef class Region:
 
 
 @cython.final
+@cython.no_gc_clear  # never without its region, whose exports it counts
 cdef class _Whole:
     """What exports payload and balance of a region, read-only."""
 

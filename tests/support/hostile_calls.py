@@ -68,6 +68,7 @@ def some_of_each() -> list[Any]:
     changing = watch.change([(0, 1)])
     changing.__enter__()
     objects += [watch, changing, watch.change([(1, 2)])]
+    objects.append(_native.Change.__new__(_native.Change, watch))
     objects += [_native.Buffers((b"a",)), _native.SumLines(b"0" * 64 + b"  name\n", 0, 9, 9)]
     objects += [_native.FileSums(["a", "-", __file__])]
     return [*objects, _native.Tensor(numpy.arange(9), "array")]

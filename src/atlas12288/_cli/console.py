@@ -59,9 +59,10 @@ class FilesCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # click takes each argument off the front of a list, and all others move up: of 50,000 files
         # it took half the time of the run. It sees all to the last option, what may be its value,
-        # and one file.
+        # and as many words as there are arguments, the last of them a file.
         last = max((place for place, arg in enumerate(args) if arg.startswith("-")), default=-1)
-        seen, more = args[: last + 3], args[last + 3 :]
+        stop = last + 2 + sum(isinstance(param, click.Argument) for param in self.params)
+        seen, more = args[:stop], args[stop:]
         left = super().parse_args(ctx, seen)
         if more:
             ctx.params["files"] = (*(ctx.params["files"] or ()), *more)

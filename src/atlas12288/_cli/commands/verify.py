@@ -425,8 +425,8 @@ def command(
         return verify_manifest.verify(wanted, chunks, statuses[0])
     if every is not None:
         raise click.UsageError(
-            "--every is for manifests and signatures, and WITNESS is of files: make a manifest of "
-            'their folder, with "atlas12288 witness FOLDER -o OUT"'
+            f"--every is for manifests and signatures, and WITNESS {what}: make a manifest of a "
+            'folder, with "atlas12288 witness FOLDER -o OUT"'
         )
     for option, given in (
         ("--fail-fast", fail_fast),

@@ -29,6 +29,10 @@ _SUFFIX: Final = ".sig"
 _OPTION_NAMES: Final = {"certificate_roots": "certificate-root", "ignored": "ignore"}
 
 
+class _RootError(FileError):
+    """ROOT cannot be opened."""
+
+
 def require_none(options: Mapping[str, Any], what: str) -> None:
     """Refuse the options for signatures where WITNESS is none; `what` says what it is.
 
@@ -89,9 +93,9 @@ def verify(
         wanted, content, view = _read(options, wanted, chunks)
     except SignatureError as error:
         return _does_not_hold(wanted, str(error))
-    except FileError as error:
+    except _RootError as error:
         return refused(wanted, error.reason, error.name)
-    except (WitnessError, ImportError, ValueError) as error:
+    except (FileError, WitnessError, ImportError, ValueError) as error:
         return refused(wanted, str(error))
     return verify_manifest.verify_read(wanted, content, status, view)
 
@@ -126,7 +130,7 @@ def _read(
     try:
         source = open_signed(root, allow_cache=wanted.allow_cache)
     except (FileError, ImportError, ValueError) as error:
-        raise FileError(str(error), root) from error
+        raise _RootError(str(error), root) from error
     view = SignatureView(
         signer=_signer(bundle, key, identity),
         fields=_fields(bundle, holds=True),
