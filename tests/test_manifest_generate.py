@@ -1255,7 +1255,6 @@ def test_ctrl_c_stops_at_once_and_the_next_run_goes_on(data: Path, output: Path)
         (sys.executable, "-c", CHILD, tests, str(data), str(output), str(state)),
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     assert process.stdout is not None
     for _ in range(10):

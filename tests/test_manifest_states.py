@@ -521,7 +521,6 @@ def test_ctrl_c_says_that_the_run_is_kept_if_it_is(runs: Runs, tmp_path: Path) -
             (*COMMAND, "witness", str(runs.folder), "-o", str(runs.output), *options),
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
         deadline = time.monotonic() + 60
         while said and not (tmp_path / "kept").exists() and time.monotonic() < deadline:

@@ -245,13 +245,8 @@ def ranges(*found: Iterable[int]) -> list[dict[str, int]]:
 
 def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
     """Starts a command that a test disturbs while it runs."""
-    # SIGINT is ignored in what a shell runs in the background, and that is inherited.
     return subprocess.Popen(
-        (*PROGRAM, *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 no threads
-        **options,
+        (*PROGRAM, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
     )
 
 
