@@ -40,7 +40,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_configure() -> None:
-    """Take SIGINT, which is ignored in what a shell runs in the background, also in its children."""
+    """Take SIGINT, which what a shell runs in the background ignores, and its children too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from support.c_fixtures import (
     run,
 )
 from support.c_inputs import c_blocks, contract_examples, contract_section
+from support.kernel_sets import ENDS, slow_but
 from support.tools import needs
 
 HEADER = ROOT / "include" / "atlas" / "conservation.h"
@@ -41,6 +43,7 @@ def symbols(library: Path, *options: str) -> list[tuple[str, str]]:
 # --- The programs, with every kernel set ---------------------------------------------------------
 
 
+@ENDS
 @pytest.mark.parametrize(
     "name", ["rows", "extensions", "tree", "many", "regions", "threads", "vectors"]
 )
@@ -59,8 +62,13 @@ def test_seal(c_install: CInstall, tmp_path: Path) -> None:
     run(c_install.compile_static(tmp_path / "seal", C_PROGRAMS / "seal.c", *flags))
 
 
-@pytest.mark.parametrize("mode", ["threads", "single_thread"])
-@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize(
+    ("compiler", "mode"),
+    slow_but(
+        zip(COMPILERS, ("threads", "single_thread"), strict=False),
+        product(COMPILERS, ("threads", "single_thread")),
+    ),
+)
 def test_runtime_compiles_without_a_warning_and_only_threads_have_storage_of_their_own(
     compiler: str, mode: str, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ from support.commandline import (
     run_on_terminal,
     start,
 )
+from support.kernel_sets import slow_but
 from support.wrong_implementations import CHOICES, MISTAKES, RUNTIME, SOURCES
 
 CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
@@ -175,6 +176,7 @@ def test_a_library_with_the_contracts_functions_alone_passes(build: Build) -> No
     assert found["requirement-3"].status is Status.NOT_SHOWN
 
 
+@pytest.mark.slow
 def test_a_witness_that_is_not_seen_to_be_sha_256_is_not_shown_to_be_secure(
     build: Build, tmp_path: Path
 ) -> None:
@@ -325,7 +327,10 @@ def require_that_nothing_is_left(library: Path) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("way", ["IGNORES_SIGNALS", "BLOCKS_SIGNALS", "LEAVES_A_PROCESS"])
+@pytest.mark.parametrize(
+    "way",
+    slow_but(["BLOCKS_SIGNALS"], ["IGNORES_SIGNALS", "BLOCKS_SIGNALS", "LEAVES_A_PROCESS"]),
+)
 def test_the_time_limit_does_not_depend_on_the_library(way: str, build: Build) -> None:
     library = build(f"HOSTILE_{way}")
     started = time.monotonic()

@@ -12,6 +12,7 @@ from kernelgen import emit, targets
 from support.c_fixtures import C_PROGRAMS, STRICT, run
 from support.c_inputs import ROOT
 from support.dist_c import page_commands, page_files, page_outputs, shell, unpacked
+from support.kernel_sets import slow_but
 from support.tools import needs
 
 FAMILY = platform.machine()
@@ -52,7 +53,7 @@ def data(code: Path, directory: Path) -> bytes:
 
 
 @needs("objdump")
-@pytest.mark.parametrize("name", [*SETS, "entry"])
+@pytest.mark.parametrize("name", slow_but((SETS[0], SETS[-1], "entry"), (*SETS, "entry")))
 def test_the_assembly_is_the_object_that_the_build_links(
     name: str, archive: Path, tmp_path: Path
 ) -> None:

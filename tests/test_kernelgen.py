@@ -29,10 +29,15 @@ PLATFORMS = {
     ("s390x", "linux"): b"\x7fELF",  # big-endian
 }
 SETS_OF_PLATFORMS = [
-    pytest.param(kernel_set, *platform, id=f"{'-'.join(platform)}-{kernel_set.name}")
+    pytest.param(
+        *(kernel_set, *platform),
+        id=f"{'-'.join(platform)}-{kernel_set.name}",
+        marks=[pytest.mark.slow] if 0 < place < len(sets) - 1 else [],
+    )
     for platform in PLATFORMS
     if platform != ("aarch64", "darwin")  # the same code as for Linux, in another wrapping
-    for kernel_set in targets.for_family(platform[0])
+    for sets in [targets.for_family(platform[0])]
+    for place, kernel_set in enumerate(sets)
 ]
 
 

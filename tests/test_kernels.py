@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import atlas12288 as atlas
 from support import model, strategies
 from support.guarded import ALIGNMENTS, PAGE, Guarded, address_of, region_at, repeated, run_in_child
+from support.kernel_sets import ENDS, slow_but
 
 PIPELINED = "x86-64-v4+sha+vbmi2"
 TAILS = range(301)  # beyond four vectors of any target: each unrolled loop and each tail
@@ -165,6 +166,7 @@ def test_sums_of_0xff_do_not_wrap_at_32_bits(kernel_set: str, beyond_4_gib: memo
         assert atlas.residue(beyond_4_gib[:n]) == 255 * n % 96, n
 
 
+@ENDS
 def test_lengths_beyond_32_bits_are_summed_whole(kernel_set: str, beyond_4_gib: memoryview) -> None:
     n = len(beyond_4_gib)
     assert n > 1 << 32
@@ -172,6 +174,7 @@ def test_lengths_beyond_32_bits_are_summed_whole(kernel_set: str, beyond_4_gib: 
     assert atlas.is_conserved(beyond_4_gib) is (255 * n % 96 == 0)
 
 
+@ENDS
 def test_delta_beyond_32_bits_is_exact(kernel_set: str, beyond_4_gib: memoryview) -> None:
     n = (1 << 30) + 1  # 64 accumulators of 32 bits wrap within it
     with repeated(bytes(4 << 20), n) as zeros:
@@ -340,7 +343,9 @@ def test_fixup_changes_the_last_byte_alone_and_makes_the_region_conserved(
 # --- where streaming stores begin ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1 << k for k in range(15, 26)])
+@pytest.mark.parametrize(
+    "size", slow_but((1 << k for k in range(15, 24)), (1 << k for k in range(15, 26)))
+)
 def test_large_copies_and_fills_are_exact_around_every_power_of_two(size: int) -> None:
     """Wherever the runtime goes over to streaming stores, both sides are among these sizes."""
     source = region_at(0, size + 128)

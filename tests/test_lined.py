@@ -394,7 +394,6 @@ def verified(
 KINDS = ((DIGESTS[:1], False), (DIGESTS[1:], False), (DIGESTS, False), (DIGESTS, True))
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     hows=st.lists(st.sampled_from(CHANGES), min_size=len(NAMES), max_size=len(NAMES)),
     kind=st.sampled_from(KINDS),

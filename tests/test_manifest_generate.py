@@ -39,6 +39,7 @@ from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Problem
 from support import manifest_runs
+from support.kernel_sets import slow_but
 from support.leftovers import nothing_left
 from support.manifest_runs import KILLED, Disturbed
 from support.manifests import StopError, StoppedRuns
@@ -787,7 +788,7 @@ def test_state_names_are_beside_the_output() -> None:
     assert state_name("b") == "b.atlas.state"
 
 
-@pytest.mark.parametrize("flat", [True, False], ids=["flat", "no-flat"])
+@pytest.mark.parametrize("flat", slow_but([True], [True, False]))
 def test_a_run_that_is_killed_again_and_again_gives_the_same_bytes(
     data: Path, tmp_path: Path, flat: bool
 ) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from atlas12288 import WINDOW_BYTES, _native
 from atlas12288.manifest._hashing.file_hash import Digests
 from atlas12288.manifest._sources.folder import Folder
+from support.kernel_sets import slow_but
 from support.manifests import OneByOne, Results, founds_in, results
 from support.strategies import noise
 
@@ -142,8 +143,8 @@ else:
              (result.sha256 + result.root).hex() or str(result) for found, result in results}
 print(json.dumps(found))
 """
-ACTIONS = ("grow", "write", "vanish", "replace")
-MORE_ACTIONS = ("shrink", "chmod", "link", "fifo")
+ACTIONS = ("grow", "replace")
+MORE_ACTIONS = ("write", "vanish", "shrink", "chmod", "link", "fifo")
 
 
 @pytest.fixture(scope="session")
@@ -156,9 +157,7 @@ def stepping(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@pytest.mark.parametrize(
-    "action", [*ACTIONS, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE_ACTIONS)]
-)
+@pytest.mark.parametrize("action", slow_but(ACTIONS, (*ACTIONS, *MORE_ACTIONS)))
 def test_a_file_that_changes_at_any_step_is_seen_or_was_as_it_was(
     tmp_path: Path, stepping: Path, action: str
 ) -> None:
@@ -221,14 +220,7 @@ for found in _sums.sum_lines(names):
 
 
 @pytest.mark.parametrize(
-    "action",
-    [
-        *("grow", "replace"),
-        *(
-            pytest.param(each, marks=pytest.mark.slow)
-            for each in ("write", "vanish", "shrink", "fifo")
-        ),
-    ],
+    "action", slow_but(["grow"], ["grow", "replace", "write", "vanish", "shrink", "fifo"])
 )
 def test_a_file_that_changes_at_any_step_has_the_sum_of_one_of_its_contents(
     tmp_path: Path, stepping: Path, action: str
