@@ -421,6 +421,12 @@ class TreeWitness(Record, Value):
 
         Args, Raises: as `generate`.
         """
+        if threads is not None:
+            int_in(threads, "threads", 1, None)
+        small = block_witness(type(self), Subtree, buf, FANOUT, False, time_ns)
+        if small is not None:
+            same = self._is_same(small)
+            return same if wait else Pending.ready(same)
         if _native.device_of(buf) is None and len(bytes_of(buf)) != self.length:
             return False if wait else Pending.ready(False)
         found = self._pending(buf, threads, False, stream, host).then(self._is_same)
@@ -429,7 +435,8 @@ class TreeWitness(Record, Value):
     def _is_same(self, found: TreeWitness) -> bool:
         from hmac import compare_digest  # imported here: it takes longer than our import
 
-        return compare_digest(found.root, self.root) and not self.differences(found)
+        same = (found.length, found.residue) == (self.length, self.residue)
+        return compare_digest(found.root, self.root) and same
 
     def verify_from(
         self, source: str | os.PathLike[str] | Readable, /, *, threads: int | None = None
