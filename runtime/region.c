@@ -156,10 +156,10 @@ static int take_memory(const char* function, atlas_region_t* region, bool has_fi
      * would promise more than it has. This way it refuses here, as it refuses malloc(). */
     if (region->nbytes > MOST_BYTES - 3 * page)
         return no_memory(function, region);
-    region->mapped = (region->nbytes / page + 1) * page; /* nbytes + 1, rounded up */
+    region->mapped = (region->nbytes / page + 1) * page;            /* nbytes + 1, rounded up */
     int protection = has_file ? PROT_NONE : PROT_READ | PROT_WRITE; /* addresses alone are free */
-    uint8_t* guard = mmap(NULL, region->mapped + 2 * page, protection,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t* guard =
+        mmap(NULL, region->mapped + 2 * page, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (guard == MAP_FAILED)
         return no_memory(function, region);
     region->base = guard + page;
