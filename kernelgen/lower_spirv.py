@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from llvmlite import ir
 
+from .flow import intrinsic
 from .kernels import I32, I64, VOID
 from .lower_grid import Grid
 
@@ -20,13 +21,10 @@ def _call(
     b: ir.IRBuilder, name: str, result: ir.Type, arguments: Sequence[ir.Constant]
 ) -> ir.Value:
     """A function of OpenCL C, by its mangled name; LLVM writes instructions in its place."""
-    function = b.module.globals.get(name)
-    if function is None:
-        kind = ir.FunctionType(result, [argument.type for argument in arguments])
-        function = ir.Function(b.module, kind, name=name)
-        function.calling_convention = "spir_func"
-        function.attributes.add("convergent")  # a barrier stays where it is
-    return b.call(function, arguments, cconv="spir_func")
+    call = intrinsic(b, name, result, arguments)
+    call.callee.calling_convention = call.cconv = "spir_func"
+    call.callee.attributes.add("convergent")  # a barrier stays where it is
+    return call
 
 
 class Spirv(Grid):

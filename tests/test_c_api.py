@@ -26,7 +26,8 @@ from support.c_fixtures import (
     run,
 )
 from support.c_inputs import c_blocks, contract_examples, contract_section
-from support.kernel_sets import ENDS, slow_but
+from support.kernel_sets import ENDS
+from support.slow import slow_but
 from support.tools import needs
 
 HEADER = ROOT / "include" / "atlas" / "conservation.h"

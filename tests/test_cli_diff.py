@@ -11,6 +11,7 @@ import pytest
 
 from atlas12288 import WINDOW_BYTES
 from support.commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, bash, run, run_each
+from support.files import write_files
 from support.strategies import noise
 
 BIG = noise(5 * WINDOW_BYTES)
@@ -21,10 +22,7 @@ FILES = {"big": BIG, "raw/a": b"first", "raw/b": b"second", "notes": b"text", "b
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with manifests of January and March of the folder `data`."""
     monkeypatch.chdir(tmp_path)
-    for name, content in FILES.items():
-        path = Path("data", name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    write_files(Path("data"), FILES)
     shutil.copytree("data", "march")
     Path("march/big").write_bytes(BIG[:WINDOW_BYTES] + b"!" + BIG[WINDOW_BYTES + 1 :])
     Path("march/raw/b").rename("march/raw/c")

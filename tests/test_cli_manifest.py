@@ -34,6 +34,7 @@ from support.commandline import (
     wait_until_read,
     without_colour,
 )
+from support.files import write_files
 from support.strategies import noise
 
 GIB = 2**30
@@ -45,10 +46,7 @@ FILES = {"big": BIG, "empty": b"", "sub/deep/x": b"deep", "sub/y": b"why", "bad\
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with the folder `data` in it."""
     monkeypatch.chdir(tmp_path)
-    for name, content in FILES.items():
-        path = Path("data", name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    write_files(Path("data"), FILES)
     Path("data/link").symlink_to("nowhere")
     return tmp_path
 

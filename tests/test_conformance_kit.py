@@ -38,7 +38,7 @@ from support.commandline import (
     run_on_terminal,
     start,
 )
-from support.kernel_sets import slow_but
+from support.slow import slow_but
 from support.wrong_implementations import CHOICES, MISTAKES, RUNTIME, SOURCES
 
 CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")

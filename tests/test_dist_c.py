@@ -12,7 +12,7 @@ from kernelgen import emit, targets
 from support.c_fixtures import C_PROGRAMS, STRICT, run
 from support.c_inputs import ROOT
 from support.dist_c import page_commands, page_files, page_outputs, shell, unpacked
-from support.kernel_sets import slow_but
+from support.slow import slow_but
 from support.tools import needs
 
 FAMILY = platform.machine()

@@ -17,6 +17,7 @@ from atlas12288._cli.drawings.residue_map import MAX_PANELS, ResidueMap
 from atlas12288._cli.drawings.residue_map import draw as draw_residues
 from atlas12288._files import RegularFile
 from support.commandline import TIMEOUT_S, run
+from support.slow import slow_but
 
 HOSTILE = {
     "code": "axes.prop_cycle: (lambda: (open('PWNED', 'w'), cycler('color', 'k'))[1])()\n",
@@ -72,9 +73,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {each: (folder / f"map.{each}").read_bytes() for each in IMAGE_FORMATS}
 
 
-@pytest.mark.parametrize(
-    "kind", ["code", *(pytest.param(kind, marks=pytest.mark.slow) for kind in list(HOSTILE)[1:])]
-)
+@pytest.mark.parametrize("kind", slow_but(["code"], HOSTILE))
 def test_settings_of_the_current_folder_change_nothing(
     tmp_path: Path, expected: dict[str, bytes], kind: str
 ) -> None:

@@ -19,9 +19,9 @@ from kernelgen import emit
 from support import runtime_steps as steps
 from support.c_fixtures import ALLOCATORS, C_PROGRAMS, ROOT, CInstall, run
 from support.interleavings import BrokenRuleError, Exploration, Results, explore
-from support.kernel_sets import slow_but
 from support.model import MODULUS
 from support.runtime_steps import REGIONS, Domain, Run, Runtime
+from support.slow import slow_but
 
 RUNTIME = ROOT / "runtime"
 

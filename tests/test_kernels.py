@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import atlas12288 as atlas
 from support import model, strategies
 from support.guarded import ALIGNMENTS, PAGE, Guarded, address_of, region_at, repeated, run_in_child
-from support.kernel_sets import ENDS, slow_but
+from support.kernel_sets import ENDS
+from support.slow import slow_but
 
 PIPELINED = "x86-64-v4+sha+vbmi2"
 TAILS = range(301)  # beyond four vectors of any target: each unrolled loop and each tail

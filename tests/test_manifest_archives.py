@@ -19,6 +19,7 @@ from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.remote import RemoteFolder
 from atlas12288.manifest._sources.selection import Selection
+from support.files import write_files
 from support.strategies import noise
 from test_manifest_remote import FILES, digests, error, listed
 
@@ -28,10 +29,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder with FILES, many more and a link."""
     folder = tmp_path / "data"
     files = FILES | {f"many/{index}": noise(index * 997) for index in range(60)}
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    write_files(folder, files)
     return folder
 
 

@@ -39,11 +39,11 @@ from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Problem
 from support import manifest_runs
-from support.kernel_sets import slow_but
 from support.leftovers import nothing_left
 from support.manifest_runs import KILLED, Disturbed
 from support.manifests import StopError, StoppedRuns
 from support.paths import facts
+from support.slow import slow_but
 from support.strategies import noise
 
 FLAT, TREE = DIGESTS

@@ -34,6 +34,7 @@ from atlas12288.manifest._sources.remote import RemoteFolder
 from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Source
 from atlas12288.manifest._sources.storages import Storage
+from support.files import write_files
 from support.strategies import noise
 
 FILES = {
@@ -59,10 +60,7 @@ def memory() -> Iterator[MemoryFileSystem]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder of this machine with FILES."""
-    for name, data in FILES.items():
-        path = tmp_path / "data" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    write_files(tmp_path / "data", FILES)
     return tmp_path / "data"
 
 

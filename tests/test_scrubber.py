@@ -29,6 +29,7 @@ import atlas12288 as atlas
 from atlas12288 import WINDOW_BYTES, ScrubReport, _native, _scrubber
 from atlas12288._scrubber import DIGEST_PASSES
 from support.leftovers import nothing_left
+from support.slow import slow_but
 from support.strategies import noise
 
 WAIT_S = 60
@@ -561,7 +562,7 @@ def test_transactions_that_do_not_nest_or_are_never_left_leave_no_false_damage(
     assert scrubber.scan()
 
 
-@pytest.mark.parametrize("count", [2000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", slow_but([2000], [2000, 100_000]))
 @pytest.mark.parametrize("of_region", [False, True])
 def test_no_false_report_in_many_transactions_while_passes_read(
     count: int, of_region: bool

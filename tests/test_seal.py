@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 
 import atlas12288 as atlas
-from support.kernel_sets import slow_but
 from support.leftovers import nothing_left, open_files
 from support.regions import region_of
+from support.slow import slow_but
 from support.strategies import noise
 
 if sys.platform != "linux":

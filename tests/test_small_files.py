@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from atlas12288 import WINDOW_BYTES, _native
 from atlas12288.manifest._hashing.file_hash import Digests
 from atlas12288.manifest._sources.folder import Folder
-from support.kernel_sets import slow_but
 from support.manifests import OneByOne, Results, founds_in, results
+from support.slow import slow_but
 from support.strategies import noise
 
 SUPPORT = Path(__file__).parent / "support"
@@ -157,6 +157,27 @@ def stepping(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
+def disturbed(
+    program: str, root: Path, way: str, before: bytes, other: bytes, environment: dict[str, str]
+) -> str:
+    """What a program prints that reads three files, of which one is changed at a step."""
+    root.mkdir()
+    for name in ("a", "victim", "z"):
+        (root / name).write_bytes(before)
+        os.utime(root / name, ns=(10**18, 10**18))
+    (root / "victim.other").write_bytes(other)
+    done = subprocess.run(
+        (sys.executable, "-c", program, root, way),
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize("action", slow_but(ACTIONS, (*ACTIONS, *MORE_ACTIONS)))
 def test_a_file_that_changes_at_any_step_is_seen_or_was_as_it_was(
     tmp_path: Path, stepping: Path, action: str
@@ -169,22 +190,9 @@ def test_a_file_that_changes_at_any_step_is_seen_or_was_as_it_was(
     for step in range(1, 8):
         for way in ("siblings", "many", "one"):
             root = tmp_path / f"{way}{step}"
-            root.mkdir()
-            for name in ("a", "victim", "z"):
-                (root / name).write_bytes(before)
-                os.utime(root / name, ns=(10**18, 10**18))
-            (root / "victim.other").write_bytes(other)
             environment = {"STEP_AT": str(step), "STEP_ACTION": action, "LD_PRELOAD": str(stepping)}
-            done = subprocess.run(
-                (sys.executable, "-c", PROGRAM, root, way),
-                env=os.environ | environment,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
-            found = json.loads(done.stdout)
+            printed = disturbed(PROGRAM, root, way, before, other, environment)
+            found = json.loads(printed)
             # Others are not touched, and the content of the file is the one that was listed, or
             # there is an error: never another content under the listed time.
             assert found["a"] == found["z"] == whole
@@ -238,22 +246,9 @@ def test_a_file_that_changes_at_any_step_has_the_sum_of_one_of_its_contents(
     for step in range(1, 8):
         for way in ("many", "one"):
             root = tmp_path / f"{way}{step}"
-            root.mkdir()
-            for name in ("a", "victim", "z"):
-                (root / name).write_bytes(before)
-                os.utime(root / name, ns=(10**18, 10**18))
-            (root / "victim.other").write_bytes(other)
             environment = {"STEP_AT": str(step), "STEP_ACTION": action, "LD_PRELOAD": str(stepping)}
-            done = subprocess.run(
-                (sys.executable, "-c", SUMS_PROGRAM, root, way),
-                env=os.environ | environment,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
-            found = [line.split("  ") for line in done.stdout.splitlines()]
+            printed = disturbed(SUMS_PROGRAM, root, way, before, other, environment)
+            found = [line.split("  ") for line in printed.splitlines()]
             assert [name for _, name in found] == [
                 str(root / name) for name in ("a", "victim", "z")
             ]

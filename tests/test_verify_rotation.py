@@ -34,6 +34,7 @@ from support.commandline import (
     run,
     start,
 )
+from support.files import write_files
 from support.leftovers import nothing_left
 from support.strategies import noise
 
@@ -46,10 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with the folder `data`, its manifest, and an empty state folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    for name, content in FILES.items():
-        path = Path("data", name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    write_files(Path("data"), FILES)
     assert run("witness", "data", "-o", "data.atlas.json").returncode == HOLDS
     return tmp_path
 

@@ -135,14 +135,18 @@ class TreeWitness(Record, Value):
             ValueError: `threads` is less than 1.
             DeviceError: the device, its driver or its kernels are missing, or it failed.
         """
-        if threads is not None:
-            int_in(threads, "threads", 1, None)
-        # A small region needs no thread, and nobody waits for it.
-        small = block_witness(cls, Subtree, buf, FANOUT, leaves, time_ns)
+        small = cls._of_small(buf, threads, leaves)
         if small is not None:
             return small if wait else Pending.ready(small)
         found = cls._pending(buf, threads, leaves, stream, host)
         return found.result() if wait else found
+
+    @classmethod
+    def _of_small(cls, buf: Memory, threads: int | None, leaves: bool) -> typing.Self | None:
+        """Return the witness of a small region, which needs no thread and no wait, else None."""
+        if threads is not None:
+            int_in(threads, "threads", 1, None)
+        return block_witness(cls, Subtree, buf, FANOUT, leaves, time_ns)
 
     @classmethod
     def _pending(
@@ -421,9 +425,7 @@ class TreeWitness(Record, Value):
 
         Args, Raises: as `generate`.
         """
-        if threads is not None:
-            int_in(threads, "threads", 1, None)
-        small = block_witness(type(self), Subtree, buf, FANOUT, False, time_ns)
+        small = self._of_small(buf, threads, False)
         if small is not None:
             same = self._is_same(small)
             return same if wait else Pending.ready(same)

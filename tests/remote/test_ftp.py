@@ -15,6 +15,7 @@ from atlas12288._files import CHANGED, FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.remote import RemoteFolder
+from support.files import write_files
 from support.strategies import noise
 from test_manifest_remote import FILES, digests, error, listed
 
@@ -58,10 +59,7 @@ class Ftp:
 
 @pytest.fixture
 def ftp(tmp_path: Path) -> Iterator[Ftp]:
-    for name, data in FILES.items():
-        path = tmp_path / "data" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    write_files(tmp_path / "data", FILES)
     for index in range(40):
         (tmp_path / "data" / f"{index}.bin").write_bytes(noise(index * 300))
     ftp = Ftp(tmp_path)

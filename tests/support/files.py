@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is no file, and files that change while they are read."""
+"""Folders of files, what is no file, and files that change while they are read."""
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+
+def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files by their paths below a folder, and the folders that they need."""
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def make_socket(path: Path) -> None:

@@ -2,16 +2,12 @@
 """The kernel sets that this CPU can run."""
 
 import os
-from collections.abc import Iterable
 from itertools import takewhile
-from typing import TypeVar
 
 import pytest
-from _pytest.mark import ParameterSet
 
 import atlas12288
-
-T = TypeVar("T")
+from support.slow import slow_but
 
 RUNNABLE_KERNEL_SETS = tuple(
     name for name in atlas12288.kernel_sets() if atlas12288.kernel_set_supported(name)
@@ -24,16 +20,6 @@ KERNEL_SET_PARAMS = [
     pytest.param(name, marks=pytest.mark.slow) if name in _UNSUITED and not _CHOSEN else name
     for name in RUNNABLE_KERNEL_SETS
 ]
-
-
-def slow_but(kept: Iterable[T], params: Iterable[T]) -> list[T | ParameterSet]:
-    """Return the parameters of a test; those that are not kept are for `make check-slow`."""
-    chosen = set(kept)
-
-    def slow(each: T) -> ParameterSet:
-        return pytest.param(*(each if isinstance(each, tuple) else (each,)), marks=pytest.mark.slow)
-
-    return [each if each in chosen else slow(each) for each in params]
 
 
 # For what takes long with each set: the best one and the plainest, unless one was chosen.

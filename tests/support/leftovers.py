@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Look for open files and threads that a call leaves behind."""
 
 import contextlib

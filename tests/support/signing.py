@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from support.files import write_files
+
 CURVES: dict[str, tuple[type[ec.EllipticCurve], hashes.HashAlgorithm]] = {
     "P-256": (ec.SECP256R1, hashes.SHA256()),
     "P-384": (ec.SECP384R1, hashes.SHA384()),
@@ -35,10 +37,7 @@ FILES = {
 
 def make_folder(place: Path) -> Path:
     """Make a folder with `FILES`."""
-    for name, content in FILES.items():
-        path = place / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    write_files(place, FILES)
     return place
 
 
