@@ -38,6 +38,7 @@ from atlas12288.manifest._sources import folder
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.selection import Selection
 from atlas12288.manifest._sources.source import Found, Problem
+from atlas12288.manifest._state_frames import MAGIC
 from support import manifest_runs
 from support.leftovers import nothing_left
 from support.manifest_runs import KILLED, Disturbed
@@ -1146,7 +1147,7 @@ def test_the_database_of_another_program_is_not_replaced(data: Path, output: Pat
 def test_a_state_of_another_version_is_begun_anew(stopped: Stopped) -> None:
     stopped.stop(4 * BLOCK_BYTES)
     state = stopped.output.with_suffix(".state")
-    state.write_bytes(state.read_bytes().replace(b"state 1", b"state 2", 1))
+    state.write_bytes(state.read_bytes().replace(MAGIC, MAGIC.replace(b"2", b"9"), 1))
     expected = atlas.Manifest.generate(stopped.folder, tree=True).to_json()
     stopped.run()
     assert stopped.notes == [

@@ -322,6 +322,26 @@ def read_entries(
 ) -> list[_T]: ...
 def read_roots(lines: bytes, /) -> bytes: ...
 def leaf_places(sizes: Buffer, /) -> bytes: ...
+
+KNOWN_BY_CTIME: Final[int]
+
+def plain_lines(
+    lines: bytes, first: int, flat: bool, tree: bool, path_most: int, size_most: int, /
+) -> tuple[int, bytes, bytes]: ...
+def known_files(
+    parent: bytes,
+    names: bytes,
+    numbers: Buffer,
+    results: Buffer,
+    marks: Buffer,
+    leaves: Buffer,
+    first: int,
+    known: tuple[bytes, bytes, int, int, int],
+    flat: bool,
+    tree: bool,
+    replace: bool,
+    /,
+) -> tuple[int, int, int, int]: ...
 def match_leaves(
     sizes: Buffer, roots: Buffer, first: int, leaves: Buffer, /
 ) -> tuple[int, int]: ...

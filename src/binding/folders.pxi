@@ -99,18 +99,23 @@ def list_folder(int descriptor, size_most, entries_most, list watched not None, 
         atlas_folder_free(&folder)
 
 
-cdef size_t count_of(bytes names, bytes numbers) except? 0:
-    """Return how many files there are names and numbers of."""
+cdef size_t names_in(bytes names) except? 0:
+    """Return how many names there are."""
     cdef const char *text = PyBytes_AsString(names)
-    cdef size_t size = <size_t>PyBytes_Size(numbers)
-    cdef size_t length = <size_t>PyBytes_Size(names)
-    cdef size_t count = 0, i
+    cdef size_t length = <size_t>PyBytes_Size(names), count = 0, i
     for i in range(length):
         count += text[i] == 0
-    if size != count * NUMBERS_BYTES or (length > 0 and text[length - 1] != 0):
+    if length > 0 and text[length - 1] != 0:
+        raise ValueError("names must each be ended by NUL")
+    return count
+
+
+cdef size_t count_of(bytes names, bytes numbers) except? 0:
+    """Return how many files there are names and numbers of."""
+    cdef size_t size = <size_t>PyBytes_Size(numbers), count = names_in(names)
+    if size != count * NUMBERS_BYTES:
         raise ValueError(
-            f"numbers has {size} bytes, must have {NUMBERS_BYTES} for each name of {count}, each "
-            "ended by NUL"
+            f"numbers has {size} bytes, must have {NUMBERS_BYTES} for each name of {count}"
         )
     return count
 

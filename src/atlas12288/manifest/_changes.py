@@ -40,7 +40,7 @@ _BETWEEN: Final = "\n"  # a place and an identity
 _UNTRUSTED: Final = UNTRUSTED.encode()
 
 # Yields the lines of a manifest, and calls a function with the identities of each before it.
-MakeLines = Callable[[Callable[[list[str]], object]], Iterable[Lines]]
+MakeLines = Callable[[Callable[[list[bytes]], object]], Iterable[Lines]]
 # True for all files, or the paths of some.
 Accept = Literal[True] | Collection[bytes]
 
@@ -276,7 +276,7 @@ class _Identities(Facts):
         self._finished = before.finished
         known = state is not None and self._finished is not None
         self._lists = state.identity_lists() if state is not None and known else iter(())
-        self._some: list[str] = []
+        self._some: list[bytes] = []
         self._place = 0  # of the next one in the list
         self._count = 0
 
@@ -287,7 +287,7 @@ class _Identities(Facts):
             return ""
         self._place += 1
         self._count += 1
-        return self._some[self._place - 1]
+        return self._some[self._place - 1].decode("utf-8", "surrogatepass")
 
     def skip(self, count: int) -> None:
         left = count
@@ -323,7 +323,7 @@ class _Found(Facts):
 
     def __init__(self, new: New) -> None:
         self._new = new
-        self._identities: deque[str] = deque()
+        self._identities: deque[bytes] = deque()
 
     def blocks(self) -> Iterator[Block]:
         self._identities.clear()
@@ -331,7 +331,7 @@ class _Found(Facts):
             yield Block(some.text, self._new.options.digests)
 
     def take(self) -> str:
-        return self._identities.popleft()
+        return self._identities.popleft().decode("utf-8", "surrogatepass")
 
     def skip(self, count: int) -> None:
         if count == len(self._identities):

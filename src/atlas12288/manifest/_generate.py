@@ -27,7 +27,7 @@ from ._hashing.engine import HashFiles
 from ._hashing.siblings import hash_siblings
 from ._kept_states import Place, moment, open_state
 from ._kinds import WITNESSES, leaves_of
-from ._last_run import last_entries
+from ._last_run import last_lines
 from ._leaves_file import LeavesFile, remove_leaves
 from ._listener import SILENT, Listener
 from ._paths import is_text, quoted
@@ -263,7 +263,7 @@ class _Run:
         self._options = options
         self._hash_files = hash_files
         self._hashes_here, self._threads = _threads(hash_files)
-        self._together = False  # are small files listed and read together?
+        self._together = self._hashes_here  # are small files listed and read together?
         self._listener = listener
         self._note = listener.note
         self._errors = 0
@@ -312,6 +312,7 @@ class _Run:
                     # A caller who names a place wants it kept, however short the run is.
                     kept_after=KEPT_AFTER_S if place is True else 0.0,
                     failed=self._give_up,
+                    together=self._together,
                 )
             )
             known_from = self._load(store, output, begun, update)
@@ -330,13 +331,6 @@ class _Run:
             if leaves is not None:
                 with suppress(FileError):  # the missing leaves are computed again
                     last_sidecar = RegularFile(leaves)
-            # Nothing is known of any file. A named state keeps results at once, one by one.
-            self._together = (
-                begun is None
-                and not update
-                and (place is None or place is True)
-                and self._hashes_here
-            )
             self._listed = store.begin(
                 self._listing(selection),
                 self._context,
@@ -477,7 +471,8 @@ class _Run:
         other = self._other(finished.context)
         if other:
             raise FileError(f"the last run had another choice of {other}")
-        store.load_last(last_entries(state, finished, output))
+        digests = (ALGORITHM in self._options.digests, TREE_ALGORITHM in self._options.digests)
+        store.load_last(last_lines(state, finished, output, digests))
         return f"goes by the state of the run at {moment(finished.time)}"
 
     def refused(self, store: Store, output: str, leaves: str | None) -> int:
@@ -519,7 +514,7 @@ class _Run:
         if self._leaves is not None and self._leaves.path is not None:
             outputs.add(self._leaves.path, self._leaves.status)
 
-    def identities(self, some: list[str]) -> None:
+    def identities(self, some: list[bytes]) -> None:
         """Keep the identities of the next entries that are written."""
         if self._state is not None:
             try:

@@ -14,13 +14,13 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO, Final, Self
 
 from .._files import FileError, shown
 from .._outputs import temporary_name
-from ._sources.source import UNTRUSTED
+from ._known_lines import Piece
 from ._state_frames import (
     BEGUN,
     FINISHED,
@@ -29,6 +29,7 @@ from ._state_frames import (
     LINE_END,
     LOG,
     MAGIC,
+    SMALL_MOST,
     Begun,
     DamagedError,
     Failed,
@@ -36,7 +37,6 @@ from ._state_frames import (
     Known,
     Part,
     Roots,
-    SmallFile,
     StateRecord,
     frame,
     frames_of,
@@ -48,7 +48,7 @@ from ._state_frames import (
     read_payload,
     read_records,
     run_to_json,
-    small_payloads,
+    small_frame,
 )
 
 _ANY_MAGIC: Final = rb"atlas12288 state [0-9]+\n"
@@ -166,27 +166,21 @@ class StateFile:
         os.lseek(self._descriptor, offset, os.SEEK_SET)
         return open(self._descriptor, "rb", closefd=False)
 
-    def identities(self) -> Iterator[tuple[str, bool]]:
-        """Yield the identities of the entries of the finished manifest, in order, each with whether
-        it shows later changes.
+    def identity_lists(self) -> Iterator[list[bytes]]:
+        """Yield the identities of the entries of the finished manifest, in order, some at a time,
+        with `UNTRUSTED` before one that does not show later changes.
 
         Raises:
             FileError: it is damaged.
         """
-        for some in self.identity_lists():
-            for line in some:
-                yield line.removeprefix(UNTRUSTED), not line.startswith(UNTRUSTED)
-
-    def identity_lists(self) -> Iterator[list[str]]:
-        """Yield the same some at a time, with `UNTRUSTED` before an identity that does not show
-        later changes."""
         with _errors(self.path), self._reader(len(MAGIC)) as file:
             while True:
                 kind, length, checksum = read_head(file)
                 if kind != IDENTITIES:
                     return
                 try:
-                    text = read_payload(file, length, checksum).decode("utf-8", "surrogatepass")
+                    text = read_payload(file, length, checksum)
+                    text.decode("utf-8", "surrogatepass")
                 except (DamagedError, UnicodeDecodeError):
                     raise FileError(f"the state {shown(self.path)} is damaged") from None
                 yield text.split(LINE_END)
@@ -231,12 +225,12 @@ class StateFile:
         if len(self._appended) >= _FULL_BYTES:
             self._fill()
 
-    def known_small(self, flat: bool, tree: bool, files: Iterable[SmallFile]) -> None:
-        """Add small files that were read, each with these digests; `commit` writes them."""
-        for payload in small_payloads(flat, tree, files):
-            self._appended += payload
-            if len(self._appended) >= _FULL_BYTES:
-                self._fill()
+    def known_small(self, piece: Piece) -> None:
+        """Add small files that were read; `commit` writes them. Nothing is kept of some whose paths
+        have many megabytes."""
+        if len(piece.text) + len(piece.identities) <= SMALL_MOST:
+            self._fill()
+            self._waiting.append(small_frame(piece))
 
     def add(self, record: Roots | Part | Failed) -> None:
         """Add a record of one file; `commit` writes it."""
@@ -279,7 +273,7 @@ class StateFile:
             os.ftruncate(self._descriptor, self._finished_end)
         self._end = self._finished_end
 
-    def keep(self, identities: list[str]) -> None:
+    def keep(self, identities: list[bytes]) -> None:
         """Keep the identities of the next entries of the manifest that is being written, some at a
         time; with `UNTRUSTED` before an identity that does not show later changes."""
         with _errors(self.path):
@@ -305,7 +299,7 @@ class _Next:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self._part, flags, 0o600, dir_fd=folder)
         self._position = 0
-        self._texts: list[str] = []
+        self._texts: list[bytes] = []
         self._bytes = 0
         try:
             self._write(MAGIC)
@@ -317,10 +311,13 @@ class _Next:
         _write(self._descriptor, data, self._position)
         self._position += len(data)
 
-    def keep(self, identities: list[str]) -> None:
+    def keep(self, identities: list[bytes]) -> None:
         text = LINE_END.join(identities)
         if text.count(LINE_END) != len(identities) - 1 or len(text) > _FULL_BYTES:
-            text = LINE_END.join(each if is_bounded(each) else "" for each in identities)
+            text = LINE_END.join(
+                each if is_bounded(each.decode("utf-8", "surrogatepass")) else b""
+                for each in identities
+            )
         self._texts.append(text)
         self._bytes += len(text)
         if self._bytes >= _FULL_BYTES:
@@ -328,8 +325,7 @@ class _Next:
 
     def _flush(self) -> None:
         if self._texts:
-            text = LINE_END.join(self._texts)
-            self._write(frame(IDENTITIES, text.encode("utf-8", "surrogatepass")))
+            self._write(frame(IDENTITIES, LINE_END.join(self._texts)))
             self._texts.clear()
             self._bytes = 0
 

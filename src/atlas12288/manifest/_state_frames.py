@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The format of the state of runs:
 
-    "atlas12288 state 1\\n"
+    "atlas12288 state 2\\n"
     [identities... finished]
-    [begun (known | roots | part | failed)...]
+    [begun (known | small | roots | part | failed)...]
 
 Each of these is a frame: a letter, the length of the payload, its CRC-32, and the payload. It has a
 format of its own instead of a database, because it may come from a stranger: nothing in it is run,
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
 from zlib import crc32
 
@@ -24,19 +24,21 @@ from .._native import DIGEST_BYTES, MODULUS, WINDOW_BYTES
 from .._subtree import BLOCK_BYTES, window_count
 from ._entries import SIZE_MOST
 from ._hashing.file_hash import Checkpoint, Digests
+from ._known_lines import Piece, plain
 
 # A key in the context of a run whose results are only for a run that accepts them.
 REFUSED: Final = "refused"
-MAGIC: Final = b"atlas12288 state 1\n"
-IDENTITIES, FINISHED, BEGUN, KNOWN, ROOTS, PART, FAILED = (
-    bytes((letter,)) for letter in b"IFBKRPX"
+MAGIC: Final = b"atlas12288 state 2\n"
+IDENTITIES, FINISHED, BEGUN, KNOWN, SMALL, ROOTS, PART, FAILED = (
+    bytes((letter,)) for letter in b"IFBKSRPX"
 )
-LOG: Final = (KNOWN, ROOTS, PART, FAILED)  # of a run that did not end
-LINE_END: Final = "\n"  # between identities
+LOG: Final = (KNOWN, SMALL, ROOTS, PART, FAILED)  # of a run that did not end
+LINE_END: Final = b"\n"  # between identities
 _FRAME: Final = struct.Struct("<cII")  # kind, length, CRC-32
 # More than the largest frame: the identities of 1,000 files, a path, 8,192 roots.
 _FRAME_MOST: Final = 1 << 24
 _PATH_MOST: Final = 1 << 16
+SMALL_MOST: Final = 1 << 23  # bytes of the lines and identities of a frame
 _IDENTITY_MOST: Final = 1 << 11  # characters; a version in S3 has 1,024
 _ROOTS_AT_ONCE: Final = 8192
 _LEAF_MOST: Final = 1 << 48
@@ -47,6 +49,7 @@ _FILE: Final = struct.Struct("<IHQ")  # bytes of path and identity; size
 _DIGESTS: Final = struct.Struct("<BBQ")  # residue, which digests, leaf
 _CHECKPOINT: Final = struct.Struct("<QBHQ")  # blocks, residue, bytes of the flat state, leaf
 _FIRST: Final = struct.Struct("<Q")
+_SMALL: Final = struct.Struct("<QI")  # the first leaf; bytes of the lines
 
 Context = dict[str, Any]
 
@@ -136,10 +139,7 @@ class Failed(NamedTuple):
     path: bytes
 
 
-# Path, size, identity, residue, joined digests and leaf, as `Known` has them. The identity is of a
-# file of this machine, and within the bounds.
-SmallFile = tuple[bytes, int, bytes, int, bytes, int | None]
-StateRecord = Known | Roots | Part | Failed
+StateRecord = Known | Piece | Roots | Part | Failed
 
 
 class DamagedError(Exception):
@@ -173,7 +173,7 @@ def read_payload(file: BinaryIO, length: int, checksum: int) -> bytes:
 
 def is_bounded(identity: str) -> bool:
     """Return whether an identity is one line within the bound; others are not kept."""
-    return len(identity) <= _IDENTITY_MOST and LINE_END not in identity
+    return len(identity) <= _IDENTITY_MOST and "\n" not in identity
 
 
 def _file(path: bytes, size: int, identity: str) -> bytes | None:
@@ -201,19 +201,10 @@ def known_payload(known: Known) -> bytes:
     )
 
 
-def small_payloads(flat: bool, tree: bool, files: Iterable[SmallFile]) -> Iterator[bytes]:
-    """Yield what each of some small files adds to the payload of a frame.
-
-    Args:
-        flat, tree: the digests of each.
-        files: the files.
-    """
-    file, numbers = _FILE.pack, _DIGESTS.pack
-    which = flat | tree << 1
-    for path, size, identity, residue, digests, leaf in files:
-        head = file(len(path), len(identity), size)
-        place = _NO_LEAF if leaf is None else leaf
-        yield head + path + identity + numbers(residue, which, place) + digests
+def small_frame(piece: Piece) -> bytes:
+    """Return the frame of small files that were read."""
+    head = _SMALL.pack(piece.first_leaf, len(piece.text))
+    return frame(SMALL, b"%b%b%b" % (head, piece.text, piece.identities))
 
 
 def frames_of(record: Roots | Part | Failed) -> Iterator[bytes]:
@@ -278,6 +269,14 @@ def _require(holds: bool) -> None:
         raise DamagedError
 
 
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def read_records(kind: bytes, payload: bytes, digests: tuple[bool, bool]) -> list[StateRecord]:
     fields = _Fields(payload)
     if kind == FAILED:
@@ -287,6 +286,8 @@ def read_records(kind: bytes, payload: bytes, digests: tuple[bool, bool]) -> lis
         while not fields.is_over:
             records.append(_read_known(fields, digests))
         return records
+    if kind == SMALL:
+        return [_read_small(fields, digests)]
     path, size, identity = fields.file()
     if kind == ROOTS:
         (first,) = fields.numbers(_FIRST)
@@ -299,6 +300,17 @@ def read_records(kind: bytes, payload: bytes, digests: tuple[bool, bool]) -> lis
     _require(residue < MODULUS and bool(flat) == digests[0])
     checkpoint = Checkpoint(blocks, residue, flat or None)
     return [Part(path, size, identity, checkpoint, _read_leaf(leaf, size, digests))]
+
+
+def _read_small(fields: _Fields, digests: tuple[bool, bool]) -> Piece:
+    first, length = fields.numbers(_SMALL)
+    text, identities = fields.take(length), fields.rest()
+    stop, lines, sizes = plain(text, 0, digests)
+    _require(stop == length > 0 and lines == text and identities.isascii())
+    _require(_is_utf8(text))
+    _require(identities.count(LINE_END) == len(sizes) - 1)
+    _require(first + sum(map(window_count, sizes)) <= _LEAF_MOST)
+    return Piece.of(text, identities, first)
 
 
 def _read_known(fields: _Fields, digests: tuple[bool, bool]) -> Known:

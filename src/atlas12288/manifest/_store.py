@@ -9,13 +9,12 @@ they need no database: see `Spool`. The data for the next run goes to a `StateFi
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
-from itertools import accumulate, chain, starmap
-from operator import itemgetter
+from itertools import chain, starmap
+from operator import add, itemgetter
 from time import monotonic, time, time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -25,12 +24,23 @@ from .._native import DIGEST_BYTES, WINDOW_BYTES, tree_root
 from .._sidecars import WrongLeavesError, checked
 from .._subtree import BLOCK_BYTES, FANOUT, window_count
 from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
-from ._entries import DIGESTS, LINES_AT_ONCE, Entry, Lines, read_line
+from ._entries import LINES_AT_ONCE, Entry, Lines, read_line
 from ._hashing.file_hash import Checkpoint, Digests, LeafSink
 from ._hashing.siblings import Hashed
+from ._known_lines import (
+    EarlierLines,
+    Judged,
+    KnownLines,
+    Piece,
+    Single,
+    ahead,
+    forget_without_leaves,
+    names_of,
+    parted,
+)
 from ._leaves_file import LeavesFile
 from ._paths import quoted
-from ._sources.siblings import Siblings
+from ._sources.siblings import OF_LAST, OF_LOG, READ, Siblings
 from ._sources.source import UNTRUSTED, Found, same_but_ctime
 from ._spool import Spool
 from ._state_file import StateFile
@@ -100,9 +110,12 @@ _LIST_WITHOUT_CTIME: Final = (
     )
 )
 _LOAD: Final = (
-    "INSERT OR REPLACE INTO files (path, size, identity, residue, sha256, root, fresh, leaf,"
-    " trusted, listed)"
+    "INSERT INTO files (path, size, identity, residue, sha256, root, fresh, leaf, trusted, listed)"
     " VALUES (:path, :size, :identity, :residue, :sha256, :root, :fresh, :leaf, 1, 0)"
+    " ON CONFLICT (path) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in ("size", "identity", *_KEPT))
+    # What this run has listed counts, and what is newer.
+    + " WHERE NOT listed AND excluded.fresh >= fresh"
 )
 _PUT_PART: Final = (
     "INSERT OR REPLACE INTO parts (path, size, identity, blocks, residue, flat, leaf)"
@@ -112,21 +125,12 @@ _PUT_ROOT: Final = "INSERT OR REPLACE INTO roots (path, block, root) VALUES (:pa
 _PUT_DIGESTS: Final = (
     "UPDATE files SET residue = ?, sha256 = ?, root = ?, leaf = ?, fresh = 1 WHERE path = ?"
 )
-_UNTRUSTED: Final = UNTRUSTED.encode()
 # In place of the leaves of siblings: the first one among those under way, how many there are, and
 # their SHA-256.
 _LEAVES: Final = struct.Struct("=QQ32s")
 _DAMAGED_LEAVES: Final = "the leaves are damaged; the next run reads them again"
 _FOUND: Final = ", ".join(("path", "size", "identity", "target"))
 _UNKNOWN: Final = "residue IS NULL AND target IS NULL"
-
-
-def _plain_lines(digests: tuple[bool, bool]) -> re.Pattern[bytes]:
-    """Return the expression for a line that `entry_lines` wrote, if its path has no escape."""
-    names = [name for name, on in zip(DIGESTS, digests, strict=True) if on]
-    hashes = "".join(f',"{re.escape(name)}":"([0-9a-f]+)"' for name in names)
-    path = r'"path":"([^"\\]+)"'
-    return re.compile(rf'\{{{path},"residue":([0-9]+){hashes},"size":([0-9]+)\}}\n'.encode())
 
 
 class ListingCounts(NamedTuple):
@@ -149,6 +153,23 @@ class ListingCounts(NamedTuple):
     unread: int
     by_ctime: int = 0
     parts: int = 0
+
+    def plus(self, other: ListingCounts) -> ListingCounts:
+        """Return the counts of both."""
+        return ListingCounts(*map(add, self, other))
+
+
+def _with_known(siblings: Siblings, judged: Judged, of_log: bytes, leaves: bytes) -> Siblings:
+    """Return siblings with what earlier runs know of them."""
+    known = judged.known
+    if known == 0:
+        return siblings
+    origin = READ
+    if known == siblings.files:
+        origin = OF_LAST if 0 in of_log else OF_LOG
+    return siblings._replace(
+        numbers=bytes(judged.numbers), known=bytes(judged.results), leaves=leaves, origin=origin
+    )
 
 
 class _KnownFile(NamedTuple):
@@ -190,6 +211,7 @@ class Store:
             they are not wanted.
         kept_after: seconds until it starts to keep results.
         failed: called with the error when nothing more can be kept; may raise it.
+        together: whether small files may come as siblings.
 
     Attributes:
         since_ns: a file that was modified then or later, in nanoseconds since 1970, has an identity
@@ -207,9 +229,9 @@ class Store:
         *,
         kept_after: float = KEPT_AFTER_S,
         failed: Callable[[FileError], object] = lambda _: None,
+        together: bool = True,
     ) -> None:
         self._digests = (ALGORITHM in digests, TREE_ALGORITHM in digests)
-        self._plain = _plain_lines(self._digests)
         self._state = state
         self._leaves = leaves
         self._failed = failed
@@ -222,8 +244,13 @@ class Store:
         self._changed: set[bytes] = set()  # of those, the ones with news for the state
         self._count = 0  # of files and links
         self._sidecar: RegularFile | None = None
-        self._list_by = _LIST
+        self._ignores_ctime = False
+        self._together = together
+        self._earlier = EarlierLines(self._digests)
+        # Has the database what is known of small files without lines, and of all small files?
+        self._has_small = self._has_all = False
         self._opened: sqlite3.Connection | None = None
+        self._read = ahead(self._read_last), ahead(self._read_fresh)
         self._siblings = Spool(Siblings)
         self._hashed = Spool(Hashed)
         # Where `leaves_of` looked last: it is mostly asked in order of path.
@@ -276,6 +303,7 @@ class Store:
             self._sidecar.__exit__(None, None, None)
         self._siblings.close()
         self._hashed.close()
+        self._earlier.close()
         if self._opened is not None:
             with suppress(FileError), self._errors():
                 self._opened.close()
@@ -298,51 +326,49 @@ class Store:
 
     # --- Results of earlier runs
 
-    def load_last(self, entries: Iterable[tuple[Entry, str, bool]]) -> None:
+    def load_last(self, lines: Iterable[Piece | Single]) -> None:
         """Load the results of the last run for the files of its manifest, in order.
 
         Args:
-            entries: entries with their identity, and whether it shows later changes. If the
-                iterator raises FileError, nothing is loaded.
+            lines: the lines of the manifest. If the iterator raises FileError, nothing is loaded.
         """
+        known = KnownLines(self._digests)
         rows: list[dict[str, Any]] = []
-        leaf = 0
         try:
-            for entry, identity, trusted in entries:
-                if entry.target is None and trusted:
-                    rows.append(
-                        {
-                            "path": entry.path,
-                            "size": entry.size,
-                            "identity": identity,
-                            "residue": entry.residue,
-                            "sha256": entry.sha256,
-                            "root": entry.root,
-                            "fresh": 0,
-                            "leaf": leaf,
-                        }
-                    )
-                leaf += window_count(entry.size)
-                if len(rows) == _ROWS_AT_ONCE:
-                    self._load(rows)
+            for some in lines:
+                if isinstance(some, Single):
+                    self._add_row(rows, some.entry, some.identity, some.first_leaf, fresh=False)
+                elif self._together:
+                    known.add(some)
+                else:
+                    self._add_rows(rows, some, fresh=False)
             self._load(rows)
-        except FileError:
-            with self._errors():
-                self._base.execute("DELETE FROM files")
+        except BaseException:
+            known.close()
+            if self._opened is not None:
+                with self._errors():
+                    self._base.execute("DELETE FROM files")
             raise
+        self._earlier.set_last(known)
 
     def load_log(self, records: Iterable[StateRecord]) -> None:
         """Load the results of an interrupted run, which this run resumes."""
         rows: list[dict[str, Any]] = []
-        execute, many = self._base.execute, self._base.executemany
         for record in records:
             if isinstance(record, Known):
                 known = record._asdict()
                 digests = known.pop("digests")
+                self._has_small |= record.size <= BLOCK_BYTES
                 rows.append({**known, **digests._asdict(), "fresh": 1})
                 if len(rows) == _ROWS_AT_ONCE:
                     self._load(rows)
                 continue
+            if isinstance(record, Piece):
+                if not self._together or not self._earlier.add(record):
+                    self._has_small = True
+                    self._add_rows(rows, record, fresh=True)
+                continue
+            execute, many = self._base.execute, self._base.executemany
             with self._errors():
                 if isinstance(record, Roots):
                     many(_PUT_ROOT, _numbered(record))
@@ -357,10 +383,37 @@ class Store:
         self._load(rows)
         self._keeping = self._state is not None
 
+    def _add_rows(self, rows: list[dict[str, Any]], piece: Piece, fresh: bool) -> None:
+        for entry, identity, leaf in piece.entries(self._digests):
+            self._add_row(rows, entry, identity, leaf, fresh)
+
+    def _add_row(
+        self, rows: list[dict[str, Any]], entry: Entry, identity: str, leaf: int, fresh: bool
+    ) -> None:
+        """Add what is known of a file, unless its identity does not show later changes."""
+        if entry.target is not None or identity.startswith(UNTRUSTED):
+            return
+        self._has_small |= entry.size <= BLOCK_BYTES
+        rows.append(
+            {
+                "path": entry.path,
+                "size": entry.size,
+                "identity": identity,
+                "residue": entry.residue,
+                "sha256": entry.sha256,
+                "root": entry.root,
+                "fresh": fresh,
+                "leaf": leaf,
+            }
+        )
+        if len(rows) == _ROWS_AT_ONCE:
+            self._load(rows)
+
     def _load(self, rows: list[dict[str, Any]]) -> None:
-        with self._errors():
-            self._base.executemany(_LOAD, rows)
-        rows.clear()
+        if rows:
+            with self._errors():
+                self._base.executemany(_LOAD, rows)
+            rows.clear()
 
     def begin(
         self,
@@ -374,7 +427,7 @@ class Store:
         """Store the listing, and keep the known digests of files that did not change.
 
         Args:
-            founds: the listing. Siblings only where no results were loaded.
+            founds: the listing.
             context: context of the run; the loaded runs had the same.
             update: whether results of a finished run were loaded.
             sidecar: leaves of the manifest that was last written; the store closes it.
@@ -382,24 +435,25 @@ class Store:
         """
         self._context, self._update = context, update
         self._sidecar = sidecar
+        self._ignores_ctime = ignore_ctime
         self._list_by = _LIST_WITHOUT_CTIME if ignore_ctime else _LIST
         self.since_ns = time_ns() - RACY_NS
+        total = ListingCounts(0, 0, 0, 0, 0)
         rows: list[tuple[object, ...]] = []
-        together = together_bytes = 0
         for found in founds:
             if isinstance(found, Siblings):
-                self._siblings.add(found)
-                together += found.files
-                together_bytes += found.size
+                for some in self._apart(found):
+                    if isinstance(some, Siblings):
+                        total = self._add_siblings(some, total)
+                    else:
+                        self._add_found(rows, some)
                 continue
-            # A file without identity is never known, as its content may be anything.
-            trusted = bool(found.identity) and found.modified_ns < self.since_ns
-            rows.append((found.path, found.size, found.identity, found.target, trusted))
-            if len(rows) == _LISTED_AT_ONCE:
-                self._list(rows)
-        self._count = together
+            if self._earlier and found.target is None and found.size <= BLOCK_BYTES:
+                self._load_earlier()
+            self._add_found(rows, found)
+        self._count = total.files
         if not rows and self._opened is None:
-            return ListingCounts(together, 0, together_bytes, 0, together_bytes)
+            return total
         self._list(rows)
         execute = self._base.execute
         with self._errors():
@@ -412,28 +466,85 @@ class Store:
             )
             execute("DELETE FROM roots WHERE path NOT IN (SELECT path FROM parts)")
             row = execute(
-                "SELECT count(*) - count(target), count(target), sum(size), count(residue),"
-                f" sum(({_UNKNOWN}) * size) - (SELECT ifnull(sum(min(size, blocks * ?)), 0)"
+                "SELECT count(*) - count(target), count(target), ifnull(sum(size), 0),"
+                f" count(residue), ifnull(sum(({_UNKNOWN}) * size), 0)"
+                " - (SELECT ifnull(sum(min(size, blocks * ?)), 0)"
                 " FROM parts), total(by_ctime), (SELECT count(*) FROM parts) FROM files",
                 (BLOCK_BYTES,),
             ).fetchone()
-        files, links, size, known, unread, by_ctime, parts = row
-        self._count += files + links
-        return ListingCounts(
-            files + together,
-            links,
-            (size or 0) + together_bytes,
-            known,
-            (unread or 0) + together_bytes,
-            int(by_ctime),
-            parts,
-        )
+        listed = ListingCounts(*map(int, row))
+        self._count += listed.files + listed.links
+        return listed.plus(total)
+
+    def _add_found(self, rows: list[tuple[object, ...]], found: Found) -> None:
+        # A file without identity is never known, as its content may be anything.
+        trusted = bool(found.identity) and found.modified_ns < self.since_ns
+        rows.append((found.path, found.size, found.identity, found.target, trusted))
+        if len(rows) == _LISTED_AT_ONCE:
+            self._list(rows)
 
     def _list(self, rows: list[tuple[object, ...]]) -> None:
         rows.sort(key=itemgetter(0))  # the table is in this order: neighbours are on one page
         with self._errors():
             self._base.executemany(self._list_by, rows)
         rows.clear()
+
+    def _load_earlier(self) -> None:
+        """Load all lines of earlier runs, because a small file did not come with siblings, which is
+        rare."""
+        if self._has_all:
+            return
+        self._has_all = True
+        rows: list[dict[str, Any]] = []
+        had_small = self._has_small
+        for piece, fresh in self._earlier.pieces():
+            self._add_rows(rows, piece, fresh)
+        self._load(rows)
+        self._has_small = had_small
+
+    def _apart(self, siblings: Siblings) -> Iterator[Siblings | Found]:
+        """Yield siblings, but those one by one of which the database knows something."""
+        if not self._has_small:
+            yield siblings
+            return
+        find = "SELECT 1 FROM files WHERE path = ?"
+        with self._errors():
+            known = [
+                self._base.execute(find, (path,)).fetchone() is not None for path in siblings.paths
+            ]
+        start = 0
+        for index, found in enumerate(siblings.founds()):
+            if known[index]:
+                if start < index:
+                    yield siblings.some(start, index)
+                yield found
+                start = index + 1
+        if start < siblings.files:
+            yield siblings.some(start, siblings.files)
+
+    def _add_siblings(self, siblings: Siblings, total: ListingCounts) -> ListingCounts:
+        """Store siblings with what earlier runs know of them; return the counts with them."""
+        known = by_ctime = 0
+        if self._earlier:
+            judged, of_log = self._earlier.judge(siblings, self._ignores_ctime)
+            leaves = b""
+            if self._leaves is not None:
+                leaves = forget_without_leaves(judged, of_log, self._read, self._leaves.reserve)
+            known = judged.known
+            by_ctime = 0 if self._ignores_ctime else judged.by_ctime
+            siblings = _with_known(siblings, judged, of_log, leaves)
+        self._siblings.add(siblings)
+        unread = siblings.unread
+        return total.plus(
+            ListingCounts(
+                siblings.files,
+                0,
+                siblings.size,
+                known,
+                0 if unread is None else unread.size,
+                by_ctime,
+            )
+        )
 
     def _forget_damaged(self) -> None:
         """Forget files, and parts of files, whose leaves are missing or wrong."""
@@ -605,7 +716,7 @@ class Store:
             digest = sha256(hashed.leaves).digest()
             hashed = hashed._replace(leaves=_LEAVES.pack(place, count, digest))
         self._hashed.add(hashed)
-        if self._keeping:
+        if self._keeping and hashed.origin == READ:  # the others are kept already
             self._keep_hashed(hashed)
         self._tick()
 
@@ -744,8 +855,9 @@ class Store:
             self._keep_known(Known(row.path, row.size, row.identity, digests, row.leaf))
             self._commit_if_full(state)
         for hashed in self._hashed:
-            self._keep_hashed(hashed)
-            self._commit_if_full(state)
+            if hashed.origin != OF_LAST:  # these are known from the manifest
+                self._keep_hashed(hashed)
+                self._commit_if_full(state)
 
     def _commit_if_full(self, state: StateFile) -> None:
         if state.is_full:
@@ -755,48 +867,25 @@ class Store:
 
     def _keep_hashed(self, hashed: Hashed) -> None:
         """Pass the results of siblings to the state."""
-        found = self._plain.findall(hashed.text)
-        identities = hashed.identities.split(b"\n")
-        if len(found) < len(identities):  # JSON escapes a path
-            entries = map(self._read_line, hashed.text.split(b"\n")[:-1])
-            files = [
-                (each.path, each.size, each.residue, (each.sha256 or b"") + (each.root or b""))
-                for each in entries
-            ]
-        else:
-            files = [
-                (path, int(size), int(residue), bytes.fromhex(b"".join(digits).decode()))
-                for path, residue, *digits, size in found
-            ]
+        place = 0 if self._leaves is None else _LEAVES.unpack(hashed.leaves)[0]
 
         def keep(state: StateFile) -> None:
-            leaves = self._leaf_places(hashed, [size for _, size, _, _ in files])
-            state.known_small(
-                *self._digests,
-                (
-                    (path, size, identity, residue, digests, leaf)
-                    for (path, size, residue, digests), identity, leaf in zip(
-                        files, identities, leaves, strict=True
-                    )
-                    if not identity.startswith(_UNTRUSTED)
-                ),
-            )
+            identities = hashed.identities.split(b"\n")
+            for some in parted(hashed.text, identities, place, self._digests):
+                if isinstance(some, Piece):
+                    state.known_small(some)
+                    continue
+                entry, identity, first = some
+                if not identity.startswith(UNTRUSTED):
+                    has_leaves = self._leaves is not None and entry.size > WINDOW_BYTES
+                    digests = Digests(entry.residue, entry.sha256, entry.root)
+                    leaf = first if has_leaves else None
+                    state.known(Known(entry.path, entry.size, identity, digests, leaf))
 
         self._keep(keep)
 
-    def _leaf_places(self, hashed: Hashed, sizes: list[int]) -> Iterable[int | None]:
-        """Return the place of the leaves of each of some siblings among those under way, None for
-        one window, whose leaf is the root."""
-        if self._leaves is None:
-            return [None] * len(sizes)
-        windows = [window_count(size) for size in sizes]
-        first, _, _ = _LEAVES.unpack(hashed.leaves)
-        starts = accumulate(windows, initial=first)
-        return [start if count > 1 else None for start, count in zip(starts, windows, strict=False)]
-
     def _read_line(self, line: bytes) -> Entry:
-        digests = tuple(name for name, on in zip(DIGESTS, self._digests, strict=True) if on)
-        return read_line(line, digests)
+        return read_line(line, names_of(self._digests))
 
     def _keep_parts(self, state: StateFile) -> None:
         for path in self._changed:
@@ -821,7 +910,7 @@ class Store:
     def lines(
         self,
         leaves: Callable[[bytes], object] | None = None,
-        identities: Callable[[list[str]], object] | None = None,
+        identities: Callable[[list[bytes]], object] | None = None,
     ) -> Iterator[Lines]:
         """Yield the lines of the entries in order of path; all files are known.
 
@@ -835,11 +924,11 @@ class Store:
                 if leaves is not None:
                     leaves(self._leaves_of(some))
                 if identities is not None:
-                    identities(some.identities.decode().split("\n"))
+                    identities(some.identities.split(b"\n"))
                 yield some.lines
                 continue
             if identities is not None:
-                identities([identity for _, identity in some])
+                identities([identity.encode("utf-8", "surrogatepass") for _, identity in some])
             yield Lines.of([entry.to_json() for entry, _ in some])
 
     def _leaves_of(self, hashed: Hashed) -> bytes:

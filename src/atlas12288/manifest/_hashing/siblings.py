@@ -14,7 +14,7 @@ from ..._native import DIGEST_BYTES, RESULT_BYTES, entry_lines
 from ..._parallel import parallel_map_ahead, thread_count
 from ..._subtree import BLOCK_BYTES, window_count
 from .._entries import Entry, Lines
-from .._sources.siblings import Siblings, Wanted
+from .._sources.siblings import READ, Siblings, Wanted
 from .._sources.source import UNTRUSTED, Found, Source
 from .engine import hash_files
 from .file_hash import Digests
@@ -39,6 +39,7 @@ class Hashed(NamedTuple):
         identities: their identities, each after `UNTRUSTED` if it does not show later changes, with
             a line feed between one and the next.
         leaves: the leaf hashes of their trees, joined; b"" if they are not wanted.
+        origin: as in `Siblings`.
     """
 
     first: bytes
@@ -47,6 +48,7 @@ class Hashed(NamedTuple):
     hashes: bytes
     identities: bytes
     leaves: bytes = b""
+    origin: bytes = READ
 
     @property
     def lines(self) -> Lines:
@@ -82,7 +84,7 @@ def hash_siblings(
 
     Args:
         source: the source that listed them.
-        all_siblings: the files.
+        all_siblings: the files; those that are known are not read.
         digests: the digests to compute, one or both of `entries.DIGESTS`.
         leaves: whether the leaf hashes of the trees are wanted.
         threads: number of threads; None for one per core that this process may use.
@@ -106,7 +108,7 @@ def hash_siblings(
                 yield from _with_left(work, batch, read, digests, threads, problem)
             else:
                 yield from hashed
-            advance(sum(siblings.size for siblings in batch))
+            advance(sum(part.size for part in _unread(batch)))
 
 
 class _Work:
@@ -144,7 +146,8 @@ class _Work:
 
     def hash(self, batch: list[Siblings]) -> _Result:
         begin = perf_counter()
-        total = sum(siblings.files for siblings in batch)
+        unread = _unread(batch)
+        total = sum(siblings.files for siblings in unread)
         try:
             buffer = self._buffers.pop()
         except IndexError:
@@ -152,11 +155,17 @@ class _Work:
         results = leaves = b""
         while len(results) < total * RESULT_BYTES and not self._stopped:
             done = len(results) // RESULT_BYTES
-            more = self.source.witness_siblings(batch, done, buffer, self.wanted)
+            more = self.source.witness_siblings(unread, done, buffer, self.wanted)
             results += more[0]
             leaves += more[1]
         self._buffers.append(buffer)
         read = _Outcome(results, leaves)
+        if self._stopped:
+            return batch, read, None
+        if any(siblings.known for siblings in batch):
+            read = _with_known(batch, read)
+            total = sum(siblings.files for siblings in batch)
+        results, leaves = read
         if results[::RESULT_BYTES].count(_READ) < total:
             return batch, read, None
         hashed = []
@@ -182,11 +191,13 @@ class _Work:
             (parent + siblings.names).decode()
         except UnicodeDecodeError:  # in JSON, such a path has another form
             founds = zip(siblings.founds(), self.digests(read), strict=True)
-            return self.one_by_one([(found, each) for found, each in founds if each], read.leaves)
+            files = [(found, each) for found, each in founds if each]
+            return self.one_by_one(files, read.leaves, siblings.origin)
         text, hashes, identities = entry_lines(
             parent, siblings.names, siblings.numbers, read.results, self.since_ns, flat, tree
         )
-        return Hashed(siblings.first, siblings.last, text, hashes, identities, read.leaves)
+        first, last, origin = siblings.first, siblings.last, siblings.origin
+        return Hashed(first, last, text, hashes, identities, read.leaves, origin)
 
     def digests(self, read: _Outcome) -> Iterator[Digests | None]:
         """Yield the digests of each file, or None if it was not read."""
@@ -198,7 +209,9 @@ class _Work:
             root = read.results[middle:end] if tree else None
             yield Digests(residue, sha256, root) if is_read else None
 
-    def one_by_one(self, files: list[tuple[Found, Digests]], leaves: bytes) -> Hashed:
+    def one_by_one(
+        self, files: list[tuple[Found, Digests]], leaves: bytes, origin: bytes
+    ) -> Hashed:
         """Return the lines of files, with the leaves of their trees."""
         lines = [Entry(found.path, found.size, *digests).to_json() for found, digests in files]
         identities = "\n".join(
@@ -206,7 +219,46 @@ class _Work:
             for found, _ in files
         )
         first, last = files[0][0].path, files[-1][0].path
-        return Hashed(first, last, *Lines.of(lines), identities.encode(), leaves)
+        return Hashed(first, last, *Lines.of(lines), identities.encode(), leaves, origin)
+
+
+def _unread(batch: list[Siblings]) -> list[Siblings]:
+    """Return the files that are not known."""
+    return [part for siblings in batch if (part := siblings.unread) is not None]
+
+
+def _with_known(batch: list[Siblings], read: _Outcome) -> _Outcome:
+    """Return what is known of all files of a batch, by what was read of those that were not."""
+    results, leaves = bytearray(), bytearray()
+    result = leaf = 0  # in what was read
+
+    def take(files: int, windows: int) -> None:
+        nonlocal result, leaf
+        start, result = result, result + files * RESULT_BYTES
+        results.extend(read.results[start:result])
+        start, leaf = leaf, leaf + windows * DIGEST_BYTES
+        leaves.extend(read.leaves[start:leaf])
+
+    for siblings in batch:
+        known = siblings.known
+        if not known:
+            take(siblings.files, siblings.windows)
+            continue
+        if siblings.unread is None:
+            results += known
+            leaves += siblings.leaves
+            continue
+        end = 0
+        for index, size in enumerate(siblings.sizes):
+            windows = window_count(size)
+            start, end = end, end + windows * DIGEST_BYTES
+            at = index * RESULT_BYTES
+            if known[at]:
+                results += known[at : at + RESULT_BYTES]
+                leaves += siblings.leaves[start:end]
+            else:
+                take(1, windows)
+    return _Outcome(bytes(results), bytes(leaves))
 
 
 def _with_left(
@@ -251,4 +303,4 @@ def _with_left(
                 good.append((found, result))
                 hashes += leaves[found.path]
         if good:
-            yield work.one_by_one(good, hashes)
+            yield work.one_by_one(good, hashes, siblings.origin)

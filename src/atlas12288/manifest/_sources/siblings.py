@@ -5,15 +5,19 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from itertools import compress
 from typing import Final, NamedTuple
 
-from ..._native import leaf_places
+from ..._native import RESULT_BYTES, leaf_places
 from ..._witness import ALGORITHM, TREE_ALGORITHM
 from .source import Found
 
 # Few enough that several threads are busy until the end, where each file takes long.
 SIBLINGS_MOST: Final = 256
 _NUMBERS: Final = 3  # of a file
+# Where the digests of siblings are from: one of them at least is read by this run, or all are known
+# from the run that it goes on with, or from that and the one that wrote the manifest.
+READ, OF_LOG, OF_LAST = (bytes((letter,)) for letter in b"RKL")
 
 
 class Wanted(NamedTuple):
@@ -43,11 +47,19 @@ class Siblings(NamedTuple):
         names: the names of the files in it, each ended by NUL.
         numbers: for each file, its listed size in bytes, and its modification time and ctime in
             nanoseconds since 1970, as int64 in the order of this machine.
+        known: what an earlier run knows of each file, in the form of `_native.witness_files`; b""
+            where nothing is known of any.
+        leaves: the leaf hashes of all files, as many as their sizes say, zeros for those that are
+            not known; b"" where they are not wanted or nothing is known.
+        origin: READ, or who knows all of them.
     """
 
     folder: bytes
     names: bytes
     numbers: bytes
+    known: bytes = b""
+    leaves: bytes = b""
+    origin: bytes = READ
 
     @property
     def parent(self) -> bytes:
@@ -74,6 +86,28 @@ class Siblings(NamedTuple):
     def size(self) -> int:
         """Total size of the files, in bytes."""
         return sum(self.sizes)
+
+    def some(self, start: int, stop: int) -> Siblings:
+        """Return some of the files, of which nothing is known."""
+        names = self.names.split(b"\0")[start:stop]
+        step = 8 * _NUMBERS
+        return Siblings(
+            self.folder, b"\0".join([*names, b""]), self.numbers[start * step : stop * step]
+        )
+
+    @property
+    def unread(self) -> Siblings | None:
+        """The files that are not known; None if all are."""
+        if not self.known:
+            return self
+        known = self.known[::RESULT_BYTES]
+        if 0 not in known:
+            return None
+        unknown = [not each for each in known]
+        names = compress(self.names.split(b"\0"), unknown)
+        step = 8 * _NUMBERS
+        each = (self.numbers[at : at + step] for at in range(0, len(self.numbers), step))
+        return Siblings(self.folder, b"\0".join([*names, b""]), b"".join(compress(each, unknown)))
 
     @property
     def windows(self) -> int:
