@@ -133,7 +133,7 @@ def parted(
         if lines:
             start, count = count, count + len(sizes)
             yield Piece.of(lines, _BETWEEN.join(identities[start:count]), first_leaf)
-            first_leaf += sum(map(window_count, sizes))
+            first_leaf += array("q", leaf_places(sizes))[-1]
             continue
         end = text.index(b"\n", at)
         entry = read_line(text[at:end].removesuffix(b","), names_of(digests))

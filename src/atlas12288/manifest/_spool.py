@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from itertools import accumulate, pairwise
 from typing import BinaryIO, Final, Generic, TypeVar
 
 from .._files import FileError
@@ -13,8 +14,6 @@ _Record = TypeVar("_Record", bound="tuple[bytes, ...]")
 
 _MEMORY_BYTES: Final = 1 << 23
 _TUPLE_BYTES: Final = 256  # about what a record takes beside the bytes in it
-_COUNT: Final = struct.Struct("=B")  # of fields
-_LENGTH: Final = struct.Struct("=I")  # of a field
 
 
 class Spool(Generic[_Record]):
@@ -34,6 +33,7 @@ class Spool(Generic[_Record]):
         self._waiting: list[_Record] = []  # not in the file
         self._bytes = 0  # of these
         self._file: BinaryIO | None = None
+        self._lengths = struct.Struct("")  # of the fields of each record
 
     def close(self) -> None:
         """Drop all records."""
@@ -45,7 +45,7 @@ class Spool(Generic[_Record]):
         return bool(self._waiting) or self._file is not None
 
     def add(self, record: _Record) -> None:
-        """Add a record, whose fields are bytes."""
+        """Add a record, whose fields are bytes, as many in each."""
         self._waiting.append(record)
         self._bytes += _TUPLE_BYTES + sum(map(len, record))
         if self._bytes > _MEMORY_BYTES:
@@ -57,12 +57,10 @@ class Spool(Generic[_Record]):
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+                self._lengths = struct.Struct(f"={len(self._waiting[0])}I")
             self._file.seek(0, 2)
             for record in self._waiting:
-                self._file.write(_COUNT.pack(len(record)))
-                for field in record:
-                    self._file.write(_LENGTH.pack(len(field)))
-                    self._file.write(field)
+                self._file.write(b"".join((self._lengths.pack(*map(len, record)), *record)))
             self._file.flush()
         except OSError as error:
             raise FileError(f"the temporary file cannot be used: {error.strerror}") from error
@@ -78,13 +76,12 @@ class Spool(Generic[_Record]):
     def _in_file(self, file: BinaryIO) -> Iterator[_Record]:
         try:
             file.seek(0)
-            while count := file.read(_COUNT.size):
-                fields = []
-                for _ in range(_COUNT.unpack(count)[0]):
-                    (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-                    fields.append(file.read(length))
-                    if len(fields[-1]) < length:
-                        raise FileError("the temporary file is damaged")
-                yield self._make(*fields)
+            while head := file.read(self._lengths.size):
+                lengths = self._lengths.unpack(head)
+                text = file.read(sum(lengths))
+                if len(text) < sum(lengths):
+                    raise FileError("the temporary file is damaged")
+                ends = list(accumulate(lengths, initial=0))
+                yield self._make(*(text[start:end] for start, end in pairwise(ends)))
         except (OSError, struct.error) as error:
             raise FileError(f"the temporary file cannot be used: {error}") from error

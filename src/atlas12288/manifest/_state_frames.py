@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import json
 import struct
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
 from zlib import crc32
 
 from .. import _json
 from .._errors import WitnessError
-from .._native import DIGEST_BYTES, MODULUS, WINDOW_BYTES
+from .._native import DIGEST_BYTES, MODULUS, WINDOW_BYTES, leaf_places
 from .._subtree import BLOCK_BYTES, window_count
 from ._entries import SIZE_MOST
 from ._hashing.file_hash import Checkpoint, Digests
@@ -309,7 +310,7 @@ def _read_small(fields: _Fields, digests: tuple[bool, bool]) -> Piece:
     _require(stop == length > 0 and lines == text and identities.isascii())
     _require(_is_utf8(text))
     _require(identities.count(LINE_END) == len(sizes) - 1)
-    _require(first + sum(map(window_count, sizes)) <= _LEAF_MOST)
+    _require(first + array("q", leaf_places(sizes))[-1] <= _LEAF_MOST)
     return Piece.of(text, identities, first)
 
 

@@ -61,6 +61,7 @@ _COMMIT_S: Final = 1.0
 _ROWS_AT_ONCE: Final = 1000
 _LISTED_AT_ONCE: Final = 20_000
 _CACHE_KIB: Final = 16 * 1024
+_YIELDED_BYTES: Final = 1 << 17  # lines of siblings
 
 _SCHEMA: Final = (
     # residue: known where not null. fresh: by this run or the one that it goes on with. leaf: the
@@ -534,17 +535,9 @@ class Store:
             by_ctime = 0 if self._ignores_ctime else judged.by_ctime
             siblings = _with_known(siblings, judged, of_log, leaves)
         self._siblings.add(siblings)
-        unread = siblings.unread
-        return total.plus(
-            ListingCounts(
-                siblings.files,
-                0,
-                siblings.size,
-                known,
-                0 if unread is None else unread.size,
-                by_ctime,
-            )
-        )
+        unread, size = siblings.unread, siblings.size
+        left = 0 if unread is None else size if unread is siblings else unread.size
+        return total.plus(ListingCounts(siblings.files, 0, size, known, left, by_ctime))
 
     def _forget_damaged(self) -> None:
         """Forget files, and parts of files, whose leaves are missing or wrong."""
@@ -919,17 +912,29 @@ class Store:
             identities: called with the identities of the entries, in this order; see
                 `StateFile.keep`.
         """
-        for some in self._in_order(leaves):
+        texts: list[bytes] = []  # of siblings
+        hashes: list[bytes] = []
+        kept: list[bytes] = []  # identities
+        size = 0
+        for some in chain(self._in_order(leaves), (None,)):
             if isinstance(some, Hashed):
                 if leaves is not None:
                     leaves(self._leaves_of(some))
+                texts.append(some.text)
+                hashes.append(some.hashes)
+                kept.append(some.identities)
+                size += len(some.text)
+                if size < _YIELDED_BYTES:
+                    continue
+            if texts:
                 if identities is not None:
-                    identities(some.identities.split(b"\n"))
-                yield some.lines
-                continue
-            if identities is not None:
-                identities([identity.encode("utf-8", "surrogatepass") for _, identity in some])
-            yield Lines.of([entry.to_json() for entry, _ in some])
+                    identities(b"\n".join(kept).split(b"\n"))
+                yield Lines(b"".join(texts), b"".join(hashes))
+                texts, hashes, kept, size = [], [], [], 0
+            if isinstance(some, list):
+                if identities is not None:
+                    identities([identity.encode("utf-8", "surrogatepass") for _, identity in some])
+                yield Lines.of([entry.to_json() for entry, _ in some])
 
     def _leaves_of(self, hashed: Hashed) -> bytes:
         place, count, digest = _LEAVES.unpack(hashed.leaves)
