@@ -276,6 +276,21 @@ def test_damaged_leaves_of_a_stopped_run_are_made_again(tmp_path: Path, way: typ
     assert world.made() == fresh.made()
 
 
+@pytest.mark.usefixtures("at_once")
+def test_a_refused_run_keeps_what_the_run_had_read_that_it_went_on_with(tmp_path: Path) -> None:
+    root = grown(tmp_path)
+    world = World(root, tmp_path / "world", {})
+    world.run(Folder)
+    edit(root / "z", "damage", 1)
+    with pytest.raises(StopError):
+        world.run(Folder, AFTER[0])
+    counts, _ = world.run(Folder)
+    assert 0 < counts.known < counts.files
+    assert counts.refused == 1
+    counts, _ = world.run(Folder, accept=True)
+    assert counts.known == counts.files
+
+
 @pytest.mark.parametrize("at_once", [1, 100])
 def test_small_files_that_come_one_by_one_are_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int

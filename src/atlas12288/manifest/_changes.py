@@ -12,13 +12,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from hashlib import sha256
 from typing import Final, Literal, NamedTuple
 
 from .._files import FileError, RegularFile, shown
 from .._reports import MismatchError
 from .._sidecars import TreeLeaves, require_size
-from .._witness import TREE_ALGORITHM
+from .._witness import TREE_ALGORITHM, WitnessStream
 from .._words import counted, word
 from ._diff import Comparison, Facts, NothingCommonError, Pair, Places, ranged
 from ._differences import CHANGES_MOST, Changes, Difference
@@ -104,7 +103,7 @@ def changes_since(
             return None
         known: _Known | None = None
         found = _Found(new)
-        digest = sha256()
+        digest = WitnessStream()
         try:
             manifest = ManifestFile(file, digest.update)
             known = _Known(before, manifest)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from itertools import chain, starmap
 from operator import add, itemgetter
 from time import monotonic, time, time_ns
@@ -706,7 +705,7 @@ class Store:
             count = len(hashed.leaves) // DIGEST_BYTES
             place = self._leaves.reserve(count)
             self._leaves.write(place, hashed.leaves)
-            digest = sha256(hashed.leaves).digest()
+            digest = WitnessStream(hashed.leaves).digest()
             hashed = hashed._replace(leaves=_LEAVES.pack(place, count, digest))
         self._hashed.add(hashed)
         if self._keeping and hashed.origin == READ:  # the others are kept already
@@ -939,7 +938,7 @@ class Store:
     def _leaves_of(self, hashed: Hashed) -> bytes:
         place, count, digest = _LEAVES.unpack(hashed.leaves)
         hashes = self._read_fresh(place, count)
-        if sha256(hashes).digest() != digest:
+        if WitnessStream(hashes).digest() != digest:
             raise FileError(_DAMAGED_LEAVES)
         return hashes
 
