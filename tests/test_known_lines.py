@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from atlas12288 import _native
 from atlas12288._subtree import BLOCK_BYTES, window_count
-from atlas12288.manifest import _known_lines, _store
+from atlas12288.manifest import _file_table, _keeper, _known_lines
 from atlas12288.manifest._entries import DIGESTS, Entry, read_line
 from atlas12288.manifest._generate import RunCounts, generate_manifest, read_options
 from atlas12288.manifest._hashing import siblings as hashing
@@ -129,7 +129,7 @@ def without_times(outcome: tuple[RunCounts, list[str]]) -> tuple[RunCounts, list
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read is kept at once, in batches of one folder's files."""
-    monkeypatch.setattr(_store, "_COMMIT_S", 0.0)
+    monkeypatch.setattr(_keeper, "_COMMIT_S", 0.0)
     monkeypatch.setattr(hashing, "_BATCH_FILES_MOST", 1)
 
 
@@ -301,7 +301,7 @@ def test_small_files_that_come_one_by_one_are_known(
     made = world.made()
     write(root / "b.c", noise(BLOCK_BYTES + 9))
     monkeypatch.setattr(folders, "_ENTRIES_MOST", 4)
-    monkeypatch.setattr(_store, "_LISTED_AT_ONCE", at_once)
+    monkeypatch.setattr(_file_table, "_LISTED_AT_ONCE", at_once)
     counts, _ = world.run(Folder, update=True)
     assert (counts.known, counts.read) == (counts.files - 1, 1)
     write(root / "b.c", noise(NAMES.index("b.c") * 4000, NAMES.index("b.c")))

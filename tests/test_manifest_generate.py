@@ -25,6 +25,7 @@ from atlas12288 import TreeWitness
 from atlas12288._files import FileError
 from atlas12288._native import DIGEST_BYTES, WINDOW_BYTES
 from atlas12288._subtree import BLOCK_BYTES
+from atlas12288.manifest import _keeper as keeper
 from atlas12288.manifest import _store as store
 from atlas12288.manifest._arguments import hasher
 from atlas12288.manifest._beside import paths_in, state_name
@@ -821,7 +822,7 @@ class Stopped(StoppedRuns):
 
     def __init__(self, folder: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
-        monkeypatch.setattr(store, "_COMMIT_S", 0.0)
+        monkeypatch.setattr(keeper, "_COMMIT_S", 0.0)
         self.folder = folder
         self.output = output
 
@@ -1147,7 +1148,7 @@ def test_the_database_of_another_program_is_not_replaced(data: Path, output: Pat
 def test_a_state_of_another_version_is_begun_anew(stopped: Stopped) -> None:
     stopped.stop(4 * BLOCK_BYTES)
     state = stopped.output.with_suffix(".state")
-    state.write_bytes(state.read_bytes().replace(MAGIC, MAGIC.replace(b"2", b"9"), 1))
+    state.write_bytes(state.read_bytes().replace(MAGIC, MAGIC.replace(b"state 2", b"state 9"), 1))
     expected = atlas.Manifest.generate(stopped.folder, tree=True).to_json()
     stopped.run()
     assert stopped.notes == [

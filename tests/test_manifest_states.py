@@ -25,8 +25,8 @@ import atlas12288 as atlas
 from atlas12288._files import FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest import _generate as generate
+from atlas12288.manifest import _keeper as keeper
 from atlas12288.manifest import _state_folder as state_folder
-from atlas12288.manifest import _store as store
 from atlas12288.manifest._kept_states import DAYS_KEPT, open_state
 from atlas12288.manifest._state_file import StateFile
 from atlas12288.manifest._state_folder import machine, state_file
@@ -71,7 +71,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
-    monkeypatch.setattr(store, "_COMMIT_S", 0.0)
+    monkeypatch.setattr(keeper, "_COMMIT_S", 0.0)
     return tmp_path / "home"
 
 

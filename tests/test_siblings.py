@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from atlas12288 import WINDOW_BYTES, _native
 from atlas12288._files import FileError
 from atlas12288._subtree import BLOCK_BYTES, window_count
-from atlas12288.manifest import _spool, _store
+from atlas12288.manifest import _keeper, _spool
 from atlas12288.manifest._arguments import hasher
 from atlas12288.manifest._beside import Outputs
 from atlas12288.manifest._entries import DIGESTS, Entry, Lines
@@ -499,7 +499,7 @@ def test_what_was_read_is_kept_for_the_run_that_goes_on(
     output = tmp_path / "out.json"
     expected = made(Folder(root), output, form=form)
     output.unlink()
-    monkeypatch.setattr(_store, "_COMMIT_S", 0.0)
+    monkeypatch.setattr(_keeper, "_COMMIT_S", 0.0)
     monkeypatch.setattr("atlas12288.manifest._generate.KEPT_AFTER_S", 0.0)
     monkeypatch.setattr(hashing, "_BATCH_FILES_MOST", 1)
     read = 0

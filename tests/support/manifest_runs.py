@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from atlas12288.manifest import _store as store
+from atlas12288.manifest import _keeper as keeper
 from atlas12288.manifest._arguments import hasher
 from atlas12288.manifest._generate import generate_manifest, read_options
 from atlas12288.manifest._listener import FunctionListener
@@ -68,7 +68,7 @@ def start(folder: Path, output: Path, *, reads: int, flat: bool) -> subprocess.P
 
 def main(folder: str, output: str, reads: str, flat: str) -> None:
     # Often, so that a short run has many moments at which it can be killed.
-    store._COMMIT_S = 0.0  # type: ignore[misc]
+    keeper._COMMIT_S = 0.0  # type: ignore[misc]
     left = int(reads)
     read = 0
     lock = Lock()

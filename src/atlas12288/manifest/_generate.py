@@ -22,9 +22,11 @@ from .._outputs import Target, atomic_write_all, open_outdated
 from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from ._beside import Outputs, is_url, leaves_name, outputs_in, state_name
 from ._entries import DIGESTS, Lines
+from ._file_table import ListingCounts
 from ._hashing import engine
 from ._hashing.engine import HashFiles
 from ._hashing.siblings import hash_siblings
+from ._keeper import KEPT_AFTER_S
 from ._kept_states import Place, moment, open_state
 from ._kinds import WITNESSES, leaves_of
 from ._last_run import last_lines
@@ -46,7 +48,7 @@ from ._state_file import StateFile
 from ._state_folder import InUseError, leave_out_states, machine, real_path
 from ._state_frames import REFUSED, Begun, Context, Finished
 from ._statement import SYMLINKS, Options, bounded, write_lines
-from ._store import KEPT_AFTER_S, ListingCounts, Store
+from ._store import Store
 
 if TYPE_CHECKING:
     from ._changes import Accept
