@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from itertools import chain
 from typing import Final, Protocol, Self
 from weakref import WeakSet
 
 from . import _native
+from ._device_watch import DeviceWatch
 from ._errors import DeviceError, StateError
 from ._native import DIGEST_BYTES, Watch, bytes_of, int_in
 from ._reports import PartDifference, Report
@@ -332,15 +332,13 @@ class Scrubber:
         return f"<{type(self).__name__} of {counted(len(self._targets), 'buffer')}, {state}>"
 
 
-class _Watch(Protocol):
-    """A buffer with the leaves and residues of its windows: `_native.Watch`, or on a GPU."""
+class _View(Protocol):
+    """What looks at the windows of a buffer: its watch, or of a tensor on a GPU a view."""
 
     def read_error(self, first: int, stop: int, /) -> int: ...
     def residues_differ(self, first: int, stop: int, /) -> list[int]: ...
     def leaves_differ(self, first: int, stop: int, /) -> list[int]: ...
     def judge(self, index: int, /) -> int: ...
-    def expect(self, index: int, leaf: bytes, /) -> None: ...
-    def change(self, runs: Iterable[tuple[int, int]], /) -> AbstractContextManager[object]: ...
 
 
 class _Target:
@@ -362,7 +360,7 @@ class _Target:
         if self.length == 0:
             raise ValueError(f"targets[{name!r}] is empty, must have bytes")
         self.windows = len(leaves) // DIGEST_BYTES
-        self.watch: _Watch = (
+        self.watch: DeviceWatch | Watch = (
             DeviceWatch(buf, self.length, leaves) if on_device else Watch(buf, leaves)
         )
         self._piece = self.windows if on_device else _PIECE
@@ -399,7 +397,7 @@ class _Target:
         self._is_known = True
 
     def _look_at(self, first: int, stop: int, hashes: bool, seen: _Seen, new: _Seen) -> None:
-        watch = self.watch
+        watch: _View = self.watch.view() if isinstance(self.watch, DeviceWatch) else self.watch
         suspects: Iterable[int]
         if watch.read_error(first, stop):
             suspects = range(first, stop)
@@ -466,128 +464,8 @@ class _Seen:
         return window_ranges(indices, self._target.length)
 
 
-class DeviceWatch:
-    """The leaves and residues that the windows of a tensor on a GPU must have.
-
-    Each look is at the whole tensor. A tensor that has another length by then, or that its library
-    does not give any more, is a BufferError, as a lost device is a DeviceError: no damage.
-    """
-
-    def __init__(self, buf: Memory, length: int, leaves: bytes) -> None:
-        self._buf = buf
-        self._length = length
-        self._leaves = bytearray(leaves)
-        self._residues: list[int | None] = [None] * (len(leaves) // DIGEST_BYTES)
-        self._damaged: set[int] = set()
-        self._changes: list[tuple[int, int]] = []
-        self._found: tuple[bytes, bytes] | None = None  # by the last look; None after a change
-        self._lock = threading.RLock()
-
-    def read_error(self, first: int, stop: int, /) -> int:
-        """Return 0: a device tells by a DeviceError."""
-        return 0
-
-    def residues_differ(self, first: int, stop: int, /) -> list[int]:
-        """Return the indices of the windows to judge, by the residues."""
-        found = _native.window_residues(self._buf)
-        self._found = None
-        if len(found) != len(self._residues):
-            raise BufferError(
-                f"the tensor has {len(found)} windows, must have {len(self._residues)}"
-            )
-        return [
-            index
-            for index in range(first, stop)
-            if found[index] != self._residues[index] or index in self._damaged
-        ]
-
-    def leaves_differ(self, first: int, stop: int, /) -> list[int]:
-        """Return the indices of the windows to judge, by the digests."""
-        with self._lock:
-            self._found = None
-            leaves, residues = self._look()
-            suspects = []
-            for index in range(first, stop):
-                if index in self._damaged or self._leaf(index) != _leaf(leaves, index):
-                    suspects.append(index)
-                else:
-                    self._residues[index] = residues[index]
-            return suspects
-
-    def _look(self) -> tuple[bytes, bytes]:
-        """Return leaves and residues of the tensor, of the last look if it is still good."""
-        if self._found is None:
-            tree = TreeWitness.generate(self._buf)
-            assert tree._tree is not None
-            if tree.length != self._length:
-                raise BufferError(f"the tensor has {tree.length} bytes, must have {self._length}")
-            residues = b"".join(block.residues or b"" for block in tree._tree.blocks())
-            self._found = tree.leaves or b"", residues
-        return self._found
-
-    def _leaf(self, index: int) -> bytes:
-        return _leaf(self._leaves, index)
-
-    def judge(self, index: int, /) -> int:
-        """Return the verdict on a window, a sum of the `WINDOW_` numbers."""
-        with self._lock:
-            if any(first <= index < stop for first, stop in self._changes):
-                return _native.WINDOW_IN_CHANGE
-            leaves, residues = self._look()
-            if self._leaf(index) == _leaf(leaves, index):
-                self._damaged.discard(index)
-                self._residues[index] = residues[index]
-                return 0
-            verdict = _native.WINDOW_DIGEST_DIFFERS
-            if self._residues[index] not in (None, residues[index]):
-                verdict |= _native.WINDOW_RESIDUE_DIFFERS
-            if index not in self._damaged:
-                verdict |= _native.WINDOW_IS_NEW
-            self._damaged.add(index)
-            return verdict
-
-    def expect(self, index: int, leaf: bytes, /) -> None:
-        """Set the leaf that a window must have."""
-        with self._lock:
-            self._found = None
-            self._leaves[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES] = leaf
-            self._residues[index] = None
-            self._damaged.discard(index)
-
-    def change(self, runs: Iterable[tuple[int, int]], /) -> AbstractContextManager[object]:
-        """Return a context manager for changes of windows, which are taken anew when it ends."""
-        return _DeviceChange(self, list(runs))
-
-    def begin(self, runs: list[tuple[int, int]]) -> None:
-        """Give no verdict on these windows from now on."""
-        with self._lock:
-            self._changes += runs
-
-    def end(self, runs: list[tuple[int, int]]) -> None:
-        """Take the leaves of these windows anew."""
-        with self._lock:
-            for run in runs:
-                self._changes.remove(run)
-            self._found = None
-            leaves, _ = self._look()
-            for index in chain.from_iterable(range(*run) for run in runs):
-                self.expect(index, _leaf(leaves, index))
-
-
-def _leaf(leaves: bytes | bytearray, index: int) -> bytes:
-    return bytes(leaves[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES])
-
-
-class _DeviceChange:
-    def __init__(self, watch: DeviceWatch, runs: list[tuple[int, int]]) -> None:
-        self._watch = watch
-        self._runs = runs
-
-    def __enter__(self) -> None:
-        self._watch.begin(self._runs)
-
-    def __exit__(self, *_: object) -> None:
-        self._watch.end(self._runs)
+def _leaf(leaves: bytes, index: int) -> bytes:
+    return leaves[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
 
 
 class _Stop:

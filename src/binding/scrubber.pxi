@@ -53,7 +53,7 @@ def write_unraisable(error, place, /):
 
 cdef enum:  # what is known of a window
     KNOWN = 1  # its residue, of bytes that had the leaf
-    STALE = 2  # a change ended while another one was open on it: its leaf is to be taken anew
+    STALE = 2  # a change of it ended without its leaf, which is to be taken anew
     DAMAGED = 4  # it was not its leaf when it was last judged
 
 cdef enum:  # verdicts on a window, which add up
@@ -73,9 +73,161 @@ from _weakref import ref as weak_reference  # `weakref` imports more
 cdef dict watches = {}
 
 
-@cython.final
 @cython.no_gc_clear  # threads may be in it
-cdef class Watch:
+cdef class _Watch:
+    """What is known of windows: the leaves and residues that they must have, and open changes."""
+
+    cdef readonly size_t windows
+    cdef uint8_t *leaves
+    cdef uint8_t *residues
+    cdef uint8_t *flags
+    # Where windows are hashed before they are judged: when the leaf of each was last set, and what
+    # time it is. NULL elsewhere.
+    cdef uint64_t *renewed
+    cdef uint64_t time
+    cdef Change changes  # open ones, linked
+
+    def __cinit__(self, *args, **kwargs):
+        if type(self) is _Watch:
+            raise not_made("_Watch", "Watch() or RemoteWatch()")
+
+    cdef int know(self, size_t windows, object leaves) except -1:
+        """Begin with the leaves that windows must have."""
+        cdef Span span
+        self.windows = windows
+        self.leaves = <uint8_t *>PyMem_Calloc(windows + 1, ATLAS_DIGEST_BYTES)
+        self.residues = <uint8_t *>PyMem_Calloc(windows + 1, 1)
+        self.flags = <uint8_t *>PyMem_Calloc(windows + 1, 1)
+        if self.leaves is NULL or self.residues is NULL or self.flags is NULL:
+            raise MemoryError
+        hold_hashes(leaves, "leaves", &span)
+        cdef size_t count = span.len // ATLAS_DIGEST_BYTES
+        if count == windows:
+            memcpy(self.leaves, span.data, span.len)
+        release(&span)
+        if count != windows:
+            raise ValueError(f"leaves has {count} hashes, must have one for {windows} windows")
+        return 0
+
+    def __dealloc__(self):
+        PyMem_Free(self.leaves)
+        PyMem_Free(self.residues)
+        PyMem_Free(self.flags)
+        PyMem_Free(self.renewed)
+
+    cdef int check(self, size_t first, size_t stop) except -1:
+        if not first < stop <= self.windows:
+            raise ValueError(
+                f"first and stop are {first} and {stop}, must be windows of {self.windows}"
+            )
+        return 0
+
+    cdef bint is_leaf(self, size_t index, const uint8_t *leaf) noexcept:
+        return memcmp(self.leaves + index * ATLAS_DIGEST_BYTES, leaf, ATLAS_DIGEST_BYTES) == 0
+
+    cdef bint in_change(self, size_t index) noexcept:
+        cdef Change change = self.changes
+        while change is not None:
+            if change.first <= index < change.stop:
+                return True
+            change = change.next_open
+        return False
+
+    cdef list unlike_residues(self, size_t first, size_t stop, const uint8_t *found):
+        """Return the indices of all windows whose residue differs, is not known, or that are known
+        to be damaged."""
+        cdef size_t i
+        suspects = []
+        with cython.critical_section(self):
+            for i in range(stop - first):
+                if self.flags[first + i] != KNOWN or self.residues[first + i] != found[i]:
+                    suspects.append(first + i)
+        return suspects
+
+    cdef list unlike_leaves(
+        self, size_t first, size_t stop, const uint8_t *found, const uint8_t *residues
+    ):
+        """Return the indices of all windows whose leaf differs, or that are known to be damaged.
+
+        The residues of the others become known.
+        """
+        cdef size_t i
+        suspects = []
+        with cython.critical_section(self):
+            for i in range(stop - first):
+                if self.flags[first + i] & (STALE | DAMAGED) or not self.is_leaf(
+                    first + i, found + i * ATLAS_DIGEST_BYTES
+                ):
+                    suspects.append(first + i)
+                else:
+                    self.residues[first + i] = residues[i]
+                    self.flags[first + i] = KNOWN
+        return suspects
+
+    cdef int verdict(self, size_t index, const uint8_t *leaf, uint8_t residue) noexcept:
+        """Return the verdict on a window that is not in a change, by what it is now."""
+        cdef int verdict = DIGEST_DIFFERS
+        if self.flags[index] & STALE:
+            self.set(index, leaf, residue)
+        if self.is_leaf(index, leaf):
+            self.residues[index] = residue
+            self.flags[index] = KNOWN
+            return 0
+        if self.flags[index] & KNOWN and self.residues[index] != residue:
+            verdict |= RESIDUE_DIFFERS
+        if not self.flags[index] & DAMAGED:
+            verdict |= IS_NEW
+        self.flags[index] |= DAMAGED
+        return verdict
+
+    cdef void mark(self, size_t index, uint8_t flags) noexcept:
+        """Say what is known of a window whose leaf is another from now on."""
+        self.flags[index] = flags
+        if self.renewed is not NULL:
+            self.time += 1
+            self.renewed[index] = self.time
+
+    cdef void set(self, size_t index, const uint8_t *leaf, uint8_t residue) noexcept:
+        memcpy(self.leaves + index * ATLAS_DIGEST_BYTES, leaf, ATLAS_DIGEST_BYTES)
+        self.residues[index] = residue
+        self.mark(index, KNOWN)
+
+    def expect(self, size_t index, leaf, /):
+        """Set the leaf that a window must have."""
+        cdef Span span
+        self.check(index, index + 1)
+        hold_hash(leaf, "leaf", &span)
+        with cython.critical_section(self):
+            memcpy(self.leaves + index * ATLAS_DIGEST_BYTES, span.data, ATLAS_DIGEST_BYTES)
+            self.mark(index, 0)
+        release(&span)
+
+    cdef Changes changes_in(self, object runs, object hashes):
+        """Return a context manager for changes of windows: pairs of the first and the one behind
+        the last."""
+        cdef Changes changes = Changes.__new__(Changes, self)
+        cdef Change change
+        cdef size_t first, stop
+        cdef list found = []
+        for first, stop in runs:
+            self.check(first, stop)
+            change = new_change(self, first, stop)
+            change.is_explicit = True
+            found.append(change)
+        changes.hashes = hashes
+        changes.changes = tuple(found)
+        return changes
+
+    cdef void hash(self, Change change, const uint8_t *before) noexcept:
+        """Give a change the leaves of its windows that are no longer what they were before.
+
+        NULL: all of them. Without leaves all are stale.
+        """
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class Watch(_Watch):
     """Watch(buf, leaves)\n--\n
     The leaves and residues that the windows of a buffer must have. It keeps the buffer exported, and
     a Region, all of it, by reference.
@@ -87,38 +239,17 @@ cdef class Watch:
 
     cdef object __weakref__
     cdef _Held held
-    cdef readonly size_t windows
-    cdef uint8_t *leaves
-    cdef uint8_t *residues
-    cdef uint8_t *flags
-    cdef Change changes  # open ones, linked
 
     def __cinit__(self, buf, leaves):
-        cdef Span span
         self.held = _Held(buf)
         cdef size_t len = self.held.len()
-        self.windows = (
-            len // <size_t>ATLAS_WINDOW_BYTES + (len % <size_t>ATLAS_WINDOW_BYTES != 0)
+        self.know(
+            len // <size_t>ATLAS_WINDOW_BYTES + (len % <size_t>ATLAS_WINDOW_BYTES != 0), leaves
         )
-        self.leaves = <uint8_t *>PyMem_Calloc(self.windows + 1, ATLAS_DIGEST_BYTES)
-        self.residues = <uint8_t *>PyMem_Calloc(self.windows + 1, 1)
-        self.flags = <uint8_t *>PyMem_Calloc(self.windows + 1, 1)
-        if self.leaves is NULL or self.residues is NULL or self.flags is NULL:
-            raise MemoryError
-        hold_hashes(leaves, "leaves", &span)
-        cdef size_t count = span.len // ATLAS_DIGEST_BYTES
-        if count == self.windows:
-            memcpy(self.leaves, span.data, span.len)
-        release(&span)
-        if count != self.windows:
-            raise ValueError(f"leaves has {count} hashes, must have one for {self.windows} windows")
         watches[<size_t><PyObject *>self] = weak_reference(self)
 
     def __dealloc__(self):
         watches.pop(<size_t><PyObject *>self, None)
-        PyMem_Free(self.leaves)
-        PyMem_Free(self.residues)
-        PyMem_Free(self.flags)
 
     cdef const uint8_t *window(self, size_t index) noexcept:
         return self.held.data() + index * <size_t>ATLAS_WINDOW_BYTES
@@ -126,13 +257,6 @@ cdef class Watch:
     cdef size_t size(self, size_t first, size_t stop) noexcept:
         """Return the number of bytes in a range of windows."""
         return min(stop * <size_t>ATLAS_WINDOW_BYTES, self.held.len()) - first * <size_t>ATLAS_WINDOW_BYTES
-
-    cdef int check(self, size_t first, size_t stop) except -1:
-        if not first < stop <= self.windows:
-            raise ValueError(
-                f"first and stop are {first} and {stop}, must be windows of {self.windows}"
-            )
-        return 0
 
     def read_error(self, size_t first, size_t stop, /):
         """Return 0, or the errno that says why windows cannot be read."""
@@ -146,20 +270,14 @@ cdef class Watch:
         """Read windows; return the indices of all whose residue differs, is not known, or that are
         known to be damaged."""
         self.check(first, stop)
-        cdef size_t count = stop - first, i
-        cdef uint8_t *found = <uint8_t *>PyMem_Malloc(count)
+        cdef uint8_t *found = <uint8_t *>PyMem_Malloc(stop - first)
         if found is NULL:
             raise MemoryError
         try:
             state = release_gil(self.size(first, stop), SUM_GIL_BYTES)
             atlas_conserved_window_residues(self.window(first), self.size(first, stop), found)
             restore_gil(state)
-            suspects = []
-            with cython.critical_section(self):
-                for i in range(count):
-                    if self.flags[first + i] != KNOWN or self.residues[first + i] != found[i]:
-                        suspects.append(first + i)
-            return suspects
+            return self.unlike_residues(first, stop, found)
         finally:
             PyMem_Free(found)
 
@@ -167,7 +285,7 @@ cdef class Watch:
         """Hash windows, whose residues become known; return the indices of all whose leaf differs,
         or that are known to be damaged."""
         self.check(first, stop)
-        cdef size_t count = stop - first, i
+        cdef size_t count = stop - first
         cdef uint8_t *found = <uint8_t *>PyMem_Malloc(count * (ATLAS_DIGEST_BYTES + 1))
         if found is NULL:
             raise MemoryError
@@ -176,30 +294,9 @@ cdef class Watch:
             state = release_gil(self.size(first, stop), HASH_GIL_BYTES)
             atlas_tree_leaves_residues(self.window(first), self.size(first, stop), found, residues)
             restore_gil(state)
-            suspects = []
-            with cython.critical_section(self):
-                for i in range(count):
-                    if self.flags[first + i] & (STALE | DAMAGED) or not self.is_leaf(
-                        first + i, found + i * ATLAS_DIGEST_BYTES
-                    ):
-                        suspects.append(first + i)
-                    else:
-                        self.residues[first + i] = residues[i]
-                        self.flags[first + i] = KNOWN
-            return suspects
+            return self.unlike_leaves(first, stop, found, residues)
         finally:
             PyMem_Free(found)
-
-    cdef bint is_leaf(self, size_t index, const uint8_t *leaf) noexcept:
-        return memcmp(self.leaves + index * ATLAS_DIGEST_BYTES, leaf, ATLAS_DIGEST_BYTES) == 0
-
-    cdef bint in_change(self, size_t index) noexcept:
-        cdef Change change = self.changes
-        while change is not None:
-            if change.first <= index < change.stop:
-                return True
-            change = change.next_open
-        return False
 
     def judge(self, size_t index, /):
         """Hash one window, and return a verdict: 0, or a sum of the `WINDOW_` numbers.
@@ -215,67 +312,168 @@ cdef class Watch:
             atlas_tree_leaves_residues(
                 self.window(index), self.size(index, index + 1), leaf, &residue
             )
-            if self.flags[index] & STALE:
-                self.set(index, leaf, residue)
-            if self.is_leaf(index, leaf):
-                self.residues[index] = residue
-                self.flags[index] = KNOWN
-                return 0
-            verdict = <int>DIGEST_DIFFERS
-            if self.flags[index] & KNOWN and self.residues[index] != residue:
-                verdict |= <int>RESIDUE_DIFFERS
-            if not self.flags[index] & DAMAGED:
-                verdict |= <int>IS_NEW
-            self.flags[index] |= DAMAGED
-            return verdict
-
-    cdef void set(self, size_t index, const uint8_t *leaf, uint8_t residue) noexcept:
-        memcpy(self.leaves + index * ATLAS_DIGEST_BYTES, leaf, ATLAS_DIGEST_BYTES)
-        self.residues[index] = residue
-        self.flags[index] = KNOWN
-
-    def expect(self, size_t index, leaf, /):
-        """Set the leaf that a window must have."""
-        cdef Span span
-        self.check(index, index + 1)
-        hold_hash(leaf, "leaf", &span)
-        with cython.critical_section(self):
-            memcpy(self.leaves + index * ATLAS_DIGEST_BYTES, span.data, ATLAS_DIGEST_BYTES)
-            self.flags[index] = 0
-        release(&span)
+            return self.verdict(index, leaf, residue)
 
     def change(self, runs, /):
         """Return a context manager for changes of windows, which are taken anew when it ends.
 
-        No handler of signals comes between its parts, so that no change stays open.
-
         Args: runs, pairs of windows, the first and the one behind the last.
         """
-        cdef Changes changes = Changes.__new__(Changes, self)
-        cdef Change change
-        cdef size_t first, stop
-        cdef list found = []
-        for first, stop in runs:
-            self.check(first, stop)
-            change = new_change(self, first, stop, self.window(first), self.size(first, stop))
-            change.is_explicit = True
-            found.append(change)
-        changes.changes = tuple(found)
-        return changes
+        return self.changes_in(runs, None)
+
+    cdef void hash(self, Change change, const uint8_t *before) noexcept:
+        cdef Windows windows
+        windows.data = self.held.data()
+        windows.len = self.held.len()
+        windows.first = change.first
+        windows.count = change.stop - change.first
+        if not change.make_room():
+            return
+        state = release_gil(self.size(change.first, change.stop), HASH_GIL_BYTES)
+        if before is not NULL:
+            mark_changes(&windows, change.base, change.len, before, change.changed)
+        hash_marked(&windows, change.changed, change.leaves, change.residues)
+        restore_gil(state)
 
 
 @cython.final
+@cython.no_gc_clear
+cdef class RemoteWatch(_Watch):
+    """RemoteWatch(leaves)\n--\n
+    The leaves and residues that the windows of a tensor must have which its caller hashes.
+
+    What was hashed is the residues of all windows, and their leaves; `now` is the time before that.
+    Args: leaves, 32 bytes a window. Raises ValueError, also from methods, where there are not as
+    many leaves or residues as windows; TypeError or BufferError where they are no bytes.
+    """
+
+    def __cinit__(self, leaves):
+        cdef Span span
+        hold_hashes(leaves, "leaves", &span)
+        cdef size_t windows = span.len // ATLAS_DIGEST_BYTES
+        release(&span)
+        self.renewed = <uint64_t *>PyMem_Calloc(windows + 1, sizeof(uint64_t))
+        if self.renewed is NULL:
+            raise MemoryError
+        self.know(windows, leaves)
+
+    @property
+    def now(self):
+        return self.time
+
+    cdef int hold_all(self, object residues, Span *span) except -1:
+        hold(residues, "residues", 0, span)
+        cdef size_t count = span.len
+        if count != self.windows:
+            release(span)
+            raise ValueError(f"residues has {count} bytes, must have one for {self.windows} windows")
+        return 0
+
+    cdef int hold_both(self, object leaves, Span *span, object residues, Span *sums) except -1:
+        hold_hashes(leaves, "leaves", span)
+        cdef size_t count = span.len // ATLAS_DIGEST_BYTES
+        try:
+            if count != self.windows:
+                raise ValueError(
+                    f"leaves has {count} hashes, must have one for {self.windows} windows"
+                )
+            self.hold_all(residues, sums)
+        except BaseException:
+            release(span)
+            raise
+        return 0
+
+    def residues_differ(self, residues, /):
+        """Return the indices of all windows whose residue differs, is not known, or that are known
+        to be damaged."""
+        cdef Span sums
+        self.hold_all(residues, &sums)
+        try:
+            return self.unlike_residues(0, self.windows, sums.data)
+        finally:
+            release(&sums)
+
+    def leaves_differ(self, leaves, residues, /):
+        """Return the indices of all windows whose leaf differs, or that are known to be damaged;
+        the residues of the others become known."""
+        cdef Span span, sums
+        self.hold_both(leaves, &span, residues, &sums)
+        try:
+            return self.unlike_leaves(0, self.windows, span.data, sums.data)
+        finally:
+            release(&span)
+            release(&sums)
+
+    def judge(self, size_t index, uint64_t now, leaves, residues, /):
+        """Return a verdict on a window: 0, or a sum of the `WINDOW_` numbers.
+
+        A window that changed since it was hashed counts as one that is in a change.
+        """
+        cdef Span span, sums
+        self.check(index, index + 1)
+        self.hold_both(leaves, &span, residues, &sums)
+        try:
+            with cython.critical_section(self):
+                if self.in_change(index) or self.renewed[index] > now:
+                    return <int>IN_CHANGE
+                return self.verdict(
+                    index, span.data + index * ATLAS_DIGEST_BYTES, sums.data[index]
+                )
+        finally:
+            release(&span)
+            release(&sums)
+
+    def change(self, runs, hashes, /):
+        """Return a context manager for changes of windows, which are taken anew when it ends.
+
+        Args: runs, pairs of windows, the first and the one behind the last; hashes, called at the
+        end for the leaves and the residues of all windows. Where it raises, what looks at the
+        windows next takes them anew.
+        """
+        return self.changes_in(runs, hashes)
+
+    cdef int give(self, tuple changes, object leaves, object residues) except -1:
+        """Give changes the leaves of their windows."""
+        cdef Span span, sums
+        cdef Change change
+        self.hold_both(leaves, &span, residues, &sums)
+        for each in changes:
+            change = <Change>each
+            if change.is_open and change.leaves is NULL and change.make_room():
+                memcpy(
+                    change.leaves,
+                    span.data + change.first * ATLAS_DIGEST_BYTES,
+                    (change.stop - change.first) * ATLAS_DIGEST_BYTES,
+                )
+                memcpy(change.residues, sums.data + change.first, change.stop - change.first)
+        release(&span)
+        release(&sums)
+        return 0
+
+
+@cython.final
+@cython.no_gc_clear  # its end needs them
 cdef class Changes:
-    """The context manager of `Watch.change`."""
+    """The context manager of `change`.
+
+    It is native, so that no handler of signals that raises comes between its parts, and ends with
+    its object at the latest, because nobody could end it after that.
+    """
 
     cdef tuple changes
+    cdef object hashes  # what hashes the windows; None where the watch does it
 
-    def __cinit__(self, Watch watch=None):
+    def __cinit__(self, _Watch watch=None):
         if watch is None:
             raise not_made("Changes", "Watch.change()")
+        self.changes = ()
 
     def __init__(self, *args, **kwargs):
         raise not_made("Changes", "Watch.change()")
+
+    def __dealloc__(self):
+        if self.changes is not None:  # there was memory for it
+            self.end()
 
     def __enter__(self):
         for change in self.changes:
@@ -283,10 +481,21 @@ cdef class Changes:
         return self
 
     def __exit__(self, exc_type, exc, traceback):
+        try:
+            if self.hashes is not None and self.changes:
+                leaves, residues = self.hashes()
+                (<RemoteWatch>(<Change>self.changes[0]).watch).give(self.changes, leaves, residues)
+        finally:
+            self.end()
+
+    cdef void end(self) noexcept:
         cdef Py_ssize_t left = len(self.changes)
+        if self.hashes is None:
+            for change in self.changes:
+                hash_changes(<Change>change, NULL, NULL)
         while left > 0:  # each is the newest of the open ones then, which is quickly found
             left -= 1
-            end_changes(<Change>self.changes[left], None, NULL)
+            settle_changes(<Change>self.changes[left])
 
 
 cdef struct Windows:
@@ -339,7 +548,7 @@ cdef class Change:
     are taken anew.
     """
 
-    cdef Watch watch
+    cdef _Watch watch
     cdef size_t first, stop
     cdef const uint8_t *base  # what may change
     cdef size_t len
@@ -353,7 +562,7 @@ cdef class Change:
     cdef Change next_open
     cdef Change also  # of the same transaction
 
-    def __cinit__(self, Watch watch=None):
+    def __cinit__(self, _Watch watch=None):
         if watch is None:
             raise not_made("Change", "Watch.change()")
         self.watch = watch
@@ -362,32 +571,23 @@ cdef class Change:
         raise not_made("Change", "Watch.change()")
 
     cdef void begin(self) noexcept:
-        cdef Watch watch = self.watch
+        cdef _Watch watch = self.watch
         with cython.critical_section(watch):
             if not self.is_open:
                 self.is_open = True
                 self.next_open = watch.changes
                 watch.changes = self
 
-    cdef void hash(self, const uint8_t *before) noexcept:
-        """Hash the windows that are no longer what they were before; all of them for NULL."""
-        cdef Windows windows
-        windows.data = self.watch.held.data()
-        windows.len = self.watch.held.len()
-        windows.first = self.first
-        windows.count = self.stop - self.first
-        self.leaves = <uint8_t *>PyMem_Malloc(windows.count * (ATLAS_DIGEST_BYTES + 2))
+    cdef bint make_room(self) noexcept:
+        """Make room for leaves, all of which count as changed; return False without memory."""
+        cdef size_t count = self.stop - self.first
+        self.leaves = <uint8_t *>PyMem_Malloc(count * (ATLAS_DIGEST_BYTES + 2))
         if self.leaves is NULL:
-            return  # then all are stale
-        self.residues = self.leaves + windows.count * ATLAS_DIGEST_BYTES
-        self.changed = self.residues + windows.count
-        state = release_gil(self.len, HASH_GIL_BYTES)
-        if before is not NULL:
-            mark_changes(&windows, self.base, self.len, before, self.changed)
-        else:
-            memset(self.changed, 1, windows.count)
-        hash_marked(&windows, self.changed, self.leaves, self.residues)
-        restore_gil(state)
+            return False  # then all are stale
+        self.residues = self.leaves + count * ATLAS_DIGEST_BYTES
+        self.changed = self.residues + count
+        memset(self.changed, 1, count)
+        return True
 
     cdef void unlink(self) noexcept:
         cdef Change other = self.watch.changes
@@ -402,28 +602,24 @@ cdef class Change:
 
     cdef void settle(self) noexcept:
         """Take the leaves of what changed, or leave that to a change that is still open."""
-        cdef Watch watch = self.watch
+        cdef _Watch watch = self.watch
         cdef size_t i, index
         for i in range(self.stop - self.first):
             index = self.first + i
             if watch.flags[index] & DAMAGED and not self.is_explicit:
                 continue
             if self.leaves is NULL or (self.changed[i] and watch.in_change(index)):
-                watch.flags[index] = STALE
+                watch.mark(index, STALE)
             elif self.changed[i]:
                 watch.set(index, self.leaves + i * ATLAS_DIGEST_BYTES, self.residues[i])
         PyMem_Free(self.leaves)
         self.leaves = NULL
 
 
-cdef Change new_change(
-    Watch watch, size_t first, size_t stop, const uint8_t *base, size_t len
-):
+cdef Change new_change(_Watch watch, size_t first, size_t stop):
     cdef Change change = Change.__new__(Change, watch)
     change.first = first
     change.stop = stop
-    change.base = base
-    change.len = len
     return change
 
 
@@ -459,7 +655,9 @@ cdef Change change_in(Watch watch, const uint8_t *base, size_t len, Change also)
         return also
     cdef size_t first = <size_t>(start - data) // <size_t>ATLAS_WINDOW_BYTES
     cdef size_t stop = <size_t>(end - data - 1) // <size_t>ATLAS_WINDOW_BYTES + 1
-    cdef Change change = new_change(watch, first, stop, base, len)
+    cdef Change change = new_change(watch, first, stop)
+    change.base = base
+    change.len = len
     change.also = also
     return change
 
@@ -476,14 +674,23 @@ cdef void end_changes(Change changes, object before, const uint8_t *balance) noe
     Args: before, what the bytes of a transaction were, as bytes; None where all windows count as
     changed; balance, what the balance was.
     """
+    hash_changes(changes, NULL if before is None else <uint8_t *>PyBytes_AsString(before), balance)
+    settle_changes(changes)
+
+
+cdef void hash_changes(Change changes, const uint8_t *before, const uint8_t *balance) noexcept:
+    """Hash the windows of linked changes that are no longer what they were before."""
     cdef Change change = changes
-    cdef Change other
-    cdef uint8_t *were = NULL if before is None else <uint8_t *>PyBytes_AsString(before)
     while change is not None:
         if change.is_open:
-            change.hash(balance if change.is_balance else were)
+            change.watch.hash(change, balance if change.is_balance else before)
         change = change.also
-    change = changes
+
+
+cdef void settle_changes(Change changes) noexcept:
+    """End linked changes, and take the leaves that were hashed; without these windows are stale."""
+    cdef Change change = changes
+    cdef Change other
     while change is not None:
         # All of one watch at once: its other threads must not see one of them without the others.
         with cython.critical_section(change.watch):
