@@ -139,8 +139,15 @@ def test_large_grids_have_a_kernel_of_their_own_and_regions_at_odd_addresses_too
         check(one, regions)
         assert one.launched[0] == kernel
     one.launched.clear()
-    check(one, [(noise(5), 4), *small])
+    check(one, [(noise(5), 4), (noise(WINDOW + 1), 0)])
     assert one.launched[:3] == ["leaves_small", "leaves_any", "trees"]
+
+
+def test_where_each_region_is_one_window_no_tree_is_launched() -> None:
+    one = CpuMachine(multiprocessors=1)
+    check(one, [(noise(WINDOW), 0)])
+    check(one, [(noise(5), 4), (noise(7), 0), (noise(WINDOW), 0)])
+    assert "trees" not in one.launched
 
 
 def test_the_plan_and_the_kernels_agree_on_their_numbers() -> None:

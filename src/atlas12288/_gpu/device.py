@@ -234,7 +234,7 @@ class current:  # noqa: N801  # a context manager, as those of contextlib, which
 
 def number_of(address: int) -> int:
     """Return the number of the device that an address belongs to."""
-    api = _started()
+    api = driver() if _devices else _started()
     attribute = api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
     return int(check(api.cuPointerGetAttribute(attribute, address)))
 

@@ -148,20 +148,26 @@ class _Layout(NamedTuple):
     Attributes:
         order, windows: as in `Hashes`.
         lengths, firsts: the length and the first window of each region, in this order.
-        leaves, trees: the launches, in their order; the last one writes the roots of regions, at
-            the end of memory.
+        hashes: where the leaves begin in memory.
+        leaves, trees: the launches, in their order. The last tree writes the roots of regions, at
+            the end of memory; there is none if each region is a window, whose leaf is its root.
         tables: of the trees, one after another; empty for one region.
-        size: bytes of memory, without copies of leaves and of roots of blocks.
+        size, whole: bytes of memory, without and with copies of leaves and of roots of blocks.
+        blocks_copy, leaves_copy: where these begin.
     """
 
     order: Sequence[int]
     windows: Sequence[int]
     lengths: Sequence[int]
     firsts: Sequence[int]
+    hashes: int
     leaves: Sequence[_Leaves]
     trees: Sequence[_Trees]
     tables: bytes
     size: int
+    whole: int
+    blocks_copy: int
+    leaves_copy: int
 
 
 # The tensors of a model are hashed again and again; a layout is made in 0.6 us a region.
@@ -176,7 +182,7 @@ def _layout(lengths: tuple[int, ...], aligned: tuple[bool, ...], large_windows: 
     passes: list[int] = []
     tables: list[bytes] = []
     elements, begin = windows, firsts
-    while not passes or max(elements) > 1:
+    while max(elements) > 1:
         parts = _parts(elements, TREE_HASHES)
         part_firsts, count = _firsts(parts)
         passes.append(count)
@@ -213,7 +219,11 @@ def _layout(lengths: tuple[int, ...], aligned: tuple[bool, ...], large_windows: 
         for level in range(len(passes))
     ]
     joined = b"".join(tables) if table_bytes else b""
-    return _Layout(order, windows, sizes, firsts, leaves, trees, joined, size)
+    # Trees are made over what is below them. The roots of the only pass are those of the blocks.
+    leaves_copy = size + (_rounded((_HASH + 1) * passes[0]) if len(passes) > 1 else 0)
+    whole = leaves_copy + (_HASH + 1) * total if passes else size
+    copies = (whole, size, leaves_copy)
+    return _Layout(order, windows, sizes, firsts, offsets[0], leaves, trees, joined, size, *copies)
 
 
 def hash_regions(
@@ -228,12 +238,7 @@ def hash_regions(
     """
     aligned = tuple([address % QUAD_BYTES == 0 for address in addresses])
     layout = _layout(tuple(lengths), aligned, LARGE_WINDOWS * machine.multiprocessors)
-    first, last = layout.trees[0], layout.trees[-1]
-    sizes = [(_HASH + 1) * count for count in (first.elements, first.parts, len(addresses))]
-    # Trees are made over what is below them. The roots of the only pass are those of the blocks.
-    blocks_at = layout.size
-    leaves_at = blocks_at + (_rounded(sizes[1]) if first is not last else 0)
-    memory = machine.allocate(leaves_at + sizes[0] if leaves else layout.size)
+    memory = machine.allocate(layout.whole if leaves else layout.size)
     rows = len(addresses) if len(addresses) > 1 else 0  # one region needs no table
     if rows:
         starts = [addresses[number] for number in layout.order]
@@ -253,20 +258,34 @@ def hash_regions(
             region = (addresses[0], 0, lengths[0])
         out = (memory + some.hashes, memory + some.residues)
         machine.launch(some.kernel, some.groups, some.threads, *region, some.windows, *out)
+    if not layout.trees:
+        roots = machine.download(memory + layout.hashes, (_HASH + 1) * len(addresses))
+        kept = roots if leaves else None
+        return Hashes(layout.order, layout.windows, kept, kept, roots)
+    return _with_trees(machine, layout, memory, rows, leaves)
+
+
+def _with_trees(
+    machine: Machine[R], layout: _Layout, memory: int, rows: int, leaves: bool
+) -> Hashes[R]:
+    """Launch what is above the leaves."""
+    first, last = layout.trees[0], layout.trees[-1]
+    sizes = [(_HASH + 1) * count for count in (first.elements, first.parts, len(layout.order))]
+    blocks_at, leaves_at = memory + layout.blocks_copy, memory + layout.leaves_copy
     if leaves:
-        machine.copy(memory + leaves_at, memory + first.hashes, sizes[0])
+        machine.copy(leaves_at, memory + first.hashes, sizes[0])
     for each in layout.trees:
         region = (memory + each.table, rows, 0) if rows else (0, 0, each.elements)
         ends = (memory + each.hashes, memory + each.residues)
         out = (memory + each.roots, memory + each.sums)
         machine.launch("trees", each.parts, TREE_THREADS, *region, *ends, *out)
         if leaves and each is first and each is not last:
-            machine.copy(memory + blocks_at, memory + each.roots, sizes[1])
+            machine.copy(blocks_at, memory + each.roots, sizes[1])
     roots = machine.download(memory + last.roots, sizes[2])
     if not leaves:
         return Hashes(layout.order, layout.windows, None, None, roots)
-    blocks = roots if first is last else machine.download(memory + blocks_at, sizes[1])
-    found = machine.download(memory + leaves_at, sizes[0])
+    blocks = roots if first is last else machine.download(blocks_at, sizes[1])
+    found = machine.download(leaves_at, sizes[0])
     return Hashes(layout.order, layout.windows, found, blocks, roots)
 
 
