@@ -325,6 +325,88 @@ def test_tensors_of_several_devices_are_one_launch_each(library: Path) -> None:
     )
 
 
+# --- what counts as a tensor's bytes: a row of the table of docs/howto/pytorch.md each ---
+
+
+@pytest.mark.slow
+def test_views_and_tied_weights_have_the_witness_of_their_own_bytes(library: Path) -> None:
+    run(
+        library,
+        """
+        from atlas12288.tensors import TensorsWitness
+        data = noise(600)
+        whole = driver.tensor(data)
+
+        class View:
+            def __init__(self, start, stop):
+                self.face = whole.__cuda_array_interface__ | {
+                    "data": (whole.pointer + start, True), "shape": (stop - start,)
+                }
+            @property
+            def __cuda_array_interface__(self):
+                return self.face
+
+        tied = {"embed": whole, "head": whole, "rows": View(64, 128), "odd": View(1, 90)}
+        content = {"embed": data, "head": data, "rows": data[64:128], "odd": data[1:90]}
+        witness = TensorsWitness.generate(tied, tree=True)
+        for name, expected in content.items():
+            assert witness.arrays[name].digest == atlas.TreeWitness.generate(expected).root
+        assert witness.verify(tied)
+        assert whole.deleted == whole.handed
+        whole.write(b"?", 70)  # one memory: it differs under each of its names
+        changed = [each.name for each in witness.verify(tied).changed]
+        assert changed == ["embed", "head", "odd", "rows"], changed
+        """,
+    )
+
+
+@pytest.mark.slow
+def test_pinned_memory_is_hashed_in_the_host_and_managed_memory_on_the_device(
+    library: Path,
+) -> None:
+    run(
+        library,
+        """
+        from support.fake_device import CUDA_HOST, CUDA_MANAGED
+        data = noise(300)
+        for tensor in (
+            driver.tensor(data, device_type=CUDA_HOST),
+            driver.tensor(data, device_type=CUDA_HOST, read_only=True),
+            driver.tensor(data, device_type=CUDA_HOST, versioned=False),
+        ):
+            same(atlas.TreeWitness.generate(tensor), data)
+            assert atlas.residue(tensor) == atlas.residue(data)
+            assert atlas.Witness.generate(tensor).verify(data)
+            assert tensor.deleted == tensor.handed
+        assert driver.launches == []
+        managed = driver.tensor(data, device_type=CUDA_MANAGED)
+        same(atlas.TreeWitness.generate(managed), data)
+        assert len(driver.launches) == 1
+        """,
+    )
+
+
+@pytest.mark.slow
+def test_types_without_a_name_and_types_below_a_byte_are_taken_as_bytes(library: Path) -> None:
+    run(
+        library,
+        """
+        from atlas12288.tensors import ArrayWitness, TensorsWitness
+        data = noise(24)
+        nibbles = driver.tensor(data, dtype=(17, 4, 1), shape=(48,))
+        found = ArrayWitness.generate(nibbles, tree=True)
+        assert (found.dtype, found.shape, found.length) == ("float4_e2m1fn", (48,), 24)
+        assert found.digest == atlas.TreeWitness.generate(data).root
+        for dtype, shape in (((17, 4, 2), (24,)), ((5, 32, 1), (6,)), ((200, 8, 1), (24,))):
+            tensor = driver.tensor(data, dtype=dtype, shape=shape)
+            same(atlas.TreeWitness.generate(tensor), data)
+            raised(TypeError, lambda: ArrayWitness.generate(tensor, tree=True))
+            raised(TypeError, lambda: TensorsWitness.generate({"t": tensor}, tree=True))
+            assert tensor.deleted == tensor.handed
+        """,
+    )
+
+
 # --- what is refused ---
 
 
