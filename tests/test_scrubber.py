@@ -26,7 +26,7 @@ import numpy
 import pytest
 
 import atlas12288 as atlas
-from atlas12288 import WINDOW_BYTES, ScrubReport, _native, _scrubber
+from atlas12288 import WINDOW_BYTES, ScrubReport, _native, _pace
 from atlas12288._scrubber import DIGEST_PASSES
 from support.leftovers import nothing_left
 from support.slow import slow_but
@@ -382,7 +382,7 @@ def test_a_thread_sleeps_until_it_is_within_its_share(
 
     monkeypatch.setattr(time, "thread_time", lambda: clock["cpu"])
     monkeypatch.setattr(time, "monotonic", lambda: clock["now"])
-    pace = _scrubber._Pace(share, Stop())  # type: ignore[arg-type]
+    pace = _pace.Pace(share, Stop())  # type: ignore[arg-type]
     for _ in range(1000):
         clock["cpu"] += 0.0003
         clock["now"] += 0.0003
@@ -921,13 +921,13 @@ def test_the_longest_waits_leave_the_thread_running(
     monkeypatch.setattr(sys, "unraisablehook", errors.append)
     monkeypatch.setattr(threading, "excepthook", errors.append)
     waits: list[float] = []
-    wait = _scrubber._Stop.wait
+    wait = _pace.Stop.wait
 
     def waiting(stop: Any, seconds: float) -> bool:
         waits.append(seconds)
         return wait(stop, seconds)
 
-    monkeypatch.setattr(_scrubber._Stop, "wait", waiting)
+    monkeypatch.setattr(_pace.Stop, "wait", waiting)
     scrubber = scrubber_of(data, on_damage=print, **options)
     scrubber.start()
     wait_until(lambda: bool(waits))

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 from weakref import WeakSet
@@ -22,6 +22,7 @@ from . import _native
 from ._device_watch import DeviceWatch
 from ._errors import DeviceError, StateError
 from ._native import DIGEST_BYTES, Watch, bytes_of, int_in
+from ._pace import Pace, Stop, StoppedError
 from ._reports import PartDifference, Report
 from ._sidecars import WindowRange
 from ._subtree import FANOUT
@@ -35,8 +36,6 @@ from ._words import counted
 DIGEST_PASSES: Final = 32
 # Windows that are read at once: 3 MiB, some tenths of a millisecond.
 _PIECE: Final = FANOUT
-# A debt of time below this is not worth a sleep.
-_SLEEP_S: Final = 0.001
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ class Scrubber:
         }
         self._last: ScrubReport | None = None
         self._passes = 0
-        self._stop = _Stop()
+        self._stop = Stop()
         self._begin_anew()
         _all.add(self)
 
@@ -156,7 +155,7 @@ class Scrubber:
         self._lock = threading.RLock()  # for starts and stops, also in a handler of signals
         self._thread: threading.Thread | None = None
         self._stop.asked = True  # of the thread that forked, which is the only one of the child
-        self._stop = _Stop()
+        self._stop = Stop()
 
     def _known(self) -> dict[str, _Target]:
         targets = self._targets
@@ -188,7 +187,7 @@ class Scrubber:
             targets = self._known()
             if self.running:
                 raise StateError("the scrubber runs already, must be stopped before it is started")
-            self._stop = stop = _Stop()
+            self._stop = stop = Stop()
             self._thread = thread = threading.Thread(
                 target=self._run, args=(targets, stop), name="Scrubber", daemon=True
             )
@@ -285,13 +284,13 @@ class Scrubber:
             raise ValueError(f"name is {name!r}, must be the name of a target")
         return target
 
-    def _run(self, targets: dict[str, _Target], stop: _Stop) -> None:
-        pace = _Pace(self._share, stop)
+    def _run(self, targets: dict[str, _Target], stop: Stop) -> None:
+        pace = Pace(self._share, stop)
         while not stop.asked:
             begin = time.monotonic()
             try:
                 self._pass(targets, pace.pause)
-            except _StoppedError:
+            except StoppedError:
                 return
             except Exception as error:  # such as a lack of memory; the next pass may have some
                 _native.write_unraisable(error, self._pass)
@@ -466,67 +465,6 @@ class _Seen:
 
 def _leaf(leaves: bytes, index: int) -> bytes:
     return leaves[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
-
-
-class _Stop:
-    """The request that a thread end.
-
-    It has no lock of Python's, which a handler of signals could find taken by the code that it
-    interrupts, and wait for without end, as that of `threading.Event`.
-
-    Attributes:
-        asked: whether it was made.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._bell = threading.Lock()
-        self._bell.acquire()
-
-    def set(self) -> None:
-        """Make the request. Idempotent."""
-        self.asked = True
-        with suppress(RuntimeError):  # it was made before
-            self._bell.release()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait so long, or until the request is made; return whether it was."""
-        if not self.asked and self._bell.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
-            self._bell.release()
-        return self.asked
-
-
-class _StoppedError(Exception):
-    """The scrubber was stopped in the middle of a pass."""
-
-
-class _Pace:
-    """Keeps a thread within its share of a core, by sleeps.
-
-    Args:
-        share: the share, above 0 and up to 1.
-        stop: ends the sleeps.
-    """
-
-    def __init__(self, share: float, stop: _Stop) -> None:
-        self._share = share
-        self._stop = stop
-        self._used = time.thread_time()
-        self._until = time.monotonic()
-
-    def pause(self) -> None:
-        """Sleep as long as it takes to come down to the share.
-
-        Raises:
-            _StoppedError: the scrubber was stopped.
-        """
-        used, now = time.thread_time(), time.monotonic()
-        self._until = max(self._until, now - _SLEEP_S) + (used - self._used) / self._share
-        self._used = used
-        if self._stop.asked or (
-            self._until - now > _SLEEP_S and self._stop.wait(self._until - now)
-        ):
-            raise _StoppedError
 
 
 def _no_pause() -> None:
