@@ -8,18 +8,17 @@ from pathlib import Path
 
 import click
 
-from ..._files import STDIN, FileError, expected_bytes, is_pipe
-from ..._list_forms import SHA256SUM, reader
-from ..._sums import (
+from ..._check_sums import (
     MALFORMED,
     CheckedLine,
     CheckedList,
     MatchedLines,
-    ReadLines,
     check,
     sums_of,
-    verdict_line,
 )
+from ..._files import STDIN, FileError, expected_bytes, is_pipe
+from ..._list_forms import SHA256SUM, reader
+from ..._sums import ReadLines, verdict_line
 from ..._words import word
 from ..console import (
     COULD_NOT_CHECK,
@@ -30,6 +29,7 @@ from ..console import (
     shown,
     shows_progress,
 )
+from ..witness_files import files_at_once_option
 
 
 def _is_read_once(list_name: str) -> bool:
@@ -178,12 +178,7 @@ has no digest, none of its files exists (--ignore-missing), or a line is imprope
     help="Read a list of sha256sum (default), the manifest-sha256.txt of a bag, whose names are "
     "relative to it, or a list of hashdeep or rclone.",
 )
-@click.option(
-    "--threads",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Read N files at once.  [default: one per core]",
-)
+@files_at_once_option
 @json_option
 def command(
     files: tuple[str, ...],

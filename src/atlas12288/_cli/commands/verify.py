@@ -2,16 +2,17 @@
 """`atlas12288 verify`."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import groupby, repeat
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ..._file_witnesses import compare_file, tree_witness_file, witness_in_turn
+from ..._file_witnesses import compare_file, tree_witness_file
 from ..._files import STDIN, FileError
+from ..._many_files import witness_in_order
 from ..._reports import range_to_fields
 from ..._sidecars import Leaves, WindowRange
 from ..._tree import TreeWitness
@@ -464,8 +465,9 @@ def _refused(files: tuple[str, ...], witnesses: str, reason: str, as_json: bool)
 def _flat_outcomes(
     files: Sequence[str],
     expected: Sequence[Witness | TreeWitness | FileError],
+    threads: int | None,
     report: Printer,
-) -> Iterator[Witness | FileError | None]:
+) -> Generator[Witness | FileError | None, None, None]:
     """Yield the present witness of each file that has a flat one, or why there is none.
 
     Files that follow one another are hashed many at once. None for each other file, which is not
@@ -474,7 +476,12 @@ def _flat_outcomes(
     pairs = zip(files, expected, strict=True)
     for is_flat, some in groupby(pairs, lambda pair: isinstance(pair[1], Witness)):
         names = [name for name, _ in some]
-        yield from witness_in_turn(names, report.advance) if is_flat else repeat(None, len(names))
+        if not is_flat:
+            yield from repeat(None, len(names))
+            continue
+        with closing(witness_in_order(names, threads=threads, advance=report.advance)) as found:
+            for known in found:
+                yield known.outcome
 
 
 def _verify_files(
@@ -528,7 +535,7 @@ def _verify_files(
             except FileError as error:
                 report.error(str(error.name), error.reason)
         verifier = _Verifier(report, witnesses, sidecar, threads, plot, quiet)
-        found = _flat_outcomes(files, expected, report)
+        found = stack.enter_context(closing(_flat_outcomes(files, expected, threads, report)))
         for name, witness, line, flat in zip(files, expected, lines, found, strict=True):
             witnessed = None if isinstance(line, str) else listed.names[line]
             its_leaves = None if isinstance(line, str) else leaves[line]

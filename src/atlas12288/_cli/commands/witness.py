@@ -2,7 +2,7 @@
 """`atlas12288 witness`."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from typing import Any, BinaryIO, TypeAlias
 
 import click
@@ -121,10 +121,8 @@ def _witness_files(
     files: tuple[str, ...], tree: bool, threads: int | None, output: str | None, as_json: bool
 ) -> int:
     """Witness each file; return the exit code."""
-    from ..._file_witnesses import tree_witness_file, witness_in_turn
-
-    if threads is not None and not tree:
-        raise click.UsageError("--threads needs --tree: a flat witness is one chain of hashes")
+    from ..._file_witnesses import tree_witness_file
+    from ..._many_files import witness_in_order
 
     def trees(leaves: Callable[[bytes], object] | None) -> Iterator[_Outcome]:
         for name in files:
@@ -135,17 +133,23 @@ def _witness_files(
             except FileError as error:
                 yield error
 
+    def witnesses() -> Iterator[_Outcome]:
+        flat = witness_in_order(files, threads=threads, advance=report.advance)
+        with closing(flat):
+            for known in flat:
+                yield known.outcome
+
     found: Iterator[_Outcome]
     with ExitStack() as stack:
         outputs = [] if output is None else _outputs(files, output, tree, stack)
         report = stack.enter_context(Printer("witness", as_json, bytes_to_read(files)))
         if output is None:
-            found = trees(None) if tree else witness_in_turn(files, report.advance)
+            found = trees(None) if tree else witnesses()
             _print_all(files, found, report.line, report)
             return report.code
         try:
             with _writing(outputs, report) as written:
-                found = trees(written[-1].write) if tree else witness_in_turn(files, report.advance)
+                found = trees(written[-1].write) if tree else witnesses()
                 write = written[0].write
                 _print_all(files, found, lambda line: write(f"{line}\n".encode()), report)
                 if report.code == COULD_NOT_CHECK:
