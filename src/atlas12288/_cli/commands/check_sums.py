@@ -157,12 +157,12 @@ Examples:
   gpg --decrypt SHA256SUMS.asc | atlas12288 check-sums --strict -
   atlas12288 check-sums --format bagit bag/manifest-sha256.txt
 
-Exit codes: 0 all files match; 1 a file does not match; 2 a file or a list could not be read, a list
+Exit codes: 0 all files match; 1 a file does not match; 2 a file or a LIST could not be read, a LIST
 has no digest, none of its files exists (--ignore-missing), or a line is improperly formatted
 (--strict, or another --format than sha256sum). sha256sum -c exits with 1 in the cases of 1 and
 2.""",
 )
-@click.argument("files", metavar="[FILE...]", nargs=-1, type=file_name)
+@click.argument("lists", metavar="[LIST...]", nargs=-1, type=file_name)
 @click.option("-q", "--quiet", is_flag=True, help="Print no line for files that match.")
 @click.option("--status", is_flag=True, help="Print only errors; the exit code is the result.")
 @click.option("--strict", is_flag=True, help="Exit with 2 if a line is improperly formatted.")
@@ -181,7 +181,7 @@ has no digest, none of its files exists (--ignore-missing), or a line is imprope
 @files_at_once_option
 @json_option
 def command(
-    files: tuple[str, ...],
+    lists: tuple[str, ...],
     quiet: bool,
     status: bool,
     strict: bool,
@@ -191,28 +191,28 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> int:
-    """Check the files listed in each FILE, as sha256sum -c does.
+    """Check the files in each LIST, as sha256sum -c does.
 
-    FILE is a list made by sha256sum or by atlas12288 sum. The output has the same lines as
-    sha256sum -c, in the order of the list, but files are read in parallel. Names are relative to
-    the current folder. Without FILE, or if FILE is -, the list is read from standard input.
+    LIST is made by sha256sum or by atlas12288 sum. The output has the same lines as sha256sum -c,
+    in the order of the list, but files are read in parallel. Names are relative to the current
+    folder. Without LIST, or if LIST is -, the list is read from standard input.
     """
-    if not files:
+    if not lists:
         if sys.stdin is not None and sys.stdin.isatty():
-            raise click.UsageError("FILE is needed, or a list on standard input")
-        files = (STDIN,)
+            raise click.UsageError("LIST is needed, or a list on standard input")
+        lists = (STDIN,)
     if as_json and (quiet or status):
         raise click.UsageError("--json prints every verdict: not with --quiet or --status")
     read = reader(form)
     # Other forms have no malformed lines by habit: one is a file that nobody checked.
     strict = strict or form != SHA256SUM
-    total = _expected_bytes(files, read) if shows_progress() else None
+    total = _expected_bytes(lists, read) if shows_progress() else None
     with Printer("check-sums", as_json, total) as report:
         verdicts = _Verdicts(
             report, as_json=as_json, quiet=quiet, status=status, strict=strict, warn=warn
         )
         results = check(
-            files,
+            lists,
             threads=threads,
             ignore_missing=ignore_missing,
             with_malformed=as_json or warn,

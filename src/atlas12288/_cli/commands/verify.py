@@ -111,6 +111,7 @@ class _Verifier:
         self._report = report
         self._witnesses = witnesses
         self._without_file = 0
+        self._files = self._changed = self._unreadable = 0
         self._sidecar = sidecar
         self._threads = threads
         self._plot = plot
@@ -136,24 +137,48 @@ class _Verifier:
         """
         with self._report.item(name, _NO_VERDICT) as item:
             self._verify(name, expected, leaves, flat, witnessed_as, item)
+            self._count(item)
 
     def without_file(self, name: str, witness: Witness | TreeWitness | FileError) -> None:
         """Report on a file that has a witness and is no FILE."""
         reason = f"has a witness in {shown(self._witnesses)}, and is not among the FILEs"
         fields = {} if isinstance(witness, FileError) else {"witness": witness.to_fields()}
-        with self._report.item(name, _NO_VERDICT | fields | {"error": reason}):
+        with self._report.item(name, _NO_VERDICT | fields | {"error": reason}) as item:
+            self._count(item)
             if self._without_file < NAMES_SHOWN:
                 self._report.error(name, reason)
             self._without_file += 1
             self._report.undecided()
 
+    def without_witness(self, reason: str) -> None:
+        """Report on a line of the list of witnesses that says neither file nor witness."""
+        self._report.error(self._witnesses, reason)
+        self._unreadable += 1
+
+    def _count(self, item: Item) -> None:
+        holds = item.fields["holds"]
+        self._files += 1
+        self._changed += holds is False
+        self._unreadable += holds is None
+
     def finish(self) -> None:
-        """Print how many more files have a witness and are no FILE."""
+        """Print how many more files have a witness and are no FILE, and the totals of several."""
         if self._without_file > NAMES_SHOWN:
             more = counted(self._without_file - NAMES_SHOWN, "more file")
             self._report.error(
                 self._witnesses, f"has witnesses of {more} that are not among the FILEs"
             )
+        if self._files > 1 and not self._quiet:
+            holds = False if self._changed else None if self._unreadable else True
+            verdict = {
+                True: "its files match",
+                False: "its files do not match",
+                None: "its files could not be checked",
+            }[holds]
+            counts = {"changed": self._changed, "unreadable": self._unreadable}
+            parts = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+            more = f"; {counted(self._files, 'file')}: {parts}"
+            self._report.line(f"{shown(self._witnesses)}: ", holds, verdict, more)
 
     def _verify(
         self,
@@ -523,10 +548,6 @@ def _verify_files(
     with Printer("verify", as_json, bytes_to_read(files)) as report, ExitStack() as stack:
         if not listed.has_names and len(files) > 1:
             report.warning(witnesses, "has no names of files: FILEs are taken in its order")
-        if listed.has_names:
-            for its_name, outcome in zip(listed.names, listed.witnesses, strict=True):
-                if its_name is None:
-                    report.error(witnesses, str(outcome))
         leaves: list[Leaves | None] = [None] * len(listed.names)
         if sidecar is not None:
             try:
@@ -535,6 +556,10 @@ def _verify_files(
             except FileError as error:
                 report.error(str(error.name), error.reason)
         verifier = _Verifier(report, witnesses, sidecar, threads, plot, quiet)
+        if listed.has_names:
+            for its_name, outcome in zip(listed.names, listed.witnesses, strict=True):
+                if its_name is None:
+                    verifier.without_witness(str(outcome))
         found = stack.enter_context(closing(_flat_outcomes(files, expected, threads, report)))
         for name, witness, line, flat in zip(files, expected, lines, found, strict=True):
             witnessed = None if isinstance(line, str) else listed.names[line]
