@@ -59,7 +59,7 @@ class _Verdicts:
 
     def __init__(
         self,
-        report: Printer,
+        printer: Printer,
         *,
         as_json: bool,
         quiet: bool,
@@ -67,7 +67,7 @@ class _Verdicts:
         strict: bool,
         warn: bool,
     ) -> None:
-        self._report = report
+        self._printer = printer
         self._as_json = as_json
         self._quiet = quiet or status
         self._silent = status
@@ -79,14 +79,14 @@ class _Verdicts:
         """Print a line of a list."""
         if line.listed is None:
             if self._warn:
-                self._report.warning(line.list_name, f"{line.number}: {MALFORMED}")
+                self._printer.warning(line.list_name, f"{line.number}: {MALFORMED}")
         elif line.error is not None:
-            self._report.error(os.fsdecode(line.listed.path), line.error)
+            self._printer.error(os.fsdecode(line.listed.path), line.error)
             self._say(line.listed.path, False, "FAILED open or read")
         else:
             holds = line.holds is True
             if not holds:
-                self._report.verdict(False)
+                self._printer.verdict(False)
             self._say(line.listed.path, holds, "OK" if holds else "FAILED")
         if self._as_json:
             self._item(line)
@@ -97,7 +97,7 @@ class _Verdicts:
             for line in matched.each():
                 self.line(line)
         elif not self._quiet:
-            self._report.raw_lines(matched.lines.verdicts(b"OK"))
+            self._printer.raw_lines(matched.lines.verdicts(b"OK"))
 
     def end(self, end: CheckedList) -> None:
         """Print the summary of a list."""
@@ -108,7 +108,7 @@ class _Verdicts:
 
     def _sum_up(self, end: CheckedList) -> None:
         if end.malformed and (self._strict or not self._silent):
-            tell = self._report.error if self._strict else self._report.warning
+            tell = self._printer.error if self._strict else self._printer.warning
             lines = f"{end.malformed} {word(end.malformed, 'line is', 'lines are')}"
             tell(end.list_name, f"WARNING: {lines} improperly formatted")
         for count, thing, what in (
@@ -117,21 +117,21 @@ class _Verdicts:
         ):
             if count and not self._silent:
                 text = f"WARNING: {count} {word(count, thing)} {what}"
-                self._report.warning(end.list_name, text)
+                self._printer.warning(end.list_name, text)
 
     def _error(self, list_name: str, reason: str) -> None:
-        self._report.error(list_name, reason)
+        self._printer.error(list_name, reason)
         fields = {"list": list_name, "line": None, "sha256": None, "found": None, "holds": None}
-        with self._report.item(None, fields | {"error": reason}):
+        with self._printer.item(None, fields | {"error": reason}):
             pass
 
     def _say(self, path: bytes, good: bool, verdict: str) -> None:
         if self._silent or (good and self._quiet):
             return
         if self._to_terminal:  # a stranger's list must not send it control characters
-            self._report.line(f"{shown(os.fsdecode(path))}: ", good=good, verdict=verdict)
+            self._printer.line(f"{shown(os.fsdecode(path))}: ", good=good, verdict=verdict)
         else:
-            self._report.raw_line(verdict_line(path, verdict))
+            self._printer.raw_line(verdict_line(path, verdict))
 
     def _item(self, line: CheckedLine) -> None:
         listed = line.listed
@@ -143,7 +143,7 @@ class _Verdicts:
             "holds": line.holds,
             "error": line.error,
         }
-        with self._report.item(None if listed is None else os.fsdecode(listed.path), fields):
+        with self._printer.item(None if listed is None else os.fsdecode(listed.path), fields):
             pass
 
 
@@ -207,9 +207,9 @@ def command(
     # Other forms have no malformed lines by habit: one is a file that nobody checked.
     strict = strict or form != SHA256SUM
     total = _expected_bytes(lists, read) if shows_progress() else None
-    with Printer("check-sums", as_json, total) as report:
+    with Printer("check-sums", as_json, total) as printer:
         verdicts = _Verdicts(
-            report, as_json=as_json, quiet=quiet, status=status, strict=strict, warn=warn
+            printer, as_json=as_json, quiet=quiet, status=status, strict=strict, warn=warn
         )
         results = check(
             lists,
@@ -217,7 +217,7 @@ def command(
             ignore_missing=ignore_missing,
             with_malformed=as_json or warn,
             read=read,
-            advance=report.advance,
+            advance=printer.advance,
         )
         differs = False
         with closing(results):
@@ -230,6 +230,6 @@ def command(
                 else:
                     verdicts.line(result)
         # Malformed lines have no verdict, and count only with --strict.
-        undecided = None if report.code == COULD_NOT_CHECK else True
-        report.fields["holds"] = False if differs else undecided
-    return report.code
+        undecided = None if printer.code == COULD_NOT_CHECK else True
+        printer.fields["holds"] = False if differs else undecided
+    return printer.code

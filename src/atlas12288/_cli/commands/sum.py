@@ -50,45 +50,45 @@ def command(files: tuple[str, ...], names: str | None, threads: int | None, as_j
         raise click.UsageError("--files0-from names all files: not with FILE")
     total = bytes_to_read(files) if names is None else None
     wanted: Iterable[str | FileError] = files if names is None else read_names(names)
-    with Printer("sum", as_json, total) as report:
+    with Printer("sum", as_json, total) as printer:
         if as_json:
             with closing(
-                witness_in_order(wanted, threads=threads, advance=report.advance)
+                witness_in_order(wanted, threads=threads, advance=printer.advance)
             ) as found:
                 for known in found:
-                    _item(report, known)
+                    _item(printer, known)
         else:
-            with closing(sum_lines(wanted, threads=threads, advance=report.advance)) as printed:
+            with closing(sum_lines(wanted, threads=threads, advance=printer.advance)) as printed:
                 for each in printed:
                     if isinstance(each, bytes):
-                        report.raw_lines(each)
+                        printer.raw_lines(each)
                     else:
-                        _line(report, each)
-    return report.code
+                        _line(printer, each)
+    return printer.code
 
 
-def _line(report: Printer, known: Known) -> None:
+def _line(printer: Printer, known: Known) -> None:
     name, outcome = known
     if isinstance(outcome, FileError):
-        _error(report, name, outcome)
+        _error(printer, name, outcome)
     elif name is not None:
-        report.raw_line(sums_line(outcome.digest, os.fsencode(name)))
+        printer.raw_line(sums_line(outcome.digest, os.fsencode(name)))
 
 
-def _item(report: Printer, known: Known) -> None:
+def _item(printer: Printer, known: Known) -> None:
     name, outcome = known
     fields: dict[str, object] = dict.fromkeys(("sha256", "length", "error"))
     if isinstance(outcome, FileError):
         fields["error"] = str(outcome)
-        _error(report, name, outcome)
+        _error(printer, name, outcome)
     else:
         fields |= {"sha256": outcome.hexdigest(), "length": outcome.length}
-    with report.item(name, fields):
+    with printer.item(name, fields):
         pass
 
 
-def _error(report: Printer, name: str | None, error: FileError) -> None:
+def _error(printer: Printer, name: str | None, error: FileError) -> None:
     if name is None:  # it is about the list of names
-        report.error(str(error.name), error.reason)
+        printer.error(str(error.name), error.reason)
     else:
-        report.error(name, str(error))
+        printer.error(name, str(error))
