@@ -111,6 +111,8 @@ def _ours(place: Path, threads: int) -> Iterator[Row]:
     tool = f"{shlex.quote(sys.executable)} -m atlas12288 sum"
     command = ("sh", "-c", _FOUND.format(f"xargs -0 {tool}"), "sh", folder)
     yield Row("`find \\| xargs atlas12288 sum`", "SHA-256", threads, "", command)
+    command = ("sh", "-c", _FOUND.format(f"{tool} --files0-from -"), "sh", folder)
+    yield Row("`find \\| atlas12288 sum --files0-from -`", "SHA-256", threads, "", command)
     yield _atlas("check-sums", "SHA-256", threads, ("check-sums", str(place / SUMS)))
 
 

@@ -32,8 +32,8 @@ from atlas12288 import (
 )
 from atlas12288 import _cli as cli
 from atlas12288._chains import CHAINS_MOST
-from atlas12288._file_witnesses import SMALL_MOST, sizes_of, witness_file, witness_files
 from atlas12288._files import CHUNK_BYTES, FileError
+from atlas12288._many_files import SMALL_MOST, sizes_of, witness_file, witness_files
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288._sums import read_sums, sums_line
 from atlas12288._witness_lists import LINE_MOST_BYTES, line_of, lines_of, read_line

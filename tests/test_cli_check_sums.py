@@ -286,15 +286,15 @@ def test_small_files_are_checked_while_a_large_one_is_read(folder: Path) -> None
     # The first file is not done before the last one is.
     code = (
         "import sys, threading, atlas12288._cli\n"
-        "from atlas12288 import _sums\n"
-        "find, done = _sums.witness_files, threading.Event()\n"
+        "from atlas12288 import _many_files\n"
+        "find, done = _many_files.witness_files, threading.Event()\n"
         "def ordered(paths, *more, **options):\n"
         "    if '1' in paths:\n"
         "        done.set()\n"
         f"    if 'plain' in paths and not done.wait({TIMEOUT_S}):\n"
         "        sys.exit('it waits for itself')\n"
         "    return find(paths, *more, **options)\n"
-        "_sums.witness_files = ordered\n"
+        "_many_files.witness_files = ordered\n"
         "sys.exit(atlas12288._cli.main(['check-sums', '--threads', '2', 'LIST']))\n"
     )
     done = subprocess.run(
@@ -429,12 +429,12 @@ def test_a_file_that_changes_while_it_is_read(folder: Path, tmp_path: Path, chan
 def test_a_list_that_changes_while_it_is_read_is_an_error(folder: Path, threads: str) -> None:
     code = (
         "import os, sys, atlas12288._cli\n"
-        "from atlas12288 import _sums\n"
-        "find = _sums.witness_files\n"
+        "from atlas12288 import _many_files\n"
+        "find = _many_files.witness_files\n"
         "def cut(*arguments, **options):\n"
         "    os.truncate('LIST', 1000)\n"
         "    return find(*arguments, **options)\n"
-        "_sums.witness_files = cut\n"
+        "_many_files.witness_files = cut\n"
         f"sys.exit(atlas12288._cli.main(['check-sums', '--threads', {threads!r}, 'LIST']))\n"
     )
     (folder / "LIST").write_text(GOOD * 10_000)
@@ -540,4 +540,4 @@ def test_on_a_terminal_a_list_must_be_named() -> None:
     os.close(master)
     os.close(slave)
     assert done.returncode == COULD_NOT_CHECK
-    assert b"FILE is needed, or a list on standard input" in done.stderr
+    assert b"LIST is needed, or a list on standard input" in done.stderr

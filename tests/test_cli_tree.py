@@ -781,8 +781,9 @@ def test_help_shows_an_example(command: str) -> None:
     assert "Exit codes:" in text
 
 
-def test_threads_needs_a_tree(folder: Path) -> None:
-    done = run("witness", "--threads=2", "data")
-    assert done.returncode == COULD_NOT_CHECK
-    assert b"--threads needs --tree" in done.stderr
+def test_threads_are_at_least_one(folder: Path) -> None:
+    done = run("witness", "--threads=2", "data", "data")
+    assert done.returncode == HOLDS
+    assert done.stdout.count(b"\n") == 2
     assert run("witness", "--tree", "--threads=0", "data").returncode == COULD_NOT_CHECK
+    assert run("witness", "--threads=0", "data").returncode == COULD_NOT_CHECK

@@ -79,6 +79,10 @@ def test_many_files_are_verified_at_once_as_each_alone(tmp_path: Path) -> None:
     assert verified.stdout.count(b": matches its witness") == len(names) - 4 - 3
     errors = [line.split(b": ")[1].decode() for line in verified.stderr.splitlines()]
     assert errors == ["missing", "loop", "300", "fifo"]
+    totals = f"witnesses: its files do not match; {len(names)} files: 3 changed, 4 unreadable"
+    assert verified.stdout.decode().splitlines()[-1] == totals
+    counts = json.loads(run("verify", "--json", "witnesses", *names, cwd=tmp_path).stdout)["counts"]
+    assert (counts["failed"], counts["unreadable"]) == (4, 4)  # standard input is empty now
 
 
 def test_a_witness_is_one_line_of_canonical_json(files: list[Path]) -> None:
@@ -173,7 +177,10 @@ def test_verify_holds(files: list[Path], tmp_path: Path) -> None:
     witnesses.write_bytes(run("witness", *files).stdout)
     done = run("verify", witnesses, *files)
     assert done.returncode == HOLDS
-    assert done.stdout.decode().splitlines() == [f"{path}: matches its witness" for path in files]
+    *lines, totals = done.stdout.decode().splitlines()
+    assert lines == [f"{path}: matches its witness" for path in files]
+    assert totals == f"{witnesses}: its files match; 3 files: 0 changed, 0 unreadable"
+    assert run("verify", "--quiet", witnesses, *files).stdout == b""
     assert run("verify", "-", *files, input=witnesses.read_bytes()).returncode == HOLDS
     assert run("verify", witnesses, *files[:2], "-", input=DATA[2:]).returncode == HOLDS
 
@@ -221,6 +228,8 @@ def test_verify_of_a_file_that_had_no_witness(files: list[Path]) -> None:
     assert done.returncode == COULD_NOT_CHECK
     assert b"matches" in done.stdout
     assert b"second: has no witness" in done.stderr
+    totals = b"-: its files could not be checked; 2 files: 0 changed, 1 unreadable\n"
+    assert done.stdout.endswith(totals)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

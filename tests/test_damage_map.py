@@ -112,6 +112,14 @@ def test_every_kind_of_map_is_drawn(image_format: str, start: bytes) -> None:
     assert file.getvalue().startswith(start)
 
 
+def test_the_first_row_begins_at_0_bytes() -> None:
+    image = io.BytesIO()
+    draw([map_of({3}, 300, 300)], image, "svg")
+    assert b"0  (0 B)" in image.getvalue()
+    assert b"0.0 B" not in image.getvalue()
+    assert b"kB)" in image.getvalue()
+
+
 def test_the_cells_of_the_image_have_the_colours_of_their_windows() -> None:
     image = pytest.importorskip("matplotlib.image")
     file = io.BytesIO()

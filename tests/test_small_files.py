@@ -206,18 +206,19 @@ def test_a_file_that_changes_at_any_step_is_seen_or_was_as_it_was(
 
 SUMS_PROGRAM = """
 import os, sys
-from atlas12288 import _sums
+from atlas12288 import _make_sums
 from atlas12288._files import FileError
 if sys.argv[2] == "one":
     class Nothing:
         def __init__(self, names): self.count = len(names)
+        def __len__(self): return self.count
         def measure(self): return [-1] * self.count
         def take(self, size_most, buffer, stop_ns): return self.count
         def taken(self): return bytes(self.count)
-    _sums.FileSums = Nothing
+    _make_sums.FileSums = Nothing
 names = [os.path.join(sys.argv[1], name) for name in ("a", "victim", "z")]
 os.environ["STEP_NAME"] = names[1]
-for found in _sums.sum_lines(names):
+for found in _make_sums.sum_lines(names):
     if isinstance(found, bytes):
         sys.stdout.write(found.decode())
     else:

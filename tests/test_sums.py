@@ -11,21 +11,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from atlas12288 import _sums
-from atlas12288._file_witnesses import SMALL_MOST
+from atlas12288 import _check_sums, _make_sums, _sums
+from atlas12288._check_sums import CheckedLine, CheckedList, MatchedLines, check
 from atlas12288._files import FileError
+from atlas12288._make_sums import sum_lines
+from atlas12288._many_files import SMALL_MOST
 from atlas12288._native import FileSums
-from atlas12288._sums import (
-    CheckedLine,
-    CheckedList,
-    MatchedLines,
-    Sum,
-    check,
-    read_sums,
-    sum_lines,
-    sums_line,
-    verdict_line,
-)
+from atlas12288._sums import Sum, read_sums, sums_line, verdict_line
 from support import gnu, strategies
 from support.strategies import noise
 
@@ -235,7 +227,7 @@ def test_files_of_usual_lines_are_checked_together_as_alone(
         (tmp_path / "603").write_bytes(bytes(SMALL_MOST + 1))
     (tmp_path / "LIST").write_bytes(b"\n".join(lines) + b"\n")
     if wrong == "some":
-        monkeypatch.setattr(_sums, "_STOP_NS", 0)  # each call does the least that it can
+        monkeypatch.setattr(_check_sums, "STOP_NS", 0)  # each call does the least that it can
     together = list(check([str(tmp_path / "LIST")], threads=threads))
     assert any(isinstance(one, MatchedLines) for one in together)
     monkeypatch.setattr(_sums, "SumLines", Nothing)
@@ -254,6 +246,9 @@ class NoneTaken:
 
     def __init__(self, names: list[str]) -> None:
         self._count = len(names)
+
+    def __len__(self) -> int:
+        return self._count
 
     def measure(self) -> list[int]:
         return [-1] * self._count
@@ -306,7 +301,7 @@ def test_sums_of_files_together_are_those_of_each_alone(
         assert line == sums_line(digest, os.fsencode(name))
     bad = [name for name, line in zip(names, together, strict=True) if b": " in line]
     assert bad == names[-9:-1]
-    monkeypatch.setattr(_sums, "FileSums", NoneTaken)
+    monkeypatch.setattr(_make_sums, "FileSums", NoneTaken)
     assert together == printed(names)
     for start in range(len(names)):
         assert printed(names[start : start + 2]) == together[start : start + 2]
@@ -329,7 +324,7 @@ def test_a_file_without_a_sum_is_named_in_its_place(tmp_path: Path, missing: Seq
         )
     counts: list[int] = []
     assert printed(names) == expected
-    for _ in sum_lines(names, counts.append):
+    for _ in sum_lines(names, advance=counts.append):
         pass
     total = sum(len(b"%d" % number) * (number % 50) for number in range(1300))
     assert sum(counts) == total - sum(len(b"%d" % n) * (n % 50) for n in missing)

@@ -80,6 +80,7 @@ def public() -> Iterator[tuple[str, object]]:
         "_files",
         "_sums",
         "_file_witnesses",
+        "_many_files",
         "manifest._differences",
         "manifest._entries",
         "conformance",

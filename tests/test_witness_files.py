@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from atlas12288 import Witness, _native
 from atlas12288._chains import CHAINS_MOST
-from atlas12288._file_witnesses import (
+from atlas12288._files import CHUNK_BYTES, FileError
+from atlas12288._many_files import (
     FILES_AT_ONCE,
     SMALL_MOST,
     shares,
@@ -20,7 +21,6 @@ from atlas12288._file_witnesses import (
     witness_file,
     witness_files,
 )
-from atlas12288._files import CHUNK_BYTES, FileError
 from support.leftovers import open_files
 from support.strategies import noise
 

@@ -8,6 +8,7 @@ import { bytesOf, lastingBytesOf } from "./arguments.js";
 import { DIGEST_BYTES, MODULUS, WINDOW_BYTES } from "./constants.js";
 import { ConservationError, StateError, WitnessError } from "./errors.js";
 import { toHex } from "./json.js";
+import { ofMany, written } from "./many.js";
 import { Handle, inPieces, outPointer, staged } from "./memory.js";
 import { residue as residueOf, windowResidues } from "./residue.js";
 import { runs } from "./source.js";
@@ -16,6 +17,7 @@ import { check, heap, made, nowNs, PIECE_BYTES, wasm } from "./wasm.js";
 import { ALGORITHM, readRecord, TREE_ALGORITHM, Witness, WitnessRecord } from "./witness.js";
 
 /** @import { Bytes } from "./arguments.js" */
+/** @import { Span } from "./many.js" */
 /** @import { Data, ReadOptions } from "./source.js" */
 /** @import { RecordFields } from "./witness.js" */
 
@@ -54,6 +56,18 @@ export class TreeWitness extends WitnessRecord {
     const builder = new Builder();
     builder.add(bytesOf(buf, "buf"));
     return builder.witness();
+  }
+
+  /**
+   * The witnesses of many buffers, in their order, with the present time and their leaves. The
+   * windows of small ones are hashed beside one another, which is faster. Nothing is hashed before
+   * all have bytes to read.
+   * @param {Iterable<Bytes>} buffers
+   * @returns {TreeWitness[]}
+   * @throws {TypeError} one has no bytes to read; the message names its index
+   */
+  static generateMany(buffers) {
+    return ofMany(buffers, bytesNeeded, treesOf, (bytes) => TreeWitness.generate(bytes));
   }
 
   /**
@@ -269,16 +283,51 @@ class Builder {
 }
 
 /**
+ * How many bytes the arguments and results for a buffer take: its address, its length and its root,
+ * and a digest and a residue for each window.
+ * @param {number} length
+ */
+function bytesNeeded(length) {
+  return 8 + DIGEST_BYTES + (DIGEST_BYTES + 1) * windowCount(length);
+}
+
+/**
+ * The witnesses of bytes in the module's memory.
+ * @param {Span[]} spans
+ * @param {number} room
+ */
+function treesOf(spans, room) {
+  const [bases, lens, roots] = written(new DataView(heap().buffer), spans, room);
+  const windows = spans.reduce((sum, [, length]) => sum + windowCount(length), 0);
+  const leaves = roots + DIGEST_BYTES * spans.length;
+  const parts = leaves + DIGEST_BYTES * windows;
+  check(wasm().atlas_tree_leaves_many(bases, lens, spans.length, leaves, parts, roots));
+  const results = heap().slice(roots, parts + windows); // the stage is used again below
+  const [firstLeaf, firstPart] = [leaves - roots, parts - roots];
+  let window = 0;
+  return spans.map(([, length], i) => {
+    const [first, stop] = [window, (window += windowCount(length))];
+    return treeOf(
+      length,
+      results.slice(firstLeaf + DIGEST_BYTES * first, firstLeaf + DIGEST_BYTES * stop),
+      results.slice(firstPart + first, firstPart + stop),
+      results.slice(DIGEST_BYTES * i, DIGEST_BYTES * (i + 1)),
+    );
+  });
+}
+
+/**
  * @param {number} length
  * @param {Uint8Array<ArrayBuffer>} hashes
  * @param {Uint8Array<ArrayBuffer>} residues
+ * @param {Uint8Array<ArrayBuffer>} [root]
  */
-function treeOf(length, hashes, residues) {
+function treeOf(length, hashes, residues, root = rootOf(hashes)) {
   const fields = {
     algorithm: TREE_ALGORITHM,
     length,
     residue: residueOf(residues), // sums mod 96 add up
-    digest: rootOf(hashes),
+    digest: root,
     timestampNs: nowNs(),
   };
   return new TreeWitness(fields, { hashes, residues });

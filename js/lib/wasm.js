@@ -36,7 +36,8 @@ const STAGE_WINDOWS = 16;
 const OUT_BYTES = (DIGEST_BYTES + 8) * STAGE_WINDOWS;
 /** How many bytes pass through the stage at once. */
 export const PIECE_BYTES = STAGE_WINDOWS * WINDOW_BYTES;
-const STAGE_BYTES = PIECE_BYTES + OUT_BYTES;
+/** How many bytes the stage has: a piece, and results behind it. */
+export const STAGE_BYTES = PIECE_BYTES + OUT_BYTES;
 
 // A function that makes a vector and reads a lane of one: valid where the engine has simd128.
 const SIMD_PROBE = Uint8Array.of(

@@ -13,11 +13,13 @@ import { bytesOf, lastingBytesOf } from "./arguments.js";
 import { DIGEST_BYTES, MODULUS, WITNESS_BYTES } from "./constants.js";
 import { WitnessError } from "./errors.js";
 import { Fields, toHex, write } from "./json.js";
-import { Handle, inPieces, isInside, outPointer, staged } from "./memory.js";
+import { ofMany, written } from "./many.js";
+import { Handle, inPieces, staged } from "./memory.js";
 import { runs } from "./source.js";
-import { check, heap, made, PIECE_BYTES, wasm } from "./wasm.js";
+import { check, heap, made, wasm } from "./wasm.js";
 
 /** @import { Bytes } from "./arguments.js" */
+/** @import { Span } from "./many.js" */
 /** @import { Data, ReadOptions } from "./source.js" */
 
 const JSON_TYPE = "atlas12288/witness/v1";
@@ -217,15 +219,7 @@ export class Witness extends WitnessRecord {
    * @throws {TypeError} one has no bytes to read; the message names its index
    */
   static generateMany(buffers) {
-    const all = [...buffers].map((buf, index) => lastingBytesOf(buf, `buffers[${index}]`));
-    /** @type {Witness[]} */
-    const witnesses = [];
-    while (witnesses.length < all.length) {
-      const regions = regionsOf(all, witnesses.length);
-      if (regions.length > 0) witnesses.push(...witnessesOf(regions));
-      else witnesses.push(Witness.generate(all[witnesses.length]()));
-    }
-    return witnesses;
+    return ofMany(buffers, () => MANY_BYTES, witnessesOf, (bytes) => Witness.generate(bytes));
   }
 
   /**
@@ -285,43 +279,20 @@ export class Witness extends WitnessRecord {
   }
 }
 
-// So many addresses, lengths and results fit behind the pieces.
-const MANY_MOST = 48;
+// The address and the length of a buffer, and the address of its witness.
+const MANY_BYTES = 12;
 
 /**
- * Addresses and lengths of buffers from an index on, as many as fit on the stage together.
- * @param {(() => Uint8Array)[]} all
- * @param {number} start
+ * The witnesses of bytes in the module's memory.
+ * @param {Span[]} spans
+ * @param {number} room
  */
-function regionsOf(all, start) {
-  const regions = [];
-  let used = 0;
-  for (const bytesNow of all.slice(start, start + MANY_MOST)) {
-    const bytes = bytesNow();
-    const isThere = isInside(bytes) && bytes.length > 0;
-    if (!isThere && used + bytes.length > PIECE_BYTES) break;
-    regions.push([isThere ? bytes.byteOffset : staged(bytes, used), bytes.length]);
-    if (!isThere) used += bytes.length;
-  }
-  return regions;
-}
-
-/**
- * The witnesses of regions in the module's memory.
- * @param {number[][]} regions addresses and lengths
- */
-function witnessesOf(regions) {
-  const count = regions.length;
-  const bases = outPointer();
-  const [lens, out] = [bases + 4 * count, bases + 8 * count];
-  const words = new DataView(heap().buffer);
-  regions.forEach(([base, length], i) => {
-    words.setUint32(bases + 4 * i, base, true);
-    words.setUint32(lens + 4 * i, length, true);
-  });
+function witnessesOf(spans, room) {
+  const [bases, lens, out] = written(new DataView(heap().buffer), spans, room);
+  const count = spans.length;
   check(wasm().atlas_witness_generate_many(bases, lens, count, out));
   const results = new DataView(heap().buffer.slice(out, out + 4 * count));
-  return regions.map((_, i) => adopted(results.getUint32(4 * i, true)));
+  return spans.map((_, i) => adopted(results.getUint32(4 * i, true)));
 }
 
 /**

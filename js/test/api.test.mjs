@@ -175,32 +175,52 @@ test("a witness tells changes, is immutable and refuses what is none", () => {
   });
 });
 
-test("witnesses of many buffers are those of each alone", () => {
-  const bytes = inputBytes(300_000);
-  const memory = new atlas.ModuleMemory(70_000);
-  memory.bytes.set(bytes.subarray(9, 70_009));
-  const lengths = [...Array(130).keys(), 12_288, 196_608, 196_609, 100_000, 100_000, 0, 63, 64];
-  for (const count of [0, 1, 2, 47, 48, 49, lengths.length]) {
-    const some = lengths.slice(lengths.length - count).map((n, i) => bytes.subarray(i, i + n));
-    const made = atlas.Witness.generateMany(count % 2 ? some : new Set([...some, memory]));
-    const expected = count % 2 ? some : [...some, memory];
-    assert.equal(made.length, expected.length);
-    for (const [i, witness] of made.entries()) {
-      assert.ok(witness instanceof atlas.Witness);
-      assert.deepEqual(witness.differences(atlas.Witness.generate(expected[i])), []);
+for (const made of [atlas.Witness, atlas.TreeWitness]) {
+  test(`a ${made.name} of many buffers is that of each alone`, () => {
+    const bytes = inputBytes(300_000);
+    const memory = new atlas.ModuleMemory(70_000);
+    memory.bytes.set(bytes.subarray(9, 70_009));
+    const lengths = [...Array(130).keys(), 12_288, 196_608, 196_609, 100_000, 100_000, 0, 63, 64];
+    lengths.push(...Array(1100).fill(12), 12_287, 12_289, 24_576, 197_200, 197_241, 197_248);
+    for (const count of [0, 1, 2, 47, 48, 49, lengths.length]) {
+      const some = lengths.slice(lengths.length - count).map((n, i) => bytes.subarray(i, i + n));
+      const witnesses = made.generateMany(count % 2 ? some : new Set([...some, memory]));
+      const expected = count % 2 ? some : [...some, memory];
+      assert.equal(witnesses.length, expected.length);
+      for (const [i, witness] of witnesses.entries()) {
+        assert.ok(witness instanceof made);
+        const alone = made.generate(expected[i]);
+        assert.deepEqual(witness.differences(alone), []);
+        if (!(witness instanceof atlas.TreeWitness && alone instanceof atlas.TreeWitness)) continue;
+        assert.deepEqual(witness.leaves, alone.leaves);
+        assert.deepEqual(witness.windowResidues, alone.windowResidues);
+      }
     }
-  }
-  const none = /** @type {any} */ ([bytes, undefined]);
-  assert.throws(() => atlas.Witness.generateMany(none), {
-    name: "TypeError",
-    message: /^buffers\[1\] is of type undefined, must be an ArrayBuffer/,
+    const none = /** @type {any} */ ([bytes, undefined]);
+    assert.throws(() => made.generateMany(none), {
+      name: "TypeError",
+      message: /^buffers\[1\] is of type undefined, must be an ArrayBuffer/,
+    });
+    for (const wrong of /** @type {any[]} */ ([undefined, 5, bytes])) {
+      assert.throws(() => made.generateMany(wrong), TypeError);
+    }
+    memory.close();
+    assert.throws(() => made.generateMany([memory]), { name: "StateError" });
   });
-  for (const wrong of /** @type {any[]} */ ([undefined, 5, bytes])) {
-    assert.throws(() => atlas.Witness.generateMany(wrong), TypeError);
-  }
-  memory.close();
-  assert.throws(() => atlas.Witness.generateMany([memory]), { name: "StateError" });
-});
+
+  test(`a ${made.name} of many buffers in the module's memory is that of each alone`, () => {
+    // Their results are longer than the stage, or fit on it together.
+    const memory = new atlas.ModuleMemory(80_000_000);
+    memory.bytes.set(inputBytes(12_345));
+    const lengths = [0, 1, 100_000, 40_000_000, 80_000_000, 1, 100_000, 0];
+    const witnesses = made.generateMany(lengths.map((n) => memory.bytes.subarray(0, n)));
+    for (const [i, witness] of witnesses.entries()) {
+      const alone = made.generate(memory.bytes.subarray(0, lengths[i]));
+      assert.deepEqual(witness.differences(alone), []);
+    }
+    memory.close();
+  });
+}
 
 test("a region is payload and balance in every call, and its payload stays as it is", () => {
   for (const length of [1, 95, 12287, 12288, 200_000]) {

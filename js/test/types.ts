@@ -15,6 +15,7 @@ console.log(part, source, JSON.stringify(record), record.equals(record));
 
 const residue: number = atlas.residue(bytes.buffer);
 const changed: number[] = atlas.TreeWitness.generate(bytes).changed(bytes);
+const many: atlas.TreeWitness[] = atlas.TreeWitness.generateMany([bytes, bytes.buffer]);
 const either: atlas.Witness | atlas.TreeWitness = atlas.witnessFromJson("{}");
 const later: Promise<atlas.Witness> = atlas.Witness.generateFrom(new Blob([bytes]), {
   onRun: (run, offset) => console.log(run.length + offset),
@@ -33,7 +34,7 @@ try {
 } catch (error) {
   if (error instanceof atlas.ConservationError) console.log(error.code, error.message);
 }
-console.log(residue, changed, either, later);
+console.log(residue, changed, many, either, later);
 
 const region = new atlas.Region(100);
 const balance: number = region.balance();

@@ -112,6 +112,7 @@ __version__ = _native.VERSION
 
 # Each of these needs more than the whole import, so its first use imports it.
 if TYPE_CHECKING:
+    from ._any_witness import witness_from_json as witness_from_json
     from ._files import FileError as FileError
     from ._gpu import release_device_memory as release_device_memory
     from ._pending import Pending as Pending
@@ -122,7 +123,6 @@ if TYPE_CHECKING:
     from ._scrubber import Scrubber as Scrubber
     from ._scrubber import ScrubReport as ScrubReport
     from ._tree import TreeWitness as TreeWitness
-    from ._tree import witness_from_json as witness_from_json
     from ._tree_hash import TreeHash as TreeHash
     from .manifest._manifest import Manifest as Manifest
 else:
@@ -141,7 +141,7 @@ else:
             "TreeWitness": "._tree",
             "UndecidedError": "._reports",
             "release_device_memory": "._gpu",
-            "witness_from_json": "._tree",
+            "witness_from_json": "._any_witness",
         },
     )
 

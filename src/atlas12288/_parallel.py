@@ -292,7 +292,8 @@ def parallel_map_ahead(
         items = iter(items)
         more = True
         while True:
-            while more and under_way < threads + _QUEUED and waiting <= ahead:
+            # A result that is there comes first: to take the next item can take long.
+            while more and under_way < threads + _QUEUED and waiting <= ahead and done.empty():
                 try:
                     item = next(items)
                 except StopIteration:

@@ -187,6 +187,35 @@ def changed_block(
     return Subtree(bytes(hashes), bytes(residues))
 
 
+def updated(
+    tree: Subtree, before: int, content: memoryview, windows: Sequence[int], threads: int
+) -> Subtree:
+    """Return the tree of a region after some windows changed; it shares the other blocks.
+
+    Args:
+        tree: of the region before, with its residues.
+        before: how many windows it had.
+        content: the whole region now.
+        windows: their indices, in order; those past its end are ignored.
+        threads: how many hash, if there are more windows than in a block.
+    """
+    count = window_count(len(content))
+    of_block: dict[int, list[int]] = {}
+    for window in windows:
+        if window < count:
+            of_block.setdefault(window // FANOUT, []).append(window)
+    if count < before:
+        of_block.setdefault(block_count(count) - 1, [])
+
+    def remade(item: tuple[int, list[int]]) -> Subtree:
+        index, some = item
+        return changed_block(tree.block(index), content, FANOUT * index, some)
+
+    blocks = parallel_map(remade, of_block.items(), threads if len(windows) > FANOUT else 1)
+    made = dict(zip(of_block, blocks, strict=True))
+    return with_blocks(tree, block_count(count), made)
+
+
 def with_residues(tree: Subtree, residues: bytes) -> Subtree:
     """Return the tree with the residue of each window."""
     blocks = {

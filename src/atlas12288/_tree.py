@@ -13,37 +13,28 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from time import time_ns
 
-from . import _gpu, _json, _native
+from . import _gpu, _native
 from ._errors import DeviceError, StateError, WitnessError
 from ._native import DIGEST_BYTES, WINDOW_BYTES, block_witness, bytes_of, int_in
-from ._parallel import parallel_map, thread_count
+from ._parallel import thread_count
 from ._pending import Pending
 from ._proofs import ConsistencyProof, InclusionProof
 from ._subtree import (
     BLOCK_BYTES,
     FANOUT,
     Subtree,
-    block_count,
     blocks_of_chunks,
-    changed_block,
     changed_windows,
     tree_of_leaves,
     tree_of_windows,
+    updated,
     window_count,
     with_blocks,
     with_residues,
 )
 from ._types import TYPE_CHECKING, Buffer, Memory, Readable, Stream
 from ._value import Value
-from ._witness import (
-    ALGORITHM,
-    TREE_ALGORITHM,
-    Record,
-    Witness,
-    of_buffers,
-    read_record,
-    record_of,
-)
+from ._witness import TREE_ALGORITHM, Record, of_buffers, read_record
 
 if TYPE_CHECKING:
     from ._gpu.jobs import TreeParts
@@ -513,21 +504,8 @@ class TreeWitness(Record, Value):
             changed.update(range(min(len(content), self.length) // WINDOW_BYTES, count))
         if tree.residue is None:
             tree = with_residues(tree, _native.window_residues(content))
-        of_block: dict[int, list[int]] = {}
-        for window in sorted(changed):
-            if window < count:
-                of_block.setdefault(window // FANOUT, []).append(window)
-        if count < self.windows:
-            of_block.setdefault(block_count(count) - 1, [])
-
-        def remade(item: tuple[int, list[int]]) -> Subtree:
-            index, some = item
-            return changed_block(tree.block(index), content, FANOUT * index, some)
-
-        threads = thread_count(threads)
-        blocks = parallel_map(remade, of_block.items(), threads if len(changed) > FANOUT else 1)
-        made = dict(zip(of_block, blocks, strict=True))
-        return self._of_tree(with_blocks(tree, block_count(count), made), len(content))
+        tree = updated(tree, self.windows, content, sorted(changed), thread_count(threads))
+        return self._of_tree(tree, len(content))
 
     def prove(self, window: int, /) -> InclusionProof:
         """Return the proof that the window with this index is in the tree. O(log windows).
@@ -592,33 +570,6 @@ class TreeWitness(Record, Value):
 
 
 _PUT = tuple(getattr(TreeWitness, name).__set__ for name in TreeWitness.__slots__)
-
-
-def witness_from_json(text: str | bytes, /) -> Witness | TreeWitness:
-    """Return the witness of a JSON text, in the class for its algorithm; bytes are UTF-8.
-
-    Raises:
-        WitnessError: not a witness; the message names the key, its value and the rule.
-        TypeError: neither str nor bytes.
-    """
-    return _witness_of(*read_record(text, ALGORITHM, TREE_ALGORITHM))
-
-
-def witness_of_fields(fields: _json.Fields, /) -> Witness | TreeWitness:
-    """Return the witness that the fields of a JSON object are, as `witness_from_json` does.
-
-    Raises:
-        WitnessError: as `witness_from_json`.
-    """
-    return _witness_of(*record_of(fields, ALGORITHM, TREE_ALGORITHM))
-
-
-def _witness_of(
-    algorithm: str, length: int, residue: int, digest: bytes, timestamp_ns: int
-) -> Witness | TreeWitness:
-    if algorithm == ALGORITHM:
-        return Witness._of_fields(length, residue, digest, timestamp_ns)
-    return TreeWitness._of_parts(length, residue, digest, timestamp_ns, None)
 
 
 def _index(window: int, windows: int) -> int:

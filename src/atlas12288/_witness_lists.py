@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from . import _json
+from ._any_witness import witness_of_fields
 from ._errors import WitnessError
 from ._names import from_json, keys, to_json
-from ._tree import TreeWitness, witness_of_fields
+from ._tree import TreeWitness
 from ._witness import WITNESS_MOST_BYTES, Witness, fields_of
 
 # Of a line. No system takes the name of a file that would need so many bytes in JSON.

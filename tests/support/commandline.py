@@ -245,9 +245,8 @@ def ranges(*found: Iterable[int]) -> list[dict[str, int]]:
 
 def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
     """Starts a command that a test disturbs while it runs."""
-    return subprocess.Popen(
-        (*PROGRAM, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen((*PROGRAM, *arguments), **(pipes | options))
 
 
 def _wait_until(process: subprocess.Popen[bytes], done: Callable[[], bool], what: str) -> None:

@@ -216,21 +216,21 @@ def more_of(difference: "Difference") -> str:
     return f", {difference.reason}" if difference.reason else ""
 
 
-def show_difference(report: Printer, difference: "Difference") -> None:
+def show_difference(printer: Printer, difference: "Difference") -> None:
     """Print the lines of a difference, and count it for the exit code."""
-    report.verdict(False)
+    printer.verdict(False)
     name = shown(os.fsdecode(difference.path))
-    report.line(f"{name}: ", good=False, verdict=difference.kind, more=more_of(difference))
-    show_windows(report, difference)
+    printer.line(f"{name}: ", good=False, verdict=difference.kind, more=more_of(difference))
+    show_windows(printer, difference)
 
 
-def show_windows(report: Printer, difference: "Difference") -> None:
+def show_windows(printer: Printer, difference: "Difference") -> None:
     """Print which windows of a changed file differ, if they are known."""
     if difference.ranges is not None:
         total = window_count(max(difference.size or 0, difference.found_size or 0))
         counts = difference.range_count, difference.windows, total
         for line in range_lines(difference.ranges, *counts):
-            report.line(line)
+            printer.line(line)
 
 
 def option_notes(report: "ManifestReport", before: str) -> Iterator[str]:

@@ -66,16 +66,16 @@ def require_plot(plot: str, files: tuple[str, ...], inputs: list[str], as_json: 
         raise click.UsageError(f"--plot {shown(plot)}: {error}") from error
 
 
-def write_plot(plot: str, draw: Callable[[BinaryIO, str], None], report: Printer) -> None:
+def write_plot(plot: str, draw: Callable[[BinaryIO, str], None], printer: Printer) -> None:
     """Draw into a file, which is written completely or not at all.
 
     Args:
         plot: its name.
         draw: called with the file and with its format: "png", "svg" or "pdf".
-        report: prints the errors.
+        printer: prints the errors.
     """
     try:
         with atomic_write(plot, picture_at(plot)) as file:
             draw(file, format_of(plot))
     except FileError as error:
-        report.error(plot, str(error))
+        printer.error(plot, str(error))

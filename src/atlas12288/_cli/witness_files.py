@@ -51,6 +51,12 @@ threads_option = click.option(
     type=click.IntRange(min=1),
     help="Hash with N threads.  [default: one per core]",
 )
+files_at_once_option = click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Read N files at once.  [default: one per core]",
+)
 leaves_option = click.option(
     "--leaves",
     "sidecar",

@@ -12,7 +12,7 @@ from .console import Printer, shown
 
 @contextmanager
 def write_without_leaves(
-    output: Target, kind: OutputKind, report: Printer
+    output: Target, kind: OutputKind, printer: Printer
 ) -> Iterator[tuple[BinaryIO]]:
     """Yield a witness file without trees to write, as `atomic_write_all` does.
 
@@ -21,7 +21,7 @@ def write_without_leaves(
     Args:
         output: the target of the witness file.
         kind: what the leaves must be.
-        report: prints the message.
+        printer: prints the message.
     """
     outdated = open_outdated(leaves_name(output.name), kind)
     with ExitStack() as stack:
@@ -31,6 +31,6 @@ def write_without_leaves(
             yield (file,)
         if outdated is not None:
             owner = shown(output.name)
-            report.warning(
+            printer.warning(
                 outdated.name, f"is removed: it had the leaves of {owner}, which has no trees now"
             )

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 class _WindowList:
     """Prints the residue of each window while a file is read, as there can be too many to hold."""
 
-    def __init__(self, name: str, report: Printer, item: Item) -> None:
+    def __init__(self, name: str, printer: Printer, item: Item) -> None:
         self.count = 0
         self.conserved = 0
-        self._report = report
+        self._printer = printer
         self._item = item
         item.begin("windows")
-        report.line(f"{shown(name)}:")
-        report.line(f"{'window':>10} {'offset':>16} {'residue':>8}")
+        printer.line(f"{shown(name)}:")
+        printer.line(f"{'window':>10} {'offset':>16} {'residue':>8}")
 
     def update(self, residues: bytes) -> None:
         self._item.extend(residues)
         for index, residue in enumerate(residues, self.count):
-            self._report.line(
+            self._printer.line(
                 f"{index:10} {index * WINDOW_BYTES:16} {residue:8}",
                 good=True,
                 verdict="  conserved" if residue == 0 else "",
@@ -44,25 +44,25 @@ class _WindowList:
 
 
 def _check_file(
-    name: str, report: Printer, with_windows: bool, residue_map: "ResidueMap | None"
+    name: str, printer: Printer, with_windows: bool, residue_map: "ResidueMap | None"
 ) -> bool:
     """Report on a file. Return False if it could not be read to its end."""
     fields = dict.fromkeys(("length", "residue", "holds", "error"))
-    with report.item(name, fields) as item:
-        windows = _WindowList(name, report, item) if with_windows else None
-        return _check(name, report, item, windows, residue_map)
+    with printer.item(name, fields) as item:
+        windows = _WindowList(name, printer, item) if with_windows else None
+        return _check(name, printer, item, windows, residue_map)
 
 
 def _check(
     name: str,
-    report: Printer,
+    printer: Printer,
     item: Item,
     windows: _WindowList | None,
     residue_map: "ResidueMap | None",
 ) -> bool:
     residue, length = Residue(), 0
     try:
-        for chunk in read_chunks(name, report.advance):
+        for chunk in read_chunks(name, printer.advance):
             residue.update(chunk)
             length += len(chunk)
             if windows is not None or residue_map is not None:
@@ -72,19 +72,19 @@ def _check(
                 if residue_map is not None:
                     residue_map.update(residues)
     except FileError as error:
-        report.error(name, str(error))
+        printer.error(name, str(error))
         item.fields["error"] = str(error)
         return False
     conserved = residue.value == 0
     holds = conserved and (windows is None or windows.conserved == windows.count)
     item.fields |= {"length": length, "residue": residue.value, "holds": holds}
-    report.line(
+    printer.line(
         f"{shown(name)}: {length} {word(length, 'byte')}, residue {residue.value}, ",
         good=conserved,
         verdict="conserved" if conserved else "not conserved",
         more=windows.summary() if windows is not None else "",
     )
-    report.verdict(holds)
+    printer.verdict(holds)
     return True
 
 
@@ -128,20 +128,20 @@ def command(
     if plot is not None:
         require_plot(plot, files, list(files), as_json)
     maps: list[ResidueMap] = []
-    with Printer("check", as_json, bytes_to_read(files)) as report:
+    with Printer("check", as_json, bytes_to_read(files)) as printer:
         for name in files:
             residue_map = _new_map(name) if plot is not None else None
-            done = _check_file(name, report, windows, residue_map)
+            done = _check_file(name, printer, windows, residue_map)
             if done and residue_map is not None:
                 maps.append(residue_map)
                 if plot == SKETCH:
-                    for line in residue_map.sketch(report.colour):
-                        report.line(line)
+                    for line in residue_map.sketch(printer.colour):
+                        printer.line(line)
         if maps and plot is not None and plot != SKETCH:
             from ..drawings.residue_map import draw
 
-            write_plot(plot, partial(draw, maps), report)
-    return report.code
+            write_plot(plot, partial(draw, maps), printer)
+    return printer.code
 
 
 def _new_map(name: str) -> "ResidueMap":

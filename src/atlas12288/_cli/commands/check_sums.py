@@ -8,18 +8,17 @@ from pathlib import Path
 
 import click
 
-from ..._files import STDIN, FileError, expected_bytes, is_pipe
-from ..._list_forms import SHA256SUM, reader
-from ..._sums import (
+from ..._check_sums import (
     MALFORMED,
     CheckedLine,
     CheckedList,
     MatchedLines,
-    ReadLines,
     check,
     sums_of,
-    verdict_line,
 )
+from ..._files import STDIN, FileError, expected_bytes, is_pipe
+from ..._list_forms import SHA256SUM, reader
+from ..._sums import ReadLines, verdict_line
 from ..._words import word
 from ..console import (
     COULD_NOT_CHECK,
@@ -30,6 +29,7 @@ from ..console import (
     shown,
     shows_progress,
 )
+from ..witness_files import files_at_once_option
 
 
 def _is_read_once(list_name: str) -> bool:
@@ -59,7 +59,7 @@ class _Verdicts:
 
     def __init__(
         self,
-        report: Printer,
+        printer: Printer,
         *,
         as_json: bool,
         quiet: bool,
@@ -67,7 +67,7 @@ class _Verdicts:
         strict: bool,
         warn: bool,
     ) -> None:
-        self._report = report
+        self._printer = printer
         self._as_json = as_json
         self._quiet = quiet or status
         self._silent = status
@@ -79,14 +79,14 @@ class _Verdicts:
         """Print a line of a list."""
         if line.listed is None:
             if self._warn:
-                self._report.warning(line.list_name, f"{line.number}: {MALFORMED}")
+                self._printer.warning(line.list_name, f"{line.number}: {MALFORMED}")
         elif line.error is not None:
-            self._report.error(os.fsdecode(line.listed.path), line.error)
+            self._printer.error(os.fsdecode(line.listed.path), line.error)
             self._say(line.listed.path, False, "FAILED open or read")
         else:
             holds = line.holds is True
             if not holds:
-                self._report.verdict(False)
+                self._printer.verdict(False)
             self._say(line.listed.path, holds, "OK" if holds else "FAILED")
         if self._as_json:
             self._item(line)
@@ -97,7 +97,7 @@ class _Verdicts:
             for line in matched.each():
                 self.line(line)
         elif not self._quiet:
-            self._report.raw_lines(matched.lines.verdicts(b"OK"))
+            self._printer.raw_lines(matched.lines.verdicts(b"OK"))
 
     def end(self, end: CheckedList) -> None:
         """Print the summary of a list."""
@@ -108,7 +108,7 @@ class _Verdicts:
 
     def _sum_up(self, end: CheckedList) -> None:
         if end.malformed and (self._strict or not self._silent):
-            tell = self._report.error if self._strict else self._report.warning
+            tell = self._printer.error if self._strict else self._printer.warning
             lines = f"{end.malformed} {word(end.malformed, 'line is', 'lines are')}"
             tell(end.list_name, f"WARNING: {lines} improperly formatted")
         for count, thing, what in (
@@ -117,21 +117,21 @@ class _Verdicts:
         ):
             if count and not self._silent:
                 text = f"WARNING: {count} {word(count, thing)} {what}"
-                self._report.warning(end.list_name, text)
+                self._printer.warning(end.list_name, text)
 
     def _error(self, list_name: str, reason: str) -> None:
-        self._report.error(list_name, reason)
+        self._printer.error(list_name, reason)
         fields = {"list": list_name, "line": None, "sha256": None, "found": None, "holds": None}
-        with self._report.item(None, fields | {"error": reason}):
+        with self._printer.item(None, fields | {"error": reason}):
             pass
 
     def _say(self, path: bytes, good: bool, verdict: str) -> None:
         if self._silent or (good and self._quiet):
             return
         if self._to_terminal:  # a stranger's list must not send it control characters
-            self._report.line(f"{shown(os.fsdecode(path))}: ", good=good, verdict=verdict)
+            self._printer.line(f"{shown(os.fsdecode(path))}: ", good=good, verdict=verdict)
         else:
-            self._report.raw_line(verdict_line(path, verdict))
+            self._printer.raw_line(verdict_line(path, verdict))
 
     def _item(self, line: CheckedLine) -> None:
         listed = line.listed
@@ -143,7 +143,7 @@ class _Verdicts:
             "holds": line.holds,
             "error": line.error,
         }
-        with self._report.item(None if listed is None else os.fsdecode(listed.path), fields):
+        with self._printer.item(None if listed is None else os.fsdecode(listed.path), fields):
             pass
 
 
@@ -157,12 +157,12 @@ Examples:
   gpg --decrypt SHA256SUMS.asc | atlas12288 check-sums --strict -
   atlas12288 check-sums --format bagit bag/manifest-sha256.txt
 
-Exit codes: 0 all files match; 1 a file does not match; 2 a file or a list could not be read, a list
+Exit codes: 0 all files match; 1 a file does not match; 2 a file or a LIST could not be read, a LIST
 has no digest, none of its files exists (--ignore-missing), or a line is improperly formatted
 (--strict, or another --format than sha256sum). sha256sum -c exits with 1 in the cases of 1 and
 2.""",
 )
-@click.argument("files", metavar="[FILE...]", nargs=-1, type=file_name)
+@click.argument("lists", metavar="[LIST...]", nargs=-1, type=file_name)
 @click.option("-q", "--quiet", is_flag=True, help="Print no line for files that match.")
 @click.option("--status", is_flag=True, help="Print only errors; the exit code is the result.")
 @click.option("--strict", is_flag=True, help="Exit with 2 if a line is improperly formatted.")
@@ -178,15 +178,10 @@ has no digest, none of its files exists (--ignore-missing), or a line is imprope
     help="Read a list of sha256sum (default), the manifest-sha256.txt of a bag, whose names are "
     "relative to it, or a list of hashdeep or rclone.",
 )
-@click.option(
-    "--threads",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Read N files at once.  [default: one per core]",
-)
+@files_at_once_option
 @json_option
 def command(
-    files: tuple[str, ...],
+    lists: tuple[str, ...],
     quiet: bool,
     status: bool,
     strict: bool,
@@ -196,33 +191,33 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> int:
-    """Check the files listed in each FILE, as sha256sum -c does.
+    """Check the files in each LIST, as sha256sum -c does.
 
-    FILE is a list made by sha256sum or by atlas12288 sum. The output has the same lines as
-    sha256sum -c, in the order of the list, but files are read in parallel. Names are relative to
-    the current folder. Without FILE, or if FILE is -, the list is read from standard input.
+    LIST is made by sha256sum or by atlas12288 sum. The output has the same lines as sha256sum -c,
+    in the order of the list, but files are read in parallel. Names are relative to the current
+    folder. Without LIST, or if LIST is -, the list is read from standard input.
     """
-    if not files:
+    if not lists:
         if sys.stdin is not None and sys.stdin.isatty():
-            raise click.UsageError("FILE is needed, or a list on standard input")
-        files = (STDIN,)
+            raise click.UsageError("LIST is needed, or a list on standard input")
+        lists = (STDIN,)
     if as_json and (quiet or status):
         raise click.UsageError("--json prints every verdict: not with --quiet or --status")
     read = reader(form)
     # Other forms have no malformed lines by habit: one is a file that nobody checked.
     strict = strict or form != SHA256SUM
-    total = _expected_bytes(files, read) if shows_progress() else None
-    with Printer("check-sums", as_json, total) as report:
+    total = _expected_bytes(lists, read) if shows_progress() else None
+    with Printer("check-sums", as_json, total) as printer:
         verdicts = _Verdicts(
-            report, as_json=as_json, quiet=quiet, status=status, strict=strict, warn=warn
+            printer, as_json=as_json, quiet=quiet, status=status, strict=strict, warn=warn
         )
         results = check(
-            files,
+            lists,
             threads=threads,
             ignore_missing=ignore_missing,
             with_malformed=as_json or warn,
             read=read,
-            advance=report.advance,
+            advance=printer.advance,
         )
         differs = False
         with closing(results):
@@ -235,6 +230,6 @@ def command(
                 else:
                     verdicts.line(result)
         # Malformed lines have no verdict, and count only with --strict.
-        undecided = None if report.code == COULD_NOT_CHECK else True
-        report.fields["holds"] = False if differs else undecided
-    return report.code
+        undecided = None if printer.code == COULD_NOT_CHECK else True
+        printer.fields["holds"] = False if differs else undecided
+    return printer.code

@@ -19,34 +19,34 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
     """Check whether each tensor of files of tensors is conserved; return the exit code."""
     sizes = list(map(tensor_bytes, files))
     total = None if None in sizes else sum(size or 0 for size in sizes)
-    with Printer("check", as_json, total) as report:
+    with Printer("check", as_json, total) as printer:
         for name in files:
             fields = dict.fromkeys(("tensors", "length", "residue", "holds", "error"))
-            with report.item(name, fields) as item:
-                _check(name, report, item)
-    return report.code
+            with printer.item(name, fields) as item:
+                _check(name, printer, item)
+    return printer.code
 
 
-def _check(name: str, report: Printer, item: Item) -> None:
+def _check(name: str, printer: Printer, item: Item) -> None:
     from ...tensors import TensorsWitness
     from ...tensors._content import How
 
-    how = How(False, False, thread_count(None), time.time_ns(), advance=report.advance)
+    how = How(False, False, thread_count(None), time.time_ns(), advance=printer.advance)
     try:
         with tensor_errors(name):
             found = TensorsWitness._of_file(name, how)
     except FileError as error:
-        report.error(name, error.reason)
+        printer.error(name, error.reason)
         item.fields["error"] = error.reason
         return
-    _show(name, found, report, item)
+    _show(name, found, printer, item)
 
 
-def _show(name: str, found: "TensorsWitness", report: Printer, item: Item) -> None:
+def _show(name: str, found: "TensorsWitness", printer: Printer, item: Item) -> None:
     arrays = found.arrays
     conserved = sum(array.residue == 0 for array in arrays.values())
     holds = conserved == len(arrays)
-    report.line(
+    printer.line(
         f"{shown(name)}: {conserved} of {len(arrays)} {word(len(arrays), 'tensor')} ",
         good=holds,
         verdict="conserved",
@@ -54,7 +54,7 @@ def _show(name: str, found: "TensorsWitness", report: Printer, item: Item) -> No
     for tensor, array in arrays.items():
         if array.residue != 0:
             length = f"{array.length} {word(array.length, 'byte')}"
-            report.line(f"  tensor {tensor!r}: {length}, residue {array.residue}")
+            printer.line(f"  tensor {tensor!r}: {length}, residue {array.residue}")
     item.fields |= {
         "tensors": [
             {"name": tensor, "length": array.length, "residue": array.residue}
@@ -64,4 +64,4 @@ def _show(name: str, found: "TensorsWitness", report: Printer, item: Item) -> No
         "residue": sum(array.residue for array in arrays.values()) % MODULUS,
         "holds": holds,
     }
-    report.verdict(holds)
+    printer.verdict(holds)

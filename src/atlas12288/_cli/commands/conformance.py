@@ -85,12 +85,12 @@ def _print_list(as_json: bool) -> None:
     from ...conformance import CLAUSES
     from ...conformance._report import clause_to_fields
 
-    with Printer("conformance", as_json, None) as report:
+    with Printer("conformance", as_json, None) as printer:
         rows = [clause_to_fields(clause, clause.required) for clause in CLAUSES]
-        report.document({"clauses": rows})
+        printer.document({"clauses": rows})
         for clause in CLAUSES:
             need = "required" if clause.required else "optional"
-            report.line(f"{clause.id:36} {need}  {clause.words}: {clause.shows}")
+            printer.line(f"{clause.id:36} {need}  {clause.words}: {clause.shows}")
 
 
 # --- The command ---
@@ -249,12 +249,12 @@ def command(
         text = junit_of_error(name, error) if error else found.to_junit(name)
         if not _write_junit(junit, text):
             return COULD_NOT_CHECK
-    with Printer("conformance", as_json, None) as report:
-        report.document({"library": name, "kind": kind} | found.to_fields() | {"error": error})
+    with Printer("conformance", as_json, None) as printer:
+        printer.document({"library": name, "kind": kind} | found.to_fields() | {"error": error})
         if error is None and not as_json:
             _print_table(kind, name, found)
         if found.holds is None:
-            report.undecided()
+            printer.undecided()
         else:
-            report.verdict(found.holds)
-    return report.code
+            printer.verdict(found.holds)
+    return printer.code

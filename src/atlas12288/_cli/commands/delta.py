@@ -8,10 +8,10 @@ from ..._native import MODULUS, Residue
 from ..console import Printer, bytes_to_read, file_name, json_option
 
 
-def _measure(name: str, report: Printer) -> tuple[int, int]:
+def _measure(name: str, printer: Printer) -> tuple[int, int]:
     """Return the length and the residue of a file."""
     residue, length = Residue(), 0
-    for chunk in read_chunks(name, report.advance):
+    for chunk in read_chunks(name, printer.advance):
         residue.update(chunk)
         length += len(chunk)
     return length, residue.value
@@ -37,27 +37,27 @@ def command(before: str, after: str, as_json: bool) -> int:
     """
     if before == after == STDIN:
         raise click.UsageError("BEFORE and AFTER cannot both be standard input (-)")
-    with Printer("delta", as_json, bytes_to_read([before, after])) as report:
+    with Printer("delta", as_json, bytes_to_read([before, after])) as printer:
         fields: dict[str, object] = {"before": None, "after": None, "delta": None, "error": None}
         measured: list[tuple[int, int]] = []
         for key, name in (("before", before), ("after", after)):
             fields[key] = {"file": name, "length": None, "residue": None}
             try:
-                length, residue = _measure(name, report)
+                length, residue = _measure(name, printer)
                 fields[key] = {"file": name, "length": length, "residue": residue}
                 measured.append((length, residue))
                 if measured[0][0] != length:
                     raise FileError(f"has {length} bytes, must have the {measured[0][0]} of BEFORE")
             except FileError as error:
-                report.error(name, str(error))
+                printer.error(name, str(error))
                 fields["error"] = str(error)
         if fields["error"] is None:
             (_, first), (_, second) = measured
             value = (second - first) % MODULUS
             fields |= {"delta": value, "holds": value == 0}
-            report.line(
+            printer.line(
                 "", good=value == 0, verdict=f"delta {value}", more=f": residue {first} -> {second}"
             )
-            report.verdict(value == 0)
-        report.document(fields)
-    return report.code
+            printer.verdict(value == 0)
+        printer.document(fields)
+    return printer.code

@@ -90,17 +90,17 @@ def command(
     for option, given in (("--threads", threads), ("--allow-cache", allow_cache)):
         if given:
             raise click.UsageError(f"{option} is for a folder or URL, and NEW is neither")
-    with Printer("diff", as_json, None) as report:
+    with Printer("diff", as_json, None) as printer:
         try:
-            _compare(before, after, report, quiet, as_json)
+            _compare(before, after, printer, quiet, as_json)
         except FileError as error:
             name = after if error.name is None else error.name
-            report.error(name, error.reason)
-            report.document(_document(before, after, None, f"{shown(name)}: {error.reason}"))
-    return report.code
+            printer.error(name, error.reason)
+            printer.document(_document(before, after, None, f"{shown(name)}: {error.reason}"))
+    return printer.code
 
 
-def _compare(before: str, after: str, report: Printer, quiet: bool, as_json: bool) -> None:
+def _compare(before: str, after: str, printer: Printer, quiet: bool, as_json: bool) -> None:
     from ...manifest._diff import comparison_of
 
     with ExitStack() as stack:
@@ -108,26 +108,26 @@ def _compare(before: str, after: str, report: Printer, quiet: bool, as_json: boo
         leaves = _leaves(before, stack), _leaves(after, stack)
         comparison = stack.enter_context(comparison_of(*texts, leaves))
         for note in option_notes(comparison.report(()), shown(before)):
-            report.warning(after, note)
+            printer.warning(after, note)
         kinds: Counter[str] = Counter()
         kept: list[Difference] = []  # for JSON: lines need none of them
         for difference in comparison.differences():
             kinds[difference.kind] += 1
-            show_difference(report, difference)
+            show_difference(printer, difference)
             if as_json:
                 kept.append(difference)
         found = comparison.report(kept)
         if found.leaves_error is not None:
-            report.error(after, f"leaves are not used: {found.leaves_error}")
+            printer.error(after, f"leaves are not used: {found.leaves_error}")
         if not quiet:
             same = f"is the same as {shown(before)}"
-            report.line(
+            printer.line(
                 f"{shown(after)}: ",
                 good=not kinds,
                 verdict=f"differs from {shown(before)}" if kinds else same,
                 more=f"; {_content(found)} compared: {counts_in_words(kinds)}",
             )
-        report.document(_document(before, after, found, None))
+        printer.document(_document(before, after, found, None))
 
 
 def _content(found: "ManifestReport") -> str:

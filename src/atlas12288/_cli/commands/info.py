@@ -58,32 +58,32 @@ def command(states: bool, as_json: bool) -> int:
         "machine": platform.machine(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
-    with Printer("info", as_json, None) as report:
-        report.document(fields)
+    with Printer("info", as_json, None) as printer:
+        printer.document(fields)
         for key, value in fields.items():
             label = key.replace("_", " ")
             text = ", ".join(value) or "none" if isinstance(value, list) else value
-            report.line(f"{label:22} {text}")
-    return report.code
+            printer.line(f"{label:22} {text}")
+    return printer.code
 
 
 def _list_states(as_json: bool) -> int:
     from ...manifest._kept_states import kept_states, moment
     from ..manifests import amount
 
-    with Printer("info", as_json, None) as report:
+    with Printer("info", as_json, None) as printer:
         try:
             folder, found = kept_states()
         except FileError as error:
-            report.error("states", str(error))
-            report.document({"folder": None, "states": None, "error": str(error)})
-            return report.code
+            printer.error("states", str(error))
+            printer.document({"folder": None, "states": None, "error": str(error)})
+            return printer.code
         rows = [kept._asdict() for kept in found]
-        report.document({"folder": str(folder), "states": rows, "error": None})
+        printer.document({"folder": str(folder), "states": rows, "error": None})
         for kept in found:
             output = "of an unknown manifest" if kept.output is None else shown(kept.output)
-            report.line(f"{output}: {kept.kind}, {moment(kept.time)}, {amount(kept.bytes)}")
-            report.line(f"  {shown(kept.file)}")
+            printer.line(f"{output}: {kept.kind}, {moment(kept.time)}, {amount(kept.bytes)}")
+            printer.line(f"  {shown(kept.file)}")
         if not found:
-            report.line(f"no states in {shown(str(folder))}")
-    return report.code
+            printer.line(f"no states in {shown(str(folder))}")
+    return printer.code

@@ -46,29 +46,29 @@ def command(
         raise click.UsageError("WITNESS and FILE cannot both be standard input (-)")
     fields = dict.fromkeys(("ranges", "holds", "error"))
     with (
-        Printer("locate", as_json, bytes_to_read([file])) as report,
-        report.item(file, fields) as item,
+        Printer("locate", as_json, bytes_to_read([file])) as printer,
+        printer.item(file, fields) as item,
     ):
         holds = True
 
         def differs(changed: WindowRange) -> None:
             nonlocal holds
             holds = False
-            report.line(f"{changed.start} {changed.end}")
+            printer.line(f"{changed.start} {changed.end}")
             item.extend([range_to_fields(changed)])
 
         try:
             with open_only_leaves(witness, sidecar) as leaves:
                 item.begin("ranges")
-                now = compare_file(file, leaves, differs, threads=threads, advance=report.advance)
+                now = compare_file(file, leaves, differs, threads=threads, advance=printer.advance)
                 if holds and leaves.witness.differences(now):
                     raise FileError("has the root of FILE with another length or residue", witness)
         except FileError as error:
             subject = error.name or file
-            report.error(subject, error.reason)
+            printer.error(subject, error.reason)
             reason = f"{subject}: {error.reason}" if subject != file else error.reason
             item.fields["error"] = reason
         else:
             item.fields["holds"] = holds
-            report.verdict(holds)
-    return report.code
+            printer.verdict(holds)
+    return printer.code

@@ -100,31 +100,31 @@ def command(
     found_sidecar = None if witness is None else find_sidecar(witness)
     inputs = [name for name in (file, witness, sidecar or found_sidecar) if name is not None]
 
-    def prove(report: Printer) -> InclusionProof:
+    def prove(printer: Printer) -> InclusionProof:
         if file is not None:
-            return prove_in_file(file, index, threads=threads, advance=report.advance)
+            return prove_in_file(file, index, threads=threads, advance=printer.advance)
         with open_only_leaves(str(witness), sidecar) as leaves:
             return prove_in_leaves(leaves, index)
 
     subject = str(file or witness)
     with ExitStack() as stack:
         target = None if output is None else output_at(output, _PROOF, inputs, stack)
-        report = stack.enter_context(
+        printer = stack.enter_context(
             Printer("prove", as_json, None if file is None else bytes_to_read([file]))
         )
         fields: dict[str, object] = {"file": subject, "proof": None, "error": None}
         try:
-            proof = prove(report)
+            proof = prove(printer)
             fields["proof"] = proof.to_fields()
             if target is None:
-                report.line(proof.to_json())
+                printer.line(proof.to_json())
             else:
                 subject = target.name
                 with atomic_write_all(target) as (written,):
                     written.write(f"{proof.to_json()}\n".encode())
         except FileError as error:
             name = error.name or subject
-            report.error(name, error.reason)
+            printer.error(name, error.reason)
             fields["error"] = f"{name}: {error.reason}"
-        report.document(fields)
-    return report.code
+        printer.document(fields)
+    return printer.code

@@ -58,22 +58,22 @@ def command(manifest: str, entries: bool, as_json: bool) -> int:
     No other file is read: whether the folder is still what the manifest says, verify finds out. A
     signature or leaves beside it are named, and not checked.
     """
-    with Printer("show", as_json, None) as report, ExitStack() as stack:
+    with Printer("show", as_json, None) as printer, ExitStack() as stack:
         try:
             with errors_about(manifest):
                 found, listed = _read(open_manifest(manifest, "MANIFEST", stack))
                 if entries and not as_json:
                     for entry in _entries(listed):
-                        report.line(_line(entry))
+                        printer.line(_line(entry))
                 elif not as_json:
-                    _show(manifest, found, report)
+                    _show(manifest, found, printer)
                 each = _entries(listed) if entries and as_json else None
-                report.document(_document(manifest, found, each, None))
+                printer.document(_document(manifest, found, each, None))
         except FileError as error:
-            report.error(manifest, error.reason)
+            printer.error(manifest, error.reason)
             reason = f"{shown(manifest)}: {error.reason}"
-            report.document(_document(manifest, None, None, reason))
-    return report.code
+            printer.document(_document(manifest, None, None, reason))
+    return printer.code
 
 
 def _read(text: "Text") -> "tuple[_Shown, Listed]":
@@ -116,10 +116,10 @@ def _beside(manifest: str) -> tuple[str | None, list[str]]:
     return leaves if os.path.lexists(leaves) else None, [*filter(os.path.lexists, names)]
 
 
-def _show(manifest: str, found: _Shown, report: Printer) -> None:
+def _show(manifest: str, found: _Shown, printer: Printer) -> None:
     options = found.options
     leaves, signatures = _beside(manifest)
-    report.line(f"{shown(manifest)}: {content(found.files, found.links, found.bytes)}")
+    printer.line(f"{shown(manifest)}: {content(found.files, found.links, found.bytes)}")
     lines: list[tuple[str, Iterable[str]]] = [
         ("digests", [", ".join(options.digests)]),
         ("root", [found.root.hex()]),
@@ -134,7 +134,7 @@ def _show(manifest: str, found: _Shown, report: Printer) -> None:
     lines.append(("signature", signed or ["none beside it"]))
     for name, values in lines:
         for value in values:
-            report.line(f"  {name:9}  {value}")
+            printer.line(f"  {name:9}  {value}")
 
 
 def _line(entry: "Entry") -> str:

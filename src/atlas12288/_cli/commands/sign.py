@@ -195,18 +195,18 @@ def command(**given: Any) -> int:
         from ...signing._kinds import SIGNATURES
 
         target = output_at(output, SIGNATURES, inputs, stack)
-        report = stack.enter_context(Printer("sign", wanted.as_json, None))
+        printer = stack.enter_context(Printer("sign", wanted.as_json, None))
         try:
-            signing = _Signing(wanted, target, report, fields)
+            signing = _Signing(wanted, target, printer, fields)
             holds = signing.sign_folder() if of_folder else signing.sign_manifest()
         except (FileError, WitnessError, ImportError, ValueError) as error:
             name = getattr(error, "name", None) if isinstance(error, FileError) else None
             reason = error.reason if isinstance(error, FileError) and name else str(error)
-            report.error(name or wanted.signed, reason)
-            report.document(fields | {"error": f"{shown(name or wanted.signed)}: {reason}"})
+            printer.error(name or wanted.signed, reason)
+            printer.document(fields | {"error": f"{shown(name or wanted.signed)}: {reason}"})
         else:
-            report.document(fields | {"holds": holds})
-    return report.code
+            printer.document(fields | {"holds": holds})
+    return printer.code
 
 
 def _kind(name: str) -> Kind | None:
@@ -265,16 +265,16 @@ class _Signing:
     Args:
         wanted: the options.
         target: where the signature is written.
-        report: prints what was done.
+        printer: prints what was done.
         fields: the fields of the JSON object, which are set.
     """
 
     def __init__(
-        self, wanted: SignOptions, target: Target, report: Printer, fields: dict[str, object]
+        self, wanted: SignOptions, target: Target, printer: Printer, fields: dict[str, object]
     ) -> None:
         self._wanted = wanted
         self._target = target
-        self._report = report
+        self._printer = printer
         self._fields = fields
         # Before anything is read, so that a mistyped passphrase costs no time.
         self._key = read_private_key(wanted.private_key)
@@ -310,7 +310,7 @@ class _Signing:
             if wanted.root is None
             else f"all files in {shown(wanted.root)} match"
         )
-        self._report.line(f"{shown(wanted.output)}: {what} {shown(wanted.signed)} signed; {read}")
+        self._printer.line(f"{shown(wanted.output)}: {what} {shown(wanted.signed)} signed; {read}")
         return None if wanted.root is None else True
 
     def _place(self, manifest: "Lined") -> tuple[str, list[str]]:
@@ -339,7 +339,7 @@ class _Signing:
 
     def _verified(self, manifest: "Lined", root: str) -> bool:
         """Read the folder and return whether it matches the manifest; print what differs."""
-        wanted, report = self._wanted, self._report
+        wanted, printer = self._wanted, self._printer
         options = VerifyOptions(
             manifest=wanted.signed,
             root=root,
@@ -353,7 +353,7 @@ class _Signing:
             as_json=wanted.as_json,
             command="sign",
         )
-        view = VerifyProgress(options, root, manifest.options, report)
+        view = VerifyProgress(options, root, manifest.options, printer)
         outputs = outputs_in(root, [wanted.signed, wanted.output], streams())
         try:
             found = compared(manifest, (), root, None, outputs, view)
@@ -364,8 +364,8 @@ class _Signing:
         if found.holds is None:
             raise FileError(f"not signed, because {shown(root)} could not be read as a whole")
         if not found.holds:
-            report.line(f"{shown(wanted.output)}: ", False, "not signed")
-            report.code = max(report.code, DOES_NOT_HOLD)
+            printer.line(f"{shown(wanted.output)}: ", False, "not signed")
+            printer.code = max(printer.code, DOES_NOT_HOLD)
         return found.holds
 
     def sign_folder(self) -> bool | None:
@@ -376,13 +376,13 @@ class _Signing:
         from ...signing._sign import name_of, paths_ignored, sign_payload, statement_of_folder
         from ...signing._verify import open_signed
 
-        wanted, report = self._wanted, self._report
+        wanted, printer = self._wanted, self._printer
         read = 0
 
         def advance(size: int) -> None:
             nonlocal read
             read += size
-            report.advance(size)
+            printer.advance(size)
 
         statement = statement_of_folder(
             open_signed(wanted.signed),
@@ -394,7 +394,9 @@ class _Signing:
             links_below=folders_outside(wanted.signed, wanted.links_below, "--links-below"),
             ignored=[*wanted.ignored, *paths_ignored(wanted.signed, [wanted.output])],
             threads=wanted.threads,
-            listener=FunctionListener(listed=report.listed, expect=report.expect, advance=advance),
+            listener=FunctionListener(
+                listed=printer.listed, expect=printer.expect, advance=advance
+            ),
         )
         self._write(
             sign_payload(
@@ -407,7 +409,7 @@ class _Signing:
         shards = sum(len(file.digests) for file in statement.files)
         more = "" if chosen.shard_size is None else f", in {counted(shards, 'shard')}"
         what = f"{counted(files, 'file')}, {amount(read)} read and signed"
-        self._report.line(f"{shown(wanted.output)}: {what}{more}")
+        self._printer.line(f"{shown(wanted.output)}: {what}{more}")
         return None
 
     def _write(self, bundle: "Bundle") -> None:
@@ -418,4 +420,4 @@ class _Signing:
             raise FileError(str(error), self._wanted.output) from error
 
     def _note(self, text: str) -> None:
-        self._report.warning(self._wanted.signed, text)
+        self._printer.warning(self._wanted.signed, text)

@@ -2,14 +2,18 @@
 """`atlas12288 sum`."""
 
 import os
+from collections.abc import Iterable
+from contextlib import closing
 
 import click
 
-from ..._file_witnesses import witness_in_turn
 from ..._files import FileError
-from ..._sums import sum_lines, sums_line
-from ..._witness import Witness
-from ..console import FilesCommand, Printer, bytes_to_read, files_argument, json_option
+from ..._make_sums import sum_lines
+from ..._many_files import Known, witness_in_order
+from ..._name_lists import read_names
+from ..._sums import sums_line
+from ..console import FilesCommand, Printer, bytes_to_read, file_name, json_option
+from ..witness_files import files_at_once_option
 
 
 @click.command(
@@ -17,41 +21,74 @@ from ..console import FilesCommand, Printer, bytes_to_read, files_argument, json
     cls=FilesCommand,
     short_help="Print SHA-256 digests like sha256sum.",
     epilog="""\b
-Example:
+Examples:
   atlas12288 sum *.iso > SHA256SUMS && sha256sum -c SHA256SUMS
+  find . -type f -print0 | atlas12288 sum --files0-from - > /tmp/SHA256SUMS
 
-Exit codes: 0 all digests are printed; 2 a file could not be read.""",
+Exit codes: 0 all digests are printed; 2 a file could not be read, or NAMES could not be, or has no
+name.""",
 )
-@files_argument
+@click.argument("files", metavar="[FILE...]", nargs=-1, type=file_name)
+@click.option(
+    "--files0-from",
+    "names",
+    metavar="NAMES",
+    type=file_name,
+    help="Read the names of the files from NAMES instead, where each ends with NUL; - is standard "
+    "input.",
+)
+@files_at_once_option
 @json_option
-def command(files: tuple[str, ...], as_json: bool) -> int:
-    """Print the SHA-256 digest of each FILE, in exactly the format of sha256sum."""
-    with Printer("sum", as_json, bytes_to_read(files)) as report:
+def command(files: tuple[str, ...], names: str | None, threads: int | None, as_json: bool) -> int:
+    """Print the SHA-256 digest of each FILE, in exactly the format of sha256sum.
+
+    Files are read in parallel, and their lines are in the order of their names.
+    """
+    if names is None and not files:
+        raise click.UsageError("FILE is needed, or --files0-from")
+    if names is not None and files:
+        raise click.UsageError("--files0-from names all files: not with FILE")
+    total = bytes_to_read(files) if names is None else None
+    wanted: Iterable[str | FileError] = files if names is None else read_names(names)
+    with Printer("sum", as_json, total) as printer:
         if as_json:
-            for name, outcome in zip(files, witness_in_turn(files, report.advance), strict=True):
-                _item(report, name, outcome)
+            with closing(
+                witness_in_order(wanted, threads=threads, advance=printer.advance)
+            ) as found:
+                for known in found:
+                    _item(printer, known)
         else:
-            for found in sum_lines(files, report.advance):
-                if isinstance(found, bytes):
-                    report.raw_lines(found)
-                else:
-                    _line(report, *found)
-    return report.code
+            with closing(sum_lines(wanted, threads=threads, advance=printer.advance)) as printed:
+                for each in printed:
+                    if isinstance(each, bytes):
+                        printer.raw_lines(each)
+                    else:
+                        _line(printer, each)
+    return printer.code
 
 
-def _line(report: Printer, name: str, outcome: Witness | FileError) -> None:
+def _line(printer: Printer, known: Known) -> None:
+    name, outcome = known
     if isinstance(outcome, FileError):
-        report.error(name, str(outcome))
-    else:
-        report.raw_line(sums_line(outcome.digest, os.fsencode(name)))
+        _error(printer, name, outcome)
+    elif name is not None:
+        printer.raw_line(sums_line(outcome.digest, os.fsencode(name)))
 
 
-def _item(report: Printer, name: str, outcome: Witness | FileError) -> None:
+def _item(printer: Printer, known: Known) -> None:
+    name, outcome = known
     fields: dict[str, object] = dict.fromkeys(("sha256", "length", "error"))
     if isinstance(outcome, FileError):
         fields["error"] = str(outcome)
-        report.error(name, str(outcome))
+        _error(printer, name, outcome)
     else:
         fields |= {"sha256": outcome.hexdigest(), "length": outcome.length}
-    with report.item(name, fields):
+    with printer.item(name, fields):
         pass
+
+
+def _error(printer: Printer, name: str | None, error: FileError) -> None:
+    if name is None:  # it is about the list of names
+        printer.error(str(error.name), error.reason)
+    else:
+        printer.error(name, str(error))

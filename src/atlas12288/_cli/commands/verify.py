@@ -2,16 +2,17 @@
 """`atlas12288 verify`."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import groupby, repeat
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ..._file_witnesses import compare_file, tree_witness_file, witness_in_turn
+from ..._file_witnesses import compare_file, tree_witness_file
 from ..._files import STDIN, FileError
+from ..._many_files import witness_in_order
 from ..._reports import range_to_fields
 from ..._sidecars import Leaves, WindowRange
 from ..._tree import TreeWitness
@@ -61,11 +62,11 @@ _NO_VERDICT: Final[dict[str, object]] = dict.fromkeys(
 class _Changes:
     """Counts the differing windows of a file, and shows some of them (in JSON, all)."""
 
-    def __init__(self, report: Printer, item: Item, damage_map: "DamageMap | None") -> None:
+    def __init__(self, printer: Printer, item: Item, damage_map: "DamageMap | None") -> None:
         self.windows = 0
         self._range_count = 0
         self._first_ranges: list[WindowRange] = []
-        self._report = report
+        self._printer = printer
         self._map = damage_map
         self._item = item
         item.begin("ranges")
@@ -83,14 +84,14 @@ class _Changes:
         """Print the lines for people; `windows` is the number of windows."""
         more = "; locate prints them all"
         for line in range_lines(self._first_ranges, self._range_count, self.windows, windows, more):
-            self._report.line(line)
+            self._printer.line(line)
 
 
 class _Verifier:
     """Verifies files one by one.
 
     Args:
-        report: prints the verdicts.
+        printer: prints the verdicts.
         witnesses: name of the witness file.
         sidecar: name of the witnesses' sidecar; None if there is none.
         threads: number of threads that hash a tree; None for one per core.
@@ -100,16 +101,17 @@ class _Verifier:
 
     def __init__(
         self,
-        report: Printer,
+        printer: Printer,
         witnesses: str,
         sidecar: str | None,
         threads: int | None,
         plot: str | None,
         quiet: bool,
     ) -> None:
-        self._report = report
+        self._printer = printer
         self._witnesses = witnesses
         self._without_file = 0
+        self._files = self._changed = self._unreadable = 0
         self._sidecar = sidecar
         self._threads = threads
         self._plot = plot
@@ -133,26 +135,50 @@ class _Verifier:
             leaves: leaves of a tree witness, not checked yet.
             flat: the present witness of the file, or why there is none; None for a tree.
         """
-        with self._report.item(name, _NO_VERDICT) as item:
+        with self._printer.item(name, _NO_VERDICT) as item:
             self._verify(name, expected, leaves, flat, witnessed_as, item)
+            self._count(item)
 
     def without_file(self, name: str, witness: Witness | TreeWitness | FileError) -> None:
         """Report on a file that has a witness and is no FILE."""
         reason = f"has a witness in {shown(self._witnesses)}, and is not among the FILEs"
         fields = {} if isinstance(witness, FileError) else {"witness": witness.to_fields()}
-        with self._report.item(name, _NO_VERDICT | fields | {"error": reason}):
+        with self._printer.item(name, _NO_VERDICT | fields | {"error": reason}) as item:
+            self._count(item)
             if self._without_file < NAMES_SHOWN:
-                self._report.error(name, reason)
+                self._printer.error(name, reason)
             self._without_file += 1
-            self._report.undecided()
+            self._printer.undecided()
+
+    def without_witness(self, reason: str) -> None:
+        """Report on a line of the list of witnesses that says neither file nor witness."""
+        self._printer.error(self._witnesses, reason)
+        self._unreadable += 1
+
+    def _count(self, item: Item) -> None:
+        holds = item.fields["holds"]
+        self._files += 1
+        self._changed += holds is False
+        self._unreadable += holds is None
 
     def finish(self) -> None:
-        """Print how many more files have a witness and are no FILE."""
+        """Print how many more files have a witness and are no FILE, and the totals of several."""
         if self._without_file > NAMES_SHOWN:
             more = counted(self._without_file - NAMES_SHOWN, "more file")
-            self._report.error(
+            self._printer.error(
                 self._witnesses, f"has witnesses of {more} that are not among the FILEs"
             )
+        if self._files > 1 and not self._quiet:
+            holds = False if self._changed else None if self._unreadable else True
+            verdict = {
+                True: "its files match",
+                False: "its files do not match",
+                None: "its files could not be checked",
+            }[holds]
+            counts = {"changed": self._changed, "unreadable": self._unreadable}
+            parts = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+            more = f"; {counted(self._files, 'file')}: {parts}"
+            self._printer.line(f"{shown(self._witnesses)}: ", holds, verdict, more)
 
     def _verify(
         self,
@@ -163,7 +189,7 @@ class _Verifier:
         witnessed_as: str,
         item: Item,
     ) -> None:
-        report, fields = self._report, item.fields
+        printer, fields = self._printer, item.fields
         damage_map: DamageMap | None = None
         changes: _Changes | None = None
         try:
@@ -175,24 +201,24 @@ class _Verifier:
                     with errors_about(str(self._sidecar)):
                         leaves.check()
             except FileError as error:  # the root still gives a verdict
-                report.error(str(error.name), error.reason)
+                printer.error(str(error.name), error.reason)
                 fields["error"] = f"{error.name}: {error.reason}"
                 leaves = None
             if leaves is not None:
                 damage_map = None if self._plot is None else _new_map(name)
-                changes = _Changes(report, item, damage_map)
+                changes = _Changes(printer, item, damage_map)
             if isinstance(flat, FileError):
                 raise flat
             found = flat or self._tree_witness(name, leaves, changes)
         except FileError as error:
-            report.error(name, str(error))
+            printer.error(name, str(error))
             fields["error"] = str(error)
         else:
             differences = expected.differences(found)
             holds = not differences and (changes is None or changes.windows == 0)
             fields["found"] = found.to_fields()
             fields |= {"holds": holds, "what": list(differences)}
-            report.verdict(holds)
+            printer.verdict(holds)
             self._show(name, witnessed_as, expected, found, changes)
             if damage_map is not None:
                 self._draw(damage_map, expected, found)
@@ -201,7 +227,7 @@ class _Verifier:
         self, name: str, leaves: Leaves | None, changes: _Changes | None
     ) -> TreeWitness:
         """Return the present tree witness of the file."""
-        advance = self._report.advance
+        advance = self._printer.advance
         if leaves is None or changes is None:
             return tree_witness_file(name, threads=self._threads, advance=advance)
         return compare_file(name, leaves, changes.add, threads=self._threads, advance=advance)
@@ -214,24 +240,24 @@ class _Verifier:
         found: Witness | TreeWitness,
         changes: _Changes | None,
     ) -> None:
-        report = self._report
+        printer = self._printer
         other = "" if witnessed_as == name else f", that of {shown(witnessed_as)}"
         differences = expected.differences(found)
         if not differences:
             if self._quiet:
                 return
-            report.line(f"{shown(name)}: ", good=True, verdict="matches its witness", more=other)
+            printer.line(f"{shown(name)}: ", good=True, verdict="matches its witness", more=other)
             return
         verdict = "does not match its witness"
-        report.line(f"{shown(name)}: ", good=False, verdict=verdict, more=other)
+        printer.line(f"{shown(name)}: ", good=False, verdict=verdict, more=other)
         if isinstance(expected, TreeWitness) and isinstance(found, TreeWitness):
             if changes is not None:
                 changes.show(max(expected.windows, found.windows))
             else:
-                report.line("  windows  not known without the leaves of the witness")
+                printer.line("  windows  not known without the leaves of the witness")
         for difference in differences:
-            report.line(f"  {difference:8} witnessed {_field(expected, difference)}")
-            report.line(f"  {'':8} found     {_field(found, difference)}")
+            printer.line(f"  {difference:8} witnessed {_field(expected, difference)}")
+            printer.line(f"  {'':8} found     {_field(found, difference)}")
 
     def _draw(
         self,
@@ -243,8 +269,8 @@ class _Verifier:
         if self._plot != SKETCH:
             self.maps.append(damage_map)
             return
-        for line in damage_map.sketch(self._report.colour):
-            self._report.line(line)
+        for line in damage_map.sketch(self._printer.colour):
+            self._printer.line(line)
 
 
 def _new_map(name: str) -> "DamageMap":
@@ -453,19 +479,20 @@ def _refused(files: tuple[str, ...], witnesses: str, reason: str, as_json: bool)
     """Report that a witness file cannot be used; return the exit code."""
     complain(witnesses, reason)
     error = f"{shown(witnesses)}: {reason}"
-    with Printer("verify", as_json, None) as report:
+    with Printer("verify", as_json, None) as printer:
         for name in files:
-            with report.item(name, _NO_VERDICT | {"error": error}):
+            with printer.item(name, _NO_VERDICT | {"error": error}):
                 pass
-        report.fields["error"] = error
+        printer.fields["error"] = error
     return COULD_NOT_CHECK
 
 
 def _flat_outcomes(
     files: Sequence[str],
     expected: Sequence[Witness | TreeWitness | FileError],
-    report: Printer,
-) -> Iterator[Witness | FileError | None]:
+    threads: int | None,
+    printer: Printer,
+) -> Generator[Witness | FileError | None, None, None]:
     """Yield the present witness of each file that has a flat one, or why there is none.
 
     Files that follow one another are hashed many at once. None for each other file, which is not
@@ -474,7 +501,12 @@ def _flat_outcomes(
     pairs = zip(files, expected, strict=True)
     for is_flat, some in groupby(pairs, lambda pair: isinstance(pair[1], Witness)):
         names = [name for name, _ in some]
-        yield from witness_in_turn(names, report.advance) if is_flat else repeat(None, len(names))
+        if not is_flat:
+            yield from repeat(None, len(names))
+            continue
+        with closing(witness_in_order(names, threads=threads, advance=printer.advance)) as found:
+            for known in found:
+                yield known.outcome
 
 
 def _verify_files(
@@ -513,22 +545,22 @@ def _verify_files(
         if sidecar is None or not all(isinstance(each, TreeWitness) for each in expected):
             raise click.UsageError("--plot needs tree witnesses with leaves: witness --tree -o")
         require_plot(plot, files, [*files, witnesses, sidecar], as_json)
-    with Printer("verify", as_json, bytes_to_read(files)) as report, ExitStack() as stack:
+    with Printer("verify", as_json, bytes_to_read(files)) as printer, ExitStack() as stack:
         if not listed.has_names and len(files) > 1:
-            report.warning(witnesses, "has no names of files: FILEs are taken in its order")
-        if listed.has_names:
-            for its_name, outcome in zip(listed.names, listed.witnesses, strict=True):
-                if its_name is None:
-                    report.error(witnesses, str(outcome))
+            printer.warning(witnesses, "has no names of files: FILEs are taken in its order")
         leaves: list[Leaves | None] = [None] * len(listed.names)
         if sidecar is not None:
             try:
                 of_lines = open_sidecar(sidecar, listed.witnesses, follow=is_named)
                 leaves = stack.enter_context(of_lines)
             except FileError as error:
-                report.error(str(error.name), error.reason)
-        verifier = _Verifier(report, witnesses, sidecar, threads, plot, quiet)
-        found = _flat_outcomes(files, expected, report)
+                printer.error(str(error.name), error.reason)
+        verifier = _Verifier(printer, witnesses, sidecar, threads, plot, quiet)
+        if listed.has_names:
+            for its_name, outcome in zip(listed.names, listed.witnesses, strict=True):
+                if its_name is None:
+                    verifier.without_witness(str(outcome))
+        found = stack.enter_context(closing(_flat_outcomes(files, expected, threads, printer)))
         for name, witness, line, flat in zip(files, expected, lines, found, strict=True):
             witnessed = None if isinstance(line, str) else listed.names[line]
             its_leaves = None if isinstance(line, str) else leaves[line]
@@ -540,5 +572,5 @@ def _verify_files(
         if verifier.maps and plot is not None:
             from ..drawings.damage_map import draw
 
-            write_plot(plot, partial(draw, verifier.maps), report)
-    return report.code
+            write_plot(plot, partial(draw, verifier.maps), printer)
+    return printer.code

@@ -136,35 +136,35 @@ def verify_read(
             raise click.UsageError(
                 f"--plot {shown(wanted.plot)}: is also read, and is not replaced"
             )
-    with Printer(wanted.command, wanted.as_json, None) as report, ExitStack() as stack:
-        view = VerifyProgress(wanted, root, manifest.options, report, signature)
+    with Printer(wanted.command, wanted.as_json, None) as printer, ExitStack() as stack:
+        view = VerifyProgress(wanted, root, manifest.options, printer, signature)
         if wanted.root is None and not wanted.quiet:
-            report.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
+            printer.line(f"{shown(wanted.manifest)}: compared with {shown(root)}")
         leaves = None
         try:
             if sidecar is not None:
                 is_named = wanted.sidecar is not None
                 leaves = stack.enter_context(RegularFile(sidecar, follow=is_named))
         except FileError as error:
-            report.error(str(sidecar), str(error))
+            printer.error(str(sidecar), str(error))
         signed = {} if signature is None else {"signature": signature.fields}
         if signature is not None and not wanted.quiet:
-            report.line(f"{shown(wanted.manifest)}: {signature.signer}: ", True, "signature holds")
+            printer.line(f"{shown(wanted.manifest)}: {signature.signer}: ", True, "signature holds")
         outputs = outputs_of(wanted, root, status)
         try:
             found = compared(manifest, parts, root, leaves, outputs, view)
         except (FileError, ImportError, ValueError) as error:
-            report.error(subject_of(wanted, root, error), str(error))
+            printer.error(subject_of(wanted, root, error), str(error))
             fields = document(wanted, root, None, str(error), manifest.options)
-            report.document(fields | signed)
-            return report.code
+            printer.document(fields | signed)
+            return printer.code
         if found.leaves_error is not None:
-            report.error(str(sidecar), found.leaves_error)
+            printer.error(str(sidecar), found.leaves_error)
         for hint in _hints(wanted, manifest, found, has_leaves=leaves is not None):
-            report.warning(wanted.manifest, hint)
+            printer.warning(wanted.manifest, hint)
         view.finish(found)
-        report.document(document(wanted, root, found, None, manifest.options) | signed)
-    return report.code
+        printer.document(document(wanted, root, found, None, manifest.options) | signed)
+    return printer.code
 
 
 def read_manifest(text: bytes) -> "Lined":
@@ -348,8 +348,8 @@ def refused(wanted: VerifyOptions, reason: str, name: str | None = None) -> int:
     """
     name = wanted.manifest if name is None else name
     complain(name, reason)
-    with Printer(wanted.command, wanted.as_json, None) as report:
-        report.document(document(wanted, wanted.root, None, f"{shown(name)}: {reason}"))
+    with Printer(wanted.command, wanted.as_json, None) as printer:
+        printer.document(document(wanted, wanted.root, None, f"{shown(name)}: {reason}"))
     return COULD_NOT_CHECK
 
 
@@ -393,46 +393,46 @@ class VerifyProgress(Listener):
         wanted: VerifyOptions,
         root: str,
         options: "Options",
-        report: Printer,
+        printer: Printer,
         signature: SignatureView | None = None,
     ) -> None:
         self.wanted = wanted
-        self.report = report
+        self.printer = printer
         self.signature = signature
         self._in_force = _in_force(options) if signature is None else _left_out(signature)
         self.maps = _new_maps(wanted.plot)
         self._root = root
 
     def listed(self, count: int) -> None:
-        self.report.listed(count)
+        self.printer.listed(count)
 
     def expect(self, size: int) -> None:
-        self.report.expect(size)
+        self.printer.expect(size)
 
     def advance(self, size: int) -> None:
-        self.report.advance(size)
+        self.printer.advance(size)
 
     def differing(self, path: bytes, windows: WindowRange) -> None:
         if self.maps is not None:
             self.maps.add(path, windows)
 
     def difference(self, difference: "Difference") -> None:
-        report = self.report
+        printer = self.printer
         if difference.kind == "unreadable":
-            report.error(os.fsdecode(difference.path), difference.reason)
+            printer.error(os.fsdecode(difference.path), difference.reason)
             return
-        show_difference(report, difference)
+        show_difference(printer, difference)
         if self.wanted.plot == SKETCH and self.maps is not None:
             damage_map = self.maps.take(difference)
-            for line in () if damage_map is None else damage_map.sketch(report.colour):
-                report.line(line)
+            for line in () if damage_map is None else damage_map.sketch(printer.colour):
+                printer.line(line)
 
     def finish(self, found: "ManifestReport") -> None:
         """Draw the maps and print the verdict, after everything was compared."""
         if self.maps is not None and self.wanted.plot not in (None, SKETCH):
             self._draw(str(self.wanted.plot), found, self.maps)
         if not self.wanted.quiet:
-            self.report.line(
+            self.printer.line(
                 f"{shown(self._root)}: ",
                 good=found.holds,
                 verdict=_verdict(
@@ -449,7 +449,7 @@ class VerifyProgress(Listener):
         heading = f"{shown(self._root)}: {_verdict(found)}; {_summary(found)}{self._in_force}"
         notes = _notes([each for each in found.differences if each.path not in drawn])
         draw_all = partial(draw, list(drawn.values()), heading=heading, notes=notes)
-        write_plot(plot, draw_all, self.report)
+        write_plot(plot, draw_all, self.printer)
 
 
 def _verdict(found: "ManifestReport", witness: str = "its manifest") -> str:

@@ -75,7 +75,7 @@ def command(
         raise click.UsageError("only one of the files can be standard input (-)")
     if whole == STDIN:
         raise click.UsageError("--from needs a file that can be read from any place, not -")
-    with Printer("verify-proof", as_json, None) as report:
+    with Printer("verify-proof", as_json, None) as printer:
         fields: dict[str, object]
         fields = {"proof": proof, "file": window or whole, "holds": None, "reason": None}
         fields |= {"window": None, "root": None, "root_from": None, "error": None}
@@ -84,7 +84,7 @@ def command(
             trusted = None if witness is None else read_tree_witness(witness)
             content = _read_window(window, whole, stated.index)
         except FileError as error:
-            report.error(str(error.name), error.reason)
+            printer.error(str(error.name), error.reason)
             fields["error"] = f"{error.name}: {error.reason}"
         else:
             reason = _why_not(stated, content, root, trusted)
@@ -97,23 +97,23 @@ def command(
             about = f"{shown(proof)}: window {stated.index} of {stated.size}, "
             trust = f"  under the root {stated.root.hex()}"
             if holds is None:
-                report.undecided()
-                report.line(f"{about}consistent, under a root that came with the proof")
-                report.line(
+                printer.undecided()
+                printer.line(f"{about}consistent, under a root that came with the proof")
+                printer.line(
                     f"{trust}\n  which whoever made the proof could choose: it says nothing about "
                     "the origin of the window.\n"
                     "  Demand one that you trust with --root or --witness."
                 )
             else:
-                report.verdict(holds)
+                printer.verdict(holds)
                 verdict = "proven" if holds else "not proven"
-                report.line(
+                printer.line(
                     about, good=holds, verdict=verdict, more=f": {reason}" if reason else ""
                 )
                 if holds:
-                    report.line(trust)
-        report.document(fields)
-    return report.code
+                    printer.line(trust)
+        printer.document(fields)
+    return printer.code
 
 
 def _read_proof(name: str) -> InclusionProof:

@@ -220,9 +220,9 @@ def _moment(seconds: float) -> str:
 class _Progress(VerifyProgress):
     """Shows a pass while it runs: what was not told before."""
 
-    def __init__(self, expected: _Expected, report: Printer, rotation: Rotation) -> None:
+    def __init__(self, expected: _Expected, printer: Printer, rotation: Rotation) -> None:
         options = expected.manifest.options
-        super().__init__(expected.wanted, expected.root, options, report, expected.signature)
+        super().__init__(expected.wanted, expected.root, options, printer, expected.signature)
         self._rotation = rotation
         self._saved = time.monotonic()
         self._told = False  # since the last step that was written down
@@ -239,7 +239,7 @@ class _Progress(VerifyProgress):
         if self._rotation.is_new(difference):
             self.new += 1
             super().difference(difference)
-            self.report.document(
+            self.printer.document(
                 {
                     "event": "difference",
                     "manifest": self.wanted.manifest,
@@ -260,10 +260,12 @@ def _pass(expected: _Expected, rotation: Rotation, problems: _Problems) -> int:
     goes_on = rotation.ended is None and rotation.done is not None
     rotation.begin()
     signed = {} if expected.signature is None else {"signature": expected.signature.fields}
-    with Printer("verify", wanted.as_json, None) as report, ExitStack() as stack:
-        view = _Progress(expected, report, rotation)
+    with Printer("verify", wanted.as_json, None) as printer, ExitStack() as stack:
+        view = _Progress(expected, printer, rotation)
         if goes_on and not wanted.quiet:
-            report.line(f"{shown(root)}: goes on with the pass of {_moment(rotation.began or 0.0)}")
+            printer.line(
+                f"{shown(root)}: goes on with the pass of {_moment(rotation.began or 0.0)}"
+            )
         leaves = None
         leaves_error = None
         try:
@@ -281,9 +283,9 @@ def _pass(expected: _Expected, rotation: Rotation, problems: _Problems) -> int:
         except (FileError, ImportError, ValueError) as error:
             rotation.step()
             if problems.is_new("ROOT", str(error)):
-                report.error(verify_manifest.subject_of(wanted, root, error), str(error))
+                printer.error(verify_manifest.subject_of(wanted, root, error), str(error))
                 fields = verify_manifest.document(wanted, root, None, str(error), manifest.options)
-                report.document(fields | signed | {"event": "pass"})
+                printer.document(fields | signed | {"event": "pass"})
             return COULD_NOT_CHECK
         except BaseException:
             rotation.step()
@@ -291,7 +293,7 @@ def _pass(expected: _Expected, rotation: Rotation, problems: _Problems) -> int:
         problems.is_new("ROOT", None)
         leaves_error = leaves_error or found.leaves_error
         if problems.is_new("leaves", leaves_error):
-            report.error(str(expected.sidecar), str(leaves_error))
+            printer.error(str(expected.sidecar), str(leaves_error))
         rotation.end()
         code = _code(rotation, found) if leaves_error is None else COULD_NOT_CHECK
         due = (rotation.began or 0.0) + (wanted.every or 0.0)
@@ -302,7 +304,7 @@ def _pass(expected: _Expected, rotation: Rotation, problems: _Problems) -> int:
         counts = found.to_fields()["counts"]
         assert isinstance(counts, dict)
         fields["counts"] = counts | _counts(rotation)
-        report.document(fields | signed | {"event": "pass", "next": _moment(due)})
+        printer.document(fields | signed | {"event": "pass", "next": _moment(due)})
     sys.stdout.flush()
     return code
 
@@ -359,19 +361,19 @@ def _finish(
     counts = counts_in_words(_counts(rotation))
     more = f"; {read}: {counts}{known}; next pass {_moment(due)}"
     root = shown(expected.root)
-    view.report.line(f"{root}: ", good=_HOLDS[code], verdict=f"{part}{verdict}", more=more)
+    view.printer.line(f"{root}: ", good=_HOLDS[code], verdict=f"{part}{verdict}", more=more)
 
 
 def _say_wait(expected: _Expected, rotation: Rotation, due: float | None) -> None:
     """Say when the next pass is; None while another run makes one."""
     wanted, root = expected.wanted, expected.root
-    with Printer("verify", wanted.as_json, None) as report:
+    with Printer("verify", wanted.as_json, None) as printer:
         if not wanted.quiet:
             told = len(rotation.told)
             known = f"; {counted(told, 'difference')} told before" if told else ""
             when = "another run makes a pass" if due is None else f"next pass {_moment(due)}"
-            report.line(f"{shown(root)}: {when}{known}")
-        report.document(
+            printer.line(f"{shown(root)}: {when}{known}")
+        printer.document(
             {
                 "event": "wait",
                 "manifest": wanted.manifest,

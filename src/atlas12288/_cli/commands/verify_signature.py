@@ -189,10 +189,10 @@ def _fields(
 
 def _does_not_hold(wanted: VerifyOptions, reason: str) -> int:
     """Report that a signature does not hold; return the exit code."""
-    with Printer("verify", wanted.as_json, None) as report:
-        report.verdict(False)
-        report.line(f"{shown(wanted.manifest)}: ", False, "signature does not hold", f": {reason}")
+    with Printer("verify", wanted.as_json, None) as printer:
+        printer.verdict(False)
+        printer.line(f"{shown(wanted.manifest)}: ", False, "signature does not hold", f": {reason}")
         fields = verify_manifest.empty_document(wanted)
         signature = _fields(None, holds=False, reason=reason)
-        report.document(fields | {"holds": False, "signature": signature})
-    return report.code
+        printer.document(fields | {"holds": False, "signature": signature})
+    return printer.code

@@ -40,31 +40,31 @@ def verify(
         count = len(files) or "none"
         raise click.UsageError(f"WITNESS is of tensors: one FILE is compared with it, not {count}")
     (name,) = files
-    with Printer("verify", as_json, tensor_bytes(name)) as report, ExitStack() as stack:
+    with Printer("verify", as_json, tensor_bytes(name)) as printer, ExitStack() as stack:
         try:
             witness = read_tensors_witness(chunks)
         except FileError as error:
-            report.error(witnesses, error.reason)
-            report.document(_document(name, None, f"{shown(witnesses)}: {error.reason}"))
-            return report.code
-        trees, leaves_error = _open_leaves(witnesses, witness, sidecar, report, stack)
+            printer.error(witnesses, error.reason)
+            printer.document(_document(name, None, f"{shown(witnesses)}: {error.reason}"))
+            return printer.code
+        trees, leaves_error = _open_leaves(witnesses, witness, sidecar, printer, stack)
         try:
             with tensor_errors(name):
-                found = _compared(name, witness, trees, threads, report)
+                found = _compared(name, witness, trees, threads, printer)
         except FileError as error:
-            report.error(name, error.reason)
-            report.document(_document(name, None, error.reason, leaves_error))
-            return report.code
-        _show(name, witness, found, trees is not None, quiet, report)
-        report.document(_document(name, found, None, leaves_error, len(witness.arrays)))
-    return report.code
+            printer.error(name, error.reason)
+            printer.document(_document(name, None, error.reason, leaves_error))
+            return printer.code
+        _show(name, witness, found, trees is not None, quiet, printer)
+        printer.document(_document(name, found, None, leaves_error, len(witness.arrays)))
+    return printer.code
 
 
 def _open_leaves(
     witnesses: str,
     witness: "TensorsWitness",
     sidecar: str | None,
-    report: Printer,
+    printer: Printer,
     stack: ExitStack,
 ) -> tuple[TreesOfTensors | None, str | None]:
     """Return the trees with their leaves, and why they are of no use."""
@@ -80,7 +80,7 @@ def _open_leaves(
         file = stack.enter_context(RegularFile(sidecar, follow=is_named))
         return TreesOfTensors(file, witness), None
     except FileError as error:
-        report.error(sidecar, error.reason)
+        printer.error(sidecar, error.reason)
         return None, f"{shown(sidecar)}: {error.reason}"
 
 
@@ -89,9 +89,9 @@ def _compared(
     witness: "TensorsWitness",
     trees: TreesOfTensors | None,
     threads: int | None,
-    report: Printer,
+    printer: Printer,
 ) -> Report[PartDifference]:
-    how = witness._how(threads)._replace(leaves=trees is not None, advance=report.advance)
+    how = witness._how(threads)._replace(leaves=trees is not None, advance=printer.advance)
     return witness._verify_file(name, how, None if trees is None else trees.tree)
 
 
@@ -101,11 +101,11 @@ def _show(
     found: Report[PartDifference],
     has_leaves: bool,
     quiet: bool,
-    report: Printer,
+    printer: Printer,
 ) -> None:
     """Print the verdict, and a line for each difference."""
     if found.holds is False:
-        report.verdict(False)
+        printer.verdict(False)
     if not quiet or not found.holds:
         verdict = "could not be checked"
         if found.holds is not None:
@@ -113,20 +113,20 @@ def _show(
         count = counted(len(witness.arrays), "tensor")
         parts = [f"{count:,} {kind}" for kind, count in found.counts().items() if count]
         more = f"; {count}" + (f": {', '.join(parts)}" if parts else "")
-        report.line(f"{shown(name)}: ", good=found.holds, verdict=verdict, more=more)
+        printer.line(f"{shown(name)}: ", good=found.holds, verdict=verdict, more=more)
     for each in found.differences:
         if each.kind == "unreadable":
-            report.error(name, _printable(str(each)))
+            printer.error(name, _printable(str(each)))
             continue
-        report.line(f"  {_printable(str(replace(each, ranges=None)))}")
+        printer.line(f"  {_printable(str(replace(each, ranges=None)))}")
         if each.ranges is not None:
             windows = sum(some.stop - some.first for some in each.ranges)
             total = max(_windows(each, witness), each.ranges[-1].stop if each.ranges else 0)
             for line in range_lines(each.ranges, len(each.ranges), windows, total):
-                report.line(line)
+                printer.line(line)
     is_tree = witness.algorithm == TREE_ALGORITHM
     if found.changed and is_tree and not has_leaves:
-        report.line("  windows  not known without the leaves of the witness")
+        printer.line("  windows  not known without the leaves of the witness")
 
 
 def _windows(difference: PartDifference, witness: "TensorsWitness") -> int:

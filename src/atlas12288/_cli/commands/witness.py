@@ -2,7 +2,7 @@
 """`atlas12288 witness`."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from typing import Any, BinaryIO, TypeAlias
 
 import click
@@ -121,38 +121,42 @@ def _witness_files(
     files: tuple[str, ...], tree: bool, threads: int | None, output: str | None, as_json: bool
 ) -> int:
     """Witness each file; return the exit code."""
-    from ..._file_witnesses import tree_witness_file, witness_in_turn
-
-    if threads is not None and not tree:
-        raise click.UsageError("--threads needs --tree: a flat witness is one chain of hashes")
+    from ..._file_witnesses import tree_witness_file
+    from ..._many_files import witness_in_order
 
     def trees(leaves: Callable[[bytes], object] | None) -> Iterator[_Outcome]:
         for name in files:
             try:
                 yield tree_witness_file(
-                    name, threads=threads, leaves=leaves, advance=report.advance
+                    name, threads=threads, leaves=leaves, advance=printer.advance
                 )
             except FileError as error:
                 yield error
 
+    def witnesses() -> Iterator[_Outcome]:
+        flat = witness_in_order(files, threads=threads, advance=printer.advance)
+        with closing(flat):
+            for known in flat:
+                yield known.outcome
+
     found: Iterator[_Outcome]
     with ExitStack() as stack:
         outputs = [] if output is None else _outputs(files, output, tree, stack)
-        report = stack.enter_context(Printer("witness", as_json, bytes_to_read(files)))
+        printer = stack.enter_context(Printer("witness", as_json, bytes_to_read(files)))
         if output is None:
-            found = trees(None) if tree else witness_in_turn(files, report.advance)
-            _print_all(files, found, report.line, report)
-            return report.code
+            found = trees(None) if tree else witnesses()
+            _print_all(files, found, printer.line, printer)
+            return printer.code
         try:
-            with _writing(outputs, report) as written:
-                found = trees(written[-1].write) if tree else witness_in_turn(files, report.advance)
+            with _writing(outputs, printer) as written:
+                found = trees(written[-1].write) if tree else witnesses()
                 write = written[0].write
-                _print_all(files, found, lambda line: write(f"{line}\n".encode()), report)
-                if report.code == COULD_NOT_CHECK:
+                _print_all(files, found, lambda line: write(f"{line}\n".encode()), printer)
+                if printer.code == COULD_NOT_CHECK:
                     raise FileError("not written, because a file could not be read")
         except FileError as error:
-            report.error(output, str(error))
-    return report.code
+            printer.error(output, str(error))
+    return printer.code
 
 
 def _outputs(files: tuple[str, ...], output: str, tree: bool, stack: ExitStack) -> list[Target]:
@@ -170,7 +174,7 @@ def _outputs(files: tuple[str, ...], output: str, tree: bool, stack: ExitStack) 
 
 
 def _writing(
-    outputs: list[Target], report: Printer
+    outputs: list[Target], printer: Printer
 ) -> AbstractContextManager[tuple[BinaryIO, ...]]:
     """Return the open outputs: the witness file and, for trees, its sidecar."""
     from ...manifest._kinds import leaves_of
@@ -178,25 +182,25 @@ def _writing(
     if len(outputs) > 1:
         return atomic_write_all(*outputs)
     (output,) = outputs
-    return write_without_leaves(output, leaves_of(output.name), report)
+    return write_without_leaves(output, leaves_of(output.name), printer)
 
 
 def _print_all(
     files: tuple[str, ...],
     found: Iterable[_Outcome],
     write_line: Callable[[str], object],
-    report: Printer,
+    printer: Printer,
 ) -> None:
     """Print the witness of each file, or why there is none, as soon as it is known."""
     for name, outcome in zip(files, found, strict=True):
         witness, error = None, None
         if isinstance(outcome, FileError):
             error = str(outcome)
-            report.error(name, error)
+            printer.error(name, error)
         else:
             witness = outcome
         write_line(witness_line(name if len(files) > 1 else None, witness))
-        if report.as_json:
+        if printer.as_json:
             fields = None if witness is None else witness.to_fields()
-            with report.item(name, {"witness": fields, "error": error}):
+            with printer.item(name, {"witness": fields, "error": error}):
                 pass

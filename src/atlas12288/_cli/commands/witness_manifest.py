@@ -121,7 +121,7 @@ def witness(wanted: WitnessOptions) -> int:
         raise click.UsageError(str(error)) from error
     with ExitStack() as stack:
         sums = _require_outputs(wanted, stack)
-        report = stack.enter_context(Printer("witness", wanted.as_json, None))
+        printer = stack.enter_context(Printer("witness", wanted.as_json, None))
         try:
             from ...manifest._arguments import hasher
 
@@ -131,7 +131,7 @@ def witness(wanted: WitnessOptions) -> int:
 
                 client = stack.enter_context(connect(wanted.scheduler))
             hash_files = hasher(wanted.threads, client)
-            making = _Making(wanted, root, paths, report, hash_files, sums, accept)
+            making = _Making(wanted, root, paths, printer, hash_files, sums, accept)
             outcome = making.run()
         except (FileError, ImportError, ValueError) as error:
             reason = " ".join(str(error).split())  # what libraries say may have several lines
@@ -139,24 +139,26 @@ def witness(wanted: WitnessOptions) -> int:
             if isinstance(error, FileError) and error.argument in ("output", "leaves"):
                 # The names of Python's arguments; here both follow from -o.
                 name, reason = error.name or name, error.reason
-            report.error(name, reason)
-            report.document(_document(wanted, root, None, reason))
+            printer.error(name, reason)
+            printer.document(_document(wanted, root, None, reason))
         else:
             wanting = _not_written(outcome)
             if wanting is not None:
-                report.error("standard output" if wanted.output is None else wanted.output, wanting)
-            report.document(_document(wanted, root, outcome, wanting, making.changes))
-    return report.code
+                printer.error(
+                    "standard output" if wanted.output is None else wanted.output, wanting
+                )
+            printer.document(_document(wanted, root, outcome, wanting, making.changes))
+    return printer.code
 
 
 def _refused(wanted: WitnessOptions, gone: list[str]) -> int:
     """Report the paths that do not exist; return the exit code."""
     reason = os.strerror(errno.ENOENT)
-    with Printer("witness", wanted.as_json, None) as report:
+    with Printer("witness", wanted.as_json, None) as printer:
         for path in gone:
-            report.error(path, reason)
-        report.document(_document(wanted, gone[0], None, reason))
-    return report.code
+            printer.error(path, reason)
+        printer.document(_document(wanted, gone[0], None, reason))
+    return printer.code
 
 
 def _not_written(outcome: "RunCounts") -> str | None:
@@ -237,7 +239,7 @@ class _Making:
         wanted: WitnessOptions,
         root: str,
         paths: tuple[bytes, ...],
-        report: Printer,
+        printer: Printer,
         hash_files: "HashFiles",
         sums: Target | None,
         accept: "Accept",
@@ -247,7 +249,7 @@ class _Making:
         self._wanted = wanted
         self._root = root
         self._paths = paths
-        self._report = report
+        self._printer = printer
         self._hash_files = hash_files
         self._sums = sums
 
@@ -276,7 +278,7 @@ class _Making:
         """Write the manifest to a file."""
         from ...manifest._generate import generate_manifest
 
-        wanted, report = self._wanted, self._report
+        wanted, printer = self._wanted, self._printer
         outcome = generate_manifest(
             source,
             options,
@@ -287,18 +289,18 @@ class _Making:
             ignore_ctime=wanted.ignore_ctime,
             accept=self._accept,
             hash_files=self._hash_files,
-            listener=(progress := _WitnessProgress(report, output)),
+            listener=(progress := _WitnessProgress(printer, output)),
             streams=streams(),
         )
         self.changes = changes = progress.changes
         if changes is not None:
             for note in option_notes(changes.report, "the manifest that it replaces"):
-                report.warning(output, note)
+                printer.warning(output, note)
         if changes is not None and changes.refused > 0:
-            _show_refused(output, changes, report)
+            _show_refused(output, changes, printer)
         elif outcome.errors == 0:
             if changes is not None:
-                _show_changes(changes, report)
+                _show_changes(changes, printer)
             known = f"; {outcome.read:,} read, {outcome.known:,} known" if wanted.update else ""
             if wanted.update and outcome.known > 0:
                 known += ", in which only a run without --update sees damage"
@@ -307,7 +309,7 @@ class _Making:
             found = content(outcome.files, outcome.links, outcome.bytes)
             left_out = "".join(f"; {each}" for each in _excluded(options, outcome))
             changed = "" if changes is None else f"; {_since(changes)}"
-            report.line(f"{shown(output)}: {found}{known}{left_out}{changed}")
+            printer.line(f"{shown(output)}: {found}{known}{left_out}{changed}")
         return outcome
 
     def _print(self, source: "Source", options: "Options") -> "RunCounts":
@@ -317,49 +319,49 @@ class _Making:
         from ...manifest._generate import generate_lines
         from ...manifest._statement import bounded, write_lines
 
-        wanted, report = self._wanted, self._report
+        wanted, printer = self._wanted, self._printer
         outcome, lines = generate_lines(
             source,
             options,
             hash_files=self._hash_files,
-            listener=_WitnessProgress(report, _name(wanted, self._root)),
+            listener=_WitnessProgress(printer, _name(wanted, self._root)),
             streams=streams(),
         )
         if outcome.errors == 0:
             for each in _excluded(options, outcome):
-                report.warning(_name(wanted, self._root), each)
-            report.raw(bounded(write_lines(options, lines)))
+                printer.warning(_name(wanted, self._root), each)
+            printer.raw(bounded(write_lines(options, lines)))
         return outcome
 
     def _list(self, source: "Source", options: "Options") -> "RunCounts":
         """Print or write the list of sums."""
         from ...manifest._generate import generate_lines
 
-        wanted, report = self._wanted, self._report
+        wanted, printer = self._wanted, self._printer
         outcome, lines = generate_lines(
             source,
             options,
             outputs=() if wanted.output is None else (wanted.output,),
             hash_files=self._hash_files,
-            listener=_WitnessProgress(report, _name(wanted, self._root)),
+            listener=_WitnessProgress(printer, _name(wanted, self._root)),
             streams=streams(),
         )
         if outcome.errors > 0:
             return outcome
         for each in _excluded(options, outcome):
-            report.warning(_name(wanted, self._root), each)
+            printer.warning(_name(wanted, self._root), each)
         if outcome.files == 0:
             links = counted(outcome.links, "symbolic link")
             raise FileError(f"has no file that {wanted.form} could read, only {links}")
         parts = _sums(lines) if wanted.form == LIST_FORMS[0] else _list(str(wanted.form), lines)
         if self._sums is None:
-            report.raw(parts)
+            printer.raw(parts)
         else:
             with atomic_write_all(self._sums) as (file,):
                 file.writelines(parts)
         if outcome.links:
             links = f"{outcome.links:,} symbolic links" if outcome.links > 1 else "a symbolic link"
-            report.warning(
+            printer.warning(
                 _name(wanted, self._root), f"{links} left out: {wanted.form} reads files"
             )
         return outcome
@@ -381,33 +383,33 @@ def _kinds(changes: "Changes", accepted: str = "") -> str:
     )
 
 
-def _show_changes(changes: "Changes", report: Printer) -> None:
+def _show_changes(changes: "Changes", printer: Printer) -> None:
     """Print the first differences from the manifest that is replaced."""
     for difference in changes.report.differences[:_LINES_MOST]:
         name = shown(os.fsdecode(difference.path))
-        report.line(f"{name}: {difference.kind}{more_of(difference)}")
-        show_windows(report, difference)
+        printer.line(f"{name}: {difference.kind}{more_of(difference)}")
+        show_windows(printer, difference)
     others = sum(changes.counts.values()) - _LINES_MOST
     if others > 0:
         more = counted(others, "more difference")
-        report.line(f"and {more}; diff names them all, from a copy of the old manifest")
+        printer.line(f"and {more}; diff names them all, from a copy of the old manifest")
 
 
-def _show_refused(output: str, changes: "Changes", report: Printer) -> None:
+def _show_refused(output: str, changes: "Changes", printer: Printer) -> None:
     """Print why a manifest is not replaced."""
-    report.verdict(False)
+    printer.verdict(False)
     for difference in changes.unexplained[:_LINES_MOST]:
         name = shown(os.fsdecode(difference.path))
-        report.line(f"{name}: ", good=False, verdict=difference.reason)
-        show_windows(report, difference)
+        printer.line(f"{name}: ", good=False, verdict=difference.reason)
+        show_windows(printer, difference)
     if changes.refused > _LINES_MOST:
-        report.line(f"and {counted(changes.refused - _LINES_MOST, 'more file')}")
+        printer.line(f"and {counted(changes.refused - _LINES_MOST, 'more file')}")
     one = changes.refused == 1
     files = f"{counted(changes.refused, 'file')} {'is' if one else 'are'}"
     accept = "--accept takes it" if one else "--accept takes them, --accept PATH one of them"
     if changes.accepted > 0:
         accept += f"; {counted(changes.accepted, 'accepted file')} must be named again"
-    report.line(
+    printer.line(
         f"{shown(output)}: ",
         good=False,
         verdict="not replaced",
@@ -419,25 +421,25 @@ def _show_refused(output: str, changes: "Changes", report: Printer) -> None:
 class _WitnessProgress(Listener):
     """Shows the progress of making a manifest; `name` is the subject of its notes."""
 
-    def __init__(self, report: Printer, name: str) -> None:
+    def __init__(self, printer: Printer, name: str) -> None:
         self.changes: Changes | None = None
-        self._report = report
+        self._printer = printer
         self._name = name
 
     def listed(self, count: int) -> None:
-        self._report.listed(count)
+        self._printer.listed(count)
 
     def expect(self, size: int) -> None:
-        self._report.expect(size)
+        self._printer.expect(size)
 
     def advance(self, size: int) -> None:
-        self._report.advance(size)
+        self._printer.advance(size)
 
     def problem(self, path: bytes, reason: str) -> None:
-        self._report.error(os.fsdecode(path), reason)
+        self._printer.error(os.fsdecode(path), reason)
 
     def note(self, text: str) -> None:
-        self._report.warning(self._name, text)
+        self._printer.warning(self._name, text)
 
     def replacing(self, changes: "Changes") -> None:
         self.changes = changes

@@ -32,33 +32,33 @@ def witness(
     (name,) = files
     with ExitStack() as stack:
         targets = [] if output is None else _targets(name, output, tree, stack)
-        report = stack.enter_context(Printer("witness", as_json, tensor_bytes(name)))
+        printer = stack.enter_context(Printer("witness", as_json, tensor_bytes(name)))
         try:
             if output is None:
-                found = _made(name, tree, threads, report, None)
-                report.line(found.to_json())
+                found = _made(name, tree, threads, printer, None)
+                printer.line(found.to_json())
             else:
                 with (
                     atomic_write_all(*targets)
                     if tree
-                    else write_without_leaves(targets[0], leaves_of_tensors(output), report)
+                    else write_without_leaves(targets[0], leaves_of_tensors(output), printer)
                 ) as written:
                     write = written[-1].write if tree else None
-                    found = _made(name, tree, threads, report, write)
+                    found = _made(name, tree, threads, printer, write)
                     written[0].write(f"{found.to_json()}\n".encode())
         except FileError as error:
-            report.error(output if error.name is None and output else name, error.reason)
-            _report(report, name, None, error.reason)
+            printer.error(output if error.name is None and output else name, error.reason)
+            _print(printer, name, None, error.reason)
         else:
-            _report(report, name, found, None)
-    return report.code
+            _print(printer, name, found, None)
+    return printer.code
 
 
 def _made(
     name: str,
     tree: bool,
     threads: int | None,
-    report: Printer,
+    printer: Printer,
     write_leaves: Callable[[bytes], object] | None,
 ) -> "TensorsWitness":
     """Return the witness.
@@ -70,7 +70,7 @@ def _made(
     from ...tensors._content import How
 
     keeps = write_leaves is not None
-    how = How(tree, keeps, thread_count(threads), time.time_ns(), advance=report.advance)
+    how = How(tree, keeps, thread_count(threads), time.time_ns(), advance=printer.advance)
     try:
         with tensor_errors(name):
             return TensorsWitness._of_file(name, how, write_leaves)
@@ -78,11 +78,11 @@ def _made(
         raise FileError(error.reason, name) from error
 
 
-def _report(report: Printer, name: str, found: "TensorsWitness | None", error: str | None) -> None:
+def _print(printer: Printer, name: str, found: "TensorsWitness | None", error: str | None) -> None:
     """Add the file to what --json prints."""
-    if report.as_json:
+    if printer.as_json:
         fields = None if found is None else found.to_fields()
-        with report.item(name, {"witness": fields, "error": error}):
+        with printer.item(name, {"witness": fields, "error": error}):
             pass
 
 

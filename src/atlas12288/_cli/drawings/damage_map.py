@@ -195,6 +195,9 @@ def draw(
 
     formatter = EngFormatter("B", places=1)
 
+    def offset(window: int) -> str:
+        return formatter(window * WINDOW_BYTES) if window > 0 else "0 B"
+
     def draw_one(axes: Axes, damage_map: DamageMap) -> None:
         kinds, step = damage_map.kinds(MAX_CELLS)
         axes.set_title(
@@ -226,10 +229,7 @@ def draw(
         at_rows = range(0, rows, -(-rows // 8))
         axes.set_yticks([row + 0.5 for row in at_rows])
         axes.set_yticklabels(
-            [
-                f"{row * columns * step:,}  ({formatter(row * columns * step * WINDOW_BYTES)})"
-                for row in at_rows
-            ]
+            [f"{row * columns * step:,}  ({offset(row * columns * step)})" for row in at_rows]
         )
         axes.set_ylabel("first window (offset)")
         at_columns = range(0, columns, columns // 8)
