@@ -18,6 +18,7 @@ from atlas12288._cli import main
 from atlas12288._files import FileError
 from atlas12288.manifest import Manifest
 from atlas12288.manifest import _changes as changes
+from atlas12288.manifest import _store as store
 from atlas12288.manifest._moves import Moves
 from atlas12288.manifest._sources import folder as source
 from support.commandline import COULD_NOT_CHECK, DOES_NOT_HOLD, HOLDS, run
@@ -263,17 +264,165 @@ def test_recent_files_are_read_again_where_a_change_is_accepted(data: Data) -> N
     data.next_month()
     data.rot("b")
     (data.root / "log").write_text("first")
-    now = time.time()
-    data._note("log", mtime=now, ctime=True)
+    soon = time.time() + 1000
+    data._note("log", mtime=soon, ctime=True)
     with pytest.raises(MismatchError):
         Manifest.generate("data", **common)
     (data.root / "log").write_text("again")  # within the tick: size and times are the same
-    data._note("log", mtime=now, ctime=True)
+    data._note("log", mtime=soon, ctime=True)
     read: list[int] = []
     made = Manifest.generate("data", **common, accept=["b"], advance=read.append)
     assert sum(read) == len("again")
     assert made == Manifest.generate("data")
     assert made.verify("data").holds
+
+
+NOT_ACCEPTED = "; not accepted, because no run before has refused it as it is now"
+UNWRITTEN = "changed without a write: damage, or written through a memory map"
+COMMON: dict[str, Any] = {"output": "data.atlas.json", "state": True}
+
+
+def refused(**options: Any) -> list[str]:
+    """Generate the manifest of `data`, and return why which files are refused."""
+    before = Path("data.atlas.json").read_bytes()
+    with pytest.raises(MismatchError) as caught:
+        Manifest.generate("data", **{**COMMON, **options})
+    assert Path("data.atlas.json").read_bytes() == before
+    return [f"{each.path.decode()}: {each.reason}" for each in caught.value.report.differences]
+
+
+def accept(*paths: str, **options: Any) -> None:
+    """Accept changes; the new manifest is that of the files as they are."""
+    made = Manifest.generate("data", **{**COMMON, **options}, accept=list(paths) or True)
+    assert made == Manifest.generate("data", tree=options.get("tree", False))
+
+
+@pytest.mark.parametrize("accepted", [True, ["b"]], ids=["all", "one"])
+@pytest.mark.parametrize("again", ["rot", "write_back"])
+def test_a_file_that_changes_after_it_was_refused_is_not_accepted(
+    data: Data, accepted: Any, again: str
+) -> None:
+    data.write("b", "content of b")
+    Manifest.generate("data", **COMMON)
+    data.next_month()
+    data.rot("b")
+    assert refused() == [f"b: {UNWRITTEN}"]
+    data.next_month()
+    (data.root / "b").write_text("CONTENT OF B")
+    data._note("b", mtime=OLD_S, ctime=True)
+    if again == "rot":  # and the ctime of another file that was not refused
+        data.rot("a")
+        data._ctimes["a"] += 1
+    back = "written, and its time set back" + NOT_ACCEPTED
+    also = ["a: written, and its time set back" + NOT_ACCEPTED * (accepted is True)]
+    assert refused(accept=accepted) == also * (again == "rot") + [f"b: {back}"]
+    accept()
+
+
+def test_the_command_says_what_was_not_accepted(data: Data, command: Output) -> None:
+    command(*WITNESS)
+    data.next_month()
+    data.rot("b")
+    data.rot("sub/c")
+    assert command(*WITNESS)[0] == DOES_NOT_HOLD
+    data.next_month()
+    (data.root / "b").write_text("CONTENT OF B")
+    data._note("b", mtime=OLD_S, ctime=True)
+    code, lines, _ = command(*WITNESS, "--accept")
+    assert (code, lines) == (
+        DOES_NOT_HOLD,
+        [
+            f"b: written, and its time set back{NOT_ACCEPTED}",
+            "data.atlas.json: not replaced; 1 file is not known to have been edited: --accept "
+            "takes it; 1 accepted file must be named again; 2 changed since it was made",
+        ],
+    )
+    assert command(*WITNESS, "--accept")[0] == HOLDS
+    assert command("verify", "-q", "data.atlas.json")[0] == HOLDS
+
+
+@pytest.mark.parametrize("update", [False, True], ids=["all", "update"])
+def test_nothing_is_accepted_that_no_run_refused(data: Data, update: bool) -> None:
+    Manifest.generate("data", **COMMON)
+    data.next_month()
+    data.write_back("b")
+    reason = "b: written, and its time set back"
+    assert refused(accept=True, update=update) == [reason + NOT_ACCEPTED]
+    accept(update=update)
+    data.next_month()
+    data.write_back("b")
+    assert refused(update=update) == [reason]
+    data.write_back("a")
+    assert refused(accept="b", update=update) == [f"a: {reason[3:]}"]
+    accept("a", "b", update=update)
+
+
+def test_what_a_stopped_run_read_was_not_refused(data: Data) -> None:
+    """A run that accepts, and is stopped, does not make others accept what it read."""
+    Manifest.generate("data", **COMMON)
+    data.next_month()
+    data.rot("b")
+    assert refused() == [f"b: {UNWRITTEN}"]
+    data.next_month()
+    data.write_back("a")
+    data.write("new", "new")
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Manifest.generate("data", **COMMON, accept=True, advance=stop, threads=1)
+    reason = "written, and its time set back"
+    assert refused(accept=True) == [f"a: {reason}{NOT_ACCEPTED}"]
+    accept()
+
+
+def test_a_refused_file_with_a_time_in_the_future_is_accepted_by_what_is_read_again(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its identity shows no later change, so its digests must be those that were refused."""
+    future = time.time() + 1000
+    data._note("b", mtime=future, ctime=True)
+    Manifest.generate("data", **COMMON)
+    data.rot("b")
+    assert refused() == [f"b: {UNWRITTEN}"]
+    (data.root / "b").write_text("CONTENT of b")
+    data._note("b", mtime=future, ctime=False)
+    assert refused(accept=True) == [f"b: {UNWRITTEN}{NOT_ACCEPTED}"]
+    read: list[int] = []
+    accept("b", advance=read.append)
+    assert sum(read) == len("CONTENT of b")
+
+
+def test_the_ctime_counts_for_what_was_refused_where_it_is_ignored(data: Data) -> None:
+    Manifest.generate("data", **COMMON)
+    data.next_month()
+    data.rot("b")
+    assert refused() == [f"b: {UNWRITTEN}"]
+    (data.root / "b").write_text("CONTENT of b")
+    data._note("b", mtime=OLD_S, ctime=True)
+    back = f"b: written, and its time set back{NOT_ACCEPTED}"
+    assert refused(accept=True, update=True, ignore_ctime=True) == [back]
+
+
+@pytest.mark.parametrize("batches", [True, False], ids=["together", "one by one"])
+def test_a_file_whose_time_was_just_set_back_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: bool
+) -> None:
+    """Its modification time is old, but it may be written again in the tick of its ctime."""
+    monkeypatch.setattr(store, "RACY_NS", 10**12)
+    monkeypatch.setattr(source.Folder, "batches", batches)
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("data/a").write_text("a")
+    os.utime("data/a", (OLD_S, OLD_S))
+    options: dict[str, Any] = {"output": "data.atlas.json", "state": "data.state"}
+    Manifest.generate("data", **options)
+    for wait_ns, count in ((10**12, 1), (0, 1), (0, 0)):
+        monkeypatch.setattr(store, "RACY_NS", wait_ns)
+        read: list[int] = []
+        Manifest.generate("data", **options, update=True, advance=read.append)
+        assert sum(read) == count
 
 
 def test_a_run_that_accepts_nothing_reads_all_again(data: Data) -> None:
@@ -294,6 +443,7 @@ def test_some_of_the_files_may_be_accepted(data: Data, command: Output) -> None:
     data.next_month()
     data.rot("a")
     data.write_back("sub/c")
+    assert command(*WITNESS)[0] == DOES_NOT_HOLD
     code, lines, _ = command(*WITNESS, "--accept", "sub/c", "--accept=nothing")
     assert code == DOES_NOT_HOLD
     assert lines == [

@@ -226,7 +226,7 @@ def test_native_lines_are_the_lines_of_the_entries(
         return
     assert Lines(text, hashes) == Lines.of([entry.to_json() for entry in entries])
     assert identities.decode().split("\n") == [
-        f"{UNTRUSTED if modified >= since else ''}{modified} {changed}"
+        f"{UNTRUSTED if max(modified, changed) >= since else ''}{modified} {changed}"
         for _, _, modified, changed, _ in files
     ]
 
@@ -496,6 +496,7 @@ def test_what_was_read_is_kept_for_the_run_that_goes_on(
         os.utime(root / f"{number}", ns=(10**18, 10**18))
     (root / "0").rename(root / os.fsdecode(name))
     (root / "00-new").write_bytes(b"")
+    os.utime(root / "00-new", ns=(FAR, FAR))
     output = tmp_path / "out.json"
     expected = made(Folder(root), output, form=form)
     output.unlink()
@@ -535,6 +536,7 @@ def test_an_update_knows_what_siblings_were_in_the_run_before(tmp_path: Path, fo
         os.utime(root / name, ns=(10**18, 10**18))
     (root / "link").symlink_to("a")
     (root / "new").write_bytes(b"now")
+    os.utime(root / "new", ns=(FAR, FAR))
     output, leaves = tmp_path / "out.json", tmp_path / "out.leaves"
     counts = []
     for update in (False, True, True):

@@ -67,7 +67,7 @@ cdef void write_lines(Lines *lines) noexcept nogil:
         if i > 0:
             identity[0] = b"\n"
             identity += 1
-        if numbers[1] >= lines.since_ns:
+        if numbers[1] >= lines.since_ns or numbers[2] >= lines.since_ns:
             identity[0] = 0
             identity += 1
         identity = atlas_write_number(identity, numbers[1])
@@ -83,8 +83,8 @@ def entry_lines(bytes folder not None, bytes names not None, bytes numbers not N
     """Return the lines of a manifest about files, the hashes of the lines, and their identities.
 
     Args: folder, the path around them, "" or with a slash at its end; names and numbers; results,
-    as `witness_files` returns them. All paths are UTF-8. since_ns: the identity of a file that was
-    modified then or later begins with NUL; flat and tree, the digests in the lines.
+    as `witness_files` returns them. All paths are UTF-8. since_ns: the identity of a file whose
+    modification time or ctime is then or later begins with NUL; flat and tree, the digests in the lines.
     Returns (lines, each ended by a line feed; their leaf hashes, RFC 9162; the identities,
     modification time and ctime, with a line feed between one and the next).
     """

@@ -38,6 +38,9 @@ from atlas12288._cli import commands, main
 for module in iter_modules(commands.__path__):
     import_module(f"{commands.__name__}.{module.name}")
 
+from atlas12288.manifest import _store
+_store.RACY_NS = 0  # as the fixture no_recent_files says
+
 gc.collect()
 gc.freeze()  # or each fork would copy all pages with objects when it collects garbage
 control = socket.socket(fileno=int(sys.argv[1]))

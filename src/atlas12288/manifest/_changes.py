@@ -21,7 +21,7 @@ from .._witness import TREE_ALGORITHM, WitnessStream
 from .._words import counted, word
 from ._diff import Comparison, Facts, NothingCommonError, Pair, Places, ranged
 from ._differences import CHANGES_MOST, Changes, Difference
-from ._entries import Lines, read_line
+from ._entries import Entry, Lines, read_line
 from ._kinds import is_manifest
 from ._manifest_file import Block, ManifestFile, NotCanonicalError, in_memory
 from ._paths import quoted
@@ -33,6 +33,8 @@ from ._statement import Options
 _UNWRITTEN: Final = "changed without a write: damage, or written through a memory map"
 _SET_BACK: Final = "written, and its time set back"
 _CLOCK_BACK: Final = "written, and the clock set back"
+_ACCEPTED: Final = "; accepted"
+_NOT_ACCEPTED: Final = "; not accepted, because no run before has refused it as it is now"
 
 _NOT_COMPARED: Final = "cannot be compared with what it replaces"
 _BETWEEN: Final = "\n"  # a place and an identity
@@ -40,7 +42,7 @@ _UNTRUSTED: Final = UNTRUSTED.encode()
 
 # Yields the lines of a manifest, and calls a function with the identities of each before it.
 MakeLines = Callable[[Callable[[list[bytes]], object]], Iterable[Lines]]
-# True for all files, or the paths of some.
+# True for all files, or the paths of some: of those that were refused before, as they are now.
 Accept = Literal[True] | Collection[bytes]
 
 
@@ -69,11 +71,14 @@ class New(NamedTuple):
         options: its options.
         lines: yields its lines.
         leaves: yields the leaves of the file at a path, joined, in batches.
+        refused: yields the entries that the refused run read with which this one goes on, each with
+            its identity.
     """
 
     options: Options
     lines: MakeLines
     leaves: Callable[[bytes], Iterable[bytes]]
+    refused: Callable[[], Iterable[tuple[Entry, str]]]
 
 
 def changes_since(
@@ -123,7 +128,10 @@ def changes_since(
             comparison.compare(whole.blocks(), found.blocks())
             known, knows = None, False
         windows = None if known is None else known.windows(new)
-        return _judged(comparison, before.local, knows, windows, accept, note)
+        accepted = _Accepted(accept, new)
+        if knows and accept:
+            accepted.look_up(comparison, before.local)
+        return _judged(comparison, before.local, knows, windows, accepted, note)
 
 
 def require_accepted(changes: Changes, output: str) -> None:
@@ -142,27 +150,23 @@ def _judged(
     local: bool,
     knows: bool,
     windows: _Windows | None,
-    accept: Accept,
+    accepted: _Accepted,
     note: Callable[[str], object],
 ) -> Changes:
     counts: Counter[str] = Counter()
     kept: list[Difference] = []
     unexplained: list[Difference] = []
-    unused = set() if accept is True else set(accept)
-    refused = accepted = same_size = 0
+    refused = same_size = 0
     for found, pair in comparison.pairs():
         counts[found.kind] += 1
         reason = ""
         if found.kind == "changed" and found.size is not None and found.size == found.found_size:
             same_size += 1
             reason = _unexplained(pair, local) if knows else ""
-        is_accepted = bool(reason) and (accept is True or found.path in accept)
-        is_refused = bool(reason) and not is_accepted
-        accepted += is_accepted
+        said = accepted.judge(found.path) if reason else ""
+        reason += said
+        is_refused = bool(reason) and said != _ACCEPTED
         refused += is_refused
-        if is_accepted:
-            unused.discard(found.path)
-            reason += "; accepted"
         wanted = is_refused and len(unexplained) < CHANGES_MOST
         if not wanted and len(kept) >= CHANGES_MOST:
             continue
@@ -179,12 +183,58 @@ def _judged(
             f"{files} of the same size {word(same_size, 'is', 'are')} taken as edited: the times "
             "that the files had when the old manifest was written are not known here"
         )
-    for path in sorted(unused):
+    for path in sorted(accepted.unused):
         note(
             f"there is nothing to accept at {quoted(path)}: each path must be of a file that was "
             "refused, relative to the folder"
         )
-    return Changes(dict(counts), comparison.report(kept), tuple(unexplained), refused, accepted)
+    report = comparison.report(kept)
+    return Changes(dict(counts), report, tuple(unexplained), refused, accepted.count)
+
+
+class _Accepted:
+    """Judges which of the files that are not known to have been edited are accepted.
+
+    Attributes:
+        count: number of files that are.
+        unused: paths to accept at which there is no such file.
+    """
+
+    def __init__(self, accept: Accept, new: New) -> None:
+        self._accept = accept
+        self._new = new
+        self._refused: set[bytes] = set()
+        self.count = 0
+        self.unused = set() if accept is True else set(accept)
+
+    def _names(self, path: bytes) -> bool:
+        return self._accept is True or path in self._accept
+
+    def look_up(self, comparison: Comparison, local: bool) -> None:
+        """Find the files that the refused run read as they are now: with the same identity and
+        digests."""
+        wanted: dict[tuple[Entry, str], bytes] = {}
+        for found, pair in comparison.pairs():
+            is_suspect = found.kind == "changed" and found.size == found.found_size is not None
+            if is_suspect and self._names(found.path) and _unexplained(pair, local):
+                entry = read_line(pair.after, self._new.options.digests)
+                identity = pair.fact_after.decode("utf-8", "surrogatepass").removeprefix(UNTRUSTED)
+                wanted[entry, identity] = found.path
+        if wanted:
+            for entry, identity in self._new.refused():
+                path = wanted.get((entry, identity.removeprefix(UNTRUSTED)))
+                if path is not None:
+                    self._refused.add(path)
+
+    def judge(self, path: bytes) -> str:
+        """Return what to add to the reason of a file; `_ACCEPTED` if it is accepted."""
+        self.unused.discard(path)
+        if not self._names(path):
+            return ""
+        if path not in self._refused:  # nobody has seen what is there now
+            return _NOT_ACCEPTED
+        self.count += 1
+        return _ACCEPTED
 
 
 def _unexplained(pair: Pair, local: bool) -> str:

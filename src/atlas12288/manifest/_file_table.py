@@ -17,7 +17,7 @@ from .._files import FileError
 from .._native import DIGEST_BYTES
 from .._subtree import BLOCK_BYTES
 from ._hashing.file_hash import Digests
-from ._sources.source import Found, same_but_ctime
+from ._sources.source import UNTRUSTED, Found, same_but_ctime
 from ._state_frames import Known, Part, Roots
 
 if TYPE_CHECKING:
@@ -133,6 +133,11 @@ class KnownFile(NamedTuple):
     fresh: int
     leaf: int | None
     trusted: int
+
+    @property
+    def kept_identity(self) -> str:
+        """The identity, after `UNTRUSTED` if it does not show later changes."""
+        return self.identity if self.trusted else UNTRUSTED + self.identity
 
 
 class FileTable:
@@ -263,7 +268,7 @@ class FileTable:
             since_ns: as for `Store`.
         """
         # A file without identity is never known, as its content may be anything.
-        trusted = bool(found.identity) and found.modified_ns < since_ns
+        trusted = bool(found.identity) and found.written_ns < since_ns
         self._listing.append((found.path, found.size, found.identity, found.target, trusted))
         if len(self._listing) == _LISTED_AT_ONCE:
             self._list()

@@ -21,7 +21,7 @@ from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all, open_outdated
 from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
 from ._beside import Outputs, is_url, leaves_name, outputs_in, state_name
-from ._entries import DIGESTS, Lines
+from ._entries import DIGESTS, Entry, Lines
 from ._file_table import ListingCounts
 from ._hashing import engine
 from ._hashing.engine import HashFiles
@@ -29,6 +29,7 @@ from ._hashing.siblings import hash_siblings
 from ._keeper import KEPT_AFTER_S
 from ._kept_states import Place, moment, open_state
 from ._kinds import WITNESSES, leaves_of
+from ._known_lines import Piece
 from ._last_run import last_lines
 from ._leaves_file import LeavesFile, remove_leaves
 from ._listener import SILENT, Listener
@@ -46,7 +47,7 @@ from ._sources.siblings import Siblings
 from ._sources.source import Found, NoFileError, Source
 from ._state_file import StateFile
 from ._state_folder import InUseError, leave_out_states, machine, real_path
-from ._state_frames import REFUSED, Begun, Context, Finished
+from ._state_frames import REFUSED, Begun, Context, Finished, Known
 from ._statement import SYMLINKS, Options, bounded, write_lines
 from ._store import Store
 
@@ -160,8 +161,9 @@ def generate_manifest(
             of `state` was written.
         ignore_ctime: skip files whose ctime alone changed, as by a hard link.
         accept: the files whose content may have changed while their size and modification time did
-            not, as `_changes.Accept`. If there are others, nothing is written: the counts say so.
-            A run that accepts goes on with the results of the one that did not.
+            not, as `_changes.Accept`, if the last run refused them as they are now. If there are
+            others, nothing is written: the counts say so. A run that accepts goes on with the
+            results of the one that did not.
         hash_files: reads and hashes the files, as `_arguments.hasher` returns it.
         listener: called with the progress. Its notes say what is known from an earlier run or why
             nothing is, which paths of the options a rule leaves out, and how many links lead out
@@ -276,6 +278,7 @@ class _Run:
         self._state: StateFile | None = None
         self._must_keep = False  # a state in a place that was named
         self._leaves: LeavesFile | None = None
+        self._accepts = False  # does it go on with a run that was refused?
 
     @contextmanager
     def store(
@@ -338,7 +341,8 @@ class _Run:
                 self._context,
                 update or (begun is not None and begun.update),
                 last_sidecar,
-                ignore_ctime=ignore_ctime,
+                # What a refused run read is accepted as it was read, or not at all.
+                ignore_ctime=ignore_ctime and not self._accepts,
             )
             if known_from is not None:
                 known, parts = self._listed.known, self._listed.parts
@@ -462,7 +466,8 @@ class _Run:
                 self._note(f"{error}: all files are read")
         if begun is not None:
             flat, tree = (name in self._options.digests for name in DIGESTS)
-            store.load_log(state.log((flat, tree)))
+            self._accepts = begun.context.get(REFUSED) is True
+            store.load_log(state.log((flat, tree)), refused=self._accepts)
             known_from = f"goes on with the state of the run at {moment(begun.time)}"
         return known_from
 
@@ -493,7 +498,12 @@ class _Run:
             for key in ("machine", "output", "source")
         ):
             finished = None
-        new = New(self._options, lambda identities: store.lines(None, identities), store.leaves_of)
+        new = New(
+            self._options,
+            lambda identities: store.lines(None, identities),
+            store.leaves_of,
+            self._refused_entries,
+        )
         with ExitStack() as stack:
             sidecar = None
             if leaves is not None:
@@ -506,6 +516,17 @@ class _Run:
             return 0
         self._listener.replacing(changes)
         return changes.refused
+
+    def _refused_entries(self) -> Iterator[tuple[Entry, str]]:
+        """Yield what the refused run read with which this one goes on, with the identities."""
+        if self._state is None or not self._accepts:
+            return
+        digests = (ALGORITHM in self._options.digests, TREE_ALGORITHM in self._options.digests)
+        for record in self._state.log(digests):
+            if isinstance(record, Known):
+                yield Entry(record.path, record.size, *record.digests), record.identity
+            elif isinstance(record, Piece):
+                yield from ((entry, identity) for entry, identity, _ in record.all_entries(digests))
 
     def _leave_out(self, outputs: Outputs) -> None:
         """Leave out files that runs of this user write without being given their names."""

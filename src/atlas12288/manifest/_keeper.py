@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 from time import monotonic, time
 from typing import Final, Protocol
 
@@ -32,8 +33,9 @@ class Results(Protocol):
     def flush(self) -> None:
         """Pass on to the keeper what still waits."""
 
-    def fresh(self) -> Iterator[Known | Hashed]:
-        """Yield all that was read by this run or the one that it goes on with."""
+    def fresh(self, recent: bool) -> Iterator[Known | Hashed]:
+        """Yield all that was read by this run or the one that it goes on with; `recent` says
+        whether also files whose identity does not show later changes."""
 
     def progress_made(self) -> Iterable[Roots | Part]:
         """Return how far the run has come in files since the last call."""
@@ -92,6 +94,14 @@ class Keeper:
         """Append to the records of the run that this one goes on with."""
         self.is_kept = self._state is not None
 
+    def wait(self) -> None:
+        """Keep nothing before the end of the run, and leave the records of the one before."""
+        self._due = inf
+
+    @property
+    def _refuses(self) -> bool:
+        return REFUSED in self._context
+
     def end(self) -> None:
         """Keep nothing more."""
         self.is_kept = False
@@ -135,7 +145,7 @@ class Keeper:
             for some in parted(hashed.text, identities, place, self._digests):
                 if isinstance(some, Piece):
                     state.known_small(some)
-                elif not some.identity.startswith(UNTRUSTED):
+                elif self._refuses or not some.identity.startswith(UNTRUSTED):
                     entry = some.entry
                     has_leaves = self._leaves is not None and entry.size > WINDOW_BYTES
                     leaf = some.first_leaf if has_leaves else None
@@ -185,7 +195,7 @@ class Keeper:
                 self._leaves.remove()  # nobody would find them
             raise
         self.is_kept = True
-        for some in self._results.fresh():
+        for some in self._results.fresh(self._refuses):
             if isinstance(some, Known):
                 self.known(some)
             elif some.origin != OF_LAST:  # these are known from the manifest

@@ -70,12 +70,15 @@ class Piece(NamedTuple):
     def entries(self, digests: tuple[bool, bool]) -> Iterator[tuple[Entry, str, int]]:
         """Yield the entries, with identity and the place of the first leaf, without those whose
         identity does not show later changes."""
+        return (each for each in self.all_entries(digests) if not each[1].startswith(UNTRUSTED))
+
+    def all_entries(self, digests: tuple[bool, bool]) -> Iterator[tuple[Entry, str, int]]:
+        """Yield all entries, with identity and the place of the first leaf."""
         entries = read_text(self.text, names_of(digests))
         places = array("q", leaf_places(array("q", [entry.size for entry in entries])))
         identities = self.identities.decode("utf-8", "surrogatepass").split("\n")
         for entry, identity, place in zip(entries, identities, places, strict=False):
-            if not identity.startswith(UNTRUSTED):
-                yield entry, identity, self.first_leaf + place
+            yield entry, identity, self.first_leaf + place
 
     def bounds(self, digests: tuple[bool, bool]) -> tuple[bytes, bytes]:
         """Return the first and the last path."""

@@ -103,8 +103,8 @@ class Manifest(Value):
             accept: a file whose content changed since the manifest at `output` was written, while
                 its size and modification time did not, is not known to have been edited: then
                 nothing is written. True takes all such files into the new manifest; a path relative
-                to the folder, or several, takes only these. The times come from `state`, and with
-                the state of the refused run nothing is read again.
+                to the folder, or several, takes only these. The times come from `state`, which also
+                has what a refused run read: only that is accepted, and nothing of it is read again.
             client: a Dask client; its cluster reads and hashes the files.
             storage_options: fsspec options, for a URL.
             allow_cache: allow URLs such as `simplecache::s3://bucket`, which read copies on this

@@ -97,7 +97,7 @@ class Store:
         together: whether small files may come as siblings.
 
     Attributes:
-        since_ns: a file that was modified then or later, in nanoseconds since 1970, has an identity
+        since_ns: a file that was written then or later, in nanoseconds since 1970, has an identity
             that does not show later changes.
 
     Raises:
@@ -184,8 +184,14 @@ class Store:
             raise
         self._earlier.set_last(known)
 
-    def load_log(self, records: Iterable[StateRecord]) -> None:
-        """Load the results of an interrupted run, which this run resumes."""
+    def load_log(self, records: Iterable[StateRecord], *, refused: bool = False) -> None:
+        """Load the results of an interrupted run, which this run resumes.
+
+        Args:
+            records: what that run kept.
+            refused: whether it read everything and was refused. Then this run keeps nothing of its
+                own before its end: what it reads was not refused.
+        """
         for record in records:
             if isinstance(record, Known):
                 self._table.load(record, fresh=True)
@@ -197,7 +203,10 @@ class Store:
             else:
                 self._table.load_progress(record)
         self._table.settle_known()
-        self._keeper.go_on()
+        if refused:
+            self._keeper.wait()
+        else:
+            self._keeper.go_on()
 
     def _load_piece(self, piece: Piece, fresh: bool) -> None:
         for entry, identity, leaf in piece.entries(self._digests):
@@ -512,13 +521,14 @@ class Store:
                 if row.trusted:
                     self._keeper.known(Known(path, row.size, row.identity, digests, leaf))
 
-    def fresh(self) -> Iterator[Known | Hashed]:
-        """Yield what was read by this run or the one that it goes on with."""
+    def fresh(self, recent: bool) -> Iterator[Known | Hashed]:
+        """Yield what was read by this run or the one that it goes on with; `recent` says whether
+        also files whose identity does not show later changes."""
         for row in self._table.files(
-            "fresh AND trusted AND residue IS NOT NULL AND target IS NULL"
+            f"fresh AND {'TRUE' if recent else 'trusted'} AND residue IS NOT NULL AND target IS NULL"
         ):
             digests = Digests(row.residue, row.sha256, row.root)
-            yield Known(row.path, row.size, row.identity, digests, row.leaf)
+            yield Known(row.path, row.size, row.kept_identity, digests, row.leaf)
         yield from self._hashed
 
     def first_leaf(self, hashed: Hashed) -> int:
@@ -624,7 +634,7 @@ class Store:
     def _rows(self, leaves: Callable[[bytes], object] | None) -> Iterator[tuple[Entry, str]]:
         """Yield the entries of the table with their identities, in order of path."""
         for row in self._table.files():
-            identity = row.identity if row.trusted else UNTRUSTED + row.identity
+            identity = row.kept_identity
             if row.target is not None:
                 yield Entry(row.path, target=row.target), identity
                 continue

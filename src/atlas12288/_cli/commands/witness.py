@@ -93,7 +93,7 @@ def command(
 
     If OUT is a manifest already, what differs from it is printed. A file whose content changed
     while its size and modification time did not may be damaged: then OUT stays as it is, until the
-    same command with --accept takes the change.
+    same command with --accept takes the change, as it was refused.
     """
     output = output_file(output, as_json)
     if tensors:

@@ -215,7 +215,7 @@ class _Work:
         """Return the lines of files, with the leaves of their trees."""
         lines = [Entry(found.path, found.size, *digests).to_json() for found, digests in files]
         identities = "\n".join(
-            found.identity if found.modified_ns < self.since_ns else UNTRUSTED + found.identity
+            found.identity if found.written_ns < self.since_ns else UNTRUSTED + found.identity
             for found, _ in files
         )
         first, last = files[0][0].path, files[-1][0].path

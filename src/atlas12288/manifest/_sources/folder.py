@@ -276,7 +276,7 @@ class Folder(Source):
                                     status.st_size,
                                     _identity(status),
                                     None,
-                                    status.st_mtime_ns,
+                                    max(status.st_mtime_ns, status.st_ctime_ns),
                                 )
                             continue
                         yield from self._list_one(path, status, selection, problem, way, waiting)
@@ -333,7 +333,8 @@ class Folder(Source):
             if real != os.path.join(self._below.real, path):
                 # A link that now leads to another file with the same times must not look unchanged.
                 identity += f" {Witness.generate(real).hexdigest()}"
-        return Found(path, status.st_size, identity, None, status.st_mtime_ns)
+        written_ns = max(status.st_mtime_ns, status.st_ctime_ns)
+        return Found(path, status.st_size, identity, None, written_ns)
 
     def _link(self, path: bytes, selection: Selection) -> Found:
         try:

@@ -122,10 +122,10 @@ class HttpStorage(ConditionalStorage):
         )
 
     def identity(self, info: Info) -> tuple[str, int]:
-        text, modified_ns = super().identity(info)
+        text, written_ns = super().identity(info)
         if text and info.get("partial") is False:
             text += _WITHOUT_PARTS
-        return text, modified_ns
+        return text, written_ns
 
     def require_readable(self, found: Found) -> None:
         return  # a file without a strong ETag is read as one stream

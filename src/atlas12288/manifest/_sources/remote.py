@@ -319,8 +319,8 @@ class RemoteFolder(Source):
         elif not isinstance(size, int) or size < 0:
             problem(path, f"has the size {size!r} by the server, must be 0 or more bytes")
         else:
-            identity, modified_ns = self._storage.identity(info)
-            yield Found(path, size, identity, None, modified_ns)
+            identity, written_ns = self._storage.identity(info)
+            yield Found(path, size, identity, None, written_ns)
 
     def _relative(self, name: str, problem: Problem) -> bytes | None:
         """Return the path for a name in the storage; None if it is not a file below the folder."""

@@ -130,4 +130,5 @@ class Siblings(NamedTuple):
         numbers = iter(array("q", self.numbers))
         for name in self.names.split(b"\0")[:-1]:
             size, modified, changed = next(numbers), next(numbers), next(numbers)
-            yield Found(parent + name, size, f"{modified} {changed}", None, modified)
+            latest = max(modified, changed)
+            yield Found(parent + name, size, f"{modified} {changed}", None, latest)

@@ -37,8 +37,9 @@ class Found(NamedTuple):
         identity: differs when the file was replaced or changed: for a local file its modification
             time and ctime, with a space between, for an object its ETag or version.
         target: target text of a symbolic link; None for a file.
-        modified_ns: where the identity comes from a clock, the time of it in nanoseconds since
-            1970: a write soon after may leave the same identity. 0 if it comes from no clock.
+        written_ns: where the identity comes from a clock, the latest time of it in nanoseconds
+            since 1970: a write soon after may leave the same identity. For a local file this may be
+            its ctime, since its modification time can be set. 0 if it comes from no clock.
         exact: a part of it is read, or was, by another opening of the file: what is opened must
             have the same identity in all, so that no digest is of two contents. Otherwise what
             changes no content may change between the listing and the opening: a local file's ctime.
@@ -48,7 +49,7 @@ class Found(NamedTuple):
     size: int
     identity: str
     target: bytes | None = None
-    modified_ns: int = 0
+    written_ns: int = 0
     exact: bool = False
 
 
