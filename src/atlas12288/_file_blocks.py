@@ -18,7 +18,7 @@ from typing import Final
 
 from ._files import STDIN, RegularFile, named_path, naming, read_chunks, source_chunks
 from ._native import WINDOW_BYTES, tree_leaves
-from ._parallel import most_under_way, parallel_map, thread_count
+from ._parallel import most_under_way, new_buffer, parallel_map, thread_count
 from ._subtree import BLOCK_BYTES, Subtree, blocks_of_chunks
 from ._types import Readable
 
@@ -106,7 +106,7 @@ def _file_blocks(name: str, threads: int | None) -> Blocks:
             stop = min(file.size, start + BLOCK_BYTES)
             begin, reading_s = perf_counter(), 0.0
             parts = []
-            buffer = buffers.pop() if buffers else memoryview(bytearray(PIECE_BYTES))
+            buffer = buffers.pop() if buffers else new_buffer(PIECE_BYTES)
             for offset in range(start, stop, PIECE_BYTES):
                 piece = buffer[: min(PIECE_BYTES, stop - offset)]
                 before = perf_counter()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from itertools import chain, cycle, islice
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._native import int_in
@@ -46,11 +47,20 @@ def most_under_way(threads: int) -> int:
     return threads + _WAITING
 
 
+def new_buffer(size: int) -> memoryview:
+    """Return memory that files are read into.
+
+    It begins on a page: Zen 3 copies from the page cache four times slower to where no 32 bytes
+    begin, and a bytearray begins at any 16.
+    """
+    return memoryview(mmap(-1, size, MAP_PRIVATE | MAP_ANONYMOUS))
+
+
 def ring(size: int, count: int) -> Iterator[memoryview]:
     """Yield `count` buffers of `size` bytes in turns, forever; each is created on first use."""
     made = []
     for _ in range(count):
-        made.append(memoryview(bytearray(size)))
+        made.append(new_buffer(size))
         yield made[-1]
     yield from cycle(made)
 

@@ -99,6 +99,7 @@ cdef extern from "files.h" nogil:
 
     int atlas_read_listed_file(const atlas_listed_file_t *file)
     int64_t atlas_file_size(const char *path)
+    size_t atlas_next_place(size_t filled, size_t size, size_t room)
     int atlas_read_named_file(const char *path, uint64_t size, uint8_t *bytes)
 
 cdef extern from "timing.h" nogil:

@@ -51,6 +51,15 @@ int atlas_read_listed_file(const atlas_listed_file_t* file)
     return good;
 }
 
+size_t atlas_next_place(size_t filled, size_t size, size_t room)
+{
+    static const size_t LINE_BYTES = 64;
+    size_t end = filled + size;
+    size_t left = room - end;
+    size_t skip = (LINE_BYTES - end % LINE_BYTES) % LINE_BYTES;
+    return end + (skip < left ? skip : left);
+}
+
 int64_t atlas_file_size(const char* path)
 {
     struct stat status;

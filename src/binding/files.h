@@ -6,6 +6,7 @@
 #ifndef ATLAS_FILES_H
 #define ATLAS_FILES_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* A file as it was listed, and where its bytes go. */
@@ -21,6 +22,11 @@ typedef struct {
  * its bytes are there; there was none more; and size, modification time and ctime were the same
  * when it had been read. 0: it is not so, or could not be read; `bytes` may hold anything. */
 int atlas_read_listed_file(const atlas_listed_file_t* file);
+
+/* Where the next file goes in a buffer that begins on a page, after one of `size` bytes at
+ * `filled`; at most `room`. Zen 3 copies from the page cache four times slower to where no 32 bytes
+ * begin; 64 is a line of the cache. */
+size_t atlas_next_place(size_t filled, size_t size, size_t room);
 
 /* The size of a regular file in bytes, links followed; -1: it is none, or cannot be asked. */
 int64_t atlas_file_size(const char* path);

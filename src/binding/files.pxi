@@ -108,10 +108,10 @@ cdef struct Named:
     atlas_witness_t **some
 
 
-cdef int witness_named(Named *all, size_t number, uint8_t *room, uint64_t size) noexcept nogil:
+cdef int witness_named(Named *all, size_t number, uint8_t *room, size_t size) noexcept nogil:
     """Fill the room with files, hash them, and again; return a code of the library."""
     cdef size_t i = 0, count, j
-    cdef uint64_t filled
+    cdef size_t filled
     while i < number:
         count = 0
         filled = 0
@@ -121,7 +121,7 @@ cdef int witness_named(Named *all, size_t number, uint8_t *room, uint64_t size) 
                 all.lens[count] = <size_t>all.sizes[i]
                 all.places[count] = i
                 count += 1
-                filled += all.sizes[i]
+                filled = atlas_next_place(filled, <size_t>all.sizes[i], size)
             i += 1
         code = atlas_witness_generate_many(all.bases, all.lens, count, all.some)
         if code != ATLAS_OK:

@@ -258,7 +258,7 @@ size_t atlas_witness_files(atlas_listed_file_t* files, size_t count, uint8_t* bu
                 group.lens[group.count] = (size_t)file->size;
                 group.leaves[group.count] = leaves;
                 group.results[group.count++] = wanted->results + done * ATLAS_RESULT_BYTES;
-                filled += (size_t)file->size;
+                filled = atlas_next_place(filled, (size_t)file->size, room);
             }
             if (leaves != NULL)
                 leaves += atlas_windows_of(file->size) * ATLAS_DIGEST_BYTES;

@@ -120,7 +120,7 @@ static size_t hash_files(atlas_sum_t* sums, size_t count, uint8_t* room, size_t 
             its_flags[number] = &flags[done];
             bases[number] = room + filled;
             lens[number++] = len;
-            filled += len;
+            filled = atlas_next_place(filled, len, size);
         }
         if (!hash_some(some, bases, lens, number, take, its_flags))
             return 0;

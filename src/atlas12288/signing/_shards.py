@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from .._chains import CHAINS_MOST, Chain, hash_in_turns
 from .._files import CHANGED, FileError
-from .._parallel import Crew, thread_count
+from .._parallel import Crew, new_buffer, thread_count
 from .._subtree import BLOCK_BYTES
 from .._witness import ALGORITHM, WitnessStream
 from ..manifest._sources.source import Found, Reader, Source
@@ -118,7 +118,7 @@ def _events(
             yield results.get()
 
     if threads == 1:
-        for count in run(memoryview(bytearray(BLOCK_BYTES))):
+        for count in run(new_buffer(BLOCK_BYTES)):
             yield count
             yield from taken()
         yield from taken()
@@ -128,7 +128,7 @@ def _events(
 
     def work() -> None:
         try:
-            for count in run(memoryview(bytearray(BLOCK_BYTES))):
+            for count in run(new_buffer(BLOCK_BYTES)):
                 counts.put(count)
                 if stopped:
                     break

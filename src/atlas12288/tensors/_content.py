@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .._native import WINDOW_BYTES
+from .._parallel import new_buffer
 from .._tree import TreeWitness
 from .._types import Stream
 from .._witness import Witness, WitnessStream
@@ -145,7 +146,7 @@ def witness_of(content: memoryview | Readable, how: How) -> Witness | TreeWitnes
     if how.tree:
         return TreeWitness.generate_from(content, threads=how.threads, leaves=how.leaves)
     stream = WitnessStream()
-    buffer = memoryview(bytearray(CHUNK_BYTES))
+    buffer = new_buffer(CHUNK_BYTES)
     while count := content.readinto(buffer):
         stream.update(buffer[:count])
     return stream.witness()

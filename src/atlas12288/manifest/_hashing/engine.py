@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 from ..._chains import CHAINS_MOST, Chain, hash_in_turns
 from ..._files import CHANGED, FileError
 from ..._native import residue, tree_leaves, tree_root
-from ..._parallel import Crew, most_under_way, thread_count
+from ..._parallel import Crew, most_under_way, new_buffer, thread_count
 from ..._subtree import BLOCK_BYTES
 from ..._witness import ALGORITHM, TREE_ALGORITHM, Witness
 from .._sources.source import Found, Reader, Source
@@ -397,7 +397,7 @@ class _Hashing:
         if self._free:
             return self._free.pop()
         self._unmade -= 1
-        return memoryview(bytearray(BLOCK_BYTES))
+        return new_buffer(BLOCK_BYTES)
 
     def _batch_task(self, batch: _SmallFiles) -> Callable[[], None]:
         return partial(self._hash_batch, batch, self._buffer())

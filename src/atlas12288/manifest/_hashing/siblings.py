@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from ..._files import FileError
 from ..._native import DIGEST_BYTES, RESULT_BYTES, entry_lines
-from ..._parallel import parallel_map_ahead, thread_count
+from ..._parallel import new_buffer, parallel_map_ahead, thread_count
 from ..._subtree import BLOCK_BYTES, window_count
 from .._entries import Entry, Lines
 from .._sources.siblings import READ, Siblings, Wanted
@@ -88,7 +88,7 @@ def hash_siblings(
         digests: the digests to compute, one or both of `entries.DIGESTS`.
         leaves: whether the leaf hashes of the trees are wanted.
         threads: number of threads; None for one per core that this process may use.
-        since_ns: the identity of a file that was modified then or later does not show later
+        since_ns: the identity of a file that was written then or later does not show later
             changes.
         advance: called with the number of bytes read since its last call.
         problem: called for each file that cannot be read, with the reason.
@@ -151,7 +151,7 @@ class _Work:
         try:
             buffer = self._buffers.pop()
         except IndexError:
-            buffer = memoryview(bytearray(BLOCK_BYTES))
+            buffer = new_buffer(BLOCK_BYTES)
         results = leaves = b""
         while len(results) < total * RESULT_BYTES and not self._stopped:
             done = len(results) // RESULT_BYTES
