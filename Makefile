@@ -15,7 +15,8 @@
 #   make check-kernels   all tests, once with each kernel set that this CPU can run
 #   make check-faults    kills, full and failing disks, a million files
 #   make check-remote    manifests of a web server, an FTP server and an S3 server, all started by the tests,
-#                        with the newest fsspec and the oldest one; 2,000 storages that cannot be relied on
+#                        with the newest fsspec and the oldest one; 2,000 storages that cannot be relied on;
+#                        lists of names and digests, both ways with rclone
 #   make check-cluster   manifests by processes of Dask, which are killed meanwhile
 #   make check-sign      signatures, both ways with model_signing, and the schemas of the specification
 #   make check-gpu       on a machine with a CUDA device: all results against the CPU's, then the table of docs/gpu.md
@@ -97,6 +98,7 @@ REMOTE_TESTS := tests/remote tests/test_identities.py tests/test_manifest_archiv
 check-remote: $(VENV)/.remote $(VENV)/.remote-oldest
 	$(BIN)/python -m pytest $(REMOTE_TESTS) $(PYTEST_ARGS)
 	$(VENV)/remote-oldest/bin/python -m pytest $(REMOTE_TESTS) $(PYTEST_ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/test_list_forms.py $(PYTEST_ARGS)
 
 check-cluster: $(VENV)/.test
 	$(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
@@ -187,7 +189,7 @@ $(VENV)/.lint: $(VENV)/.test
 	touch $@
 
 $(VENV)/.remote: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet --group remote
+	$(BIN)/python -m pip install --quiet --group remote --group lists
 	touch $@
 
 $(VENV)/.zarr: $(VENV)/.test

@@ -6,7 +6,8 @@
   percent sign.
 - `hashdeep`: lines of `SIZE,...,NAME` below a header that names the columns. A name may have
   commas, because it is the last column. Nothing is escaped.
-- `rclone`: what `rclone hashsum sha256` prints, lines of `HEX  NAME`. Nothing is escaped.
+- `rclone`: what `rclone hashsum sha256` prints, lines of `HEX  NAME`. Control characters are
+  their pictures (U+2400 and following), and a picture that is part of a name has U+201B before it.
 
 A name that a form cannot say is refused: a reader would take it for another name, or for several.
 """
@@ -35,6 +36,16 @@ _SIZE: Final = re.compile(rb"[0-9]{1,20}")
 _PAYLOAD: Final = b"data/"
 _TO_ENCODE: Final = {b"\n": b"%0A", b"\r": b"%0D", b"%": b"%25"}
 _ENCODED: Final = re.compile(rb"%(?:0[AaDd]|25)")
+
+# rclone's own form of names, whatever the storage: 0x00 to 0x1f and 0x7f are pictures.
+_QUOTE: Final = "\u201b".encode()
+_PICTURE_BYTES: Final = {
+    bytes((0x7F if at == 0x21 else at,)): chr(0x2400 + at).encode() for at in (*range(0x20), 0x21)
+}
+_PICTURES: Final = {picture: byte for byte, picture in _PICTURE_BYTES.items()}
+_PICTURE: Final = b"|".join(_PICTURES)
+_TO_PICTURE: Final = re.compile(rb"[\x00-\x1f\x7f]|%b|%b" % (_QUOTE, _PICTURE))
+_FROM_PICTURE: Final = re.compile(rb"%b(%b|%b)|(%b)" % (_QUOTE, _QUOTE, _PICTURE, _PICTURE))
 
 
 def reader(form: str) -> ReadLines:
@@ -85,10 +96,10 @@ def list_line(form: str, digest: bytes, path: bytes, size: int) -> bytes:
     hexdigest = digest.hex().encode("ascii")
     if form == "bagit":
         return hexdigest + b"  " + _PAYLOAD + _bagit_name(path) + b"\n"
+    if form == "rclone":
+        return hexdigest + b"  " + _rclone_name(path) + b"\n"
     if b"\n" in path or b"\r" in path:
         raise _refusal(form, path, "has a line break, and nothing is escaped there")
-    if form == "rclone":
-        return hexdigest + b"  " + path + b"\n"
     return b"%d,%b,./%b\n" % (size, hexdigest, path)
 
 
@@ -100,6 +111,14 @@ def _bagit_name(path: bytes) -> bytes:
     if text != text.rstrip():
         raise _refusal("bagit", path, "ends with white space, which readers of bags drop")
     return re.sub(rb"[\n\r%]", lambda byte: _TO_ENCODE[byte[0]], path)
+
+
+def _rclone_name(path: bytes) -> bytes:
+    return _TO_PICTURE.sub(lambda found: _PICTURE_BYTES.get(found[0], _QUOTE + found[0]), path)
+
+
+def _name_of_rclone(name: bytes) -> bytes:
+    return _FROM_PICTURE.sub(lambda found: found[1] or _PICTURES[found[2]], name)
 
 
 def _refusal(form: str, path: bytes, reason: str) -> FileError:
@@ -121,7 +140,7 @@ def _numbered(chunks: Iterable[bytes | memoryview]) -> Iterator[tuple[int, bytes
 
 
 def _sum(digits: bytes, name: bytes, line: bytes) -> Sum | None:
-    if len(line) > LINE_MOST_BYTES or b"\0" in line:
+    if len(line) > LINE_MOST_BYTES or b"\0" in line or b"\0" in name:
         return None
     path = b"./-" if name == b"-" else name  # a file, not standard input
     return Sum(bytes.fromhex(digits.decode("ascii")), path)
@@ -193,4 +212,4 @@ def _read_rclone(_: str, chunks: Iterable[bytes | memoryview]) -> _Lines:
         if not line:
             continue
         match = _RCLONE.fullmatch(line)
-        yield number, None if match is None else _sum(match[1], match[2], line)
+        yield number, None if match is None else _sum(match[1], _name_of_rclone(match[2]), line)
