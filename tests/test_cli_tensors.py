@@ -278,7 +278,7 @@ def test_a_lost_shard_is_no_verdict_and_damage_elsewhere_is_one(model: str) -> N
         (("w.json",), "one FILE is compared with it, not none"),
         (("w.json", "m.npz", "m.npz"), "one FILE is compared with it, not 2"),
         (("--leaves", LEAVES, "w.json", "m.npz"), "WITNESS has no trees"),
-        (("--plot", "x.png", "w.json", "m.npz"), "--plot is for files"),
+        (("--plot=x.gif", "w.json", "m.npz"), "must end in .png"),
         (("--allow-extra", "w.json", "m.npz"), "--allow-extra is for manifests"),
         (("m.safetensors", "w.json"), "w.json is a witness of tensors: name WITNESS first"),
         (("w.json", "w.json"), "index must be a JSON object"),
@@ -323,6 +323,105 @@ def test_a_witness_of_tensors_is_bounded(model: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tensor_files, "TENSORS_MOST_BYTES", len(text) - 1)
     with pytest.raises(FileError, match="too long"):
         read_tensors_witness([text])
+
+
+# --- locate, --plot, prove ---
+
+
+def test_locate_names_tensor_and_bytes(model: str) -> None:
+    assert run("locate", "t.json", model).stdout == b""
+    damage(model, "embed", 3 * WINDOW_BYTES)
+    damage(model, "embed", 20 * WINDOW_BYTES + 1)
+    damage(model, "norm", 3)
+    done = run("locate", "t.json", model)
+    assert (done.returncode, done.stderr) == (DOES_NOT_HOLD, b"")
+    assert done.stdout.decode().splitlines() == [
+        "36864 49152 embed",
+        f"{20 * WINDOW_BYTES} {20 * WINDOW_BYTES + 5} embed",
+        "0 14 norm",
+    ]
+    (item,) = files_in(run("locate", "--json", "t.json", model).stdout)
+    assert item["holds"] is False
+    assert item["ranges"][0] == {"tensor": "embed", "start": 36864, "end": 49152}
+    with Path("t.json").open("rb") as witness:
+        done = run("locate", "--leaves", LEAVES, "-", model, stdin=witness)
+    assert done.stdout.startswith(b"36864 49152 embed\n")
+
+
+def test_locate_does_not_hide_what_has_no_range(model: str) -> None:
+    arrays = {name: ARRAYS[name] for name in ("head", "none", "norm")}
+    arrays["norm"] = ARRAYS["norm"].astype("u2")
+    arrays["head"] = ARRAYS["head"] + 1
+    safetensors_numpy.save_file(arrays, "other.safetensors", {"format": "pt"})
+    done = run("locate", "t.json", "other.safetensors")
+    assert (done.returncode, done.stdout) == (COULD_NOT_CHECK, b"0 256 head\n")
+    assert done.stderr.decode() == (
+        "atlas12288: other.safetensors: tensor 'norm': dtype, residue, digest differ: there are no "
+        "ranges of this; and 1 more difference: verify names all\n"
+    )
+    for witness, reason in (("w.json", "witness --tensors --tree makes trees"),):
+        assert reason in complaint("locate", witness, model)
+    Path(LEAVES).write_bytes(b"")
+    assert f"{LEAVES}: has 0 bytes, must have" in complaint("locate", "t.json", model)
+    Path(LEAVES).unlink()
+    assert "t.json: has no leaves" in complaint("locate", "t.json", model)
+
+
+def test_a_map_for_each_tensor_with_damage(model: str) -> None:
+    pytest.importorskip("matplotlib")
+    damage(model, "embed", 3 * WINDOW_BYTES)
+    damage(model, "norm", 0)
+    done = run("verify", "--plot", "map.svg", "t.json", model)
+    assert (done.returncode, done.stderr) == (DOES_NOT_HOLD, b"")
+    picture = Path("map.svg").read_text()
+    for text in ("tensor 'embed'", "1 of 21 windows differ", "tensor 'norm'", "does not match"):
+        assert text in picture
+    assert "tensor 'head'" not in picture
+    done = run("verify", "--plot", "flat.svg", "w.json", model)
+    assert done.returncode == DOES_NOT_HOLD
+    assert "tensor 'embed': residue, digest differ" in Path("flat.svg").read_text()
+
+
+@pytest.mark.parametrize("where", [("m.safetensors",), ("m.npz",), ("shards",), ()])
+def test_a_window_of_a_tensor_is_proven(model: str, where: tuple[str, ...]) -> None:
+    place = where or ("--witness", "t.json")
+    prove = ("prove", "--tensor", "embed", "--window", "7", *place, "-o", "p.json")
+    assert run(*prove).returncode == HOLDS
+    Path("window").write_bytes(ARRAYS["embed"].tobytes()[7 * WINDOW_BYTES : 8 * WINDOW_BYTES])
+    check = ("verify-proof", "--witness", "t.json", "--tensor", "embed", "p.json")
+    assert run(*check, "window").returncode == HOLDS
+    Path("window").write_bytes(ARRAYS["embed"].tobytes()[8 * WINDOW_BYTES : 9 * WINDOW_BYTES])
+    assert run(*check, "window").returncode == DOES_NOT_HOLD
+
+
+def test_a_proof_of_one_tensor_is_none_of_another(model: str) -> None:
+    assert run("prove", "--tensor=norm", "--window=0", model, "-o", "p.json").returncode == HOLDS
+    Path("window").write_bytes(ARRAYS["norm"].tobytes())
+    check = ("verify-proof", "--witness", "t.json", "p.json", "window", "--tensor")
+    assert run(*check, "norm").returncode == HOLDS
+    assert run(*check, "head").returncode == DOES_NOT_HOLD
+    assert "t.json: has no tensor 'x'" in complaint(*check, "x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("prove", "--window=0", "--tensor=x", "m.safetensors"), "has no tensor 'x'"),
+        (("prove", "--window=0", "--tensor=x", "--witness=t.json"), "t.json: has no tensor 'x'"),
+        (("prove", "--window=21", "--tensor=embed", "m.npz"), "has the windows 0..20, not 21"),
+        (("prove", "--window=0", "--tensor=none", "m.npz"), "is empty, has no window, not 0"),
+        (("prove", "--window=0", "--tensor=embed", "--witness=w.json"), "--tree makes trees"),
+        (("prove", "--window=0", "--tensor=embed", "gone.npz"), "gone.npz: No such file"),
+        (("prove", "--window=0", "--witness=t.json"), "--tensor NAME takes one of them"),
+        (("verify-proof", "--tensor=x", "p", "w"), "--tensor needs --witness"),
+        (
+            ("verify-proof", "--tensor=x", "--witness=t.json", "p", "--from=m.npz"),
+            "name a WINDOW with the bytes of the tensor",
+        ),
+    ],
+)
+def test_what_cannot_be_proven(model: str, arguments: tuple[str, ...], reason: str) -> None:
+    assert reason in complaint(*arguments)
 
 
 # --- check --tensors ---

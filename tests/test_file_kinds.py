@@ -178,13 +178,6 @@ def test_a_witness_file_may_have_the_name_of_a_manifest(folder: Path) -> None:
     assert run("verify", "x.atlas.json", "big").returncode == HOLDS
 
 
-def test_a_picture_of_tensors_is_refused_with_the_way(folder: Path) -> None:
-    done = run("verify", "--plot", "x.png", "tensors.json", "model.npz")
-    assert done.returncode == COULD_NOT_CHECK
-    words = " ".join(done.stderr.decode().split())
-    assert "WITNESS is a witness of tensors: without --plot the windows that differ are" in words
-
-
 def test_a_list_with_a_damaged_line_still_has_the_others(folder: Path) -> None:
     lines = Path("list").read_bytes()
     Path("list").write_bytes(b"\xff" + lines[1:])

@@ -114,6 +114,13 @@ def prove_in_leaves(leaves: Leaves, window: int) -> InclusionProof:
     return prover.proof(leaves.witness.root)
 
 
+def require_window(index: int, size: int) -> None:
+    """Raise FileError unless a file of `size` windows has one with this index."""
+    if not 0 <= index < size:
+        windows = f"has the windows 0..{size - 1}" if size > 0 else "is empty, has no window"
+        raise FileError(f"{windows}, not {index}")
+
+
 class _Prover:
     """PATH(index, D[size]) of RFC 9162, section 2.1.3.1, from leaves that pass by once.
 
@@ -122,9 +129,7 @@ class _Prover:
     """
 
     def __init__(self, index: int, size: int) -> None:
-        if not 0 <= index < size:
-            windows = f"has the windows 0..{size - 1}" if size > 0 else "is empty, has no window"
-            raise FileError(f"{windows}, not {index}")
+        require_window(index, size)
         self._index = index
         self._size = size
         self._written = 0

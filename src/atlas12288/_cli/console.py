@@ -95,6 +95,11 @@ def range_lines(
         yield f"           and {counted(count - RANGES_SHOWN, 'more range')}{more}"
 
 
+def printable(text: str) -> str:
+    """Return a text, or its form of one line if it cannot be printed as it is."""
+    return text if text.isprintable() else shown(text)
+
+
 def _as_json(fields: Mapping[str, object]) -> str:
     """Return fields as a JSON object without lone surrogates, which some JSON readers refuse.
 
@@ -333,7 +338,7 @@ class Item:
             head = _as_json({"file": self._name}).removesuffix("}")
             sys.stdout.write(f'{head}, "{key}": [')
 
-    def extend(self, values: Iterable[int | Mapping[str, int]]) -> None:
+    def extend(self, values: Iterable[int | Mapping[str, object]]) -> None:
         """Add integers, or objects of them, to the list that `begin` began."""
         if self._begin is not None:
             text = json.dumps(list(values)).removeprefix("[").removesuffix("]")

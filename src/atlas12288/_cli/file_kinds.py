@@ -32,7 +32,8 @@ MANIFEST: Final = Kind("a manifest", "atlas12288 verify {} compares it with its 
 WITNESSES: Final = Kind("a witness file", "atlas12288 verify {} FILE compares it with a file")
 TENSORS: Final = Kind(
     "a witness of tensors",
-    "atlas12288 verify {} FILE names the tensors and windows that differ",
+    "atlas12288 verify {} FILE names the tensors and windows that differ, and --tensor NAME takes "
+    "one of them for a proof",
 )
 DATASET: Final = Kind(
     "a witness of a dataset",

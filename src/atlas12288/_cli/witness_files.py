@@ -43,6 +43,8 @@ LIST_MOST_BYTES: Final = 1 << 28
 ONLY_ROOT_IS_URL: Final = (
     "is a URL, must be a file of this machine: only what is witnessed may be elsewhere"
 )
+# The kind of a file, and all its bytes.
+Opened = tuple[Kind | None, Iterator[bytes | memoryview]]
 _TAKEN_BY_VERIFY: Final = (MANIFEST, WITNESSES, TENSORS, SIGNATURE)
 
 threads_option = click.option(
@@ -120,9 +122,7 @@ def read_text(chunks: Iterable[bytes | memoryview], most: int, rule: str) -> str
         raise FileError(f"is not {rule}: {error}") from error
 
 
-def open_witnesses(
-    name: str, opened: Callable[[os.stat_result], object] | None = None
-) -> tuple[Kind | None, Iterator[bytes | memoryview]]:
+def open_witnesses(name: str, opened: Callable[[os.stat_result], object] | None = None) -> Opened:
     """Return the kind of a file, or None if it is of none, and all its bytes.
 
     Args:
@@ -282,14 +282,20 @@ def errors_about(name: str) -> Iterator[None]:
         raise FileError(error.reason, name) from error
 
 
-def read_tree_witness(name: str) -> TreeWitness:
+def read_tree_witness(name: str, opened: Opened | None = None) -> TreeWitness:
     """Return the only witness of a witness file.
+
+    Args:
+        name: the witness file.
+        opened: what `open_witnesses` gave for it; None to open it.
 
     Raises:
         FileError: not readable, or not a single tree witness; it knows the file.
     """
     with errors_about(name):
-        (witness,) = read_witnesses(name, 1)
+        kind, chunks = opened or open_witnesses(name)
+        require_kind(kind, name, "WITNESS", WITNESSES)
+        (witness,) = parse_witnesses(chunks, 1)
         if isinstance(witness, FileError):
             raise witness
         if not isinstance(witness, TreeWitness):
@@ -332,26 +338,41 @@ def open_sidecar(
 
 
 @contextmanager
-def open_only_leaves(witness_name: str, sidecar: str | None) -> Iterator[Leaves]:
+def open_only_leaves(
+    witness_name: str, sidecar: str | None, opened: Opened | None = None
+) -> Iterator[Leaves]:
     """Yield the checked leaves of the only witness of a witness file.
 
     Args:
         witness_name: the witness file.
         sidecar: the file with the leaves; None for the one beside the witness file.
+        opened: what `open_witnesses` gave for the witness file; None to open it.
 
     Raises:
         FileError: not a single tree witness, or no leaves, or not its leaves; it knows the file.
     """
-    witness = read_tree_witness(witness_name)
-    is_named = sidecar is not None
-    sidecar = sidecar or find_sidecar(witness_name)
-    if sidecar is None:
+    witness = read_tree_witness(witness_name, opened)
+    name, is_named = require_sidecar(witness_name, sidecar)
+    with open_sidecar(name, [witness], follow=is_named) as (leaves,):
+        assert leaves is not None
+        with errors_about(name):
+            leaves.check()
+        yield leaves
+
+
+def require_sidecar(witness_name: str, sidecar: str | None) -> tuple[str, bool]:
+    """Return the file with the leaves, and whether the user named it, so that links are followed.
+
+    Args:
+        witness_name, sidecar: as of `open_only_leaves`.
+
+    Raises:
+        FileError: there is none; it knows the witness file.
+    """
+    name = sidecar or find_sidecar(witness_name)
+    if name is None:
         raise FileError(
             "has no leaves: witness --tree -o writes them beside it, --leaves names them elsewhere",
             witness_name,
         )
-    with open_sidecar(sidecar, [witness], follow=is_named) as (leaves,):
-        assert leaves is not None
-        with errors_about(sidecar):
-            leaves.check()
-        yield leaves
+    return name, sidecar is not None

@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from ..._errors import WitnessError
-from ..._file_witnesses import prove_in_file, prove_in_leaves
+from ..._file_witnesses import prove_in_file, prove_in_leaves, require_window
 from ..._files import STDIN, FileError, RegularFile
 from ..._native import WINDOW_BYTES
 from ..._outputs import OutputKind, atomic_write_all
@@ -41,6 +41,7 @@ _PROOF: Final = OutputKind("proof", _is_proof)
 Examples:
   atlas12288 prove --window 7 model.bin -o model.atlas-proof.json
   atlas12288 prove --offset 86016 --witness model.witness.json
+  atlas12288 prove --tensor embed --window 0 model.safetensors
 
 Exit codes: 0 the proof is made; 2 a file could not be read, or the window or the leaves do not
 exist.""",
@@ -61,6 +62,11 @@ exist.""",
     type=file_name,
     help="Use the leaves of this tree witness instead of reading FILE.",
 )
+@click.option(
+    "--tensor",
+    metavar="NAME",
+    help="Prove a window of this tensor: FILE or WITNESS is of tensors.",
+)
 @leaves_option
 @threads_option
 @click.option(
@@ -76,6 +82,7 @@ def command(
     window: int | None,
     offset: int | None,
     witness: str | None,
+    tensor: str | None,
     sidecar: str | None,
     threads: int | None,
     output: str | None,
@@ -85,7 +92,8 @@ def command(
 
     With the proof and a trusted root, verify-proof checks the window without the rest of FILE. The
     proof has the index of the window, the size, a path and the root of the tree. It proves nothing
-    about other windows.
+    about other windows. With --tensor the window, the size and the root are those of the bytes of
+    the tensor, wherever they lie in FILE.
     """
     if (file is None) == (witness is None):
         raise click.UsageError("either FILE or --witness WITNESS is needed")
@@ -101,6 +109,8 @@ def command(
     inputs = [name for name in (file, witness, sidecar or found_sidecar) if name is not None]
 
     def prove(printer: Printer) -> InclusionProof:
+        if tensor is not None:
+            return _prove_in_tensor(tensor, index, file, witness, sidecar, threads, printer)
         if file is not None:
             return prove_in_file(file, index, threads=threads, advance=printer.advance)
         with open_only_leaves(str(witness), sidecar) as leaves:
@@ -128,3 +138,23 @@ def command(
             fields["error"] = f"{name}: {error.reason}"
         printer.document(fields)
     return printer.code
+
+
+def _prove_in_tensor(
+    tensor: str,
+    index: int,
+    file: str | None,
+    witness: str | None,
+    sidecar: str | None,
+    threads: int | None,
+    printer: Printer,
+) -> InclusionProof:
+    """Return the proof that a window is in the tree of a tensor; arguments as of the command."""
+    from ..tensor_files import open_leaves_of, tree_in
+
+    if file is None:
+        with open_leaves_of(str(witness), sidecar, tensor) as leaves:
+            return prove_in_leaves(leaves, index)
+    tree = tree_in(file, tensor, threads, printer)
+    require_window(index, tree.windows)
+    return tree.prove(index)

@@ -467,11 +467,10 @@ def command(
         from . import verify_tensors
 
         if plot is not None:
-            raise click.UsageError(
-                "--plot is for files, and WITNESS is a witness of tensors: without --plot the "
-                "windows that differ are named"
-            )
-        return verify_tensors.verify(witnesses, chunks, files, sidecar, threads, quiet, as_json)
+            require_plot(plot, (), [witnesses, *files], as_json)
+        return verify_tensors.verify(
+            witnesses, chunks, files, sidecar, threads, plot, quiet, as_json
+        )
     return _verify_files(witnesses, chunks, files, sidecar, threads, plot, quiet, as_json)
 
 

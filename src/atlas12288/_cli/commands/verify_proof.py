@@ -53,6 +53,11 @@ but no trusted root was given.""",
     type=file_name,
     help="Trust the root and length of this tree witness; needs no leaves.",
 )
+@click.option(
+    "--tensor",
+    metavar="NAME",
+    help="Trust what WITNESS, a witness of tensors, says of this one.",
+)
 @json_option
 def command(
     proof: str,
@@ -60,6 +65,7 @@ def command(
     whole: str | None,
     root: bytes | None,
     witness: str | None,
+    tensor: str | None,
     as_json: bool,
 ) -> int:
     """Check whether PROOF holds for a window: the file WINDOW, or with --from a part of FILE.
@@ -71,6 +77,13 @@ def command(
         raise click.UsageError("either WINDOW or --from FILE is needed")
     if root is not None and witness is not None:
         raise click.UsageError("--root and --witness exclude each other")
+    if tensor is not None and witness is None:
+        raise click.UsageError("--tensor needs --witness, which is of tensors")
+    if tensor is not None and whole is not None:
+        raise click.UsageError(
+            "--from takes a window out of a file: with --tensor, name a WINDOW with the bytes of "
+            "the tensor"
+        )
     if [proof, window, witness].count(STDIN) > 1:
         raise click.UsageError("only one of the files can be standard input (-)")
     if whole == STDIN:
@@ -81,7 +94,7 @@ def command(
         fields |= {"window": None, "root": None, "root_from": None, "error": None}
         try:
             stated = _read_proof(proof)
-            trusted = None if witness is None else read_tree_witness(witness)
+            trusted = None if witness is None else _read_witness(witness, tensor)
             content = _read_window(window, whole, stated.index)
         except FileError as error:
             printer.error(str(error.name), error.reason)
@@ -125,6 +138,14 @@ def _read_proof(name: str) -> InclusionProof:
             return InclusionProof.from_json(text)
         except WitnessError as error:
             raise FileError(str(error)) from error
+
+
+def _read_witness(name: str, tensor: str | None) -> TreeWitness:
+    if tensor is None:
+        return read_tree_witness(name)
+    from ..tensor_files import read_tree_of
+
+    return read_tree_of(name, tensor)
 
 
 def _read_window(window: str | None, whole: str | None, index: int) -> bytes:

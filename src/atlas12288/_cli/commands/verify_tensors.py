@@ -4,7 +4,8 @@
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,12 +13,17 @@ from ..._files import FileError, RegularFile
 from ..._reports import PartDifference, Report
 from ..._witness import TREE_ALGORITHM
 from ..._words import counted
-from ..console import Printer, range_lines, shown
+from ..console import Printer, printable, range_lines, shown
+from ..drawings.residue_map import MAX_PANELS
+from ..plotting import SKETCH, write_plot
 from ..tensor_files import TreesOfTensors, read_tensors_witness, tensor_bytes, tensor_errors
 from ..witness_files import find_sidecar
 
 if TYPE_CHECKING:
     from ...tensors import TensorsWitness
+    from ..drawings.damage_map import DamageMap
+
+NOTES_DRAWN: Final = 20  # lines about differences without a map
 
 
 def verify(
@@ -26,6 +32,7 @@ def verify(
     files: tuple[str, ...],
     sidecar: str | None,
     threads: int | None,
+    plot: str | None,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -34,7 +41,7 @@ def verify(
     Args:
         witnesses: name of the witness of tensors.
         chunks: its bytes.
-        files, sidecar, threads, quiet, as_json: as of the command.
+        files, sidecar, threads, plot, quiet, as_json: as of the command.
     """
     if len(files) != 1:
         count = len(files) or "none"
@@ -52,12 +59,26 @@ def verify(
             with tensor_errors(name):
                 found = _compared(name, witness, trees, threads, printer)
         except FileError as error:
+<<<<<<< HEAD
             printer.error(name, error.reason)
             printer.document(_document(name, None, error.reason, leaves_error))
             return printer.code
         _show(name, witness, found, trees is not None, quiet, printer)
         printer.document(_document(name, found, None, leaves_error, len(witness.arrays)))
     return printer.code
+=======
+            report.error(name, error.reason)
+            report.document(_document(name, None, error.reason, leaves_error))
+            return report.code
+        maps = {} if plot is None else _maps(found, witness, None if plot == SKETCH else MAX_PANELS)
+        _show(
+            name, witness, found, trees is not None, quiet, report, maps if plot == SKETCH else {}
+        )
+        if plot is not None and plot != SKETCH:
+            _draw(name, plot, found, maps, report)
+        report.document(_document(name, found, None, leaves_error, len(witness.arrays)))
+    return report.code
+>>>>>>> 7d164f5 (Tensors: locate, --plot and proofs)
 
 
 def _open_leaves(
@@ -101,12 +122,18 @@ def _show(
     found: Report[PartDifference],
     has_leaves: bool,
     quiet: bool,
+<<<<<<< HEAD
     printer: Printer,
+=======
+    report: Printer,
+    maps: "dict[str, DamageMap]",
+>>>>>>> 7d164f5 (Tensors: locate, --plot and proofs)
 ) -> None:
-    """Print the verdict, and a line for each difference."""
+    """Print the verdict, and for each difference a line, and its map if there is one."""
     if found.holds is False:
         printer.verdict(False)
     if not quiet or not found.holds:
+<<<<<<< HEAD
         verdict = "could not be checked"
         if found.holds is not None:
             verdict = "matches its witness" if found.holds else "does not match its witness"
@@ -119,23 +146,83 @@ def _show(
             printer.error(name, _printable(str(each)))
             continue
         printer.line(f"  {_printable(str(replace(each, ranges=None)))}")
+=======
+        more = _summary(found, witness)
+        report.line(f"{shown(name)}: ", good=found.holds, verdict=_verdict(found), more=more)
+    for each in found.differences:
+        if each.kind == "unreadable":
+            report.error(name, printable(str(each)))
+            continue
+        report.line(f"  {printable(str(replace(each, ranges=None)))}")
+>>>>>>> 7d164f5 (Tensors: locate, --plot and proofs)
         if each.ranges is not None:
             windows = sum(some.stop - some.first for some in each.ranges)
             total = max(_windows(each, witness), each.ranges[-1].stop if each.ranges else 0)
             for line in range_lines(each.ranges, len(each.ranges), windows, total):
+<<<<<<< HEAD
                 printer.line(line)
+=======
+                report.line(line)
+        if (damage_map := maps.get(each.name or "")) is not None:
+            for line in damage_map.sketch(report.colour):
+                report.line(line)
+>>>>>>> 7d164f5 (Tensors: locate, --plot and proofs)
     is_tree = witness.algorithm == TREE_ALGORITHM
     if found.changed and is_tree and not has_leaves:
         printer.line("  windows  not known without the leaves of the witness")
 
 
+def _verdict(found: Report[PartDifference]) -> str:
+    if found.holds is None:
+        return "could not be checked"
+    return "matches its witness" if found.holds else "does not match its witness"
+
+
+def _summary(found: Report[PartDifference], witness: "TensorsWitness") -> str:
+    parts = [f"{count:,} {kind}" for kind, count in found.counts().items() if count]
+    count = counted(len(witness.arrays), "tensor")
+    return f"; {count}" + (f": {', '.join(parts)}" if parts else "")
+
+
+def _maps(
+    found: Report[PartDifference], witness: "TensorsWitness", most: int | None
+) -> "dict[str, DamageMap]":
+    """Return a map of each tensor whose windows are known, by name; of the first `most`."""
+    from ..drawings.damage_map import DamageMap
+
+    maps: dict[str, DamageMap] = {}
+    arrays = witness.arrays
+    for each in found.differences:
+        if each.name is None or each.ranges is None or len(maps) == most:
+            continue
+        damage_map = maps[each.name] = DamageMap(printable(f"tensor {each.name!r}"))
+        for some in each.ranges:
+            damage_map.update(some.first, some.stop)
+        # Of another length only with another shape, and then no windows are known.
+        damage_map.finish(arrays[each.name].length, arrays[each.name].length)
+    return maps
+
+
+def _draw(
+    name: str,
+    plot: str,
+    found: Report[PartDifference],
+    maps: "dict[str, DamageMap]",
+    report: Printer,
+) -> None:
+    from ..drawings.damage_map import draw
+
+    left = [each for each in found.differences if each.name not in maps]
+    notes = [printable(str(replace(each, ranges=None))) for each in left[:NOTES_DRAWN]]
+    if len(left) > NOTES_DRAWN:
+        notes.append(f"and {counted(len(left) - NOTES_DRAWN, 'more difference')}")
+    heading = f"{shown(name)}: {_verdict(found)}"
+    write_plot(plot, partial(draw, list(maps.values()), heading=heading, notes=notes), report)
+
+
 def _windows(difference: PartDifference, witness: "TensorsWitness") -> int:
     """Return the number of windows of a tensor in the witness."""
     return witness.arrays[difference.name]._as_tree().windows if difference.name else 0
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else shown(text)
 
 
 def _document(
