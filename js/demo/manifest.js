@@ -11,6 +11,7 @@ import { fromHex } from "../lib/json.js";
 import { printable } from "../lib/text.js";
 
 /** @import { Found, Outcome } from "./messages.js" */
+/** @import { Added, Missing } from "./moves.js" */
 
 export const MANIFEST_MOST = 64 << 20; // some 300,000 files
 const LINE_MOST = 1 << 20; // two texts of the longest path, each byte of it escaped
@@ -287,7 +288,8 @@ function cut(text) {
  * Pairs entries with files: what is to be read, and what is known without reading.
  * @param {Manifest} manifest
  * @param {Found[]} files what the browser lists in the folder
- * @returns {{ toRead: { entry: Entry, file: File }[], outcomes: Outcome[], outside: number }}
+ * @returns {{ toRead: { entry: Entry, file: File }[], outcomes: Outcome[], outside: number,
+ *   missing: Missing[], added: Added[] }} `outcomes` has the missing and added ones too
  */
 export function paired({ options, entries }, files) {
   const { exclude, paths } = options;
@@ -301,8 +303,15 @@ export function paired({ options, entries }, files) {
   const toRead = [];
   /** @type {Outcome[]} */
   const outcomes = [];
-  const said = (/** @type {Outcome["kind"]} */ kind, /** @type {string} */ path, /** @type {string} */ why) =>
-    outcomes.push({ kind, path, why });
+  /** @type {Missing[]} */
+  const missing = [];
+  /** @type {Added[]} */
+  const added = [];
+  const said = (/** @type {Outcome["kind"]} */ kind, /** @type {string} */ path, /** @type {string} */ why) => {
+    const outcome = { kind, path, why };
+    outcomes.push(outcome);
+    return outcome;
+  };
   for (const entry of entries) {
     if (entry.isLink) {
       said("undecided", entry.shown, "a link, which a browser does not show");
@@ -318,11 +327,11 @@ export function paired({ options, entries }, files) {
     else if (found !== undefined) said("unreadable", entry.shown, found.error ?? "a folder, must be a file");
     else if (isBelow(entry.path, closed)) {
       said("unreadable", entry.shown, "its folder could not be listed");
-    } else said("missing", entry.shown, "not in the folder");
+    } else missing.push({ entry, outcome: said("missing", entry.shown, "not in the folder") });
     left.delete(entry.path);
   }
   let outside = 0;
-  for (const { path, isFolder, error } of left.values()) {
+  for (const { path, file, isFolder, error } of left.values()) {
     const shown = printable(path);
     if (isFolder) said("unreadable", shown, error ?? "could not be listed");
     else if (paths.length > 0 && !covered.has(path) && !isBelow(path, covered)) outside += 1;
@@ -330,9 +339,12 @@ export function paired({ options, entries }, files) {
     else if (hasBytes && path.includes("\ufffd")) said("undecided", shown, "its name is not UTF-8");
     else if (exclude.length > 0) {
       said("undecided", shown, "not in the manifest: added, or left out by a rule of it");
-    } else said("added", shown, "not in the manifest");
+    } else {
+      const outcome = said("added", shown, "not in the manifest");
+      if (file !== undefined) added.push({ file, outcome });
+    }
   }
-  return { toRead, outcomes, outside };
+  return { toRead, outcomes, outside, missing, added };
 }
 
 /**

@@ -22,9 +22,10 @@
 
 /**
  * @typedef {object} Outcome of a path of a manifest or folder
- * @property {"same" | "changed" | "missing" | "added" | "unreadable" | "undecided"} kind
- * @property {string} path as it is shown
+ * @property {"same" | "changed" | "missing" | "added" | "moved" | "unreadable" | "undecided"} kind
+ * @property {string} path as it is shown; of a moved file, the path in the manifest
  * @property {string} why
+ * @property {string} [to] the path that a moved file has now, as it is shown
  * @property {{ file: File, tree: Tree }} [damage] a changed file whose windows can be compared
  */
 

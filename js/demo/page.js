@@ -2,13 +2,15 @@
 /** @file The page: takes files, gives them to the worker, shows what it found. */
 
 import { AtlasError, WINDOW_BYTES, witnessFromJson } from "../lib/index.js";
-import { plainName, printable } from "../lib/text.js";
+import { plainName } from "../lib/text.js";
 import { chosenFolder, walked } from "./folder.js";
 import { isManifest } from "./manifest.js";
 import { drawScale, WindowMap } from "./map.js";
+import { showFolder } from "./verified.js";
+import { byId, counted, fileName, grouped, isolated, joined, made, ROWS_MOST } from "./words.js";
 
 /** @import { Folder } from "./folder.js" */
-/** @import { Answer, Checked, Compared, Flipped, Job, Outcome, Start, Tree } from "./messages.js" */
+/** @import { Answer, Checked, Compared, Flipped, Job, Start, Tree } from "./messages.js" */
 /** @import { Verified } from "./messages.js" */
 /** @typedef {ReturnType<typeof witnessFromJson>} Witness of any algorithm */
 
@@ -24,17 +26,9 @@ import { drawScale, WindowMap } from "./map.js";
 const WITNESS_MOST = 4096; // a witness is 250 bytes; what is larger is data
 const TAIL_BYTES = 4096; // what ends a manifest has 400
 const TREE_ALGORITHM = "sha256-merkle-12288";
-const ROWS_MOST = 1000; // of a list; the counts are of all
 const RANGES_MOST = 5;
 const LOADING = "Loading …";
 const NO_START = "The page could not start. It needs WebAssembly and module workers.";
-
-/**
- * @template {HTMLElement} T
- * @param {string} id
- * @returns {T}
- */
-const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
 const message = byId("message");
 const trouble = byId("trouble");
@@ -78,31 +72,6 @@ function started(script) {
   const blob = new Blob([text], { type: "text/javascript" });
   return new Worker(URL.createObjectURL(blob), { type: "module" });
 }
-
-const grouped = (/** @type {number} */ value) => value.toLocaleString("en");
-
-/**
- * @param {number} count
- * @param {string} one
- * @param {string} [many]
- */
-const counted = (count, one, many = `${one}s`) => `${grouped(count)} ${count === 1 ? one : many}`;
-
-/** @param {string[]} words */
-const joined = (words) =>
-  words.length < 2 ? words.join() : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
-
-/**
- * A text that comes with a file, apart from what is around it: letters that are written from right
- * to left turn nothing else around.
- * @param {string} text
- */
-function isolated(text) {
-  return Object.assign(document.createElement("bdi"), { textContent: text });
-}
-
-/** @param {string} name of a file */
-const fileName = (name) => isolated(printable(name));
 
 /** @param {Job} job */
 function ask(job) {
@@ -567,14 +536,6 @@ byId("restore").addEventListener("click", () => {
   byId("flip").focus();
 });
 
-/**
- * @param {string} tag
- * @param {string} text
- */
-function made(tag, text) {
-  return Object.assign(document.createElement(tag), { textContent: text });
-}
-
 /** @param {Flipped} answer */
 function showFlipped(answer) {
   if (shown === undefined) return;
@@ -636,77 +597,15 @@ function rangesOf(windows) {
   return ranges;
 }
 
-// --- Folders ---
-
-/** @type {{ [K in Outcome["kind"]]: "good" | "bad" | "unsure" }} */
-const MEANS = {
-  same: "good",
-  changed: "bad",
-  missing: "bad",
-  added: "bad",
-  unreadable: "unsure",
-  undecided: "unsure",
-};
-
 /** @param {Verified} answer */
-function showVerified({ outcomes, same, bytes, root, notes }) {
-  const { folder } = judged;
+function showVerified(answer) {
+  const { manifest, folder, leaves } = judged;
   if (folder === undefined) return;
-  idle(`Read ${counted(bytes, "byte")} of the folder.`);
-  byId("folder").hidden = false;
-  byId("folder-name").replaceChildren("Folder ", fileName(folder.name));
-  byId("folder-root").textContent = root;
-  const counts = Object.keys(MEANS).map((kind) => {
-    const count = kind === "same" ? same.length : outcomes.filter((outcome) => outcome.kind === kind).length;
-    return kind === "same" ? `${counted(count, "file matches", "files match")}` : `${grouped(count)} ${kind}`;
+  idle(`Read ${counted(answer.bytes, "byte")} of the folder.`);
+  const found = showFolder(folder.name, answer, ({ file, tree }) => {
+    clear();
+    read(file, { tree });
+    judged = { manifest, folder, leaves };
   });
-  byId("folder-counts").textContent = `${counts.join(", ")}.`;
-  byId("folder-notes").replaceChildren(...notes.map((note) => made("li", note)));
-  const rows = outcomes.slice(0, ROWS_MOST).map(rowOf);
-  byId("differences").hidden = rows.length === 0;
-  byId("differences").querySelector("tbody")?.replaceChildren(...rows);
-  const more = outcomes.length - rows.length;
-  byId("differences-more").textContent = more > 0 ? `And ${grouped(more)} more, which the command line lists.` : "";
-  byId("same").hidden = same.length === 0;
-  const [summary, list] = byId("same").children;
-  const isAll = same.length <= ROWS_MOST;
-  summary.textContent = `${counted(same.length, "file that matches", "files that match")}${isAll ? "" : `, the first ${grouped(ROWS_MOST)}`}`;
-  list.replaceChildren(
-    ...same.slice(0, ROWS_MOST).map((path) => {
-      const item = made("li", "");
-      item.append(isolated(path));
-      return item;
-    }),
-  );
-  const bad = outcomes.filter(({ kind }) => MEANS[kind] === "bad").length;
-  const unsure = outcomes.length - bad;
-  const name = fileName(folder.name);
-  if (bad > 0) conclude("bad", name, " does not match its manifest.");
-  else if (unsure > 0) {
-    const rest = counted(same.length, "file matches", "files match");
-    conclude("unsure", name, `: no verdict, because ${counted(unsure, "path")} could not be judged; ${rest}.`);
-  } else conclude("good", name, ` matches its manifest: ${counted(same.length, "file")}.`);
-}
-
-/** @param {Outcome} outcome */
-function rowOf({ kind, path, why, damage: hurt }) {
-  const row = made("tr", "");
-  const [where, what] = [made("td", ""), made("td", "")];
-  where.append(isolated(path));
-  what.append(Object.assign(made("b", kind), { className: `kind-${MEANS[kind]}` }), why);
-  if (hurt !== undefined) {
-    const show = made("button", "Show windows");
-    show.className = "quiet";
-    show.setAttribute("type", "button");
-    show.setAttribute("aria-label", `Show the windows of ${path}`);
-    show.addEventListener("click", () => {
-      const { manifest, folder, leaves } = judged;
-      clear();
-      read(hurt.file, { tree: hurt.tree });
-      judged = { manifest, folder, leaves };
-    });
-    what.append(show);
-  }
-  row.append(where, what);
-  return row;
+  conclude(...found);
 }

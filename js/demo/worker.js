@@ -8,6 +8,7 @@ import { WINDOW_BYTES, Witness, WitnessError, WitnessStream } from "../lib/index
 import { fromHex } from "../lib/json.js";
 import { printable } from "../lib/text.js";
 import { MANIFEST_MOST, paired, readManifest } from "./manifest.js";
+import { moves } from "./moves.js";
 
 /** @import { Answer, Found, Job, Outcome, Start, Tree } from "./messages.js" */
 /** @import { Entry, Manifest } from "./manifest.js" */
@@ -199,28 +200,51 @@ async function verify({ manifest: source, leaves, files }, signal, answer) {
     throw new WitnessError(`leaves has ${leaves.size} bytes, ${must}`);
   }
   const { others, left } = await withoutOutputs(files, [source, leaves]);
-  const { toRead, outcomes, outside } = paired(manifest, others);
+  const { toRead, outcomes, outside, missing, added } = paired(manifest, others);
   const total = toRead.reduce((sum, { file }) => sum + file.size, 0);
   /** @type {string[]} */
   const same = [];
   let bytes = 0;
   let shown = 0;
+  const advance = (/** @type {number} */ count) => {
+    bytes += count;
+    if (performance.now() - shown > 50) {
+      shown = performance.now();
+      answer({ kind: "progress", done: total === 0 ? 0 : Math.min(1, bytes / total) });
+    }
+  };
   for (const { entry, file } of toRead) {
     signal.throwIfAborted();
-    const advance = (/** @type {number} */ count) => {
-      bytes += count;
-      if (performance.now() - shown > 50) {
-        shown = performance.now();
-        answer({ kind: "progress", done: total === 0 ? 0 : bytes / total });
-      }
-    };
     const outcome = await held(entry, file, leaves, signal, advance);
     if (outcome.kind === "same") same.push(outcome.path);
     else outcomes.push(outcome);
   }
+  const isFlat = manifest.options.digests.includes("sha256");
+  const moved = await moves(missing, added, (file) => digestOf(file, isFlat, signal, advance));
+  for (const [before, after] of moved) {
+    outcomes.splice(outcomes.indexOf(after), 1);
+    Object.assign(before, { kind: "moved", why: "to ", to: after.path });
+  }
   outcomes.sort((one, two) => (one.path < two.path ? -1 : 1));
   const notes = notesOn(manifest, left, outside);
   return { kind: "verified", outcomes, same, bytes, root: manifest.root, notes };
+}
+
+/**
+ * The digest of a file by which it is known where it was moved; undefined if it cannot be read.
+ * @param {File} file
+ * @param {boolean} isFlat
+ * @param {AbortSignal} signal
+ * @param {(count: number) => void} advance
+ */
+async function digestOf(file, isFlat, signal, advance) {
+  const onRun = (/** @type {Uint8Array} */ run) => advance(run.length);
+  try {
+    return (await (isFlat ? Witness : TreeWitness).generateFrom(file, { signal, onRun })).hexdigest();
+  } catch {
+    signal.throwIfAborted();
+    return undefined;
+  }
 }
 
 /**

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { test } from "node:test";
 
 import { isManifest, MANIFEST_MOST, paired, readManifest } from "../demo/manifest.js";
+import { moves } from "../demo/moves.js";
 import "./loaded.mjs";
 
 const HEX = "0a".repeat(32);
@@ -143,6 +144,30 @@ test("entries and files are paired; what cannot be judged is undecided", () => {
     "undecided \ufffd", "unreadable closed", "unreadable closed/x",
   ]);
   assert.equal(outside, 0);
+});
+
+/** @param {string[]} texts @param {string} [name] */
+const emptied = (texts, name = "x") => texts.map((text, i) => ({ path: `${name}${i}`, file: new File([text], "name") }));
+
+test("a move is one digest that is missing once and was added once", async () => {
+  /** @param {string} path @param {string} sha256 @param {number} size */
+  const entry = (path, sha256, size) => ({ ...FILE, path, sha256: sha256.repeat(64), size, residue: 0 });
+  const had = read([entry("a", "a", 1), entry("b", "b", 1), entry("c", "b", 1), entry("d", "d", 2), entry("e", "e", 0)]);
+  const run = async (/** @type {string[]} */ texts, /** @type {string[]} */ asked = []) => {
+    const { missing, added } = paired(had, emptied(texts));
+    const found = await moves(missing, added, async (file) => {
+      const text = await file.text();
+      asked.push(text);
+      return text === "?" ? undefined : text[0].repeat(64);
+    });
+    return [...found].map(([before, after]) => `${before.path} ${after.path}`);
+  };
+  const asked = /** @type {string[]} */ ([]);
+  assert.deepEqual(await run(["a", "dd", "", "abc"], asked), ["a x0", "d x1"]);
+  assert.deepEqual(asked, ["a", "dd"]); // the others have no size that is missing, or no byte
+  assert.deepEqual(await run(["a", "a"]), []); // which of them?
+  assert.deepEqual(await run(["b"]), []);
+  assert.deepEqual(await run(["a", "?"]), []); // which may have the same content
 });
 
 test("rules leave what is not in the manifest undecided, and paths leave what is outside them out", () => {

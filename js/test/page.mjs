@@ -428,6 +428,7 @@ async function goodAndBad() {
     put(`${top}/data/שלום \u202e.txt`, "names");
   }
   put("good/data/gone.txt", "gone");
+  put("good/data/name.txt", "renamed");
   const made = await atlas("witness", "--tree", "good/data", "-o", "good/data.atlas.json");
   assert.equal(made.code, 0, made.text);
   const hurt = Buffer.from(DATA.subarray(0, 100_000));
@@ -435,6 +436,7 @@ async function goodAndBad() {
   put("bad/data/a.bin", hurt);
   put("bad/data/size.txt", "three");
   put("bad/data/sub/new.txt", "new");
+  put("bad/data/sub/name \u202e.txt", "renamed");
 }
 
 /** The folder odd, whose manifest has a rule and a link. */
@@ -451,24 +453,25 @@ test("a folder and its manifest: each file is judged, as the command line does",
   await goodAndBad();
   await opened(async (page) => {
     await drop(page, "good/data", "good/data.atlas.json");
-    await says(page, "verdict", /^data matches its manifest: 6 files\.$/);
+    await says(page, "verdict", /^data matches its manifest: 7 files\.$/);
     assert.equal(await page.getAttribute("#verdict", "class"), "good");
-    assert.equal(await page.locator("#same li").count(), 6);
+    assert.equal(await page.locator("#same li").count(), 7);
     assert.ok(!(await page.isVisible("#differences")));
     const { root } = JSON.parse(readFileSync(path("good/data.atlas.json"), "utf8")).predicate;
     assert.equal(await page.textContent("#folder-root"), root);
     // In the other order, and with what differs.
     await drop(page, "bad/data");
-    await says(page, "message", /^The folder data is here, with 6 files/);
+    await says(page, "message", /^The folder data is here, with 7 files/);
     await drop(page, "good/data.atlas.json");
     await says(page, "verdict", /^data does not match its manifest\.$/);
     assert.deepEqual(await rows(page), [
       ["a.bin", "changeddiffers in residue, sha256, tree root"],
       ["gone.txt", "missingnot in the folder"],
+      ["name.txt", "movedto sub/name \\u202e.txt"],
       ["size.txt", "changedhas 5 bytes, must have 3"],
       ["sub/new.txt", "addednot in the manifest"],
     ]);
-    assert.match(await says(page, "folder-counts", /./), /^3 files match, 2 changed, 1 missing, 1 added, 0 unreadable/);
+    assert.match(await says(page, "folder-counts", /./), /^3 files match, 2 changed, 1 missing, 1 added, 1 moved, 0 unreadable/);
     // The leaves come last: the windows of a changed file can be shown.
     await drop(page, "good/data.atlas.leaves");
     await page.click("#differences button");
@@ -492,7 +495,7 @@ test("a folder and its manifest: each file is judged, as the command line does",
     await page.focus("#choose-folder");
     await page.keyboard.press("Enter");
     await (await chooser).setFiles(path("bad/data"));
-    await says(page, "message", /^The folder data is here, with 6 files/);
+    await says(page, "message", /^The folder data is here, with 7 files/);
   });
 });
 
@@ -511,7 +514,7 @@ test("what the page cannot judge has no verdict, and is said", async () => {
     assert.match(notes[1], /^Recorded links.* are not checked: 1\.$/);
     // A manifest inside its folder is no added file, and one with tree roots alone is read.
     await drop(page, "bad/data", "bad/data/own.atlas.json", "bad/data/own.atlas.leaves");
-    await says(page, "verdict", /^data matches its manifest: 6 files\.$/);
+    await says(page, "verdict", /^data matches its manifest: 7 files\.$/);
     const left = await page.locator("#folder-notes li").allTextContents();
     assert.match(left.join(), /^Left out, as the manifest or its leaves themselves: own\.atlas\.json, own\.atlas\.leaves\.$/);
     await drop(page, "bad/data", "bad/data/own.atlas.json");
