@@ -286,6 +286,18 @@ def test_certificates_are_signed_with_and_verified_under_a_root() -> None:
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("signed", ["data.atlas.json", "data"])
+def test_a_certificate_that_does_not_fit_is_named(signed: str) -> None:
+    Path("other.pem").write_bytes(certificate_pem(certificate("other", ROOT)))
+    command = ("sign", signed, "--private-key", "key.pem", "-o", "data.sig")
+    done = run(*command, "--certificate", "other.pem", "--json")
+    reason = "other.pem: the certificate of 'CN=other' is of another key"
+    assert (done.returncode, done.stderr.decode()) == (COULD_NOT_CHECK, f"atlas12288: {reason}\n")
+    assert json.loads(done.stdout)["error"] == reason
+    assert not Path("data.sig").exists()
+
+
+@pytest.mark.usefixtures("place")
 def test_the_signature_in_the_folder_and_the_manifest_beside_it_are_left_out() -> None:
     run("witness", "data", "-o", "data/all.atlas.json")
     sign(signed="data/all.atlas.json", output="data/all.sig")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from .._sidecars import WindowRange
 
+_Decorator = Callable[[Callable[..., int]], Callable[..., int]]
+
 # Exit codes. A greater one wins over a smaller one.
 HOLDS: Final = 0
 DOES_NOT_HOLD: Final = 1
@@ -93,6 +95,17 @@ def range_lines(
         yield f"           {range_words(each, '  ')}"
     if count > RANGES_SHOWN:
         yield f"           and {counted(count - RANGES_SHOWN, 'more range')}{more}"
+
+
+def options_of(options: Sequence[_Decorator]) -> _Decorator:
+    """Return what adds options to a command, in their order."""
+
+    def add(command: Callable[..., int]) -> Callable[..., int]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,7 @@
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,7 +16,15 @@ from .._subtree import window_count
 from .._words import counted as counted
 from ..manifest._beside import SUFFIX, is_url
 from ..manifest._statement import MANIFEST_MOST_BYTES
-from .console import LIST_FORMS, FilesCommand, Printer, file_name, range_lines, shown
+from .console import (
+    LIST_FORMS,
+    FilesCommand,
+    Printer,
+    file_name,
+    options_of,
+    range_lines,
+    shown,
+)
 from .file_kinds import MANIFEST, kind_of, require_kind
 from .witness_files import errors_about, open_witnesses, read_whole
 
@@ -125,11 +133,8 @@ class AcceptCommand(FilesCommand):
             ) from error
 
 
-def manifest_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options of `witness` that are only for manifests; None, False or () if not given."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+# Adds the options of `witness` that are only for manifests; None, False or () if not given.
+manifest_options: Final = options_of(_OPTIONS)
 
 
 def is_wanted(paths: tuple[str, ...], output: str | None, options: dict[str, object]) -> bool:

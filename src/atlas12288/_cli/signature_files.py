@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The options of `verify` for signatures."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
 import click
 
-from .console import file_name
+from .console import file_name, options_of
 
 
 class _Time(click.ParamType[datetime]):
@@ -78,8 +77,5 @@ _OPTIONS: Final = (
 )
 
 
-def signature_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options of `verify` that are only for signatures; None or () if not given."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+# Adds the options of `verify` that are only for signatures; None or () if not given.
+signature_options: Final = options_of(_OPTIONS)

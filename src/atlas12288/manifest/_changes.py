@@ -19,12 +19,14 @@ from .._reports import MismatchError
 from .._sidecars import TreeLeaves, require_size
 from .._witness import TREE_ALGORITHM, WitnessStream
 from .._words import counted, word
-from ._diff import Comparison, Facts, NothingCommonError, Pair, Places, ranged
+from ._diff import Comparison, NothingCommonError
+from ._diff_windows import Pair, ranged
 from ._differences import CHANGES_MOST, Changes, Difference
 from ._entries import Entry, Lines, read_line
 from ._kinds import is_manifest
 from ._manifest_file import Block, ManifestFile, NotCanonicalError, in_memory
 from ._paths import quoted
+from ._rows import Facts, Places
 from ._sources.source import UNTRUSTED, same_but_ctime
 from ._state_file import StateFile
 from ._state_frames import Finished

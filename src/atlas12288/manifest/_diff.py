@@ -7,18 +7,15 @@ differs waits in a file until it is known what was moved, and that both are what
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from typing import Final, NamedTuple, Self
+from typing import Self
 
 from .._files import FileError, RegularFile
-from .._sidecars import TreeLeaves, require_size
-from .._subtree import window_count
 from .._witness import ALGORITHM, TREE_ALGORITHM
+from ._diff_windows import Pair, Windows
 from ._differences import Difference, ManifestReport, described
 from ._entries import DIGESTS, Entry, read_line
-from ._listener import SILENT
 from ._manifest_file import (
     LINK,
     Block,
@@ -30,131 +27,14 @@ from ._manifest_file import (
     opened,
 )
 from ._moves import Moves
-from ._ranges import LeafJudge
+from ._rows import NOTHING, Cursor, Facts, Places, Row
 from ._sources.selection import Selection
-from ._sources.source import Found
 from ._spool import Spool
 from ._statement import Options
-
-# An entry of a manifest with what else is known of it: path, line, size or LINK, fact.
-Record = tuple[bytes, bytes, int, str]
 
 
 class NothingCommonError(FileError):
     """Two manifests have nothing by which they could be compared."""
-
-
-class Pair(NamedTuple):
-    """An entry that differs, or that only one manifest has.
-
-    Attributes:
-        path: its path.
-        before, after: its lines; b"" where it is not there.
-        fact_before, fact_after: what else is known of the two, as the records gave it.
-    """
-
-    path: bytes
-    before: bytes
-    after: bytes
-    fact_before: bytes
-    fact_after: bytes
-
-
-class Facts:
-    """What else is known of the entries of a manifest: a text for each, in their order.
-
-    The default knows nothing.
-    """
-
-    def take(self) -> str:
-        """Return the next text."""
-        return ""
-
-    def skip(self, count: int) -> None:
-        """Pass over some texts."""
-
-
-NOTHING: Final = Facts()
-
-
-class Places(Facts):
-    """The manifest's blocks, and the place of the first leaf of each entry in its sidecar."""
-
-    def __init__(self, manifest: Listed) -> None:
-        self._manifest = manifest
-        self._sizes: deque[int] = deque()
-        self.leaves = 0
-
-    def blocks(self) -> Iterator[Block]:
-        for block in self._manifest.blocks():
-            self._sizes.extend(block.sizes)
-            yield block
-
-    def take(self) -> str:
-        place = self.leaves
-        if (size := self._sizes.popleft()) != LINK:
-            self.leaves += window_count(size)
-        return str(place)
-
-    def skip(self, count: int) -> None:
-        for _ in range(count):
-            self.take()
-
-
-class _Cursor:
-    """The place in one of two manifests that are merged."""
-
-    def __init__(self, blocks: Iterable[Block], facts: Facts) -> None:
-        self._blocks = iter(blocks)
-        self._facts = facts
-        self.block: Block | None = None
-        self._begin()
-
-    def _begin(self) -> None:
-        self.block = next(self._blocks, None)
-        self._start = 0
-        self._records: list[tuple[bytes, bytes, int]] | None = None
-        self._index = 0
-
-    @property
-    def rest(self) -> int:
-        """The number of bytes of the block that are left."""
-        return 0 if self.block is None else len(self.block.text) - self._start
-
-    def text(self, size: int) -> bytes:
-        """Return the next bytes of the block."""
-        return b"" if self.block is None else self.block.text[self._start : self._start + size]
-
-    def skip(self, size: int, lines: int) -> None:
-        """Pass over some bytes, which are whole lines."""
-        self._facts.skip(lines)
-        self._index += lines
-        self._move(size)
-
-    def _move(self, size: int) -> None:
-        self._start += size
-        if self.rest == 0:
-            self._begin()
-
-    @property
-    def _lines(self) -> list[tuple[bytes, bytes, int]]:
-        if self._records is None:
-            assert self.block is not None
-            block = self.block
-            self._records = list(zip(block.paths, block.lines, block.sizes, strict=True))
-        return self._records
-
-    @property
-    def path(self) -> bytes:
-        """The path of the next entry."""
-        return self._lines[self._index][0]
-
-    def take(self) -> Record:
-        """Return the next entry."""
-        path, line, size = self._lines[self._index]
-        self._index += 1
-        self._move(len(line) + 1)
-        return path, line, size, self._facts.take()
 
 
 @contextmanager
@@ -218,7 +98,7 @@ class Comparison:
         self._selections: tuple[Selection, Selection] | None = None
         if names & {"exclude", "paths"}:
             self._selections = _selection(before), _selection(after)
-        self._windows: _Windows | None = None
+        self._windows: Windows | None = None
         # One of them has what a link leads to, where the other has the link.
         follows = [options.symlinks == "follow" for options in self._options]
         self._links_differ = follows[0] != follows[1]
@@ -256,7 +136,7 @@ class Comparison:
         else:
             placed = Places(before), Places(after)
             self.compare(placed[0].blocks(), placed[1].blocks(), *placed)
-            self._windows = _Windows(self._options, (one, other))
+            self._windows = Windows(self._options, (one, other))
             for sidecar, each in zip((one, other), placed, strict=True):
                 self._windows.require_size(sidecar, each.leaves)
         if self.common == 0 and not self._moves:
@@ -282,7 +162,7 @@ class Comparison:
         facts_after: Facts = NOTHING,
     ) -> None:
         """Compare the entries of both, each in order of path; called once."""
-        left, right = _Cursor(before, facts_before), _Cursor(after, facts_after)
+        left, right = Cursor(before, facts_before), Cursor(after, facts_after)
         blocks: tuple[Block | None, Block | None] = None, None
         while left.block is not None or right.block is not None:
             if blocks != (left.block, right.block):
@@ -304,7 +184,7 @@ class Comparison:
                     self._differing(one, other)
         self._moves.find()
 
-    def _have_same(self, left: _Cursor, right: _Cursor) -> bool:
+    def _have_same(self, left: Cursor, right: Cursor) -> bool:
         """Pass over the next lines if they are the same up to the end of a block."""
         size = min(left.rest, right.rest)
         text = left.text(size)
@@ -325,13 +205,13 @@ class Comparison:
         else:
             self.files += sign
 
-    def _skip(self, before: Record | None) -> None:
+    def _skip(self, before: Row | None) -> None:
         """Count a path that is not compared."""
         self.not_compared += 1
         if before is not None:
             self._count(before[2], -1)
 
-    def _is_link_between(self, one: Record | None, other: Record | None) -> bool:
+    def _is_link_between(self, one: Row | None, other: Row | None) -> bool:
         """Return whether an entry cannot be compared, because one manifest follows links."""
         if not self._links_differ:
             return False
@@ -343,7 +223,7 @@ class Comparison:
             return True
         return any(path.startswith(link + b"/") for link in self._around)
 
-    def _differing(self, one: Record, other: Record) -> None:
+    def _differing(self, one: Row, other: Row) -> None:
         if self._is_link_between(one, other):
             self.common -= 1
             self._skip(one)
@@ -354,7 +234,7 @@ class Comparison:
                 return
         self._pairs.add(Pair(one[0], one[1], other[1], *map(_encoded, (one[3], other[3]))))
 
-    def _lone(self, record: Record, side: int) -> None:
+    def _lone(self, record: Row, side: int) -> None:
         """Take an entry that only one has; `side` is 0 for the manifest before."""
         path, line, size, fact = record
         sides = (record, None) if side == 0 else (None, record)
@@ -473,84 +353,3 @@ def _selection(options: Options) -> Selection:
 
 def _size(entry: Entry) -> int | None:
     return entry.size if entry.target is None else None
-
-
-class _Windows:
-    """Finds the windows that differ in changed files, from the leaves of both manifests.
-
-    Attributes:
-        error: why leaves could not be used; or None.
-    """
-
-    def __init__(
-        self,
-        options: tuple[Options, Options],
-        sidecars: tuple[RegularFile, RegularFile],
-    ) -> None:
-        self._options = options
-        self._sidecars = sidecars
-        self.error: FileError | None = None
-
-    def require_size(self, sidecar: RegularFile, leaves: int) -> None:
-        """Use no leaves if a sidecar does not have as many as its manifest."""
-        try:
-            require_size(sidecar, leaves, "manifest")
-        except FileError as error:
-            self.error = FileError(str(error), sidecar.name)
-
-    def judge(self, difference: Difference, pair: Pair) -> Difference:
-        """Return the difference with its ranges."""
-        if difference.size is None or difference.found_size is None:
-            return difference
-        before, after = (
-            self._leaves(sidecar, line, options, fact)
-            for sidecar, line, options, fact in zip(
-                self._sidecars,
-                (pair.before, pair.after),
-                self._options,
-                (pair.fact_before, pair.fact_after),
-                strict=True,
-            )
-        )
-        try:
-            return ranged(difference, before, named(after.chunks(), self._sidecars[1].name))
-        except FileError as error:
-            named_error = error.name is not None
-            self.error = error if named_error else FileError(str(error), self._sidecars[0].name)
-            return difference
-
-    def _leaves(
-        self, sidecar: RegularFile, line: bytes, options: Options, fact: bytes
-    ) -> TreeLeaves:
-        entry = read_line(line, options.digests)
-        assert entry.root is not None
-        return TreeLeaves(sidecar, int(fact), entry.size, entry.root)
-
-
-def named(leaves: Iterable[bytes], name: str) -> Iterator[bytes]:
-    """Yield leaves unchanged, and add the name of their sidecar to errors."""
-    try:
-        yield from leaves
-    except FileError as error:
-        raise FileError(str(error), name) from error
-
-
-def ranged(difference: Difference, before: TreeLeaves, after: Iterable[bytes]) -> Difference:
-    """Return the difference of a changed file with its ranges.
-
-    Args:
-        difference: of the file.
-        before: the leaves that it had.
-        after: the leaves that it has, joined, in batches.
-
-    Raises:
-        FileError: leaves are missing or wrong.
-    """
-    found = Found(difference.path, difference.found_size or 0, "")
-    judge = LeafJudge(before, found, SILENT, fail_fast=False)
-    for hashes in after:
-        judge.write(hashes)
-    difference = judge.with_ranges(difference)
-    if judge.error is not None:
-        raise judge.error
-    return difference

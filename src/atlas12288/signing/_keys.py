@@ -63,9 +63,9 @@ def require_private_key(key: object) -> ec.EllipticCurvePrivateKey:
     Raises:
         ValueError: a key that is not suitable; the message lists those.
     """
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _HASHES:
-        raise ValueError(f"is {_described(key)}, must be {SUITABLE}")
-    return key
+    if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _HASHES:
+        return key
+    raise _unsuitable(key)
 
 
 def read_public_key(pem: bytes) -> ec.EllipticCurvePublicKey:
@@ -90,9 +90,13 @@ def require_public_key(key: object) -> ec.EllipticCurvePublicKey:
     Raises:
         ValueError: a key that is not suitable; the message lists those.
     """
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _HASHES:
-        raise ValueError(f"is {_described(key)}, must be {SUITABLE}")
-    return key
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _HASHES:
+        return key
+    raise _unsuitable(key)
+
+
+def _unsuitable(key: object) -> ValueError:
+    return ValueError(f"is {_described(key)}, must be {SUITABLE}")
 
 
 def _described(key: object) -> str:

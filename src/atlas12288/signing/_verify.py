@@ -17,6 +17,7 @@ from ..manifest._arguments import Name, open_source
 from ..manifest._beside import is_url, outputs_in
 from ..manifest._differences import Difference, ManifestReport
 from ..manifest._entries import UNKNOWN_SIZE, Entry
+from ..manifest._file_comparison import FileComparison
 from ..manifest._hashing.engine import hash_files
 from ..manifest._hashing.file_hash import Digests
 from ..manifest._lined import Lined
@@ -27,7 +28,7 @@ from ..manifest._sources.links import folders_outside
 from ..manifest._sources.source import Found, NoFileError, Source
 from ..manifest._statement import PREDICATE_TYPE as MANIFEST_TYPE
 from ..manifest._statement import Options
-from ..manifest._verify import Comparison, verify_manifest
+from ..manifest._verify import verify_manifest
 from ._bundle import Bundle, SignatureError
 from ._files_statement import (
     GIT_PATHS,
@@ -202,7 +203,7 @@ class Signed:
         ignored: number of paths that the signer left out.
     """
 
-    def __init__(self, content: Lined, comparison: Comparison, ignored: int = 0) -> None:
+    def __init__(self, content: Lined, comparison: FileComparison, ignored: int = 0) -> None:
         self.content = content
         self.comparison = comparison
         self.ignored = ignored
@@ -234,7 +235,7 @@ class Signed:
         if manifest is not None:
             if links_below or ignored:
                 raise ValueError("a manifest is signed, with its own rules and folders for links")
-            return cls(manifest, Comparison())
+            return cls(manifest, FileComparison())
         statement = FilesStatement.of_json(_json.read(payload))
         chosen = statement.serialization
         if links_below and not chosen.allow_symlinks:
@@ -281,7 +282,7 @@ def _entry(file: SignedFile) -> Entry:
     return Entry(file.path, size, 0, b"".join(file.digests))
 
 
-class _SignedComparison(Comparison):
+class _SignedComparison(FileComparison):
     """Hashes files as a statement says."""
 
     has_lines = False

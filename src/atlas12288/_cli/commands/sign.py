@@ -279,6 +279,13 @@ class _Signing:
         # Before anything is read, so that a mistyped passphrase costs no time.
         self._key = read_private_key(wanted.private_key)
         self._certificates = read_certificates(wanted.certificates)
+        if wanted.certificate is not None:
+            from ...signing._certificates import chain_of
+
+            try:
+                chain_of(self._certificates, self._key.public_key())
+            except (ValueError, WitnessError) as error:
+                raise FileError(str(error), wanted.certificate) from error
 
     def sign_manifest(self) -> bool | None:
         """Sign a manifest; return whether --verify found that the folder matches."""

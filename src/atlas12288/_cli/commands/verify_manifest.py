@@ -34,10 +34,10 @@ from ..witness_files import read_whole
 
 if TYPE_CHECKING:
     from ...manifest._differences import Difference, ManifestReport
+    from ...manifest._file_comparison import FileComparison
     from ...manifest._lined import Lined
     from ...manifest._sources.source import Source
     from ...manifest._statement import Options
-    from ...manifest._verify import Comparison
     from ..drawings.damage_map import DamageMap
 
 # Facts in a manifest besides its entries; they decide the verdict too.
@@ -60,7 +60,7 @@ class SignatureView(NamedTuple):
     signer: str
     fields: dict[str, object]
     ignored: int
-    comparison: "Comparison"
+    comparison: "FileComparison"
     source: "Source"
 
 
