@@ -524,9 +524,8 @@ class Store:
     def fresh(self, recent: bool) -> Iterator[Known | Hashed]:
         """Yield what was read by this run or the one that it goes on with; `recent` says whether
         also files whose identity does not show later changes."""
-        for row in self._table.files(
-            f"fresh AND {'TRUE' if recent else 'trusted'} AND residue IS NOT NULL AND target IS NULL"
-        ):
+        which = "fresh" if recent else "fresh AND trusted"
+        for row in self._table.files(f"{which} AND residue IS NOT NULL AND target IS NULL"):
             digests = Digests(row.residue, row.sha256, row.root)
             yield Known(row.path, row.size, row.kept_identity, digests, row.leaf)
         yield from self._hashed
