@@ -52,8 +52,14 @@ def new_buffer(size: int) -> memoryview:
 
     It begins on a page: Zen 3 copies from the page cache four times slower to where no 32 bytes
     begin, and a bytearray begins at any 16.
+
+    Raises:
+        MemoryError: there is not enough.
     """
-    return memoryview(mmap(-1, size, MAP_PRIVATE | MAP_ANONYMOUS))
+    try:
+        return memoryview(mmap(-1, size, MAP_PRIVATE | MAP_ANONYMOUS))
+    except OSError as error:
+        raise MemoryError from error
 
 
 def ring(size: int, count: int) -> Iterator[memoryview]:
