@@ -59,26 +59,17 @@ def verify(
             with tensor_errors(name):
                 found = _compared(name, witness, trees, threads, printer)
         except FileError as error:
-<<<<<<< HEAD
             printer.error(name, error.reason)
             printer.document(_document(name, None, error.reason, leaves_error))
             return printer.code
-        _show(name, witness, found, trees is not None, quiet, printer)
-        printer.document(_document(name, found, None, leaves_error, len(witness.arrays)))
-    return printer.code
-=======
-            report.error(name, error.reason)
-            report.document(_document(name, None, error.reason, leaves_error))
-            return report.code
         maps = {} if plot is None else _maps(found, witness, None if plot == SKETCH else MAX_PANELS)
         _show(
-            name, witness, found, trees is not None, quiet, report, maps if plot == SKETCH else {}
+            name, witness, found, trees is not None, quiet, printer, maps if plot == SKETCH else {}
         )
         if plot is not None and plot != SKETCH:
-            _draw(name, plot, found, maps, report)
-        report.document(_document(name, found, None, leaves_error, len(witness.arrays)))
-    return report.code
->>>>>>> 7d164f5 (Tensors: locate, --plot and proofs)
+            _draw(name, plot, found, maps, printer)
+        printer.document(_document(name, found, None, leaves_error, len(witness.arrays)))
+    return printer.code
 
 
 def _open_leaves(
@@ -122,51 +113,28 @@ def _show(
     found: Report[PartDifference],
     has_leaves: bool,
     quiet: bool,
-<<<<<<< HEAD
     printer: Printer,
-=======
-    report: Printer,
     maps: "dict[str, DamageMap]",
->>>>>>> 7d164f5 (Tensors: locate, --plot and proofs)
 ) -> None:
     """Print the verdict, and for each difference a line, and its map if there is one."""
     if found.holds is False:
         printer.verdict(False)
     if not quiet or not found.holds:
-<<<<<<< HEAD
-        verdict = "could not be checked"
-        if found.holds is not None:
-            verdict = "matches its witness" if found.holds else "does not match its witness"
-        count = counted(len(witness.arrays), "tensor")
-        parts = [f"{count:,} {kind}" for kind, count in found.counts().items() if count]
-        more = f"; {count}" + (f": {', '.join(parts)}" if parts else "")
-        printer.line(f"{shown(name)}: ", good=found.holds, verdict=verdict, more=more)
-    for each in found.differences:
-        if each.kind == "unreadable":
-            printer.error(name, _printable(str(each)))
-            continue
-        printer.line(f"  {_printable(str(replace(each, ranges=None)))}")
-=======
         more = _summary(found, witness)
-        report.line(f"{shown(name)}: ", good=found.holds, verdict=_verdict(found), more=more)
+        printer.line(f"{shown(name)}: ", good=found.holds, verdict=_verdict(found), more=more)
     for each in found.differences:
         if each.kind == "unreadable":
-            report.error(name, printable(str(each)))
+            printer.error(name, printable(str(each)))
             continue
-        report.line(f"  {printable(str(replace(each, ranges=None)))}")
->>>>>>> 7d164f5 (Tensors: locate, --plot and proofs)
+        printer.line(f"  {printable(str(replace(each, ranges=None)))}")
         if each.ranges is not None:
             windows = sum(some.stop - some.first for some in each.ranges)
             total = max(_windows(each, witness), each.ranges[-1].stop if each.ranges else 0)
             for line in range_lines(each.ranges, len(each.ranges), windows, total):
-<<<<<<< HEAD
                 printer.line(line)
-=======
-                report.line(line)
         if (damage_map := maps.get(each.name or "")) is not None:
-            for line in damage_map.sketch(report.colour):
-                report.line(line)
->>>>>>> 7d164f5 (Tensors: locate, --plot and proofs)
+            for line in damage_map.sketch(printer.colour):
+                printer.line(line)
     is_tree = witness.algorithm == TREE_ALGORITHM
     if found.changed and is_tree and not has_leaves:
         printer.line("  windows  not known without the leaves of the witness")
@@ -208,7 +176,7 @@ def _draw(
     plot: str,
     found: Report[PartDifference],
     maps: "dict[str, DamageMap]",
-    report: Printer,
+    printer: Printer,
 ) -> None:
     from ..drawings.damage_map import draw
 
@@ -217,7 +185,7 @@ def _draw(
     if len(left) > NOTES_DRAWN:
         notes.append(f"and {counted(len(left) - NOTES_DRAWN, 'more difference')}")
     heading = f"{shown(name)}: {_verdict(found)}"
-    write_plot(plot, partial(draw, list(maps.values()), heading=heading, notes=notes), report)
+    write_plot(plot, partial(draw, list(maps.values()), heading=heading, notes=notes), printer)
 
 
 def _windows(difference: PartDifference, witness: "TensorsWitness") -> int:
