@@ -5,7 +5,6 @@ import importlib
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from atlas12288.manifest._entries import Entry
 from atlas12288.manifest._paths import PATH_MOST_BYTES, check_outside, check_path
 from atlas12288.manifest._sources.source import SMALL_MOST_BYTES
 from atlas12288.manifest._statement import Options
-from support.commandline import COULD_NOT_CHECK, PROGRAM, TIMEOUT_S, run, sparse_file
+from support.commandline import COULD_NOT_CHECK, TIMEOUT_S, run, sparse_file
 
 ADDRESSES_MOST = 1 << 30
 _ROW = re.compile(r"\| .* \| ([0-9,^]+)[^|]* \| `([\w.]+)` \|")
@@ -56,20 +55,12 @@ def test_each_bound_of_the_document_is_that_of_the_code(number: str, name: str) 
     assert value == int(base) ** int(exponent or 1)
 
 
-def bounded(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+def bounded(
+    *arguments: str | Path, cwd: Path, most: int = ADDRESSES_MOST
+) -> subprocess.CompletedProcess[bytes]:
     """Runs a command with little memory."""
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES_MOST, ADDRESSES_MOST))
-
-    return subprocess.run(
-        (*PROGRAM, *arguments),
-        capture_output=True,
-        cwd=cwd,
-        timeout=TIMEOUT_S,
-        check=False,
-        preexec_fn=limit,
-    )
+    code = f"import resource\nresource.setrlimit(resource.RLIMIT_AS, ({most}, {most}))"
+    return run(*arguments, cwd=cwd, before=code)
 
 
 # --- Files that are larger than what they should be
@@ -113,7 +104,7 @@ def test_a_file_of_any_size_is_one_error_in_little_memory(
 def test_a_manifest_that_is_too_large_for_the_memory_is_one_line(tmp_path: Path) -> None:
     with sparse_file(tmp_path / "m.atlas.json", 2 << 30).open("r+b") as file:
         file.write(b'{"_type":')
-    done = bounded("verify", "m.atlas.json", ".", cwd=tmp_path)
+    done = bounded("verify", "m.atlas.json", ".", cwd=tmp_path, most=ADDRESSES_MOST // 2)
     assert done.returncode == COULD_NOT_CHECK
     assert done.stderr == b"atlas12288: memory: Cannot allocate memory\n"
 

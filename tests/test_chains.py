@@ -137,22 +137,22 @@ def make(root: Path, sizes: list[int]) -> dict[bytes, bytes]:
 NEAR = [BLOCK_BYTES + near for near in (1, 63, 64, 65, PIECE_BYTES, PIECE_BYTES + 1)]
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("digests", [DIGESTS, ("sha256",)], ids=["both", "flat"])
 @pytest.mark.parametrize("count", [1, 2, CHAINS_MOST - 1, CHAINS_MOST + 2])
 def test_large_files_in_turns_have_the_digests_of_each_alone(
-    tmp_path: Path, threads: int, digests: tuple[str, ...], count: int
+    tmp_path: Path, digests: tuple[str, ...], count: int
 ) -> None:
     sizes = [NEAR[number % len(NEAR)] for number in range(count)]
     sizes[count // 2] = 2 * BLOCK_BYTES
     sizes[count // 3] = 3 * BLOCK_BYTES + 5
     expected = make(tmp_path, sizes + [0, 1, 1000] * 5)
     founds = founds_in(tmp_path)
-    found = results(Folder(tmp_path), founds, digests, threads)
-    assert {path: each.sha256 for path, each in found.items() if isinstance(each, Digests)} == (
+    alone = results(OneByOne(tmp_path), founds, digests)
+    assert {path: each.sha256 for path, each in alone.items() if isinstance(each, Digests)} == (
         expected
     )
-    assert found == results(OneByOne(tmp_path), founds, digests)
+    for threads in (1, 2, 5):
+        assert results(Folder(tmp_path), founds, digests, threads) == alone
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -157,12 +157,8 @@ def test_2_wins_over_1_and_all_files_are_done(conserved: Path, unconserved: Path
 
 
 def test_a_crash_is_not_a_verdict(conserved: Path) -> None:
-    code = (
-        "import sys, atlas12288._cli.commands.check\n"
-        "atlas12288._cli.commands.check._check_file = None\n"
-        f"sys.exit(atlas12288._cli.main(['check', {str(conserved)!r}]))\n"
-    )
-    done = subprocess.run((sys.executable, "-c", code), capture_output=True, check=False)
+    code = "from atlas12288._cli.commands import check\ncheck._check_file = None"
+    done = run("check", conserved, before=code)
     assert done.returncode == COULD_NOT_CHECK
     assert b"Traceback" in done.stderr
 

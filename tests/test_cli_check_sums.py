@@ -6,13 +6,13 @@ import pty
 import shlex
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlas12288._files import CHUNK_BYTES
 from support import gnu, strategies
 from support.commandline import (
     COULD_NOT_CHECK,
@@ -22,6 +22,7 @@ from support.commandline import (
     PROGRAM,
     TIMEOUT_S,
     bash,
+    before_read,
     file_in,
     files_in,
     peak_kib,
@@ -285,7 +286,7 @@ def test_small_files_are_checked_while_a_large_one_is_read(folder: Path) -> None
     (folder / "LIST").write_text(GOOD + GOOD.replace("plain", "./plain") * 10_000 + WRONG)
     # The first file is not done before the last one is.
     code = (
-        "import sys, threading, atlas12288._cli\n"
+        "import sys, threading\n"
         "from atlas12288 import _many_files\n"
         "find, done = _many_files.witness_files, threading.Event()\n"
         "def ordered(paths, *more, **options):\n"
@@ -295,11 +296,8 @@ def test_small_files_are_checked_while_a_large_one_is_read(folder: Path) -> None
         "        sys.exit('it waits for itself')\n"
         "    return find(paths, *more, **options)\n"
         "_many_files.witness_files = ordered\n"
-        "sys.exit(atlas12288._cli.main(['check-sums', '--threads', '2', 'LIST']))\n"
     )
-    done = subprocess.run(
-        (sys.executable, "-c", code), cwd=folder, capture_output=True, check=False
-    )
+    done = run("check-sums", "--threads", "2", "LIST", cwd=folder, before=code)
     assert done.returncode == DOES_NOT_HOLD
     assert done.stdout.count(b": OK\n") == 10_001
     assert done.stdout.startswith(b"plain: OK\n")
@@ -308,7 +306,7 @@ def test_small_files_are_checked_while_a_large_one_is_read(folder: Path) -> None
 
 @pytest.mark.slow
 def test_memory_is_constant(folder: Path, tmp_path: Path) -> None:
-    sparse_file(tmp_path / "big", 2 * GIB)
+    sparse_file(tmp_path / "big", GIB // 4)
     big = run("sum", tmp_path / "big").stdout.decode()
     plain = f"{gnu.digest_of(b'plain')}  {folder / 'plain'}\n"
     (tmp_path / "LIST").write_text(big + plain * 50_000 + big)
@@ -407,40 +405,35 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["vanishes", "shrinks", "grows"])
 def test_a_file_that_changes_while_it_is_read(folder: Path, tmp_path: Path, change: str) -> None:
-    big = sparse_file(tmp_path / "big", GIB)
+    big = sparse_file(tmp_path / "big", 4 * CHUNK_BYTES)
     (tmp_path / "LIST").write_text(f"{gnu.digest_of(b'')}  {big}\n{GOOD}")
-    process = start("check-sums", tmp_path / "LIST", cwd=folder)
-    wait_until_read(process, 2**26)
-    if change == "vanishes":
-        big.unlink()
-    else:
-        os.truncate(big, GIB // 2 if change == "shrinks" else GIB + 1)
-    out, err = process.communicate(timeout=TIMEOUT_S)
+    size = CHUNK_BYTES if change == "shrinks" else 4 * CHUNK_BYTES + 1
+    line = (
+        f"os.unlink({str(big)!r})" if change == "vanishes" else f"os.truncate({str(big)!r}, {size})"
+    )
+    done = run("check-sums", tmp_path / "LIST", cwd=folder, before=before_read(3, line))
     if change == "vanishes":  # the name only: what was opened is read to its end
-        assert process.returncode == DOES_NOT_HOLD
-        assert out.decode() == f"{big}: FAILED\nplain: OK\n"
+        assert done.returncode == DOES_NOT_HOLD
+        assert done.stdout.decode() == f"{big}: FAILED\nplain: OK\n"
     else:
-        assert process.returncode == COULD_NOT_CHECK
-        assert out.decode() == f"{big}: FAILED open or read\nplain: OK\n"
-        assert err.decode().startswith(f"atlas12288: {big}: changed while it was read")
+        assert done.returncode == COULD_NOT_CHECK
+        assert done.stdout.decode() == f"{big}: FAILED open or read\nplain: OK\n"
+        assert done.stderr.decode().startswith(f"atlas12288: {big}: changed while it was read")
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_a_list_that_changes_while_it_is_read_is_an_error(folder: Path, threads: str) -> None:
     code = (
-        "import os, sys, atlas12288._cli\n"
+        "import os\n"
         "from atlas12288 import _many_files\n"
         "find = _many_files.witness_files\n"
         "def cut(*arguments, **options):\n"
         "    os.truncate('LIST', 1000)\n"
         "    return find(*arguments, **options)\n"
         "_many_files.witness_files = cut\n"
-        f"sys.exit(atlas12288._cli.main(['check-sums', '--threads', {threads!r}, 'LIST']))\n"
     )
     (folder / "LIST").write_text(GOOD * 10_000)
-    done = subprocess.run(
-        (sys.executable, "-c", code), cwd=folder, capture_output=True, check=False
-    )
+    done = run("check-sums", "--threads", threads, "LIST", cwd=folder, before=code)
     assert done.returncode == COULD_NOT_CHECK
     assert set(done.stdout.splitlines()) == {b"plain: OK"}
     assert done.stderr.startswith(b"atlas12288: LIST: changed while it was read")
@@ -540,4 +533,4 @@ def test_on_a_terminal_a_list_must_be_named() -> None:
     os.close(master)
     os.close(slave)
     assert done.returncode == COULD_NOT_CHECK
-    assert b"LIST is needed, or a list on standard input" in done.stderr
+    assert b"FILE is needed, or a list on standard input" in done.stderr

@@ -4,6 +4,7 @@ the page's commands. With CMake, meson, clang, musl and on other CPUs: `make che
 
 import platform
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from kernelgen import emit, targets
 from support.c_fixtures import C_PROGRAMS, STRICT, run
 from support.c_inputs import ROOT
 from support.dist_c import page_commands, page_files, page_outputs, shell, unpacked
+from support.shared import made_once
 from support.slow import slow_but
 from support.tools import needs
 
@@ -21,7 +23,9 @@ SETS = [kernel_set.name for kernel_set in targets.for_family(FAMILY)]
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return unpacked(tmp_path_factory.mktemp("dist_c"))
+    folder = made_once(tmp_path_factory, "dist_c", unpacked)
+    (archive,) = filter(Path.is_dir, folder.iterdir())
+    return archive
 
 
 def instructions(code: Path) -> list[str]:
@@ -55,14 +59,17 @@ def data(code: Path, directory: Path) -> bytes:
 @needs("objdump")
 @pytest.mark.parametrize("name", slow_but((SETS[0], SETS[-1], "entry"), (*SETS, "entry")))
 def test_the_assembly_is_the_object_that_the_build_links(
-    name: str, archive: Path, tmp_path: Path
+    name: str,
+    archive: Path,
+    kernel_object: Callable[[targets.KernelSet], bytes],
+    tmp_path: Path,
 ) -> None:
     assembled, linked = tmp_path / "assembled.o", tmp_path / "linked.o"
     run("cc", "-c", archive / "kernels" / FAMILY / f"{name}.s", "-o", assembled)
     if name == "entry":
         linked.write_bytes(emit.entry_object(FAMILY, "linux"))
     else:
-        linked.write_bytes(emit.kernel_set_object(targets.find(name), FAMILY, "linux"))
+        linked.write_bytes(kernel_object(targets.find(name)))
     assert instructions(assembled) == instructions(linked)
     assert data(assembled, tmp_path) == data(linked, tmp_path)
     seen = [

@@ -6,12 +6,13 @@ import doctest
 import importlib.util
 import os
 import re
-import subprocess
 import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+
+from support.commandline import run_line
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -70,14 +71,7 @@ def test_the_commands_print_what_the_page_says(page: Path, tmp_path: Path) -> No
         commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
         assert commands
         for command, expected in commands:
-            done = subprocess.run(
-                ("bash", "-c", command),
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                check=False,
-                text=True,
-            )
+            done = run_line(command, cwd=folder, env=environment)
             assert (done.stdout, done.stderr) == (expected, ""), command
 
 

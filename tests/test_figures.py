@@ -16,7 +16,8 @@ from atlas12288._cli.drawings.figures import IMAGE_FORMATS, picture_at
 from atlas12288._cli.drawings.residue_map import MAX_PANELS, ResidueMap
 from atlas12288._cli.drawings.residue_map import draw as draw_residues
 from atlas12288._files import RegularFile
-from support.commandline import TIMEOUT_S, run
+from support.commandline import TIMEOUT_S, in_a_process
+from support.shared import made_once
 from support.slow import slow_but
 
 HOSTILE = {
@@ -67,9 +68,12 @@ drawn = cache(picture)
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The pictures of a file, by format, from a folder without settings."""
-    folder = tmp_path_factory.mktemp("calm")
-    (folder / "data").write_bytes(bytes(range(256)) * 1000)
-    draw_in(folder)
+
+    def draw(folder: Path) -> None:
+        (folder / "data").write_bytes(bytes(range(256)) * 1000)
+        draw_in(folder)
+
+    folder = made_once(tmp_path_factory, "figures", draw)
     return {each: (folder / f"map.{each}").read_bytes() for each in IMAGE_FORMATS}
 
 
@@ -91,7 +95,7 @@ def test_settings_of_the_current_folder_change_nothing(
 def test_settings_that_never_end_are_not_read(tmp_path: Path, expected: dict[str, bytes]) -> None:
     (tmp_path / "data").write_bytes(bytes(range(256)) * 1000)
     os.mkfifo(tmp_path / "matplotlibrc")
-    assert run("check", "--plot", "map.png", "data", cwd=tmp_path).stderr == b""
+    assert in_a_process("check", "--plot", "map.png", "data", cwd=tmp_path).stderr == b""
     assert (tmp_path / "map.png").read_bytes() == expected["png"]
 
 
@@ -100,7 +104,7 @@ def test_the_settings_of_who_calls_it_do_not_count_and_are_kept(
 ) -> None:
     import matplotlib
 
-    before = {each: picture(each) for each in IMAGE_FORMATS}
+    before = {each: drawn(each) for each in IMAGE_FORMATS}
     with matplotlib.rc_context({"text.color": "red", "savefig.dpi": 7, "lines.linewidth": 9}):
         assert {each: picture(each) for each in IMAGE_FORMATS} == before
         assert matplotlib.rcParams["savefig.dpi"] == 7

@@ -21,6 +21,7 @@ from support.c_fixtures import ALLOCATORS, C_PROGRAMS, ROOT, CInstall, run
 from support.interleavings import BrokenRuleError, Exploration, Results, explore
 from support.model import MODULUS
 from support.runtime_steps import REGIONS, Domain, Run, Runtime
+from support.shared import made_once
 from support.slow import slow_but
 
 RUNTIME = ROOT / "runtime"
@@ -344,20 +345,23 @@ def c_interleavings(
 ) -> tuple[Path, bool]:
     """tests/c/interleavings.c, and whether an exchange is check-then-set in it."""
     torn = request.param == "torn"
-    folder = tmp_path_factory.mktemp("interleavings")
-    (folder / "atlas_kernels.h").write_text(emit.header(platform.machine()))
-    includes = [f"-I{at}" for at in (C_PROGRAMS / "scheduled", RUNTIME, folder)]
-    defines = ['-DATLAS_VERSION="0.0.0"', *(["-DTORN_EXCHANGE"] if torn else [])]
-    # The runtime's sources come before the library, which gives the kernels alone.
-    options: list[str | Path] = [
-        *includes,
-        *defines,
-        "-Wno-keyword-macro",
-        ALLOCATORS,
-        *RUNTIME.glob("*.c"),
-    ]
-    source = C_PROGRAMS / "interleavings.c"
-    return c_install.compile_static(folder / "interleavings", source, *options), torn
+
+    def build(folder: Path) -> None:
+        (folder / "atlas_kernels.h").write_text(emit.header(platform.machine()))
+        includes = [f"-I{at}" for at in (C_PROGRAMS / "scheduled", RUNTIME, folder)]
+        defines = ['-DATLAS_VERSION="0.0.0"', *(["-DTORN_EXCHANGE"] if torn else [])]
+        # The runtime's sources come before the library, which gives the kernels alone.
+        options: list[str | Path] = [
+            *includes,
+            *defines,
+            "-Wno-keyword-macro",
+            ALLOCATORS,
+            *RUNTIME.glob("*.c"),
+        ]
+        c_install.compile_static(folder / "program", C_PROGRAMS / "interleavings.c", *options)
+
+    folder = made_once(tmp_path_factory, f"interleavings-{request.param}", build)
+    return folder / "program", torn
 
 
 @pytest.mark.parametrize("case", ["commit", "attach", "budget"])

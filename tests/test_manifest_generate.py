@@ -1247,9 +1247,13 @@ sys.path.insert(0, sys.argv[1])
 import atlas12288 as atlas
 from atlas12288.manifest import _store
 _store.RACY_NS = 0
+left = 10
 def advance(count):
-    print("reading", flush=True)
-    time.sleep(0.02)
+    global left
+    left -= 1
+    if left == 0:
+        print("reading", flush=True)
+        time.sleep(60)
 try:
     atlas.Manifest.generate(sys.argv[2], output=sys.argv[3], state=sys.argv[4], threads=2,
                             advance=advance)
@@ -1259,7 +1263,7 @@ except KeyboardInterrupt:
 
 
 def test_ctrl_c_stops_at_once_and_the_next_run_goes_on(data: Path, output: Path) -> None:
-    fill(data, (40 * BLOCK_BYTES,) + (BLOCK_BYTES,) * 40)
+    fill(data, (10 * BLOCK_BYTES,) + (BLOCK_BYTES,) * 10)
     age(data)
     state = output.with_suffix(".state")
     tests = str(Path(__file__).parent)
@@ -1269,16 +1273,15 @@ def test_ctrl_c_stops_at_once_and_the_next_run_goes_on(data: Path, output: Path)
         text=True,
     )
     assert process.stdout is not None
-    for _ in range(10):
-        assert process.stdout.readline() == "reading\n"
+    assert process.stdout.readline() == "reading\n"
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
-    assert rest.endswith("stopped\n")
+    assert rest == "stopped\n"
     assert process.returncode == 0
     assert not output.exists()
     read: list[int] = []
     found = atlas.Manifest.generate(data, output=output, state=state, advance=read.append)
-    assert 0 < sum(read) < 80 * BLOCK_BYTES - 5 * BLOCK_BYTES
+    assert 0 < sum(read) < 20 * BLOCK_BYTES - 5 * BLOCK_BYTES
     assert found == atlas.Manifest.generate(data)
 
 
@@ -1301,7 +1304,7 @@ print(peak() - before)
 @pytest.mark.slow
 def test_memory_does_not_grow_with_files_or_their_sizes(data: Path, output: Path) -> None:
     with (data / "huge").open("wb") as file:
-        file.truncate(300 * BLOCK_BYTES)
+        file.truncate(100 * BLOCK_BYTES)
     for index in range(8000):
         (data / f"{index:030}").write_bytes(b"%d" % index)
     done = subprocess.run(

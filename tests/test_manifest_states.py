@@ -8,12 +8,8 @@ import json
 import os
 import random
 import re
-import shutil
-import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,11 +27,11 @@ from atlas12288.manifest._kept_states import DAYS_KEPT, open_state
 from atlas12288.manifest._state_file import StateFile
 from atlas12288.manifest._state_folder import machine, state_file
 from atlas12288.manifest._state_frames import MAGIC, Begun, Finished, frame, run_to_json
+from support.commandline import HOLDS, INTERRUPTED, before_read, run
 from support.manifests import StopError, StoppedRuns
 from support.strategies import noise
 
 DAY_S = 24 * 60 * 60
-COMMAND = (sys.executable, "-m", "atlas12288")
 
 
 class Runs(StoppedRuns):
@@ -462,22 +458,22 @@ def test_states_of_manifests_that_are_gone_or_of_long_ago_are_removed(
 
 
 def test_info_lists_the_states(runs: Runs, home: Path, tmp_path: Path) -> None:
-    def info(*options: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            (*COMMAND, "info", "--states", *options), capture_output=True, text=True, check=True
-        )
+    def info(*options: str) -> str:
+        done = run("info", "--states", *options)
+        assert done.returncode == HOLDS
+        return done.stdout.decode()
 
-    assert info().stdout == f"no states in {home}/.local/state/atlas12288\n"
+    assert info() == f"no states in {home}/.local/state/atlas12288\n"
     runs.run()
     (tmp_path / "b").write_bytes(b"")
     _kept(home, tmp_path / "b", 3, finished=False)
-    found = json.loads(info("--json").stdout)
+    found = json.loads(info("--json"))
     assert found["folder"] == f"{home}/.local/state/atlas12288"
     assert [(each["output"], each["kind"]) for each in found["states"]] == [
         (str(tmp_path / "b"), "under way"),
         (str(runs.output), "finished"),
     ]
-    lines = info().stdout.splitlines()
+    lines = info().splitlines()
     assert lines[0].startswith(f"{tmp_path / 'b'}: under way, ")
     assert lines[3] == f"  {state_of(home, runs.output)}"
 
@@ -511,23 +507,16 @@ def test_a_state_folder_inside_of_the_folder_is_no_part_of_it(
 
 
 def test_ctrl_c_says_that_the_run_is_kept_if_it_is(runs: Runs, tmp_path: Path) -> None:
-    with (runs.folder / "huge").open("wb") as file:
-        file.truncate(64 * 2**30)
+    (runs.folder / "huge").write_bytes(bytes(4 * BLOCK_BYTES))
+    interrupted = f"import signal\n{before_read(3, 'signal.raise_signal(signal.SIGINT)')}"
     for options, said in (
-        (("--state", str(tmp_path / "kept")), True),
+        (("--state", tmp_path / "kept"), True),
         ((), False),
     ):
-        process = subprocess.Popen(
-            (*COMMAND, "witness", str(runs.folder), "-o", str(runs.output), *options),
-            stderr=subprocess.PIPE,
-            text=True,
+        done = run(
+            *("witness", runs.folder, "-o", runs.output, "--threads", "1", *options),
+            before=interrupted,
         )
-        deadline = time.monotonic() + 60
-        while said and not (tmp_path / "kept").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(1.5)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-        kept = "what was read is kept: the same command goes on from there\n"
-        assert (err.count(kept), "Traceback" in err) == (int(said), False)
-    shutil.rmtree(runs.folder)
+        assert done.returncode == INTERRUPTED
+        kept = b"what was read is kept: the same command goes on from there\n"
+        assert (done.stderr.count(kept), b"Traceback" in done.stderr) == (int(said), False)

@@ -4,6 +4,7 @@
 import base64
 import datetime
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 
 import atlas12288 as atlas
 from atlas12288 import signing
+from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._sources.gitignore import Rule
-from atlas12288.signing import Bundle, SignatureError
+from atlas12288.manifest._sources.source import Found
+from atlas12288.signing import Bundle, SignatureError, _sign
 from atlas12288.signing._bundle import CERTIFICATES_MOST
 from atlas12288.signing._certificates import read_certificates
 from atlas12288.signing._files_statement import Serialization, check_ignored
@@ -26,6 +29,7 @@ from atlas12288.signing._keys import PassphraseError, read_private_key, read_pub
 from atlas12288.signing._rules import rules_of
 from atlas12288.signing._verify import Signed
 from support.leftovers import nothing_left
+from support.manifest_runs import Disturbed
 from support.signing import (
     CURVES,
     DAY,
@@ -1029,17 +1033,23 @@ def test_other_tools_take_what_the_documents_say(
 # --- Reading
 
 
+@pytest.mark.parametrize("change_before", [1, 3], ids=["first", "last"])
 @pytest.mark.parametrize("threads", THREADS)
 def test_a_file_that_changes_while_its_shards_are_read_is_an_error(
-    threads: int, folder: Path
+    threads: int, change_before: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def advance(_: int) -> None:
-        with (folder / "weights.bin").open("ab") as file:
-            file.write(b"more")
+    reads = itertools.count(1)
 
-    (folder / "weights.bin").write_bytes(bytes(8 << 20))
+    def read(found: Found) -> None:
+        if found.path == b"weights.bin" and next(reads) == change_before:
+            with (folder / "weights.bin").open("ab") as file:
+                file.write(b"more")
+
+    (folder / "weights.bin").write_bytes(bytes(3 * BLOCK_BYTES))
+    monkeypatch.setattr(_sign, "open_signed", lambda root: Disturbed(root, read=read))
     with pytest.raises(atlas.FileError, match=r"'weights\.bin' changed while it was read"):
-        signing.sign_folder(folder, KEY, shard_size=1 << 20, threads=threads, advance=advance)
+        signing.sign_folder(folder, KEY, shard_size=BLOCK_BYTES, threads=threads)
+    assert next(reads) == 4  # that each shard is one read
 
 
 @pytest.mark.parametrize("threads", THREADS)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The C library as a C user has it: built and installed by meson, once for all workers."""
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -11,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from kernelgen.targets import KernelSet
 from support.c_inputs import ROOT, vector_rows
+from support.shared import made_once
 
 C_PROGRAMS = ROOT / "tests" / "c"
 # A Python that has llvmlite: named so where the one that runs the tests has none.
@@ -127,26 +128,23 @@ def install(directory: Path, *options: str) -> CInstall:
 
 @pytest.fixture(scope="session")
 def c_install(tmp_path_factory: pytest.TempPathFactory) -> CInstall:
-    """Return the library; ATLAS12288_PREFIX names one that is installed already.
-
-    Under pytest-xdist the first worker builds it beside the folders of all workers, and the others
-    wait and take it.
-    """
+    """Return the library; ATLAS12288_PREFIX names one that is installed already."""
     prefix = os.environ.get("ATLAS12288_PREFIX")
     if prefix:
         return CInstall(Path(prefix))
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return install(tmp_path_factory.mktemp("c_install"))
-    shared = tmp_path_factory.getbasetemp().parent / "c_install"
-    shared.mkdir(exist_ok=True)
-    installed = shared / "installed"
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if installed.exists():
-            return CInstall(shared / "prefix", shared / "build")
-        library = install(shared)
-        installed.touch()
-        return library
+    folder = made_once(tmp_path_factory, "c_install", install)
+    return CInstall(folder / "prefix", folder / "build")
+
+
+@pytest.fixture(scope="session")
+def kernel_object(c_install: CInstall) -> Callable[[KernelSet], bytes]:
+    """Return what gives the object of a kernel set of this CPU family that the build links."""
+
+    def read(kernel_set: KernelSet) -> bytes:
+        assert c_install.build is not None, "ATLAS12288_PREFIX names a library without its objects"
+        return (c_install.build / f"kernels-{kernel_set.name}.o").read_bytes()
+
+    return read
 
 
 @pytest.fixture(scope="session")
@@ -154,13 +152,16 @@ def c_program(
     c_install: CInstall, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Path]:
     """The program of a file in tests/c, by its name; built once, with the shared library."""
-    directory = tmp_path_factory.mktemp("c_programs")
+    vectors = made_once(
+        tmp_path_factory,
+        "c_vectors",
+        lambda folder: (folder / "vectors.inc").write_text(vector_rows()),
+    )
 
     def build(name: str) -> Path:
-        program = directory / name
-        if not program.exists():
-            (directory / "vectors.inc").write_text(vector_rows())
-            c_install.compile_shared(program, C_PROGRAMS / f"{name}.c", f"-I{directory}")
-        return program
+        def compile_in(folder: Path) -> None:
+            c_install.compile_shared(folder / name, C_PROGRAMS / f"{name}.c", f"-I{vectors}")
+
+        return made_once(tmp_path_factory, f"c_program_{name}", compile_in) / name
 
     return build

@@ -28,15 +28,29 @@ TIMEOUT_S = 180  # a hang, also on a machine with other work
 
 # Gets four descriptors for each command: its standard streams, and a socket that brings the rest
 # and takes the answers, its process and its exit code. The command runs in a fork, with streams as
-# the interpreter opens them.
+# the interpreter opens them, after the lines of Python that `run` gets.
 _FORKS = """
 import atexit, gc, json, os, socket, sys, threading
+from contextlib import suppress
 from importlib import import_module
 from pkgutil import iter_modules
-from atlas12288._cli import commands, main
+from atlas12288._cli import main
 
-for module in iter_modules(commands.__path__):
-    import_module(f"{commands.__name__}.{module.name}")
+# What commands import when they need it: here it is imported once. Some need other packages.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a thread of NumPy would not be there in a fork
+for name in (
+    "_cli.commands", "_cli", "manifest", "manifest._hashing", "manifest._sources", "tensors"
+):
+    package = import_module(f"atlas12288.{name}")
+    for module in iter_modules(package.__path__):
+        with suppress(ImportError):
+            import_module(f"{package.__name__}.{module.name}")
+for name in (
+    "atlas12288.signing._certificates", "difflib", "encodings.ascii", "numpy", "queue", "sqlite3"
+):
+    with suppress(ImportError):
+        import_module(name)
+exec(sys.argv[2])
 
 from atlas12288.manifest import _store
 _store.RACY_NS = 0  # as the fixture no_recent_files says
@@ -49,7 +63,7 @@ while True:
     if not byte:
         sys.exit()
     answers = socket.socket(fileno=descriptors.pop())
-    words, folder, umask, environment = json.load(answers.makefile("rb"))
+    words, folder, umask, environment, code_before = json.load(answers.makefile("rb"))
     child = os.fork()
     if child == 0:
         break
@@ -76,6 +90,7 @@ os.chdir(os.fsdecode(bytes.fromhex(folder)))
 if umask >= 0:
     os.umask(umask)
 sys.argv[1:] = [os.fsdecode(bytes.fromhex(word)) for word in words]
+exec(code_before, {"__name__": "__main__"})
 code = main()
 # As the interpreter ends, but for freeing all objects, which takes longer than a short command.
 threading._shutdown()
@@ -83,6 +98,27 @@ atexit._run_exitfuncs()
 sys.stdout.flush()
 sys.stderr.flush()
 os._exit(code)
+"""
+# Stands for the command in a line of a shell: it lets a fork run it, with its own streams.
+_CLIENT = """
+import json, os, socket, sys
+control = socket.socket(fileno=int(os.environ.pop("FORKS")))
+ours, answers = socket.socketpair()
+socket.send_fds(control, [b"."], [0, 1, 2, answers.fileno()])
+answers.close()
+words = [os.fsencode(word).hex() for word in sys.argv[1:]]
+folder = os.fsencode(os.getcwd()).hex()
+ours.sendall(json.dumps((words, folder, -1, dict(os.environ), "")).encode())
+ours.shutdown(socket.SHUT_WR)
+_, code = ours.makefile("rb").readlines()
+sys.exit(int(code))
+"""
+# What draws takes longer to import than all other modules of a command, and makes forks slower too.
+_DRAWINGS = """
+import io
+from atlas12288._cli.drawings.residue_map import ResidueMap, draw
+for image_format in ("png", "svg", "pdf"):
+    draw([ResidueMap("")], io.BytesIO(), image_format)
 """
 # What a command reads, and neither the interpreter at its start nor an import.
 _READ_LATE = frozenset(("PYTEST_CURRENT_TEST", "XDG_STATE_HOME", "NO_COLOR", "COLUMNS", "TERM"))
@@ -101,19 +137,19 @@ class _Forks:
     An interpreter's start and its imports are nearly all the time of a short command.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], imports: str) -> None:
         self.lock = threading.Lock()  # the process waits for a command before it takes the next
-        self._control, theirs = socket.socketpair()
+        self.control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                (sys.executable, "-c", _FORKS, str(theirs.fileno())),
+                (sys.executable, "-c", _FORKS, str(theirs.fileno()), imports),
                 stdin=subprocess.DEVNULL,
                 env=environment,
                 pass_fds=(theirs.fileno(),),
             )
 
     def close(self) -> None:
-        self._control.close()
+        self.control.close()
         self._process.wait(TIMEOUT_S)
 
     def run(
@@ -125,8 +161,9 @@ class _Forks:
         env: Mapping[str, str],
         cwd: Path | None = None,
         umask: int = -1,
+        before: str = "",
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a command to its end and keep what it prints; the options are subprocess.run's."""
+        """Run a command to its end and keep what it prints; the options are those of `run`."""
         with ExitStack() as stack, ThreadPoolExecutor(3) as threads:
 
             def pipe() -> list[IO[bytes]]:
@@ -146,7 +183,7 @@ class _Forks:
                 stdin = stack.enter_context(Path(os.devnull).open("rb"))
             streams = stdin, output, error
             theirs = [each if isinstance(each, int) else each.fileno() for each in streams]
-            socket.send_fds(self._control, [b"."], [*theirs, answers.fileno()])
+            socket.send_fds(self.control, [b"."], [*theirs, answers.fileno()])
             for end in (source, output, error):
                 end.close()
             answers.close()
@@ -154,7 +191,7 @@ class _Forks:
             words = [os.fsencode(word).hex() for word in command]
             folder = os.fsencode(cwd or Path.cwd()).hex()
             ours.settimeout(TIMEOUT_S)
-            ours.sendall(json.dumps((words, folder, umask, dict(env))).encode())
+            ours.sendall(json.dumps((words, folder, umask, dict(env), before)).encode())
             ours.shutdown(socket.SHUT_WR)
             lines = stack.enter_context(ours.makefile("rb"))
             process = int(lines.readline())
@@ -167,9 +204,13 @@ class _Forks:
 
 
 @cache
-def _forks(early: frozenset[tuple[str, str]]) -> _Forks:
-    """Return what runs the commands with an environment, until this process ends."""
-    forks = _Forks(dict(early))
+def _forks(early: frozenset[tuple[str, str]], imports: str = "") -> _Forks:
+    """Return what runs the commands with an environment, until this process ends.
+
+    Args:
+        imports: lines of Python that import more than all commands need.
+    """
+    forks = _Forks(dict(early), imports)
     atexit.register(forks.close)
     return forks
 
@@ -182,30 +223,59 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     umask: int = -1,
+    before: str = "",
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command to its end, in a fork where it can; the options are subprocess.run's."""
+    """Run a command to its end, in a fork where it can; the other options are subprocess.run's.
+
+    Args:
+        before: lines of Python that its process runs before the command.
+    """
     environment = os.environ if env is None else env
     options: dict[str, Any] = {"cwd": cwd, "umask": umask, "env": environment}
     options |= {"stdin": stdin} if input is None else {"input": input}
     # What becomes of a file at the exit is for a process of its own to show.
     early = _early(environment) if stdout == subprocess.PIPE else None
-    if early == _ENVIRONMENT and (forks := _forks(early)).lock.acquire(blocking=False):
+    imports = _DRAWINGS if "--plot" in command else ""
+    if early == _ENVIRONMENT and (forks := _forks(early, imports)).lock.acquire(blocking=False):
         try:
-            return forks.run(command, **options)
+            return forks.run(command, before=before, **options)
         finally:
             forks.lock.release()
-    return in_a_process(*command, stdout=stdout, **options)
+    return in_a_process(*command, stdout=stdout, before=before, **options)
 
 
 def in_a_process(
-    *command: str | bytes | Path, **options: Any
+    *command: str | bytes | Path, before: str = "", **options: Any
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command to its end in a process of its own; the options are subprocess.run's."""
+    """Run a command to its end in a process of its own; the options are those of `run`."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    code = f"{before}\nimport sys\nfrom atlas12288._cli import main\nsys.exit(main())"
+    program = (sys.executable, "-c", code) if before else PROGRAM
     done: subprocess.CompletedProcess[Any] = subprocess.run(
-        (*PROGRAM, *command), timeout=TIMEOUT_S, check=False, **options
+        (*program, *command), timeout=TIMEOUT_S, check=False, **options
     )
     return done
+
+
+def before_read(number: int, code: str) -> str:
+    """Return lines of Python that run a line before a read of a file: see `run`.
+
+    So something happens at one moment of a command, which no other process can be sure to meet.
+    """
+    return f"""
+import os
+from itertools import count
+from atlas12288 import _files
+
+def disturbed(read, reads=count(1)):
+    def read_then(*arguments):
+        if next(reads) == {number}:
+            {code}
+        return read(*arguments)
+    return read_then
+
+_files._fill, os.preadv = disturbed(_files._fill), disturbed(os.preadv)
+"""
 
 
 def run_each(
@@ -215,6 +285,23 @@ def run_each(
     forks = _forks(_early(env))
     with forks.lock:
         return [forks.run(command, env=env) for command in commands]
+
+
+def run_line(line: str, *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a line for bash, in which `atlas12288` runs in a fork, one at a time."""
+    command = f'atlas12288() {{ "{sys.executable}" -ISc "$CLIENT" "$@"; }}\n{line}'
+    forks = _forks(_ENVIRONMENT)
+    with forks.lock:
+        return subprocess.run(
+            ("bash", "-c", command),
+            cwd=cwd,
+            env=dict(env) | {"CLIENT": _CLIENT, "FORKS": str(forks.control.fileno())},
+            pass_fds=(forks.control.fileno(),),
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            text=True,
+        )
 
 
 def bash(script: str) -> subprocess.CompletedProcess[bytes]:
@@ -372,11 +459,9 @@ def run_without_rights(
     the command line, has imported all that it needs.
     """
     code = (
-        "import os, sys, atlas12288._cli\n"
-        f"os.chdir({str(folder)!r})\n"
+        "import os, atlas12288._cli\n"
         f"atlas12288._cli.main({list(warm_up)!r})\n"
         "if os.getuid() == 0:\n"
         "    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        f"sys.exit(atlas12288._cli.main({list(arguments)!r}))\n"
     )
-    return subprocess.run((sys.executable, "-c", code), capture_output=True, check=False)
+    return run(*arguments, cwd=folder, before=code)
