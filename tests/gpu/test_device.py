@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import Any
 
+import numpy
 import pytest
 
 import atlas12288 as atlas
@@ -171,6 +172,38 @@ def test_cupy_arrays() -> None:
     same(atlas.TreeWitness.generate(array), data)
     with pytest.raises(BufferError):
         atlas.residue(array[::2])
+
+
+@pytest.mark.parametrize("allocate", ["malloc_managed", "malloc_async"])
+def test_memory_of_any_allocator_of_cupy(allocate: str) -> None:
+    cupy = pytest.importorskip("cupy")
+    data = noise(40 * WINDOW + 9)
+    memory = getattr(cupy.cuda, allocate)(len(data))
+    array = cupy.ndarray((len(data),), "u1", memory)
+    array.set(numpy.frombuffer(data, "u1"))
+    same(atlas.TreeWitness.generate(array), data)
+
+
+def test_pinned_memory_of_cupy_is_host_memory() -> None:
+    cupy = pytest.importorskip("cupy")
+    data = noise(40 * WINDOW + 9)
+    array = numpy.frombuffer(cupy.cuda.alloc_pinned_memory(len(data)), "u1", len(data))
+    array[:] = numpy.frombuffer(data, "u1")
+    same(atlas.TreeWitness.generate(array), data)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "bfloat16", "float8_e4m3fn"])
+def test_jax_arrays(dtype: str) -> None:
+    jax = pytest.importorskip("jax")
+    if jax.default_backend() != "gpu":
+        pytest.skip("this JAX has no GPU")
+    array = jax.numpy.arange(100_000).astype(dtype)
+    same(atlas.TreeWitness.generate(array), numpy.asarray(array).tobytes())
+
+
+def test_half_complex_tensors_of_pytorch(on_device: Any) -> None:
+    data = noise(40 * WINDOW)
+    same(atlas.TreeWitness.generate(on_device(data).view(torch.complex32)), data)
 
 
 def test_flat_witnesses_need_host_memory_and_say_so(on_device: Any) -> None:

@@ -33,10 +33,14 @@ OUT_OF_MEMORY, INVALID_PTX, NO_DEVICE, ILLEGAL_ADDRESS, LAUNCH_FAILED = 2, 218, 
 
 
 def build_driver(folder: Path) -> Path:
-    """Compile the driver into a folder, as libcuda.so.1, and return its path."""
+    """Compile the driver into a folder, as libcuda.so.1, and return its path.
+
+    It is libcuda.so there too, which Numba tries first: a machine with a GPU has another one.
+    """
     library = folder / "libcuda.so.1"
     flags = ["-O1", "-g", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-pthread"]
     subprocess.run(["cc", *flags, "-o", library, SOURCE, "-ldl"], check=True)
+    (folder / "libcuda.so").symlink_to(library.name)
     return library
 
 
