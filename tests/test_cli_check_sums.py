@@ -533,4 +533,4 @@ def test_on_a_terminal_a_list_must_be_named() -> None:
     os.close(master)
     os.close(slave)
     assert done.returncode == COULD_NOT_CHECK
-    assert b"FILE is needed, or a list on standard input" in done.stderr
+    assert b"LIST is needed, or a list on standard input" in done.stderr

@@ -83,7 +83,10 @@ def test_bad_files_in_verify_and_delta(tmp_path: Path, good: Path) -> None:
     note, *errors = done.stderr.decode().splitlines()
     assert note.startswith("atlas12288: -: has no names of files")
     assert len(errors) == 2
-    assert done.stdout.decode() == f"{good}: matches its witness\n"
+    assert done.stdout.decode() == (
+        f"{good}: matches its witness\n"
+        "-: its files could not be checked; 3 files: 0 changed, 2 unreadable\n"
+    )
     assert run("verify", tmp_path, good).returncode == COULD_NOT_CHECK
     done = run("delta", "/dev/zero", tmp_path)
     assert done.returncode == COULD_NOT_CHECK
@@ -224,7 +227,9 @@ def test_thousands_of_files(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (HOLDS, b"")
     done = run("verify", "out", *names, cwd=tmp_path)
     assert done.returncode == HOLDS
-    assert done.stdout.decode().splitlines() == [f"{name}: matches its witness" for name in names]
+    *lines, totals = done.stdout.decode().splitlines()
+    assert lines == [f"{name}: matches its witness" for name in names]
+    assert totals == "out: its files match; 1,500 files: 0 changed, 0 unreadable"
 
 
 # --- Progress ---

@@ -192,7 +192,9 @@ def both_ways(
                     after = AFTER[number % len(AFTER)]
                     with suppress(StopError):
                         mixed.run(WAYS[next(turns, 0)], after, **options)
-            mixed.run(WAYS[next(turns, 1)], **options)
+            for accept in ((), True):  # what a run refused, the next one takes
+                options["accept"] = accept
+                mixed.run(WAYS[next(turns, 1)], **options)
         assert mixed.made() == made
         if not damaged:
             fresh.run(OneByOne, accept=True)

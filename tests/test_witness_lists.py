@@ -179,7 +179,8 @@ def test_files_are_verified_in_any_order_and_from_elsewhere(folder: Path) -> Non
     done = run("verify", "w", "y", "b/x", "a/x")
     assert (done.returncode, done.stderr) == (HOLDS, b"")
     assert done.stdout.decode().splitlines() == [
-        f"{name}: matches its witness" for name in ("y", "b/x", "a/x")
+        *(f"{name}: matches its witness" for name in ("y", "b/x", "a/x")),
+        "w: its files match; 3 files: 0 changed, 0 unreadable",
     ]
     Path("y").rename("new/y")
     done = run("verify", "w", "new/y", "b/x", "a/x")
@@ -257,7 +258,10 @@ def test_each_wrong_line_is_named_and_the_others_are_compared(folder: Path) -> N
     text[1:2] = [b"null", b'{"file": "b/x", "file": "y", "witness": null}', b"[" * 10_000]
     done = run("verify", "-", "a/x", "y", "b/x", input=b"\n".join(text))
     assert done.returncode == COULD_NOT_CHECK
-    assert done.stdout.decode() == "a/x: matches its witness\ny: matches its witness\n"
+    assert done.stdout.decode() == (
+        "a/x: matches its witness\ny: matches its witness\n"
+        "-: its files could not be checked; 3 files: 0 changed, 1 unreadable\n"
+    )
     found = done.stderr.decode().splitlines()
     assert [line.split(": ", 2)[1] for line in found] == ["-", "-", "-", "b/x"]
     for number, line in enumerate(found[:3], 2):

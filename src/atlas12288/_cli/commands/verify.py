@@ -112,6 +112,7 @@ class _Verifier:
         self._witnesses = witnesses
         self._without_file = 0
         self._files = self._changed = self._unreadable = 0
+        self._lines_failed = False
         self._sidecar = sidecar
         self._threads = threads
         self._plot = plot
@@ -153,7 +154,7 @@ class _Verifier:
     def without_witness(self, reason: str) -> None:
         """Report on a line of the list of witnesses that says neither file nor witness."""
         self._printer.error(self._witnesses, reason)
-        self._unreadable += 1
+        self._lines_failed = True
 
     def _count(self, item: Item) -> None:
         holds = item.fields["holds"]
@@ -169,7 +170,8 @@ class _Verifier:
                 self._witnesses, f"has witnesses of {more} that are not among the FILEs"
             )
         if self._files > 1 and not self._quiet:
-            holds = False if self._changed else None if self._unreadable else True
+            undecided = self._unreadable or self._lines_failed
+            holds = False if self._changed else None if undecided else True
             verdict = {
                 True: "its files match",
                 False: "its files do not match",
