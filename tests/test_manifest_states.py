@@ -508,7 +508,8 @@ def test_a_state_folder_inside_of_the_folder_is_no_part_of_it(
 
 def test_ctrl_c_says_that_the_run_is_kept_if_it_is(runs: Runs, tmp_path: Path) -> None:
     (runs.folder / "huge").write_bytes(bytes(4 * BLOCK_BYTES))
-    interrupted = f"import signal\n{before_read(3, 'signal.raise_signal(signal.SIGINT)')}"
+    # Two large files are read in turns, a piece of 384 KiB each, and kept block by block: of 3 MiB.
+    interrupted = f"import signal\n{before_read(40, 'signal.raise_signal(signal.SIGINT)')}"
     for options, said in (
         (("--state", tmp_path / "kept"), True),
         ((), False),
