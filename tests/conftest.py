@@ -40,6 +40,13 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def earlier_objects_are_kept() -> None:
+    """Leave what earlier modules made out of garbage collections, which many tests ask for."""
+    gc.collect()  # of what the module before this one made
+    gc.freeze()
+
+
 def pytest_configure() -> None:
     """Take SIGINT, which what a shell runs in the background ignores, and its children too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

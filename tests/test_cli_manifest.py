@@ -397,8 +397,8 @@ def test_a_run_that_was_killed_goes_on_and_says_so(folder: Path) -> None:
     command = ("witness", "--tree", "--no-flat", "data", "-o", "m.atlas.json", "--state", "kept")
     code = (
         "import signal\n"
-        "from atlas12288.manifest import _store\n"
-        "_store._COMMIT_S = 0.0\n"  # after each block
+        "from atlas12288.manifest import _keeper\n"
+        "_keeper._COMMIT_S = 0.0\n"  # after each block
         f"{before_read(7, 'os.kill(os.getpid(), signal.SIGKILL)')}"
     )
     killed = run(*command, "--threads", "1", before=code)
