@@ -507,7 +507,8 @@ def test_a_state_folder_inside_of_the_folder_is_no_part_of_it(
 
 
 def test_ctrl_c_says_that_the_run_is_kept_if_it_is(runs: Runs, tmp_path: Path) -> None:
-    (runs.folder / "3").write_bytes(bytes(4 * BLOCK_BYTES))  # the only large one, read block by block
+    # The only large file: of several, no one is done before the others.
+    (runs.folder / "3").write_bytes(bytes(4 * BLOCK_BYTES))
     interrupted = f"import signal\n{before_read(3, 'signal.raise_signal(signal.SIGINT)')}"
     for options, said in (
         (("--state", tmp_path / "kept"), True),
