@@ -16,7 +16,7 @@ from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 from ._chains import CHAINS_MOST, Chain, hash_in_turns
 from ._files import CHUNK_BYTES, STDIN, FileError, RegularFile, read_chunks
 from ._native import file_sizes, witness_named_files
-from ._parallel import parallel_map_ahead, thread_count
+from ._parallel import new_buffer, parallel_map_ahead, thread_count
 from ._witness import Witness, WitnessStream
 
 T = TypeVar("T")
@@ -157,7 +157,7 @@ def witness_files(
         advance: called with the number of bytes after each piece of the work.
         open_most: so many files are open at once, in 1..`CHAINS_MOST`.
     """
-    buffer = memoryview(bytearray(CHUNK_BYTES))
+    buffer = new_buffer(CHUNK_BYTES)
     found: list[Witness | FileError | None] = [None] * len(paths)
     small = [index for index, size in enumerate(sizes) if 0 <= size <= SMALL_MOST]
     witnesses = witness_named_files(
@@ -275,7 +275,7 @@ class FileCrew:
     @contextmanager
     def buffer(self) -> Iterator[memoryview]:
         """Lend a buffer of `CHUNK_BYTES`."""
-        buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(CHUNK_BYTES))
+        buffer = self._buffers.pop() if self._buffers else new_buffer(CHUNK_BYTES)
         yield buffer
         self._buffers.append(buffer)
 
