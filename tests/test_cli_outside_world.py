@@ -18,6 +18,7 @@ from support.commandline import (
     INTERRUPTED,
     TIMEOUT_S,
     before_read,
+    interrupt_as_it_waits,
     peak_kib,
     run,
     run_on_terminal,
@@ -25,7 +26,6 @@ from support.commandline import (
     sparse_file,
     start,
     wait_until_read,
-    wait_until_taken,
 )
 from support.files import REFUSED
 
@@ -149,15 +149,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, good: Path) -> None:
 @pytest.mark.parametrize("command", ["check", "sum"])
 def test_ctrl_c_while_waiting_for_input(command: str) -> None:
     process = start(command, "-", stdin=subprocess.PIPE)
-    assert process.stdin is not None
-    process.stdin.write(b"some")
-    process.stdin.flush()
-    wait_until_taken(process)
-    time.sleep(0.1)  # until it waits in read() again
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == INTERRUPTED
-    assert b"Traceback" not in err
+    interrupt_as_it_waits(process, b"some")
 
 
 @pytest.mark.parametrize("delay_ms", [0, 1, 3, 10, 30])

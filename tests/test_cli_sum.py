@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,12 +22,12 @@ from support.commandline import (
     HOLDS,
     INTERRUPTED,
     TIMEOUT_S,
+    interrupt_as_it_waits,
     peak_kib,
     run,
     sparse_file,
     start,
     wait_until_read,
-    wait_until_taken,
 )
 from support.leftovers import nothing_left
 from support.strategies import noise
@@ -133,15 +132,7 @@ def test_ctrl_c_ends_a_long_list_at_once(folder: Path, more: tuple[str, ...]) ->
             stdin=subprocess.PIPE,
             stdout=nowhere,
         )
-    assert process.stdin is not None
-    process.stdin.write(b"plain\0" * 20_000)
-    process.stdin.flush()
-    wait_until_taken(process)
-    time.sleep(0.1)  # until it waits in read() again
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == INTERRUPTED
-    assert b"Traceback" not in err
+    interrupt_as_it_waits(process, b"plain\0" * 20_000)
 
 
 @pytest.mark.slow

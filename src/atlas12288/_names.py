@@ -49,6 +49,15 @@ def from_json(fields: Fields, key: str) -> bytes | None:
     return str(fields.value(text_key)).encode()
 
 
+def is_utf8(value: bytes) -> bool:
+    """Return whether bytes are UTF-8."""
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def is_text(value: object) -> bool:
     """Return whether a text can be encoded as UTF-8; JSON can contain lone surrogates."""
     try:

@@ -41,7 +41,7 @@ class Stop:
 
 
 class StoppedError(Exception):
-    """The scrubber was stopped in the middle of a pass."""
+    """The thread was asked to end in the middle of its work."""
 
 
 class Pace:
@@ -62,7 +62,7 @@ class Pace:
         """Sleep as long as it takes to come down to the share.
 
         Raises:
-            StoppedError: the scrubber was stopped.
+            StoppedError: the thread was asked to end.
         """
         used, now = time.thread_time(), time.monotonic()
         self._until = max(self._until, now - _SLEEP_S) + (used - self._used) / self._share

@@ -197,10 +197,9 @@ def known_files(bytes parent not None, bytes names not None, numbers, results, m
 
     Args: parent, what the paths of the files begin with; names; numbers, writable; results,
     writable, RESULT_BYTES for each file, as of `witness_files`: written for a file that is known;
-    marks,
-    writable, a mark for each file, 0 at first: those that have another one are passed over; leaves,
-    writable, an int64 for each file, for the place of its first leaf; first, the number of files to
-    pass over; known, (lines, identities, where the next of each begins, the place of its first
+    marks, writable, a mark for each file, 0 at first: those that have another one are passed over;
+    leaves, writable, an int64 for each file, for the place of its first leaf; first, the number of
+    files to pass over; known, (lines, identities, where the next of each begins, the place of its first
     leaf); flat and tree, the digests of the lines; replace, whether a file is known whose ctime
     alone is another, which is then written to the numbers.
     Returns (how many files are done, where the next line and its identity begin, and the place of

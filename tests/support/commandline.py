@@ -360,7 +360,21 @@ def wait_until_read(process: subprocess.Popen[bytes], count: int) -> None:
     _wait_until(process, done, f"{count} bytes were")
 
 
-def wait_until_taken(process: subprocess.Popen[bytes]) -> None:
+def interrupt_as_it_waits(process: subprocess.Popen[bytes], given: bytes) -> None:
+    """Give a process bytes on standard input and, once it waits for more, Ctrl-C; it ends as it
+    must."""
+    assert process.stdin is not None
+    process.stdin.write(given)
+    process.stdin.flush()
+    _wait_until_taken(process)
+    time.sleep(0.1)  # until it waits in read() again
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == INTERRUPTED
+    assert b"Traceback" not in err
+
+
+def _wait_until_taken(process: subprocess.Popen[bytes]) -> None:
     """Waits until the process has read all that was written to its standard input."""
     pipe = process.stdin
     assert pipe is not None

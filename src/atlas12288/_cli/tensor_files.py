@@ -124,11 +124,7 @@ def open_trees(
         FileError: not such a witness, or no leaves, or not its leaves; it knows the file.
     """
     with errors_about(name):
-        kind, chunks = opened
-        require_kind(kind, name, "WITNESS", TENSORS)
-        witness = read_tensors_witness(chunks)
-        if witness.algorithm != TREE_ALGORITHM:
-            raise FileError(f"has {witness.algorithm} digests, which know no windows; {_MAKES_ONE}")
+        witness = _read_trees(name, opened, "WITNESS")
     leaves, is_named = require_sidecar(name, sidecar)
     with ExitStack() as stack:
         with errors_about(leaves):
@@ -164,18 +160,24 @@ def read_tree_of(name: str, tensor: str) -> TreeWitness:
         FileError: not readable, not of trees, or there is no such tensor; it knows the file.
     """
     with errors_about(name):
-        kind, chunks = open_witnesses(name)
-        require_kind(kind, name, "WITNESS with --tensor", TENSORS)
-        witness = read_tensors_witness(chunks)
-        if witness.algorithm != TREE_ALGORITHM:
-            raise FileError(f"has {witness.algorithm} digests, which know no windows; {_MAKES_ONE}")
+        witness = _read_trees(name, open_witnesses(name), "WITNESS with --tensor")
         array = witness.arrays.get(tensor)
         if array is None:
             raise FileError(_no_tensor(tensor))
         return array._as_tree()
 
 
-def tree_in(name: str, tensor: str, threads: int | None, report: Printer) -> TreeWitness:
+def _read_trees(name: str, opened: Opened, argument: str) -> "TensorsWitness":
+    """Return a witness of tensors that has trees; `argument` is what messages call the file."""
+    kind, chunks = opened
+    require_kind(kind, name, argument, TENSORS)
+    witness = read_tensors_witness(chunks)
+    if witness.algorithm != TREE_ALGORITHM:
+        raise FileError(f"has {witness.algorithm} digests, which know no windows; {_MAKES_ONE}")
+    return witness
+
+
+def tree_in(name: str, tensor: str, threads: int | None, printer: Printer) -> TreeWitness:
     """Return the tree of a tensor of a file, with its leaves.
 
     Raises:
@@ -185,7 +187,7 @@ def tree_in(name: str, tensor: str, threads: int | None, report: Printer) -> Tre
     from ..tensors._set import _opened
     from ..tensors._tensor_file import witness_in
 
-    how = How(True, True, thread_count(threads), advance=report.advance)
+    how = How(True, True, thread_count(threads), advance=printer.advance)
     with errors_about(name), tensor_errors(name), _opened(name) as file:
         for problem in file.problems:
             raise ValueError(problem)

@@ -4,6 +4,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -47,18 +48,9 @@ ONLY_ROOT_IS_URL: Final = (
 Opened = tuple[Kind | None, Iterator[bytes | memoryview]]
 _TAKEN_BY_VERIFY: Final = (MANIFEST, WITNESSES, TENSORS, SIGNATURE)
 
-threads_option = click.option(
-    "--threads",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Hash with N threads.  [default: one per core]",
-)
-files_at_once_option = click.option(
-    "--threads",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Read N files at once.  [default: one per core]",
-)
+_threads = partial(click.option, "--threads", metavar="N", type=click.IntRange(min=1))
+threads_option = _threads(help="Hash with N threads.  [default: one per core]")
+files_at_once_option = _threads(help="Read N files at once.  [default: one per core]")
 leaves_option = click.option(
     "--leaves",
     "sidecar",

@@ -149,6 +149,16 @@ def read_line(line: bytes, digests: tuple[str, ...]) -> Entry:
     return Entry(path, int(size), int(residue), hashes.get(ALGORITHM), hashes.get(TREE_ALGORITHM))
 
 
+def flat_and_tree(digests: tuple[str, ...]) -> tuple[bool, bool]:
+    """Return whether there are flat digests and trees among the algorithms."""
+    return ALGORITHM in digests, TREE_ALGORITHM in digests
+
+
+def names_of(digests: tuple[bool, bool]) -> tuple[str, ...]:
+    """Return the algorithms, for whether there are flat digests and trees."""
+    return tuple(name for name, on in zip(DIGESTS, digests, strict=True) if on)
+
+
 def read_text(text: bytes, digests: tuple[str, ...]) -> list[Entry]:
     """Return the entries of lines that `Entry.to_json` wrote, each ended by one line feed.
 
@@ -157,7 +167,7 @@ def read_text(text: bytes, digests: tuple[str, ...]) -> list[Entry]:
     Raises:
         WitnessError: as `Entry.of_json`.
     """
-    flat, tree = (name in digests for name in DIGESTS)
+    flat, tree = flat_and_tree(digests)
 
     def other(line: bytes) -> Entry:
         return Entry.of_json(_json.read(line), digests)

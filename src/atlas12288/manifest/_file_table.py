@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of files that come one by one and in any order: what was listed, and what is known.
 
-It is in SQLite. The database is a private, unnamed file that is gone after the run, so SQLite never
-opens a file that somebody else could have written.
+It is in a `TemporaryBase`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import starmap
 from operator import add, itemgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .._files import FileError
 from .._native import DIGEST_BYTES
@@ -19,13 +18,10 @@ from .._subtree import BLOCK_BYTES
 from ._hashing.file_hash import Digests
 from ._sources.source import UNTRUSTED, Found, same_but_ctime
 from ._state_frames import Known, Part, Roots
-
-if TYPE_CHECKING:
-    import sqlite3
+from ._temporary_base import TemporaryBase
 
 _ROWS_AT_ONCE: Final = 1000
 _LISTED_AT_ONCE: Final = 20_000
-_CACHE_KIB: Final = 16 * 1024
 
 _SCHEMA: Final = (
     # residue: known where not null. fresh: by this run or the one that it goes on with. leaf: the
@@ -151,54 +147,19 @@ class FileTable:
     """
 
     def __init__(self) -> None:
-        self._opened: sqlite3.Connection | None = None
+        self._base = TemporaryBase(_SCHEMA, {"same_but_ctime": same_but_ctime})
         self._loading: list[dict[str, Any]] = []
         self._listing: list[tuple[object, ...]] = []
         self._list_by = _LIST
         self.has_small = False
 
     def __bool__(self) -> bool:
-        return self._opened is not None or bool(self._listing)
+        return self._base.opened is not None or bool(self._listing)
 
     def close(self) -> None:
         """Drop all of it."""
-        if self._opened is not None:
-            with suppress(FileError), self._errors():
-                self._opened.close()
-
-    @property
-    def _base(self) -> sqlite3.Connection:
-        """The database, which is made when it is needed."""
-        if self._opened is None:
-            import sqlite3  # here, because many runs do without
-
-            with self._errors():
-                # A name that is empty: a private file that SQLite deletes.
-                base = sqlite3.connect("", isolation_level=None)
-                try:
-                    base.create_function("same_but_ctime", 2, same_but_ctime, deterministic=True)
-                    base.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-                    base.execute("PRAGMA temp_store = FILE")
-                    base.execute("PRAGMA journal_mode = OFF")
-                    base.execute("BEGIN")
-                    for statement in _SCHEMA:
-                        base.execute(statement)
-                except BaseException:
-                    base.close()
-                    raise
-            self._opened = base
-        return self._opened
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            import sqlite3
-
-            if not isinstance(error, sqlite3.Error):
-                raise
-            raise FileError(f"the temporary database cannot be used: {error}") from error
+        with suppress(FileError):
+            self._base.close()
 
     # --- What is known of files before they are listed
 
@@ -219,38 +180,40 @@ class FileTable:
     def settle_known(self) -> None:
         """Write what `load` got."""
         if self._loading:
-            with self._errors():
-                self._base.executemany(_LOAD, self._loading)
+            with self._base.errors():
+                self._base.use().executemany(_LOAD, self._loading)
             self._loading.clear()
 
     def load_progress(self, record: Roots | Part) -> None:
         """Load how far a run came in a file."""
-        with self._errors():
+        with self._base.errors():
             if isinstance(record, Roots):
-                self._base.executemany(_PUT_ROOT, _numbered(record))
+                self._base.use().executemany(_PUT_ROOT, _numbered(record))
             else:
                 part = record._asdict()
                 checkpoint = part.pop("checkpoint")
-                self._base.execute(_PUT_PART, {**part, **checkpoint._asdict()})
+                self._base.use().execute(_PUT_PART, {**part, **checkpoint._asdict()})
 
     def drop(self, path: bytes) -> None:
         """Drop all that is known of a file."""
         self.settle_known()
-        with self._errors():
+        with self._base.errors():
             for table in ("files", "parts", "roots"):
-                self._base.execute(f"DELETE FROM {table} WHERE path = ?", (path,))
+                self._base.use().execute(f"DELETE FROM {table} WHERE path = ?", (path,))
 
     def clear(self) -> None:
         """Drop all that was loaded."""
         self._loading.clear()
-        if self._opened is not None:
-            with self._errors():
-                self._base.execute("DELETE FROM files")
+        if self._base.opened is not None:
+            with self._base.errors():
+                self._base.use().execute("DELETE FROM files")
 
     def has(self, path: bytes) -> bool:
         """Return whether something is known of a path."""
-        with self._errors():
-            found = self._base.execute("SELECT 1 FROM files WHERE path = ?", (path,)).fetchone()
+        with self._base.errors():
+            found = (
+                self._base.use().execute("SELECT 1 FROM files WHERE path = ?", (path,)).fetchone()
+            )
         return found is not None
 
     # --- The listing
@@ -276,43 +239,47 @@ class FileTable:
     def _list(self) -> None:
         # The table is in this order: neighbours are on one page.
         self._listing.sort(key=itemgetter(0))
-        with self._errors():
-            self._base.executemany(self._list_by, self._listing)
+        with self._base.errors():
+            self._base.use().executemany(self._list_by, self._listing)
         self._listing.clear()
 
     def settle(self) -> None:
         """Drop what was not listed."""
         self._list()
-        with self._errors():
-            self._base.execute("DELETE FROM files WHERE NOT listed")
+        with self._base.errors():
+            self._base.use().execute("DELETE FROM files WHERE NOT listed")
 
     def settle_parts(self) -> None:
         """Drop parts of files that are known, or have changed."""
-        with self._errors():
-            self._base.execute(
+        with self._base.errors():
+            self._base.use().execute(
                 "DELETE FROM parts WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.path ="
                 " parts.path AND files.size = parts.size AND files.identity = parts.identity"
                 f" AND parts.identity != '' AND {_UNKNOWN.replace('residue', 'files.residue')})"
             )
-            self._base.execute("DELETE FROM roots WHERE path NOT IN (SELECT path FROM parts)")
+            self._base.use().execute("DELETE FROM roots WHERE path NOT IN (SELECT path FROM parts)")
 
     def counts(self) -> ListingCounts:
         """Return the counts of what was listed."""
-        with self._errors():
-            row = self._base.execute(
-                "SELECT count(*) - count(target), count(target), ifnull(sum(size), 0),"
-                f" count(residue), ifnull(sum(({_UNKNOWN}) * size), 0)"
-                " - (SELECT ifnull(sum(min(size, blocks * ?)), 0)"
-                " FROM parts), total(by_ctime), (SELECT count(*) FROM parts) FROM files",
-                (BLOCK_BYTES,),
-            ).fetchone()
+        with self._base.errors():
+            row = (
+                self._base.use()
+                .execute(
+                    "SELECT count(*) - count(target), count(target), ifnull(sum(size), 0),"
+                    f" count(residue), ifnull(sum(({_UNKNOWN}) * size), 0)"
+                    " - (SELECT ifnull(sum(min(size, blocks * ?)), 0)"
+                    " FROM parts), total(by_ctime), (SELECT count(*) FROM parts) FROM files",
+                    (BLOCK_BYTES,),
+                )
+                .fetchone()
+            )
         return ListingCounts(*map(int, row))
 
     def forget(self, paths: list[bytes]) -> None:
         """Forget the digests of files."""
         clear = ", ".join(f"{name} = NULL" for name in _KEPT)
-        with self._errors():
-            self._base.executemany(
+        with self._base.errors():
+            self._base.use().executemany(
                 f"UPDATE files SET {clear} WHERE path = ?", [(path,) for path in paths]
             )
 
@@ -320,29 +287,31 @@ class FileTable:
 
     def parts(self) -> list[tuple[bytes, int, int, int | None]]:
         """Return path, size, number of blocks and place of the first leaf of each part."""
-        with self._errors():
-            return self._base.execute("SELECT path, size, blocks, leaf FROM parts").fetchall()
+        with self._base.errors():
+            return self._base.use().execute("SELECT path, size, blocks, leaf FROM parts").fetchall()
 
     def part(self, path: bytes) -> tuple[int, int, bytes | None, int | None] | None:
         """Return number of blocks, residue, state of the flat digest and place of the first leaf of
         the part of a file; None if there is none."""
         query = "SELECT blocks, residue, flat, leaf FROM parts WHERE path = ?"
-        with self._errors():
-            found: tuple[int, int, bytes | None, int | None] | None = self._base.execute(
-                query, (path,)
-            ).fetchone()
+        with self._base.errors():
+            found: tuple[int, int, bytes | None, int | None] | None = (
+                self._base.use().execute(query, (path,)).fetchone()
+            )
         return found
 
     def roots(self, path: bytes, blocks: int) -> Iterator[bytes]:
         """Yield the roots of the first blocks of a file."""
         query = "SELECT root FROM roots WHERE path = ? AND block < ? ORDER BY block"
-        with self._errors():
-            yield from (root for (root,) in self._base.execute(query, (path, blocks)))
+        with self._base.errors():
+            yield from (root for (root,) in self._base.use().execute(query, (path, blocks)))
 
     def forget_parts(self, paths: list[bytes]) -> None:
         """Forget parts of files."""
-        with self._errors():
-            self._base.executemany("DELETE FROM parts WHERE path = ?", [(path,) for path in paths])
+        with self._base.errors():
+            self._base.use().executemany(
+                "DELETE FROM parts WHERE path = ?", [(path,) for path in paths]
+            )
 
     # --- The files
 
@@ -353,9 +322,9 @@ class FileTable:
             f" LIMIT {_ROWS_AT_ONCE}"
         )
         last: Any = b""
-        while self._opened is not None:
-            with self._errors():
-                rows = self._opened.execute(query, (last,)).fetchall()
+        while self._base.opened is not None:
+            with self._base.errors():
+                rows = self._base.opened.execute(query, (last,)).fetchall()
             yield from rows
             if len(rows) < _ROWS_AT_ONCE:
                 return
@@ -367,11 +336,11 @@ class FileTable:
 
     def file(self, path: bytes) -> KnownFile | None:
         """Return a file; None if it is not in the table."""
-        if self._opened is None:
+        if self._base.opened is None:
             return None
         query = f"SELECT {', '.join(KnownFile._fields)} FROM files WHERE path = ?"
-        with self._errors():
-            row = self._opened.execute(query, (path,)).fetchone()
+        with self._base.errors():
+            row = self._base.opened.execute(query, (path,)).fetchone()
         return None if row is None else KnownFile._make(row)
 
     def unknown(self) -> Iterator[Found]:
@@ -385,9 +354,9 @@ class FileTable:
             f" {_UNKNOWN} ORDER BY size DESC, path DESC LIMIT {_ROWS_AT_ONCE}"
         )
         last: tuple[int, Any] = (2**63 - 1, b"")
-        while self._opened is not None:
-            with self._errors():
-                rows = self._opened.execute(query, last).fetchall()
+        while self._base.opened is not None:
+            with self._base.errors():
+                rows = self._base.opened.execute(query, last).fetchall()
             yield from starmap(Found, rows)
             if len(rows) < _ROWS_AT_ONCE:
                 break
@@ -396,9 +365,9 @@ class FileTable:
 
     def put(self, known: list[tuple[Digests, int | None, bytes]]) -> None:
         """Write digests, place of the first leaf and path of files that were read."""
-        with self._errors():
+        with self._base.errors():
             rows = [(*digests, leaf, path) for digests, leaf, path in known]
-            self._base.executemany(_PUT_DIGESTS, rows)
+            self._base.use().executemany(_PUT_DIGESTS, rows)
 
 
 def _numbered(roots: Roots) -> Iterator[dict[str, object]]:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .._files import FileError, RegularFile, naming, shown
 from .._outputs import Target, atomic_write_all, open_outdated
-from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
+from .._witness import TREE_ALGORITHM, WitnessStream
 from ._beside import Outputs, is_url, leaves_name, outputs_in, state_name
-from ._entries import DIGESTS, Entry, Lines
+from ._entries import Entry, Lines, flat_and_tree, names_of
 from ._file_table import ListingCounts
 from ._hashing import engine
 from ._hashing.engine import HashFiles
@@ -109,7 +109,7 @@ def read_options(
         ValueError: no digest is wanted, or an argument is not as above.
         FileError: the ignore file cannot be read.
     """
-    digests = tuple(name for name, on in ((ALGORITHM, flat), (TREE_ALGORITHM, tree)) if on)
+    digests = names_of((flat, tree))
     if not digests:
         raise ValueError("flat and tree are False, must not both be: a file needs a digest")
     if symlinks not in SYMLINKS:
@@ -265,9 +265,10 @@ class _Run:
         self._source = source
         self._accept = accept
         self._options = options
+        self._digests = flat_and_tree(options.digests)
         self._hash_files = hash_files
-        self._hashes_here, self._threads = _threads(hash_files)
-        self._together = self._hashes_here  # are small files listed and read together?
+        # Small files are listed and read together where this process hashes.
+        self._together, self._threads = _threads(hash_files)
         self._listener = listener
         self._note = listener.note
         self._errors = 0
@@ -465,9 +466,8 @@ class _Run:
             except FileError as error:
                 self._note(f"{error}: all files are read")
         if begun is not None:
-            flat, tree = (name in self._options.digests for name in DIGESTS)
             self._accepts = begun.context.get(REFUSED) is True
-            store.load_log(state.log((flat, tree)), refused=self._accepts)
+            store.load_log(state.log(self._digests), refused=self._accepts)
             known_from = f"goes on with the state of the run at {moment(begun.time)}"
         return known_from
 
@@ -478,8 +478,7 @@ class _Run:
         other = self._other(finished.context)
         if other:
             raise FileError(f"the last run had another choice of {other}")
-        digests = (ALGORITHM in self._options.digests, TREE_ALGORITHM in self._options.digests)
-        store.load_last(last_lines(state, finished, output, digests))
+        store.load_last(last_lines(state, finished, output, self._digests))
         return f"goes by the state of the run at {moment(finished.time)}"
 
     def refused(self, store: Store, output: str, leaves: str | None) -> int:
@@ -521,12 +520,13 @@ class _Run:
         """Yield what the refused run read with which this one goes on, with the identities."""
         if self._state is None or not self._accepts:
             return
-        digests = (ALGORITHM in self._options.digests, TREE_ALGORITHM in self._options.digests)
-        for record in self._state.log(digests):
+        for record in self._state.log(self._digests):
             if isinstance(record, Known):
                 yield Entry(record.path, record.size, *record.digests), record.identity
             elif isinstance(record, Piece):
-                yield from ((entry, identity) for entry, identity, _ in record.all_entries(digests))
+                yield from (
+                    (entry, identity) for entry, identity, _ in record.all_entries(self._digests)
+                )
 
     def _leave_out(self, outputs: Outputs) -> None:
         """Leave out files that runs of this user write without being given their names."""

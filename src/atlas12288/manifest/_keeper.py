@@ -12,7 +12,7 @@ from .._files import FileError
 from .._native import WINDOW_BYTES
 from ._hashing.file_hash import Digests
 from ._hashing.siblings import Hashed
-from ._known_lines import Piece, parted
+from ._known_lines import LINE_END, Piece, parted
 from ._leaves_file import LeavesFile
 from ._sources.siblings import OF_LAST, READ
 from ._sources.source import UNTRUSTED
@@ -24,7 +24,6 @@ from ._state_frames import REFUSED, Begun, Context, Failed, Known, Part, Roots
 KEPT_AFTER_S: Final = 5.0
 
 _COMMIT_S: Final = 1.0
-_LINE_END: Final = b"\n"  # between identities
 
 
 class Results(Protocol):
@@ -141,7 +140,7 @@ class Keeper:
         place = 0 if self._leaves is None else self._results.first_leaf(hashed)
 
         def keep(state: StateFile) -> None:
-            identities = hashed.identities.split(_LINE_END)
+            identities = hashed.identities.split(LINE_END)
             for some in parted(hashed.text, identities, place, self._digests):
                 if isinstance(some, Piece):
                     state.known_small(some)

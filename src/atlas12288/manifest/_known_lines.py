@@ -24,7 +24,7 @@ from .._native import (
     tree_root,
 )
 from .._subtree import BLOCK_BYTES, window_count
-from ._entries import DIGESTS, Entry, read_line, read_text
+from ._entries import Entry, names_of, read_line, read_text
 from ._paths import PATH_MOST_BYTES
 from ._sources.siblings import Siblings
 from ._sources.source import UNTRUSTED
@@ -36,7 +36,7 @@ RUNS_MOST: Final = 8
 _NUMBER: Final = struct.Struct("=q")
 _READ_AHEAD: Final = 4096  # leaves
 _ROOT: Final = RESULT_BYTES - DIGEST_BYTES  # where it begins in a result
-_BETWEEN: Final = b"\n"  # identities
+LINE_END: Final = b"\n"  # between identities
 
 # Reads `count` leaves, joined, from a place on; fewer if there are no more.
 ReadLeaves = Callable[[int, int], bytes]
@@ -88,11 +88,6 @@ class Piece(NamedTuple):
         return first.path, read_line(self.text[end:-1], names).path
 
 
-def names_of(digests: tuple[bool, bool]) -> tuple[str, ...]:
-    """Return the algorithms, for whether there are flat digests and trees."""
-    return tuple(name for name, on in zip(DIGESTS, digests, strict=True) if on)
-
-
 def plain(text: bytes, first: int, digests: tuple[bool, bool]) -> tuple[int, bytes, array[int]]:
     """Return where lines of small files end that begin at `first`, these lines, and the sizes; see
     `_native.plain_lines`."""
@@ -135,7 +130,7 @@ def parted(
         at, lines, sizes = plain(text, at, digests)
         if lines:
             start, count = count, count + len(sizes)
-            yield Piece.of(lines, _BETWEEN.join(identities[start:count]), first_leaf)
+            yield Piece.of(lines, LINE_END.join(identities[start:count]), first_leaf)
             first_leaf += array("q", leaf_places(sizes))[-1]
             continue
         end = text.index(b"\n", at)

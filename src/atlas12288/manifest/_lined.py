@@ -18,9 +18,8 @@ from .. import _json
 from .._errors import WitnessError
 from .._native import leaf_hashes, leaf_places, read_lines, read_roots
 from .._sidecars import Trees
-from .._witness import ALGORITHM, TREE_ALGORITHM
-from ._entries import Entry, LineDigests, Lines, read_line, read_text
-from ._paths import PATH_MOST_BYTES, quoted
+from ._entries import Entry, LineDigests, Lines, flat_and_tree, read_line, read_text
+from ._paths import PATH_MOST_BYTES, is_utf8, quoted
 from ._sources.siblings import Siblings
 from ._statement import MANIFEST_BEGIN, OPTIONS_BEGIN, Options, Witnessed, statement_end
 
@@ -86,11 +85,10 @@ class Lined:
             return None
         found = read_lines(
             memoryview(text)[len(MANIFEST_BEGIN) : middle],
-            ALGORITHM in options.digests,
-            TREE_ALGORITHM in options.digests,
+            *flat_and_tree(options.digests),
             PATH_MOST_BYTES,
         )
-        if found is None or not _is_utf8(found[0]):
+        if found is None or not is_utf8(found[0]):
             return None
         lines, paths, numbers = found
         digests = LineDigests()
@@ -188,11 +186,3 @@ class Lined:
         if self.paths[start:stop] == paths and self._sizes[start:stop] == siblings.sizes:
             return start
         return None
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -18,8 +18,7 @@ from .. import _json
 from .._errors import WitnessError
 from .._files import STDIN, FileError, RegularFile
 from .._native import leaf_hashes, read_lines
-from .._witness import ALGORITHM, TREE_ALGORITHM
-from ._entries import Entry, LineDigests, Lines, read_line
+from ._entries import Entry, LineDigests, Lines, flat_and_tree, read_line
 from ._paths import PATH_MOST_BYTES
 from ._statement import (
     MANIFEST_BEGIN,
@@ -65,7 +64,7 @@ class Block:
         found = self._found
         if found is None:
             separated = self.text[:-1].replace(b"\n", _SEPARATOR)
-            taken = read_lines(separated, *_wanted(self._digests), PATH_MOST_BYTES)
+            taken = read_lines(separated, *flat_and_tree(self._digests), PATH_MOST_BYTES)
             found = None if taken is None else taken[1:]
         if found is not None:
             paths, numbers = found
@@ -96,10 +95,6 @@ def links_in(text: bytes) -> int:
     """Return the number of symbolic links in the lines of entries."""
     # The key: a quote in a path has a backslash before it.
     return text.count(b',"symlink')
-
-
-def _wanted(digests: tuple[str, ...]) -> tuple[bool, bool]:
-    return ALGORITHM in digests, TREE_ALGORITHM in digests
 
 
 class Listed(Protocol):
@@ -177,7 +172,7 @@ class ManifestFile:
         self._read(MANIFEST_BEGIN)
         for text in self._texts():
             wanted = self.options.digests
-            found = read_lines(memoryview(text), *_wanted(wanted), PATH_MOST_BYTES)
+            found = read_lines(memoryview(text), *flat_and_tree(wanted), PATH_MOST_BYTES)
             block = _parsed(text, wanted) if found is None else _block(found, wanted)
             digests.add(Lines(block.text, leaf_hashes(block.text)))
             first, end = block.ends

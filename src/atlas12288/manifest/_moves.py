@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from .._files import FileError
-
-if TYPE_CHECKING:
-    import sqlite3
+from ._temporary_base import TemporaryBase
 
 _ROWS_AT_ONCE: Final = 1000
-_CACHE_KIB: Final = 16 * 1024
 _MISSING, _ADDED = range(2)
+_SCHEMA: Final = (
+    "CREATE TABLE files (path BLOB, digest BLOB, side INTEGER)",
+    "CREATE TABLE moves (start BLOB, stop BLOB)",
+)
 
 # A digest that is missing under exactly one path and was added under exactly one other. Where there
 # are more, nobody can tell which became which, and they stay missing and added.
@@ -36,48 +35,15 @@ class Moves:
     """
 
     def __init__(self) -> None:
-        self._opened: sqlite3.Connection | None = None
+        self._base = TemporaryBase(_SCHEMA)
         self._waiting: list[tuple[bytes, bytes, int]] = []
         self._sides = {_MISSING: False, _ADDED: False}  # is there a file?
         self._found = False
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        import sqlite3  # here: most comparisons do without
-
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise FileError(f"the temporary database cannot be used: {error}") from error
-
-    @property
-    def _base(self) -> sqlite3.Connection:
-        if self._opened is None:
-            import sqlite3
-
-            with self._errors():
-                # A name that is empty: a private file that SQLite deletes.
-                base = sqlite3.connect("", isolation_level=None)
-                try:
-                    base.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-                    base.execute("PRAGMA temp_store = FILE")
-                    base.execute("PRAGMA journal_mode = OFF")
-                    base.execute("BEGIN")
-                    base.execute("CREATE TABLE files (path BLOB, digest BLOB, side INTEGER)")
-                    base.execute("CREATE TABLE moves (start BLOB, stop BLOB)")
-                except BaseException:
-                    base.close()
-                    raise
-            self._opened = base
-        return self._opened
-
     def close(self) -> None:
         """Drop all files."""
         self._waiting.clear()
-        if self._opened is not None:
-            with self._errors():
-                self._opened.close()
-            self._opened = None
+        self._base.close()
 
     def missing(self, path: bytes, digest: bytes) -> None:
         """Add a missing file of more than 0 bytes."""
@@ -95,16 +61,16 @@ class Moves:
             self._flush()
 
     def _flush(self) -> None:
-        with self._errors():
-            self._base.executemany("INSERT INTO files VALUES (?, ?, ?)", self._waiting)
+        with self._base.errors():
+            self._base.use().executemany("INSERT INTO files VALUES (?, ?, ?)", self._waiting)
         self._waiting.clear()
 
     def find(self) -> None:
         """Find the moves, after all files were added."""
         if all(self._sides.values()):
             self._flush()
-            with self._errors():
-                self._base.execute(_FIND)
+            with self._base.errors():
+                self._base.use().execute(_FIND)
             self._found = True
 
     def __bool__(self) -> bool:
@@ -121,5 +87,5 @@ class Moves:
     def _rows(self, columns: str, order: str) -> Iterator[tuple[bytes, ...]]:
         if not self._found:
             return
-        with self._errors():
-            yield from self._base.execute(f"SELECT {columns} FROM moves ORDER BY {order}")
+        with self._base.errors():
+            yield from self._base.use().execute(f"SELECT {columns} FROM moves ORDER BY {order}")

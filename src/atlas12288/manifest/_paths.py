@@ -12,6 +12,7 @@ from .._errors import WitnessError
 from .._files import shown
 from .._names import from_json as from_json
 from .._names import is_text as is_text
+from .._names import is_utf8 as is_utf8
 from .._names import keys as keys
 from .._names import to_json as to_json
 

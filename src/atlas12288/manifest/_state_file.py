@@ -20,13 +20,12 @@ from typing import BinaryIO, Final, Self
 
 from .._files import FileError, shown
 from .._outputs import temporary_name
-from ._known_lines import Piece
+from ._known_lines import LINE_END, Piece
 from ._state_frames import (
     BEGUN,
     FINISHED,
     IDENTITIES,
     KNOWN,
-    LINE_END,
     LOG,
     MAGIC,
     SMALL_MOST,

@@ -25,7 +25,8 @@ from .._native import DIGEST_BYTES, MODULUS, WINDOW_BYTES, leaf_places
 from .._subtree import BLOCK_BYTES, window_count
 from ._entries import SIZE_MOST
 from ._hashing.file_hash import Checkpoint, Digests
-from ._known_lines import Piece, plain
+from ._known_lines import LINE_END, Piece, plain
+from ._paths import is_utf8
 
 # A key in the context of a run whose results are only for a run that accepts them.
 REFUSED: Final = "refused"
@@ -34,7 +35,6 @@ IDENTITIES, FINISHED, BEGUN, KNOWN, SMALL, ROOTS, PART, FAILED = (
     bytes((letter,)) for letter in b"IFBKSRPX"
 )
 LOG: Final = (KNOWN, SMALL, ROOTS, PART, FAILED)  # of a run that did not end
-LINE_END: Final = b"\n"  # between identities
 _FRAME: Final = struct.Struct("<cII")  # kind, length, CRC-32
 # More than the largest frame: the identities of 1,000 files, a path, 8,192 roots.
 _FRAME_MOST: Final = 1 << 24
@@ -270,14 +270,6 @@ def _require(holds: bool) -> None:
         raise DamagedError
 
 
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def read_records(kind: bytes, payload: bytes, digests: tuple[bool, bool]) -> list[StateRecord]:
     fields = _Fields(payload)
     if kind == FAILED:
@@ -308,7 +300,7 @@ def _read_small(fields: _Fields, digests: tuple[bool, bool]) -> Piece:
     text, identities = fields.take(length), fields.rest()
     stop, lines, sizes = plain(text, 0, digests)
     _require(stop == length > 0 and lines == text and identities.isascii())
-    _require(_is_utf8(text))
+    _require(is_utf8(text))
     _require(identities.count(LINE_END) == len(sizes) - 1)
     _require(first + array("q", leaf_places(sizes))[-1] <= _LEAF_MOST)
     return Piece.of(text, identities, first)

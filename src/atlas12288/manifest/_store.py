@@ -20,13 +20,14 @@ from .._files import FileError, RegularFile
 from .._native import DIGEST_BYTES, WINDOW_BYTES, tree_root
 from .._sidecars import WrongLeavesError, checked
 from .._subtree import BLOCK_BYTES, FANOUT, window_count
-from .._witness import ALGORITHM, TREE_ALGORITHM, WitnessStream
-from ._entries import LINES_AT_ONCE, Entry, Lines, read_line
+from .._witness import WitnessStream
+from ._entries import LINES_AT_ONCE, Entry, Lines, flat_and_tree, names_of, read_line
 from ._file_table import FileTable, KnownFile, ListingCounts
 from ._hashing.file_hash import Checkpoint, Digests, LeafSink
 from ._hashing.siblings import Hashed
 from ._keeper import KEPT_AFTER_S, Keeper
 from ._known_lines import (
+    LINE_END,
     EarlierLines,
     Judged,
     KnownLines,
@@ -34,7 +35,6 @@ from ._known_lines import (
     Single,
     ahead,
     forget_without_leaves,
-    names_of,
 )
 from ._leaves_file import LeavesFile
 from ._paths import quoted
@@ -114,7 +114,7 @@ class Store:
         failed: Callable[[FileError], object] = lambda _: None,
         together: bool = True,
     ) -> None:
-        self._digests = (ALGORITHM in digests, TREE_ALGORITHM in digests)
+        self._digests = flat_and_tree(digests)
         self._leaves = leaves
         self._keeper = Keeper(self, state, leaves, self._digests, kept_after, failed)
         self._table = FileTable()
@@ -584,7 +584,7 @@ class Store:
                     continue
             if texts:
                 if identities is not None:
-                    identities(b"\n".join(kept).split(b"\n"))
+                    identities(LINE_END.join(kept).split(LINE_END))
                 yield Lines(b"".join(texts), b"".join(hashes))
                 texts, hashes, kept, size = [], [], [], 0
             if isinstance(some, list):

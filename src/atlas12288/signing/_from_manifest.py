@@ -14,7 +14,7 @@ from .._errors import WitnessError
 from .._witness import ALGORITHM
 from .._words import counted, word
 from ..manifest._entries import Entry
-from ..manifest._paths import quoted
+from ..manifest._paths import is_utf8, quoted
 from ..manifest._sources.gitignore import Rule
 from ..manifest._statement import Options, Witnessed
 from ._files_statement import (
@@ -153,18 +153,10 @@ def require_text(paths: Iterable[bytes]) -> None:
     Raises:
         WitnessError: some are not; the message has their number.
     """
-    wrong = [path for path in paths if not _is_utf8(path)]
+    wrong = [path for path in paths if not is_utf8(path)]
     if wrong:
         raise WitnessError(
             f"has {counted(len(wrong), 'name')} that {word(len(wrong), 'is', 'are')} not UTF-8, "
             f"such as {quoted(wrong[0])}, "
             f"which the form cannot say; {OTHER_FORM}"
         )
-
-
-def _is_utf8(path: bytes) -> bool:
-    try:
-        path.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
