@@ -229,6 +229,24 @@ def test_many_updates_and_runs_that_go_on_give_the_same_both_ways(
     both_ways(tmp_path_factory.mktemp("known"), **options)
 
 
+@pytest.mark.parametrize("form", FORMS, ids=["flat", "tree", "both"])
+@pytest.mark.usefixtures("at_once")
+def test_what_is_refused_file_by_file_after_a_stop_can_be_accepted(
+    tmp_path: Path, form: dict[str, bool]
+) -> None:
+    root = grown(tmp_path)
+    world = World(root, tmp_path / "world", form)
+    world.run(Folder)
+    edit(root / "a.b", "damage", 1)
+    edit(root / "c/d/e", "content", 1)
+    with pytest.raises(StopError):
+        world.run(Folder, 1, update=True)
+    counts, _ = world.run(OneByOne, update=True)
+    assert counts.refused == 1
+    counts, _ = world.run(OneByOne, update=True, accept=True)
+    assert (counts.refused, counts.read) == (0, 0)
+
+
 @pytest.mark.usefixtures("at_once")
 def test_a_run_goes_on_after_any_number_of_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,8 +9,6 @@ from time import monotonic, time
 from typing import Final, Protocol
 
 from .._files import FileError
-from .._native import WINDOW_BYTES
-from ._hashing.file_hash import Digests
 from ._hashing.siblings import Hashed
 from ._known_lines import LINE_END, Piece, parted
 from ._leaves_file import LeavesFile
@@ -145,11 +143,8 @@ class Keeper:
                 if isinstance(some, Piece):
                     state.known_small(some)
                 elif self._refuses or not some.identity.startswith(UNTRUSTED):
-                    entry = some.entry
-                    has_leaves = self._leaves is not None and entry.size > WINDOW_BYTES
-                    leaf = some.first_leaf if has_leaves else None
-                    digests = Digests(entry.residue, entry.sha256, entry.root)
-                    state.known(Known(entry.path, entry.size, some.identity, digests, leaf))
+                    leaf = None if self._leaves is None else some.first_leaf
+                    state.known(Known.of(some.entry, some.identity, leaf))
 
         self._keep(keep)
 

@@ -23,7 +23,7 @@ from .. import _json
 from .._errors import WitnessError
 from .._native import DIGEST_BYTES, MODULUS, WINDOW_BYTES, leaf_places
 from .._subtree import BLOCK_BYTES, window_count
-from ._entries import SIZE_MOST
+from ._entries import SIZE_MOST, Entry
 from ._hashing.file_hash import Checkpoint, Digests
 from ._known_lines import LINE_END, Piece, plain
 from ._paths import is_utf8
@@ -114,6 +114,20 @@ class Known(NamedTuple):
     identity: str
     digests: Digests
     leaf: int | None
+
+    @classmethod
+    def of(cls, entry: Entry, identity: str, leaf: int | None) -> Known:
+        """Return a file by its entry.
+
+        Args:
+            entry: the entry.
+            identity: of the file.
+            leaf: the position of its first leaf, if it has leaves: of one window it has none, whose
+                leaf is the root. None if leaves are not wanted.
+        """
+        digests = Digests(entry.residue, entry.sha256, entry.root)
+        position = leaf if entry.size > WINDOW_BYTES else None
+        return cls(entry.path, entry.size, identity, digests, position)
 
 
 class Roots(NamedTuple):

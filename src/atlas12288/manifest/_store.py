@@ -215,8 +215,8 @@ class Store:
     def _load(self, entry: Entry, identity: str, leaf: int, fresh: bool) -> None:
         """Load what is known of a file, unless its identity does not show later changes."""
         if entry.target is None and not identity.startswith(UNTRUSTED):
-            digests = Digests(entry.residue, entry.sha256, entry.root)
-            self._table.load(Known(entry.path, entry.size, identity, digests, leaf), fresh)
+            place = None if self._leaves is None else leaf
+            self._table.load(Known.of(entry, identity, place), fresh)
 
     # --- The listing
 
