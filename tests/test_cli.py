@@ -118,6 +118,21 @@ def test_help_and_the_package_load_no_heavy_module() -> None:
     assert done.stdout.decode().splitlines() == ["[]", "[]"]
 
 
+def test_a_sum_of_a_file_loads_no_module_that_it_does_not_need(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"atlas")
+    code = (
+        "import sys\n"
+        "from atlas12288._cli import main\n"
+        "assert main(['sum', sys.argv[1]]) == 0\n"
+        "print(*sys.modules)\n"
+    )
+    done = subprocess.run((sys.executable, "-c", code, file), capture_output=True, check=True)
+    loaded = done.stdout.decode().splitlines()[-1].split()
+    assert "atlas12288._make_sums" in loaded
+    assert not {"json", "pathlib", "hashlib", "atlas12288._tree", "atlas12288._outputs"} & {*loaded}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

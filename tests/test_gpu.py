@@ -475,8 +475,8 @@ def test_without_the_extra_the_driver_a_device_or_its_kernels_the_error_says_so(
     run(library, NO_DRIVER, start="WORDS = ('NO_DEVICE',)\n", devices=0)
     run(library, NO_DRIVER, start="WORDS = ('7.5', '8.0', 'x.cpu()')\n", chip=75)
     hidden = "import atlas12288._gpu.kernels as gpu, pathlib\n"
-    hidden += f"gpu.PTX = pathlib.Path({str(tmp_path)!r})\n"
-    hidden += "import atlas12288._gpu.device as device\ndevice.PTX = gpu.PTX\n"
+    hidden += f"gpu.ptx_folder = lambda: pathlib.Path({str(tmp_path)!r})\n"
+    hidden += "import atlas12288._gpu.device as device\ndevice.ptx_folder = gpu.ptx_folder\n"
     code = """
         assert gpu.gpu_kernels() == ()
         message = raised(atlas.DeviceError, lambda: atlas.residue(driver.tensor(b"abc")))

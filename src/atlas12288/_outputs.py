@@ -12,7 +12,6 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Self
 
 from ._files import FileError, RegularFile, file_errors, require_writable, shown
@@ -67,6 +66,8 @@ class Target:
     """
 
     def __init__(self, name: str, kind: OutputKind, inputs: Sequence[str] = ()) -> None:
+        from pathlib import Path
+
         self.name = name
         self._kind = kind
         self._part: str | None = None  # the temporary file with the new content

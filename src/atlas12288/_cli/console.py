@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Output shared by all commands: verdicts, errors, JSON, progress and the exit code."""
 
-import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Self, TextIO
 
@@ -74,6 +74,9 @@ class FilesCommand(click.Command):
 file_name = _FileName()
 files_argument = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=file_name)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_threads = partial(click.option, "--threads", metavar="N", type=click.IntRange(min=1))
+threads_option = _threads(help="Hash with N threads.  [default: one per core]")
+files_at_once_option = _threads(help="Read N files at once.  [default: one per core]")
 
 
 def range_lines(
@@ -118,6 +121,8 @@ def _as_json(fields: Mapping[str, object]) -> str:
 
     A name that is not UTF-8 is written as hex, under its key plus `Hex`, as in manifests.
     """
+    import json
+
     return json.dumps(_whole(fields))
 
 
@@ -140,6 +145,10 @@ def _whole_field(key: str, value: object) -> tuple[str, object]:
 def _printable(lines: bytes) -> bytes:
     """Return lines for a terminal, with unprintable characters escaped as in JSON."""
     text = lines.decode("utf-8", "surrogateescape")
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return lines
+    import json
+
     return "".join(
         each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
     ).encode()
@@ -354,6 +363,8 @@ class Item:
     def extend(self, values: Iterable[int | Mapping[str, object]]) -> None:
         """Add integers, or objects of them, to the list that `begin` began."""
         if self._begin is not None:
+            import json
+
             text = json.dumps(list(values)).removeprefix("[").removesuffix("]")
             if text:
                 sys.stdout.write(self._separator + text)

@@ -4,7 +4,6 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -48,9 +47,6 @@ ONLY_ROOT_IS_URL: Final = (
 Opened = tuple[Kind | None, Iterator[bytes | memoryview]]
 _TAKEN_BY_VERIFY: Final = (MANIFEST, WITNESSES, TENSORS, SIGNATURE)
 
-_threads = partial(click.option, "--threads", metavar="N", type=click.IntRange(min=1))
-threads_option = _threads(help="Hash with N threads.  [default: one per core]")
-files_at_once_option = _threads(help="Read N files at once.  [default: one per core]")
 leaves_option = click.option(
     "--leaves",
     "sidecar",

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .._errors import DeviceError
-from .kernels import PTX
+from .kernels import ptx_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,7 @@ class Device:
         with self._lock:
             if name not in self._kernels:
                 try:
-                    text = (PTX / f"{name}.ptx").read_bytes()
+                    text = (ptx_folder() / f"{name}.ptx").read_bytes()
                 except FileNotFoundError:
                     raise DeviceError(
                         f"this build has no kernels for GPUs: its LLVM wrote no PTX; {OTHER_WAYS}"

@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Container, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from .._files import FileError, RegularFile
@@ -36,6 +35,8 @@ def local_path(url: str) -> str | None:
 def folder_of(manifest: str) -> str | None:
     """Return the folder of a manifest by its name: `data` for `data.atlas.json`, or None if the
     name does not imply one."""
+    from pathlib import Path  # here, as below: runs over single files need none
+
     name = manifest.removesuffix(SUFFIX)
     return None if name == manifest or not Path(name).name or name.endswith("/") else name
 
@@ -48,6 +49,8 @@ def leaves_name(witnesses: str) -> str:
 
 def state_name(manifest: str) -> str:
     """Return where earlier versions kept the state of a manifest."""
+    from pathlib import Path
+
     return str(Path(manifest.removesuffix(SUFFIX) + _STATE_SUFFIX))
 
 
@@ -109,6 +112,8 @@ def paths_in(root: str, name: str) -> frozenset[bytes]:
 
     They are its own path and, for a symbolic link, the path of its target.
     """
+    from pathlib import Path
+
     root = local_path(root) or root
     if not root or is_url(root):
         return frozenset()

@@ -25,11 +25,11 @@ from ..console import (
     LIST_FORMS,
     Printer,
     file_name,
+    files_at_once_option,
     json_option,
     shown,
     shows_progress,
 )
-from ..witness_files import files_at_once_option
 
 
 def _is_read_once(list_name: str) -> bool:

@@ -10,7 +10,7 @@ import click
 
 from ..._files import STDIN, FileError, RegularFile
 from ...manifest._beside import is_url, leaves_name
-from ..console import Printer, file_name, json_option, shown
+from ..console import Printer, file_name, json_option, shown, threads_option
 from ..file_kinds import MANIFEST, require_kind
 from ..manifests import (
     allow_cache_option,
@@ -21,7 +21,7 @@ from ..manifests import (
     option_notes,
     show_difference,
 )
-from ..witness_files import errors_about, open_witnesses, threads_option
+from ..witness_files import errors_about, open_witnesses
 
 if TYPE_CHECKING:
     from ...manifest._differences import Difference, ManifestReport

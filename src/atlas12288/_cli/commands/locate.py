@@ -8,16 +8,17 @@ from ..._files import STDIN, FileError, shown
 from ..._reports import range_to_fields
 from ..._sidecars import WindowRange
 from ..._words import counted
-from ..console import Item, Printer, bytes_to_read, file_name, json_option, printable
-from ..file_kinds import TENSORS
-from ..witness_files import (
-    Opened,
-    errors_about,
-    leaves_option,
-    open_only_leaves,
-    open_witnesses,
+from ..console import (
+    Item,
+    Printer,
+    bytes_to_read,
+    file_name,
+    json_option,
+    printable,
     threads_option,
 )
+from ..file_kinds import TENSORS
+from ..witness_files import Opened, errors_about, leaves_option, open_only_leaves, open_witnesses
 
 
 @click.command(

@@ -12,15 +12,8 @@ from ..._files import STDIN, FileError, RegularFile
 from ..._native import WINDOW_BYTES
 from ..._outputs import OutputKind, atomic_write_all
 from ..._proofs import PROOF_MOST_BYTES, InclusionProof
-from ..console import Printer, bytes_to_read, file_name, json_option
-from ..witness_files import (
-    find_sidecar,
-    leaves_option,
-    open_only_leaves,
-    output_at,
-    output_file,
-    threads_option,
-)
+from ..console import Printer, bytes_to_read, file_name, json_option, threads_option
+from ..witness_files import find_sidecar, leaves_option, open_only_leaves, output_at, output_file
 
 
 def _is_proof(file: RegularFile) -> bool:

@@ -11,11 +11,11 @@ from ..._errors import WitnessError
 from ..._files import STDIN, FileError, read_chunks
 from ..._outputs import Target, atomic_write_all
 from ...manifest._beside import SUFFIX, is_url, leaves_name, outputs_in
-from ..console import DOES_NOT_HOLD, Printer, file_name, json_option, shown
+from ..console import DOES_NOT_HOLD, Printer, file_name, json_option, shown, threads_option
 from ..file_kinds import MANIFEST, Kind, require_kind
 from ..key_files import read_certificates, read_private_key
 from ..manifests import amount, counted, is_folder, streams
-from ..witness_files import open_witnesses, output_at, output_file, threads_option
+from ..witness_files import open_witnesses, output_at, output_file
 from .verify_manifest import (
     VerifyOptions,
     VerifyProgress,

@@ -12,8 +12,14 @@ from ..._make_sums import sum_lines
 from ..._many_files import Known, witness_in_order
 from ..._name_lists import read_names
 from ..._sums import sums_line
-from ..console import FilesCommand, Printer, bytes_to_read, file_name, json_option
-from ..witness_files import files_at_once_option
+from ..console import (
+    FilesCommand,
+    Printer,
+    bytes_to_read,
+    file_name,
+    files_at_once_option,
+    json_option,
+)
 
 
 @click.command(

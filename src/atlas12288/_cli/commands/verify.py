@@ -30,6 +30,7 @@ from ..console import (
     json_option,
     range_lines,
     shown,
+    threads_option,
 )
 from ..file_kinds import MANIFEST, SIGNATURE, TENSORS, WITNESSES, Kind, require_kind
 from ..manifests import allow_cache_option, is_folder
@@ -47,7 +48,6 @@ from ..witness_files import (
     open_witnesses,
     parse_lines,
     require_lines,
-    threads_option,
 )
 
 if TYPE_CHECKING:

@@ -13,9 +13,16 @@ from ..._tree import TreeWitness
 from ..._witness import Witness
 from ...manifest._beside import leaves_name
 from .. import manifests
-from ..console import COULD_NOT_CHECK, Printer, bytes_to_read, file_name, json_option
+from ..console import (
+    COULD_NOT_CHECK,
+    Printer,
+    bytes_to_read,
+    file_name,
+    json_option,
+    threads_option,
+)
 from ..manifests import AcceptCommand, manifest_options
-from ..witness_files import output_at, output_file, threads_option, witness_line
+from ..witness_files import output_at, output_file, witness_line
 from ..witness_outputs import write_without_leaves
 
 # The witness of a file, or why there is none.
