@@ -3,7 +3,8 @@
 
 A table stands between `<!-- NAME -->` and `<!-- end of NAME -->`, NAME as in `TABLES`; the rest of
 the document is left as it is. Arguments are the names of the tables to make; without any, all are
-made, and the picture. That takes half an hour; leave the machine alone meanwhile.
+made, and the picture. That takes half an hour; leave the machine alone meanwhile. The table of
+kernels that this CPU lacks stays as it is: each names the CPU that it was measured on.
 """
 
 import json
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+import atlas12288
 from atlas12288._bench import FAMILIES
 from atlas12288._bench.report import COLUMNS, LEGEND, heads, sections, summary
 
@@ -22,11 +24,13 @@ _BENCH: Final = ("-m", "atlas12288", "bench")
 _JS: Final = ("--js", "js")  # with the rows of the WebAssembly module
 _FOLDERS: Final = ("benchmarks/folders.py",)
 _TOOLS: Final = ("--peers", "sha256sum", "openssl", "b3sum")
+_AVX512: Final = "avx512"
 # Arguments of this Python, started in the project's root.
 TABLES: Final = {
-    "this machine": (*_BENCH, *_JS, "--json"),
     "avx2": (*_BENCH, *_JS, "--kernels", "avx2", "--json"),
+    _AVX512: (*_BENCH, *_JS, "--json"),
     "avx2 without sha": (*_BENCH, *_JS, "--kernels", "avx2", "--no-sha-ni", "--json"),
+    "start": ("benchmarks/start.py",),
     "growth": ("benchmarks/growth.py",),
     "folders": (*_FOLDERS, "--repeat", "3"),
     "small files": (*_FOLDERS, "--small", "50000", *_TOOLS),
@@ -87,12 +91,15 @@ def main() -> None:
         replace_table(document, name, "")
     chosen = sys.argv[1:] or list(TABLES)
     for name in chosen:
+        if name == _AVX512 and not atlas12288.kernel_set().startswith("x86-64-v4"):
+            print(f"left as it is, this CPU has no AVX-512: {name}", file=sys.stderr)
+            continue
         printed = run(TABLES[name])
         table = markdown(json.loads(printed)) if "--json" in TABLES[name] else printed
         document = replace_table(document, name, table)
+        DOCUMENT.write_text(document)  # what was measured stays if the next one fails
     if chosen == list(TABLES):
         run(PICTURE)
-    DOCUMENT.write_text(document)
 
 
 if __name__ == "__main__":
