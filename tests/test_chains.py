@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from atlas12288 import StateError, WitnessStream, _native
-from atlas12288._chains import CHAINS_MOST, Chain, hash_in_turns
+from atlas12288._chains import CHAINS_MOST, PIECE_BYTES, Chain, hash_in_turns
 from atlas12288._files import FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest._entries import DIGESTS
@@ -25,7 +25,6 @@ from support.leftovers import nothing_left, open_files
 from support.manifests import OneByOne, founds_in, results
 from support.strategies import noise
 
-PIECE_BYTES = BLOCK_BYTES // CHAINS_MOST
 Results = dict[bytes, Digests | str]
 DATA = noise(2 * PIECE_BYTES + 200)
 LENGTHS = st.one_of(

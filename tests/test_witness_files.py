@@ -21,6 +21,7 @@ from atlas12288._many_files import (
     witness_file,
     witness_files,
 )
+from atlas12288._parallel import new_buffer
 from support.leftovers import open_files
 from support.strategies import noise
 
@@ -75,7 +76,7 @@ def test_every_file_has_the_witness_of_it_alone(
     # What was not so any more when it was read.
     told = [max(-1, size + wrong.get(number, 0)) for number, size in enumerate(sizes)]
     counted: list[int] = []
-    found = witness_files(paths, told, counted.append, open_most=open_most)
+    found = witness_files(paths, told, new_buffer(CHUNK_BYTES), counted.append, open_most=open_most)
     assert list(map(plain, found)) == [
         (size, sum(part) % 96, hashlib.sha256(part).digest())
         for number, size in enumerate(sizes)
@@ -99,7 +100,7 @@ def test_what_is_no_regular_file_has_the_error_of_it_alone(tmp_path: Path) -> No
     assert [size >= 0 for size in sizes] == [
         name in ("file", "large", "link", "other") for name in [*names, "null"]
     ]
-    found = list(map(plain, witness_files(paths, sizes)))
+    found = list(map(plain, witness_files(paths, sizes, new_buffer(CHUNK_BYTES))))
     assert found == list(map(alone, paths))
     assert (
         found[0] == found[3] == found[8] == (4, sum(b"data") % 96, hashlib.sha256(b"data").digest())
@@ -108,7 +109,8 @@ def test_what_is_no_regular_file_has_the_error_of_it_alone(tmp_path: Path) -> No
     for each in (tmp_path / "large", tmp_path / "file"):
         each.unlink()
     (tmp_path / "file").mkdir()
-    assert list(map(plain, witness_files(paths, sizes))) == list(map(alone, paths))
+    found = list(map(plain, witness_files(paths, sizes, new_buffer(CHUNK_BYTES))))
+    assert found == list(map(alone, paths))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_a_file_that_changes_while_others_are_read_is_an_error_for_it_alone(
         if counts == 20:
             change(tmp_path / "2")
 
-    found = witness_files(paths, sizes_of(paths), advance)
+    found = witness_files(paths, sizes_of(paths), new_buffer(CHUNK_BYTES), advance)
     assert isinstance(found[2], FileError)
     assert reason in str(found[2])
     for number in (0, 1, 3):
@@ -155,7 +157,7 @@ def test_an_error_of_the_caller_closes_all_files(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        witness_files(paths, sizes_of(paths), stop)
+        witness_files(paths, sizes_of(paths), new_buffer(CHUNK_BYTES), stop)
     assert open_files(tmp_path) == {}
 
 

@@ -13,7 +13,7 @@ from operator import itemgetter
 from threading import Event
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
-from ._chains import CHAINS_MOST, Chain, hash_in_turns
+from ._chains import CHAINS_MOST, PIECE_BYTES, Chain, hash_in_turns
 from ._files import CHUNK_BYTES, STDIN, FileError, RegularFile, read_chunks
 from ._native import file_sizes, witness_named_files
 from ._parallel import new_buffer, parallel_map_ahead, thread_count
@@ -33,8 +33,9 @@ STOP_NS: Final = 50_000_000
 ITEM_BYTES: Final = 512
 
 _STDIN: Final = os.fsencode(STDIN)
-# With their 24 MiB of buffers, and results that wait for their turn, this is less than 64 MiB.
 _THREADS_MOST: Final = 32
+# All buffers together. With results that wait for their turn, this is less than 64 MiB.
+_BUFFERS_BYTES: Final = _THREADS_MOST * CHUNK_BYTES
 _AHEAD_BYTES: Final = 16 << 20
 # Descriptors of all threads together: a process may have 256 on some systems.
 _OPEN_MOST: Final = 64
@@ -142,6 +143,7 @@ def dealt(items: Sequence[T], sizes: Sequence[int], threads: int) -> Iterator[Sh
 def witness_files(
     paths: Sequence[bytes],
     sizes: Sequence[int],
+    buffer: memoryview,
     advance: Callable[[int], None] | None = None,
     *,
     open_most: int = CHAINS_MOST,
@@ -154,10 +156,10 @@ def witness_files(
     Args:
         paths: the files, or `-` for standard input; at most `FILES_AT_ONCE`.
         sizes: as from `sizes_of`, a moment ago. What is not so any more is witnessed alone.
+        buffer: of `CHUNK_BYTES` or more, for the bytes of several.
         advance: called with the number of bytes after each piece of the work.
         open_most: so many files are open at once, in 1..`CHAINS_MOST`.
     """
-    buffer = new_buffer(CHUNK_BYTES)
     found: list[Witness | FileError | None] = [None] * len(paths)
     small = [index for index, size in enumerate(sizes) if 0 <= size <= SMALL_MOST]
     witnesses = witness_named_files(
@@ -261,6 +263,7 @@ class FileCrew:
     def __init__(self, threads: int | None, advance: Callable[[int], None] | None) -> None:
         self.threads = min(thread_count(threads), _THREADS_MOST)
         self._open_most = max(1, min(CHAINS_MOST, _OPEN_MOST // self.threads))
+        self._buffer_bytes = min(CHAINS_MOST * PIECE_BYTES, _BUFFERS_BYTES // self.threads)
         self._told = advance
         self._stopping = Event()
         self._buffers: list[memoryview] = []  # that no thread uses now
@@ -274,14 +277,15 @@ class FileCrew:
 
     @contextmanager
     def buffer(self) -> Iterator[memoryview]:
-        """Lend a buffer of `CHUNK_BYTES`."""
-        buffer = self._buffers.pop() if self._buffers else new_buffer(CHUNK_BYTES)
+        """Lend a buffer of `CHUNK_BYTES` or more."""
+        buffer = self._buffers.pop() if self._buffers else new_buffer(self._buffer_bytes)
         yield buffer
         self._buffers.append(buffer)
 
     def witnesses(self, paths: Sequence[bytes], sizes: Sequence[int]) -> list[Witness | FileError]:
         """Return what `witness_files` does."""
-        return witness_files(paths, sizes, self.advance, open_most=self._open_most)
+        with self.buffer() as buffer:
+            return witness_files(paths, sizes, buffer, self.advance, open_most=self._open_most)
 
     def named(self, names: Iterable[str | FileError]) -> Iterator[list[str | Known]]:
         """Yield names of files, so many as are looked at together.
