@@ -741,6 +741,17 @@ def test_the_document_has_a_place_for_every_table() -> None:
         tool["replace_table"](document, "nowhere", "")
 
 
+def test_what_python_does_for_a_file_is_told_for_both_folders_and_their_difference() -> None:
+    done = subprocess.run(
+        (sys.executable, ROOT / "benchmarks" / "python_part.py", "500"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = re.findall(r"^\| (.+) \| \d+\.\d{3} \| -?\d+\.\d{3} \|", done.stdout, re.MULTILINE)
+    assert rows == ["100", "500", "the difference"]
+
+
 def test_growth_prints_a_row_for_each_size() -> None:
     done = subprocess.run(
         (sys.executable, ROOT / "benchmarks" / "growth.py", "--most", "1", "--files", "10"),
