@@ -144,12 +144,14 @@ def test_a_result_is_waited_for_and_the_tensor_kept_until_then(library: Path) ->
         assert verdict.result() is True
         assert atlas.TreeWitness.generate(data, wait=False).result().verify(data)
         # Nobody asks: the tensor is kept until the device has read it.
-        runs = len(driver.launches)
+        runs, before = len(driver.launches), driver.allocated
         pending = atlas.TreeWitness.generate(tensor, wait=False)
-        assert len(driver.launches) == runs
+        assert len(driver.launches) == runs and driver.allocated > before
         del pending
         gc.collect()
         assert len(driver.launches) > runs and tensor.deleted == tensor.handed
+        atlas.residue(tensor)  # which waits for what is on the stream: the memory is given back
+        assert driver.allocated == before
         """,
         late=1,
     )
@@ -180,7 +182,7 @@ def test_a_call_asks_little_of_the_driver(library: Path) -> None:
         }
         tree = {"cuLaunchKernel": 2}  # of one window the leaf is the root
         result = {
-            "cuCtxGetCurrent": 2, "cuEventSynchronize": 1, "cuMemcpyDtoHAsync": 1,
+            "cuCtxGetCurrent": 1, "cuEventSynchronize": 1, "cuMemcpyDtoHAsync": 1,
             "cuStreamSynchronize": 1, "cuMemFreeAsync": 1,
         }
         for source, expected in ((tensor, launch), (two, launch | tree)):
@@ -266,6 +268,51 @@ def test_memory_of_ours_is_freed_and_the_rest_is_given_back(library: Path) -> No
     )
 
 
+@pytest.mark.slow
+def test_tensors_are_taken_by_the_functions_of_their_type(library: Path) -> None:
+    run(
+        library,
+        """
+        from support.fake_device import ExchangedTensor, FakeTensor
+        data = noise(300)
+        tensor, other = ExchangedTensor(driver, data), ExchangedTensor(driver, data, device_type=3)
+        atlas.residue(tensor)
+        FakeTensor.__dlpack_device__ = None  # nobody asks the method
+        for producer, waits in ((0, 1), (1, 1), (2, 1)):
+            ExchangedTensor.producer = producer
+            before = driver.calls("cuStreamWaitEvent")
+            assert atlas.residue(tensor) == atlas.residue(data)
+            assert driver.calls("cuStreamWaitEvent") == before + waits
+        from atlas12288._gpu.device import current
+        with current(0) as device:
+            ExchangedTensor.producer = device.handle  # our own: nothing to wait for
+        before = driver.calls("cuStreamWaitEvent")
+        same(atlas.TreeWitness.generate(tensor), data)
+        same(atlas.TreeWitness.generate(other), data)  # pinned
+        assert driver.calls("cuStreamWaitEvent") == before
+        assert tensor.asked == [] and tensor.handed == tensor.deleted > 0
+        """,
+    )
+
+
+@pytest.mark.slow
+def test_a_type_that_lends_nothing_is_asked_by_its_method(library: Path) -> None:
+    run(
+        library,
+        """
+        from support.fake_device import ExchangedTensor
+        data = noise(300)
+        tensor = ExchangedTensor(driver, data)
+        ExchangedTensor.functions.lend = None
+        assert atlas.residue(tensor) == atlas.residue(data)
+        assert tensor.asked == [] and tensor.handed == tensor.deleted > 0
+        ExchangedTensor.functions.major = 2  # of another DLPack
+        assert atlas.residue(tensor) == atlas.residue(data)
+        assert len(tensor.asked) == 1 and tensor.handed == tensor.deleted
+        """,
+    )
+
+
 # --- sets of tensors ---
 
 
@@ -302,6 +349,52 @@ def test_the_tensors_of_a_set_are_one_launch(library: Path) -> None:
             found = ArrayWitness.generate(one, tree=tree, host=True)
             assert found.digest == ArrayWitness.generate(one, tree=True).digest or not tree
             assert found.verify(one, host=True)
+        """,
+    )
+
+
+@pytest.mark.slow
+def test_many_tensors_are_launched_while_others_are_collected(library: Path) -> None:
+    run(
+        library,
+        """
+        from atlas12288._gpu import jobs
+        from atlas12288.tensors import TensorsWitness
+        jobs.AT_ONCE = 4
+        content = {f"{k:02}": noise(40 * k, k) for k in range(10)}
+        placed = {name: driver.tensor(data, offset=name == "06") for name, data in content.items()}
+        driver.write(placed["06"].pointer - 1, b"?")  # its words are read whole
+        before = driver.allocated
+
+        def launched():
+            kernels = [launch.kernel for launch in driver.launches]
+            driver.launches.clear()
+            return kernels
+
+        for leaves in (True, False):
+            witness = TensorsWitness.generate(placed, tree=True, leaves=leaves)
+            assert launched() == [*["leaves_small"] * 2, "leaves_any", "leaves_small"]
+            for name, data in content.items():
+                expected, found = atlas.TreeWitness.generate(data), witness.arrays[name]
+                assert (found.digest, found.residue) == (expected.root, expected.residue)
+                assert found.tree is None if not leaves else found.tree.leaves == expected.leaves
+            placed["08"].write(b"!")
+            report = witness.verify(placed)
+            assert [each.name for each in report.changed] == ["08"]
+            placed["08"].write(content["08"])
+            launched()
+        placed["09"] = driver.tensor(content["09"], shape=(9, 40), strides=(1, 9))
+        generate = lambda: TensorsWitness.generate(placed, tree=True)
+        before = driver.allocated
+        assert "tensor '09'" in raised(BufferError, generate)
+        assert len(launched()) == 4  # it is told when the others are hashed
+        sources = [(tensor, name) for name, tensor in placed.items()]
+        started = lambda: jobs.trees(sources, 0, leaves=True)
+        assert "09 is of type" in raised(BufferError, started) and len(launched()) == 3
+        gc.collect()
+        assert driver.allocated == before
+        assert all(tensor.handed == tensor.deleted for tensor in placed.values())
+        assert [each.name for each in witness.verify(placed).unreadable] == ["09"]
         """,
     )
 
@@ -520,6 +613,103 @@ assert witness.verify(tensor) and atlas.residue(tensor) == right
 assert tensor.deleted == tensor.handed
 """,
     )
+
+
+@pytest.mark.slow
+def test_each_call_that_fails_leaves_nothing_behind(library: Path) -> None:
+    """Neither memory of the device nor a tensor, and what was current is so again."""
+    run(
+        library,
+        """
+        from atlas12288 import _native
+        from cuda.bindings import driver as api
+
+        tensor = driver.tensor(noise(13))
+        array = driver.tensor(noise(13), forms=["interface"], stream=1)
+        witness = atlas.TreeWitness.generate(tensor)
+        assert witness.verify(array)
+        before = driver.allocated
+
+        def asked():
+            pending = atlas.TreeWitness.generate(array, wait=False)
+            return pending.done() in (True, False) and pending.result().verify(noise(13))
+
+        works = (lambda: witness.verify(tensor), lambda: witness.verify(array, stream=0), asked)
+        failed = set()
+        for call in (*_native.CUDA_CALLS, "cuPointerGetAttribute"):
+            for nth in (1, 2, 3):
+                for work in works:
+                    driver.fail(call, nth, result=LAUNCH_FAILED)
+                    try:
+                        assert work() is True, call
+                    except atlas.DeviceError as error:
+                        assert "LAUNCH_FAILED" in str(error) and "nothing is known" in str(error)
+                        failed.add(call)
+                    driver.fail("*", 0, result=0)
+                    gc.collect()
+                    if call == "cuCtxSetCurrent":  # nobody could set it back
+                        api.cuCtxSetCurrent(api.CUcontext(0))
+                    assert int(api.cuCtxGetCurrent()[1]) == 0, call
+                    assert tensor.deleted == tensor.handed, call
+                    if call == "cuMemFreeAsync":
+                        before = driver.allocated  # it was asked
+                    assert driver.allocated == before, (call, nth)
+        # A new event is made where all are in use; memory of one window is neither copied nor
+        # filled; and who gives memory back has the result already.
+        never = {"cuEventCreate", "cuMemcpyDtoDAsync", "cuMemcpyHtoDAsync", "cuMemFreeAsync"}
+        assert failed == {*_native.CUDA_CALLS, "cuPointerGetAttribute"} - never, failed
+        assert works[0]() and works[1]()
+        """,
+    )
+
+
+def test_streams_that_are_captured_are_refused_before_anything_is_launched(library: Path) -> None:
+    run(
+        library,
+        """
+        tensor = driver.tensor(noise(13))
+        before = driver.allocated
+        for work in (atlas.TreeWitness.generate, atlas.residue):
+            message = raised(atlas.DeviceError, lambda: work(tensor))
+            assert "STREAM_CAPTURE_UNSUPPORTED" in message
+        assert driver.launches == [] and driver.allocated == before
+        """,
+        capturing=1,
+    )
+
+
+@pytest.mark.slow
+def test_a_driver_that_lacks_a_function_is_an_error(library: Path) -> None:
+    run(
+        library,
+        """
+        from cuda.bindings import driver as api
+        tensor, asked = driver.tensor(noise(13)), api.cuGetProcAddress
+        api.cuGetProcAddress = lambda name, *others: (api.CUresult(0), 0, 1)
+        message = raised(atlas.DeviceError, lambda: atlas.residue(tensor))
+        assert "no cuCtxGetCurrent" in message and "x.cpu()" in message
+        api.cuGetProcAddress = lambda name, *others: (api.CUresult(500), 0, 1)
+        assert "NOT_FOUND" in raised(atlas.DeviceError, lambda: atlas.residue(tensor))
+        api.cuGetProcAddress = asked
+        assert atlas.residue(tensor) == atlas.residue(noise(13))
+        driver.fail("cuLaunchKernel", 1, result=123456)  # no result that anybody knows
+        message = raised(atlas.DeviceError, lambda: atlas.residue(tensor))
+        assert "error 123456: nothing is known" in message
+        """,
+    )
+
+
+def test_what_calls_addresses_is_made_by_its_function_alone() -> None:
+    from atlas12288 import _native
+
+    for arguments in ((), (object(), 0, 4, [1] * 15, (1, 2, 3), str, str)):
+        with pytest.raises(TypeError):
+            _native.CudaDevice.__new__(_native.CudaDevice, *arguments)
+    for addresses in ([], [1] * 14, [1] * 16, [0] * 15):
+        with pytest.raises(ValueError, match="must be those of CUDA_CALLS"):
+            _native.cuda_device(0, 4, addresses, (1, 2, 3), ValueError, int)
+    with pytest.raises(TypeError):
+        _native.CudaJob(None, 1)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

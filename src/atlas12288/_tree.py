@@ -127,24 +127,34 @@ class TreeWitness(Record, Value):
             DeviceError: the device, its driver or its kernels are missing, or it failed.
         """
         small = cls._of_small(buf, threads, leaves)
-        if small is not None:
+        if isinstance(small, TreeWitness):
             return small if wait else Pending.ready(small)
-        found = cls._pending(buf, threads, leaves, stream, host)
+        found = cls._pending(buf, small, threads, leaves, stream, host)
         return found.result() if wait else found
 
     @classmethod
-    def _of_small(cls, buf: Memory, threads: int | None, leaves: bool) -> typing.Self | None:
-        """Return the witness of a small region, which needs no thread and no wait, else None."""
+    def _of_small(
+        cls, buf: Memory, threads: int | None, leaves: bool
+    ) -> typing.Self | tuple[int, int] | None:
+        """Return the witness of a small region, which needs no thread and no wait.
+
+        None where it is larger, and its device where it is on one, as `_native.device_of` gives it.
+        """
         if threads is not None:
             int_in(threads, "threads", 1, None)
         return block_witness(cls, Subtree, buf, FANOUT, leaves, time_ns)
 
     @classmethod
     def _pending(
-        cls, buf: Memory, threads: int | None, leaves: bool, stream: Stream, host: bool
+        cls,
+        buf: Memory,
+        device: tuple[int, int] | None,
+        threads: int | None,
+        leaves: bool,
+        stream: Stream,
+        host: bool,
     ) -> Pending[typing.Self]:
         """Return the witness of `generate`, to be waited for if a device makes it."""
-        device = _native.device_of(buf)
         if device is not None and not host:
             if threads is not None:
                 thread_count(threads)
@@ -417,12 +427,12 @@ class TreeWitness(Record, Value):
         Args, Raises: as `generate`.
         """
         small = self._of_small(buf, threads, False)
-        if small is not None:
+        if isinstance(small, TreeWitness):
             same = self._is_same(small)
             return same if wait else Pending.ready(same)
-        if _native.device_of(buf) is None and len(bytes_of(buf)) != self.length:
+        if small is None and len(bytes_of(buf)) != self.length:
             return False if wait else Pending.ready(False)
-        found = self._pending(buf, threads, False, stream, host).then(self._is_same)
+        found = self._pending(buf, small, threads, False, stream, host).then(self._is_same)
         return found.result() if wait else found
 
     def _is_same(self, found: TreeWitness) -> bool:

@@ -28,13 +28,14 @@ from cpython.pythread cimport (
 )
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.limits cimport INT_MAX
-from libc.stdint cimport SIZE_MAX, UINT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, SIZE_MAX, UINT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset, strcmp, strlen
 
 include "c_api.pxi"
 include "regions.pxi"
 include "arguments.pxi"
 include "dlpack.pxi"
+include "cuda.pxi"
 include "conserve.pxi"
 include "witnesses.pxi"
 include "trees.pxi"

@@ -96,13 +96,15 @@ def block_witness(cls, block_class, buf, most, bint keep, clock, /):
 
     Args: cls, `TreeWitness` or a subclass; block_class, `Subtree`; buf; most, windows of a block;
     keep, whether the block belongs to the witness; clock, returns the time in nanoseconds.
-    Returns None where `buf` has more windows, or is on a device. Raises as `tree_leaves`.
+    Returns None where `buf` has more windows, and the device as `device_of` has it where it is on
+    one. Raises as `tree_leaves`.
     """
     cdef Span span
     cdef size_t windows, most_windows = most
     cdef uint8_t total
-    if device_of(buf) is not None:
-        return None
+    device = device_of(buf)
+    if device is not None:
+        return device
     hold(buf, "buf", 0, &span)
     length = span.len
     windows = span.len // <size_t>ATLAS_WINDOW_BYTES + (span.len % <size_t>ATLAS_WINDOW_BYTES != 0)

@@ -49,9 +49,9 @@ def driver_environment(library: Path | None, **settings: int | str) -> dict[str,
 
     Settings: `devices` (0: there is none), `version` of the driver (12080: CUDA 12.8), `chip` (90:
     compute capability 9.0), `memory` in bytes, `late` (1: work of a stream waits until somebody
-    waits for it), and `fail`: "cuMemAlloc:2:2,cuLaunchKernel:1:719!" lets the second allocation
-    fail with 2, and the first launch and all calls behind it with 719. Without a library there is
-    no driver.
+    waits for it), `capturing` (1: streams are captured), and `fail`:
+    "cuMemAlloc:2:2,cuLaunchKernel:1:719!" lets the second allocation fail with 2, and the first
+    launch and all calls behind it with 719. Without a library there is no driver.
     """
     tests = Path(__file__).parent.parent
     paths = [str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]
@@ -311,6 +311,21 @@ def _destroy(capsule: int) -> None:
 _NAMES = (b"dltensor", b"dltensor_versioned")
 
 
+class _Exchange(ctypes.Structure):
+    """The functions of a type of DLPack 1.3."""
+
+    _fields_ = (
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("previous", ctypes.c_void_p),
+        ("allocate", ctypes.c_void_p),
+        ("give", ctypes.c_void_p),
+        ("take", ctypes.c_void_p),
+        ("lend", ctypes.c_void_p),
+        ("work_stream", ctypes.c_void_p),
+    )
+
+
 class FakeTensor:
     """A tensor in memory of the device, as another library would have it.
 
@@ -405,6 +420,11 @@ class FakeTensor:
         versioned = self.versioned and (options.get("max_version") or (0, 0))[0] >= 1
         if self.read_only and not versioned:
             raise BufferError("a tensor that is read-only needs DLPack 1.0")
+        address = self._managed(versioned)
+        return _python.PyCapsule_New(address, _NAMES[versioned], _destroy)
+
+    def _managed(self, versioned: bool) -> int:
+        """Return the address of a tensor of DLPack that its taker deletes."""
         managed: Any = _Versioned() if versioned else _Managed()
         count = len(self.shape)
         shape = (ctypes.c_int64 * max(1, count))(*self.shape)
@@ -426,7 +446,43 @@ class FakeTensor:
         address = ctypes.addressof(managed)
         _handed_out[address] = ((managed, shape, strides), self)
         self.handed += 1
-        return _python.PyCapsule_New(address, _NAMES[versioned], _destroy)
+        return address
+
+
+@ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(ctypes.c_uint64))
+def _give(tensor: "ExchangedTensor", out: Any) -> int:
+    out[0] = tensor._managed(True)
+    return 0
+
+
+@ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(_Tensor))
+def _lend(tensor: "ExchangedTensor", out: Any) -> int:
+    out[0].device_type, out[0].device_id = tensor.device
+    return 0
+
+
+@ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int32, ctypes.POINTER(ctypes.c_uint64))
+def _work_stream(device_type: int, number: int, out: Any) -> int:
+    out[0] = ExchangedTensor.producer
+    return 0
+
+
+class ExchangedTensor(FakeTensor):
+    """A tensor whose type has the functions of DLPack 1.3, as PyTorch's; they name `producer` as
+    the stream that tensors may still be written on."""
+
+    producer = 0
+    functions = _Exchange(
+        major=1,
+        minor=3,
+        give=ctypes.cast(_give, ctypes.c_void_p),
+        lend=ctypes.cast(_lend, ctypes.c_void_p),
+        work_stream=ctypes.cast(_work_stream, ctypes.c_void_p),
+    )
+    _NAME = ctypes.create_string_buffer(b"dlpack_exchange_api")  # the capsule does not copy it
+    __dlpack_c_exchange_api__ = _python.PyCapsule_New(
+        ctypes.addressof(functions), ctypes.cast(_NAME, ctypes.c_char_p), _Destructor()
+    )
 
 
 _FORM_OF = {

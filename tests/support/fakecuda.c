@@ -39,6 +39,7 @@ enum {
 enum { MOST_DEVICES = 8, MOST_CALLS = 200, MOST_FAILURES = 32 };
 
 static int devices = 1, version = 13000, chip_major = 9, chip_minor = 0, late, initialized;
+static int capturing;
 static size_t arena_size = (size_t)256 << 20, free_limit;
 static int sticky;
 static pthread_mutex_t lock;
@@ -90,6 +91,8 @@ int fakecuda_set(const char* name, int64_t value)
         chip_major = (int)value / 10, chip_minor = (int)value % 10;
     else if (strcmp(name, "late") == 0)
         late = (int)value;
+    else if (strcmp(name, "capturing") == 0) /* 1: a graph is made of what streams are given */
+        capturing = (int)value;
     else if (strcmp(name, "memory") == 0) /* bytes that allocations may take; 0: all of the arena */
         free_limit = (size_t)value;
     else
@@ -117,8 +120,8 @@ __attribute__((constructor)) static void prepare(void)
     pthread_mutexattr_settype(&kind,
                               PTHREAD_MUTEX_RECURSIVE); /* a launch calls back, and that may copy */
     pthread_mutex_init(&lock, &kind);
-    const char* names[] = {"devices", "version", "chip", "late", "memory"};
-    for (int k = 0; k < 5; k++) {
+    const char* names[] = {"devices", "version", "chip", "late", "memory", "capturing"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         char variable[32] = "FAKECUDA_";
         for (int i = 0; names[k][i]; i++)
             variable[9 + i] = (char)(names[k][i] - 32), variable[10 + i] = 0;
@@ -975,7 +978,7 @@ Result cuStreamIsCapturing(Stream* stream, int* status)
 {
     BEGIN("cuStreamIsCapturing", 1)
     (void)stream;
-    return *status = 0, SUCCESS;
+    return *status = capturing, SUCCESS;
 }
 Result cuCtxSynchronize(void)
 {
@@ -1254,6 +1257,8 @@ static const struct {
     {46, "CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA-capable device(s) is/are busy or unavailable"},
     {803, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
      "system has unsupported display driver / cuda driver combination"},
+    {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+     "operation not permitted when stream is capturing"},
     {999, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
 Result cuGetErrorName(Result result, const char** name)

@@ -6,6 +6,7 @@ test_binding.py, which runs this in a process of its own. Exit code 0: none of i
 """
 
 import copy
+import ctypes
 import gc
 import pickle
 import random
@@ -25,8 +26,12 @@ FUNCTIONS: list[Callable[..., Any]] = [
 ]
 LEFT_ALONE = {
     *("register_errors", "register_gpu", "register_tasks"),  # would change what the others do
+    "cuda_device",  # its addresses are called
     "lease",  # could wait without end; `some_of_each` has leases
 }
+
+
+FAILS = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 719)  # a driver's function that does nothing else
 
 
 class Odd:
@@ -74,6 +79,10 @@ def some_of_each() -> list[Any]:
     objects.append(_native.Change.__new__(_native.Change, watch))
     objects += [_native.Buffers((b"a",)), _native.SumLines(b"0" * 64 + b"  name\n", 0, 9, 9)]
     objects += [_native.FileSums(["a", "-", __file__])]
+    addresses = [ctypes.cast(FAILS, ctypes.c_void_p).value or 0] * len(_native.CUDA_CALLS)
+    device = _native.cuda_device(0, 4, addresses, (1, 2, 3), ValueError, int)
+    job = _native.CudaJob(device, 1)
+    objects += [device, job, _native.CudaJob(device, 2), _native.CudaDownload(job, 0, 9)]
     return [*objects, _native.Tensor(numpy.arange(9), "array")]
 
 

@@ -7,6 +7,7 @@ copy them in pieces and hash them there.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .. import _native
@@ -16,11 +17,23 @@ from .kernels import CUDA
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
+    from types import ModuleType
 
     from .._pending import Pending
     from .jobs import TreeParts
 
     Number = tuple[int, int]  # type and number of a device, as DLPack has them
+
+
+@lru_cache(maxsize=1)
+def _jobs() -> ModuleType:
+    """Return what starts work; later, because most programs have no tensors on a GPU.
+
+    An import costs two microseconds also where the module is there.
+    """
+    from . import jobs
+
+    return jobs
 
 
 def release_device_memory() -> None:
@@ -45,9 +58,8 @@ def residue(buf: object, device: Number, stream: object, host: bool) -> int:
             for piece in copied:
                 total.update(piece)
         return total.value
-    from . import jobs
-
-    return jobs.residues([(buf, "buf")], number, stream=stream).result()[0]
+    found: Pending[list[int]] = _jobs().residues([(buf, "buf")], number, stream=stream)
+    return found.result()[0]
 
 
 def window_residues(buf: object, device: Number, stream: object, host: bool) -> bytes:
@@ -58,9 +70,8 @@ def window_residues(buf: object, device: Number, stream: object, host: bool) -> 
 
         with pieces(buf, number, stream) as copied:  # of whole windows, all but the last one
             return b"".join(map(_native.window_residues, copied))
-    from . import jobs
-
-    return jobs.window_residues(buf, number, stream=stream).result()
+    found: Pending[bytes] = _jobs().window_residues(buf, number, stream=stream)
+    return found.result()
 
 
 def trees(
@@ -72,10 +83,11 @@ def trees(
     tolerant: bool = False,
 ) -> Pending[list[TreeParts | Exception]]:
     """Start the trees of tensors on one device; `jobs.trees` says more."""
-    from .jobs import trees as start  # here, because most programs have no tensors on a GPU
-
     number = _cuda_number(sources[0][0], device)
-    return start(sources, number, stream=stream, leaves=leaves, tolerant=tolerant)
+    found: Pending[list[TreeParts | Exception]] = _jobs().trees(
+        sources, number, stream=stream, leaves=leaves, tolerant=tolerant
+    )
+    return found
 
 
 def host_chunks(
@@ -92,10 +104,10 @@ def form_of(
 ) -> tuple[tuple[int, int, int], tuple[int, ...]]:
     """Return DLPack's code, bits and lanes of a tensor's elements, and its shape."""
     from . import device as devices
-    from .jobs import Job, hold
+    from .jobs import hold, job_on
 
     with devices.current(_cuda_number(source, device)) as found:
-        held = hold(source, name, Job(found, found.stream_of(stream)))
+        held = hold(source, name, job_on(found, stream))
     return held.kind, held.shape
 
 

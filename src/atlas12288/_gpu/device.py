@@ -2,27 +2,27 @@
 """The CUDA devices of this process: kernels, memory, and the streams that work runs on.
 
 The primary context of a device is retained, as other libraries do, so their memory is ours to read.
-It is current only while one of our calls runs. cuda.core raises what the driver says; here it
-becomes a DeviceError, which says nothing about the bytes.
+It is current only while one of our calls runs. What is made once comes from cuda.core, which raises
+what the driver says; here it becomes a DeviceError, which says nothing about the bytes. What each
+call needs comes from functions of the driver, which the native module calls.
 """
 
 from __future__ import annotations
 
 import threading
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .. import _native
 from .._errors import DeviceError
 from .kernels import ptx_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # Memory that a device keeps for the next call when nothing of ours runs on it.
 KEPT_BYTES = 64 << 20
 OLDEST_CHIP = (8, 0)
 OTHER_WAYS = "x.cpu() is in host memory, and host=True copies it there in pieces"
 LEGACY_STREAM = 1  # the handle by which DLPack and the driver know the default stream
+# That of CUDA 12.0, from which on cuda.core works: a later driver gives the same functions for it.
+FUNCTIONS_OF = 12000
 
 
 class Device:
@@ -31,6 +31,7 @@ class Device:
     Attributes:
         number: of the device, from 0 on.
         core: the device as cuda.core has it.
+        native: what calls the functions of its driver.
         stream, handle: a stream of our own, which waits for no other one, and its handle.
         multiprocessors: how many it has.
     """
@@ -54,49 +55,19 @@ class Device:
         options = core.DeviceMemoryResourceOptions()
         self.pool: Any = core.DeviceMemoryResource(self.core, options)
         api = self.api = driver()
-        self.context = int(check(api.cuCtxGetCurrent()))
-        self.handle = int(self.stream.handle)
         attribute = api.CUmemPool_attribute.CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
         check(api.cuMemPoolSetAttribute(self.pool.handle, attribute, api.cuuint64_t(KEPT_BYTES)))
-        self._launch = core.launch
-        # Models are hashed again and again, in grids of the same size.
-        self._config: Callable[[int, int], Any] = lru_cache(maxsize=64)(
-            lambda groups, threads: core.LaunchConfig(grid=groups, block=threads)
+        self.handle = int(self.stream.handle)
+        context = check(api.cuCtxGetCurrent())
+        handles = (int(context), int(self.pool.handle), int(self.results.handle))
+        self.native = _native.cuda_device(
+            number, self.multiprocessors, _functions(api), handles, error_of, self._kernel
         )
-        self.stream_at: Callable[[int], Any] = core.Stream.from_handle
-        # Made once, because from_handle takes 14 us; other handles can be given to new streams.
-        self._legacy = self.stream_at(LEGACY_STREAM)
-        self._events: list[Any] = []  # of ours, that nobody waits for any more
         self._kernels: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def launch(
-        self, stream: Any, name: str, groups: int, threads: int, arguments: tuple[int, ...]
-    ) -> None:
-        """Launch a kernel, which the driver compiles on first use, in about 0.2 s."""
-        kernel = self._kernels.get(name) or self._kernel(name)
-        self._launch(stream, self._config(groups, threads), kernel, *arguments)
-
-    def record(self, stream: Any) -> Any:
-        """Record an event on a stream; `keep` takes it back, so that few are ever made."""
-        try:
-            event = self._events.pop()
-        except IndexError:
-            return stream.record()
-        stream.record(event)
-        return event
-
-    def keep(self, event: Any) -> None:
-        """Take back an event of `record` that was waited for."""
-        self._events.append(event)
-
-    def order(self, stream: Any, producer: int) -> None:
-        """Let a stream wait for what is now on another one, a handle."""
-        event = self.record(self._legacy if producer == LEGACY_STREAM else self.stream_at(producer))
-        stream.wait(event)
-        self.keep(event)  # the wait is for this record, also when the event is recorded again
-
-    def _kernel(self, name: str) -> Any:
+    def _kernel(self, name: str) -> int:
+        """Return the handle of a kernel, which the driver compiles on first use, in about 0.2 s."""
         from cuda.core import ObjectCode
 
         with self._lock:
@@ -108,26 +79,26 @@ class Device:
                         f"this build has no kernels for GPUs: its LLVM wrote no PTX; {OTHER_WAYS}"
                     ) from None
                 self._kernels[name] = ObjectCode.from_ptx(text, name=name).get_kernel(name)
-            return self._kernels[name]
+            return int(self._kernels[name].handle)
 
-    def stream_of(self, stream: object) -> Any:
-        """Return the stream that a caller named; ours for None.
+    def stream_of(self, stream: object) -> int:
+        """Return the handle of the stream that a caller named; that of ours for None.
 
         Raises:
             TypeError: neither an int nor an object with `__cuda_stream__`.
             ValueError: a negative number.
         """
         if stream is None:
-            return self.stream
+            return self.handle
         if hasattr(stream, "__cuda_stream__"):
-            return self.core.create_stream(stream)
+            return int(self.core.create_stream(stream).handle)
         if isinstance(stream, bool) or not isinstance(stream, int):
             raise TypeError(
                 f"stream is of type {type(stream).__name__}, must be an int or have __cuda_stream__"
             )
         if stream < 0:
             raise ValueError(f"stream is {stream}, must be the handle of a stream")
-        return self.stream_at(stream or LEGACY_STREAM)
+        return stream or LEGACY_STREAM
 
     def release_memory(self) -> None:
         """Give back all memory that no call of ours uses."""
@@ -141,6 +112,27 @@ def driver() -> Any:
     return driver
 
 
+def _functions(api: Any) -> list[int]:
+    """Return the addresses of the driver's functions that the native module calls."""
+    flags = api.CUdriverProcAddress_flags.CU_GET_PROC_ADDRESS_LEGACY_STREAM
+    found: list[int] = []
+    for name in _native.CUDA_CALLS:
+        address, _ = check(api.cuGetProcAddress(name.encode(), FUNCTIONS_OF, flags))
+        if not address:
+            raise DeviceError(f"the CUDA driver has no {name}, must be of CUDA 12; {OTHER_WAYS}")
+        found.append(int(address))
+    return found
+
+
+def error_of(code: int) -> DeviceError:
+    """Return the error for a result of the driver."""
+    try:
+        name = driver().CUresult(code).name
+    except ValueError:  # of a driver that is newer than cuda.bindings
+        name = f"error {code}"
+    return DeviceError(f"the CUDA driver says {name}: nothing is known of the bytes")
+
+
 def check(result: tuple[Any, ...]) -> Any:
     """Return what a call of the driver gave.
 
@@ -149,7 +141,7 @@ def check(result: tuple[Any, ...]) -> Any:
     """
     code = result[0]
     if code != 0:  # CUDA_SUCCESS
-        raise DeviceError(f"the CUDA driver says {code.name}: nothing is known of the bytes")
+        raise error_of(int(code))
     return result[1] if len(result) == 2 else result[1:]
 
 
@@ -188,12 +180,22 @@ def _started() -> Any:
 
 
 def _device(number: int) -> Device:
-    """Return a device, which the first call makes and leaves current."""
-    with _lock:
-        found = _devices.get(number)
-        if found is None:
-            found = _devices[number] = Device(number)
-    return found
+    """Return a device, which the first call makes; what was current stays current."""
+    api = _started()
+    before = check(api.cuCtxGetCurrent())
+    try:
+        with _lock:
+            found = _devices.get(number)
+            if found is None:
+                found = _devices[number] = Device(number)
+            return found
+    except BaseException as error:
+        failure = _failure(error)
+        if failure is None:
+            raise
+        raise failure from error
+    finally:
+        api.cuCtxSetCurrent(before)
 
 
 class current:  # noqa: N801  # a context manager, as those of contextlib, which take 5 us
@@ -207,27 +209,17 @@ class current:  # noqa: N801  # a context manager, as those of contextlib, which
             the driver or cuda.core raise in the block.
     """
 
+    __slots__ = ("_before", "_device")
+
     def __init__(self, number: int) -> None:
-        self._number = number
+        self._device = _devices.get(number) or _device(number)
 
     def __enter__(self) -> Device:
-        found = _devices.get(self._number)
-        api = self._api = _started() if found is None else found.api
-        before = self._before = check(api.cuCtxGetCurrent())
-        self._is_other = found is None or int(before) != found.context
-        if self._is_other:
-            try:
-                found = _device(self._number)
-                found.core.set_current()
-            except BaseException as error:
-                self.__exit__(None, error, None)
-                raise
-        assert found is not None
-        return found
+        self._before = self._device.native.enter()
+        return self._device
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._is_other:
-            self._api.cuCtxSetCurrent(self._before)
+        self._device.native.leave(self._before)
         if error is not None and (failure := _failure(error)) is not None:
             raise failure from error
 

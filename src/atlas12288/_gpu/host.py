@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from .._subtree import BLOCK_BYTES
 from . import device as devices
-from .jobs import Held, Job, hold
+from .jobs import hold, job_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+    from .._native import _HeldOnDevice as Held
 
 PIECE_BYTES = 2 * BLOCK_BYTES  # 6 MiB: long enough for the bus, and whole blocks of a tree
 
@@ -33,11 +35,11 @@ def pieces(
         under_way: how many of the last pieces stay as they are while a caller works on them. The
             memory is 6 MiB for each, and for two more.
     """
-    from cuda.core import LegacyPinnedMemoryResource
+    from cuda.core import LegacyPinnedMemoryResource, Stream
 
     with devices.current(number) as device:
-        job = Job(device, device.stream_of(stream))
-        on = job.stream
+        job = job_on(device, stream)
+        on = Stream.from_handle(job.handle)
         held = hold(source, "buf", job)
         count = -(-held.length // PIECE_BYTES)
         memory = LegacyPinnedMemoryResource()

@@ -6,26 +6,31 @@ from __future__ import annotations
 from contextlib import suppress
 from math import prod
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .. import _native
 from .._pending import Pending
-from .._subtree import block_count
+from .._subtree import FANOUT, block_count
 from . import device as devices
 from . import plan
-from .kernels import CUDA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .._native import _HeldOnDevice as Held
     from .._types import Buffer
 
+# Tensors that are launched together: the device hashes them while this thread collects the next,
+# which takes longer than the 0.3 ms that a device needs for windows, however few they are.
+AT_ONCE = 2048
 _HASH = _native.DIGEST_BYTES
 _EMPTY_ROOT = _native.tree_root(b"")
 _ANY_DEVICE = -1  # of device_of: the driver knows it
 # Letters of __cuda_array_interface__ and the codes of DLPack.
 _CODES = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}
 Kind = tuple[int, int, int]
+T = TypeVar("T")
+_new = tuple.__new__
 
 
 class TreeParts(NamedTuple):
@@ -50,134 +55,46 @@ class TreeParts(NamedTuple):
     shape: tuple[int, ...] = ()
 
 
-class _Results:
-    """What a job reads back: one copy, from its first byte to its last."""
-
-    def __init__(self, device: devices.Device, memory: Any) -> None:
-        self._device, self._memory = device, memory  # kept until it was read
-        self._start = self._end = 0
-        self._content: memoryview | None = None
-
-    def add(self, address: int, size: int) -> _Download:
-        self._start = min(self._start or address, address)
-        self._end = max(self._end, address + size)
-        return _Download(self, address, size)
-
-    def part(self, address: int, size: int) -> memoryview:
-        """Return bytes of it; the launches before it have ended."""
-        if self._content is None:
-            content = bytearray(self._end - self._start)
-            stream, api = self._device.results, self._device.api
-            devices.check(api.cuMemcpyDtoHAsync(content, self._start, len(content), stream.handle))
-            stream.sync()
-            self._content, self._memory = memoryview(content).toreadonly(), None
-        return self._content[address - self._start :][:size]
-
-
-class _Download(NamedTuple):
-    """Bytes on the device that no launch writes over any more."""
-
-    results: _Results
-    address: int
-    size: int
-
-    def read(self) -> memoryview:
-        """Return the bytes; the launches before the download have ended."""
-        return self.results.part(self.address, self.size)
-
-
-class Job:
-    """One call on one device and stream; a `plan.Machine`."""
-
-    def __init__(self, device: devices.Device, stream: Any) -> None:
-        self.device, self.stream = device, stream
-        self.handle = device.handle if stream is device.stream else int(stream.handle)
-        self.multiprocessors = device.multiprocessors
-        self.places = tuple((kind, device.number) for kind in CUDA)  # as DLPack names them
-        self._results: _Results | None = None
-        self._waited = {self.handle}  # streams that the job's stream need not wait for any more
-
-    def allocate(self, size: int) -> int:
-        # Freed in the order of the stream, once nobody needs it.
-        memory = self.device.pool.allocate(size, stream=self.stream)
-        self._results = _Results(self.device, memory)
-        return int(memory.handle)
-
-    def upload(self, address: int, data: bytes) -> None:
-        copied = self.device.api.cuMemcpyHtoDAsync(address, data, len(data), self.stream.handle)
-        devices.check(copied)
-
-    def launch(self, kernel: str, groups: int, threads: int, *arguments: int) -> None:
-        self.device.launch(self.stream, kernel, groups, threads, arguments)
-
-    def copy(self, target: int, source: int, size: int) -> None:
-        api, handle = self.device.api, self.stream.handle
-        devices.check(api.cuMemcpyDtoDAsync(target, source, size, handle))
-
-    def download(self, address: int, size: int) -> _Download:
-        assert self._results is not None  # what is downloaded was allocated
-        return self._results.add(address, size)
-
-    def wait_for(self, producer: int) -> None:
-        """Let the job's stream wait for what is on another one now."""
-        producer = producer or devices.LEGACY_STREAM
-        if producer not in self._waited:
-            self._waited.add(producer)
-            self.device.order(self.stream, producer)
-
-    def end(self, kept: object, made: Callable[[], Any]) -> _Work:
-        """Return what waits for all that was launched."""
-        return _Work(self.device, self.device.record(self.stream), kept, made)
-
-
 class _Work:
     """What a device was given to do, and what reads its results."""
 
-    __slots__ = ("_device", "_event", "_found", "_kept", "_lock", "_made")
+    __slots__ = ("_found", "_job", "_kept", "_lock", "_made")
 
-    def __init__(
-        self, device: devices.Device, event: Any, kept: object, made: Callable[[], Any]
-    ) -> None:
-        self._device, self._event, self._kept = device, event, kept
+    def __init__(self, job: _native.CudaJob, kept: object, made: Callable[[], Any]) -> None:
+        self._job, self._kept = job, kept
         self._made: Any = made
         self._lock = Lock()  # any thread may ask
         self._found: Any = None
 
     def done(self) -> bool:
         with self._lock:
-            if self._event is None:
+            if self._made is None:
                 return True
-            with devices.current(self._device.number):
-                return bool(self._event.is_done)
+            with devices.current(self._job.device.number):
+                return self._job.done()
 
     def finish(self) -> Any:
         with self._lock:
-            if self._event is not None:
-                with devices.current(self._device.number):
-                    self._event.sync()
+            if self._made is not None:
+                with devices.current(self._job.device.number):
+                    self._job.wait()
                     self._found = self._made()
-                self._device.keep(self._event)
-                self._event = self._kept = self._made = None
+                    self._job.release()
+                self._kept = self._made = None
             return self._found
 
     def __del__(self) -> None:
         # Memory that is given back while a kernel reads it could end the context of all.
-        if self._event is not None:
-            with suppress(Exception), devices.current(self._device.number):
-                self._event.sync()
+        if self._made is not None:
+            with suppress(Exception), devices.current(self._job.device.number):
+                try:
+                    self._job.wait()
+                finally:
+                    self._job.release()
 
 
-class Held(Protocol):
-    """A tensor's bytes on the device, kept as long as this object."""
-
-    @property
-    def address(self) -> int: ...
-    @property
-    def length(self) -> int: ...
-    @property
-    def kind(self) -> Kind: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
+# What holds tensors, or the error of each, and the addresses and lengths of those that have bytes.
+_Held = tuple["list[Held | Exception]", list[int], list[int]]
 
 
 class _HeldArray(NamedTuple):
@@ -197,23 +114,20 @@ def _number_of(source: Any, number: int) -> int:
     return devices.number_of(address) if address else 0
 
 
-def hold(source: Any, name: str, job: Job) -> Held:
-    """Let a job's stream wait for a tensor; return its bytes.
+def job_on(device: devices.Device, stream: object) -> _native.CudaJob:
+    """Return a job on a stream; raises as `Device.stream_of`."""
+    return _native.CudaJob(device.native, device.stream_of(stream))
 
-    Raises:
-        BufferError: it is not C-contiguous, or its library does not give it.
-        TypeError: it gives no DLPack tensor.
-    """
-    if hasattr(source, "__dlpack__"):
-        tensor = _native.Tensor(source, name, job.handle)
-        if tensor.device not in job.places:
-            raise BufferError(
-                f"{name} is on the device {tensor.device} by DLPack, must be on "
-                f"{(CUDA[0], job.device.number)} as it said"
-            )
-        if tensor.producer is not None:
-            job.wait_for(tensor.producer)
-        return tensor
+
+def hold(source: object, name: str, job: _native.CudaJob) -> Held:
+    """Let a job's stream wait for a tensor; return its bytes. Raises as `CudaJob.hold`."""
+    (held,), _, _ = job.hold([(source, name)], False, _held_array)
+    assert not isinstance(held, Exception)  # none is tolerated
+    return held
+
+
+def _held_array(source: Any, name: str, job: _native.CudaJob) -> Held:
+    """Hold an array that has `__cuda_array_interface__` alone; raises as `CudaJob.hold`."""
     face = source.__cuda_array_interface__
     order, letter, item = face["typestr"][0], face["typestr"][1], int(face["typestr"][2:])
     if order == ">" or letter not in _CODES:
@@ -241,10 +155,10 @@ def _on_device(
     sources: Sequence[tuple[object, str]],
     number: int,
     stream: object,
-    start: Callable[[Job, list[Held | Exception]], Callable[[], Any]],
+    start: Callable[[_native.CudaJob, _Held], Callable[[], T]],
     *,
     tolerant: bool = False,
-) -> Pending[Any]:
+) -> Pending[T]:
     """Hold tensors of one device and start work on them.
 
     Args:
@@ -254,22 +168,18 @@ def _on_device(
         start: launches the work; returns what reads the results once it has ended.
         tolerant: give it the BufferError or TypeError in place of a tensor that has one.
     """
-    number = _number_of(sources[0][0], number)
-    with devices.current(number) as device:
-        job = Job(device, device.stream_of(stream))
-        held: list[Held | Exception] = []
+    with devices.current(_number_of(sources[0][0], number)) as device:
+        job = job_on(device, stream)
         try:
-            for source, name in sources:
-                try:
-                    held.append(hold(source, name, job))
-                except (BufferError, TypeError) as error:
-                    if not tolerant:
-                        raise
-                    held.append(error)
-            work = job.end((held, stream), start(job, held))
+            held = job.hold(sources, tolerant, _held_array)
+            made = start(job, held)
+            job.end()
+            work = _Work(job, (held, stream), made)
         except BaseException:
-            with suppress(Exception):
-                job.stream.record().sync()  # what was launched may still read the tensors
+            with suppress(Exception):  # what was launched may still read the tensors
+                job.end()
+                job.wait()
+            job.release()
             raise
     return Pending(work.finish, work.done)
 
@@ -282,7 +192,7 @@ def trees(
     leaves: bool,
     tolerant: bool = False,
 ) -> Pending[list[TreeParts | Exception]]:
-    """Start the trees of tensors on one device, all in one launch.
+    """Start the trees of tensors on one device, up to AT_ONCE in a launch.
 
     Args:
         sources, number, stream: as in `_on_device`.
@@ -295,16 +205,13 @@ def trees(
         TypeError, ValueError: `stream` is no stream.
     """
 
-    def start(job: Job, held: list[Held | Exception]) -> Callable[[], list[TreeParts | Exception]]:
-        whole = _whole(held)
-        hashes = None
-        if whole:
-            addresses, lengths = [each.address for each in whole], [each.length for each in whole]
-            hashes = plan.hash_regions(job, addresses, lengths, leaves=leaves)
+    def start(job: _native.CudaJob, all_held: _Held) -> Callable[[], list[TreeParts | Exception]]:
+        held, addresses, lengths = all_held
+        hashes = plan.hash_regions(job, addresses, lengths, leaves=leaves) if lengths else None
         no = b"" if leaves else None
 
         def made() -> list[TreeParts | Exception]:
-            parts = _parts_of(hashes, whole) if hashes else []
+            parts = _parts_of(hashes, _whole(held)) if hashes else []
             if len(parts) == len(held):
                 return list(parts)
             rest = iter(parts)
@@ -319,47 +226,60 @@ def trees(
 
         return made
 
-    return _on_device(sources, number, stream, start, tolerant=tolerant)
+    if len(sources) <= AT_ONCE:
+        return _on_device(sources, number, stream, start, tolerant=tolerant)
+    started = [
+        _on_device(sources[first : first + AT_ONCE], number, stream, start, tolerant=tolerant)
+        for first in range(0, len(sources), AT_ONCE)
+    ]
+    return Pending(
+        lambda: [each for some in started for each in some.result()],
+        lambda: all(some.done() for some in started),
+    )
 
 
 def _whole(held: Sequence[Held | Exception]) -> list[Held]:
     return [each for each in held if not isinstance(each, Exception) and each.length]
 
 
-def _parts_of(hashes: plan.Hashes[_Download], regions: Sequence[Held]) -> list[TreeParts]:
+def _parts_of(
+    hashes: plan.Hashes[_native.CudaDownload], regions: Sequence[Held]
+) -> list[TreeParts]:
     """Read the results of a plan; return them in the order of its regions."""
     roots = bytes(hashes.roots.read())
     sums = roots[_HASH * len(regions) :]
-    kept = [_Joined(each) for each in (hashes.leaves, hashes.blocks) if each is not None]
-    leaves: tuple[Buffer | None, Buffer | None] = (None, None)
-    block_roots = leaves
-    found: dict[int, TreeParts] = {}
+    count = len(regions)
+    kept = [_Joined(each, count) for each in (hashes.leaves, hashes.blocks) if each is not None]
+    of_leaves: tuple[Buffer | None, ...] = (None, None, None, None)
+    found: list[Any] = [None] * len(regions)
     for place, number in enumerate(hashes.order):
         region = regions[number]
         if kept:
             windows = hashes.windows[place]
-            leaves, block_roots = kept[0].take(windows), kept[1].take(block_count(windows))
-        found[number] = TreeParts(
-            region.length,
-            roots[_HASH * place : _HASH * (place + 1)],
-            sums[place],
-            *leaves,
-            *block_roots,
-            region.kind,
-            region.shape,
+            of_leaves = (*kept[0].take(windows), *kept[1].take(block_count(windows)))
+        root = roots[_HASH * place : _HASH * (place + 1)]
+        # Not by its own __new__, which is Python: a set can have a million tensors.
+        found[number] = _new(
+            TreeParts, (region.length, root, sums[place], *of_leaves, region.kind, region.shape)
         )
-    return [found[number] for number in range(len(regions))]
+    return found
 
 
 class _Joined:
-    """Hashes of several regions and then their residues, taken region by region."""
+    """Hashes of several regions and then their residues, taken region by region.
 
-    def __init__(self, download: _Download) -> None:
-        self._data = download.read()
-        self._hashes = len(self._data) // (_HASH + 1)
+    Of many regions of a block or less each gets bytes of its own, which are made faster than views
+    and keep nothing else alive. Others get views: those of 32 GiB are a hundred megabytes.
+    """
+
+    def __init__(self, download: _native.CudaDownload, regions: int) -> None:
+        data = download.read()
+        is_small = regions > 1 and len(data) <= regions * FANOUT * (_HASH + 1)
+        self._data: bytes | memoryview = bytes(data) if is_small else data
+        self._hashes = len(data) // (_HASH + 1)
         self._taken = 0
 
-    def take(self, count: int) -> tuple[memoryview, memoryview]:
+    def take(self, count: int) -> tuple[Buffer, Buffer]:
         """Return the hashes of the next region, joined, and its residues."""
         start, self._taken = self._taken, self._taken + count
         residues = _HASH * self._hashes
@@ -377,9 +297,9 @@ def residues(
     Args, Raises: as `trees`.
     """
 
-    def start(job: Job, held: list[Held | Exception]) -> Callable[[], list[int]]:
+    def start(job: _native.CudaJob, held: _Held) -> Callable[[], list[int]]:
         found = _sums(job, held, windows=False)
-        lengths = [each.length for each in held if not isinstance(each, Exception)]
+        lengths = [each.length for each in held[0] if not isinstance(each, Exception)]
 
         def made() -> list[int]:
             values = iter(found.read() if found else b"")
@@ -396,16 +316,13 @@ def window_residues(source: object, number: int, *, stream: object = None) -> Pe
     Args, Raises: as `trees`.
     """
 
-    def start(job: Job, held: list[Held | Exception]) -> Callable[[], bytes]:
+    def start(job: _native.CudaJob, held: _Held) -> Callable[[], bytes]:
         found = _sums(job, held, windows=True)
         return lambda: bytes(found.read()) if found else b""
 
     return _on_device([(source, "buf")], number, stream, start)
 
 
-def _sums(job: Job, held: Sequence[Held | Exception], *, windows: bool) -> _Download | None:
-    whole = _whole(held)
-    if not whole:
-        return None
-    addresses, lengths = [each.address for each in whole], [each.length for each in whole]
-    return plan.sum_regions(job, addresses, lengths, windows=windows)
+def _sums(job: _native.CudaJob, held: _Held, *, windows: bool) -> _native.CudaDownload | None:
+    _, addresses, lengths = held
+    return plan.sum_regions(job, addresses, lengths, windows=windows) if lengths else None

@@ -45,17 +45,17 @@ class Machine(Protocol[R]):
     @property
     def multiprocessors(self) -> int: ...
 
-    def allocate(self, size: int) -> int:
+    def allocate(self, size: int, /) -> int:
         """Return the address of `size` bytes at a multiple of 256, until the results are there."""
 
-    def upload(self, address: int, data: bytes) -> None: ...
+    def upload(self, address: int, data: bytes, /) -> None: ...
 
-    def launch(self, kernel: str, groups: int, threads: int, *arguments: int) -> None: ...
+    def launch(self, kernel: str, groups: int, threads: int, /, *arguments: int) -> None: ...
 
-    def copy(self, target: int, source: int, size: int) -> None:
+    def copy(self, target: int, source: int, size: int, /) -> None:
         """Copy bytes as they are at this point of the order."""
 
-    def download(self, address: int, size: int) -> R:
+    def download(self, address: int, size: int, /) -> R:
         """Return what will have bytes that nothing writes over any more.
 
         All that is between two downloads is read with them: they lie side by side.
