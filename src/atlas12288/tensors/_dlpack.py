@@ -25,6 +25,11 @@ class Content(NamedTuple):
     witness: Witness | TreeWitness
 
 
+if TYPE_CHECKING:
+    # What was found of a tensor on a device: its tree, its content, or the error that it has there.
+    Found = TreeParts | Content | Exception
+
+
 def is_tensor(array: object) -> bool:
     """Return whether an object gives its memory by DLPack or as a CUDA array; not NumPy's."""
     numpy = sys.modules.get("numpy")
@@ -59,17 +64,15 @@ def tensor_content(array: object, what: str, how: How) -> Content:
         dtype, shape, content = whole_tensor(array, what)
         return Content(dtype, shape, witness_of(content, how))
     ((found,),) = on_devices({device: [(array, what)]}, how)
-    if isinstance(found, Exception):
-        raise found
-    return found
+    return content_of_found(found, what)
 
 
 def on_devices(
     sources: Mapping[tuple[int, int], Sequence[tuple[object, str]]], how: How
-) -> Iterator[list[Content | Exception]]:
-    """Yield what the tensors of each device hold, or the error that a tensor has, in their order.
+) -> Iterator[Sequence[Found]]:
+    """Yield what was found of the tensors of each device, in their order.
 
-    What one device has is one launch, and all devices work at the same time.
+    What one device has is launched together, and all devices work at the same time.
 
     Args:
         sources: tensors by the device that `device_of` gave, each with what messages call it.
@@ -85,19 +88,22 @@ def on_devices(
         _gpu.trees(some, device, stream=how.stream, leaves=how.leaves, tolerant=True)
         for device, some in sources.items()
     ]
-    for pending, some in zip(started, sources.values(), strict=True):
-        parts = pending.result()
-        yield [_content_of(each, what) for each, (_, what) in zip(parts, some, strict=True)]
+    for pending in started:
+        yield pending.result()
 
 
-def _content_of(parts: TreeParts | Exception, what: str) -> Content | Exception:
-    if isinstance(parts, Exception):
-        return parts
-    try:
-        dtype = name_of_dlpack(parts.kind, what)
-    except TypeError as error:
-        return error
-    return Content(dtype, parts.shape, TreeWitness._of_device(parts))
+def content_of_found(found: Found, what: str) -> Content:
+    """Return the content of what was found of a tensor on a device.
+
+    Raises:
+        BufferError, TypeError: it has none, or its type has no name here.
+        DeviceError: the device failed.
+    """
+    if isinstance(found, Exception):
+        raise found
+    if isinstance(found, Content):
+        return found
+    return Content(name_of_dlpack(found.kind, what), found.shape, TreeWitness._of_device(found))
 
 
 def _copied(array: object, what: str, device: tuple[int, int], how: How) -> Content | Exception:

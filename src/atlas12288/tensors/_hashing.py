@@ -13,12 +13,14 @@ from .._parallel import parallel_map
 from .._types import Lazy, Memory
 from .._witness import Witness
 from ._content import CHUNK_BYTES, How, Whole
-from ._dlpack import Content, is_tensor, on_devices, whole_tensor
+from ._dlpack import Content, content_of_found, is_tensor, on_devices, whole_tensor
 from ._tensor_file import UnreadTensor
 from ._witness import ArrayWitness, array_content
 
 if TYPE_CHECKING:
     import numpy
+
+    from ._dlpack import Found
 else:
     numpy = Lazy("numpy")
 
@@ -60,16 +62,16 @@ class _Hashed(NamedTuple):
     """A tensor that is hashed already, or the error that it has on its device."""
 
     name: str
-    found: Content | Exception
+    found: Found
     size: int = 0
 
     def whole(self) -> None:
         """Return None: it is hashed already."""
 
     def witness(self, how: How) -> ArrayWitness:
-        if isinstance(self.found, Exception):
-            raise self.found
-        return ArrayWitness._made(self.found.dtype, self.found.shape, self.found.witness, how)
+        # Only now, so that of many tensors few objects are there at once.
+        found = content_of_found(self.found, f"tensor {self.name!r}")
+        return ArrayWitness._made(found.dtype, found.shape, found.witness, how)
 
 
 def _unread_tensor(name: object, array: object) -> InMemory:

@@ -91,8 +91,8 @@ class TensorsWitness(Value):
 
         Args:
             arrays: the arrays by name, NumPy's or tensors, such as the `state_dict()` of a model;
-                they must not change during the call. All that are on one GPU are hashed there in
-                one launch.
+                they must not change during the call. All that are on one GPU are hashed there
+                together.
             metadata: texts that belong to the set, as in a .safetensors file.
             tree: make tree witnesses, which can say which windows changed.
             leaves: keep the leaves that tree witnesses need for this, 33 bytes a window.
