@@ -55,6 +55,10 @@ WORKERS := -n logical --dist worksteal
 demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
 
+# Built once for the tests of all these targets.
+test check-slow check-core check-native: $(VENV)/.c-library
+test check-slow check-core check-native: export ATLAS12288_PREFIX := $(abspath $(VENV))/c-library/prefix
+
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow" $(PYTEST_ARGS)
 
@@ -71,7 +75,7 @@ check-all:
 	done
 
 check-native: $(VENV)/.test
-	$(BIN)/python -m pytest tests/native --ignore=tests/native/test_targets.py \
+	$(BIN)/python -m pytest $(WORKERS) tests/native --ignore=tests/native/test_targets.py \
 	  --ignore=tests/native/test_dist_c_builds.py $(PYTEST_ARGS)
 
 check-aarch64 check-s390x: check-%: $(VENV)/.test
@@ -182,6 +186,11 @@ $(VENV)/.package: $(VENV)/.venv $(SOURCES)
 
 $(VENV)/.test: $(VENV)/.package
 	$(BIN)/python -m pip install --quiet --group test
+	touch $@
+
+$(VENV)/.c-library: $(VENV)/.test
+	rm -rf $(VENV)/c-library
+	PYTHONPATH=tests:. $(BIN)/python -m support.c_fixtures $(VENV)/c-library
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.test

@@ -3,12 +3,13 @@
 
 import pytest
 
-from support.c_fixtures import CInstall, install
+from support.c_fixtures import CInstall
 from support.tools import require
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> CInstall:
+def library(request: pytest.FixtureRequest) -> CInstall:
     """For this machine; test_targets.py has those of others."""
     require("cc")
-    return install(tmp_path_factory.mktemp("library"))
+    found: CInstall = request.getfixturevalue("c_install")
+    return found

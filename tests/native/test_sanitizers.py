@@ -7,30 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from support.c_fixtures import C_PROGRAMS, CInstall, install, run
-from support.tools import require
+from support.c_fixtures import C_PROGRAMS, ROOT, CInstall, run
+from support.shared import made_once
 
 MEMORY, THREADS = "address,undefined", "thread"
 Build = Callable[[str, str, bool], Path]
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """A program of tests/c with a sanitizer, the library with or without ATLAS_SINGLE_THREAD."""
-    require("cc")
-    libraries: dict[tuple[str, bool], CInstall] = {}
+def build(library: CInstall, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """A program of tests/c with a sanitizer, the runtime with or without ATLAS_SINGLE_THREAD."""
 
     def program(name: str, sanitizer: str, single_thread: bool) -> Path:
-        directory = tmp_path_factory.mktemp("sanitized")
-        library = libraries.get((sanitizer, single_thread)) or install(
-            directory,
-            f"-Db_sanitize={sanitizer}",
-            "-Db_lundef=false",
-            f"-Dsingle_thread={str(single_thread).lower()}",
+        flags = "-std=c11", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"
+        definitions = ['-DATLAS_VERSION="0.0.0"', *["-DATLAS_SINGLE_THREAD"] * single_thread]
+
+        def compile_runtime(folder: Path) -> None:
+            for source in (ROOT / "runtime").glob("*.c"):
+                inputs = *library.private_includes, *definitions, "-c", source
+                library.compile(folder / f"{source.stem}.o", *flags, *inputs)
+
+        runtime = made_once(
+            tmp_path_factory, f"runtime_{sanitizer}_{single_thread}", compile_runtime
         )
-        libraries[sanitizer, single_thread] = library
-        flags = f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"
-        return library.compile_static(directory / name, C_PROGRAMS / f"{name}.c", *flags)
+        directory = tmp_path_factory.mktemp("sanitized")
+        inputs = C_PROGRAMS / f"{name}.c", *runtime.glob("*.o"), *library.kernel_objects
+        return library.compile(directory / name, *flags, *inputs)
 
     return program
 

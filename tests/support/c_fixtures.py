@@ -58,6 +58,12 @@ class CInstall:
         return self.prefix / "include"
 
     @property
+    def kernel_objects(self) -> list[Path]:
+        """What kernelgen made for the library."""
+        assert self.build is not None
+        return sorted(self.build.glob("kernels-*.o"))
+
+    @property
     def private_includes(self) -> tuple[str, str]:
         """Flags for a program that looks inside: internal.h, and the header of the kernels."""
         assert self.build is not None
@@ -85,7 +91,7 @@ class CInstall:
     ) -> Path:
         """Builds a C11 program with the static library."""
         inputs = source, self.static_library
-        return self._compile(program, compiler, "-std=c11", *flags, *inputs)
+        return self.compile(program, "-std=c11", *flags, *inputs, compiler=compiler)
 
     def compile_shared(
         self,
@@ -97,22 +103,14 @@ class CInstall:
     ) -> Path:
         """Builds a program that loads the shared library from where it is."""
         search = f"-L{self.library_dir}", f"-Wl,-rpath,{self.library_dir}"
-        standard = f"-std={standard}"
-        return self._compile(program, compiler, standard, *flags, source, *search, "-latlas12288")
+        inputs = source, *search, "-latlas12288"
+        return self.compile(program, f"-std={standard}", *flags, *inputs, compiler=compiler)
 
-    def _compile(self, program: Path, compiler: str, *flags: str | Path) -> Path:
-        run(
-            compiler,
-            *STRICT,
-            "-O1",
-            "-g",
-            f"-I{self.include_dir}",
-            *flags,
-            "-pthread",
-            "-o",
-            program,
-        )
-        return program
+    def compile(self, output: Path, *flags: str | Path, compiler: str = "cc") -> Path:
+        """Builds what the flags say, with the header."""
+        common = *STRICT, "-O1", "-g", f"-I{self.include_dir}", "-pthread"
+        run(compiler, *common, *flags, "-o", output)
+        return output
 
 
 def install(directory: Path, *options: str) -> CInstall:
@@ -128,10 +126,10 @@ def install(directory: Path, *options: str) -> CInstall:
 
 @pytest.fixture(scope="session")
 def c_install(tmp_path_factory: pytest.TempPathFactory) -> CInstall:
-    """Return the library; ATLAS12288_PREFIX names one that is installed already."""
-    prefix = os.environ.get("ATLAS12288_PREFIX")
-    if prefix:
-        return CInstall(Path(prefix))
+    """Return the library; ATLAS12288_PREFIX names one that is installed already, as make does."""
+    if prefix := os.environ.get("ATLAS12288_PREFIX"):
+        build = Path(prefix).with_name("build")  # where `install` has it
+        return CInstall(Path(prefix), build if build.is_dir() else None)
     folder = made_once(tmp_path_factory, "c_install", install)
     return CInstall(folder / "prefix", folder / "build")
 
@@ -165,3 +163,7 @@ def c_program(
         return made_once(tmp_path_factory, f"c_program_{name}", compile_in) / name
 
     return build
+
+
+if __name__ == "__main__":
+    install(Path(sys.argv[1]).resolve())
