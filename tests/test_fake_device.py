@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fake_device import build_driver, run_with_driver
+from support.fake_device import built_driver, run_with_driver
 from support.tools import needs
 
 pytestmark = [
@@ -71,16 +71,16 @@ more = b"".join(n.to_bytes(4, "little") for n in range(1, 65))
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_driver(tmp_path_factory.mktemp("driver"))
+    return built_driver(tmp_path_factory)
 
 
-def run(library: Path, code: str, **settings: int | str) -> subprocess.CompletedProcess[str]:
+def run(library: Path, code: str, **settings: int | str) -> subprocess.CompletedProcess[bytes]:
     return run_with_driver(library, START + code, **settings)
 
 
 def succeed(library: Path, code: str, **settings: int | str) -> None:
     done = run(library, code, **settings)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_a_kernel_runs_in_the_simulator(library: Path) -> None:
@@ -149,7 +149,7 @@ print("before", flush=True)
 ctypes.string_at(tensor.pointer, 1)
 """
     done = run(library, code)
-    assert done.stdout == "before\n"
+    assert done.stdout == b"before\n"
     assert done.returncode == -signal.SIGSEGV
 
 

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tensors on a GPU, by a driver that runs kernels in the simulator: results and all failures."""
 
-import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from support.fake_device import build_driver, driver_environment
+from support import commandline
+from support.fake_device import built_driver, run_with_driver
 from support.tools import needs
 
 pytest.importorskip("cuda.core")
@@ -38,30 +36,15 @@ def same(found, data):
 """
 
 
-# The interpreter is not taken down: it would end the driver's callbacks before what calls them.
-END = """
-import os, sys
-sys.stdout.flush()
-os._exit(0)
-"""
-
-
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_driver(tmp_path_factory.mktemp("driver"))
+    return built_driver(tmp_path_factory)
 
 
 def run(library: Path | None, code: str, start: str = START, **settings: int | str) -> None:
     """Run code in a process of its own that has the driver; it must end well."""
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", start + textwrap.dedent(code) + END],
-        env=driver_environment(library, **settings),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    done = run_with_driver(library, start + textwrap.dedent(code), **settings)
+    assert done.returncode == 0, f"{done.stdout.decode()}\n{done.stderr.decode()}"
 
 
 # --- results ---
@@ -594,19 +577,28 @@ def test_a_call_of_the_driver_that_fails_is_an_error_and_never_a_verdict(library
         library,
         EACH
         + """
+from support.fake_device import ENTRY_POINTS
+
 failed = 0
 for nth in range(1, 60):
+    most = 0  # calls of one work
     for result in (OUT_OF_MEMORY, LAUNCH_FAILED):
-        driver.fail("*", nth, result=result)
         for work, expected in (
             (lambda: witness.verify(tensor), True), (lambda: atlas.residue(tensor), right),
         ):
+            calls = sum(map(driver.calls, ENTRY_POINTS))
+            driver.fail("*", nth, result=result)
             try:
                 assert work() == expected
             except atlas.DeviceError as error:
                 failed += 1
                 assert "nothing is known" in str(error), error
             driver.fail("*", 0, result=0)
+            most = max(most, sum(map(driver.calls, ENTRY_POINTS)) - calls)
+    if most < nth:
+        break
+else:
+    raise AssertionError("a work has 60 calls")
 gc.collect()
 assert failed > 15, failed
 assert witness.verify(tensor) and atlas.residue(tensor) == right
@@ -985,8 +977,8 @@ def test_a_file_that_the_command_witnesses_is_verified_on_a_device(
     }
     model, out = tmp_path / "model.safetensors", tmp_path / "w.json"
     save(arrays, model, {"format": "pt"})
-    command = ["witness", "--tensors", "--tree", model, "-o", out]
-    subprocess.run([sys.executable, "-m", "atlas12288", *command], check=True)
+    done = commandline.run("witness", "--tensors", "--tree", model, "-o", out)
+    assert done.returncode == commandline.HOLDS
     run(
         library,
         f"""
@@ -1037,6 +1029,5 @@ def test_info_lists_the_kernels_for_gpus() -> None:
     from atlas12288._gpu.plan import KERNELS
 
     assert gpu_kernels() == tuple(sorted(KERNELS))
-    command = [sys.executable, "-m", "atlas12288", "info"]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
-    assert "gpu kernels            leaves, leaves_any" in shown.stdout
+    shown = commandline.run("info")
+    assert b"gpu kernels            leaves, leaves_any" in shown.stdout

@@ -121,11 +121,11 @@ for image_format in ("png", "svg", "pdf"):
     draw([ResidueMap("")], io.BytesIO(), image_format)
 """
 # What a command reads, and neither the interpreter at its start nor an import.
-_READ_LATE = frozenset(("PYTEST_CURRENT_TEST", "XDG_STATE_HOME", "NO_COLOR", "COLUMNS", "TERM"))
+_READ_LATE = re.compile("PYTEST_CURRENT_TEST|XDG_STATE_HOME|NO_COLOR|COLUMNS|TERM|FAKECUDA_.*")
 
 
 def _early(environment: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    return frozenset(item for item in environment.items() if item[0] not in _READ_LATE)
+    return frozenset(item for item in environment.items() if not _READ_LATE.fullmatch(item[0]))
 
 
 _ENVIRONMENT = _early(os.environ)
@@ -249,12 +249,18 @@ def in_a_process(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command to its end in a process of its own; the options are those of `run`."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    code = f"{before}\nimport sys\nfrom atlas12288._cli import main\nsys.exit(main())"
-    program = (sys.executable, "-c", code) if before else PROGRAM
     done: subprocess.CompletedProcess[Any] = subprocess.run(
-        (*program, *command), timeout=TIMEOUT_S, check=False, **options
+        (*_program(before), *command), timeout=TIMEOUT_S, check=False, **options
     )
     return done
+
+
+def _program(before: str) -> tuple[str, ...]:
+    code = f"{before}\nimport sys\nfrom atlas12288._cli import main\nsys.exit(main())"
+    return (sys.executable, "-c", code) if before else PROGRAM
+
+
+BAR_AT_ONCE = "from atlas12288._cli import console\nconsole.PROGRESS_AFTER_S = 0.0"
 
 
 def before_read(number: int, code: str) -> str:
@@ -285,6 +291,20 @@ def run_each(
     forks = _forks(_early(env))
     with forks.lock:
         return [forks.run(command, env=env) for command in commands]
+
+
+def run_code(
+    code: str, *, env: Mapping[str, str], imports: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run lines of Python in a fork; without an error it ends there, and nothing is taken down.
+
+    Args:
+        imports: lines of Python that the process has run from which it is forked.
+    """
+    end = "\nimport os, sys\nsys.stdout.flush()\nsys.stderr.flush()\nos._exit(0)\n"
+    forks = _forks(_early(env), imports)
+    with forks.lock:
+        return forks.run((), env=env, before=code + end)
 
 
 def run_line(line: str, *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -392,8 +412,12 @@ def run_on_terminal(
     streams: tuple[str, ...] = ("stdout", "stderr"),
     feed: Callable[[subprocess.Popen[bytes]], None] | None = None,
     environment: Mapping[str, str] | None = None,
+    before: str = "",
 ) -> tuple[int, str, subprocess.CompletedProcess[bytes]]:
     """Runs a command with some of its streams on a terminal.
+
+    Args:
+        before: lines of Python that its process runs before the command, as `BAR_AT_ONCE`.
 
     Returns:
         Exit code, what the terminal got, and what the other streams got.
@@ -402,7 +426,7 @@ def run_on_terminal(
     pipes = {name: slave if name in streams else subprocess.PIPE for name in ("stdout", "stderr")}
     clean = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "TERM")}
     process = subprocess.Popen(
-        (*PROGRAM, *arguments),
+        (*_program(before), *arguments),
         stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
         env=clean | {"TERM": "xterm-256color", "COLUMNS": "80"} | dict(environment or {}),
         **pipes,  # type: ignore[call-overload]

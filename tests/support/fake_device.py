@@ -21,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from .commandline import run_code
 from .ptx import AccessError, GlobalMemory, Module, PtxError
 from .ptx.memory import Space
+from .shared import made_once
 
 SOURCE = Path(__file__).with_name("fakecuda.c")
 # The names by which calls are counted and can be told to fail.
@@ -44,6 +47,11 @@ def build_driver(folder: Path) -> Path:
     return library
 
 
+def built_driver(factory: pytest.TempPathFactory) -> Path:
+    """Return the driver, compiled once for all workers."""
+    return made_once(factory, "fake_driver", build_driver) / "libcuda.so.1"
+
+
 def driver_environment(library: Path | None, **settings: int | str) -> dict[str, str]:
     """Return the environment of a child whose CUDA driver is a library of `build_driver`.
 
@@ -62,18 +70,35 @@ def driver_environment(library: Path | None, **settings: int | str) -> dict[str,
     return environment
 
 
+# What children import when they need it, imported once: the driver itself is loaded by each child.
+# It has also translated the kernels of the package.
+_IMPORTS = """
+import faulthandler
+from contextlib import suppress
+faulthandler.enable()
+with suppress(ImportError):
+    import cuda.core
+    from cuda.bindings import driver
+from atlas12288 import tensors
+from atlas12288._gpu import device, kernels
+from support import fake_device, strategies
+from support.ptx import GlobalMemory, Module
+for path in kernels.ptx_folder().glob("*.ptx"):
+    Module(path.read_text(), GlobalMemory(1 << 12))
+"""
+
+
 def run_with_driver(
     library: Path | None, code: str, **settings: int | str
-) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a child with a driver. A read of memory of the device by the host ends the
-    child with SIGSEGV and a traceback."""
-    return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", code],
-        env=driver_environment(library, **settings),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+) -> subprocess.CompletedProcess[bytes]:
+    """Run Python code in a child with a driver, or without one. A read of memory of the device by
+    the host ends the child with SIGSEGV and a traceback. Without an error nothing is taken down:
+    that would end the driver's callbacks before what calls them."""
+    environment = driver_environment(library, **settings)
+    if library is not None:
+        return run_code(code, env=environment, imports=_IMPORTS)
+    command = (sys.executable, "-c", code)
+    return subprocess.run(command, env=environment, capture_output=True, check=False)
 
 
 @dataclass(frozen=True)

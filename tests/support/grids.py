@@ -96,7 +96,7 @@ class SimulatedMachine:
 
     def launch(self, kernel: str, groups: int, threads: int, *arguments: int) -> None:
         self.launched.append(kernel)
-        if kernel not in self._modules:  # translated in 1 s
+        if kernel not in self._modules:
             self._modules[kernel] = Module(self._texts.get(kernel) or ptx_of(kernel), self.memory)
         geometry = {"grid": groups, "block": threads, "seed": self.seed}
         self._modules[kernel].launch(kernel, arguments=arguments, **geometry)

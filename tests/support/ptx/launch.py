@@ -3,6 +3,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from .arithmetic import Arithmetic, Values
 from .memory import SEVERAL_BLOCKS, Accessors, GlobalMemory, Space
-from .text import KernelText, PtxError, UnknownInstructionError, read
+from .text import KernelText, ModuleText, PtxError, UnknownInstructionError, read
 from .translate import Block, blocks_of
 
 Index = npt.NDArray[np.int64]
@@ -36,7 +37,7 @@ class Module:
     def __init__(self, text: str, memory: GlobalMemory) -> None:
         """Read and translate all kernels. Raise `UnknownInstructionError` with the line for what
         the simulator does not know, `PtxError` for what is no module."""
-        self.text, self.memory = read(text), memory
+        self.text, self.memory = _read(text), memory
         symbols: dict[str, int] = {}
         constants = [d for d in self.text.data if d.space == "const"]
         places, size = _lay_out(constants)
@@ -99,7 +100,16 @@ class Kernel:
         self.static = [d for d in everywhere if d.size is not None]
         places, self.shared_size = _lay_out([*self.static, *self.dynamic])
         self.places = places
-        self.blocks = blocks_of(text, symbols | places)
+        self.blocks = _translated(module.text, text.name, tuple((symbols | places).items()))
+
+
+# Many modules have the same text, each in a memory of its own.
+_read = cache(read)
+
+
+@cache
+def _translated(module: ModuleText, name: str, symbols: tuple[tuple[str, int], ...]) -> list[Block]:
+    return blocks_of(module.kernels[name], dict(symbols))
 
 
 def _lay_out(arrays: Sequence[Any]) -> tuple[dict[str, int], int]:

@@ -78,7 +78,7 @@ class KernelText:
     most_threads: int = 1024
 
 
-@dataclass
+@dataclass(eq=False)
 class ModuleText:
     version: str
     target: str
