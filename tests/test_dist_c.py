@@ -14,7 +14,6 @@ from support.c_fixtures import C_PROGRAMS, STRICT, run
 from support.c_inputs import ROOT
 from support.dist_c import page_commands, page_files, page_outputs, shell, unpacked
 from support.shared import made_once
-from support.slow import slow_but
 from support.tools import needs
 
 FAMILY = platform.machine()
@@ -57,7 +56,7 @@ def data(code: Path, directory: Path) -> bytes:
 
 
 @needs("objdump")
-@pytest.mark.parametrize("name", slow_but((SETS[0], SETS[-1], "entry"), (*SETS, "entry")))
+@pytest.mark.parametrize("name", (*SETS, "entry"))
 def test_the_assembly_is_the_object_that_the_build_links(
     name: str,
     archive: Path,

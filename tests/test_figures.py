@@ -56,9 +56,9 @@ def residue_map() -> ResidueMap:
     return found
 
 
-def picture(image_format: str, count: int = 1) -> bytes:
+def picture(image_format: str) -> bytes:
     file = io.BytesIO()
-    draw_residues([residue_map()] * count, file, image_format)
+    draw_residues([residue_map()], file, image_format)
     return file.getvalue()
 
 
@@ -144,9 +144,13 @@ def test_a_picture_is_known_again(tmp_path: Path, image_format: str) -> None:
 @pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 def test_a_picture_of_all_its_panels_is_known_again(tmp_path: Path, image_format: str) -> None:
     path = tmp_path / f"map.{image_format}"
-    many = io.BytesIO()
-    draw_damage([DamageMap(str(index)) for index in range(MAX_PANELS)], many, image_format)
-    for content in (picture(image_format, MAX_PANELS), many.getvalue()):
-        path.write_bytes(content)
-        with RegularFile(str(path)) as file:
-            assert picture_at(str(path)).is_one(file)
+    damage, residues = io.BytesIO(), io.BytesIO()
+    draw_damage([DamageMap(str(index)) for index in range(MAX_PANELS)], damage, image_format)
+    pictures = [damage]
+    if image_format == "pdf":  # in the others the mark is before all panels; one takes 0.4 s
+        draw_residues([residue_map()] * MAX_PANELS, residues, image_format)
+        pictures.append(residues)
+    for file in pictures:
+        path.write_bytes(file.getvalue())
+        with RegularFile(str(path)) as found:
+            assert picture_at(str(path)).is_one(found)

@@ -983,7 +983,7 @@ def test_fail_fast_tells_one_of_several_files_that_changed(root: Path) -> None:
 
 
 def test_fail_fast_ends_within_a_large_file(root: Path) -> None:
-    data = bytearray(noise(BLOCK) * 40)
+    data = bytearray(noise(BLOCK) * 20)
     tree: Tree = {b"big": bytes(data)}
     data[WINDOW_BYTES + 1] ^= 1
     make(root, {b"big": bytes(data)})
