@@ -56,7 +56,7 @@ def data(code: Path, directory: Path) -> bytes:
 
 
 @needs("objdump")
-@pytest.mark.parametrize("name", (*SETS, "entry"))
+@pytest.mark.parametrize("name", [*SETS, "entry"])
 def test_the_assembly_is_the_object_that_the_build_links(
     name: str,
     archive: Path,
