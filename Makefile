@@ -56,8 +56,8 @@ demo: $(VENV)/.package
 	$(BIN)/python demo/demo.py $(DATA)
 
 # Built once for the tests of all these targets.
-test check-slow check-core check-native: $(VENV)/.c-library
-test check-slow check-core check-native: export ATLAS12288_PREFIX := $(abspath $(VENV))/c-library/prefix
+test check-slow check-core check-kernels check-native: $(VENV)/.c-library
+test check-slow check-core check-kernels check-native: export ATLAS12288_PREFIX := $(abspath $(VENV))/c-library/prefix
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow" $(PYTEST_ARGS)
