@@ -21,7 +21,7 @@
 #   make check-sign      signatures, both ways with model_signing, and the schemas of the specification
 #   make check-gpu       on a machine with a CUDA device: all results against the CPU's, then the table of docs/gpu.md
 #   make check-gpu-model the kernels for GPUs without one: every class of lengths, and mistakes that must be seen
-#                        (six minutes of one core)
+#                        (three minutes of one core)
 #   make check-zarr      stores of Zarr, beside zarr-checksum
 #   make check-torch     tensors of PyTorch and JAX on the CPU, arrays of Numba by the driver without a GPU, and the
 #                        page of PyTorch (3 GB of packages)
