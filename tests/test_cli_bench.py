@@ -752,9 +752,19 @@ def test_what_python_does_for_a_file_is_told_for_both_folders_and_their_differen
     assert rows == ["100", "500", "the difference"]
 
 
-def test_growth_prints_a_row_for_each_size() -> None:
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--most=1",), ("1 KiB", "96 KiB", "1 MiB", "files", "10", "10 --update")),
+        (("--most=0", "--no-updates"), ("files", "10")),
+    ],
+    ids=["updates", "no updates"],
+)
+def test_growth_prints_a_row_for_each_size(
+    options: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
     done = subprocess.run(
-        (sys.executable, ROOT / "benchmarks" / "growth.py", "--most", "1", "--files", "10"),
+        (sys.executable, ROOT / "benchmarks" / "growth.py", "--files=10", *options),
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
@@ -762,10 +772,7 @@ def test_growth_prints_a_row_for_each_size() -> None:
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert [cells[0] for cells in rows if not cells[0].endswith(":")] == [
-        *("file", "1 KiB", "96 KiB", "1 MiB"),
-        *("files", "10"),
-    ]
+    assert [row[0] for row in rows if not row[0].endswith(":")] == ["file", *expected]
     for cells in rows:
         assert len(cells) == 7
         if cells[0][0].isdigit():
