@@ -8,6 +8,7 @@ import struct
 from array import array
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas12288 import _native
+from atlas12288._files import FileError
+from atlas12288._native import RESULT_BYTES, WINDOW_BYTES
 from atlas12288._subtree import BLOCK_BYTES, window_count
 from atlas12288.manifest import _file_table, _keeper, _known_lines
 from atlas12288.manifest._entries import DIGESTS, Entry, read_line
 from atlas12288.manifest._generate import RunCounts, generate_manifest, read_options
 from atlas12288.manifest._hashing import siblings as hashing
 from atlas12288.manifest._kept_states import open_state
-from atlas12288.manifest._known_lines import EarlierLines, Piece, Single, parted
+from atlas12288.manifest._known_lines import (
+    EarlierLines,
+    Judged,
+    KnownLines,
+    Piece,
+    ReadLeaves,
+    Single,
+    forget_without_leaves,
+    parted,
+)
 from atlas12288.manifest._listener import FunctionListener
 from atlas12288.manifest._sources import folder as folders
 from atlas12288.manifest._sources.folder import Folder
 from atlas12288.manifest._sources.siblings import Siblings
+from atlas12288.manifest._sources.source import UNTRUSTED
 from atlas12288.manifest._state_frames import MAGIC, SMALL, frame
 from support.manifests import OneByOne, StopError
 from support.strategies import noise
@@ -83,6 +96,7 @@ class World:
     def __init__(self, root: Path, place: Path, form: dict[str, bool]) -> None:
         place.mkdir()
         self.root, self.form = root, form
+        self.exclude: tuple[str, ...] = ()
         self.output, self.state = place / "out.json", place / "state"
         self.leaves = place / "out.leaves" if form.get("tree") else None
 
@@ -101,7 +115,7 @@ class World:
         source = way(self.root)
         counts = generate_manifest(
             source,
-            read_options(source, **self.form),
+            read_options(source, exclude=self.exclude, **self.form),
             str(self.output),
             leaves=None if self.leaves is None else str(self.leaves),
             state=str(self.state),
@@ -329,6 +343,292 @@ def test_small_files_that_come_one_by_one_are_known(
     assert world.made()[:2] == made[:2]
 
 
+# --- Runs that kept what they read, and went on: a FIFO is read by none, and nothing is written
+
+
+class Sabotaged(Folder):
+    """A folder one of whose files shrinks when it is read."""
+
+    victim = "b/b"
+
+    def witness_siblings(self, *arguments: Any) -> tuple[bytes, bytes]:
+        os.truncate(Path(self.name, self.victim), 1)
+        return super().witness_siblings(*arguments)
+
+
+def keep(world: World, way: type[Folder], **options: Any) -> None:
+    """Runs, and keeps all that can be read for the run that goes on."""
+    os.mkfifo(world.root / "fifo")
+    counts, _ = world.run(way, **options)
+    assert counts.errors > 0
+    (world.root / "fifo").unlink()
+
+
+def assert_as_fresh(world: World) -> None:
+    fresh = World(world.root, world.state.with_name("fresh"), world.form)
+    fresh.run(OneByOne)
+    assert world.made()[:2] == fresh.made()[:2]
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    ("ways", "most", "one_by_one"),
+    [
+        ((Folder, Folder), 8, False),
+        ((Folder, Folder), 1, True),
+        ((Folder, OneByOne), 8, True),
+        ((OneByOne, Folder), 8, True),
+        ((Folder, Folder, OneByOne, Folder), 2, False),
+        ((Folder, Folder, Folder, Folder), 2, True),
+    ],
+    ids=lambda each: "-".join(way.__name__ for way in each) if isinstance(each, tuple) else None,
+)
+def test_the_run_that_read_a_file_last_is_asked_first(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ways: tuple[type[Folder], ...],
+    most: int,
+    one_by_one: bool,
+) -> None:
+    monkeypatch.setattr(_known_lines, "RUNS_MOST", most)
+    root = grown(tmp_path)
+    world = World(root, tmp_path / "world", {"tree": True})
+    for number, way in enumerate(ways):
+        edit(root / "a.b", "damage", number)
+        edit(root / "c/g", "damage", number)
+        keep(world, way)
+    if one_by_one:
+        monkeypatch.setattr(folders, "_ENTRIES_MOST", 4)
+    # By the ctime alone, an older run would be as good.
+    counts, _ = world.run(Folder, ignore_ctime=True)
+    assert counts.read == 0
+    assert_as_fresh(world)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_leaves_of_a_run_stay_where_the_next_ones_go_on(tmp_path: Path) -> None:
+    root = grown(tmp_path)
+    world = World(root, tmp_path / "world", {"tree": True})
+    for number in range(3):
+        keep(world, Folder)
+        write(root / f"b/0-{number}", noise(30_000, number))
+    keep(world, Folder)
+    counts, _ = world.run(Folder)
+    assert counts.read == 0
+    assert_as_fresh(world)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("form", FORMS, ids=["flat", "tree", "both"])
+def test_a_file_that_fails_takes_nothing_from_its_siblings(
+    tmp_path: Path, form: dict[str, bool]
+) -> None:
+    root = grown(tmp_path)
+    world = World(root, tmp_path / "world", form)
+    counts, _ = world.run(Sabotaged)
+    assert (counts.errors, counts.read) == (1, counts.files)
+    write(root / "b/b", noise(7, 7))
+    counts, _ = world.run(Folder)
+    assert counts.read == 1
+    assert_as_fresh(world)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_refused_run_keeps_siblings_that_two_runs_know(tmp_path: Path) -> None:
+    root = grown(tmp_path)
+    world = World(root, tmp_path / "world", {"tree": True})
+    world.run(Folder)
+    edit(root / "a.b", "content", 1)
+    edit(root / "z", "damage", 1)
+    world.exclude = ("a-",)
+    keep(world, Folder, update=True)
+    world.exclude = ()
+    counts, _ = world.run(Folder, update=True)
+    assert (counts.refused, counts.read) == (1, 0)
+    counts, _ = world.run(Folder, update=True, accept=True)
+    assert (counts.refused, counts.read) == (0, 0)
+    assert_as_fresh(world)
+
+
+# --- Which run tells what of a file
+
+# Files and folders of one name, and names that begin as others do.
+PLACES = ("a", "a-", "a/b", "a/b-", "a/b.x", "a/b/c", "a/bc", "a0", "ab", "b", "b/\xe9")
+LISTED = (b"", ("a-",)), (b"a", ("b", "b-", "b.x", "bc")), (b"", ("a0", "ab")), (b"b", ("\xe9",))
+KINDS = st.sampled_from(("same", "same", "ctime", "mtime", "size", "untrusted"))
+SIZES = (0, 1, 12289, 30_000)
+SIZE_OF = {path: SIZES[number % len(SIZES)] for number, path in enumerate(PLACES)}
+
+
+def piece_of(run: int, kinds: dict[str, str], place: int) -> Piece:
+    """The lines of a run: the digests are its number, and so are the times that are others."""
+    lines, identities = [], []
+    for path in sorted(kinds, key=str.encode):
+        kind, size = kinds[path], SIZE_OF[path]
+        digest = bytes((run,)) * 32
+        size += kind == "size"
+        entry = Entry(path.encode(), size, min(run, size), digest, digest)
+        lines.append(entry.to_json() + b"\n")
+        times = f"{20 + run if kind == 'mtime' else 10} {20 + run if kind == 'ctime' else 10}"
+        identities.append(f"{UNTRUSTED if kind == 'untrusted' else ''}{times}".encode())
+    return Piece.of(b"".join(lines), b"\n".join(identities), place)
+
+
+def parts_of(run: int, kinds: dict[str, str], cuts: set[int]) -> Iterator[Piece]:
+    """The lines of a run in pieces, whose leaves lie at the number of the run."""
+    paths = sorted(kinds, key=str.encode)
+    place = run * 1000
+    for start, stop in pairwise(
+        sorted({0, len(paths)} | {cut for cut in cuts if cut < len(paths)})
+    ):
+        some = {path: kinds[path] for path in paths[start:stop]}
+        yield piece_of(run, some, place)
+        place += sum(window_count(SIZE_OF[path] + (kinds[path] == "size")) for path in some)
+
+
+def place_in(run: int, kinds: dict[str, str], wanted: str) -> int:
+    before = [path for path in kinds if path.encode() < wanted.encode()]
+    return run * 1000 + sum(
+        window_count(SIZE_OF[path] + (kinds[path] == "size")) for path in before
+    )
+
+
+@settings(max_examples=60)
+@given(
+    runs=st.lists(
+        st.dictionaries(st.sampled_from(PLACES), KINDS, min_size=1), min_size=2, max_size=5
+    ),
+    cuts=st.sets(st.integers(1, len(PLACES)), max_size=4),
+    has_last=st.booleans(),
+    replace=st.booleans(),
+)
+def test_the_newest_run_that_has_a_file_tells_what_is_known_of_it(
+    runs: list[dict[str, str]], cuts: set[int], has_last: bool, replace: bool
+) -> None:
+    earlier = EarlierLines((True, True))
+    added: list[tuple[Piece, bool]] = []
+    for run, kinds in enumerate(runs):
+        is_last = has_last and run == 0
+        lines = KnownLines((True, True))
+        for piece in parts_of(run, kinds, cuts):
+            added.append((piece, not is_last))
+            if is_last:
+                lines.add(piece)
+            else:
+                assert earlier.add(piece)
+        if is_last:
+            earlier.set_last(lines)
+    assert list(earlier.pieces()) == added
+    for folder, names in LISTED:
+        paths = [f"{folder.decode()}/{name}".lstrip("/") for name in names]
+        numbers = array("q", [each for path in paths for each in (SIZE_OF[path], 10, 10)])
+        encoded = b"".join(name.encode() + b"\0" for name in names)
+        judged, of_log = earlier.judge(Siblings(folder, encoded, numbers.tobytes()), replace)
+        for index, path in enumerate(paths):
+            # The newest one that can tell anything.
+            telling = [
+                run for run, kinds in enumerate(runs) if kinds.get(path, "untrusted") != "untrusted"
+            ]
+            run = telling[-1] if telling else None
+            kind = None if run is None else runs[run][path]
+            is_known = kind == "same" or (kind == "ctime" and replace)
+            result = judged.results[index * RESULT_BYTES : (index + 1) * RESULT_BYTES]
+            told = b"\1%c%b" % (min(run or 0, SIZE_OF[path]), bytes((run or 0,)) * 64)
+            assert result == (told if is_known else bytes(RESULT_BYTES))
+            assert of_log[index] == (is_known and not (has_last and run == 0))
+            if is_known and run is not None:
+                place, ctime = array("q", judged.places)[index], array("q", judged.numbers)
+                assert place == place_in(run, runs[run], path)
+                assert ctime[3 * index + 2] == (20 + run if kind == "ctime" else 10)
+    earlier.close()
+
+
+def test_a_path_that_a_run_read_again_begins_the_lines_of_a_newer_run() -> None:
+    for paths in ((("a",), ("a",)), (("a-", "a/b"), ("a/b", "ab")), (("a-", "ab"), ("a0",))):
+        earlier = EarlierLines((True, True))
+        for run, each in enumerate(paths):
+            assert earlier.add(
+                piece_of(run, dict.fromkeys(each, "mtime" if run == 0 else "same"), 0)
+            )
+        path = paths[1][0]
+        folder, _, name = path.rpartition("/")
+        numbers = array("q", (SIZE_OF[path], 10, 10)).tobytes()
+        siblings = Siblings(folder.encode(), name.encode() + b"\0", numbers)
+        assert earlier.judge(siblings, False)[0].known == 1
+        earlier.close()
+
+
+@pytest.mark.parametrize(
+    "identity",
+    ["1 1", "", "1", "1 ", "1-1", "101", "1 01", "1 +1", "01 1", "1 1 ", "1 1 1", "1  1"],
+)
+def test_times_in_another_form_are_other_times(identity: str) -> None:
+    line = Entry(b"a", 1, 1, bytes(32), bytes(32)).to_json() + b"\n"
+    earlier = EarlierLines((True, True))
+    assert earlier.add(Piece.of(line, identity.encode(), 0))
+    siblings = Siblings(b"", b"a\0", array("q", (1, 1, 1)).tobytes())
+    judged, _ = earlier.judge(siblings, True)
+    assert (judged.known, judged.by_ctime) == (identity == "1 1", 0)
+
+
+@given(
+    files=st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.booleans(),
+            st.sampled_from(("good", "good", "unknown", "wrong", "short", "gone")),
+        ),
+        max_size=6,
+    )
+)
+def test_leaves_are_taken_where_they_are_and_kept_there_if_they_are_right(
+    files: list[tuple[int, bool, str]],
+) -> None:
+    count = len(files)
+    names = b"".join(b"%d\0" % index for index in range(count))
+    numbers = array(
+        "q", [number for windows, *_ in files for number in (windows * WINDOW_BYTES, 1, 1)]
+    )
+    judged = Judged(Siblings(b"", names, numbers.tobytes()))
+    of_log = bytes(is_of_log for _, is_of_log, _ in files)
+    places = [(count - index) * 10 for index in range(count)]  # in another order than the files
+    stored: dict[tuple[bool, int], bytes] = {}
+    taken: list[tuple[int, int]] = []
+    expected: list[tuple[bool, bytes]] = []
+    for index, (windows, is_of_log, how) in enumerate(files):
+        hashes = [hashlib.sha256(b"%d %d" % (index, number)).digest() for number in range(windows)]
+        root = _native.tree_root(b"".join(hashes)) if windows else bytes(32)
+        has_leaves = windows > 1  # of one window, the leaf is the root
+        is_good = how == "good" or (how != "unknown" and not has_leaves)
+        if how != "unknown":
+            judged.results[index * RESULT_BYTES] = 1
+            judged.results[(index + 1) * RESULT_BYTES - 32 : (index + 1) * RESULT_BYTES] = root
+        leaves = b"".join(hashes)
+        kept = {"wrong": leaves[:-1] + b"?", "short": leaves[:-32]}.get(how, leaves)
+        if how not in ("unknown", "gone"):
+            stored[is_of_log, places[index]] = kept
+        expected.append((is_good, leaves if is_good else bytes(len(leaves))))
+        if is_good and has_leaves and is_of_log:
+            taken.append((windows, places[index]))
+    judged.places[:] = array("q", places).tobytes()
+
+    def reads(is_of_log: bool) -> ReadLeaves:
+        def read(place: int, count: int) -> bytes:
+            if (is_of_log, place) not in stored:
+                raise FileError("is gone")
+            return stored[is_of_log, place][: count * 32]
+
+        return read
+
+    used: list[tuple[int, int]] = []
+    found = forget_without_leaves(
+        judged, of_log, (reads(False), reads(True)), lambda *each: used.append(each)
+    )
+    assert found == b"".join(leaves for _, leaves in expected)
+    assert list(judged.results[::RESULT_BYTES]) == [is_good for is_good, _ in expected]
+    assert used == taken
+
+
 # --- The native code
 
 PARTS = ("a", "b", "-", ".x", "/", "0", "\xe9", '"', "\udcff")
@@ -385,7 +685,9 @@ def test_lines_are_parted_in_order_with_the_places_of_their_leaves(
             )
             found.append(some)
         else:
-            found.extend(some.entries((True, True)))
+            plain = list(some.entries((True, True)))
+            assert all(entry.size <= BLOCK_BYTES for entry, _, _ in plain)
+            found.extend(plain)
     expected = []
     leaf = 7
     for number, entry in enumerate(entries):

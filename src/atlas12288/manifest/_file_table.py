@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from enum import IntEnum
 from itertools import starmap
 from operator import add, itemgetter
 from typing import Any, Final, NamedTuple
@@ -23,8 +24,24 @@ from ._temporary_base import TemporaryBase
 _ROWS_AT_ONCE: Final = 1000
 _LISTED_AT_ONCE: Final = 20_000
 
+
+class Fresh(IntEnum):
+    """Which run read a file. A greater one is newer; of equal ones, what comes later is.
+
+    Attributes:
+        NO: the one that wrote the manifest.
+        LINE: one that this run goes on with, whose line was kept.
+        NEWEST: this run, or one that it goes on with which kept no line, or one too many of them.
+            A file that is in the table is read one by one from then on: no line of it is newer.
+    """
+
+    NO = 0
+    LINE = 1
+    NEWEST = 2
+
+
 _SCHEMA: Final = (
-    # residue: known where not null. fresh: by this run or the one that it goes on with. leaf: the
+    # residue: known where not null. fresh: of `Fresh`, NEWEST where this run read it. leaf: the
     # first of its leaves, in the leaves under way where fresh, else in the sidecar of the manifest
     # that was last written.
     "CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, identity TEXT, target BLOB,"
@@ -84,7 +101,8 @@ _PUT_PART: Final = (
 )
 _PUT_ROOT: Final = "INSERT OR REPLACE INTO roots (path, block, root) VALUES (:path, :block, :root)"
 _PUT_DIGESTS: Final = (
-    "UPDATE files SET residue = ?, sha256 = ?, root = ?, leaf = ?, fresh = 1 WHERE path = ?"
+    "UPDATE files SET residue = ?, sha256 = ?, root = ?, leaf = ?,"
+    f" fresh = {Fresh.NEWEST:d} WHERE path = ?"
 )
 _FOUND: Final = ", ".join(("path", "size", "identity", "target"))
 _UNKNOWN: Final = "residue IS NULL AND target IS NULL"
@@ -163,12 +181,12 @@ class FileTable:
 
     # --- What is known of files before they are listed
 
-    def load(self, known: Known, fresh: bool) -> None:
+    def load(self, known: Known, fresh: Fresh) -> None:
         """Load what is known of a file.
 
         Args:
             known: the file; `settle_known` comes after the last one.
-            fresh: whether it is of a run that this one goes on with.
+            fresh: the run that it is of.
         """
         self.has_small |= known.size <= BLOCK_BYTES
         row = known._asdict()

@@ -22,7 +22,7 @@ from .._sidecars import WrongLeavesError, checked
 from .._subtree import BLOCK_BYTES, FANOUT, window_count
 from .._witness import WitnessStream
 from ._entries import LINES_AT_ONCE, Entry, Lines, flat_and_tree, names_of, read_line
-from ._file_table import FileTable, KnownFile, ListingCounts
+from ._file_table import FileTable, Fresh, KnownFile, ListingCounts
 from ._hashing.file_hash import Checkpoint, Digests, LeafSink
 from ._hashing.siblings import Hashed
 from ._keeper import KEPT_AFTER_S, Keeper
@@ -63,8 +63,8 @@ def _with_known(siblings: Siblings, judged: Judged, of_log: bytes, leaves: bytes
     if known == 0:
         return siblings
     origin = READ
-    if known == siblings.files:
-        origin = OF_LAST if 0 in of_log else OF_LOG
+    if known == siblings.files and len(set(of_log)) == 1:
+        origin = OF_LOG if of_log[0] else OF_LAST
     return siblings._replace(
         numbers=bytes(judged.numbers), known=bytes(judged.results), leaves=leaves, origin=origin
     )
@@ -172,11 +172,11 @@ class Store:
         try:
             for some in lines:
                 if isinstance(some, Single):
-                    self._load(some.entry, some.identity, some.first_leaf, fresh=False)
+                    self._load(some.entry, some.identity, some.first_leaf, Fresh.NO)
                 elif self._together:
                     known.add(some)
                 else:
-                    self._load_piece(some, fresh=False)
+                    self._load_piece(some, Fresh.NO)
             self._table.settle_known()
         except BaseException:
             known.close()
@@ -194,10 +194,10 @@ class Store:
         """
         for record in records:
             if isinstance(record, Known):
-                self._table.load(record, fresh=True)
+                self._table.load(record, Fresh.NEWEST)
             elif isinstance(record, Piece):
                 if not self._together or not self._earlier.add(record):
-                    self._load_piece(record, fresh=True)
+                    self._load_piece(record, Fresh.NEWEST)
             elif isinstance(record, Failed):
                 self._table.drop(record.path)
             else:
@@ -208,11 +208,11 @@ class Store:
         else:
             self._keeper.go_on()
 
-    def _load_piece(self, piece: Piece, fresh: bool) -> None:
+    def _load_piece(self, piece: Piece, fresh: Fresh) -> None:
         for entry, identity, leaf in piece.entries(self._digests):
             self._load(entry, identity, leaf, fresh)
 
-    def _load(self, entry: Entry, identity: str, leaf: int, fresh: bool) -> None:
+    def _load(self, entry: Entry, identity: str, leaf: int, fresh: Fresh) -> None:
         """Load what is known of a file, unless its identity does not show later changes."""
         if entry.target is None and not identity.startswith(UNTRUSTED):
             place = None if self._leaves is None else leaf
@@ -271,8 +271,8 @@ class Store:
             return
         self._has_all = True
         had_small = self._table.has_small
-        for piece, fresh in self._earlier.pieces():
-            self._load_piece(piece, fresh)
+        for piece, of_log in self._earlier.pieces():
+            self._load_piece(piece, Fresh.LINE if of_log else Fresh.NO)
         self._table.settle_known()
         self._table.has_small = had_small  # of which there are no lines
 
