@@ -15,7 +15,8 @@ import pytest
 from atlas12288._chains import CHAINS_MOST
 from atlas12288._files import CHUNK_BYTES, FileError
 from atlas12288._make_sums import sum_lines
-from atlas12288._many_files import SMALL_MOST, witness_in_order
+from atlas12288._many_files import SMALL_MOST, STOP_NS, witness_in_order
+from atlas12288._sums import sums_line
 from support import gnu
 from support.commandline import (
     COULD_NOT_CHECK,
@@ -227,12 +228,111 @@ def test_what_is_not_taken_ends_when_it_is_closed(tmp_path: Path, make: object) 
         results.close()
 
 
-@pytest.mark.parametrize("command", ["sum", "witness"])
-def test_ctrl_c_ends_the_reading_of_large_files(tmp_path: Path, command: str) -> None:
-    names = [str(sparse_file(tmp_path / f"{number}", 1024 * GIB)) for number in range(3)]
-    process = start(command, "--threads", "2", *names)
+# --- Ctrl-C ---
+
+
+def interrupted_as_it_reads(process: subprocess.Popen[bytes]) -> bytes:
+    """Give a process Ctrl-C while it reads files that it would read for long; return what it
+    printed. It ends as it must."""
     wait_until_read(process, 2**26)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=TIMEOUT_S)
-    assert (process.returncode, out) == (INTERRUPTED, b"")
+    assert process.returncode == INTERRUPTED
     assert b"Traceback" not in err
+    return out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("sum", "--threads", "2", "0", "1", "2"),
+        ("sum", "--threads", "1", "--files0-from", "NAMES"),
+        ("sum", "--json", "0"),
+        ("witness", "--threads", "2", "0", "1", "2"),
+    ],
+    ids=" ".join,
+)
+def test_ctrl_c_ends_the_reading_of_large_files(tmp_path: Path, command: tuple[str, ...]) -> None:
+    for name in ("0", "1", "2"):
+        sparse_file(tmp_path / name, 1024 * GIB)
+    (tmp_path / "NAMES").write_bytes(listed([b"0", b"1", b"2"]))
+    assert interrupted_as_it_reads(start(*command, cwd=tmp_path)) == b""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--threads", "1"),
+        ("--threads", "3", "--files0-from", "NAMES"),
+        ("--threads", "3", "--json"),
+        ("--threads", "1", "--json", "--files0-from", "NAMES"),
+    ],
+    ids=" ".join,
+)
+def test_ctrl_c_ends_the_reading_of_small_files(tmp_path: Path, options: tuple[str, ...]) -> None:
+    sparse_file(tmp_path / "a", SMALL_MOST)
+    # It ends by nothing else: its last name is standard input, which has no end.
+    names = ["a"] * 20_000 + ["-"]
+    (tmp_path / "NAMES").write_bytes(listed(list(map(os.fsencode, names))))
+    files = [] if "NAMES" in options else names
+    process = start("sum", *options, *files, cwd=tmp_path, stdin=subprocess.PIPE)
+    out = interrupted_as_it_reads(process)
+    if "--json" not in options:
+        line = sums_line(hashlib.sha256(bytes(SMALL_MOST)).digest(), b"a")
+        assert set(out.split(b"\n")[:-1]) <= {line}
+
+
+# Each native call takes one file. One of them gives Ctrl-C; those of other threads that have begun
+# wait until that is heard. What begins later, or is never heard, is said at the end.
+_WATCHED_CALLS = """
+import atexit, os, signal, sys
+from itertools import count
+from threading import Event, current_thread, main_thread
+from atlas12288 import _make_sums, _many_files
+
+stopping, given, late, numbers = [], [], [], count(1)
+
+def event():
+    stopping.append(Event())
+    return stopping[-1]
+
+def watched(call, name):
+    def watched_call(*arguments):
+        is_main = current_thread() is main_thread()
+        if stopping[0].is_set() or (given and is_main):
+            late.append(name)
+        found = call(*arguments)
+        if name == "{name}" and next(numbers) == 40:
+            os.kill(os.getpid(), signal.SIGINT)
+            given.append(True)
+        if given and not is_main and not stopping[0].wait({timeout}):
+            late.append("Ctrl-C")
+        return found
+    return watched_call
+
+class Files(list):
+    def __init__(self, names):
+        super().__init__(names)
+        files = FileSums(names)
+        self.taken, self.lines = files.taken, files.lines
+        self.take, self.measure = watched(files.take, "take"), watched(files.measure, "measure")
+
+FileSums, _make_sums.FileSums, _many_files.Event = _make_sums.FileSums, Files, event
+_make_sums.STOP_NS = _many_files.STOP_NS = 0
+for each in ("file_sizes", "witness_named_files"):
+    setattr(_many_files, each, watched(getattr(_many_files, each), each))
+atexit.register(lambda: print(late, file=sys.stderr))
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("name", ["measure", "take", "file_sizes", "witness_named_files"])
+def test_after_ctrl_c_no_thread_takes_more_files(folder: Path, name: str, threads: int) -> None:
+    assert STOP_NS <= 10**8  # what has begun ends by then
+    more = () if name in ("measure", "take") else ("--json",)
+    done = run(
+        *("sum", "--threads", str(threads), *more, *["plain"] * 3_000),
+        cwd=folder,
+        before=_WATCHED_CALLS.format(name=name, timeout=TIMEOUT_S),
+    )
+    assert (done.returncode, done.stderr) == (INTERRUPTED, b"\n[]\n")

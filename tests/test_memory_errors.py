@@ -152,7 +152,7 @@ def sum_lines(t: Things) -> None:
 
 def file_sums(t: Things) -> None:
     files = _native.FileSums([os.fsdecode(FILE), b"none"])
-    files.measure()
+    files.measure(10**9)
     files.take(len(t.room), t.room, 10**9)
     files.taken()
     files.lines(0, 1)
@@ -231,9 +231,9 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "update_streams refused": lambda t: refused(
         atlas.StateError, _native.update_streams, [t.stream, t.stream], [b"a", b"b"]
     ),
-    "file_sizes": lambda t: _native.file_sizes([FILE, b"none"]),
+    "file_sizes": lambda t: _native.file_sizes([FILE, b"none"], 10**9),
     "witness_named_files": lambda t: _native.witness_named_files(
-        atlas.Witness, [FILE, b"none"], [FILE_BYTES, 0], t.room
+        atlas.Witness, [FILE, b"none"], [FILE_BYTES, 0], t.room, 10**9
     ),
     "Witness.from_bytes": lambda t: atlas.Witness.from_bytes(t.form),
     "Witness.from_bytes refused": lambda t: refused(

@@ -250,7 +250,7 @@ class NoneTaken:
     def __len__(self) -> int:
         return self._count
 
-    def measure(self) -> list[int]:
+    def measure(self, stop_ns: int) -> list[int]:
         return [-1] * self._count
 
     def take(self, size_most: int, buffer: memoryview, stop_ns: int) -> int:
@@ -340,7 +340,8 @@ def test_files_are_taken_some_at_a_time_and_as_they_were_measured(tmp_path: Path
     assert files.take(0, bytearray(), 10**9) == 300  # before their sizes are known
     assert files.taken() == bytes(300)
     files = FileSums(list(names))
-    assert files.measure() == [number * 7 % 1000 for number in range(300)]
+    assert [files.measure(0) for _ in range(300)] == [[number * 7 % 1000] for number in range(300)]
+    assert files.measure(0) == []
     (tmp_path / "3").write_bytes(b"other")
     (tmp_path / "4").unlink()
     steps = []
@@ -378,4 +379,6 @@ def test_wrong_arguments_of_file_sums_are_refused() -> None:
         files.take(1, b"a", 0)
     with pytest.raises(OverflowError):
         files.take(1, bytearray(1), -1)
+    with pytest.raises(OverflowError):
+        files.measure(-1)
     assert FileSums([]).take(0, bytearray(), 0) == 0

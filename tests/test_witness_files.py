@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas12288 import Witness, _native
+from atlas12288 import Witness, _many_files, _native
 from atlas12288._chains import CHAINS_MOST
 from atlas12288._files import CHUNK_BYTES, FileError
 from atlas12288._many_files import (
@@ -187,20 +187,49 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path / "file")
     (tmp_path / "file").write_bytes(b"data")
     for arguments, error in (
-        (([path], [], bytearray(4)), ValueError),
-        (([path], [5], bytearray(4)), ValueError),
-        (([path], [-1], bytearray(4)), OverflowError),
-        (([b"a\0b"], [1], bytearray(4)), ValueError),
-        ((["a"], [1], bytearray(4)), ValueError),
-        (([path], [4], bytes(4)), BufferError),
-        ((None, [4], bytearray(4)), TypeError),
+        (([path], [], bytearray(4), 0), ValueError),
+        (([path], [5], bytearray(4), 0), ValueError),
+        (([path], [-1], bytearray(4), 0), OverflowError),
+        (([path], [4], bytearray(4), -1), OverflowError),
+        (([b"a\0b"], [1], bytearray(4), 0), ValueError),
+        ((["a"], [1], bytearray(4), 0), ValueError),
+        (([path], [4], bytes(4), 0), BufferError),
+        ((None, [4], bytearray(4), 0), TypeError),
     ):
         with pytest.raises(error):
             _native.witness_named_files(Witness, *arguments)  # type: ignore[arg-type]
-    for paths, error in (([b"a\0b"], ValueError), (["a"], ValueError), (None, TypeError)):
+    for sizes, error in (
+        (([b"a\0b"], 0), ValueError),
+        ((["a"], 0), ValueError),
+        ((None, 0), TypeError),
+        (([path], -1), OverflowError),
+    ):
         with pytest.raises(error):
-            _native.file_sizes(paths)  # type: ignore[arg-type]
-    assert _native.witness_named_files(Witness, [], [], bytearray()) == []
-    (witness,) = _native.witness_named_files(Witness, [path], [4], bytearray(4))
+            _native.file_sizes(*sizes)  # type: ignore[arg-type]
+    assert _native.file_sizes([], 0) == []
+    assert _native.witness_named_files(Witness, [], [], bytearray(), 0) == []
+    (witness,) = _native.witness_named_files(Witness, [path], [4], bytearray(4), 0)
     assert witness is not None
     assert witness.digest == hashlib.sha256(b"data").digest()
+
+
+def test_native_calls_end_after_their_time_with_some_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [os.fsencode(tmp_path / f"{number}") for number in range(30)]
+    for number, path in enumerate(paths):
+        Path(os.fsdecode(path)).write_bytes(noise(number, number))
+    paths[7:9] = [b"none", os.fsencode(tmp_path)]
+    sizes = sizes_of(paths)
+    assert sizes == [*range(7), -1, -1, *range(9, 30)]
+    expected = witness_files(paths, sizes)
+    assert _native.file_sizes(paths, 0) == sizes[:1]
+    (first,) = _native.witness_named_files(Witness, paths[:7], sizes[:7], bytearray(30), 0)
+    assert isinstance(first, Witness)
+    assert first.digest == hashlib.sha256(b"").digest()
+    counts: list[int] = []
+    monkeypatch.setattr(_many_files, "STOP_NS", 0)
+    assert sizes_of(paths) == sizes
+    found = witness_files(paths, sizes, counts.append)
+    assert list(map(plain, found)) == list(map(plain, expected))
+    assert counts == [*range(7), *range(9, 30)]

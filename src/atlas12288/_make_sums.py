@@ -104,7 +104,10 @@ def _of_run(
 def _measured(names: list[str | Known]) -> tuple[FileSums, list[int]]:
     """Return files with their sizes; what is known already is none."""
     files = FileSums([each if isinstance(each, str) else "" for each in names])
-    return files, files.measure()
+    sizes: list[int] = []
+    while len(sizes) < len(files):
+        sizes += files.measure(STOP_NS)
+    return files, sizes
 
 
 def _taken(files: FileSums, crew: FileCrew) -> bytes:

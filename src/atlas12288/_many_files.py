@@ -96,7 +96,11 @@ def sizes_of(paths: Sequence[bytes]) -> list[int]:
         paths: the files, or `-` for standard input, which is none.
     """
     # No file has the empty path.
-    return file_sizes([b"" if path == _STDIN or b"\0" in path else path for path in paths])
+    files = [b"" if path == _STDIN or b"\0" in path else path for path in paths]
+    sizes: list[int] = []
+    while len(sizes) < len(files):
+        sizes += file_sizes(files[len(sizes) :], STOP_NS)
+    return sizes
 
 
 def shares(sizes: Sequence[int], threads: int) -> Iterator[list[list[int]]]:
@@ -162,13 +166,19 @@ def witness_files(
     """
     found: list[Witness | FileError | None] = [None] * len(paths)
     small = [index for index, size in enumerate(sizes) if 0 <= size <= SMALL_MOST]
-    witnesses = witness_named_files(
-        Witness, [paths[index] for index in small], [sizes[index] for index in small], buffer
-    )
-    for index, witness in zip(small, witnesses, strict=True):
-        found[index] = witness
-    if advance is not None:
-        advance(sum(sizes[index] for index in small if found[index] is not None))
+    while small:
+        witnesses = witness_named_files(
+            Witness,
+            [paths[index] for index in small],
+            [sizes[index] for index in small],
+            buffer,
+            STOP_NS,
+        )
+        done, small = small[: len(witnesses)], small[len(witnesses) :]
+        for index, witness in zip(done, witnesses, strict=True):
+            found[index] = witness
+        if advance is not None:
+            advance(sum(sizes[index] for index in done if found[index] is not None))
     large = [index for index, size in enumerate(sizes) if size > SMALL_MOST]
     if len(large) > 1:
         large.sort(key=lambda index: -sizes[index])

@@ -70,12 +70,15 @@ cdef const char **paths_of(tuple paths) except NULL:
     return found
 
 
-def file_sizes(list paths not None, /):
-    """Return the sizes of regular files in bytes, links followed; -1 for all that is none.
+def file_sizes(list paths not None, stop_ns, /):
+    """Return the sizes of regular files in bytes, links followed; -1 for all that is none. The lock
+    is free meanwhile.
 
-    Args: paths, bytes. Raises ValueError where one is not bytes, or has a NUL.
+    Args: paths, bytes; stop_ns, nanoseconds after which it returns with the sizes of the first ones
+    alone, of one at least. Raises ValueError where a path is not bytes, or has a NUL.
     """
-    cdef size_t number, i
+    cdef size_t number, i, done
+    cdef uint64_t most_ns = stop_ns, begin = monotonic_ns()
     cdef int64_t *sizes
     cdef tuple kept = tuple(paths)  # nobody else may drop one meanwhile
     number = <size_t>len(kept)
@@ -85,11 +88,13 @@ def file_sizes(list paths not None, /):
         if sizes is NULL:
             raise MemoryError
         state = release_gil(1, 1)
-        for i in range(number):
-            sizes[i] = atlas_file_size(names[i])
+        done = 0
+        while done < number and (done == 0 or monotonic_ns() - begin < most_ns):
+            sizes[done] = atlas_file_size(names[done])
+            done += 1
         restore_gil(state)
         found = []  # not a comprehension: without memory in one here, the interpreter crashes
-        for i in range(number):
+        for i in range(done):
             found.append(sizes[i])
         return found
     finally:
@@ -108,14 +113,18 @@ cdef struct Named:
     atlas_witness_t **some
 
 
-cdef int witness_named(Named *all, size_t number, uint8_t *room, size_t size) noexcept nogil:
-    """Fill the room with files, hash them, and again; return a code of the library."""
+cdef int witness_named(Named *all, size_t number, uint8_t *room, size_t size, uint64_t most_ns,
+                       size_t *done) noexcept nogil:
+    """Fill the room with files, hash them, and again, until the time is over; return a code of the
+    library."""
     cdef size_t i = 0, count, j
     cdef size_t filled
-    while i < number:
+    cdef uint64_t begin = monotonic_ns()
+    while i < number and (i == 0 or monotonic_ns() - begin < most_ns):
         count = 0
         filled = 0
-        while i < number and all.sizes[i] <= size - filled:
+        while (i < number and all.sizes[i] <= size - filled
+                and (i == 0 or monotonic_ns() - begin < most_ns)):
             if atlas_read_named_file(all.paths[i], all.sizes[i], room + filled):
                 all.bases[count] = room + filled
                 all.lens[count] = <size_t>all.sizes[i]
@@ -128,22 +137,25 @@ cdef int witness_named(Named *all, size_t number, uint8_t *room, size_t size) no
             return code
         for j in range(count):
             all.made[all.places[j]] = all.some[j]
+    done[0] = i
     return ATLAS_OK
 
 
-def witness_named_files(cls, list paths not None, list sizes not None, buffer, /):
+def witness_named_files(cls, list paths not None, list sizes not None, buffer, stop_ns, /):
     """Return the witnesses of small files, read by their paths, links followed; the lock is free
     meanwhile.
 
     Args: cls, `Witness` or a subclass; paths, bytes; sizes, as `file_sizes` gives them; buffer,
-    writable, with room for the largest file.
-    Returns a list with None where a file was not read as `atlas_read_named_file` says.
+    writable, with room for the largest file; stop_ns, nanoseconds after which it returns.
+    Returns a list with None where a file was not read as `atlas_read_named_file` says: of all files,
+    or, where the time was over, of the first ones, of one at least.
     Raises ValueError where the lists are not of one length, the buffer is too short, or a path is
     not bytes, or has a NUL.
     """
     cdef Span room
     cdef Named files
-    cdef size_t number, i
+    cdef size_t number, i, done = 0
+    cdef uint64_t most_ns = stop_ns
     cdef atlas_witness_t *handle
     cdef tuple kept = tuple(paths)  # nobody else may drop one meanwhile
     number = <size_t>len(kept)
@@ -172,12 +184,12 @@ def witness_named_files(cls, list paths not None, list sizes not None, buffer, /
             if files.sizes[i] > room.len:
                 raise ValueError(f"buffer has {room.len} bytes, must have {sizes[i]} for a file")
         state = release_gil(1, 1)
-        code = witness_named(&files, number, room.data, room.len)
+        code = witness_named(&files, number, room.data, room.len, most_ns, &done)
         restore_gil(state)
         if code != ATLAS_OK:
             raise_last_error()
         found = []
-        for i in range(number):
+        for i in range(done):
             handle = files.made[i]
             files.made[i] = NULL
             found.append(None if handle is NULL else Witness.adopt(cls, handle))

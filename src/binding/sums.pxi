@@ -162,7 +162,7 @@ cdef class FileSums:
     cdef tuple paths  # what the names in `sums` point to
     cdef atlas_sum_t *sums
     cdef uint8_t *read  # 1 where a file has its digest
-    cdef size_t count, done
+    cdef size_t count, measured, done
 
     def __cinit__(self, list names not None, /):
         cdef tuple kept = tuple(names)
@@ -195,22 +195,27 @@ cdef class FileSums:
     def __len__(self):
         return <Py_ssize_t>self.count
 
-    def measure(self):
-        """Take the sizes of the files, as by `file_sizes`, for `take`; the lock is free meanwhile.
+    def measure(self, stop_ns, /):
+        """Take the sizes of the next files, as by `file_sizes`, for `take`; the lock is free
+        meanwhile.
 
-        Returns a list of them.
+        Args: stop_ns, nanoseconds after which it returns.
+        Returns a list of them, of one file at least if there is one.
         """
-        cdef size_t i
-        cdef atlas_sum_t *each
+        cdef size_t first = self.measured, i = first, each  # another thread may call it too
+        cdef uint64_t most_ns = stop_ns, begin = monotonic_ns()
+        cdef atlas_sum_t *file
         state = release_gil(1, 1)
-        for i in range(self.count):
-            each = &self.sums[i]
-            if strlen(each.name) == each.name_len and strcmp(each.name, b"-") != 0:
-                each.size = atlas_file_size(each.name)
+        while i < self.count and (i == first or monotonic_ns() - begin < most_ns):
+            file = &self.sums[i]
+            if strlen(file.name) == file.name_len and strcmp(file.name, b"-") != 0:
+                file.size = atlas_file_size(file.name)
+            i += 1
         restore_gil(state)
+        self.measured = i
         sizes = []  # not a comprehension: without memory in one here, the interpreter crashes
-        for i in range(self.count):
-            sizes.append(self.sums[i].size)
+        for each in range(first, i):
+            sizes.append(self.sums[each].size)
         return sizes
 
     def take(self, size_most, buffer, stop_ns, /):
