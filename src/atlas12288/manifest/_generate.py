@@ -525,7 +525,7 @@ class _Run:
                 yield Entry(record.path, record.size, *record.digests), record.identity
             elif isinstance(record, Piece):
                 yield from (
-                    (entry, identity) for entry, identity, _ in record.all_entries(self._digests)
+                    (entry, identity) for entry, identity, _ in record.entries(self._digests)
                 )
 
     def _leave_out(self, outputs: Outputs) -> None:

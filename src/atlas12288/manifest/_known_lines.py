@@ -27,7 +27,6 @@ from .._subtree import BLOCK_BYTES, window_count
 from ._entries import Entry, names_of, read_line, read_text
 from ._paths import PATH_MOST_BYTES
 from ._sources.siblings import Siblings
-from ._sources.source import UNTRUSTED
 from ._spool import Spool
 
 # Each run that was stopped and went on begins again at the first path. What was left by more runs
@@ -68,12 +67,7 @@ class Piece(NamedTuple):
         return place
 
     def entries(self, digests: tuple[bool, bool]) -> Iterator[tuple[Entry, str, int]]:
-        """Yield the entries, with identity and the place of the first leaf, without those whose
-        identity does not show later changes."""
-        return (each for each in self.all_entries(digests) if not each[1].startswith(UNTRUSTED))
-
-    def all_entries(self, digests: tuple[bool, bool]) -> Iterator[tuple[Entry, str, int]]:
-        """Yield all entries, with identity and the place of the first leaf."""
+        """Yield the entries, with identity and the place of the first leaf."""
         entries = read_text(self.text, names_of(digests))
         places = array("q", leaf_places(array("q", [entry.size for entry in entries])))
         identities = self.identities.decode("utf-8", "surrogatepass").split("\n")

@@ -63,8 +63,8 @@ def _with_known(siblings: Siblings, judged: Judged, of_log: bytes, leaves: bytes
     if known == 0:
         return siblings
     origin = READ
-    if known == siblings.files and len(set(of_log)) == 1:
-        origin = OF_LOG if of_log[0] else OF_LAST
+    if known == siblings.files:
+        origin = OF_LOG if 1 in of_log else OF_LAST
     return siblings._replace(
         numbers=bytes(judged.numbers), known=bytes(judged.results), leaves=leaves, origin=origin
     )

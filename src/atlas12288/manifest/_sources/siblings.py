@@ -15,8 +15,8 @@ from .source import Found
 # Few enough that several threads are busy until the end, where each file takes long.
 SIBLINGS_MOST: Final = 256
 _NUMBERS: Final = 3  # of a file
-# Where the digests of siblings are from: all are known from the run that this one goes on with, or
-# all from the one that wrote the manifest. READ is all else: some are read, or are known from each.
+# Where the digests of siblings are from: one at least is read by this run, or all are known, one at
+# least from the run that it goes on with, or all from the one that wrote the manifest.
 READ, OF_LOG, OF_LAST = (bytes((letter,)) for letter in b"RKL")
 
 
