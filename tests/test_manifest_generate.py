@@ -874,6 +874,30 @@ def test_a_huge_file_goes_on_in_the_middle(stopped: Stopped, data: Path) -> None
     assert report.leaves_error is None
 
 
+@pytest.mark.parametrize("each_s", [0.0, 60.0], ids=["progress is kept", "progress waits"])
+def test_a_huge_file_that_could_not_be_read_is_read_anew(
+    stopped: Stopped, data: Path, output: Path, monkeypatch: pytest.MonkeyPatch, each_s: float
+) -> None:
+    monkeypatch.setattr(keeper, "_COMMIT_S", each_s)
+    reads = 0
+
+    def fail_at_last(found: Found) -> None:
+        nonlocal reads
+        if found.path == b"huge":
+            reads += 1
+            if reads == 5:
+                raise FileError("cannot be read")
+
+    source = Disturbed(data, read=fail_at_last)
+    places = {name: str(output.with_suffix(f".{name}")) for name in ("state", "leaves")}
+    _, problems = generate(data, output, source=source, threads=1, **places)
+    assert problems == {b"huge": "cannot be read"}
+    stopped.run()
+    known = len(SIZES)
+    assert stopped.is_told(f"goes on with the state of the run at .*: {known} files known")
+    assert stopped.read == 6 * BLOCK_BYTES + 100
+
+
 def test_a_huge_file_that_changed_meanwhile_is_read_anew(stopped: Stopped, data: Path) -> None:
     stopped.stop(4 * BLOCK_BYTES)
     with (data / "huge").open("r+b") as file:
