@@ -296,9 +296,11 @@ def generate(folder: Path, output: Path, **arguments: object) -> tuple[RunCounts
 
     source = arguments.pop("source", None) or Folder(folder)
     chosen = {
-        name: arguments.pop(name) for name in ("symlinks", "exclude", "paths") if name in arguments
+        name: arguments.pop(name)
+        for name in ("tree", "symlinks", "exclude", "paths")
+        if name in arguments
     }
-    options = read_options(source, tree=True, **chosen)  # type: ignore[arg-type]
+    options = read_options(source, **{"tree": True, **chosen})  # type: ignore[arg-type]
     told = {name: arguments.pop(name, None) for name in ("advance", "note")}
     listener = FunctionListener(problem=problem, **told)  # type: ignore[arg-type]
     if "threads" in arguments:
@@ -875,8 +877,14 @@ def test_a_huge_file_goes_on_in_the_middle(stopped: Stopped, data: Path) -> None
 
 
 @pytest.mark.parametrize("each_s", [0.0, 60.0], ids=["progress is kept", "progress waits"])
+@pytest.mark.parametrize("tree", [True, False], ids=["tree", "flat"])
 def test_a_huge_file_that_could_not_be_read_is_read_anew(
-    stopped: Stopped, data: Path, output: Path, monkeypatch: pytest.MonkeyPatch, each_s: float
+    stopped: Stopped,
+    data: Path,
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tree: bool,
+    each_s: float,
 ) -> None:
     monkeypatch.setattr(keeper, "_COMMIT_S", each_s)
     reads = 0
@@ -885,14 +893,15 @@ def test_a_huge_file_that_could_not_be_read_is_read_anew(
         nonlocal reads
         if found.path == b"huge":
             reads += 1
-            if reads == 5:
+            if reads == 7:
                 raise FileError("cannot be read")
 
     source = Disturbed(data, read=fail_at_last)
-    places = {name: str(output.with_suffix(f".{name}")) for name in ("state", "leaves")}
-    _, problems = generate(data, output, source=source, threads=1, **places)
+    state, leaves = (str(output.with_suffix(f".{name}")) for name in ("state", "leaves"))
+    options = {"tree": tree, "state": state, "leaves": leaves if tree else None, "threads": 1}
+    _, problems = generate(data, output, source=source, **options)
     assert problems == {b"huge": "cannot be read"}
-    stopped.run()
+    stopped.run(**options)
     known = len(SIZES)
     assert stopped.is_told(f"goes on with the state of the run at .*: {known} files known")
     assert stopped.read == 6 * BLOCK_BYTES + 100
