@@ -222,7 +222,8 @@ def test_native_calls_end_after_their_time_with_some_of_the_files(
     paths[7:9] = [b"none", os.fsencode(tmp_path)]
     sizes = sizes_of(paths)
     assert sizes == [*range(7), -1, -1, *range(9, 30)]
-    expected = witness_files(paths, sizes)
+    buffer = new_buffer(CHUNK_BYTES)
+    expected = witness_files(paths, sizes, buffer)
     assert _native.file_sizes(paths, 0) == sizes[:1]
     (first,) = _native.witness_named_files(Witness, paths[:7], sizes[:7], bytearray(30), 0)
     assert isinstance(first, Witness)
@@ -230,6 +231,6 @@ def test_native_calls_end_after_their_time_with_some_of_the_files(
     counts: list[int] = []
     monkeypatch.setattr(_many_files, "STOP_NS", 0)
     assert sizes_of(paths) == sizes
-    found = witness_files(paths, sizes, counts.append)
+    found = witness_files(paths, sizes, buffer, counts.append)
     assert list(map(plain, found)) == list(map(plain, expected))
     assert counts == [*range(7), *range(9, 30)]
