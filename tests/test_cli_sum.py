@@ -283,7 +283,8 @@ def test_ctrl_c_ends_the_reading_of_small_files(tmp_path: Path, options: tuple[s
     interrupted_as_it_reads(process)
     if "--json" not in options:
         line = sums_line(hashlib.sha256(bytes(SMALL_MOST)).digest(), b"a")
-        assert set((tmp_path / "out").read_bytes().split(b"\n")[:-1]) == {line}
+        # None where the first ones still waited to be written.
+        assert set((tmp_path / "out").read_bytes().split(b"\n")[:-1]) <= {line}
 
 
 # Each native call takes one file. One of them gives Ctrl-C; those of other threads that have begun
