@@ -3,7 +3,7 @@
 
 A table stands between `<!-- NAME -->` and `<!-- end of NAME -->`, NAME as in `TABLES`; the rest of
 the document is left as it is. Arguments are the names of the tables to make; without any, all are
-made, and the picture. That takes half an hour; leave the machine alone meanwhile. The table of
+made, and the picture. That takes 45 minutes; leave the machine alone meanwhile. The table of
 kernels that this CPU lacks stays as it is: each names the CPU that it was measured on.
 """
 

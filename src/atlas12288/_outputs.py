@@ -66,7 +66,7 @@ class Target:
     """
 
     def __init__(self, name: str, kind: OutputKind, inputs: Sequence[str] = ()) -> None:
-        from pathlib import Path
+        from pathlib import Path  # here: many runs write no file
 
         self.name = name
         self._kind = kind
