@@ -177,12 +177,12 @@ def test_a_call_asks_little_of_the_driver(library: Path) -> None:
                 witness, calls = asked(pending.result)
                 assert calls == result, calls
                 assert witness.root == atlas.TreeWitness.generate(source.tobytes()).root
-        # An array that another stream may still write: one more record, and a wait.
+        # An array that another stream may still write: is that captured, one more record, a wait.
         array = driver.tensor(noise(300), forms=["interface"], stream=1)
         atlas.residue(array)
         pending, calls = asked(lambda: atlas.TreeWitness.generate(array, leaves=False, wait=False))
         more = {"cuPointerGetAttribute": 1, "cuStreamWaitEvent": 1}
-        assert calls == launch | more | {"cuEventRecord": 2}, calls
+        assert calls == launch | more | {"cuEventRecord": 2, "cuStreamIsCapturing": 2}, calls
         pending.result()
         """,
     )
@@ -659,14 +659,41 @@ def test_streams_that_are_captured_are_refused_before_anything_is_launched(libra
     run(
         library,
         """
+        from atlas12288._gpu.device import current
         tensor = driver.tensor(noise(13))
+        with current(0) as device:
+            driver.set("capturing", device.handle)
         before = driver.allocated
         for work in (atlas.TreeWitness.generate, atlas.residue):
             message = raised(atlas.DeviceError, lambda: work(tensor))
             assert "STREAM_CAPTURE_UNSUPPORTED" in message
         assert driver.launches == [] and driver.allocated == before
         """,
-        capturing=1,
+    )
+
+
+def test_our_stream_is_not_drawn_into_the_capture_of_another_one(library: Path) -> None:
+    run(
+        library,
+        """
+        from atlas12288._gpu.device import current
+        from support.fake_device import ExchangedTensor
+        data = noise(13)
+        tensor = ExchangedTensor(driver, data)
+        atlas.residue(tensor)
+        with current(0) as device:
+            theirs = device.core.create_stream()
+        ExchangedTensor.producer = int(theirs.handle)
+        driver.set("capturing", int(theirs.handle))
+        waits = driver.calls("cuStreamWaitEvent")
+        for work in (atlas.TreeWitness.generate, atlas.residue):
+            message = raised(atlas.DeviceError, lambda: work(tensor))
+            assert "STREAM_CAPTURE_UNSUPPORTED" in message
+        assert driver.calls("cuStreamWaitEvent") == waits
+        same(atlas.TreeWitness.generate(driver.tensor(data)), data)
+        driver.set("capturing", 0)
+        same(atlas.TreeWitness.generate(tensor), data)
+        """,
     )
 
 

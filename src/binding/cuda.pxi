@@ -144,8 +144,8 @@ cdef class CudaDevice:
 @cython.no_gc_clear  # its end needs the device
 cdef class CudaJob:
     """CudaJob(device, stream)\n--\n
-    One call on a device and a stream, which is a handle: a `Machine` as gpu/plan.py has it. The
-    device's context is current while its methods run.
+    One call on a device and a stream, which is a handle, 0 for the default one: a `Machine` as
+    gpu/plan.py has it. The device's context is current while its methods run.
 
     Its memory is freed in the order of the stream, by `release` or once its results were read.
     """
@@ -164,10 +164,11 @@ cdef class CudaJob:
     cdef size_t last_waited
 
     def __cinit__(self, CudaDevice device not None, stream):
-        self.device, self.handle, self.multiprocessors = device, stream, device.multiprocessors
+        self.device, self.multiprocessors = device, device.multiprocessors
         self.calls = &device.calls
-        self.stream = <void *><size_t>stream
-        self.last_waited = <size_t>stream
+        self.handle = stream or CUDA_LEGACY_STREAM
+        self.last_waited = self.handle
+        self.stream = <void *>self.last_waited
 
     def __dealloc__(self):
         if self.event is not NULL:
@@ -284,7 +285,7 @@ cdef class CudaJob:
         cdef CudaCalls *calls = self.calls
         cdef void *stream = self.stream
         cdef void *event
-        cdef int result
+        cdef int result, capturing = 0
         producer = producer or CUDA_LEGACY_STREAM
         if producer == self.last_waited or producer == <size_t>stream:
             return
@@ -294,7 +295,12 @@ cdef class CudaJob:
             return
         event = self.device.take_event()
         with nogil:
-            result = calls.event_record(event, <void *>producer)
+            # Who waits for a stream that is captured is captured too, and ours is everybody's.
+            result = calls.stream_capturing(<void *>producer, &capturing)
+            if result == CUDA_SUCCESS and capturing:
+                result = CUDA_CAPTURE_UNSUPPORTED
+            if result == CUDA_SUCCESS:
+                result = calls.event_record(event, <void *>producer)
             if result == CUDA_SUCCESS:
                 result = calls.stream_wait(stream, event, 0)
         self.device.give_event(event)  # the wait is for this record, also when it is recorded again

@@ -11,6 +11,7 @@ import pytest
 
 import atlas12288 as atlas
 from atlas12288._gpu import device as devices
+from atlas12288.tensors import ArrayWitness, TensorsWitness
 from support.strategies import noise
 
 torch = pytest.importorskip("torch")
@@ -204,6 +205,75 @@ def test_jax_arrays(dtype: str) -> None:
 def test_half_complex_tensors_of_pytorch(on_device: Any) -> None:
     data = noise(40 * WINDOW)
     same(atlas.TreeWitness.generate(on_device(data).view(torch.complex32)), data)
+
+
+def test_packed_types_of_pytorch_are_taken_as_bytes(on_device: Any) -> None:
+    data = noise(40 * WINDOW + 6)
+    packed = on_device(data).view(torch.float4_e2m1fn_x2)
+    same(atlas.TreeWitness.generate(packed), data)
+    assert atlas.residue(packed) == atlas.residue(data)
+    with pytest.raises(TypeError, match="must have one with a name here"):
+        TensorsWitness.generate({"packed": packed}, tree=True)
+
+
+def test_quantized_tensors_of_pytorch_are_refused_and_their_numbers_taken() -> None:
+    numbers = torch.arange(100, dtype=torch.float32, device="cuda")
+    quantized = torch.quantize_per_tensor(numbers, 0.5, 3, torch.quint8)
+    with pytest.raises((BufferError, TypeError)):
+        atlas.TreeWitness.generate(quantized)
+    kept = quantized.int_repr()
+    same(atlas.TreeWitness.generate(kept), kept.cpu().numpy().tobytes())
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<i2", "<f4", "<c16", "?"])
+def test_arrays_of_numba(dtype: str) -> None:
+    cuda = pytest.importorskip("numba.cuda")
+    data = numpy.frombuffer(noise(40 * WINDOW + 16), "u1")
+    typed = data > 99 if dtype == "?" else data.view(dtype)
+    stream = cuda.stream()
+    for array in (cuda.to_device(typed), cuda.to_device(typed, stream=stream)):
+        same(atlas.TreeWitness.generate(array), typed.tobytes())
+        found = ArrayWitness.generate(array, tree=True)
+        assert found == ArrayWitness.generate(typed, tree=True)
+        assert atlas.residue(array[3:]) == atlas.residue(typed[3:])
+        with pytest.raises(BufferError, match="C-contiguous"):
+            atlas.residue(array[::2])
+
+
+def test_a_stream_whose_work_becomes_a_graph_is_refused_and_stays_as_it_was(
+    on_device: Any,
+) -> None:
+    data = noise(40 * WINDOW)
+    tensor, other = on_device(data), on_device(bytes(len(data)))
+    atlas.TreeWitness.generate(tensor)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for work in (atlas.TreeWitness.generate, atlas.residue):
+            with pytest.raises(atlas.DeviceError, match="STREAM_CAPTURE_UNSUPPORTED"):
+                work(tensor)
+        other.copy_(tensor)
+    same(atlas.TreeWitness.generate(tensor), data)
+    graph.replay()
+    same(atlas.TreeWitness.generate(other), data)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="it needs two devices")
+def test_tensors_of_several_devices_are_hashed_on_theirs(on_device: Any) -> None:
+    data = {f"t{k}": noise(300 * WINDOW + k, k) for k in range(8)}
+    count = torch.cuda.device_count()
+    spread = {
+        name: on_device(each).to(f"cuda:{k % count}") for k, (name, each) in enumerate(data.items())
+    }
+    for name, tensor in spread.items():
+        same(atlas.TreeWitness.generate(tensor), data[name])
+        assert atlas.residue(tensor) == atlas.residue(data[name])
+    witness = TensorsWitness.generate(
+        {name: numpy.frombuffer(each, "u1") for name, each in data.items()}, tree=True
+    )
+    assert witness.verify(spread)
+    spread["t3"][5 * WINDOW] ^= 1
+    assert [found.name for found in witness.verify(spread).changed] == ["t3"]
 
 
 def test_flat_witnesses_need_host_memory_and_say_so(on_device: Any) -> None:

@@ -57,7 +57,7 @@ def driver_environment(library: Path | None, **settings: int | str) -> dict[str,
 
     Settings: `devices` (0: there is none), `version` of the driver (12080: CUDA 12.8), `chip` (90:
     compute capability 9.0), `memory` in bytes, `late` (1: work of a stream waits until somebody
-    waits for it), `capturing` (1: streams are captured), and `fail`:
+    waits for it), `capturing` (the handle of a stream whose work becomes a graph), and `fail`:
     "cuMemAlloc:2:2,cuLaunchKernel:1:719!" lets the second allocation fail with 2, and the first
     launch and all calls behind it with 719. Without a library there is no driver.
     """

@@ -39,7 +39,7 @@ enum {
 enum { MOST_DEVICES = 8, MOST_CALLS = 200, MOST_FAILURES = 32 };
 
 static int devices = 1, version = 13000, chip_major = 9, chip_minor = 0, late, initialized;
-static int capturing;
+static uintptr_t capturing;
 static size_t arena_size = (size_t)256 << 20, free_limit;
 static int sticky;
 static pthread_mutex_t lock;
@@ -91,8 +91,8 @@ int fakecuda_set(const char* name, int64_t value)
         chip_major = (int)value / 10, chip_minor = (int)value % 10;
     else if (strcmp(name, "late") == 0)
         late = (int)value;
-    else if (strcmp(name, "capturing") == 0) /* 1: a graph is made of what streams are given */
-        capturing = (int)value;
+    else if (strcmp(name, "capturing") == 0) /* the handle of a stream; 0: none */
+        capturing = (uintptr_t)value;
     else if (strcmp(name, "memory") == 0) /* bytes that allocations may take; 0: all of the arena */
         free_limit = (size_t)value;
     else
@@ -477,7 +477,7 @@ typedef struct Work {
     struct Work* next;
 } Work;
 typedef struct Stream {
-    int open;
+    int open, captured;
     unsigned flags;
     Device device;
     Work *first, **last;
@@ -941,12 +941,19 @@ Result cuStreamQuery(Stream* stream)
         return NOT_READY; /* ready when asked often */
     return drain(stream_of(stream));
 }
+/* The stream's work becomes a graph: it captures, or it waited for one that does. */
+static int is_captured(const Stream* stream)
+{
+    return stream && (stream->captured || (capturing && stream == stream_of((Stream*)capturing)));
+}
 Result cuStreamWaitEvent(Stream* stream, Event* event, unsigned flags)
 {
     BEGIN("cuStreamWaitEvent", 1)
     (void)flags;
-    if (!event)
+    if (!event || !stream_of(stream))
         return INVALID_HANDLE;
+    if (event->mark && is_captured(event->mark->stream))
+        stream_of(stream)->captured = 1;
     return submit(stream, (Work){.kind = WAIT, .mark = event->mark});
 }
 Result cuStreamGetCtx(Stream* stream, Context** context)
@@ -977,8 +984,7 @@ Result cuStreamGetPriority(Stream* stream, int* priority)
 Result cuStreamIsCapturing(Stream* stream, int* status)
 {
     BEGIN("cuStreamIsCapturing", 1)
-    (void)stream;
-    return *status = capturing, SUCCESS;
+    return *status = is_captured(stream_of(stream)), SUCCESS;
 }
 Result cuCtxSynchronize(void)
 {

@@ -20,7 +20,6 @@ from .kernels import ptx_folder
 KEPT_BYTES = 64 << 20
 OLDEST_CHIP = (8, 0)
 OTHER_WAYS = "x.cpu() is in host memory, and host=True copies it there in pieces"
-LEGACY_STREAM = 1  # the handle by which DLPack and the driver know the default stream
 # That of CUDA 12.0, from which on cuda.core works: a later driver gives the same functions for it.
 FUNCTIONS_OF = 12000
 
@@ -82,7 +81,7 @@ class Device:
             return int(self._kernels[name].handle)
 
     def stream_of(self, stream: object) -> int:
-        """Return the handle of the stream that a caller named; that of ours for None.
+        """Return the handle of the stream that a caller named, of ours for None; 0: the default.
 
         Raises:
             TypeError: neither an int nor an object with `__cuda_stream__`.
@@ -98,7 +97,7 @@ class Device:
             )
         if stream < 0:
             raise ValueError(f"stream is {stream}, must be the handle of a stream")
-        return stream or LEGACY_STREAM
+        return stream
 
     def release_memory(self) -> None:
         """Give back all memory that no call of ours uses."""
