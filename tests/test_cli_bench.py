@@ -591,6 +591,7 @@ def test_rows_under_node_say_what_they_need(
 # --- The picture ---
 
 
+@pytest.mark.slow
 def test_plot_draws_every_family_on_buffers(quick: Callable[..., int], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     image = tmp_path / "throughput.svg"  # has its text as comments
@@ -756,7 +757,7 @@ def test_what_python_does_for_a_file_is_told_for_both_folders_and_their_differen
     ("options", "expected"),
     [
         (("--most=1",), ("1 KiB", "96 KiB", "1 MiB", "files", "10", "10 --update")),
-        (("--most=0", "--no-updates"), ("files", "10")),
+        pytest.param(("--most=0", "--no-updates"), ("files", "10"), marks=pytest.mark.slow),
     ],
     ids=["updates", "no updates"],
 )

@@ -386,6 +386,7 @@ def test_kill_of_the_worker_ends_the_library(build: Build) -> None:
 # --- The command line ---
 
 
+@pytest.mark.slow
 def test_command_passes_ours(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     done = run("conformance", "--junit", report)

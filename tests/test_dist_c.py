@@ -20,6 +20,9 @@ FAMILY = platform.machine()
 SETS = [kernel_set.name for kernel_set in targets.for_family(FAMILY)]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = made_once(tmp_path_factory, "dist_c", unpacked)

@@ -99,6 +99,7 @@ def test_settings_that_never_end_are_not_read(tmp_path: Path, expected: dict[str
     assert (tmp_path / "map.png").read_bytes() == expected["png"]
 
 
+@pytest.mark.slow
 def test_the_settings_of_who_calls_it_do_not_count_and_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

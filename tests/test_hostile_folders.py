@@ -9,7 +9,7 @@ import pytest
 
 from support import hostile
 
-FOLDERS = 10  # of a test; each takes a second
+FOLDERS = 5  # of a test; each takes half a second
 MORE = [pytest.param(first, marks=pytest.mark.slow) for first in range(FOLDERS, 50, FOLDERS)]
 
 

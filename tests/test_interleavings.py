@@ -364,7 +364,7 @@ def c_interleavings(
     return folder / "program", torn
 
 
-@pytest.mark.parametrize("case", ["commit", "attach", "budget"])
+@pytest.mark.parametrize("case", slow_but(["commit", "attach"], ["commit", "attach", "budget"]))
 def test_every_schedule_of_the_c_code(case: str, c_interleavings: tuple[Path, bool]) -> None:
     program, torn = c_interleavings
     if torn:

@@ -361,6 +361,7 @@ def test_large_copies_and_fills_are_exact_around_every_power_of_two(size: int) -
         assert target[64 + b + n :] == bytes([CANARY]) * (len(target) - 64 - b - n)
 
 
+@pytest.mark.slow
 def test_copy_and_fill_of_64_mib_are_exact() -> None:
     n = 64 << 20
     block = strategies.conserved_everywhere(1 << 12)

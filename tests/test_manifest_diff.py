@@ -307,6 +307,7 @@ def test_moves_are_found_in_files_as_in_memory(monkeypatch: pytest.MonkeyPatch) 
     moves.close()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_entries(tmp_path: Path) -> None:
     """All entries in memory, of both, would take ten times as much."""
     count = 200_000

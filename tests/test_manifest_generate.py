@@ -88,7 +88,7 @@ def age(folder: Path) -> None:
 # --- Digests
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5, None])
+@pytest.mark.parametrize("threads", slow_but([1, 5], [1, 2, 5, None]))
 @pytest.mark.parametrize("digests", [(FLAT,), (TREE,), DIGESTS], ids=["flat", "tree", "both"])
 def test_digests_are_those_of_hashlib_and_of_tree_witnesses(
     tmp_path: Path, digests: tuple[str, ...], threads: int | None
@@ -214,7 +214,7 @@ def raise_stop(*_: object) -> None:
     raise StopError
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", slow_but([3], [1, 3]))
 @pytest.mark.parametrize("by", ["leaves", "sink", "advance", "progress", "founds", "close"])
 def test_what_a_callback_raises_ends_the_run_and_leaves_nothing_behind(
     tmp_path: Path, by: str, threads: int
@@ -797,7 +797,7 @@ def test_a_run_that_is_killed_again_and_again_gives_the_same_bytes(
     data: Path, tmp_path: Path, flat: bool
 ) -> None:
     """Each run is killed after some more reads; all together read little more than once."""
-    contents = fill(data, SIZES * 30 + (9 * BLOCK_BYTES + 17, 2 * BLOCK_BYTES, BLOCK_BYTES + 1))
+    contents = fill(data, SIZES * 15 + (9 * BLOCK_BYTES + 17, 2 * BLOCK_BYTES, BLOCK_BYTES + 1))
     age(data)
     whole, output = tmp_path / "whole", tmp_path / "killed"
     assert manifest_runs.start(data, whole, reads=0, flat=flat).wait() == 0

@@ -12,6 +12,7 @@ from atlas12288._gpu import plan
 from kernelgen import grid
 from support.grids import SimulatedMachine, ptx_of
 from support.ptx import PtxError
+from support.slow import slow_but
 from support.strategies import noise
 
 WINDOW = 12288
@@ -66,12 +67,10 @@ def machine() -> SimulatedMachine:
     return SimulatedMachine()
 
 
-@pytest.mark.parametrize("regions", SAMPLE, ids=range(len(SAMPLE)))
-def test_the_ptx_gives_the_witnesses_of_the_cpu(
-    machine: SimulatedMachine, regions: Sequence[Placement]
-) -> None:
+@pytest.mark.parametrize("number", slow_but([0, 1, 3, 5, 6], range(len(SAMPLE))))
+def test_the_ptx_gives_the_witnesses_of_the_cpu(machine: SimulatedMachine, number: int) -> None:
     machine.seed = None
-    check(machine, regions)
+    check(machine, SAMPLE[number])
 
 
 def test_large_grids_take_the_form_with_multiply_adds() -> None:

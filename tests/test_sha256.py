@@ -112,6 +112,7 @@ def test_biting_lengths_agree_with_hashlib(kernel_set: str, length: int) -> None
     assert digest(data) == hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_length_beyond_32_bits_of_bits_agrees_with_hashlib() -> None:
     """The padding holds the length in bits as 64 bits; 512 MiB is where 32 of them end."""
     with repeated(strategies.noise(4 << 20), (512 << 20) + 1) as region:

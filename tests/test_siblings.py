@@ -35,6 +35,7 @@ from atlas12288.manifest._spool import Spool
 from atlas12288.manifest._store import Store
 from support.leftovers import nothing_left
 from support.manifests import OneByOne
+from support.slow import slow_but
 from support.strategies import noise
 
 FAR = 2**62  # no file is modified as late
@@ -165,7 +166,7 @@ def test_both_ways_give_one_manifest_in_the_order_of_full_paths(
     assert texts[0] == texts[1] != b""
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("threads", slow_but([2], [1, 2, 5]))
 def test_threads_and_batches_change_no_byte(tmp_path: Path, threads: int, form: str) -> None:
     root = tmp_path / "data"
     for number in range(1500):

@@ -259,6 +259,7 @@ def test_an_error_of_the_file_is_raised() -> None:
         atlas.TreeWitness.generate_from(Broken(bytes(THREE_BLOCKS)), threads=4)
 
 
+@pytest.mark.slow
 def test_a_large_file_takes_constant_memory(tmp_path: Path) -> None:
     path = tmp_path / "sparse"
     with path.open("wb") as file:
