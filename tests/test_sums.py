@@ -16,7 +16,7 @@ from atlas12288._check_sums import CheckedLine, CheckedList, MatchedLines, check
 from atlas12288._files import FileError
 from atlas12288._make_sums import sum_lines
 from atlas12288._many_files import SMALL_MOST
-from atlas12288._native import FileSums
+from atlas12288._native import FileSums, SumLines
 from atlas12288._sums import Sum, read_sums, sums_line, verdict_line
 from support import gnu, strategies
 from support.strategies import noise
@@ -328,6 +328,24 @@ def test_a_file_without_a_sum_is_named_in_its_place(tmp_path: Path, missing: Seq
         pass
     total = sum(len(b"%d" % number) * (number % 50) for number in range(1300))
     assert sum(counts) == total - sum(len(b"%d" % n) * (n % 50) for n in missing)
+
+
+def test_lines_are_measured_some_at_a_time_and_not_checked_before(tmp_path: Path) -> None:
+    text = b""
+    for number in range(50):
+        content, path = noise(number * 7, number), tmp_path / f"{number}"
+        path.write_bytes(content)
+        text += hashlib.sha256(content).hexdigest().encode() + b"  " + os.fsencode(path) + b"\n"
+    text += b"0" * 64 + b"  none\n"
+    lines, buffer = SumLines(text, 0, 99, 4096), bytearray(1000)
+    assert lines.check(0, buffer, 10**9) == (bytes(51), 0)
+    sizes = [number * 7 for number in range(50)] + [-1]
+    assert [lines.measure(0) for _ in range(51)] == [[size] for size in sizes]
+    assert lines.measure(0) == []
+    assert lines.check(0, buffer, 10**9) == (b"\1" * 50 + b"\0", sum(sizes) + 1)
+    assert SumLines(text, 0, 99, 4096).measure(10**9) == sizes
+    with pytest.raises(OverflowError):
+        SumLines(text, 0, 99, 4096).measure(-1)
 
 
 def test_files_are_taken_some_at_a_time_and_as_they_were_measured(tmp_path: Path) -> None:

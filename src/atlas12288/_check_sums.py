@@ -17,6 +17,7 @@ from ._many_files import (
     Found,
     Share,
     dealt,
+    measured,
     sizes_of,
 )
 from ._native import WINDOW_BYTES, SumLines
@@ -297,7 +298,7 @@ def _shares(
     for item in items:
         if not isinstance(item, _UsualLines):
             some.append(item)
-        elif item.lines.measure() <= SMALL_MOST:
+        elif max(measured(item.lines), default=0) <= SMALL_MOST:
             yield from _dealt(some, threads)
             yield item
             some = []

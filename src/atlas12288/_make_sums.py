@@ -7,7 +7,7 @@ from itertools import compress
 from typing import NamedTuple, TypeAlias
 
 from ._files import FileError
-from ._many_files import SMALL_MOST, STOP_NS, FileCrew, Found, Known, shares, weight_of
+from ._many_files import SMALL_MOST, STOP_NS, FileCrew, Found, Known, measured, shares, weight_of
 from ._native import FileSums
 
 # Lines of some files, each with its end, or what there is for a file without a line.
@@ -104,10 +104,7 @@ def _of_run(
 def _measured(names: list[str | Known]) -> tuple[FileSums, list[int]]:
     """Return files with their sizes; what is known already is none."""
     files = FileSums([each if isinstance(each, str) else "" for each in names])
-    sizes: list[int] = []
-    while len(sizes) < len(files):
-        sizes += files.measure(STOP_NS)
-    return files, sizes
+    return files, measured(files)
 
 
 def _taken(files: FileSums, crew: FileCrew) -> bytes:

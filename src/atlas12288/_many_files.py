@@ -15,7 +15,7 @@ from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from ._chains import CHAINS_MOST, PIECE_BYTES, Chain, hash_in_turns
 from ._files import CHUNK_BYTES, STDIN, FileError, RegularFile, read_chunks
-from ._native import file_sizes, witness_named_files
+from ._native import FileSums, SumLines, file_sizes, witness_named_files
 from ._parallel import new_buffer, parallel_map_ahead, thread_count
 from ._witness import Witness, WitnessStream
 
@@ -100,6 +100,14 @@ def sizes_of(paths: Sequence[bytes]) -> list[int]:
     sizes: list[int] = []
     while len(sizes) < len(files):
         sizes += file_sizes(files[len(sizes) :], STOP_NS)
+    return sizes
+
+
+def measured(files: FileSums | SumLines) -> list[int]:
+    """Take the sizes of files, for what reads them; return those as `sizes_of` does."""
+    sizes: list[int] = []
+    while len(sizes) < len(files):  # signals are handled in between
+        sizes += files.measure(STOP_NS)
     return sizes
 
 

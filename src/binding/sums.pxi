@@ -21,6 +21,26 @@ cdef extern from "sums.h" nogil:
         uint8_t *read)
 
 
+cdef list sizes_of_next(atlas_sum_t *sums, size_t count, size_t *measured, stop_ns):
+    """Take the sizes of the files behind those that are measured, as `file_sizes` does, until the
+    time is over; the lock is free meanwhile. Return them, of one file at least if there is one."""
+    cdef size_t first = measured[0], i = first, each  # another thread may measure them too
+    cdef uint64_t most_ns = stop_ns, begin = monotonic_ns()
+    cdef atlas_sum_t *file
+    state = release_gil(1, 1)
+    while i < count and (i == first or monotonic_ns() - begin < most_ns):
+        file = &sums[i]
+        if strlen(file.name) == file.name_len and strcmp(file.name, b"-") != 0:
+            file.size = atlas_file_size(file.name)
+        i += 1
+    restore_gil(state)
+    measured[0] = i
+    sizes = []  # not a comprehension: without memory in one here, the interpreter crashes
+    for each in range(first, i):
+        sizes.append(sums[each].size)
+    return sizes
+
+
 @cython.final
 cdef class SumLines:
     """Lines of a list of sums that follow one another, each as `atlas_read_sum` says.
@@ -31,7 +51,7 @@ cdef class SumLines:
 
     cdef char *text
     cdef atlas_sum_t *sums
-    cdef size_t count
+    cdef size_t count, measured
     cdef readonly Py_ssize_t stop  # in the text, behind the last line
 
     def __cinit__(self, bytes text not None, Py_ssize_t start, size_t most, size_t name_most, /):
@@ -81,19 +101,9 @@ cdef class SumLines:
             found.append((digest, name))
         return found
 
-    def measure(self):
-        """Take the sizes of the files, as by `file_sizes`, for `check`; the lock is free meanwhile.
-
-        Returns the greatest of them, at least 0.
-        """
-        cdef int64_t greatest = 0
-        cdef size_t i
-        state = release_gil(1, 1)
-        for i in range(self.count):
-            self.sums[i].size = atlas_file_size(self.sums[i].name)
-            greatest = max(greatest, self.sums[i].size)
-        restore_gil(state)
-        return greatest
+    def measure(self, stop_ns, /):
+        """Take the sizes of the files of the next lines, for `check`: see `FileSums.measure`."""
+        return sizes_of_next(self.sums, self.count, &self.measured, stop_ns)
 
     def check(self, Py_ssize_t first, buffer, stop_ns, /):
         """Read and hash the files of the lines from `first` on by `atlas_check_sums`, after
@@ -202,21 +212,7 @@ cdef class FileSums:
         Args: stop_ns, nanoseconds after which it returns.
         Returns a list of them, of one file at least if there is one.
         """
-        cdef size_t first = self.measured, i = first, each  # another thread may call it too
-        cdef uint64_t most_ns = stop_ns, begin = monotonic_ns()
-        cdef atlas_sum_t *file
-        state = release_gil(1, 1)
-        while i < self.count and (i == first or monotonic_ns() - begin < most_ns):
-            file = &self.sums[i]
-            if strlen(file.name) == file.name_len and strcmp(file.name, b"-") != 0:
-                file.size = atlas_file_size(file.name)
-            i += 1
-        restore_gil(state)
-        self.measured = i
-        sizes = []  # not a comprehension: without memory in one here, the interpreter crashes
-        for each in range(first, i):
-            sizes.append(self.sums[each].size)
-        return sizes
+        return sizes_of_next(self.sums, self.count, &self.measured, stop_ns)
 
     def take(self, size_most, buffer, stop_ns, /):
         """Read and hash the next files by `atlas_take_sums`, after `measure`; the lock is free
