@@ -161,12 +161,12 @@ def test_a_call_asks_little_of_the_driver(library: Path) -> None:
 
         launch = {
             "cuCtxGetCurrent": 1, "cuMemAllocFromPoolAsync": 1, "cuStreamIsCapturing": 1,
-            "cuLaunchKernel": 1, "cuEventRecord": 1,
+            "cuLaunchKernel": 1, "cuEventRecord": 1, "cuThreadExchangeStreamCaptureMode": 2,
         }
         tree = {"cuLaunchKernel": 2}  # of one window the leaf is the root
         result = {
             "cuCtxGetCurrent": 1, "cuEventSynchronize": 1, "cuMemcpyDtoHAsync": 1,
-            "cuStreamSynchronize": 1, "cuMemFreeAsync": 1,
+            "cuStreamSynchronize": 1, "cuMemFreeAsync": 1, "cuThreadExchangeStreamCaptureMode": 2,
         }
         for source, expected in ((tensor, launch), (two, launch | tree)):
             for leaves in (True, False):
@@ -655,44 +655,78 @@ def test_each_call_that_fails_leaves_nothing_behind(library: Path) -> None:
     )
 
 
-def test_streams_that_are_captured_are_refused_before_anything_is_launched(library: Path) -> None:
+def test_a_stream_whose_work_becomes_a_graph_is_refused_and_the_graph_stays_whole(
+    library: Path,
+) -> None:
     run(
         library,
         """
-        from atlas12288._gpu.device import current
         tensor = driver.tensor(noise(13))
-        with current(0) as device:
-            driver.set("capturing", device.handle)
-        before = driver.allocated
-        for work in (atlas.TreeWitness.generate, atlas.residue):
-            message = raised(atlas.DeviceError, lambda: work(tensor))
-            assert "STREAM_CAPTURE_UNSUPPORTED" in message
-        assert driver.launches == [] and driver.allocated == before
+        written = driver.tensor(noise(13), forms=["interface"], stream=1)  # by another stream
+        atlas.residue(tensor)
+        stream = driver.stream()
+        driver.set("capturing", stream)
+        before = driver.allocated, len(driver.launches)
+        for source in (tensor, written):
+            for work in (atlas.TreeWitness.generate, atlas.residue):
+                message = raised(atlas.DeviceError, lambda: work(source, stream=stream))
+                assert "STREAM_CAPTURE_UNSUPPORTED" in message
+        assert (driver.allocated, len(driver.launches)) == before
+        assert not driver.broke_a_graph
         """,
     )
 
 
-def test_our_stream_is_not_drawn_into_the_capture_of_another_one(library: Path) -> None:
+def test_our_stream_is_not_drawn_into_the_graph_of_another_one(library: Path) -> None:
     run(
         library,
         """
-        from atlas12288._gpu.device import current
         from support.fake_device import ExchangedTensor
         data = noise(13)
         tensor = ExchangedTensor(driver, data)
         atlas.residue(tensor)
-        with current(0) as device:
-            theirs = device.core.create_stream()
-        ExchangedTensor.producer = int(theirs.handle)
-        driver.set("capturing", int(theirs.handle))
+        ExchangedTensor.producer = driver.stream()
+        driver.set("capturing", ExchangedTensor.producer)
         waits = driver.calls("cuStreamWaitEvent")
         for work in (atlas.TreeWitness.generate, atlas.residue):
             message = raised(atlas.DeviceError, lambda: work(tensor))
             assert "STREAM_CAPTURE_UNSUPPORTED" in message
         assert driver.calls("cuStreamWaitEvent") == waits
+        assert not driver.broke_a_graph
         same(atlas.TreeWitness.generate(driver.tensor(data)), data)
         driver.set("capturing", 0)
         same(atlas.TreeWitness.generate(tensor), data)
+        """,
+    )
+
+
+def test_work_of_ours_breaks_no_graph_that_somebody_else_makes(library: Path) -> None:
+    # The driver forbids waiting, and much else, to all threads while any of them makes a graph.
+    run(
+        library,
+        """
+        from cuda import core
+        from cuda.bindings import driver as api
+        from atlas12288.tensors import TensorsWitness
+        data = noise(7 * 12288 + 1)
+        driver.set("capturing", driver.stream())
+        tensor = driver.tensor(data)  # the first work: all is made for it now
+        witness = atlas.TreeWitness.generate(tensor)
+        same(witness, data)
+        pending = atlas.TreeWitness.generate(tensor, wait=False)
+        assert pending.done() in (True, False) and pending.result().root == witness.root
+        assert atlas.residue(tensor) == atlas.residue(data)
+        assert atlas.TreeWitness.generate(tensor, host=True).root == witness.root
+        assert TensorsWitness.generate({"a": tensor}, tree=True).verify({"a": tensor})
+        driver.fail("cuLaunchKernel", 1, result=LAUNCH_FAILED)
+        raised(atlas.DeviceError, lambda: atlas.residue(tensor))
+        atlas.release_device_memory()
+        atlas.TreeWitness.generate(tensor, wait=False)
+        gc.collect()
+        assert not driver.broke_a_graph
+        # And the mode of this thread is the driver's own again: a wait breaks it.
+        core.Device(0).set_current()
+        assert int(api.cuCtxSynchronize()[0]) != 0 and driver.broke_a_graph
         """,
     )
 
@@ -721,10 +755,10 @@ def test_a_driver_that_lacks_a_function_is_an_error(library: Path) -> None:
 def test_what_calls_addresses_is_made_by_its_function_alone() -> None:
     from atlas12288 import _native
 
-    for arguments in ((), (object(), 0, 4, [1] * 15, (1, 2, 3), str, str)):
+    for arguments in ((), (object(), 0, 4, [1] * 16, (1, 2, 3), str, str)):
         with pytest.raises(TypeError):
             _native.CudaDevice.__new__(_native.CudaDevice, *arguments)
-    for addresses in ([], [1] * 14, [1] * 16, [0] * 15):
+    for addresses in ([], [1] * 15, [1] * 17, [0] * 16):
         with pytest.raises(ValueError, match="must be those of CUDA_CALLS"):
             _native.cuda_device(0, 4, addresses, (1, 2, 3), ValueError, int)
     with pytest.raises(TypeError):

@@ -21,6 +21,7 @@ cdef struct CudaCalls:
     int (*copy)(uint64_t to, uint64_t source, size_t size, void *stream) noexcept nogil
     int (*read)(void *to, uint64_t source, size_t size, void *stream) noexcept nogil
     int (*write)(uint64_t to, const void *source, size_t size, void *stream) noexcept nogil
+    int (*capture_mode)(int *mode) noexcept nogil
     int (*stream_capturing)(void *stream, int *status) noexcept nogil
     int (*stream_synchronize)(void *stream) noexcept nogil
     int (*stream_wait)(void *stream, void *event, unsigned int flags) noexcept nogil
@@ -29,14 +30,16 @@ cdef struct CudaCalls:
 CUDA_CALLS = (
     *("cuCtxGetCurrent", "cuCtxSetCurrent", "cuEventCreate", "cuEventQuery", "cuEventRecord"),
     *("cuEventSynchronize", "cuLaunchKernel", "cuMemAllocFromPoolAsync", "cuMemFreeAsync"),
-    *("cuMemcpyDtoDAsync", "cuMemcpyDtoHAsync", "cuMemcpyHtoDAsync", "cuStreamIsCapturing"),
-    *("cuStreamSynchronize", "cuStreamWaitEvent"),
+    *("cuMemcpyDtoDAsync", "cuMemcpyDtoHAsync", "cuMemcpyHtoDAsync"),
+    *("cuThreadExchangeStreamCaptureMode", "cuStreamIsCapturing", "cuStreamSynchronize"),
+    "cuStreamWaitEvent",
 )
 
 cdef enum:
     CUDA_SUCCESS = 0
     CUDA_NOT_READY = 600
     CUDA_CAPTURE_UNSUPPORTED = 900
+    CUDA_CAPTURE_MODE_RELAXED = 2
     CUDA_EVENT_NO_TIMING = 2
     CUDA_LEGACY_STREAM = 1  # the handle by which DLPack and the driver know the default stream
     CUDA_ARGUMENTS = 8  # no kernel of ours has more
@@ -91,26 +94,38 @@ cdef class CudaDevice:
         self.kernels, self.events = {}, []
 
     def enter(self):
-        """Make the device's context current; return what was current before, None for the same."""
+        """Make the device's context current, and let this thread wait while others make graphs.
+
+        Where any thread makes one, CUDA otherwise breaks it at a wait of ours, although that has
+        nothing to do with it. Returns what `leave` takes.
+        """
         cdef CudaCalls *calls = &self.calls
         cdef void *context = self.context
         cdef void *before = NULL
-        cdef int result
+        cdef int result, mode = CUDA_CAPTURE_MODE_RELAXED
         with nogil:
-            result = calls.context_get(&before)
-            if result == CUDA_SUCCESS and before != context:
-                result = calls.context_set(context)
+            result = calls.capture_mode(&mode)
+            if result == CUDA_SUCCESS:
+                result = calls.context_get(&before)
+                if result == CUDA_SUCCESS and before != context:
+                    result = calls.context_set(context)
+                if result != CUDA_SUCCESS:
+                    calls.capture_mode(&mode)
         self.check(result)
-        return None if before == context else <size_t>before
+        return (None if before == context else <size_t>before), mode
 
-    def leave(self, before, /):
-        """Make current again what `enter` gave."""
+    def leave(self, entered, /):
+        """Make all as it was before `enter`, which returned `entered`."""
         cdef CudaCalls *calls = &self.calls
-        cdef void *context
+        cdef void *context = self.context
+        cdef int mode
+        before, mode = entered
         if before is not None:
             context = <void *><size_t>before
-            with nogil:
+        with nogil:
+            if context != self.context:
                 calls.context_set(context)
+            calls.capture_mode(&mode)
 
     cdef int check(self, int result) except -1:
         if result != CUDA_SUCCESS:
@@ -147,7 +162,8 @@ cdef class CudaJob:
     One call on a device and a stream, which is a handle, 0 for the default one: a `Machine` as
     gpu/plan.py has it. The device's context is current while its methods run.
 
-    Its memory is freed in the order of the stream, by `release` or once its results were read.
+    Its memory is freed in the order of the stream, by `release` or once its results were read. A
+    stream whose work becomes a graph is refused: the results could not be waited for.
     """
 
     cdef readonly CudaDevice device
@@ -169,6 +185,12 @@ cdef class CudaJob:
         self.handle = stream or CUDA_LEGACY_STREAM
         self.last_waited = self.handle
         self.stream = <void *>self.last_waited
+        cdef CudaCalls *calls = self.calls
+        cdef void *on = self.stream
+        cdef int result, capturing = 0
+        with nogil:
+            result = calls.stream_capturing(on, &capturing)
+        self.device.check(CUDA_CAPTURE_UNSUPPORTED if capturing else result)
 
     def __dealloc__(self):
         if self.event is not NULL:
@@ -225,15 +247,11 @@ cdef class CudaJob:
         cdef CudaCalls *calls = self.calls
         cdef void *stream = self.stream
         cdef void *pool = self.device.pool
-        cdef int result, capturing = 0
+        cdef int result
         if self.memory:
             raise RuntimeError("a job has one memory")
         with nogil:
-            result = calls.stream_capturing(stream, &capturing)
-            if result == CUDA_SUCCESS and capturing:
-                result = CUDA_CAPTURE_UNSUPPORTED  # the results could not be waited for
-            if result == CUDA_SUCCESS:
-                result = calls.allocate(&self.memory, size, pool, stream)
+            result = calls.allocate(&self.memory, size, pool, stream)
         self.device.check(result)
         return self.memory
 

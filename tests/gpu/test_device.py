@@ -233,8 +233,9 @@ def test_arrays_of_numba(dtype: str) -> None:
     stream = cuda.stream()
     for array in (cuda.to_device(typed), cuda.to_device(typed, stream=stream)):
         same(atlas.TreeWitness.generate(array), typed.tobytes())
-        found = ArrayWitness.generate(array, tree=True)
-        assert found == ArrayWitness.generate(typed, tree=True)
+        found = ArrayWitness.generate(typed, tree=True)
+        assert found.verify(array)
+        assert ArrayWitness.generate(array, tree=True).digest == found.digest
         assert atlas.residue(array[3:]) == atlas.residue(typed[3:])
         with pytest.raises(BufferError, match="C-contiguous"):
             atlas.residue(array[::2])

@@ -147,6 +147,7 @@ class FakeDriver:
         library.fakecuda_calls.restype = library.fakecuda_allocated.restype = u64
         library.fakecuda_allocate_host.restype = u64
         library.fakecuda_allocate_host.argtypes = (ctypes.c_size_t,)
+        library.fakecuda_stream.restype = u64
         library.fakecuda_allocate.argtypes = (i32, ctypes.c_size_t)
         library.fakecuda_release.argtypes = (u64,)
         library.fakecuda_set.argtypes = (text, ctypes.c_int64)
@@ -187,6 +188,12 @@ class FakeDriver:
         return int(self._library.fakecuda_calls(name.encode()))
 
     @property
+    def broke_a_graph(self) -> bool:
+        """Whether a call was made that the driver forbids while a stream captures, since the
+        setting `capturing` was made."""
+        return bool(self._library.fakecuda_broken())
+
+    @property
     def allocated(self) -> int:
         """Bytes of device memory that are allocated, tensors of the test among them."""
         return int(self._library.fakecuda_allocated())
@@ -197,6 +204,10 @@ class FakeDriver:
         if not pointer:
             raise MemoryError(f"{size} bytes do not fit into the fake device")
         return pointer
+
+    def stream(self, device: int = 0) -> int:
+        """Return the handle of a stream that belongs to the test; no call is counted."""
+        return int(self._library.fakecuda_stream(device))
 
     def allocate_pinned(self, size: int) -> int:
         """Return the address of pinned memory, which is the host's and stays until the end."""

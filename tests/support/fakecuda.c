@@ -36,10 +36,15 @@ enum {
 
 /* --- settings, failures and the count of calls --- */
 
+/* As the driver's: those of captures. */
+enum { CAPTURE_UNSUPPORTED = 900, CAPTURE_ISOLATION = 905, RELAXED = 2 };
+
 enum { MOST_DEVICES = 8, MOST_CALLS = 200, MOST_FAILURES = 32 };
 
 static int devices = 1, version = 13000, chip_major = 9, chip_minor = 0, late, initialized;
 static uintptr_t capturing;
+static int broken;
+static __thread int capture_mode; /* 0: what must not be done while anybody captures is refused */
 static size_t arena_size = (size_t)256 << 20, free_limit;
 static int sticky;
 static pthread_mutex_t lock;
@@ -92,12 +97,18 @@ int fakecuda_set(const char* name, int64_t value)
     else if (strcmp(name, "late") == 0)
         late = (int)value;
     else if (strcmp(name, "capturing") == 0) /* the handle of a stream; 0: none */
-        capturing = (uintptr_t)value;
+        capturing = (uintptr_t)value, broken = 0;
     else if (strcmp(name, "memory") == 0) /* bytes that allocations may take; 0: all of the arena */
         free_limit = (size_t)value;
     else
         return -1;
     return 0;
+}
+
+/* Whether the graph that is captured is worth nothing any more. */
+int fakecuda_broken(void)
+{
+    return broken;
 }
 
 uint64_t fakecuda_calls(const char* name)
@@ -159,6 +170,11 @@ static void unlock(int* unused)
         if (refused)                                                                               \
             return refused;                                                                        \
     }
+
+/* What no thread may do while one captures, but in its relaxed mode: that breaks the graph. */
+#define UNSAFE                                                                                     \
+    if (capturing && capture_mode != RELAXED)                                                      \
+        return broken = 1, CAPTURE_UNSUPPORTED;
 
 /* --- contexts --- */
 
@@ -675,6 +691,7 @@ static Result fill(Pointer to, unsigned value, unsigned unit, size_t count, Stre
 Result cuMemAlloc_v2(Pointer* pointer, size_t size)
 {
     BEGIN("cuMemAlloc", 1)
+    UNSAFE
     return allocate(pointer, size, current()->device);
 }
 Result cuMemAllocAsync(Pointer* pointer, size_t size, Stream* stream)
@@ -691,6 +708,7 @@ Result cuMemAllocFromPoolAsync(Pointer* pointer, size_t size, void* pool, Stream
 Result cuMemFree_v2(Pointer pointer)
 {
     BEGIN("cuMemFree", 1)
+    UNSAFE
     Result result = drain_all();
     return result ? result : pointer ? release(pointer) : SUCCESS;
 }
@@ -721,17 +739,20 @@ void* fakecuda_allocate_host(size_t size)
 Result cuMemAllocHost_v2(void** pointer, size_t size)
 {
     BEGIN("cuMemAllocHost", 1)
+    UNSAFE
     return host_memory(pointer, size);
 }
 Result cuMemHostAlloc(void** pointer, size_t size, unsigned flags)
 {
     BEGIN("cuMemHostAlloc", 1)
+    UNSAFE
     (void)flags;
     return host_memory(pointer, size);
 }
 Result cuMemFreeHost(void* pointer)
 {
     BEGIN("cuMemFreeHost", 1)
+    UNSAFE
     for (Block** b = &blocks; *b; b = &(*b)->next)
         if ((*b)->pinned && (void*)(uintptr_t)(*b)->start == pointer) {
             Block* gone = *b;
@@ -867,6 +888,7 @@ Result cuDeviceGetMemPool(void** made, Device device)
 Result cuMemPoolCreate(void** made, const void* properties)
 {
     BEGIN("cuMemPoolCreate", 0)
+    UNSAFE
     (void)properties;
     return *made = &pool, SUCCESS;
 }
@@ -900,23 +922,32 @@ Result cuMemPoolTrimTo(void* of, size_t keep)
     return SUCCESS;
 }
 
-static Result make_stream(Stream** made, unsigned flags)
+static Result make_stream(Stream** made, unsigned flags, Device device)
 {
     Stream* s = calloc(1, sizeof *s);
-    s->open = 1, s->flags = flags, s->device = current()->device, s->last = &s->first;
+    s->open = 1, s->flags = flags, s->device = device, s->last = &s->first;
     s->next = streams, streams = s;
     return *made = s, SUCCESS;
+}
+/* Another program's stream: no call is counted. */
+Stream* fakecuda_stream(Device device)
+{
+    Stream* made;
+    pthread_mutex_lock(&lock);
+    make_stream(&made, 1, device);
+    pthread_mutex_unlock(&lock);
+    return made;
 }
 Result cuStreamCreate(Stream** made, unsigned flags)
 {
     BEGIN("cuStreamCreate", 1)
-    return make_stream(made, flags);
+    return make_stream(made, flags, current()->device);
 }
 Result cuStreamCreateWithPriority(Stream** made, unsigned flags, int priority)
 {
     BEGIN("cuStreamCreateWithPriority", 1)
     (void)priority;
-    return make_stream(made, flags);
+    return make_stream(made, flags, current()->device);
 }
 Result cuStreamDestroy_v2(Stream* stream)
 {
@@ -929,12 +960,14 @@ Result cuStreamDestroy_v2(Stream* stream)
 Result cuStreamSynchronize(Stream* stream)
 {
     BEGIN("cuStreamSynchronize", 1)
+    UNSAFE
     return stream_of(stream) ? drain(stream_of(stream)) : INVALID_HANDLE;
 }
 static unsigned stream_queries;
 Result cuStreamQuery(Stream* stream)
 {
     BEGIN("cuStreamQuery", 1)
+    UNSAFE
     if (!stream_of(stream))
         return INVALID_HANDLE;
     if (stream_of(stream)->first && ++stream_queries % 3)
@@ -954,6 +987,8 @@ Result cuStreamWaitEvent(Stream* stream, Event* event, unsigned flags)
         return INVALID_HANDLE;
     if (event->mark && is_captured(event->mark->stream))
         stream_of(stream)->captured = 1;
+    else if (is_captured(stream_of(stream)))
+        return broken = 1, CAPTURE_ISOLATION;
     return submit(stream, (Work){.kind = WAIT, .mark = event->mark});
 }
 Result cuStreamGetCtx(Stream* stream, Context** context)
@@ -986,9 +1021,19 @@ Result cuStreamIsCapturing(Stream* stream, int* status)
     BEGIN("cuStreamIsCapturing", 1)
     return *status = is_captured(stream_of(stream)), SUCCESS;
 }
+Result cuThreadExchangeStreamCaptureMode(int* mode)
+{
+    BEGIN("cuThreadExchangeStreamCaptureMode", 0)
+    int before = capture_mode;
+    if (*mode < 0 || *mode > RELAXED)
+        return INVALID_VALUE;
+    capture_mode = *mode, *mode = before;
+    return SUCCESS;
+}
 Result cuCtxSynchronize(void)
 {
     BEGIN("cuCtxSynchronize", 1)
+    UNSAFE
     return drain_all();
 }
 Result cuEventCreate(Event** made, unsigned flags)
@@ -1016,6 +1061,7 @@ Result cuEventRecord(Event* event, Stream* stream)
 Result cuEventQuery(Event* event)
 {
     BEGIN("cuEventQuery", 1)
+    UNSAFE
     if (!event)
         return INVALID_HANDLE;
     if (!event->mark || event->mark->reached)
@@ -1025,6 +1071,7 @@ Result cuEventQuery(Event* event)
 Result cuEventSynchronize(Event* event)
 {
     BEGIN("cuEventSynchronize", 1)
+    UNSAFE
     if (!event)
         return INVALID_HANDLE;
     return event->mark && !event->mark->reached ? drain(event->mark->stream) : SUCCESS;
@@ -1109,12 +1156,14 @@ static Result find(Kernel** made, Module* module, const char* name)
 Result cuModuleLoadData(Module** made, const void* image)
 {
     BEGIN("cuModuleLoadData", 1)
+    UNSAFE
     return load(made, image, 0, NULL, NULL);
 }
 Result cuModuleLoadDataEx(Module** made, const void* image, unsigned count, int* options,
                           void** values)
 {
     BEGIN("cuModuleLoadDataEx", 1)
+    UNSAFE
     return load(made, image, count, options, values);
 }
 Result cuModuleUnload(Module* module)
@@ -1132,6 +1181,7 @@ Result cuLibraryLoadData(Module** made, const void* image, int* options, void** 
                          unsigned library_count)
 {
     BEGIN("cuLibraryLoadData", 0)
+    UNSAFE
     (void)library_options, (void)library_values, (void)library_count;
     return load(made, image, count, options, values);
 }
@@ -1263,8 +1313,10 @@ static const struct {
     {46, "CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA-capable device(s) is/are busy or unavailable"},
     {803, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
      "system has unsupported display driver / cuda driver combination"},
-    {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+    {CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
      "operation not permitted when stream is capturing"},
+    {CAPTURE_ISOLATION, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION",
+     "dependency created on uncaptured work in another stream"},
     {999, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
 Result cuGetErrorName(Result result, const char** name)

@@ -182,6 +182,9 @@ def _device(number: int) -> Device:
     """Return a device, which the first call makes; what was current stays current."""
     api = _started()
     before = check(api.cuCtxGetCurrent())
+    # Else what it allocates would break a graph that another thread makes: see CudaDevice.enter.
+    relaxed = api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
+    mode = check(api.cuThreadExchangeStreamCaptureMode(relaxed))
     try:
         with _lock:
             found = _devices.get(number)
@@ -195,10 +198,11 @@ def _device(number: int) -> Device:
         raise failure from error
     finally:
         api.cuCtxSetCurrent(before)
+        api.cuThreadExchangeStreamCaptureMode(mode)
 
 
 class current:  # noqa: N801  # a context manager, as those of contextlib, which take 5 us
-    """Make a device current for this thread; at the end, what was current before.
+    """Make a device current for this thread; at the end all is as it was before.
 
     Args:
         number: of the device, from 0 on.
@@ -208,17 +212,17 @@ class current:  # noqa: N801  # a context manager, as those of contextlib, which
             the driver or cuda.core raise in the block.
     """
 
-    __slots__ = ("_before", "_device")
+    __slots__ = ("_device", "_entered")
 
     def __init__(self, number: int) -> None:
         self._device = _devices.get(number) or _device(number)
 
     def __enter__(self) -> Device:
-        self._before = self._device.native.enter()
+        self._entered = self._device.native.enter()
         return self._device
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._device.native.leave(self._before)
+        self._device.native.leave(self._entered)
         if error is not None and (failure := _failure(error)) is not None:
             raise failure from error
 
