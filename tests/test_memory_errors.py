@@ -15,10 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 import atlas12288 as atlas
 from atlas12288 import _native
+from atlas12288._gpu.jobs import TreeParts
 from atlas12288.manifest._entries import Entry
 
 _testcapi = pytest.importorskip("_testcapi", reason="this Python has no _testcapi")
@@ -77,6 +79,12 @@ class Things:
         self.tree_witness = atlas.TreeWitness.generate(bytes(3 * 12288 + 1), threads=1)
         self.tree_json = self.tree_witness.to_json()
         self.leaves = self.tree_witness.leaves or b""
+        self.held: list[Any] = [
+            _native.Tensor(numpy.zeros((2, 3), "u1"), "x"),
+            TreeParts(1, b"", 0),  # as an array that is held: it has a length, a kind and a shape
+            _native.Tensor(numpy.zeros(0), "x"),
+            BufferError(),
+        ]
         self.proof = self.tree_witness.prove(1)
         self.proof_json = self.proof.to_json()
 
@@ -273,6 +281,12 @@ CALLS: dict[str, Callable[[Things], object]] = {
     "FileSums": file_sums,
     "FileSums refused": lambda t: refused(TypeError, _native.FileSums, [FILE, 1]),
     "tree_leaves": lambda t: _native.tree_leaves(t.region),
+    "tree_parts": lambda t: _native.tree_parts(
+        TreeParts, t.held, [1, 0], [1, 1], bytes(66), bytes(66), bytes(66)
+    ),
+    "tree_parts refused": lambda t: refused(
+        ValueError, _native.tree_parts, TreeParts, t.held, [1, 0], [1, 1], b"", None, None
+    ),
     "tree_root": lambda t: _native.tree_root(t.leaves),
     "tree_node": lambda t: _native.tree_node(t.leaves[:32], t.leaves[32:64]),
     "tree_node refused": lambda t: refused(ValueError, _native.tree_node, t.leaves[:32], b""),

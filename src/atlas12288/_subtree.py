@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ._types import Buffer
 
-FANOUT = 256
+FANOUT = _native.FANOUT
 BLOCK_BYTES = FANOUT * _native.WINDOW_BYTES
 _HASH = _native.DIGEST_BYTES
 

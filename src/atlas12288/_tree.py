@@ -126,23 +126,11 @@ class TreeWitness(Record, Value):
             ValueError: `threads` is less than 1.
             DeviceError: the device, its driver or its kernels are missing, or it failed.
         """
-        small = cls._of_small(buf, threads, leaves)
+        small = block_witness(cls, buf, threads, leaves)
         if isinstance(small, TreeWitness):
             return small if wait else Pending.ready(small)
         found = cls._pending(buf, small, threads, leaves, stream, host)
         return found.result() if wait else found
-
-    @classmethod
-    def _of_small(
-        cls, buf: Memory, threads: int | None, leaves: bool
-    ) -> typing.Self | tuple[int, int] | None:
-        """Return the witness of a small region, which needs no thread and no wait.
-
-        None where it is larger, and its device where it is on one, as `_native.device_of` gives it.
-        """
-        if threads is not None:
-            int_in(threads, "threads", 1, None)
-        return block_witness(cls, Subtree, buf, FANOUT, leaves, time_ns)
 
     @classmethod
     def _pending(
@@ -156,8 +144,6 @@ class TreeWitness(Record, Value):
     ) -> Pending[typing.Self]:
         """Return the witness of `generate`, to be waited for if a device makes it."""
         if device is not None and not host:
-            if threads is not None:
-                thread_count(threads)
             made = _gpu.trees([(buf, "buf")], device, stream=stream, leaves=leaves)
             return made.then(lambda found: cls._of_device(found[0]))
         count = thread_count(threads)
@@ -426,7 +412,7 @@ class TreeWitness(Record, Value):
 
         Args, Raises: as `generate`.
         """
-        small = self._of_small(buf, threads, False)
+        small = block_witness(type(self), buf, threads, False)
         if isinstance(small, TreeWitness):
             same = self._is_same(small)
             return same if wait else Pending.ready(same)
@@ -580,6 +566,7 @@ class TreeWitness(Record, Value):
 
 
 _PUT = tuple(getattr(TreeWitness, name).__set__ for name in TreeWitness.__slots__)
+_native.register_trees(TreeWitness, Subtree)
 
 
 def _index(window: int, windows: int) -> int:

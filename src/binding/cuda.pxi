@@ -409,3 +409,70 @@ cdef class CudaDownload:
         """Return the bytes; the launches before the download have ended."""
         start = self.address - self.job.start
         return PyMemoryView_FromObject(self.job.read())[start : start + self.size]
+
+
+# --- Trees that a device made ---
+
+cdef uint64_t length_of(object held) except? 0:
+    """Return the bytes of what `CudaJob.hold` holds."""
+    return (<Tensor>held).length if isinstance(held, Tensor) else held.length
+
+
+cdef object parts_of(cls, held, root, residue, leaves, residues, blocks, block_residues):
+    """Return the `TreeParts` of what `CudaJob.hold` holds."""
+    if isinstance(held, Tensor):
+        kind, shape = kind_of(&(<Tensor>held).tensor.dtype), shape_of((<Tensor>held).tensor)
+    else:
+        kind, shape = held.kind, held.shape
+    parts = (
+        length_of(held), root, residue, leaves, residues, blocks, block_residues, kind, shape
+    )
+    return tuple_new(cls, parts)
+
+
+cdef tuple next_hashes(joined, Py_ssize_t first, Py_ssize_t count):
+    """Return some hashes, joined, and their residues, which stand behind all hashes."""
+    cdef Py_ssize_t size = ATLAS_DIGEST_BYTES
+    cdef Py_ssize_t residues = len(joined) // (size + 1) * size + first
+    return joined[size * first : size * (first + count)], joined[residues : residues + count]
+
+
+def tree_parts(cls, list held not None, order, windows, bytes roots not None, leaves, blocks, /):
+    """Return the parts of each tensor's tree, or the error in its place.
+
+    Args: cls, `TreeParts`; held, as from `CudaJob.hold`; order, for each result the number of its
+    tensor, counted without those that have no bytes; windows, how many each has, in this order;
+    roots, of the tensors, and then their residues; leaves, of all windows, and blocks, the roots of
+    blocks, both followed by residues, or None.
+    Raises ValueError where these do not belong together.
+    """
+    cdef Py_ssize_t size = ATLAS_DIGEST_BYTES, count = PyBytes_Size(roots) // (size + 1)
+    cdef Py_ssize_t place, index, some, first = 0, first_block = 0
+    cdef const uint8_t *hashes = <const uint8_t *>PyBytes_AsString(roots)
+    cdef list found = [], with_bytes = []
+    no = None if leaves is None else b""
+    for each in held:
+        if not isinstance(each, Exception):
+            if length_of(each):
+                with_bytes.append(len(found))
+            else:
+                each = parts_of(cls, each, tree_root(b""), 0, no, no, no, no)
+        found.append(each)
+    if not len(order) == len(windows) == len(with_bytes) == count:
+        raise ValueError(f"roots has {count} hashes, must have one for each of {len(with_bytes)}")
+    of_windows = of_blocks = (None, None)
+    for place in range(count):
+        if leaves is not None:
+            some = windows[place]
+            of_windows = next_hashes(leaves, first, some)
+            first += some
+            some = (some + BLOCK_WINDOWS - 1) // BLOCK_WINDOWS
+            of_blocks = next_hashes(blocks, first_block, some)
+            first_block += some
+        index = with_bytes[order[place]]
+        root = PyBytes_FromStringAndSize(<const char *>hashes + size * place, size)
+        found[index] = parts_of(
+            cls, held[index], root, hashes[size * count + place],
+            of_windows[0], of_windows[1], of_blocks[0], of_blocks[1],
+        )
+    return found

@@ -90,6 +90,9 @@ cdef enum:
     DL_ROCM_HOST = 11
     DL_CUDA_MANAGED = 13
 
+cdef enum:
+    DL_COMPLEX = 5  # the code of a type
+
 
 cdef bint is_host(int device_type) noexcept:
     return device_type == DL_CPU or device_type == DL_CUDA_HOST or device_type == DL_ROCM_HOST
@@ -103,6 +106,14 @@ cdef atlas_dl_exchange_t *exchange_of(object source) except? NULL:
     # The type keeps the capsule, and what is in it belongs to the library.
     exchange = <atlas_dl_exchange_t *>PyCapsule_GetPointer(capsule, "dlpack_exchange_api")
     return exchange if exchange.major == 1 else NULL
+
+
+cdef int refuse_view(object source, str name, str bit) except -1:
+    """Raise BufferError for a tensor of PyTorch whose memory is not its value: `bit` says so."""
+    ask = getattr(source, bit, None)
+    if ask is not None and ask() is True:
+        raise BufferError(f"{name} is a view with {bit}(), must be resolved to its value")
+    return 0
 
 
 cdef atlas_dl_type_t last_type
@@ -119,6 +130,14 @@ cdef tuple kind_of(const atlas_dl_type_t *dtype):
         last_kind = dtype.code, dtype.bits, dtype.lanes
         last_type.code, last_type.bits, last_type.lanes = dtype.code, dtype.bits, dtype.lanes
     return last_kind
+
+
+cdef tuple shape_of(const atlas_dl_tensor_t *tensor):
+    cdef list sizes = []  # not a comprehension: see sizes_of_next
+    cdef int i
+    for i in range(tensor.ndim):
+        sizes.append(tensor.shape[i])
+    return tuple(sizes)
 
 
 @cython.final
@@ -147,15 +166,14 @@ cdef class Tensor:
     cdef bint readonly_memory
 
     def __cinit__(self, source, str name not None, stream=None):
-        cdef atlas_dl_exchange_t *exchange
         # A parameter that is trained is the same bytes without its gradient.
         if getattr(source, "requires_grad", False) is True:
             source = source.detach()
-        for bit in ("is_conj", "is_neg"):  # of PyTorch: the memory is not the value
-            if getattr(source, bit, bool)() is True:
-                raise BufferError(f"{name} is a view with {bit}(), must be resolved to its value")
+        refuse_view(source, name, "is_neg")
+        exchange = exchange_of(source)
+        if exchange is NULL:
+            refuse_view(source, name, "is_conj")
         try:
-            exchange = exchange_of(source)
             if exchange is not NULL:
                 self.take_by_exchange(exchange, source, stream)
             else:
@@ -163,7 +181,9 @@ cdef class Tensor:
         except (BufferError, RuntimeError, ValueError) as error:
             kind = type(source).__name__
             raise BufferError(f"{name} is of type {kind}, must be a DLPack tensor: {error}") from error
-        self.measure(name, type(source).__name__)
+        if self.tensor.dtype.code == DL_COMPLEX:  # no other type has this bit
+            refuse_view(source, name, "is_conj")
+        self.measure(source, name)
 
     cdef int take_by_exchange(
         self, atlas_dl_exchange_t *exchange, object source, object stream
@@ -203,7 +223,7 @@ cdef class Tensor:
         self.capsule = capsule
         return 0
 
-    cdef int measure(self, str name, str kind) except -1:
+    cdef int measure(self, object source, str name) except -1:
         """Set address and length; raise BufferError if the tensor is not C-contiguous bytes."""
         cdef atlas_dl_tensor_t *tensor = self.tensor
         cdef uint64_t bits = <uint64_t>tensor.dtype.bits * tensor.dtype.lanes
@@ -229,6 +249,7 @@ cdef class Tensor:
         elif not fits:
             self.refuse_shape(name)
         elif not contiguous:
+            kind = type(source).__name__
             raise BufferError(f"{name} is of type {kind}, must be C-contiguous")
         if elements * bits % 8:
             raise BufferError(f"{name} has {elements} elements of {bits} bits, must be whole bytes")
@@ -251,7 +272,7 @@ cdef class Tensor:
 
     @property
     def shape(self):
-        return tuple([self.tensor.shape[i] for i in range(self.tensor.ndim)])
+        return shape_of(self.tensor)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         if not is_host(self.tensor.device.type):
@@ -274,7 +295,8 @@ def device_of(source, /):
     None for what is in host memory or no tensor. An array that has `__cuda_array_interface__` alone
     is on a CUDA device, and its number is -1: the driver knows it.
     """
-    if type(source) is bytes or type(source) is bytearray:  # by far the most common
+    kind = type(source)
+    if kind is bytes or kind is bytearray or kind is memoryview:  # by far the most common
         return None
     if PyObject_CheckBuffer(source) and not hasattr(type(source), "__dlpack_device__"):
         return None

@@ -23,9 +23,16 @@ cdef extern from "atlas/conservation.h" nogil:
 
 
 cdef extern from "Python.h":
-    int PyObject_GenericSetAttr(object target, object name, object value) except -1
+    enum:
+        Py_tp_descr_set
+        Py_tp_new
+    void *PyType_GetSlot(PyTypeObject *type, int slot)
+    bint PyType_IsSubtype(PyTypeObject *type, PyTypeObject *base)
 
-cdef object object_new = object.__new__  # no __new__ of a subclass, which may return any object
+from time import time_ns
+
+ctypedef int (*set_member_t)(object member, object target, object value) except -1
+ctypedef object (*new_object_t)(object cls, tuple arguments, void *named)
 
 
 def int_in(value, str name not None, least, most, /):
@@ -33,6 +40,10 @@ def int_in(value, str name not None, least, most, /):
 
     Raises TypeError for all that is not an integer, bool included. Messages have `name`.
     """
+    return checked_int(value, name, least, most)
+
+
+cdef object checked_int(value, str name, least, most):
     number = index_of(value, name)
     if number < least or (most is not None and number > most):
         rule = f"at least {least}" if most is None else f"in {least}..{most}"
@@ -90,18 +101,53 @@ def tree_leaves(buf, /):
     return leaves, residues
 
 
-def block_witness(cls, block_class, buf, most, bint keep, clock, /):
-    """Return the witness of a small region, made without calls of Python's that take longer than to
-    hash a few windows.
+cdef object witness_class = None, block_class = None
+cdef tuple witness_members = (), block_members = ()  # in the order of __slots__
+cdef set_member_t set_member = NULL
+cdef new_object_t new_object = NULL  # no __new__ of a subclass, which may return any object
 
-    Args: cls, `TreeWitness` or a subclass; block_class, `Subtree`; buf; most, windows of a block;
-    keep, whether the block belongs to the witness; clock, returns the time in nanoseconds.
+
+def register_trees(witnesses, blocks, /):
+    """Let `block_witness` return witnesses of the class `TreeWitness`, with a `Subtree`."""
+    global witness_class, block_class, witness_members, block_members, set_member, new_object
+    members = [
+        tuple([getattr(cls, name) for name in cls.__slots__]) for cls in (witnesses, blocks)
+    ]
+    kind = type(members[0][0])
+    set_member = <set_member_t>PyType_GetSlot(<PyTypeObject *>kind, Py_tp_descr_set)
+    new_object = <new_object_t>PyType_GetSlot(<PyTypeObject *>object, Py_tp_new)
+    witness_members, block_members = members
+    witness_class, block_class = witnesses, blocks
+
+
+cdef object with_members(cls, tuple members, tuple values):
+    """Return an object of a class with slots, made without calls of Python's."""
+    cdef Py_ssize_t place
+    made = new_object(cls, (), NULL)
+    for place in range(len(members)):
+        set_member(members[place], made, values[place])
+    return made
+
+
+def block_witness(cls, buf, threads, bint keep, /):
+    """Return the witness of a region of one block, made without calls of Python's that take longer
+    than to hash a few windows.
+
+    Args: cls, `TreeWitness` or a subclass; buf; threads, None or a number, which is checked: one is
+    enough; keep, whether the block belongs to the witness.
     Returns None where `buf` has more windows, and the device as `device_of` has it where it is on
-    one. Raises as `tree_leaves`.
+    one. Raises as `int_in` and `tree_leaves`.
     """
     cdef Span span
-    cdef size_t windows, most_windows = most
+    cdef size_t windows
     cdef uint8_t total
+    if (
+        witness_class is None or not isinstance(cls, type)
+        or not PyType_IsSubtype(<PyTypeObject *>cls, <PyTypeObject *>witness_class)
+    ):
+        raise TypeError("cls must be TreeWitness or a subclass")
+    if threads is not None:
+        checked_int(threads, "threads", 1, None)
     device = device_of(buf)
     if device is not None:
         return device
@@ -109,7 +155,7 @@ def block_witness(cls, block_class, buf, most, bint keep, clock, /):
     length = span.len
     windows = span.len // <size_t>ATLAS_WINDOW_BYTES + (span.len % <size_t>ATLAS_WINDOW_BYTES != 0)
     try:
-        if windows > most_windows:
+        if windows > BLOCK_WINDOWS:
             return None
         leaves = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows * ATLAS_DIGEST_BYTES)
         residues = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>windows)
@@ -129,20 +175,10 @@ def block_witness(cls, block_class, buf, most, bint keep, clock, /):
     residue = total
     block = None
     if keep:
-        block = object_new(block_class)
-        PyObject_GenericSetAttr(block, "hashes", leaves)
-        PyObject_GenericSetAttr(block, "residues", residues)
-        PyObject_GenericSetAttr(block, "children", ())
-        PyObject_GenericSetAttr(block, "root", root)
-        PyObject_GenericSetAttr(block, "residue", residue)
-        PyObject_GenericSetAttr(block, "span", 1)
-    witness = object_new(cls)
-    PyObject_GenericSetAttr(witness, "length", length)
-    PyObject_GenericSetAttr(witness, "residue", residue)
-    PyObject_GenericSetAttr(witness, "root", root)
-    PyObject_GenericSetAttr(witness, "timestamp_ns", clock())
-    PyObject_GenericSetAttr(witness, "_tree", block)
-    return witness
+        values = (), leaves, residue, residues, root, 1
+        block = with_members(block_class, block_members, values)
+    values = length, residue, root, time_ns(), block
+    return with_members(cls, witness_members, values)
 
 
 def tree_root(hashes, /):

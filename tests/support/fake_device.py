@@ -30,7 +30,7 @@ from .shared import made_once
 
 SOURCE = Path(__file__).with_name("fakecuda.c")
 # The names by which calls are counted and can be told to fail.
-ENTRY_POINTS = sorted(set(re.findall(r'BEGIN\("(\w+)"', SOURCE.read_text())))
+ENTRY_POINTS = sorted(set(re.findall(r'BEGIN\w*\("(\w+)"', SOURCE.read_text())))
 
 OUT_OF_MEMORY, INVALID_PTX, NO_DEVICE, ILLEGAL_ADDRESS, LAUNCH_FAILED = 2, 218, 100, 700, 719
 

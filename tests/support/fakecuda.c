@@ -171,8 +171,10 @@ static void unlock(int* unused)
             return refused;                                                                        \
     }
 
-/* What no thread may do while one captures, but in its relaxed mode: that breaks the graph. */
-#define UNSAFE                                                                                     \
+/* The same for what no thread may do while one captures, but in its relaxed mode: it breaks the
+ * graph. */
+#define BEGIN_UNSAFE(name, needs_context)                                                          \
+    BEGIN(name, needs_context)                                                                     \
     if (capturing && capture_mode != RELAXED)                                                      \
         return broken = 1, CAPTURE_UNSUPPORTED;
 
@@ -690,8 +692,7 @@ static Result fill(Pointer to, unsigned value, unsigned unit, size_t count, Stre
 
 Result cuMemAlloc_v2(Pointer* pointer, size_t size)
 {
-    BEGIN("cuMemAlloc", 1)
-    UNSAFE
+    BEGIN_UNSAFE("cuMemAlloc", 1)
     return allocate(pointer, size, current()->device);
 }
 Result cuMemAllocAsync(Pointer* pointer, size_t size, Stream* stream)
@@ -707,8 +708,7 @@ Result cuMemAllocFromPoolAsync(Pointer* pointer, size_t size, void* pool, Stream
 }
 Result cuMemFree_v2(Pointer pointer)
 {
-    BEGIN("cuMemFree", 1)
-    UNSAFE
+    BEGIN_UNSAFE("cuMemFree", 1)
     Result result = drain_all();
     return result ? result : pointer ? release(pointer) : SUCCESS;
 }
@@ -738,21 +738,18 @@ void* fakecuda_allocate_host(size_t size)
 }
 Result cuMemAllocHost_v2(void** pointer, size_t size)
 {
-    BEGIN("cuMemAllocHost", 1)
-    UNSAFE
+    BEGIN_UNSAFE("cuMemAllocHost", 1)
     return host_memory(pointer, size);
 }
 Result cuMemHostAlloc(void** pointer, size_t size, unsigned flags)
 {
-    BEGIN("cuMemHostAlloc", 1)
-    UNSAFE
+    BEGIN_UNSAFE("cuMemHostAlloc", 1)
     (void)flags;
     return host_memory(pointer, size);
 }
 Result cuMemFreeHost(void* pointer)
 {
-    BEGIN("cuMemFreeHost", 1)
-    UNSAFE
+    BEGIN_UNSAFE("cuMemFreeHost", 1)
     for (Block** b = &blocks; *b; b = &(*b)->next)
         if ((*b)->pinned && (void*)(uintptr_t)(*b)->start == pointer) {
             Block* gone = *b;
@@ -887,8 +884,7 @@ Result cuDeviceGetMemPool(void** made, Device device)
 }
 Result cuMemPoolCreate(void** made, const void* properties)
 {
-    BEGIN("cuMemPoolCreate", 0)
-    UNSAFE
+    BEGIN_UNSAFE("cuMemPoolCreate", 0)
     (void)properties;
     return *made = &pool, SUCCESS;
 }
@@ -959,15 +955,13 @@ Result cuStreamDestroy_v2(Stream* stream)
 }
 Result cuStreamSynchronize(Stream* stream)
 {
-    BEGIN("cuStreamSynchronize", 1)
-    UNSAFE
+    BEGIN_UNSAFE("cuStreamSynchronize", 1)
     return stream_of(stream) ? drain(stream_of(stream)) : INVALID_HANDLE;
 }
 static unsigned stream_queries;
 Result cuStreamQuery(Stream* stream)
 {
-    BEGIN("cuStreamQuery", 1)
-    UNSAFE
+    BEGIN_UNSAFE("cuStreamQuery", 1)
     if (!stream_of(stream))
         return INVALID_HANDLE;
     if (stream_of(stream)->first && ++stream_queries % 3)
@@ -1032,8 +1026,7 @@ Result cuThreadExchangeStreamCaptureMode(int* mode)
 }
 Result cuCtxSynchronize(void)
 {
-    BEGIN("cuCtxSynchronize", 1)
-    UNSAFE
+    BEGIN_UNSAFE("cuCtxSynchronize", 1)
     return drain_all();
 }
 Result cuEventCreate(Event** made, unsigned flags)
@@ -1060,8 +1053,7 @@ Result cuEventRecord(Event* event, Stream* stream)
 }
 Result cuEventQuery(Event* event)
 {
-    BEGIN("cuEventQuery", 1)
-    UNSAFE
+    BEGIN_UNSAFE("cuEventQuery", 1)
     if (!event)
         return INVALID_HANDLE;
     if (!event->mark || event->mark->reached)
@@ -1070,8 +1062,7 @@ Result cuEventQuery(Event* event)
 }
 Result cuEventSynchronize(Event* event)
 {
-    BEGIN("cuEventSynchronize", 1)
-    UNSAFE
+    BEGIN_UNSAFE("cuEventSynchronize", 1)
     if (!event)
         return INVALID_HANDLE;
     return event->mark && !event->mark->reached ? drain(event->mark->stream) : SUCCESS;
@@ -1155,15 +1146,13 @@ static Result find(Kernel** made, Module* module, const char* name)
 }
 Result cuModuleLoadData(Module** made, const void* image)
 {
-    BEGIN("cuModuleLoadData", 1)
-    UNSAFE
+    BEGIN_UNSAFE("cuModuleLoadData", 1)
     return load(made, image, 0, NULL, NULL);
 }
 Result cuModuleLoadDataEx(Module** made, const void* image, unsigned count, int* options,
                           void** values)
 {
-    BEGIN("cuModuleLoadDataEx", 1)
-    UNSAFE
+    BEGIN_UNSAFE("cuModuleLoadDataEx", 1)
     return load(made, image, count, options, values);
 }
 Result cuModuleUnload(Module* module)
@@ -1180,8 +1169,7 @@ Result cuLibraryLoadData(Module** made, const void* image, int* options, void** 
                          unsigned count, void* library_options, void** library_values,
                          unsigned library_count)
 {
-    BEGIN("cuLibraryLoadData", 0)
-    UNSAFE
+    BEGIN_UNSAFE("cuLibraryLoadData", 0)
     (void)library_options, (void)library_values, (void)library_count;
     return load(made, image, count, options, values);
 }

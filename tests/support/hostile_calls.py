@@ -25,13 +25,15 @@ FUNCTIONS: list[Callable[..., Any]] = [
     value for name, value in vars(_native).items() if callable(value) and value not in CLASSES
 ]
 LEFT_ALONE = {
-    *("register_errors", "register_gpu", "register_tasks"),  # would change what the others do
+    *("register_errors", "register_gpu", "register_tasks", "register_trees"),  # change the others
     "cuda_device",  # its addresses are called
     "lease",  # could wait without end; `some_of_each` has leases
 }
 
 
-FAILS = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 719)  # a driver's function that does nothing else
+# Functions of a driver that do nothing else.
+FAILS = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 719)
+SUCCEEDS = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 0)
 
 
 class Odd:
@@ -79,7 +81,10 @@ def some_of_each() -> list[Any]:
     objects.append(_native.Change.__new__(_native.Change, watch))
     objects += [_native.Buffers((b"a",)), _native.SumLines(b"0" * 64 + b"  name\n", 0, 9, 9)]
     objects += [_native.FileSums(["a", "-", __file__])]
-    addresses = [ctypes.cast(FAILS, ctypes.c_void_p).value or 0] * len(_native.CUDA_CALLS)
+    functions = [
+        SUCCEEDS if name == "cuStreamIsCapturing" else FAILS for name in _native.CUDA_CALLS
+    ]
+    addresses = [ctypes.cast(each, ctypes.c_void_p).value or 0 for each in functions]
     device = _native.cuda_device(0, 4, addresses, (1, 2, 3), ValueError, int)
     job = _native.CudaJob(device, 1)
     objects += [device, job, _native.CudaJob(device, 2), _native.CudaDownload(job, 0, 9)]

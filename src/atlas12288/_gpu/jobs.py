@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .. import _native
 from .._pending import Pending
-from .._subtree import FANOUT, block_count
+from .._subtree import FANOUT
 from . import device as devices
 from . import plan
 
@@ -23,14 +23,11 @@ if TYPE_CHECKING:
 # Tensors that are launched together: the device hashes them while this thread collects the next,
 # which takes longer than the 0.3 ms that a device needs for windows, however few they are.
 AT_ONCE = 2048
-_HASH = _native.DIGEST_BYTES
-_EMPTY_ROOT = _native.tree_root(b"")
 _ANY_DEVICE = -1  # of device_of: the driver knows it
 # Letters of __cuda_array_interface__ and the codes of DLPack.
 _CODES = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}
 Kind = tuple[int, int, int]
 T = TypeVar("T")
-_new = tuple.__new__
 
 
 class TreeParts(NamedTuple):
@@ -207,22 +204,16 @@ def trees(
 
     def start(job: _native.CudaJob, all_held: _Held) -> Callable[[], list[TreeParts | Exception]]:
         held, addresses, lengths = all_held
-        hashes = plan.hash_regions(job, addresses, lengths, leaves=leaves) if lengths else None
-        no = b"" if leaves else None
+        if not lengths:
+            no = b"" if leaves else None
+            return lambda: _native.tree_parts(TreeParts, held, (), (), b"", no, no)
+        hashes = plan.hash_regions(job, addresses, lengths, leaves=leaves)
 
         def made() -> list[TreeParts | Exception]:
-            parts = _parts_of(hashes, _whole(held)) if hashes else []
-            if len(parts) == len(held):
-                return list(parts)
-            rest = iter(parts)
-            return [
-                each
-                if isinstance(each, Exception)
-                else next(rest)
-                if each.length
-                else TreeParts(0, _EMPTY_ROOT, 0, no, no, no, no, each.kind, each.shape)
-                for each in held
-            ]
+            count = len(lengths)
+            joined = [_joined(each, count) for each in (hashes.leaves, hashes.blocks)]
+            roots = bytes(hashes.roots.read())
+            return _native.tree_parts(TreeParts, held, hashes.order, hashes.windows, roots, *joined)
 
         return made
 
@@ -238,55 +229,17 @@ def trees(
     )
 
 
-def _whole(held: Sequence[Held | Exception]) -> list[Held]:
-    return [each for each in held if not isinstance(each, Exception) and each.length]
+def _joined(download: _native.CudaDownload | None, regions: int) -> Buffer | None:
+    """Return hashes of several regions and then their residues; None where there are none.
 
-
-def _parts_of(
-    hashes: plan.Hashes[_native.CudaDownload], regions: Sequence[Held]
-) -> list[TreeParts]:
-    """Read the results of a plan; return them in the order of its regions."""
-    roots = bytes(hashes.roots.read())
-    sums = roots[_HASH * len(regions) :]
-    count = len(regions)
-    kept = [_Joined(each, count) for each in (hashes.leaves, hashes.blocks) if each is not None]
-    of_leaves: tuple[Buffer | None, ...] = (None, None, None, None)
-    found: list[Any] = [None] * len(regions)
-    for place, number in enumerate(hashes.order):
-        region = regions[number]
-        if kept:
-            windows = hashes.windows[place]
-            of_leaves = (*kept[0].take(windows), *kept[1].take(block_count(windows)))
-        root = roots[_HASH * place : _HASH * (place + 1)]
-        # Not by its own __new__, which is Python: a set can have a million tensors.
-        found[number] = _new(
-            TreeParts, (region.length, root, sums[place], *of_leaves, region.kind, region.shape)
-        )
-    return found
-
-
-class _Joined:
-    """Hashes of several regions and then their residues, taken region by region.
-
-    Of many regions of a block or less each gets bytes of its own, which are made faster than views
-    and keep nothing else alive. Others get views: those of 32 GiB are a hundred megabytes.
+    Of many regions of a block or less they are bytes, whose parts are made faster than views and
+    keep nothing else alive. Others are views: those of 32 GiB are a hundred megabytes.
     """
-
-    def __init__(self, download: _native.CudaDownload, regions: int) -> None:
-        data = download.read()
-        is_small = regions > 1 and len(data) <= regions * FANOUT * (_HASH + 1)
-        self._data: bytes | memoryview = bytes(data) if is_small else data
-        self._hashes = len(data) // (_HASH + 1)
-        self._taken = 0
-
-    def take(self, count: int) -> tuple[Buffer, Buffer]:
-        """Return the hashes of the next region, joined, and its residues."""
-        start, self._taken = self._taken, self._taken + count
-        residues = _HASH * self._hashes
-        return (
-            self._data[_HASH * start : _HASH * self._taken],
-            self._data[residues + start : residues + self._taken],
-        )
+    if download is None:
+        return None
+    data = download.read()
+    is_small = regions > 1 and len(data) <= regions * FANOUT * (_native.DIGEST_BYTES + 1)
+    return bytes(data) if is_small else data
 
 
 def residues(
