@@ -4,6 +4,8 @@
 import ast
 import graphlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -171,3 +173,20 @@ def test_no_two_test_modules_have_one_name() -> None:
     """pytest imports them by their names, so a run of both would stop before its first test."""
     names = [path.name for path in (REPOSITORY / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+def test_other_tests_are_collected_where_what_some_need_is_missing() -> None:
+    conftest = ast.parse((REPOSITORY / "tests/conftest.py").read_text())
+    needed_by = next(
+        ast.literal_eval(node.value)
+        for node in conftest.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NEEDED_BY"
+    )
+    arguments = ["--collect-only", "-qq", "tests/test_identities.py"]
+    code = (
+        f"import sys\nsys.modules.update(dict.fromkeys({list(needed_by)}))\n"
+        f"import pytest\nsys.exit(pytest.main({arguments}))"
+    )
+    command = (sys.executable, "-c", code)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

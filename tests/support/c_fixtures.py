@@ -7,12 +7,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from kernelgen.targets import KernelSet
 from support.c_inputs import ROOT, vector_rows
 from support.shared import made_once
+
+if TYPE_CHECKING:
+    from kernelgen.targets import KernelSet  # which needs llvmlite
 
 C_PROGRAMS = ROOT / "tests" / "c"
 # A Python that has llvmlite: named so where the one that runs the tests has none.
@@ -135,10 +138,10 @@ def c_install(tmp_path_factory: pytest.TempPathFactory) -> CInstall:
 
 
 @pytest.fixture(scope="session")
-def kernel_object(c_install: CInstall) -> Callable[[KernelSet], bytes]:
+def kernel_object(c_install: CInstall) -> "Callable[[KernelSet], bytes]":
     """Return what gives the object of a kernel set of this CPU family that the build links."""
 
-    def read(kernel_set: KernelSet) -> bytes:
+    def read(kernel_set: "KernelSet") -> bytes:
         assert c_install.build is not None, "ATLAS12288_PREFIX names a library without its objects"
         return (c_install.build / f"kernels-{kernel_set.name}.o").read_bytes()
 
