@@ -131,8 +131,15 @@ class Keeper:
             return
         try:
             act(self._state)
+            if self._state.is_full:
+                self._write(self._state)
         except FileError as error:
             self._give_up(error)
+
+    def _write(self, state: StateFile) -> None:
+        if self._leaves is not None:
+            self._leaves.flush()  # before what says that they are there
+        state.commit()
 
     def _keep_hashed(self, hashed: Hashed) -> None:
         place = 0 if self._leaves is None else self._results.first_leaf(hashed)
@@ -151,7 +158,7 @@ class Keeper:
     # --- The state
 
     def tick(self) -> None:
-        """Save results, about once a second."""
+        """Save results, about once a second; many are saved before."""
         if self._state is not None and monotonic() >= self._due:
             self.commit()
             self._due = monotonic() + _COMMIT_S
@@ -167,10 +174,8 @@ class Keeper:
                 self._begin(state)
             for record in self._results.progress_made():
                 state.add(record)
-            if self._leaves is not None:
-                self._leaves.flush()  # before what says that they are there
             if self.is_kept:
-                state.commit()
+                self._write(state)
         except FileError as error:
             self._give_up(error)
 
@@ -194,7 +199,3 @@ class Keeper:
                 self.known(some)
             elif some.origin != OF_LAST:  # these are known from the manifest
                 self._keep_hashed(some)
-            if state.is_full:
-                if self._leaves is not None:
-                    self._leaves.flush()  # before what says that they are there
-                state.commit()

@@ -52,6 +52,7 @@ from ._state_frames import (
 
 _ANY_MAGIC: Final = rb"atlas12288 state [0-9]+\n"
 _FULL_BYTES: Final = 1 << 18  # a frame that has more is written
+_WAITING_BYTES: Final = 1 << 22  # of frames; more are written at once
 
 
 class NotAStateError(FileError):
@@ -93,6 +94,7 @@ class StateFile:
         self._log_start = 0
         self._appended = bytearray()  # of the frame of files that are known
         self._waiting: list[bytes] = []  # frames
+        self._waiting_bytes = 0
         self._next: _Next | None = None
         try:
             with _errors(path):
@@ -229,30 +231,39 @@ class StateFile:
         have many megabytes."""
         if len(piece.text) + len(piece.identities) <= SMALL_MOST:
             self._fill()
-            self._waiting.append(small_frame(piece))
+            self._wait(small_frame(piece))
 
     def add(self, record: Roots | Part | Failed) -> None:
         """Add a record of one file; `commit` writes it."""
         self._fill()
-        self._waiting.extend(frames_of(record))
+        for each in frames_of(record):
+            self._wait(each)
 
     def _fill(self) -> None:
         if self._appended:
-            self._waiting.append(frame(KNOWN, bytes(self._appended)))
+            self._wait(frame(KNOWN, bytes(self._appended)))
             self._appended.clear()
+
+    def _wait(self, frame: bytes) -> None:
+        self._waiting.append(frame)
+        self._waiting_bytes += len(frame)
 
     @property
     def is_full(self) -> bool:
         """Return whether enough records are waiting to write them now."""
-        return len(self._waiting) >= 16
+        return self._waiting_bytes >= _WAITING_BYTES
 
     def commit(self) -> None:
         """Write the records that were added."""
         self._fill()
-        waiting, self._waiting = self._waiting, []
+        waiting = self._take_waiting()
         if waiting:
             with _errors(self.path):
                 self._append(b"".join(waiting))
+
+    def _take_waiting(self) -> list[bytes]:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        return waiting
 
     def _append(self, data: bytes) -> None:
         try:
@@ -266,7 +277,7 @@ class StateFile:
     def end(self) -> None:
         """End the run that was begun, or give it up."""
         self.begun = None
-        self._waiting.clear()
+        self._take_waiting()
         self._appended.clear()
         with _errors(self.path):
             os.ftruncate(self._descriptor, self._finished_end)
