@@ -22,6 +22,7 @@ from atlas12288._files import FileError
 from atlas12288._subtree import BLOCK_BYTES
 from atlas12288.manifest import _generate as generate
 from atlas12288.manifest import _keeper as keeper
+from atlas12288.manifest import _state_file as state_files
 from atlas12288.manifest import _state_folder as state_folder
 from atlas12288.manifest._kept_states import DAYS_KEPT, open_state
 from atlas12288.manifest._state_file import StateFile
@@ -118,6 +119,37 @@ def test_a_run_of_seconds_keeps_nothing_until_it_ends(
     assert (runs.read, runs.notes) == (runs.size, [])
     runs.run(update=True)
     assert runs.read == 0
+
+
+@pytest.mark.parametrize("tree", [False, True])
+def test_what_waits_to_be_saved_has_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree: bool
+) -> None:
+    for folder in range(40):
+        (tmp_path / f"data/{folder}").mkdir(parents=True)
+        for name in range(20):
+            (tmp_path / f"data/{folder}/{name}").write_bytes(b"%d" % name)
+    waited: list[int] = []
+    frames: list[int] = []
+
+    add = StateFile._wait
+
+    def wait(self: StateFile, frame: bytes) -> None:
+        add(self, frame)
+        frames.append(len(frame))
+        waited.append(self._waiting_bytes)
+
+    monkeypatch.setattr(StateFile, "_wait", wait)
+    monkeypatch.setattr(state_files, "_WAITING_BYTES", 10_000)
+    monkeypatch.setattr(keeper, "_COMMIT_S", 1e9)  # only the bound makes it save
+    output = tmp_path / "out.json"
+    options = {"tree": tree, "leaves": tmp_path / "out.leaves"} if tree else {}
+    atlas.Manifest.generate(
+        tmp_path / "data", output=output, state=tmp_path / "state", threads=1, **options
+    )
+    assert sum(frames) > 50_000
+    assert max(waited) < 10_000 + max(frames)
+    assert output.read_text() == atlas.Manifest.generate(tmp_path / "data", tree=tree).to_json()
 
 
 @pytest.mark.parametrize("tree", [False, True])
