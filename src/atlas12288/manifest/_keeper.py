@@ -172,9 +172,9 @@ class Keeper:
         try:
             if not self.is_kept:
                 self._begin(state)
-            for record in self._results.progress_made():
-                state.add(record)
             if self.is_kept:
+                for record in self._results.progress_made():
+                    state.add(record)
                 self._write(state)
         except FileError as error:
             self._give_up(error)
@@ -195,6 +195,8 @@ class Keeper:
             raise
         self.is_kept = True
         for some in self._results.fresh(self._refuses):
+            if not self.is_kept:
+                return  # it was given up
             if isinstance(some, Known):
                 self.known(some)
             elif some.origin != OF_LAST:  # these are known from the manifest
